@@ -1,0 +1,48 @@
+"""Ganatomy: adversarial learning on medical images, in physical units.
+
+``ganatomy.train``, ``ganatomy.load``, ``ganatomy.read`` and ``ganatomy.write`` are loaded when first used, so that
+``import ganatomy`` and the command line start at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganatomy.data.cases import DataConfig
+    from ganatomy.errors import UserError
+    from ganatomy.images.files import find, read, write
+    from ganatomy.images.image import Image
+    from ganatomy.inference.model import Model, load
+    from ganatomy.training.run import TrainConfig, train
+
+_HOMES = {
+    "DataConfig": "ganatomy.data.cases",
+    "Image": "ganatomy.images.image",
+    "Model": "ganatomy.inference.model",
+    "TrainConfig": "ganatomy.training.run",
+    "UserError": "ganatomy.errors",
+    "find": "ganatomy.images.files",
+    "load": "ganatomy.inference.model",
+    "read": "ganatomy.images.files",
+    "train": "ganatomy.training.run",
+    "write": "ganatomy.images.files",
+}
+
+__all__ = [
+    "DataConfig",
+    "Image",
+    "Model",
+    "TrainConfig",
+    "UserError",
+    "find",
+    "load",
+    "read",
+    "train",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'ganatomy' has no attribute {name!r}")

@@ -1,0 +1,369 @@
+"""The survey's table of contents: one row per system.
+
+The systems are those reviewed in "GANs for Medical Image Analysis" (Kazeminia et al., 2018), sections 4.1
+to 4.6, in the survey's order, followed by the base frameworks they stand on. Reading the table imports no
+method and no torch; `load` imports the one method asked for.
+"""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from ganatomy.errors import UserError
+
+Section = Literal[
+    "denoising", "reconstruction", "segmentation", "detection", "classification", "synthesis", "frameworks"
+]
+Dims = Literal["1D", "2D", "2D/3D", "3D"]
+State = Literal["ready", "planned"]
+
+
+@dataclass(frozen=True)
+class System:
+    """One system of the survey, or one framework behind them.
+
+    `slug` names it on the command line, as do its `aliases`. `reference` is its number in the survey's
+    bibliography, None for a framework the survey does not list. `what` says what it does in at most 70
+    characters. `doi_or_arxiv` is a bare DOI ("10.…") or "arXiv:…", None where neither is recorded. `module`
+    is "package.module:Class" once the system is implemented.
+    """
+
+    slug: str
+    reference: int | None
+    title: str
+    section: Section
+    authors: str
+    modality: str
+    dims: Dims
+    what: str
+    doi_or_arxiv: str | None
+    module: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """Whether the system can be loaded: "ready", or only "planned"."""
+        return "ready" if self.module else "planned"
+
+    @property
+    def url(self) -> str | None:
+        """Address of the paper, None where no identifier is recorded."""
+        if self.doi_or_arxiv is None:
+            return None
+        if self.doi_or_arxiv.startswith("arXiv:"):
+            return f"https://arxiv.org/abs/{self.doi_or_arxiv.removeprefix('arXiv:')}"
+        return f"https://doi.org/{self.doi_or_arxiv}"
+
+
+# Set by hand so that a system stays a block of three lines: who, on what, where to find it.
+# fmt: off
+SYSTEMS: tuple[System, ...] = (
+    System("wolterink-ldct", 14, "Cardiac low-dose CT GAN", "denoising", "Wolterink et al., 2017",
+           "cardiac CT", "3D", "denoises cardiac CT with voxel-wise and adversarial losses",
+           "10.1109/TMI.2017.2708987", "ganatomy.methods.denoising.wolterink_ldct:WolterinkLDCT"),
+    System("wgan-vgg", 15, "WGAN-VGG", "denoising", "Yang et al., 2018",
+           "abdominal CT", "2D", "denoises CT with a Wasserstein critic and a perceptual loss",
+           "10.1109/TMI.2018.2827462", "ganatomy.methods.denoising.wgan_vgg:WGANVGG"),
+    System("sagan-ct", 16, "SAGAN", "denoising", "Yi & Babyn, 2018",
+           "CT", "2D", "denoises CT while a sharpness map keeps its edges",
+           "arXiv:1708.06453", "ganatomy.methods.denoising.sagan_ct:SAGAN"),
+
+    System("deep-dealiasing", 18, "Deep De-Aliasing", "reconstruction", "Yu et al., 2017",
+           "brain MRI", "2D", "removes aliasing from undersampled MRI with a refining U-Net",
+           "arXiv:1705.07137"),
+    System("dagan", 19, "DAGAN", "reconstruction", "Yang et al., 2018",
+           "brain MRI", "2D", "removes aliasing with image, frequency and perceptual losses",
+           "10.1109/TMI.2017.2785879"),
+    System("csmri-refinement", 20, "Perceptual refinement", "reconstruction", "Seitzer et al., 2018",
+           "cardiac MRI", "2D", "reconstructs for pixel error first, then refines perceptually",
+           "arXiv:1806.11216"),
+    System("refinegan", 22, "RefineGAN", "reconstruction", "Quan et al., 2018",
+           "MRI", "2D", "reconstructs with two chained generators and a cyclic loss",
+           "10.1109/TMI.2018.2820120"),
+    System("gancs", 23, "GANCS", "reconstruction", "Mardani et al., 2017",
+           "abdominal MRI", "2D", "reconstructs with a least-squares GAN and data consistency",
+           "arXiv:1706.00051"),
+    System("kspace-gan", 24, "k-space GAN", "reconstruction", "Shitrit & Riklin-Raviv, 2017",
+           "brain MRI", "2D", "fills in the missing k-space, judged as an image",
+           None),
+    System("thin-slice-3dsrgan", 25, "3DSRGAN", "reconstruction", "Li et al., 2017",
+           "brain MRI", "3D", "restores thin slices from thick-slice scans",
+           "10.1007/978-3-319-67389-9_38"),
+    System("srgan3d-brain", 26, "3D SRGAN", "reconstruction", "Sánchez & Vilaplana, 2018",
+           "brain MRI", "3D", "super-resolves volumes with a least-squares SRGAN in 3D",
+           "arXiv:1812.11440"),
+    System("mdcsrn", 31, "mDCSRN-GAN", "reconstruction", "Chen et al., 2018",
+           "brain MRI", "3D", "super-resolves volumes with dense blocks and a Wasserstein critic",
+           "arXiv:1803.01417"),
+    System("pcle-cycle-sr", 33, "Endomicroscopy cycle SR", "reconstruction", "Ravì et al., 2019",
+           "endomicroscopy", "2D", "super-resolves endomicroscopy without paired images",
+           "10.1016/j.media.2019.01.011"),
+    System("saliency-srgan", 34, "Saliency SRGAN", "reconstruction", "Mahapatra et al., 2017",
+           "fundus photography", "2D", "super-resolves the retina, weighting the error by saliency",
+           None),
+
+    System("segan", 39, "SegAN", "segmentation", "Xue et al., 2018",
+           "brain MRI", "2D", "segments tumour regions against a multi-scale L1 critic",
+           "10.1007/s12021-018-9377-x"),
+    System("brats-cgan", 40, "Brain-tumour cGAN", "segmentation", "Rezaei et al., 2017",
+           "brain MRI", "2D", "segments tumour regions with virtual and reference batch norm",
+           "arXiv:1708.05227", aliases=("rezaei-cgan",)),
+    System("brain-adv-dilated", 42, "Adversarial dilated CNN", "segmentation", "Moeskops et al., 2017",
+           "brain MRI", "2D", "segments brain tissue with dilated convolutions and an adversary",
+           "10.1007/978-3-319-67558-9_7", aliases=("moeskops",)),
+    System("brats-adv-patch", 43, "Adversarial patch network", "segmentation", "Li et al., 2017",
+           "brain MRI", "2D", "segments tumours patch by patch, judged by an adversary",
+           "10.1007/978-3-319-75238-9_11", aliases=("li-brain-adv",)),
+    System("uda-lesion", 44, "Adversarial domain adaptation", "segmentation", "Kamnitsas et al., 2017",
+           "brain MRI", "3D", "segments lesions on a new scanner without labels from it",
+           "10.1007/978-3-319-59050-9_47", aliases=("deepmedic-uda",)),
+    System("scan-cxr", 45, "SCAN", "segmentation", "Dai et al., 2018",
+           "chest X-ray", "2D", "segments lungs and heart; a critic learns their structure",
+           "10.1007/978-3-030-00889-5_30"),
+    System("v-gan", 46, "V-GAN", "segmentation", "Son et al., 2017",
+           "fundus photography", "2D", "segments retinal vessels against pixel, patch or image critics",
+           "arXiv:1706.09318"),
+    System("vessel-dcgan-ssl", 47, "Vessel DCGAN", "segmentation", "Lahiri et al., 2017",
+           "fundus photography", "2D", "segments retinal vessels from few labels with a DCGAN classifier",
+           "10.1109/CVPRW.2017.110", aliases=("lahiri",)),
+    System("resunet-cgan-odoc", 48, "ResU-net cGAN", "segmentation", "Shankaranarayana et al., 2017",
+           "fundus photography", "2D", "segments optic disc and cup together",
+           "10.1007/978-3-319-67561-9_19", aliases=("odoc-cgan",)),
+    System("ssnet", 49, "SSNet", "segmentation", "Huo et al., 2018",
+           "abdominal MRI", "2D", "segments enlarged spleens with large global kernels",
+           "10.1117/12.2293406"),
+    System("di2in-an", 50, "DI2IN-AN", "segmentation", "Yang et al., 2017",
+           "abdominal CT", "3D", "segments the liver in whole volumes",
+           "10.1007/978-3-319-66179-7_58"),
+    System("polyphase-cyclegan", 51, "Polyphase CycleGAN", "segmentation", "Kim & Ye, 2018",
+           "abdominal CT", "2D", "segments liver and lesions through an image-mask cycle",
+           None),
+    System("spheroid-msan", 52, "Multiscale adversarial network", "segmentation", "Sadanandan et al., 2017",
+           "bright-field microscopy", "2D", "segments cell clusters with a weighted multiscale network",
+           "10.1109/ICCVW.2017.11"),
+    System("rib-cage-gan", 53, "Rib Cage GAN", "segmentation", "Arbelle & Riklin-Raviv, 2018",
+           "fluorescence microscopy", "2D", "segments cells; only the critic sees the true outlines",
+           "arXiv:1709.05860"),
+    System("dan", 54, "DAN", "segmentation", "Zhang et al., 2017",
+           "histology and microscopy", "2D", "segments, learning also from images nobody annotated",
+           "10.1007/978-3-319-66179-7_47"),
+    System("voxel-atlas-gan", 56, "VoxelAtlasGAN", "segmentation", "Dong et al., 2018",
+           "echocardiography", "3D", "segments the left ventricle guided by an atlas",
+           "arXiv:1806.03619"),
+    System("btrfly-net", 58, "Btrfly Net", "segmentation", "Sekuboyina et al., 2018",
+           "spine CT", "2D", "labels vertebrae from sagittal and coronal projections",
+           "arXiv:1804.01307"),
+
+    System("anogan", 61, "AnoGAN", "detection", "Schlegl et al., 2017",
+           "retinal OCT", "2D", "finds anomalies by searching the latent space of healthy images",
+           "arXiv:1703.05921"),
+    System("caae", 62, "cAAE", "detection", "Chen & Konukoglu, 2018",
+           "brain MRI", "2D", "finds lesions with an autoencoder whose latent code is consistent",
+           "arXiv:1806.04972"),
+    System("anovaegan", 63, "AnoVAEGAN", "detection", "Baur et al., 2018",
+           "brain MRI", "2D", "finds lesions as what a VAE-GAN of healthy brains cannot rebuild",
+           "10.1007/978-3-030-11723-8_16"),
+    System("va-gan", 65, "VA-GAN", "detection", "Baumgartner et al., 2018",
+           "brain MRI", "2D/3D", "maps the visible effect of a disease as an additive change",
+           "arXiv:1711.08998"),
+    System("kohl-advseg", 66, "Adversarial U-Net", "detection", "Kohl et al., 2017",
+           "prostate MRI", "2D", "detects aggressive prostate cancer by segmenting it",
+           "arXiv:1702.08014"),
+    System("udrea-lesion-cgan", 67, "Skin-lesion cGAN", "detection", "Udrea & Mitra, 2017",
+           "skin photography", "2D", "finds skin lesions in ordinary photographs",
+           None),
+    System("dacal-landmarks", 68, "Context-aware landmarks", "detection", "Tuysuzoglu et al., 2018",
+           "prostate ultrasound", "2D", "finds landmarks on the prostate and the contour through them",
+           "10.1007/978-3-030-00937-3_18"),
+
+    System("scgan-lv-coverage", 69, "SCGAN", "classification", "Zhang et al., 2017",
+           "cardiac MRI", "2D", "tells whether a heart stack lacks its basal or apical slice",
+           "10.1007/978-3-319-68127-6_7"),
+
+    System("liver-dcgan-aug", 70, "Liver-lesion DCGAN", "synthesis", "Frid-Adar et al., 2018",
+           "abdominal CT", "2D", "samples liver lesions by class to train a classifier",
+           "arXiv:1801.02385"),
+    System("nodule-dcgan-vtt", 71, "Lung-nodule DCGAN", "synthesis", "Chuquicusma et al., 2018",
+           "chest CT", "2D", "samples benign and malignant lung nodules",
+           "arXiv:1710.09762"),
+    System("prostate-lesion-dcgan", 72, "Prostate-lesion DCGAN", "synthesis", "Kitchen & Seah, 2017",
+           "prostate MRI", "2D", "samples prostate lesions, all sequences aligned",
+           "arXiv:1708.00129"),
+    System("brain-manifold-dcgan", 73, "Brain-slice DCGAN", "synthesis", "Bermudez et al., 2018",
+           "brain MRI", "2D", "samples whole axial brain slices",
+           "arXiv:1801.01847"),
+    System("melanogans", 74, "MelanoGANs", "synthesis", "Baur et al., 2018",
+           "dermoscopy", "2D", "samples skin lesions with DCGAN, LAPGAN and a variant of it",
+           "arXiv:1804.04338"),
+    System("pgan-skin", 75, "Skin-lesion PGAN", "synthesis", "Baur et al., 2018",
+           "dermoscopy", "2D", "samples skin lesions by progressive growing",
+           "10.1007/978-3-030-01201-4_28"),
+    System("context-aware-gan", 76, "Context-aware GAN", "synthesis", "Nie et al., 2017",
+           "MRI to CT", "3D", "turns MRI into CT with a cascade that sees its own last estimate",
+           "arXiv:1612.05362"),
+    System("unpaired-mr2ct", 77, "Unpaired MR-to-CT CycleGAN", "synthesis", "Wolterink et al., 2017",
+           "brain MRI to CT", "2D", "turns MRI into CT, learned without paired scans",
+           "arXiv:1708.01155"),
+    System("cardiac-cyclegan", 78, "Cardiac CycleGAN", "synthesis", "Chartsias et al., 2017",
+           "cardiac CT to MRI", "2D", "turns CT into MRI together with the heart's mask, unpaired",
+           "10.1007/978-3-319-68127-6_1"),
+    System("vess2ret", 79, "vess2ret", "synthesis", "Costa et al., 2017",
+           "fundus photography", "2D", "paints a fundus image from a vessel map",
+           "arXiv:1701.08974"),
+    System("retina-aae", 80, "Retina AAE", "synthesis", "Costa et al., 2018",
+           "fundus photography", "2D", "samples a vessel map with an AAE and paints the fundus image",
+           "10.1109/TMI.2017.2759102"),
+    System("dual-gan", 81, "Dual GAN", "synthesis", "Guibas et al., 2017",
+           "fundus photography", "2D", "samples a vessel map with a GAN and paints the fundus image",
+           "arXiv:1709.01872"),
+    System("fila-sgan", 82, "Fila-sGAN", "synthesis", "Zhao et al., 2017",
+           "fundus and neuron images", "2D", "paints filament images from a map, in an example's style",
+           "arXiv:1706.02185"),
+    System("virtual-pet", 83, "Virtual PET", "synthesis", "Ben-Cohen et al., 2017",
+           "abdominal CT to PET", "2D", "predicts PET from CT by blending an FCN with a cGAN",
+           "arXiv:1707.09585"),
+    System("m-gan", 84, "M-GAN", "synthesis", "Bi et al., 2017",
+           "chest CT to PET", "2D", "predicts PET from CT and a tumour label map",
+           "arXiv:1707.09747"),
+    System("sketcher-refiner", 85, "Sketcher-Refiner", "synthesis", "Wei et al., 2018",
+           "brain MRI to PET", "3D", "predicts myelin PET from MRI: sketch first, then refine",
+           "arXiv:1804.08039"),
+    System("scgan-us", 86, "Spatially conditioned GAN", "synthesis", "Hu et al., 2017",
+           "fetal ultrasound", "2D", "simulates the ultrasound frame seen from a probe pose",
+           "10.1007/978-3-319-67564-0_11", aliases=("simulator-gan",)),
+    System("ivus-stacksim", 88, "IVUS simulator", "synthesis", "Tom & Sheet, 2018",
+           "intravascular ultrasound", "2D", "simulates intravascular ultrasound from a tissue map",
+           "arXiv:1712.07881"),
+    System("sst", 89, "Stain-style transfer", "synthesis", "Cho et al., 2017",
+           "histology", "2D", "normalises stains, keeping what a tumour classifier looks at",
+           "arXiv:1710.08543"),
+    System("virtual-he", 90, "Virtual H&E", "synthesis", "Bayramoglu et al., 2017",
+           "histology", "2D", "stains unstained hyperspectral tissue virtually",
+           None),
+    System("adv-stain-transfer", 91, "Adversarial stain transfer", "synthesis", "BenTaieb & Hamarneh, 2018",
+           "histology", "2D", "transfers stains, trained together with the task that needs it",
+           None),
+    System("staingan", 92, "StainGAN", "synthesis", "Shaban et al., 2018",
+           "histology", "2D", "transfers stains between laboratories, learned without pairs",
+           "arXiv:1804.01601"),
+    System("twod-microscopy", 93, "Two-discriminator GAN", "synthesis", "Han & Yin, 2017",
+           "live-cell microscopy", "2D", "translates between phase contrast and DIC with two critics",
+           None, aliases=("pc-dic-gan",)),
+    System("vessel-geometry-wgan", 94, "Vessel-geometry WGAN", "synthesis", "Wolterink et al., 2018",
+           "coronary CT", "1D", "samples the geometry of coronary arteries along their axis",
+           "arXiv:1804.04381"),
+    System("sgan-mra", 95, "Steerable GAN", "synthesis", "Olut et al., 2018",
+           "brain MRI to MRA", "2D", "predicts MRA from T1 and T2 MRI with a steerable-filter loss",
+           "arXiv:1804.04366"),
+    System("nodule-cgan3d", 96, "Lung-nodule cGAN", "synthesis", "Jin et al., 2018",
+           "chest CT", "3D", "plants a simulated nodule into a real lung",
+           "10.1007/978-3-030-00934-2_81"),
+
+    System("gan", 2, "GAN", "frameworks", "Goodfellow et al., 2014",
+           "any", "2D", "samples from noise: a generator against a discriminator",
+           "arXiv:1406.2661"),
+    System("dcgan", 6, "DCGAN", "frameworks", "Radford et al., 2016",
+           "any", "2D", "samples from noise with convolutional networks",
+           "arXiv:1511.06434"),
+    System("cgan", 7, "Conditional GAN", "frameworks", "Mirza & Osindero, 2014",
+           "any", "2D", "samples under a given label or other side information",
+           "arXiv:1411.1784"),
+    System("pix2pix", 4, "pix2pix", "frameworks", "Isola et al., 2017",
+           "any", "2D", "translates images, learned from aligned pairs",
+           "arXiv:1611.07004"),
+    System("mgan", 9, "Markovian GAN", "frameworks", "Li & Wand, 2016",
+           "any", "2D", "transfers texture, judging local patches",
+           "arXiv:1604.04382"),
+    System("cyclegan", 10, "CycleGAN", "frameworks", "Zhu et al., 2017",
+           "any", "2D", "translates images, learned without pairs",
+           "arXiv:1703.10593"),
+    System("ac-gan", 11, "AC-GAN", "frameworks", "Odena et al., 2017",
+           "any", "2D", "samples by class; the discriminator classifies too",
+           "arXiv:1610.09585", aliases=("acgan",)),
+    System("wgan", 12, "WGAN", "frameworks", "Arjovsky et al., 2017",
+           "any", "2D", "samples against a clipped critic of the Wasserstein distance",
+           "arXiv:1701.07875"),
+    System("wgan-gp", None, "WGAN-GP", "frameworks", "Gulrajani et al., 2017",
+           "any", "2D", "samples against a Wasserstein critic with a gradient penalty",
+           "arXiv:1704.00028"),
+    System("lsgan", 13, "LSGAN", "frameworks", "Mao et al., 2017",
+           "any", "2D", "samples against a discriminator with least-squares losses",
+           "arXiv:1611.04076"),
+    System("lapgan", None, "LAPGAN", "frameworks", "Denton et al., 2015",
+           "any", "2D", "samples from coarse to fine along a Laplacian pyramid",
+           "arXiv:1506.05751"),
+    System("pgan", None, "Progressive GAN", "frameworks", "Karras et al., 2018",
+           "any", "2D", "samples with networks that grow from low to high resolution",
+           "arXiv:1710.10196"),
+    System("aae", None, "Adversarial autoencoder", "frameworks", "Makhzani et al., 2015",
+           "any", "2D", "encodes images; an adversary shapes the latent code",
+           "arXiv:1511.05644"),
+    System("vae-gan", None, "VAE-GAN", "frameworks", "Larsen et al., 2016",
+           "any", "2D", "encodes images; the discriminator's features measure likeness",
+           "arXiv:1512.09300"),
+    System("srgan", 27, "SRGAN", "frameworks", "Ledig et al., 2017",
+           "any", "2D", "super-resolves single images with perceptual realism",
+           "arXiv:1609.04802"),
+)
+# fmt: on
+
+_BY_NAME = {name: system for system in SYSTEMS for name in (system.slug, *system.aliases)}
+_BY_TITLE = {system.title.lower(): system for system in SYSTEMS}
+
+
+def find(slug: str) -> System:
+    """Return the system called `slug`, or known by that alias; upper and lower case are the same.
+
+    Raises UserError, with the nearest names, when there is none.
+    """
+    system = _BY_NAME.get(slug.lower())
+    if system is None:
+        nearest = _nearest(slug)
+        guess = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+        raise UserError(f"unknown system '{slug}'; {guess}'ganatomy list' shows all")
+    return system
+
+
+def _nearest(slug: str) -> list[str]:
+    # Titles count too, for "sagan" means sagan-ct. At 0.75 a slip of the finger is caught, while a name that
+    # is merely related ("wgan-gp" for "wgn-vgg") is not.
+    known = _BY_TITLE | _BY_NAME
+    names = difflib.get_close_matches(slug.lower(), known, n=3, cutoff=0.75)
+    return list(dict.fromkeys(known[name].slug for name in names))
+
+
+def load(slug: str) -> type[Any]:
+    """Import and return the method class of a system.
+
+    Raises UserError when the system is unknown or still planned.
+    """
+    system = find(slug)
+    if system.module is None:
+        names = ", ".join(other.slug for other in ready())
+        raise UserError(f"system '{system.slug}' is planned and cannot be used yet; ready are {names}")
+    module, _, name = system.module.partition(":")
+    method: type[Any] = getattr(importlib.import_module(module), name)
+    return method
+
+
+def ready() -> list[System]:
+    """Return the systems that can be loaded, in the survey's order."""
+    return [system for system in SYSTEMS if system.state == "ready"]
+
+
+def match(pattern: str) -> list[System]:
+    """Return the systems whose slug, alias, section or modality fits a shell pattern such as "*mri*".
+
+    Upper and lower case are the same; the result keeps the survey's order and is empty when nothing fits.
+    """
+    wanted = pattern.lower()
+    return [
+        system
+        for system in SYSTEMS
+        if any(
+            fnmatchcase(text.lower(), wanted)
+            for text in (system.slug, *system.aliases, system.section, system.modality)
+        )
+    ]

@@ -1,0 +1,1 @@
+"""From files and phantoms to batches: manifests, prepared cases on disk, patch sampling."""

@@ -1,0 +1,269 @@
+"""Which images there are, who they belong to, and which side of the split they are on."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from ganatomy import phantoms
+from ganatomy.errors import UserError
+from ganatomy.images.files import Source, find
+from ganatomy.images.image import Image, RasterMeaning
+from ganatomy.tasks.base import Task
+
+Split = Literal["train", "val", "test"]
+
+SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
+IMAGE_COLUMNS = ("image", "file", "path")
+MANIFEST_NAMES = ("manifest.csv", "index.csv")
+
+
+class DataConfig(BaseModel):
+    """Which images to use and how to read them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path | None = None  # folder, file or CSV manifest; none means the embedded phantom
+    test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
+    val_subjects: tuple[
+        str, ...
+    ] = ()  # subjects that choose the best weights; none means drawn, or slices held out
+    slope: float = 1.0  # of pictures without units (PNG, TIFF): physical value per stored step
+    intercept: float = (
+        0.0  # of pictures without units: physical value of a stored 0, as -1024 for CT saved as HU + 1024
+    )
+    unit: str | None = (
+        None  # of pictures and arrays without units; HU is assumed where slope or intercept is given
+    )
+    pixel_mm: float | None = None  # of pictures without a size
+    uneven: bool = (
+        False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
+    )
+    phantom_subjects: int = Field(10, ge=3)  # patients of the embedded phantom
+    phantom_size: int = Field(256, ge=32)  # rows and columns of the embedded phantom
+    cache: Path = (
+        Path.home() / ".cache" / "ganatomy" / "cases"
+    )  # prepared cases, shared by runs; may be deleted
+
+    @property
+    def meaning(self) -> RasterMeaning:
+        """How pictures without units are read."""
+        scaled = self.slope != 1.0 or self.intercept != 0.0
+        return RasterMeaning(
+            self.slope, self.intercept, self.unit or ("HU" if scaled else None), self.pixel_mm
+        )
+
+
+class Openable(Protocol):
+    """Something that opens as an image."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files; empty for a phantom."""
+
+    def open(self) -> Image:
+        """Read the image, lazily."""
+
+
+@dataclass(frozen=True)
+class PhantomSource:
+    """One patient of an embedded phantom."""
+
+    name: str
+    seed: int
+    grid: tuple[tuple[str, Any], ...]
+    paths: tuple[Path, ...] = ()
+
+    def open(self) -> Image:
+        """The noise-free image."""
+        image: Image = self.truth().image
+        return image
+
+    def truth(self) -> Any:
+        """The patient with masks, regions and known scores."""
+        return phantoms.make(self.name, self.seed, **dict(self.grid))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Images that show one object, by role."""
+
+    name: str
+    subject: str
+    split: Split
+    sources: Mapping[str, Openable]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a file of the case does."""
+        facts = []
+        for role, source in sorted(self.sources.items()):
+            states = [
+                (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths
+            ]
+            facts.append((role, states or repr(source), repr(getattr(source, "meaning", None))))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    @property
+    def seed(self) -> int:
+        """Of the simulated partners of this case; depends on its name alone."""
+        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big")
+
+
+def discover(task: Task, config: DataConfig, seed: int = 0) -> list[Case]:
+    """All cases of a data set, split by subject.
+
+    Raises:
+        UserError: nothing usable there, a manifest that lacks columns or files, or unknown subjects named.
+    """
+    if config.data is None:
+        cases = _phantom_cases(task, config)
+    elif config.data.is_dir():
+        manifests = [config.data / name for name in MANIFEST_NAMES if (config.data / name).is_file()]
+        usable = [path for path in manifests if _columns(path, task)]
+        cases = read_manifest(usable[0], task, config) if usable else _folder_cases(task, config)
+    elif config.data.suffix == ".csv":
+        cases = read_manifest(config.data, task, config)
+    else:
+        cases = _folder_cases(task, config)
+    return split_by_subject(cases, config.test_subjects, config.val_subjects, seed)
+
+
+def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
+    grid = tuple(sorted(task.phantom_grid(config.phantom_size).items()))
+    return [
+        Case(
+            f"{task.phantom}-{number:03d}",
+            f"phantom{number:03d}",
+            "train",
+            {"clean": PhantomSource(task.phantom, number, grid)},
+        )
+        for number in range(config.phantom_subjects)
+    ]
+
+
+def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
+    assert config.data is not None
+    sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
+    return [Case(source.name, source.subject, "train", {task.given: source}) for source in sources]
+
+
+def _columns(path: Path, task: Task) -> dict[str, str] | None:
+    """Role or ``subject`` to column name, or None when the file is no manifest of this task."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        header = next(csv.reader(stream), [])
+    columns = {role: role for role in (*task.roles, "clean") if role in header}
+    if not columns:
+        columns = {task.given: name for name in reversed(IMAGE_COLUMNS) if name in header}
+    subject = [name for name in SUBJECT_COLUMNS if name in header]
+    if task.given not in columns or not subject:
+        return None
+    return {**columns, "subject": subject[0]}
+
+
+def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
+    """Cases of a CSV file: a column per role with paths relative to it, ``subject``, and optionally ``split``.
+
+    ``slope``, ``intercept``, ``unit`` and ``pixel_mm`` columns override the options of the same names.
+
+    Raises:
+        UserError: missing file, columns, images or subjects, or an unknown split.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such manifest")
+    columns = _columns(path, task)
+    if columns is None:
+        raise UserError(
+            f"{path}: a manifest for {task.name} needs the columns subject and {task.given} "
+            f"(others: {', '.join(role for role in task.roles if role != task.given)}, split, pixel_mm)"
+        )
+    cases = []
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        for line, row in enumerate(csv.DictReader(stream), start=2):
+            where = f"{path} line {line}"
+            sources: dict[str, Openable] = {}
+            for role, column in columns.items():
+                if role == "subject" or not row[column]:
+                    continue
+                sources[role] = _row_source(path.parent / row[column], row, config, where)
+            subject, split = row[columns["subject"]], row.get("split") or "train"
+            if not subject:
+                raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
+            if task.given not in sources:
+                raise UserError(f"{where}: no {task.given} image")
+            if split not in ("train", "val", "test"):
+                raise UserError(f"{where}: split {split!r}; use train, val or test")
+            name = Path(row[columns[task.given]]).with_suffix("").as_posix().replace("/", "_")
+            cases.append(Case(name, subject, split, sources))  # type: ignore[arg-type]
+    if not cases:
+        raise UserError(f"{path}: the manifest has no rows")
+    return cases
+
+
+def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: str) -> Source:
+    if not path.exists():
+        raise UserError(f"{where}: {path} does not exist; paths are relative to the manifest")
+    numbers = {}
+    for name in ("slope", "intercept", "pixel_mm"):
+        if row.get(name):
+            try:
+                numbers[name] = float(row[name])
+            except ValueError:
+                raise UserError(f"{where}: {name} {row[name]!r} is not a number") from None
+    options = config.model_copy(update={**numbers, **({"unit": row["unit"]} if row.get("unit") else {})})
+    found = find(path, meaning=options.meaning, uneven=config.uneven)
+    if len(found) != 1:
+        raise UserError(f"{where}: {path} holds {len(found)} images; name one of them")
+    return found[0]
+
+
+def split_by_subject(
+    cases: Sequence[Case], test: Sequence[str] = (), val: Sequence[str] = (), seed: int = 0
+) -> list[Case]:
+    """The cases with their sides: as the manifest says, as named, or a fifth of the subjects drawn for testing.
+
+    With five or more subjects left for training, a tenth of them, at least one, is drawn for validation too; with
+    fewer, validation later takes slices from every training case.
+
+    Raises:
+        UserError: a named subject does not exist, or nothing is left for training.
+    """
+    subjects = sorted({case.subject for case in cases})
+    for name in (*test, *val):
+        if name not in subjects:
+            raise UserError(f"subject {name!r} is not in the data; there are {_some(subjects)}")
+    if {case.split for case in cases} != {"train"} and not test and not val:
+        return _one_side_each(cases)
+    order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
+    if not test and len(subjects) > 1:
+        free = [name for name in order if name not in val]
+        test = free[: max(1, round(len(free) / 5))]
+    rest = [name for name in order if name not in test]
+    if not val and len(rest) >= 5:
+        val = rest[: max(1, round(len(rest) / 10))]
+    if not set(rest) - set(val):
+        raise UserError(
+            f"no subject is left for training: testing has {_some(test)}, validation {_some(val)}"
+        )
+    sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}  # type: ignore[dict-item]
+    return [replace(case, split=sides.get(case.subject, "train")) for case in cases]
+
+
+def _one_side_each(cases: Sequence[Case]) -> list[Case]:
+    sides: dict[str, Split] = {}
+    for case in cases:
+        if sides.setdefault(case.subject, case.split) != case.split:
+            raise UserError(
+                f"subject {case.subject!r} is in {sides[case.subject]} and in {case.split}; splits are by subject"
+            )
+    return list(cases)
+
+
+def _some(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

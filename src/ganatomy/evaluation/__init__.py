@@ -1,0 +1,1 @@
+"""How a trained method did: statistics over patients, figures and reports."""

@@ -1,0 +1,360 @@
+"""Reports: one HTML file that anyone can open, mail and print, with everything it shows inside it.
+
+All text is escaped, for it may come from file names and headers of strangers, and a content security policy
+lets the page load nothing from anywhere.
+"""
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from html import escape
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Literal, Self
+
+from matplotlib.figure import Figure
+
+from ganatomy.errors import UserError
+from ganatomy.evaluation.statistics import Interval, significant_digits
+from ganatomy.evaluation.style import to_png, to_svg
+
+Outcome = Literal["better", "worse", "undecided"]
+Cell = str | float | Interval | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: the heading, for a metric its label with the variant.
+        unit: printed beside it.
+        better: ``higher`` or ``lower``; the best cell is then bold.
+        digits: decimals; enough to tell the cells apart unless given.
+        note: explained below the table.
+    """
+
+    name: str
+    unit: str = ""
+    better: Literal["higher", "lower"] | None = None
+    digits: int | None = None
+    note: str = ""
+
+
+class Report:
+    """A page built from top to bottom, in the order of the calls.
+
+    Put the headline first, pictures next, numbers after them, and last how it was measured and what to be
+    careful about. Every method returns the report, so calls can be chained.
+    """
+
+    def __init__(self, title: str, subtitle: str = "", made: date | None = None):
+        self.title, self.subtitle, self.made = title, subtitle, made or date.today()
+        self._parts: list[str] = []
+
+    def headline(self, text: str, outcome: Outcome | None = None) -> Self:
+        """The verdict in a sentence or two; the outcome colours its edge."""
+        return self._add(f'<p class="headline {outcome or ""}">{escape(text)}</p>')
+
+    def section(self, title: str) -> Self:
+        """A heading."""
+        return self._add(f"<h2>{escape(title)}</h2>")
+
+    def text(self, *paragraphs: str) -> Self:
+        """Plain paragraphs."""
+        return self._add(*(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs))
+
+    def figure(self, figure: Figure | bytes, caption: str, alt: str = "") -> Self:
+        """A picture with its caption.
+
+        Args:
+            figure: of matplotlib, or the bytes of a PNG or SVG. Figures without images are drawn as vectors.
+            caption: written for someone who sees this kind of figure for the first time.
+            alt: what the picture shows, for those who cannot see it; the caption unless given.
+        """
+        source = _data_uri(figure if isinstance(figure, bytes) else _drawn(figure))
+        return self._add(
+            f'<figure><img src="{source}" alt="{escape(alt or caption)}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+
+    def table(
+        self,
+        rows: Sequence[Sequence[Cell]],
+        columns: Sequence[Column | str],
+        *,
+        caption: str = "",
+        sortable: bool = False,
+    ) -> Self:
+        """A table whose first column names the rows.
+
+        Args:
+            rows: a cell per column: text, a number, an interval, or None where there is nothing.
+            columns: their headings.
+            caption: above the table.
+            sortable: sort by a column when its heading is clicked.
+
+        Raises:
+            ValueError: a row has not as many cells as there are columns.
+        """
+        if any(len(row) != len(columns) for row in rows):
+            raise ValueError(f"every row of the table needs {len(columns)} cells")
+        headings = [Column(column) if isinstance(column, str) else column for column in columns]
+        return self._add(_table(rows, headings, caption, sortable))
+
+    def measured(self, facts: Mapping[str, str], title: str = "How this was measured") -> Self:
+        """A section of facts: window, mask, data range, feature network, seeds, data, number of subjects."""
+        items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+        return self.section(title)._add(f"<dl>{items}</dl>")
+
+    def caveats(self, points: Sequence[str], title: str = "Read with care") -> Self:
+        """A box of limitations."""
+        items = "".join(f"<li>{escape(point)}</li>" for point in points)
+        return self._add(f'<aside class="caveats"><h2>{escape(title)}</h2><ul>{items}</ul></aside>')
+
+    def html(self) -> str:
+        """The whole page."""
+        digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+        body = "\n".join(self._parts)
+        return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(self.title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+<header><h1>{escape(self.title)}</h1><p class="subtitle">{escape(self.subtitle)}</p></header>
+{body}
+<footer>Made with Ganatomy on {self.made.isoformat()}. For research; not for diagnosis.</footer>
+</main>
+<script>{SCRIPT}</script>
+</body>
+</html>
+"""
+
+    def save(self, path: Path | str) -> Path:
+        """Write the page, complete or not at all.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Headers in unknown encodings may hold what UTF-8 cannot.
+            partial.write_text(self.html(), encoding="utf-8", errors="replace")
+            partial.replace(path)
+        except OSError as error:
+            raise UserError(f"{path}: the report cannot be written ({error.strerror})") from error
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        return path
+
+    def _add(self, *parts: str) -> Self:
+        self._parts.extend(parts)
+        return self
+
+
+def _drawn(figure: Figure) -> bytes:
+    return to_png(figure) if any(axes.images for axes in figure.axes) else to_svg(figure)
+
+
+def _data_uri(image: bytes) -> str:
+    kind = "png" if image.startswith(b"\x89PNG") else "svg+xml"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+def _table(rows: Sequence[Sequence[Cell]], columns: Sequence[Column], caption: str, sortable: bool) -> str:
+    notes = _Notes()
+    head = "".join(_heading(column, notes) for column in columns)
+    names = [f'<th scope="row">{escape(str(row[0]))}</th>' for row in rows]
+    cells = [
+        _column(column, [row[i] for row in rows], notes) for i, column in enumerate(columns[1:], start=1)
+    ]
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(names, *cells, strict=True))
+    titled = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = ' class="sortable"' if sortable else ""
+    table = f"<table{kind}>{titled}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>{notes.html()}'
+
+
+class _Notes:
+    """Footnotes of one table: equal notes share a letter."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def mark(self, note: str) -> str:
+        if not note:
+            return ""
+        if note not in self.texts:
+            self.texts.append(note)
+        return f"<sup>{self._letter(self.texts.index(note))}</sup>"
+
+    def html(self) -> str:
+        items = (f"<p><sup>{self._letter(i)}</sup> {escape(text)}</p>" for i, text in enumerate(self.texts))
+        return f'<div class="notes">{"".join(items)}</div>' if self.texts else ""
+
+    @staticmethod
+    def _letter(index: int) -> str:
+        return chr(ord("a") + index) if index < 26 else str(index + 1)
+
+
+def _heading(column: Column, notes: _Notes) -> str:
+    arrow = {"higher": "↑", "lower": "↓", None: ""}[column.better]
+    hint = f' title="{column.better} is better"' if column.better else ""
+    unit = f' <span class="unit">{escape(column.unit)}</span>' if column.unit else ""
+    return f'<th scope="col"{hint}>{escape(column.name)}{unit} {arrow}{notes.mark(column.note)}</th>'
+
+
+def _column(column: Column, cells: Sequence[Cell], notes: _Notes) -> list[str]:
+    numbers = [_number(cell) for cell in cells]
+    finite = [number for number in numbers if math.isfinite(number)]
+    best = (max if column.better == "higher" else min)(finite) if column.better and len(finite) > 1 else None
+    digits = column.digits if column.digits is not None else _digits(cells, finite)
+    return [
+        _cell(cell, number, digits, number == best, notes)
+        for cell, number in zip(cells, numbers, strict=True)
+    ]
+
+
+def _cell(cell: Cell, number: float, digits: int, best: bool, notes: _Notes) -> str:
+    if cell is None:
+        return '<td class="nothing">–</td>'
+    if isinstance(cell, str):
+        return f"<td>{escape(cell)}</td>"
+    shown = _fixed(number, digits)
+    shown = f"<strong>{shown}</strong>" if best else shown
+    if isinstance(cell, Interval):
+        shown += notes.mark(cell.caveat)
+        if math.isfinite(cell.low):
+            limits = f"{_fixed(cell.low, digits)} to {_fixed(cell.high, digits)}"
+            shown += f' <span class="interval">{limits}</span>'
+    value = "" if math.isnan(number) else f' data-value="{str(number).replace("inf", "Infinity")}"'
+    return f"<td{value}>{shown}</td>"
+
+
+def _number(cell: Cell) -> float:
+    if isinstance(cell, Interval):
+        return cell.mean
+    return float(cell) if isinstance(cell, Real) else math.nan
+
+
+def _digits(cells: Sequence[Cell], finite: Sequence[float]) -> int:
+    """Decimals that suit the narrowest interval, or else the spread of the numbers."""
+    if all(isinstance(cell, Integral) for cell in cells if cell is not None):
+        return 0
+    widths = [cell.high - cell.low for cell in cells if isinstance(cell, Interval) and cell.high > cell.low]
+    return significant_digits(min(widths) if widths else max(finite) - min(finite) if finite else 0)
+
+
+def _fixed(number: float, digits: int) -> str:
+    if not math.isfinite(number):
+        return {math.inf: "∞", -math.inf: "−∞"}.get(number, "–")
+    return f"{number:.{digits}f}".replace("-", "−")
+
+
+SCRIPT = """
+for (const table of document.querySelectorAll("table.sortable"))
+  table.querySelectorAll("thead th").forEach((heading, column) => {
+    let rising = false;
+    heading.addEventListener("click", () => {
+      rising = !rising;
+      const value = row => {
+        const cell = row.cells[column];
+        return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
+      };
+      const order = (a, b) => typeof a !== typeof b ? (typeof a === "number" ? -1 : 1)
+        : typeof a === "number" ? (a > b) - (a < b)
+        : a.localeCompare(b, undefined, {numeric: true});
+      [...table.tBodies[0].rows]
+        .sort((a, b) => order(value(a), value(b)) * (rising ? 1 : -1))
+        .forEach(row => table.tBodies[0].append(row));
+    });
+  });
+"""
+
+STYLE = """
+:root {
+  --paper: #fff; --ink: #22262b; --soft: #626a73; --line: #e2e5e9; --card: #f6f7f9;
+  --better: #2e8b6f; --worse: #c0504d; --undecided: #b8860b;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #15181c; --ink: #e4e7eb; --soft: #9aa3ad; --line: #2d333a; --card: #1e2329;
+    --better: #55c2a0; --worse: #e58683; --undecided: #e0b44c;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--paper); color: var(--ink); overflow-wrap: break-word;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+}
+main { max-width: 76rem; margin: 0 auto; padding: 2.5rem 1.5rem 3rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -.01em; margin: 0; }
+h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
+p, dl, ul { max-width: 46rem; }
+.subtitle { color: var(--soft); margin: .4rem 0 0; }
+.headline {
+  font-size: 1.2rem; line-height: 1.5; margin: 1.6rem 0 1.8rem; padding: .3rem 0 .3rem 1.1rem;
+  border-left: 4px solid var(--soft);
+}
+.headline.better { border-color: var(--better); }
+.headline.worse { border-color: var(--worse); }
+.headline.undecided { border-color: var(--undecided); }
+figure { margin: 1.4rem 0 1.8rem; }
+figure img {
+  display: block; max-width: 100%; height: auto; background: #fff; padding: .6rem;
+  border: 1px solid var(--line); border-radius: 8px;
+}
+figcaption { color: var(--soft); font-size: .92rem; max-width: 46rem; margin-top: .55rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .8rem 0 .4rem; }
+caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .4rem; }
+th, td { padding: .45rem 1.1rem .45rem 0; text-align: right; vertical-align: baseline; white-space: nowrap; }
+tr > :first-child { text-align: left; }
+tbody th { font-weight: 400; }
+thead th { font-size: .9rem; border-bottom: 2px solid var(--line); vertical-align: bottom; }
+tbody tr { border-bottom: 1px solid var(--line); }
+.sortable thead th { cursor: pointer; }
+.sortable thead th:hover { color: var(--soft); }
+.unit, .interval, .nothing { color: var(--soft); font-weight: 400; }
+.interval { font-size: .85em; margin-left: .35em; }
+sup { line-height: 0; font-size: .72em; font-weight: 400; padding-left: .1em; }
+.notes { color: var(--soft); font-size: .85rem; }
+.notes p { margin: .15rem 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1.4rem; margin: 0; }
+dt { color: var(--soft); }
+dd { margin: 0; }
+.caveats {
+  background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: 1.1rem 1.4rem; margin: 2.6rem 0 0; max-width: 50rem;
+}
+.caveats h2 { font-size: 1rem; margin: 0 0 .4rem; }
+.caveats ul { margin: 0; padding-left: 1.2rem; }
+footer { color: var(--soft); font-size: .85rem; margin-top: 3rem; }
+@media (max-width: 40rem) {
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .6rem; }
+}
+@media print {
+  :root { --paper: #fff; --ink: #000; --soft: #444; --line: #ccc; --card: #fff; }
+  body { font-size: 11px; }
+  main { max-width: none; padding: 0; }
+  figure, table, .caveats { break-inside: avoid; }
+  h2 { break-after: avoid; }
+}
+"""

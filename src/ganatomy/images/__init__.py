@@ -1,0 +1,1 @@
+"""Medical images as they are: one `Image` type, its files and its intensity codecs."""

@@ -1,0 +1,292 @@
+"""Intensity codecs: physical values to a network's range and back, exactly.
+
+A codec is saved with the weights it was used for. It takes NumPy arrays and torch tensors alike and returns
+the same kind; integers become float32.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ganatomy.errors import UserError
+from ganatomy.images.image import Image
+
+# An array or a torch tensor; to name the latter, reading a file would have to import torch.
+Values = Any
+
+# Percentiles sort: beyond this many values an evenly strided subset stands for the image.
+_MOST_VALUES = 2**24
+
+
+class IntensityCodec(BaseModel):
+    """A map from physical values to the range of a network, and back.
+
+    Attributes:
+        unit: Unit of the physical values; None when they have none that is known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unit: str | None = None
+
+    @abstractmethod
+    def encode(self, values: Values) -> Values:
+        """Physical values to the network's range, any shape."""
+
+    @abstractmethod
+    def decode(self, values: Values) -> Values:
+        """Network values back to physical ones, any shape."""
+
+    def bind(self, image: Image | Any, mask: Any = None) -> IntensityCodec:
+        """The codec with the numbers of one image put in; a codec with fixed numbers returns itself.
+
+        Args:
+            image: An `Image`, NumPy array or tensor.
+            mask: Where to measure: true inside, spatially shaped like the image.
+
+        Raises:
+            UserError: The image has NaN or only one value, so that it has no range.
+        """
+        return self
+
+    def check(self, image: Image) -> None:
+        """Raise `UserError` naming the file when `image` cannot be in this codec's unit or holds no picture.
+
+        That is: another unit; no unit where HU are needed and values that cannot be HU (nothing below -200,
+        or all from 0 to 255); NaN or infinite values; one value throughout. Integer images are read no
+        further than it takes to know.
+        """
+        label = image.header.label
+        if self.unit and image.unit and image.unit != self.unit:
+            raise UserError(
+                f"{label} is in {image.unit}, but the model works in {self.unit}: give it matching images"
+            )
+        low, high = _range(image, enough=-200.0 if self.unit == "HU" and image.unit is None else math.inf)
+        if low == high:
+            raise UserError(
+                f"{label} has the same value {low:g} everywhere: it holds no picture; check the file"
+            )
+        if self.unit == "HU" and image.unit is None and low >= -200:
+            raise UserError(
+                f"{label} names no unit, and its values, {low:g} to {high:g}, cannot be HU (air is -1000): "
+                "say how they map to HU (e.g. intercept -1024), or use a file that is in HU"
+            )
+
+
+class Window(IntensityCodec):
+    """Linear from [low, high] to the range `to`; values outside map outside, unless `clip` cuts them off.
+
+    Attributes:
+        low: Physical value that becomes `to[0]`.
+        high: Physical value that becomes `to[1]`.
+        to: Range of the network.
+        clip: Cut off what is outside the window when encoding, which cannot be undone.
+    """
+
+    kind: Literal["window"] = "window"
+    low: float
+    high: float
+    to: tuple[float, float] = (-1.0, 1.0)
+    clip: bool = False
+    unit: str | None = "HU"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not (self.low < self.high and self.to[0] < self.to[1]):
+            raise ValueError(f"a window goes from low to high, not {self.low} to {self.high} onto {self.to}")
+        return self
+
+    def encode(self, values: Values) -> Values:
+        """Physical values to `to`."""
+        numbers = _real(values)
+        if self.clip:
+            numbers = numbers.clip(self.low, self.high)
+        return self._onto(numbers, (self.low, self.high), self.to)
+
+    def decode(self, values: Values) -> Values:
+        """Values in `to` to physical ones."""
+        return self._onto(_real(values), self.to, (self.low, self.high))
+
+    @staticmethod
+    def _onto(numbers: Any, source: tuple[float, float], target: tuple[float, float]) -> Any:
+        scale = (target[1] - target[0]) / (source[1] - source[0])
+        return (numbers - source[0]) * scale + target[0]
+
+
+class ZScore(IntensityCodec):
+    """Mean to 0, standard deviation to 1; without numbers, those of each image (see `bind`).
+
+    Attributes:
+        mean: In physical units; None until bound.
+        std: In physical units; None until bound.
+    """
+
+    kind: Literal["zscore"] = "zscore"
+    mean: float | None = None
+    std: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both mean and std, or neither to take them from each image")
+        return self
+
+    def encode(self, values: Values) -> Values:
+        """Physical values to standard deviations from the mean."""
+        mean, std = self._numbers()
+        return (_real(values) - mean) / std
+
+    def decode(self, values: Values) -> Values:
+        """Standard deviations from the mean to physical values."""
+        mean, std = self._numbers()
+        return _real(values) * std + mean
+
+    def bind(self, image: Image | Any, mask: Any = None) -> ZScore:
+        """This codec with the image's (masked) mean and standard deviation, unless it has its own."""
+        if self.mean is not None:
+            return self
+        count, total, squares, shift = 0, 0.0, 0.0, None
+        for values in _pieces(image, mask):
+            # Sums of squares about a value near the mean keep their digits.
+            shift = float(values[0]) if shift is None and len(values) else shift
+            moved = values.astype(np.float64) - (shift or 0.0)
+            count, total, squares = (
+                count + len(moved),
+                total + float(moved.sum()),
+                squares + float(moved @ moved),
+            )
+        mean = total / max(count, 1)
+        std = math.sqrt(max(squares / max(count, 1) - mean**2, 0.0))
+        if not count or std <= 0:
+            raise UserError(
+                f"{_label(image)} has the same value everywhere: it has no z-score; check the file"
+            )
+        return self.model_copy(update={"mean": mean + (shift or 0.0), "std": std})
+
+    def _numbers(self) -> tuple[float, float]:
+        if self.mean is None or self.std is None:
+            raise ValueError("this z-score has no numbers yet: bind it to an image first")
+        return self.mean, self.std
+
+
+class PercentileWindow(IntensityCodec):
+    """A `Window` between two percentiles of each image; `bind` finds them.
+
+    Attributes:
+        p_low: Percentile that becomes `to[0]`.
+        p_high: Percentile that becomes `to[1]`.
+        to: Range of the network.
+        clip: Cut off what is outside.
+    """
+
+    kind: Literal["percentile"] = "percentile"
+    p_low: float = Field(default=0.5, ge=0, le=100)
+    p_high: float = Field(default=99.5, ge=0, le=100)
+    to: tuple[float, float] = (-1.0, 1.0)
+    clip: bool = False
+
+    def encode(self, values: Values) -> Values:
+        """Always raises: only the bound codec can."""
+        raise ValueError("a percentile window has no numbers: bind it to an image first")
+
+    def decode(self, values: Values) -> Values:
+        """Always raises: only the bound codec can."""
+        raise ValueError("a percentile window has no numbers: bind it to an image first")
+
+    def bind(self, image: Image | Any, mask: Any = None) -> Window:
+        """The window between this image's (masked) percentiles; of 2^24 evenly strided values at most."""
+        size = math.prod(image.array.shape if isinstance(image, Image) else image.shape)
+        stride = math.ceil(size / _MOST_VALUES)
+        pieces = [values[::stride] for values in _pieces(image, mask)]
+        values = np.concatenate(pieces)
+        if not len(values):
+            raise UserError(f"{_label(image)} has nothing inside its mask: check the mask")
+        low, high = (float(number) for number in np.percentile(values, [self.p_low, self.p_high]))
+        if not low < high:
+            raise UserError(
+                f"{_label(image)} has the value {low:g} at percentiles {self.p_low:g} and {self.p_high:g}: "
+                "it is (almost) constant; check the file"
+            )
+        return Window(low=low, high=high, to=self.to, clip=self.clip, unit=self.unit)
+
+
+class OpticalDensity(IntensityCodec):
+    """Transmitted light to optical density, -log10((I + 1) / (white + 1)): 0 for white, more for stain.
+
+    The added 1 keeps black finite and the map invertible on [0, white] (Ruifrok and Johnston, Anal Quant
+    Cytol Histol 23:291-299, 2001, for densities as such).
+
+    Attributes:
+        white: Intensity of unstained background, in the image's grey levels.
+    """
+
+    kind: Literal["optical_density"] = "optical_density"
+    white: float = Field(default=255.0, gt=0)
+
+    def encode(self, values: Values) -> Values:
+        """Intensities above -1 to optical density."""
+        ratio = (_real(values) + 1) / (self.white + 1)
+        return -(ratio.log10() if hasattr(ratio, "log10") else np.log10(ratio))
+
+    def decode(self, values: Values) -> Values:
+        """Optical density to intensities."""
+        return 10.0 ** (-_real(values)) * (self.white + 1) - 1
+
+    def check(self, image: Image) -> None:
+        """As for every codec; negative values are no light either."""
+        super().check(image)
+        low, _ = _range(image, enough=0.0)
+        if low < 0:
+            raise UserError(
+                f"{image.header.label} has values down to {low:g}, which are no light intensities"
+            )
+
+
+Codec = Annotated[Window | ZScore | PercentileWindow | OpticalDensity, Field(discriminator="kind")]
+
+
+def _real(values: Any) -> Any:
+    """`values` as real numbers: integers become float32."""
+    if isinstance(values, np.ndarray | np.generic):
+        return values if values.dtype.kind == "f" else values.astype(np.float32)
+    return values if values.is_floating_point() else values.float()
+
+
+def _label(image: Image | Any) -> str:
+    return image.header.label if isinstance(image, Image) else "the array"
+
+
+def _pieces(image: Image | Any, mask: Any = None) -> Iterator[NDArray[Any]]:
+    """The (masked) values of an image as flat arrays, slab by slab; raises `UserError` at NaN or infinity."""
+    if isinstance(image, Image):
+        shape, slabs = image.array.shape, image.slabs()
+    else:
+        array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+        shape, slabs = (1, 1, 1, array.size), iter([array.reshape(1, 1, 1, -1)])
+        mask = None if mask is None else np.broadcast_to(mask, array.shape).reshape(shape)
+    inside = None if mask is None else np.broadcast_to(np.asarray(mask, dtype=bool), shape)
+    start = 0
+    for slab in slabs:
+        stop = start + slab.shape[1]
+        values = slab.reshape(-1) if inside is None else slab[inside[:, start:stop]]
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise UserError(f"{_label(image)} holds NaN or infinite values: replace them before use")
+        yield values
+        start = stop
+
+
+def _range(image: Image, enough: float) -> tuple[float, float]:
+    """Lowest and highest value; of an integer image, once it varies and goes below `enough`, so far."""
+    low, high = math.inf, -math.inf
+    for values in _pieces(image):
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        if image.dtype.kind != "f" and low < high and low < enough:
+            break
+    return low, high

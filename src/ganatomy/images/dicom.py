@@ -1,0 +1,330 @@
+"""DICOM in: files become frames, frames become series, a series becomes one lazily decoded image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from ganatomy.errors import UserError
+from ganatomy.images.image import LPS_TO_RAS, Header, Image, LazyArray, Rescale, uneven_steps
+
+_PET_UNITS = {"BQML": "Bq/mL", "GML": "SUV"}
+_TAGS = """
+    BitsAllocated BitsStored Columns ImageOrientationPatient ImagePositionPatient ImageType
+    ImagerPixelSpacing InstanceNumber Modality NumberOfFrames PatientID PerFrameFunctionalGroupsSequence
+    PhotometricInterpretation PixelPaddingValue PixelRepresentation PixelSpacing
+    RedPaletteColorLookupTableDescriptor RescaleIntercept RescaleSlope RescaleType Rows SOPClassUID
+    SOPInstanceUID SamplesPerPixel SeriesDescription SeriesInstanceUID SeriesNumber SharedFunctionalGroupsSequence
+    SliceThickness SpacingBetweenSlices SpecificCharacterSet Units
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What the header says of one slice: a whole file, or one frame of a multi-frame file.
+
+    Attributes:
+        path: Its file.
+        index: Frame number in the file, or None for a single-frame file.
+        series: SeriesInstanceUID, "" when blank.
+        description: SeriesDescription or "".
+        number: Series and instance number, to order what has no position.
+        position: Centre of the first pixel, mm, RAS+; None when the file does not say.
+        orientation: Direction of growing column index and of growing row index, RAS+, (2, 3).
+        spacing: Distance between (rows, columns) in mm.
+        thickness: Distance to the next slice as the header states it, mm.
+        shape: (rows, columns).
+        stored: Type of the decoded pixels, with (lowest, highest) value the header allows.
+        rescale: From decoded pixels to values.
+    """
+
+    path: Path
+    index: int | None
+    series: str
+    description: str
+    number: tuple[int, int]
+    position: NDArray[np.float64] | None
+    orientation: NDArray[np.float64]
+    spacing: tuple[float, float]
+    thickness: float
+    shape: tuple[int, int]
+    channels: int
+    stored: tuple[np.dtype[Any], int, int]
+    rescale: Rescale
+    unit: str | None
+    modality: str | None
+    patient: str | None
+    padding: float | None
+
+    @property
+    def depth(self) -> float:
+        """Position along the slice normal in mm; 0 without a position."""
+        return 0.0 if self.position is None else float(self.normal @ self.position)
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector from slice to slice; towards the head for axial slices."""
+        return np.cross(self.orientation[0], self.orientation[1])
+
+    def decode(self) -> NDArray[Any]:
+        """Pixel values after the rescale, (channels, rows, columns).
+
+        Raises `UserError` when the pixels are missing, truncated or in an unknown compression.
+        """
+        try:
+            pixels = self._pixels()
+        except Exception as error:  # the decoders of several packages raise whatever they like
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{self.path} cannot be decoded ({reason}); copy or export it again") from error
+        pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+        if pixels.shape != (self.channels, *self.shape):
+            raise UserError(f"{self.path} decodes to {pixels.shape} where its header says {self.shape}")
+        stored, low, high = self.stored
+        return self.rescale.apply(pixels, self.rescale.dtype(stored, low, high))
+
+    def _pixels(self) -> NDArray[Any]:
+        file = read_file(self.path, stop_before_pixels=self.index is not None)
+        # A path lets pydicom read one frame of many without the rest of the file.
+        pixels = file.pixel_array if self.index is None else pixel_array(self.path, index=self.index)
+        if file.PhotometricInterpretation == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, file)
+        return np.asarray(pixels)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts like DICOM: with its preamble, or else with a plausible first element."""
+    with path.open("rb") as file:
+        head = file.read(132)
+    if head[128:] == b"DICM":
+        return True
+    # Little-endian tags, group 2 (meta header) or 8, low element.
+    return len(head) == 132 and head[:2] in (b"\x02\0", b"\x08\0") and head[2] <= 0x20 and head[3] == 0
+
+
+def read_file(path: Path, **options: Any) -> pydicom.FileDataset:
+    """A whole DICOM file, also one that lacks its meta header."""
+    file = pydicom.dcmread(path, force=True, **options)
+    if "TransferSyntaxUID" not in file.file_meta:
+        implicit = file.original_encoding[0]
+        file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return file
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """The slices in one DICOM file, from its header alone; none when it is DICOM but not an image.
+
+    Raises `UserError` when the header is damaged or the file ends before its pixels do.
+    """
+    try:
+        file = read_file(path, stop_before_pixels=True, specific_tags=_TAGS.split())
+        if "Rows" not in file:
+            kind = file.file_meta.get("MediaStorageSOPClassUID") or file.get("SOPClassUID") or UID("")
+            if "Image Storage" in kind.name:
+                raise UserError(
+                    f"{path} is truncated: its header ends before the image; copy or export it again"
+                )
+            return []
+        count = int(file.get("NumberOfFrames") or 1)
+        frames = [_frame(file, path, index if count > 1 else None) for index in range(count)]
+    except UserError:
+        raise
+    except Exception as error:  # a damaged header can fail in any element's parser
+        raise UserError(f"{path} cannot be read as DICOM ({type(error).__name__}: {error})") from error
+    numbers = file.Rows * file.Columns * int(file.get("SamplesPerPixel") or 1) * count
+    expected, size = numbers * file.BitsAllocated // 8, path.stat().st_size
+    if size < expected and not file.file_meta.TransferSyntaxUID.is_compressed:
+        raise UserError(
+            f"{path} is truncated: {size} bytes for {expected} of pixels; copy or export it again"
+        )
+    return frames
+
+
+def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
+    layers = _layers(file, index or 0)
+
+    def get(keyword: str, default: Any = None) -> Any:
+        values = (layer.get(keyword) for layer in layers)
+        return next((value for value in values if value not in (None, "")), default)
+
+    position, orientation = get("ImagePositionPatient"), get("ImageOrientationPatient")
+    rescale, stored, channels = _values(file, get)
+    padding = get("PixelPaddingValue")
+    rows, columns = get("PixelSpacing", get("ImagerPixelSpacing", (1.0, 1.0)))
+    modality = get("Modality")
+    return Frame(
+        path=path,
+        index=index,
+        series=str(get("SeriesInstanceUID", "")),
+        description=str(get("SeriesDescription", "")),
+        number=(int(get("SeriesNumber", 0)), int(get("InstanceNumber", 0))),
+        position=None if position is None else LPS_TO_RAS @ np.asarray(position, dtype=np.float64),
+        orientation=np.reshape(np.asarray(orientation or (1, 0, 0, 0, 1, 0), np.float64), (2, 3))
+        @ LPS_TO_RAS,
+        spacing=(float(rows), float(columns)),
+        thickness=abs(float(get("SpacingBetweenSlices", get("SliceThickness", 1.0)))) or 1.0,
+        shape=(int(file.Rows), int(file.Columns)),
+        channels=channels,
+        stored=stored,
+        rescale=rescale,
+        unit=_unit(modality, get),
+        modality=modality,
+        patient=str(get("PatientID", "")).strip() or None,
+        padding=None if padding is None else float(padding) * rescale.slope + rescale.intercept,
+    )
+
+
+def _layers(file: pydicom.Dataset, index: int) -> list[pydicom.Dataset]:
+    """The dataset, and for enhanced multi-frame images the functional groups of one frame and of all."""
+    layers = [file]
+    per_frame = file.get("PerFrameFunctionalGroupsSequence") or []
+    for groups in (*per_frame[index : index + 1], *(file.get("SharedFunctionalGroupsSequence") or [])):
+        layers += [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+    return layers
+
+
+def _values(file: pydicom.Dataset, get: Any) -> tuple[Rescale, tuple[np.dtype[Any], int, int], int]:
+    """Rescale, stored type with its limits, and channels; the rescale turns black-on-white images."""
+    photometric = get("PhotometricInterpretation", "MONOCHROME2")
+    if photometric == "PALETTE COLOR":
+        bits = file.RedPaletteColorLookupTableDescriptor[2]
+        return Rescale(), (np.dtype(f"u{bits // 8}"), 0, 2**bits - 1), 3
+    bits, signed = int(get("BitsStored", file.BitsAllocated)), int(get("PixelRepresentation", 0))
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    stored = np.dtype(f"{'i' if signed else 'u'}{max(file.BitsAllocated // 8, 1)}"), low, high
+    slope, intercept = float(get("RescaleSlope", 1.0)), float(get("RescaleIntercept", 0.0))
+    if photometric == "MONOCHROME1":
+        slope, intercept = -slope, slope * (low + high) + intercept
+    return Rescale(slope, intercept), stored, int(get("SamplesPerPixel", 1))
+
+
+def _unit(modality: str | None, get: Any) -> str | None:
+    if modality == "CT":
+        # Dual-energy maps are CT too, and say what they are in (PS3.3 C.11.1.1.2); "US" is unspecified.
+        kind: str = get("RescaleType", "HU")
+        return None if get("RescaleIntercept") is None else "HU" if kind == "US" else kind
+    if modality == "PT":
+        units: str | None = get("Units")
+        return _PET_UNITS.get(units or "", units)
+    return "a.u." if modality == "MR" else None
+
+
+def group(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Frames sorted into series, each in slice order.
+
+    Slices of a series share SeriesInstanceUID and orientation, so localisers stand apart; files without a
+    position stand alone, because nothing says that two radiographs are neighbours.
+    """
+    series: list[list[Frame]] = []
+    for frame in frames:
+        home = next((members for members in series if _belongs(frame, members[0])), None)
+        if home is None:
+            series.append([frame])
+        else:
+            home.append(frame)
+    for members in series:
+        members.sort(key=lambda frame: (frame.depth, frame.number, frame.index or 0, frame.path.name))
+    return sorted(series, key=lambda members: (members[0].number[0], members[0].series, str(members[0].path)))
+
+
+def _belongs(frame: Frame, other: Frame) -> bool:
+    if frame.position is None or other.position is None:
+        return frame.path == other.path
+    return frame.series == other.series and np.allclose(frame.orientation, other.orientation, atol=1e-3)
+
+
+def open_series(frames: Sequence[Frame], uneven: bool = False) -> Image:
+    """The image that sorted frames make up; decodes nothing yet.
+
+    Raises `UserError` when the frames differ in size, or are not evenly spaced and `uneven` does not allow
+    that.
+    """
+    first = frames[0]
+    odd = next((f for f in frames if (f.shape, f.channels) != (first.shape, first.channels)), None)
+    if odd is not None:
+        raise UserError(
+            f"{odd.path} has {odd.shape[0]}x{odd.shape[1]} pixels where {first.path.name} of the same series "
+            f"has {first.shape[0]}x{first.shape[1]}: move one of them to a folder of its own"
+        )
+    positions = _positions(frames)
+    if positions is not None and not uneven:
+        _check_even(frames, positions)
+    affine, offsets = _geometry(frames, positions)
+    header = Header(
+        kind="dicom",
+        paths=tuple(frame.path for frame in frames),
+        modality=first.modality,
+        subject=first.patient,
+        padding=first.padding,
+        positions=positions,
+    )
+    return Image(DicomArray(frames), affine, first.unit, header, offsets)
+
+
+def _positions(frames: Sequence[Frame]) -> NDArray[np.float64] | None:
+    positions = [frame.position for frame in frames if frame.position is not None]
+    return np.stack(positions) if len(positions) == len(frames) else None
+
+
+def _geometry(
+    frames: Sequence[Frame], positions: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """The affine through the first and last slice, and what each slice's position adds to it."""
+    first, last = frames[0], len(frames) - 1
+    affine = np.eye(4)
+    affine[:3, 1] = first.orientation[1] * first.spacing[0]
+    affine[:3, 2] = first.orientation[0] * first.spacing[1]
+    affine[:3, 0] = first.normal * first.thickness
+    if positions is None:
+        return affine, None
+    affine[:3, 3] = positions[0]
+    if last and np.linalg.norm(positions[-1] - positions[0]) > 1e-3:
+        affine[:3, 0] = (positions[-1] - positions[0]) / last
+    offsets = positions - (affine[:3, 3] + np.arange(last + 1)[:, None] * affine[:3, 0])
+    return affine, offsets if np.abs(offsets).max() > 1e-4 else None
+
+
+def _check_even(frames: Sequence[Frame], positions: NDArray[np.float64]) -> None:
+    wrong = np.flatnonzero(uneven_steps(positions))
+    if not len(wrong):
+        return
+    way = positions[-1] - positions[0]
+    length = np.linalg.norm(way)
+    along = positions @ (way / length if length > 1e-3 else frames[0].normal)
+    before, after = wrong[0], wrong[0] + 1
+    gap, usual = along[after] - along[before], np.median(np.diff(along))
+    raise UserError(
+        f"{frames[0].path.parent} is not evenly spaced: {frames[before].path.name} at {along[before]:.2f} mm "
+        f"and {frames[after].path.name} at {along[after]:.2f} mm are {gap:.2f} mm apart where slices usually "
+        f"are {usual:.2f} mm apart ({len(wrong)} such gaps): restore missing slices or remove doubled ones, "
+        "or give --uneven to process slice by slice, each at its own position"
+    )
+
+
+class DicomArray(LazyArray):
+    """The pixels of a series; each slab decodes just its own slices."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._frames = tuple(frames)
+        rows, columns = frames[0].shape
+        self.shape = (frames[0].channels, len(frames), rows, columns)
+        types = {frame.rescale.dtype(*frame.stored) for frame in frames}
+        joint = np.result_type(*types)
+        self.dtype = np.dtype(np.float32) if joint.kind == "f" else joint
+
+    def slab(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices `start` to `stop`; raises `UserError` for a file that cannot be decoded."""
+        frames = self._frames[start:stop]
+        channels, _, rows, columns = self.shape
+        slab = np.empty((channels, len(frames), rows, columns), self.dtype)
+        for index, frame in enumerate(frames):
+            slab[:, index] = frame.decode()
+        return slab

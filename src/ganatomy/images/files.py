@@ -1,0 +1,218 @@
+"""Reading and writing by file name: what is under a folder, which format it is, and who writes it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ganatomy.errors import UserError
+from ganatomy.images import nifti, npy, raster
+from ganatomy.images.dicom import Frame, group, is_dicom, open_series, read_frames
+from ganatomy.images.dicom_out import Derivation, write_dicom
+from ganatomy.images.image import NO_MEANING, Image, Kind, RasterMeaning
+from ganatomy.images.paths import safe_name, unique_name
+
+_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+_READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF or .npy"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that can be opened.
+
+    Attributes:
+        name: Unique among the sources found together, and safe as a file name.
+        subject: PatientID, else the first folder below the searched one, else the name of the file.
+        kind: Its format.
+        paths: Its files, in slice order.
+        modality: DICOM's modality code, None for other formats.
+        problem: Why it cannot be opened, as far as the headers tell; None when nothing is known against it.
+    """
+
+    name: str
+    subject: str
+    kind: Kind
+    paths: tuple[Path, ...]
+    modality: str | None = None
+    problem: str | None = None
+    frames: tuple[Frame, ...] = ()
+    uneven: bool = False
+    meaning: RasterMeaning = NO_MEANING
+
+    def open(self) -> Image:
+        """The image, lazily where the format allows; raises `UserError` when it cannot be read."""
+        if self.problem:
+            raise UserError(self.problem)
+        if self.kind == "dicom":
+            return open_series(self.frames, self.uneven)
+        if self.kind == "nifti":
+            return nifti.read_nifti(self.paths[0])
+        if self.kind == "npy":
+            return npy.read_npy(self.paths[0], self.meaning)
+        return raster.read_raster(self.paths[0], self.meaning)
+
+
+def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> Image:
+    """Open one image: a file, or a folder that holds a single image such as one DICOM series.
+
+    Args:
+        path: File or folder.
+        uneven: Accept a DICOM series whose slices are not evenly spaced.
+        meaning: What the numbers of raster files stand for.
+
+    Raises:
+        UserError: Nothing or several images are there, or the one cannot be read.
+    """
+    sources = find(path, uneven=uneven, meaning=meaning)
+    if len(sources) > 1:
+        names = ", ".join(source.name for source in sources[:6]) + (", ..." if len(sources) > 6 else "")
+        raise UserError(
+            f"{path} holds {len(sources)} images ({names}): give the file or folder of one of them, or move "
+            "its series to a folder of its own"
+        )
+    return sources[0].open()
+
+
+def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> list[Source]:
+    """Everything that can be opened under a folder (recursively), or in one file, in order of path.
+
+    Only headers are read. DICOM files of one folder are sorted into series; other files that are no images
+    are passed over. What is an image but damaged is listed with its `problem`, and a damaged DICOM file
+    spoils the series beside it, so that no series is silently shortened.
+
+    Raises:
+        UserError: `path` does not exist or holds no image.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise UserError(f"{root} does not exist: check the spelling and the folder you are in")
+    sources: list[Source] = []
+    taken: set[str] = set()
+    for source in _sources(root):
+        name = unique_name(safe_name(source.name), taken)
+        sources.append(replace(source, name=name, uneven=uneven, meaning=meaning or NO_MEANING))
+    if not sources:
+        raise UserError(f"{root} holds no image: it takes {_READABLE}, or a folder of these")
+    return sources
+
+
+def write(
+    path: Path | str,
+    image: Image,
+    *,
+    derivation: Derivation | None = None,
+    meaning: RasterMeaning | None = None,
+) -> None:
+    """Write an image by suffix: .nii, .nii.gz, .png, .tif, .tiff, .npy; without suffix, a DICOM folder.
+
+    Nothing is clipped, rounded or wrapped unless `meaning` (PNG, TIFF) or DICOM's 16 bits ask for a step
+    size. The file or folder appears whole or not at all.
+
+    Args:
+        path: Output.
+        image: Written slab by slab, so it may be lazy and larger than memory.
+        derivation: For DICOM: which model made the image.
+        meaning: For PNG and TIFF: what the stored numbers stand for; that of the source when not given.
+
+    Raises:
+        UserError: The format cannot hold the image, or the place cannot be written.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "nifti":
+        nifti.write_nifti(path, image)
+    elif kind == "npy":
+        npy.write_npy(path, image)
+    elif path.suffix.lower() in raster.TIFF_SUFFIXES:
+        raster.write_tiff(path, image, meaning)
+    elif path.suffix.lower() == ".png":
+        raster.write_png(path, image, meaning)
+    elif not path.suffix or path.is_dir():
+        write_dicom(path, image, derivation)
+    else:
+        raise UserError(
+            f"{path}: cannot write {path.suffix}: choose .nii.gz, .tif, .png, .npy or a DICOM folder"
+        )
+
+
+def _kind(path: Path) -> Kind | None:
+    name = path.name.lower()
+    kinds: dict[Kind, Sequence[str]] = {
+        "nifti": nifti.SUFFIXES,
+        "raster": raster.SUFFIXES,
+        "npy": npy.SUFFIXES,
+        "dicom": _DICOM_SUFFIXES,
+    }
+    return next((kind for kind, suffixes in kinds.items() if name.endswith(tuple(suffixes))), None)
+
+
+def _sources(root: Path) -> Iterator[Source]:
+    """Sources with names that may still collide; DICOM comes folder by folder, after the files beside it."""
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in _files(root):
+        folders[path.parent].append(path)
+    for folder, paths in folders.items():
+        slices: list[Path] = []
+        for path in paths:
+            kind = _kind(path)
+            if kind in ("nifti", "raster", "npy"):
+                yield Source(_name(root, path), _subject(root, path), kind, (path,))
+            else:
+                slices.append(path)
+        yield from _series(root, folder, slices)
+
+
+def _files(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root]
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+
+
+def _series(root: Path, folder: Path, paths: Sequence[Path]) -> Iterator[Source]:
+    """The DICOM series among the files of one folder."""
+    frames: list[Frame] = []
+    damaged: dict[Path, str] = {}
+    for path in paths:
+        try:
+            if is_dicom(path):
+                frames += read_frames(path)
+            elif _kind(path) == "dicom":
+                damaged[path] = f"{path} is not DICOM in spite of its name: copy or export it again"
+        except OSError as error:
+            damaged[path] = f"{path} cannot be read: {error.strerror or error}"
+        except UserError as error:
+            damaged[path] = str(error)
+    problem = next(iter(damaged.values()), None)
+    groups = group(frames)
+    place = paths[0] if root.is_file() and paths else folder
+    for members in groups:
+        first = members[0]
+        title = first.description or f"series {first.number[0]}"
+        yield Source(
+            name=_name(root, place) + (f"_{title}" if len(groups) > 1 else ""),
+            subject=first.patient or _subject(root, place),
+            kind="dicom",
+            paths=tuple(dict.fromkeys(frame.path for frame in members)),
+            modality=first.modality,
+            problem=problem,
+            frames=tuple(members),
+        )
+    if problem and not groups:
+        for path, reason in damaged.items():
+            yield Source(_name(root, path), _subject(root, path), "dicom", (path,), problem=reason)
+
+
+def _name(root: Path, path: Path) -> str:
+    """The way from the root to a file or folder, without suffix."""
+    parts = path.relative_to(root).parts or (path.resolve().name,)
+    known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *_DICOM_SUFFIXES)
+    ending = next((end for end in known if parts[-1].lower().endswith(end)), "")
+    return "_".join(parts)[: -len(ending) or None]
+
+
+def _subject(root: Path, path: Path) -> str:
+    parts = path.relative_to(root).parts
+    return parts[0] if len(parts) > 1 or (parts and path.is_dir()) else _name(root, path)

@@ -1,0 +1,315 @@
+"""The one image type: an array, where it lies in the patient, what its numbers mean, whence it came."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from ganatomy.errors import UserError
+
+Shape4 = tuple[int, int, int, int]
+Kind = Literal["dicom", "nifti", "raster", "npy", "array"]
+
+# DICOM counts millimetres towards the patient's left and back, nibabel towards right and front.
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+
+
+class LazyArray(ABC):
+    """A (channels, slices, rows, columns) array that exists slab by slab.
+
+    `thickness` is how many slices are best asked for at once; writers follow it.
+    """
+
+    shape: Shape4
+    dtype: np.dtype[Any]
+    thickness: int = 1
+
+    @abstractmethod
+    def slab(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices `start` to `stop` as (channels, stop - start, rows, columns), in native precision."""
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("a lazy array can only be copied into memory")
+        return np.asarray(self.slab(0, self.shape[1]), dtype=dtype)
+
+
+class ComputedArray(LazyArray):
+    """A lazy array whose slabs come from a function, such as a network applied to another image."""
+
+    def __init__(
+        self,
+        shape: Shape4,
+        dtype: DTypeLike,
+        function: Callable[[int, int], NDArray[Any]],
+        thickness: int = 1,
+    ) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.thickness = thickness
+        self._function = function
+
+    def slab(self, start: int, stop: int) -> NDArray[Any]:
+        """What the function returns for these slices, cast to the dtype; it must have the promised shape."""
+        slab = np.asarray(self._function(start, stop))
+        channels, _, rows, columns = self.shape
+        if slab.shape != (channels, stop - start, rows, columns):
+            raise ValueError(f"slab {start}:{stop} has shape {slab.shape} in an array of shape {self.shape}")
+        return slab.astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class RasterMeaning:
+    """What the numbers of a picture without units stand for: value = slope * stored + intercept, in `unit`.
+
+    Attributes:
+        slope: Physical units per stored step; not 0.
+        intercept: Physical value of a stored 0, e.g. -1024 for CT saved as HU + 1024.
+        unit: Name of the physical unit, or None when unknown.
+        pixel_mm: Edge of a pixel in mm, or None when unknown (geometry then counts pixels).
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    unit: str | None = None
+    pixel_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.slope == 0:
+            raise UserError("the slope of a raster image must not be 0")
+        if self.pixel_mm is not None and self.pixel_mm <= 0:
+            raise UserError(f"the pixel size of a raster image must be positive, not {self.pixel_mm} mm")
+
+
+NO_MEANING = RasterMeaning()
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """Where an image came from, and what is needed to write it back in kind.
+
+    Attributes:
+        kind: The format it was read from; "array" when it was made in memory.
+        paths: Its files; for DICOM the file of each slice, in slice order.
+        modality: DICOM's code ("CT", "MR", ...), or None when the file does not say.
+        subject: PatientID when there is one.
+        padding: The value that DICOM declares to lie outside the scanned region, in the image's unit. It
+            stays in the array (CT has -2000 and lower there): whoever needs plausible HU clamps to -1024.
+        positions: For DICOM, the position (mm, RAS+) of the first pixel in each file, (files, 3).
+        meaning: For raster images, how stored numbers became values, so that writing can undo it.
+        stored: For raster images, the type of the numbers in the file.
+        forms: For NIfTI, the file's qform and sform, each a matrix (or None) and its code.
+    """
+
+    kind: Kind = "array"
+    paths: tuple[Path, ...] = ()
+    modality: str | None = None
+    subject: str | None = None
+    padding: float | None = None
+    positions: NDArray[np.float64] | None = None
+    meaning: RasterMeaning = NO_MEANING
+    stored: np.dtype[Any] | None = None
+    forms: tuple[tuple[NDArray[np.float64] | None, int], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What to call the image in a message: its file, or the folder of its series."""
+        if not self.paths:
+            return "the image in memory"
+        return str(self.paths[0] if len(set(self.paths)) == 1 else self.paths[0].parent)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture or volume in physical units and millimetres.
+
+    Attributes:
+        array: (channels, slices, rows, columns), in memory or lazy. A flat picture has 1 slice, a grey one 1
+            channel. Native precision: int16 HU stay int16; float32 where a rescale is not integral.
+        affine: (4, 4) float64; takes array indices (slice, row, column, 1) to mm in RAS+ world space, which
+            is nibabel's convention with the columns in the order of the array's axes.
+        unit: "HU", "SUV", "Bq/mL", "a.u." (MR), "OD", ...; None when the file does not say.
+        header: Where the image came from.
+        offsets: (slices, 3) mm, RAS+: what each slice's recorded position adds to the affine's; None when the
+            affine says it all.
+    """
+
+    array: NDArray[Any] | LazyArray
+    affine: NDArray[np.float64]
+    unit: str | None = None
+    header: Header = field(default_factory=Header)
+    offsets: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.array.shape) != 4:
+            raise ValueError(f"an image array is (channels, slices, rows, columns), not {self.array.shape}")
+
+    @classmethod
+    def from_array(
+        cls,
+        array: ArrayLike,
+        spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        unit: str | None = None,
+        header: Header | None = None,
+    ) -> Image:
+        """An image from (rows, columns), (slices, rows, columns) or (channels, slices, rows, columns).
+
+        It lies as an axial slice is shown: columns run to the patient's left, rows to the back, slices to the
+        head. `spacing` is (slice, row, column) in mm.
+        """
+        array = np.asanyarray(array)
+        if not 2 <= array.ndim <= 4:
+            raise UserError(f"an image has 2, 3 or 4 axes, not {array.ndim} (shape {array.shape})")
+        array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+        return cls(array, axial_affine(spacing), unit, header or Header())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the array."""
+        return self.array.dtype
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.array.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        _, slices, rows, columns = self.array.shape
+        return int(slices), int(rows), int(columns)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance in mm between neighbours along (slice, row, column); along the slant in a tilted stack."""
+        slices, rows, columns = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(slices), float(rows), float(columns)
+
+    @property
+    def slice_positions(self) -> NDArray[np.float64]:
+        """World position (mm, RAS+) of the first pixel of each slice, (slices, 3)."""
+        regular = self.affine[:3, 3] + np.arange(self.shape[0])[:, None] * self.affine[:3, 0]
+        return regular if self.offsets is None else regular + self.offsets
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the slices do not follow one another at equal steps."""
+        return bool(uneven_steps(self.slice_positions).any())
+
+    def slab(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices `start` to `stop` as (channels, stop - start, rows, columns), in native precision."""
+        if isinstance(self.array, LazyArray):
+            return self.array.slab(start, stop)
+        return np.asarray(self.array[:, start:stop])
+
+    def slabs(self, thickness: int | None = None) -> Iterator[NDArray[Any]]:
+        """The whole image in order, `thickness` slices at a time (as many as a lazy array prefers)."""
+        slices = self.shape[0]
+        if thickness is None:
+            thickness = self.array.thickness if isinstance(self.array, LazyArray) else 1
+        for start in range(0, slices, thickness):
+            yield self.slab(start, min(start + thickness, slices))
+
+    def numpy(self) -> NDArray[Any]:
+        """The whole array in memory, (channels, slices, rows, columns)."""
+        return self.slab(0, self.shape[0])
+
+    def with_array(self, array: NDArray[Any] | LazyArray, unit: str | EllipsisType | None = ...) -> Image:
+        """The same place with other values, in the same unit unless another (or None) is given.
+
+        Raises `ValueError` when the spatial shape differs; see `with_geometry` for that.
+        """
+        if tuple(array.shape[1:]) != self.shape:
+            raise ValueError(f"array of shape {array.shape} does not lie on a grid of {self.shape}")
+        return replace(self, array=array, unit=self.unit if unit is ... else unit)
+
+    def with_geometry(self, array: NDArray[Any] | LazyArray, affine: NDArray[np.float64]) -> Image:
+        """The same patient on another grid, after cropping or resampling.
+
+        The slices keep their own irregular positions if their number stays the same.
+        """
+        kept = self.offsets if array.shape[1] == self.shape[0] else None
+        return replace(self, array=array, affine=affine, offsets=kept)
+
+
+def write_planes(stream: BinaryIO, image: Image, dtype: np.dtype[Any]) -> None:
+    """Append the array to a binary stream, slab by slab, channel slowest (C order).
+
+    Every slab holds all channels, so several of them need a stream that can seek.
+    """
+    slices, rows, columns = image.shape
+    start, plane, index = stream.tell(), rows * columns * dtype.itemsize, 0
+    for slab in image.slabs():
+        for channel, values in enumerate(slab.astype(dtype, copy=False)):
+            if image.channels > 1:
+                stream.seek(start + (channel * slices + index) * plane)
+            stream.write(np.ascontiguousarray(values).tobytes())
+        index += slab.shape[1]
+
+
+def axial_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Index-to-RAS+ matrix of an axial stack at the origin; `spacing` is (slice, row, column) in mm."""
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2] = spacing[0], -spacing[1], -spacing[2]
+    affine[3, 3] = 1.0
+    return affine
+
+
+def uneven_steps(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which steps between (n, 3) slice positions in mm differ from the usual one, (n - 1,).
+
+    The tolerance is 1 % of the usual step, but never under 0.01 mm, the precision to which positions get
+    written.
+    """
+    steps = np.diff(positions, axis=0)
+    if not len(steps):
+        return np.zeros(0, dtype=bool)
+    usual = np.median(steps, axis=0)
+    length = float(np.linalg.norm(usual))
+    apart = np.linalg.norm(steps - usual, axis=1) > max(0.01 * length, 0.01)
+    return np.asarray(apart | (np.linalg.norm(steps, axis=1) < 1e-3))
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """value = slope * stored + intercept, in the narrowest integer type that is exact, else float32."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def integral(self) -> bool:
+        """Whether integers stay integers."""
+        return float(self.slope).is_integer() and float(self.intercept).is_integer()
+
+    def dtype(self, stored: np.dtype[Any], low: int | None = None, high: int | None = None) -> np.dtype[Any]:
+        """Type of the values when stored ones have type `stored` and lie between `low` and `high`."""
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return stored.newbyteorder("=")
+        if stored.kind not in "iu" or not self.integral:
+            return np.dtype(np.float64 if stored == np.float64 else np.float32)
+        limits = np.iinfo(stored)
+        ends = sorted(
+            int(self.slope) * (given if given is not None else bound) + int(self.intercept)
+            for given, bound in ((low, int(limits.min)), (high, int(limits.max)))
+        )
+        for candidate in (np.int16, np.int32, np.int64):
+            if np.iinfo(candidate).min <= ends[0] and ends[1] <= np.iinfo(candidate).max:
+                return np.dtype(candidate)
+        return np.dtype(np.float64)
+
+    def apply(self, stored: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Values of `stored`, as `dtype`."""
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return stored.astype(dtype, copy=False)
+        if dtype.kind in "iu":
+            wide = stored.astype(np.int64) * int(self.slope) + int(self.intercept)
+            return wide.astype(dtype)
+        return (stored.astype(np.float64) * self.slope + self.intercept).astype(dtype)

@@ -1,0 +1,138 @@
+"""A trained method, ready for images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ganatomy import catalogue
+from ganatomy.errors import UserError
+from ganatomy.game import Method
+from ganatomy.images.files import read
+from ganatomy.images.image import ComputedArray, Image
+from ganatomy.inference.tiling import Rolling, Tiler
+
+Which = Literal["best", "last"]
+WEIGHTS: Mapping[str, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The ``run.yaml`` of a run.
+
+    Raises:
+        UserError: no run there, or the file is damaged.
+    """
+    path = folder / "run.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: no run here (run.yaml is missing); give the folder that `ganatomy train --out` made"
+        )
+    try:
+        facts = yaml.safe_load(path.read_text())
+        return {"system": facts["system"], "config": facts["config"], **facts}
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged or not a run ({type(error).__name__})") from None
+
+
+def build(facts: Mapping[str, Any]) -> Method:
+    """The untrained method that a run describes."""
+    cls = catalogue.load(facts["system"])
+    method: Method = cls(cls.Config.preset("paper", **facts["config"]))
+    return method
+
+
+def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Model:
+    """Load a trained method from its run folder.
+
+    Args:
+        folder: made by ``ganatomy train``.
+        which: ``best`` on the validation data, or ``last``.
+        device: where it runs, such as ``cuda``.
+
+    Raises:
+        UserError: no run there, no weights yet, or weights of another method.
+    """
+    folder = Path(folder)
+    facts = read_run(folder)
+    path = folder / WEIGHTS[which]
+    if not path.is_file():
+        raise UserError(f"{path}: no weights yet; train first, or take the other ones with --which")
+    method = build(facts)
+    try:
+        tensors = load_file(path)
+        method.load_state_dict(tensors, strict=False)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged weights ({error})") from None
+    except RuntimeError:
+        raise UserError(
+            f"{path}: weights of another method or configuration than {facts['system']}"
+        ) from None
+    expected = {name for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
+    if expected != set(tensors):
+        raise UserError(f"{path}: weights of another method or configuration than {facts['system']}")
+    return Model(method.to(device).inference_mode(), facts, folder, device)
+
+
+@dataclass
+class Model:
+    """A trained method: ``model(image)`` does its task on images in physical units.
+
+    Attributes:
+        method: in the state in which it is used.
+        facts: the ``run.yaml``.
+        folder: of the run.
+        device: where it runs.
+    """
+
+    method: Method
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    device: str = "cpu"
+
+    def __call__(self, image: Image | str | Path | NDArray[Any], unit: str | None = None) -> Image:
+        """Apply the method; see :meth:`restore`.
+
+        Args:
+            image: an image, a path to one, or an array (rows, columns) or (slices, rows, columns).
+            unit: of an array, such as ``HU``.
+        """
+        if isinstance(image, str | Path):
+            image = read(Path(image))
+        elif not isinstance(image, Image):
+            image = Image.from_array(image, unit=unit)
+        return self.restore(image)
+
+    def restore(self, image: Image) -> Image:
+        """The restored image on the same grid, float32 in the target's unit, computed slab by slab when it is read.
+
+        Raises:
+            UserError: the image does not fit what the method was trained on.
+        """
+        task = self.method.task
+        task.check(image)
+        source, target = task.codecs["input"].bind(image), task.codecs["target"].bind(image)
+        if not hasattr(self.method, "restore"):
+            raise UserError(f"{self.facts.get('system', 'this system')} cannot restore images")
+        tiler = Tiler(
+            self.method.restore, self.method.dims, self.method.margin, self.method.multiple, self.device
+        )
+
+        encoded = Rolling(
+            lambda start, stop: np.asarray(
+                source.encode(image.slab(start, stop).astype(np.float32)), np.float32
+            )
+        )
+
+        def slab(start: int, stop: int) -> NDArray[np.float32]:
+            return np.asarray(target.decode(tiler(encoded, image.shape, start, stop)), np.float32)
+
+        return image.with_array(ComputedArray((1, *image.shape), np.float32, slab), unit=target.unit)

@@ -1,0 +1,1 @@
+"""One file per published system, by section of the survey."""

@@ -1,0 +1,209 @@
+"""SAGAN: pix2pix for low-dose CT, taught by a second network that sees sharpness."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import sqrt
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, l1_loss, mse_loss, pad
+
+from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
+from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
+from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
+from ganatomy.nets.unet import ConvUNet, Pix2PixUNet
+from ganatomy.physics.ct import LowDoseScan
+from ganatomy.tasks.denoising import CTDenoiser
+
+
+def lbp_sharpness(image: Tensor, threshold: float = 0.016, window: int = 21) -> Tensor:
+    """Share of sharp local binary patterns around every pixel, 0 to 1, shape of the input.
+
+    Yi & Eramian, LBP-based segmentation of defocus blur, IEEE TIP 25(4):1626-1638, 2016: rotation-invariant uniform
+    patterns of eight neighbours at radius one; in focus, the codes 6 to 9 prevail.
+
+    Args:
+        image: (N, 1, H, W) in [0, 1].
+        threshold: how much brighter a neighbour must be to count.
+        window: side of the neighbourhood, pixels, odd.
+    """
+    bits = torch.stack([(neighbour - image) > threshold for neighbour in _circle(image)])
+    changes = (bits != bits.roll(1, dims=0)).sum(dim=0)
+    codes = torch.where(changes <= 2, bits.sum(dim=0), 9)
+    half = window // 2
+    return avg_pool2d(pad((codes >= 6).to(image), (half,) * 4, mode="replicate"), window, stride=1)
+
+
+def _circle(image: Tensor) -> Iterator[Tensor]:
+    """Values at eight points on the unit circle around every pixel, in order, borders replicated."""
+    padded = pad(image, (1, 1, 1, 1), mode="replicate")
+    near, far = 1 - 1 / sqrt(2), 1 / sqrt(2)
+    corner = torch.tensor(
+        [[near * near, near * far], [near * far, far * far]], dtype=image.dtype, device=image.device
+    )
+    height, width = image.shape[-2:]
+    for row, column in ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)):
+        if row and column:
+            weights = torch.zeros(1, 1, 3, 3, dtype=image.dtype, device=image.device)
+            quadrant = corner.flip([axis for axis, step in enumerate((row, column)) if step < 0])
+            rows, columns = (slice(1, 3) if step > 0 else slice(0, 2) for step in (row, column))
+            weights[0, 0, rows, columns] = quadrant
+            yield conv2d(padded, weights)
+        else:
+            yield padded[..., 1 + row : 1 + row + height, 1 + column : 1 + column + width]
+
+
+class SAGAN(CTDenoiser):
+    """Sharpness-aware low-dose CT denoising with a conditional GAN.
+
+    Yi & Babyn, Sharpness-Aware Low-Dose CT Denoising Using Conditional Generative Adversarial Network,
+    J. Digital Imaging 31(5):655-669, 2018. doi:10.1007/s10278-018-0056-0, arXiv 1708.06453.
+    """
+
+    network_range = (-1.0, 1.0)
+
+    class Config(MethodConfig):
+        """The released code's geometry and scaling; loss weights and the sharpness network's recipe are our choices."""
+
+        sharpness_rounds: int = 12_000  # updates of the sharpness network, before the game (our choice)
+        game_rounds: int = (
+            239_000  # updates of the game: 200 epochs of 5 crops of 239 slices, one crop a batch
+        )
+        batch_size: int = 1  # crops
+        patch: int = 256  # side of the crops, pixels
+        positions: Literal["random", "corners"] = (
+            "corners"  # four corners and the centre, as the paper, or anywhere
+        )
+        learning_rate: float = 2e-4  # Adam, both players of the game, as pix2pix
+        beta1: float = 0.5  # Adam, as pix2pix
+        sharpness_learning_rate: float = 1e-4  # Adam (our choice)
+        adversarial_weight: float = 1.0  # least-squares game; 0 leaves the same network without the adversary
+        pixel_weight: float = 100.0  # mean absolute difference, as pix2pix
+        sharpness_weight: float = 2.0  # root-mean-square difference of sharpness maps (our choice)
+        sharpness_threshold: float = 0.016  # of the binary patterns, on [0, 1] images
+        sharpness_window: int = 21  # pixels
+        sharpness_width: int = 32  # channels of the sharpness network (our choice)
+        blur: float = 3.0  # largest Gaussian blur shown to the sharpness network, pixels (our choice)
+        noise: float = 0.05  # largest noise added to its inputs, standard deviation on [0, 1] (our choice)
+        levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
+        width: int = 64  # channels of the U-Net's first level
+        critic_width: int = 64  # channels of the PatchGAN's first layer
+        norm: Literal["instance", "batch"] = "instance"  # the released model normalises over a batch of one
+        dropout: float = 0.5  # in the U-Net's inner decoder, off at inference
+        window: tuple[float, float] = (-160.0, 240.0)  # HU mapped to [-1, 1]: abdomen
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+        scan: LowDoseScan = LowDoseScan(  # blank scan of 10 000 photons at the low dose
+            dose_fraction=0.1, photons=1e5, electronic_noise=0.0, geometry="fan", views=1200, water=0.017
+        )
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "sharpness_rounds": 150,
+                "game_rounds": 450,
+                "batch_size": 4,
+                "patch": 96,
+                "positions": "random",
+                "sharpness_learning_rate": 1e-3,
+                "sharpness_width": 8,
+                "levels": 5,
+                "width": 16,
+                "critic_width": 16,
+                "scan": {"dose_fraction": 0.1, "electronic_noise": 0.0, "views": 360},
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0, "sharpness_weight": 0.0}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.unet = Pix2PixUNet(1, 1, c.width, c.levels, c.norm, c.dropout).apply(init_pix2pix)
+        self.discriminator = (
+            PatchGAN(2, c.critic_width, norm=c.norm).apply(init_pix2pix) if c.adversarial_weight else None
+        )
+        self.sharpness_network = ConvUNet(1, 1, c.sharpness_width) if c.sharpness_weight else None
+
+    @property
+    def multiple(self) -> int:
+        return int(2**self.config.levels)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether anybody plays against the generator."""
+        return self.discriminator is not None
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        game = adam(c.learning_rate, (c.beta1, 0.999))
+        sampling = Sampling(c.batch_size, (1, c.patch, c.patch), positions=c.positions, flips=(1, 2))
+        players = [Player("generator", (self.unet,), game, ema_halflife=c.ema_halflife)]
+        if self.discriminator:
+            players.append(Player("discriminator", (self.discriminator,), game))
+        stages = [Stage("denoise", self.turns, players, c.game_rounds, sampling)]
+        if self.sharpness_network:
+            player = Player("sharpness", (self.sharpness_network,), adam(c.sharpness_learning_rate))
+            stages.insert(
+                0,
+                Stage(
+                    "sharpness", self.sharpness_turns, [player], c.sharpness_rounds, sampling, validated=False
+                ),
+            )
+        return stages
+
+    def sharpness(self, image: Tensor) -> Tensor:
+        """The trained network's sharpness map, 0 to 1, of images in [-1, 1]."""
+        assert self.sharpness_network is not None
+        return torch.sigmoid(self.sharpness_network(image))
+
+    def sharpness_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        """Routine-dose crops, sharp, blurred and noisy; the network learns the measure it can then differentiate."""
+        sharp = next(batches)["target"]
+        shown = torch.cat([sharp, self._spoil(sharp)]).clamp(-1, 1)
+        wanted = lbp_sharpness((shown + 1) / 2, self.config.sharpness_threshold, self.config.sharpness_window)
+        yield Turn("sharpness", error=mse_loss(self.sharpness(shown), wanted))
+
+    def _spoil(self, image: Tensor) -> Tensor:
+        """A blurred and noisy copy, each sample by its own amount."""
+        samples, _, *size = image.shape
+        sigma = (self.config.blur * self.noise.uniform(samples, 1)).clamp_min(1e-3)
+        reach = max(1, round(3 * self.config.blur))
+        offsets = torch.arange(-reach, reach + 1, device=image.device)
+        taps = torch.exp(-0.5 * (offsets / sigma).square())
+        taps = (taps / taps.sum(dim=1, keepdim=True)).to(image)
+        blurred = pad(image.transpose(0, 1), (reach,) * 4, mode="replicate")
+        blurred = conv2d(blurred, taps[:, None, None, :], groups=samples)
+        blurred = conv2d(blurred, taps[:, None, :, None], groups=samples).transpose(0, 1)
+        strength = 2 * self.config.noise * self.noise.uniform(samples, 1, 1, 1)
+        return blurred + strength.to(image) * self.noise.normal(samples, 1, *size).to(image)
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c = self.config
+        batch = next(batches)
+        low, target = batch["input"], batch["target"]
+        fake = self.restore(low)
+        if self.discriminator:
+            real_scores = self.discriminator(torch.cat([low, target], dim=1))
+            fake_scores = self.discriminator(torch.cat([low, fake.detach()], dim=1))
+            yield Turn(
+                "discriminator",
+                adversarial=least_squares_discriminator(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+        losses = {"pixel": c.pixel_weight * l1_loss(fake, target)}
+        if self.discriminator:
+            scores = self.discriminator(torch.cat([low, fake], dim=1))
+            losses["adversarial"] = c.adversarial_weight * least_squares_generator(scores)
+        if self.sharpness_network:
+            with torch.no_grad():
+                wanted = self.sharpness(target)
+            losses["sharpness"] = c.sharpness_weight * (self.sharpness(fake) - wanted).square().mean().sqrt()
+        yield Turn("generator", **losses)
+
+    def restore(self, input: Tensor) -> Tensor:
+        """(N, 1, H, W) low-dose to denoised, in [-1, 1] inside the window.
+
+        The U-Net sees the window only; what lies outside of it, bone or air, keeps its own values plus the correction.
+        """
+        return input + self.unet(input.clamp(-1, 1))  # type: ignore[no-any-return]

@@ -1,0 +1,199 @@
+"""WGAN-VGG: a Wasserstein critic for the texture, a perceptual distance for the content."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam, linear_decay
+from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from ganatomy.nets.features import FeatureSource, VGG19Features
+from ganatomy.physics.ct import LowDoseScan
+from ganatomy.tasks.denoising import CTDenoiser, mostly_air
+
+Variant = Literal["cnn-mse", "cnn-vgg", "wgan", "wgan-mse", "wgan-vgg"]
+
+
+class Generator(nn.Sequential):
+    """Eight 3x3 convolutions, each followed by a ReLU, the last one too; no bias, no norm, no skip.
+
+    (N, 1, H, W) to (N, 1, H - 16, W - 16) without padding.
+    """
+
+    def __init__(self, width: int = 32, padding: int = 0, start: str = "xavier"):
+        channels = [1, *[width] * 7, 1]
+        layers: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:], strict=False):
+            convolution = nn.Conv2d(before, after, 3, padding=padding, bias=False)
+            nn.init.xavier_uniform_(convolution.weight)
+            if start == "identity":
+                with torch.no_grad():
+                    convolution.weight[0] = 0
+                    convolution.weight[0, 0, 1, 1] = 1
+            layers += [convolution, nn.ReLU()]
+        super().__init__(*layers)
+
+
+class Critic(nn.Sequential):
+    """Six convolutions in three scales and two dense layers; one score per patch, no norm, no sigmoid."""
+
+    def __init__(self, patch: int, width: int = 64, dense: int = 1024):
+        layers: list[nn.Module] = []
+        before = 1
+        for after in (width, 2 * width, 4 * width):
+            for stride in (1, 2):
+                layers += [nn.Conv2d(before, after, 3, stride, 1), nn.LeakyReLU(0.2)]
+                before = after
+        side = -(-patch // 8)
+        layers += [
+            nn.Flatten(),
+            nn.Linear(before * side * side, dense),
+            nn.LeakyReLU(0.2),
+            nn.Linear(dense, 1),
+        ]
+        super().__init__(*layers)
+
+
+class WGANVGG(CTDenoiser):
+    """Low-dose CT denoising with a Wasserstein critic and a perceptual loss.
+
+    Yang et al., Low-Dose CT Image Denoising Using a GAN with Wasserstein Distance and Perceptual Loss,
+    IEEE TMI 37(6):1348-1357, 2018. doi:10.1109/TMI.2018.2827462, arXiv 1708.00961.
+    """
+
+    class Config(MethodConfig):
+        """Numbers of the paper where it gives them; the preset ``code`` follows the authors' release."""
+
+        variant: Variant = "wgan-vgg"  # which of the paper's five networks
+        game_rounds: int = 78_200  # generator updates: 100 epochs of 100 096 patches
+        batch_size: int = 128  # patches
+        patch: int = 64  # side of the target patch, pixels
+        critic_steps: int = 4  # critic turns per generator turn
+        learning_rate: float = 1e-5  # Adam, both players
+        betas: tuple[float, float] = (0.5, 0.9)  # Adam
+        decay_from: float = (
+            1.0  # part of training after which the rate falls linearly to zero; 1 never (our option)
+        )
+        penalty_weight: float = 10.0  # gradient penalty
+        content_weight: float = 0.1  # perceptual or squared-error term beside the critic
+        content_sum: bool = (
+            False  # sum over the image, halved, as the released code does, instead of the mean
+        )
+        perceptual_layer: str = "conv5_4"  # layer of VGG-19
+        perceptual_relu: bool = True  # features after the layer's ReLU
+        features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
+        features_file: Path | None = None  # local file with torchvision's VGG-19 weights
+        features_width: float = 1.0  # channel multiplier of the substitute features
+        width: int = 32  # channels of the generator
+        critic_width: int = 64  # channels of the critic's first scale
+        critic_dense: int = 1024  # units of the critic's dense layer
+        padding: Literal[0, 1] = 0  # 0 loses 8 pixels a side, as the released code; 1 keeps the size
+        start: Literal["xavier", "identity"] = (
+            "xavier"  # identity lets training begin at the input image (our choice)
+        )
+        window: tuple[float, float] = (-1024.0, 3072.0)  # HU mapped to [0, 1]
+        max_air: float = 0.5  # patches with more air than this are refused
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+        scan: LowDoseScan = LowDoseScan(dose_fraction=0.25)  # how the low-dose partner is simulated
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "code": {"penalty_weight": 1.0, "learning_rate": 1e-4, "content_sum": True},
+            "small": {
+                "game_rounds": 400,
+                "batch_size": 8,
+                "patch": 48,
+                "critic_steps": 2,
+                "learning_rate": 3e-4,
+                "width": 16,
+                "critic_width": 16,
+                "critic_dense": 64,
+                "start": "identity",
+                "features": "substitute",
+                "features_width": 0.25,
+                "perceptual_layer": "conv2_2",
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"variant": "cnn-mse"}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.generator = Generator(c.width, c.padding, c.start)
+        self.critic = Critic(c.patch, c.critic_width, c.critic_dense) if "wgan" in c.variant else None
+        self.features = (
+            VGG19Features(
+                c.perceptual_layer, c.features, c.features_file, c.perceptual_relu, c.features_width
+            )
+            if "vgg" in c.variant
+            else None
+        )
+
+    @property
+    def margin(self) -> tuple[int, int, int]:
+        lost = 0 if self.config.padding else 8
+        return (0, lost, lost)
+
+    def provenance(self) -> dict[str, str]:
+        return {"features": self.features.name} if self.features else {}
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether anybody plays against the generator."""
+        return self.critic is not None
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        schedule = linear_decay(c.decay_from)
+        players = [Player("generator", (self.generator,), moves, schedule, c.ema_halflife)]
+        if self.critic:
+            players.append(Player("critic", (self.critic,), moves, schedule))
+        sampling = Sampling(c.batch_size, (1, c.patch, c.patch), self.margin, accepts=mostly_air(c.max_air))
+        return [Stage("denoise", self.turns, players, c.game_rounds, sampling)]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        if self.critic:
+            for _ in range(self.config.critic_steps):
+                batch = next(batches)
+                with torch.no_grad():
+                    fake = self.restore(batch["input"])
+                real_scores, fake_scores = self.critic(torch.cat([batch["target"], fake])).chunk(2)
+                mix = self.noise.uniform(len(fake))
+                yield Turn(
+                    "critic",
+                    wasserstein=wasserstein_critic(real_scores, fake_scores),
+                    penalty=self.config.penalty_weight
+                    * gradient_penalty(self.critic, batch["target"], fake, mix),
+                    scores={"real": real_scores, "fake": fake_scores},
+                )
+        batch = next(batches)
+        fake = self.restore(batch["input"])
+        losses = {}
+        if self.critic:
+            losses["adversarial"] = wasserstein_generator(self.critic(fake))
+        if self.config.variant != "wgan":
+            losses["content"] = self.content(fake, batch["target"])
+        yield Turn("generator", **losses)
+
+    def content(self, fake: Tensor, target: Tensor) -> Tensor:
+        """The weighted perceptual or squared-error term; alone, without a critic, its weight is one."""
+        weight = self.config.content_weight if self.critic else 1.0
+        if self.config.content_sum:
+            weight *= fake[0].numel() / 2
+        distance = self.features.distance if self.features else nn.functional.mse_loss
+        return weight * distance(fake, target)
+
+    def restore(self, input: Tensor) -> Tensor:
+        """(N, 1, H, W) low-dose to (N, 1, H - 2 margin, W - 2 margin) denoised, in [0, 1] inside the window.
+
+        What lies outside of a narrower window than the paper's, bone or air, keeps its own values.
+        """
+        inside = input.clamp(0, 1)
+        lost = self.margin[1]
+        beyond = nn.functional.pad(input - inside, (-lost,) * 4)
+        return self.generator(inside) + beyond  # type: ignore[no-any-return]

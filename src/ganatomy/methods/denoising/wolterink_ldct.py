@@ -1,0 +1,180 @@
+"""Wolterink et al.: a 3D network that predicts the noise, and an adversary that looks at slices."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
+from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.physics.ct import LowDoseScan
+from ganatomy.tasks.denoising import CTDenoiser
+
+Variant = Literal["g-voxel", "g-voxel-adv", "g-adv"]
+
+
+class Generator(nn.Module):
+    """Seven 3x3x3 convolutions without padding whose output, a noise image, is subtracted from the input.
+
+    (N, 1, D, H, W) to (N, 1, D - 14, H - 14, W - 14).
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 32, 32, 64, 64, 64), slope: float = 0.01):
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for index, after in enumerate(widths):
+            layers.append(nn.Conv3d(before, after, 3, bias=index == 0))
+            layers += [nn.BatchNorm3d(after)] if index else []
+            layers.append(nn.LeakyReLU(slope))
+            before = after
+        last = nn.Conv3d(before, 1, 3)
+        # Zero noise at the start: without a voxel loss, only the identity is a safe place to begin.
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.noise = nn.Sequential(*layers, last)
+        self.margin = len(widths) + 1
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Low-dose image to denoised centre."""
+        m = self.margin
+        return image[..., m:-m, m:-m, m:-m] - self.noise(image)
+
+
+class Discriminator(nn.Module):
+    """Three groups of three convolutions, the third of each strided, and one logit per slice or block.
+
+    ``dims=2`` judges every axial slice of (N, 1, D, H, W) alone; ``dims=3`` judges the block, without striding along
+    the thick slices.
+    """
+
+    def __init__(self, patch: int, widths: Sequence[int] = (32, 64, 128), dims: int = 2, slope: float = 0.01):
+        super().__init__()
+        convolution: Any = nn.Conv2d if dims == 2 else nn.Conv3d
+        norm: Any = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
+        stride: Any = 2 if dims == 2 else (1, 2, 2)
+        layers: list[nn.Module] = []
+        before, side = 1, patch
+        for width in widths:
+            for index in range(3):
+                layers += [
+                    convolution(before, width, 3, stride if index == 2 else 1, 1, bias=False),
+                    norm(width),
+                    nn.LeakyReLU(slope),
+                ]
+                before = width
+            side = -(-side // 2)
+        if dims == 3:
+            layers.append(nn.AdaptiveAvgPool3d((1, side, side)))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * side * side, 1))
+        self.dims = dims
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 1, D, H, W) to logits, one per slice (2D) or sample (3D)."""
+        return self.layers(image.transpose(1, 2).flatten(0, 1) if self.dims == 2 else image)  # type: ignore[no-any-return]
+
+
+class WolterinkLDCT(CTDenoiser):
+    """Noise reduction in low-dose cardiac CT, with a voxel loss, an adversary, or both.
+
+    Wolterink, Leiner, Viergever, Isgum, Generative Adversarial Networks for Noise Reduction in Low-Dose CT,
+    IEEE TMI 36(12):2536-2545, 2017. doi:10.1109/TMI.2017.2708987.
+    """
+
+    dims = 3
+    network_range = (-1.0, 2.0)
+
+    class Config(MethodConfig):
+        """The paper's dose and losses; widths, weights and optimiser are our choices where it does not tell them."""
+
+        variant: Variant = "g-voxel-adv"  # voxel loss alone, both, or the adversary alone
+        game_rounds: int = 50_000  # generator updates (our choice)
+        batch_size: int = 16  # sub-volumes (our choice)
+        patch: int = 27  # side of the target, voxels (our choice)
+        patch_slices: int = 1  # slices of the target (our choice)
+        learning_rate: float = 1e-4  # Adam (our choice)
+        beta1: float = 0.5  # Adam; 0.9 without an adversary (our choice)
+        voxel_weight: float = 1.0  # squared error
+        adversarial_weight: float = 1e-3  # beside the voxel loss; 1 without it (our choice)
+        widths: tuple[int, ...] = (
+            32,
+            32,
+            32,
+            64,
+            64,
+            64,
+        )  # channels of the generator's hidden layers (our choice)
+        critic_widths: tuple[int, ...] = (32, 64, 128)  # channels of the discriminator's groups (our choice)
+        critic_dims: Literal[2, 3] = 2  # judge axial slices or blocks (our choice)
+        window: tuple[float, float] = (
+            -1000.0,
+            2000.0,
+        )  # HU mapped to [-1, 2], so that 1000 HU are one unit (our choice)
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+        scan: LowDoseScan = LowDoseScan(dose_fraction=0.2)  # 10 of 50 mAs
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "game_rounds": 600,
+                "batch_size": 8,
+                "patch": 24,
+                "patch_slices": 2,
+                "learning_rate": 1e-3,
+                "widths": (8, 8, 8, 16, 16, 16),
+                "critic_widths": (8, 16, 32),
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"variant": "g-voxel"}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.generator = Generator(config.widths)
+        self.discriminator = (
+            Discriminator(config.patch, config.critic_widths, config.critic_dims)
+            if "adv" in config.variant
+            else None
+        )
+
+    @property
+    def margin(self) -> tuple[int, int, int]:
+        return (self.generator.margin,) * 3
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether anybody plays against the generator."""
+        return self.discriminator is not None
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, (c.beta1 if self.discriminator else 0.9, 0.999))
+        players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
+        if self.discriminator:
+            players.append(Player("discriminator", (self.discriminator,), moves))
+        sampling = Sampling(c.batch_size, (c.patch_slices, c.patch, c.patch), self.margin, flips=(1, 2))
+        return [Stage("denoise", self.turns, players, c.game_rounds, sampling)]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        batch = next(batches)
+        fake = self.generator(batch["input"])
+        if self.discriminator:
+            real_scores = self.discriminator(batch["target"])
+            fake_scores = self.discriminator(fake.detach())
+            yield Turn(
+                "discriminator",
+                adversarial=nonsaturating_discriminator(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+        losses = {}
+        if "voxel" in self.config.variant:
+            losses["voxel"] = self.config.voxel_weight * nn.functional.mse_loss(fake, batch["target"])
+        if self.discriminator:
+            weight = self.config.adversarial_weight if losses else 1.0
+            losses["adversarial"] = weight * nonsaturating_generator(self.discriminator(fake))
+        yield Turn("generator", **losses)
+
+    def restore(self, input: Tensor) -> Tensor:
+        """(N, 1, D, H, W) low-dose to the denoised centre, 7 voxels smaller on every side, in units of 1000 HU."""
+        return self.generator(input)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Network blocks used by several methods."""

@@ -1,0 +1,51 @@
+"""The patch discriminator of pix2pix."""
+
+from torch import Tensor, nn
+
+
+def norm_layer(kind: str, channels: int) -> nn.Module:
+    """``batch``, ``instance`` or ``none`` normalisation of 2D feature maps."""
+    match kind:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "instance":
+            return nn.InstanceNorm2d(channels)
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"unknown normalisation {kind!r}")
+
+
+class PatchGAN(nn.Sequential):
+    """Scores overlapping patches; returns a map of logits. Isola et al., arXiv 1611.07004.
+
+    Args:
+        channels: input channels (condition and image together).
+        width: channels of the first layer.
+        strided: number of stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels.
+        norm: normalisation after all but the first and the last convolution.
+    """
+
+    def __init__(self, channels: int, width: int = 64, strided: int = 3, norm: str = "batch"):
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        before = width
+        for index in range(1, strided + 1):
+            after = width * min(2**index, 8)
+            stride = 2 if index < strided else 1
+            layers += [
+                nn.Conv2d(before, after, 4, stride, 1, bias=norm == "none"),
+                norm_layer(norm, after),
+                nn.LeakyReLU(0.2),
+            ]
+            before = after
+        super().__init__(*layers, nn.Conv2d(before, 1, 4, 1, 1))
+
+
+def init_pix2pix(module: nn.Module) -> None:
+    """N(0, 0.02) weights, N(1, 0.02) norm gains, zero biases; use with ``network.apply``."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    bias = getattr(module, "bias", None)
+    if isinstance(bias, Tensor):
+        nn.init.zeros_(bias)

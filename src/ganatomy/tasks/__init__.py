@@ -1,0 +1,1 @@
+"""What a sample, a score and a picture are, for each kind of task."""

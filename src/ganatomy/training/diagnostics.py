@@ -1,0 +1,100 @@
+"""The game's vector field, taken dry: every player's gradient at one point, nobody steps."""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, Method, Stage, moves
+
+STEP = 1e-3
+"""Length of the finite difference, relative to the length of the parameters."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a dry round tells.
+
+    Attributes:
+        norms: gradient norm by player.
+        rotation: angle in degrees between the vector field v and its own change Jv along itself: 0 where all players
+            descend one landscape, 90 where they circle around each other, above 90 where they drive apart.
+    """
+
+    norms: dict[str, float]
+    rotation: float
+
+
+def dry_round(method: Method, stage: Stage, batches: Iterator[Batch]) -> dict[str, list[Tensor]]:
+    """Gradients of one round by player, averaged over the player's turns, at the present weights.
+
+    The method is left exactly as it was: weights, buffers, its own state, and all random numbers.
+    """
+    players = {player.name: player.parameters() for player in stage.players}
+    sums: dict[str, list[Tensor]] = {}
+    counts: dict[str, int] = {}
+    with unchanged(method):
+        for move in moves(stage.turns(batches)):
+            for turn in move:
+                own = players[turn.player]
+                slopes = torch.autograd.grad(
+                    turn.total, own, retain_graph=turn is not move[-1], allow_unused=True
+                )
+                filled = [torch.zeros_like(p) if s is None else s for p, s in zip(own, slopes, strict=True)]
+                previous = sums.get(turn.player)
+                sums[turn.player] = torch._foreach_add(previous, filled) if previous else filled  # type: ignore[assignment]
+                counts[turn.player] = counts.get(turn.player, 0) + 1
+    return {name: [part / counts[name] for part in parts] for name, parts in sums.items()}
+
+
+def vector_field(method: Method, stage: Stage, batches: Iterator[Batch]) -> Field:
+    """Gradient norms and rotation of the game at the present weights, from two dry rounds on the same batches.
+
+    The rotation is measured along v itself, cos angle = <v, Jv> / (|v| |Jv|), with Jv a finite difference, so nothing
+    needs second derivatives. Balduzzi et al., The Mechanics of n-Player Differentiable Games, arXiv 1802.05642.
+    """
+    seen: list[Batch] = []
+    here = dry_round(method, stage, _remembering(batches, seen))
+    norms = {name: _norm(parts) for name, parts in here.items()}
+    length = math.hypot(*norms.values())
+    players = {player.name: player.parameters() for player in stage.players}
+    moving = [parameter for name in here for parameter in players[name]]
+    gradient = [part for parts in here.values() for part in parts]
+    step = STEP * (_norm(moving) + 1e-12) / max(length, 1e-30)
+    with unchanged(method):
+        with torch.no_grad():
+            torch._foreach_add_(moving, gradient, alpha=step)
+        there = dry_round(method, stage, iter(seen))
+    change = torch._foreach_sub([part for name in here for part in there[name]], gradient)
+    inner = sum(float((a * b).sum()) for a, b in zip(gradient, change, strict=True))
+    lengths = length * _norm(change)
+    rotation = math.degrees(math.acos(max(-1.0, min(1.0, inner / lengths)))) if lengths > 0 else 0.0
+    return Field(norms, rotation)
+
+
+def _remembering(batches: Iterator[Batch], seen: list[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        seen.append(batch)
+        yield batch
+
+
+@contextmanager
+def unchanged(method: nn.Module) -> Iterator[None]:
+    """Give back every weight, buffer, piece of extra state and random number as it was."""
+    assert isinstance(method, Method)
+    state = copy.deepcopy(method.state_dict())
+    noise = method.noise.generator.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            method.load_state_dict(state)
+            method.noise.generator.set_state(noise)
+
+
+def _norm(parts: Sequence[Tensor]) -> float:
+    return math.sqrt(sum(float(part.detach().square().sum()) for part in parts))

@@ -1,0 +1,32 @@
+"""Writing so that a killed process leaves the last good file."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ganatomy.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary neighbour, then put it in the place of ``path``.
+
+    Raises:
+        UserError: the disk is full or the folder not writable; ``path`` is untouched.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; free some space or choose another --out") from None
+    os.close(handle)
+    work = Path(name)
+    try:
+        write(work)
+        with work.open("rb") as stream:
+            os.fsync(stream.fileno())
+        work.chmod(0o644)
+        work.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; free some space or choose another --out") from None
+    finally:
+        work.unlink(missing_ok=True)

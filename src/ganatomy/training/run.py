@@ -1,0 +1,435 @@
+"""A training run from data to a folder anyone can read."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from safetensors.torch import save_file
+
+from ganatomy import catalogue
+from ganatomy.data.batches import Batches, PatchDataset, Range, hold_out, whole
+from ganatomy.data.cases import DataConfig, discover
+from ganatomy.data.store import Store
+from ganatomy.errors import UserError
+from ganatomy.game import Method, MethodConfig, Noise, Stage
+from ganatomy.inference.model import WEIGHTS, Model, build, read_run
+from ganatomy.inference.tiling import Tiler
+from ganatomy.training.diagnostics import vector_field
+from ganatomy.training.files import write_atomically
+from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
+from ganatomy.training.monitor import Bar, Monitor
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+BEST = Path("checkpoints") / "best.ckpt"
+
+
+class TrainConfig(BaseModel):
+    """How to train, whatever the system."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounds: int | None = Field(
+        None, ge=1
+    )  # rounds of the whole run, shared by its stages; none means the system's own
+    seed: int = 0  # of weights, samples, noise and splits
+    device: str = "auto"  # cpu, cuda, or auto
+    processes: int = Field(1, ge=1)  # processes or GPUs that share every batch
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # penalties stay in 32 bits
+    threads: int | None = None  # CPU threads per process
+    workers: int = Field(0, ge=0)  # background processes that cut patches
+    log_every: int = Field(10, ge=1)  # rounds between two lines in metrics.csv
+    validate_every: int | None = Field(
+        None, ge=1
+    )  # rounds between validations; none means twenty a run, 25 rounds apart at least
+    validation_slices: int = Field(12, ge=1)  # slices scored at each validation
+    select: str | None = None  # score that decides the best weights; none means the system's own choice
+    diagnose: bool = True  # take the game's vector field at validations
+
+
+def train(
+    system: str,
+    out: Path,
+    config: MethodConfig | None = None,
+    data: DataConfig | None = None,
+    options: TrainConfig | None = None,
+    *,
+    resume: bool = False,
+    show: bool = False,
+) -> Model:
+    """Train a system into a run folder and return it with its best weights.
+
+    Args:
+        system: slug.
+        out: run folder, made if necessary; must not hold a run unless ``resume``.
+        config: numbers of the method; none means the paper's.
+        data: images; none means the embedded phantom.
+        options: how to train.
+        resume: go on from the last checkpoint; everything else is taken from the run, but ``options.rounds`` if given.
+        show: progress bar and messages on the terminal.
+
+    Raises:
+        UserError: anything that the user gave and cannot be used; the run folder is then not made or left as it was.
+        Stopped: a signal asked to stop; the state is saved.
+    """
+    console = Console(stderr=True, quiet=not show)
+    if resume:
+        facts = read_run(out)
+        rounds = options.rounds if options else None
+        data = DataConfig.model_validate(facts["data"])
+        options = TrainConfig.model_validate({**facts["training"], **({"rounds": rounds} if rounds else {})})
+    else:
+        data, options = data or DataConfig(), options or TrainConfig()
+        cls = catalogue.load(system)
+        facts = {
+            "system": catalogue.find(system).slug,
+            "config": (config or cls.Config()).model_dump(mode="json"),
+        }
+        if (out / "run.yaml").exists():
+            raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
+    fabric = launch(options)
+    torch.manual_seed(options.seed)
+    method = build(facts)
+    method.noise = Noise(options.seed, fabric.global_rank, fabric.world_size, fabric.device)
+    return Run(method, facts, data, options, out, fabric, console, resume, show).go()
+
+
+def launch(options: TrainConfig) -> Fabric:
+    """Fabric for the device, precision and processes asked for, already launched.
+
+    Raises:
+        UserError: no such device.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    accelerator = options.device.split(":")[0]
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no usable GPU; use --device cpu")
+    if accelerator not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {options.device}: use cpu, cuda or auto")
+    strategy = "ddp" if options.processes > 1 else "auto"
+    fabric = Fabric(
+        accelerator=accelerator, devices=options.processes, precision=options.precision, strategy=strategy
+    )
+    fabric.launch()
+    return fabric
+
+
+class Run:
+    """One training run: its data, its folder, and what happens between rounds."""
+
+    def __init__(
+        self,
+        method: Method,
+        facts: dict[str, Any],
+        data: DataConfig,
+        options: TrainConfig,
+        out: Path,
+        fabric: Fabric,
+        console: Console,
+        resume: bool,
+        show: bool,
+    ):
+        self.method, self.data, self.options, self.out, self.fabric = method, data, options, out, fabric
+        self.console, self.show, self.resume = console, show, resume
+        self.task = method.task
+        self.chief = fabric.global_rank == 0
+        self.select = options.select or self.task.selection
+        if self.select not in self.task.directions:
+            raise UserError(f"--select {self.select}: choose from {', '.join(self.task.directions)}")
+        self.best = Best(name=self.select, better=self.task.directions[self.select])
+        self.rounds = plan_rounds(method.stages(), options.rounds)
+        self.store = Store(self.task, data.cache)
+        self.cases = discover(self.task, data, options.seed)
+        self.train_ranges, self.val_ranges, problems = self._prepare()
+        self.facts = facts if resume else self._describe(facts, problems)
+        self.validate_every = options.validate_every or max(25, sum(self.rounds) // 20)
+
+    def _prepare(self) -> tuple[list[Range], list[Range], list[str]]:
+        """Training and validation slices; the first process simulates, the others wait and read."""
+        wanted = [case for case in self.cases if case.split != "test"]
+        if not self.chief:
+            self.fabric.barrier()
+        with self.console.status("preparing cases") as status:
+            cases, problems = self.store.get_all(
+                wanted, lambda case: status.update(f"preparing {case.name} (once; kept in {self.data.cache})")
+            )
+        if self.chief:
+            self.fabric.barrier()
+        for problem in problems if self.chief else ():
+            self.console.print(f"[yellow]left out:[/] {problem}", highlight=False)
+        training = [case for case in cases if case.case.split == "train"]
+        validation = [case for case in cases if case.case.split == "val"]
+        if not training:
+            raise UserError(
+                f"no case can be used for training: {problems[0] if problems else 'all are kept for testing'}"
+            )
+        if validation:
+            return whole(training), whole(validation), problems
+        return *hold_out(training), problems
+
+    def _describe(self, facts: dict[str, Any], problems: Sequence[str]) -> dict[str, Any]:
+        subjects: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+        for case in self.cases:
+            if case.subject not in subjects[case.split]:
+                subjects[case.split].append(case.subject)
+        return {
+            **facts,
+            "data": self.data.model_dump(mode="json"),
+            "training": self.options.model_dump(mode="json"),
+            "rounds": {
+                stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)
+            },
+            "subjects": subjects,
+            "validation": "other subjects" if subjects["val"] else "slices held out of the training subjects",
+            "selection": {"score": self.best.name, "better": self.best.better},
+            "codecs": {role: codec.model_dump(mode="json") for role, codec in self.task.codecs.items()},
+            "provenance": self.method.provenance(),
+            "left_out": list(problems),
+            "versions": {
+                "ganatomy": version("ganatomy"),
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+            },
+        }
+
+    def go(self) -> Model:
+        """Train to the end."""
+        state = self._load_checkpoint() if self.resume else None
+        if self.chief and not self.resume:
+            self._make_folder()
+        done = state["progress"]["round"] if state else 0
+        self.monitor = Monitor(self.out if self.chief else None, self.options.log_every, done)
+        self.trainer = Trainer(
+            self.method, self.fabric, self.rounds, self._open_stream, self.monitor, self._after_round
+        )
+        if state:
+            self.trainer.load_state(state)
+            self.best = Best(**state["best"])
+        self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.chief)
+        try:
+            self.trainer.fit()
+        finally:
+            self.bar.close()
+            self.monitor.close()
+        self._write_card()
+        from ganatomy.inference.model import load
+
+        self.fabric.barrier()
+        return load(self.out, device=str(self.fabric.device))
+
+    def _make_folder(self) -> None:
+        text = yaml.safe_dump(self.facts, sort_keys=False, allow_unicode=True)
+        try:
+            (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
+        write_atomically(self.out / "run.yaml", lambda path: path.write_text(text))
+
+    def _load_checkpoint(self) -> dict[str, Any] | None:
+        path = self.out / CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{path}: damaged checkpoint ({type(error).__name__}); start again in another --out"
+            ) from None
+        if state.get("system") != self.facts["system"]:
+            raise UserError(
+                f"{path}: a checkpoint of {state.get('system')}, but the run is of {self.facts['system']}"
+            )
+        now, then = self.method.provenance(), self.facts["provenance"]
+        if now != then:
+            raise UserError(
+                f"{self.out}: trained with {then}, but now there is {now}; make the same weights available"
+            )
+        return state
+
+    def _open_stream(self, stage: Stage, index: int, drawn: int) -> Batches:
+        return Batches(
+            self._patches(stage, (self.options.seed, index)),
+            stage.sampling.batch_size,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            drawn,
+            self.options.workers,
+            self.fabric.device,
+        )
+
+    def _patches(self, stage: Stage, seed: Sequence[int]) -> PatchDataset:
+        return PatchDataset(
+            self.train_ranges, stage.sampling, self.task.codecs, self.task.roles, self.method.dims, seed
+        )
+
+    def _after_round(self, trainer: Trainer, ending: bool) -> None:
+        """Validate and save when it is time; every process comes here, the first one writes."""
+        where = trainer.progress
+        self.bar.update(where, self.monitor.latest, (self.best.name, *_losses(trainer)))
+        if not ending and where.round % self.validate_every:
+            return
+        self.monitor.flush(where)
+        if not all(bool(torch.isfinite(p).all()) for p in self.method.parameters()):
+            raise Diverged(
+                f"round {where.round}: weights are no longer finite; the last checkpoint is intact: lower --learning-rate"
+            )
+        if self.chief:
+            if self.options.diagnose:
+                self._diagnose(trainer)
+            improved = trainer.stage.validated and self._validate(trainer)
+            self._save(trainer, improved)
+        self.fabric.barrier()
+
+    def _diagnose(self, trainer: Trainer) -> None:
+        stage = trainer.stage
+        dry = Batches(
+            self._patches(stage, (self.options.seed, 10_000, trainer.progress.round)), stage.sampling.batch_size,
+            device=self.fabric.device,
+        )  # fmt: skip
+        field = vector_field(self.method, stage, dry)
+        norms = {f"game/gradient norm of {name}": norm for name, norm in field.norms.items()}
+        self.monitor.record(trainer.progress, {**norms, "game/rotation": field.rotation})
+
+    def _validate(self, trainer: Trainer) -> bool:
+        """Score the inference weights; whether they are the best so far."""
+        with trainer.averages.in_place():
+            scores = validate(self.method, self.val_ranges, self.options.validation_slices, self.fabric)
+        self.monitor.record(trainer.progress, {f"validation/{name}": value for name, value in scores.items()})
+        self.monitor.latest |= scores
+        score = scores.get(self.best.name, float("nan"))
+        if not self.best.improved_by(score):
+            return False
+        self.best.score, self.best.round = score, trainer.progress.round
+        return True
+
+    def _save(self, trainer: Trainer, improved: bool) -> None:
+        state = {**trainer.state(), "system": self.facts["system"], "best": vars(self.best)}
+        with trainer.averages.in_place():
+            tensors = {
+                name: value.detach().cpu().contiguous()
+                for name, value in self.method.state_dict().items()
+                if isinstance(value, torch.Tensor)
+            }
+            facts = {"system": self.facts["system"], "round": str(trainer.progress.round)}
+
+            def write_weights(path: Path) -> None:
+                save_file(tensors, path, metadata=facts)
+
+            write_atomically(self.out / WEIGHTS["last"], write_weights)
+            if improved or not (self.out / WEIGHTS["best"]).exists():
+                write_atomically(self.out / WEIGHTS["best"], write_weights)
+        write_atomically(self.out / CHECKPOINT, lambda path: torch.save(state, path))
+        if improved:
+            write_atomically(self.out / BEST, lambda path: _link(self.out / CHECKPOINT, path))
+
+    def _write_card(self) -> None:
+        if self.chief:
+            card = model_card(self.facts, self.best, self.monitor.latest)
+            write_atomically(self.out / "card.md", lambda path: path.write_text(card))
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same bytes under another name, without copying where the file system can."""
+    target.unlink()
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _losses(trainer: Trainer) -> list[str]:
+    names = [name for name in trainer.observer.latest if "/" in name]  # type: ignore[attr-defined]
+    return [
+        n for n in names if not n.startswith(("validation", "game")) and "norm" not in n and "score" not in n
+    ][:3]
+
+
+@torch.no_grad()
+def validate(
+    method: Method, ranges: Sequence[Range], slices: int, fabric: Fabric | None = None
+) -> dict[str, float]:
+    """Mean scores over a few slices of every validation range, in physical units, with the method's inference mode.
+
+    Args:
+        method: left in the mode it was in.
+        ranges: validation slices.
+        slices: how many to score altogether.
+        fabric: whose device and precision to use.
+    """
+    device = fabric.device if fabric else "cpu"
+    chosen = [
+        ranges[i] for i in np.unique(np.linspace(0, len(ranges) - 1, min(len(ranges), slices)).astype(int))
+    ]
+    task = method.task
+    tiler = Tiler(method.restore, method.dims, method.margin, method.multiple, device)  # type: ignore[operator,arg-type]
+    training = {module: module.training for module in method.modules()}
+    method.inference_mode()
+    scores: dict[str, list[float]] = {}
+    with torch.random.fork_rng():
+        for item in chosen:
+            count = min(item.slices, max(1, slices // len(chosen)))
+            start = item.start + (item.slices - count) // 2
+            for name, value in score_slices(tiler, task, item, start, start + count).items():
+                scores.setdefault(name, []).append(value)
+    for module, mode in training.items():
+        module.training = mode
+    return {name: float(np.nanmean(values)) for name, values in scores.items() if np.isfinite(values).any()}
+
+
+def score_slices(tiler: Tiler, task: Any, item: Range, start: int, stop: int) -> dict[str, float]:
+    """Scores of the slices ``start`` to ``stop`` of a prepared case."""
+    arrays = item.case.arrays
+    source, target = task.codecs["input"], task.codecs["target"]
+
+    def read(first: int, last: int) -> Any:
+        return np.asarray(source.encode(np.asarray(arrays["input"][:, first:last])), np.float32)
+
+    output = target.decode(tiler(read, item.case.shape, start, stop))[0]
+    sample = {role: np.asarray(values[0, start:stop]) for role, values in arrays.items()}
+    scores: dict[str, float] = task.scores(output, sample, item.case.spacing)
+    return scores
+
+
+def model_card(facts: Mapping[str, Any], best: Best, latest: Mapping[str, float]) -> str:
+    """What the model was trained on, what it may not be used for, how it did; Markdown."""
+    system = catalogue.find(facts["system"])
+    data = facts["data"]["data"] or "the embedded phantom"
+    lines = [
+        f"# {system.title} ({system.slug})",
+        "",
+        f"{system.what}. {system.authors}, {system.doi_or_arxiv or 'no identifier'}.",
+        "",
+        f"- Trained on: {data}; {len(facts['subjects']['train'])} subjects, seed {facts['training']['seed']}, "
+        f"rounds {', '.join(f'{name} {count}' for name, count in facts['rounds'].items())}.",
+        f"- Kept for testing: {', '.join(facts['subjects']['test']) or 'none'}.",
+        f"- Weights chosen at round {best.round} by {best.name} on {facts['validation']}"
+        + (f" ({best.score:.4g})." if best.score is not None else "."),
+        *[f"- {name}: {value}." for name, value in facts["provenance"].items()],
+        "",
+        "## Validation at the last reading",
+        "",
+        *[
+            f"- {name.removeprefix('validation/')}: {value:.4g}"
+            for name, value in latest.items()
+            if name.startswith("validation/")
+        ],
+        "",
+        "## Not for",
+        "",
+        "Diagnosis or any clinical decision. The network changes image content and may remove or invent structure; it has "
+        "been judged only on the data named here and not on other scanners, doses, body regions or patients.",
+        "",
+    ]
+    return "\n".join(lines)

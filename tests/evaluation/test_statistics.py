@@ -1,0 +1,145 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
+
+from ganatomy.evaluation.statistics import (
+    Interval,
+    bland_altman,
+    bootstrap_mean,
+    compare,
+    holm,
+    permutation_test,
+    sign_test,
+    subject_means,
+    wilcoxon,
+)
+
+
+def test_every_subject_counts_once() -> None:
+    values = [10.0] * 100 + [20.0, 30.0]
+    subjects = ["a"] * 100 + ["b", "c"]
+    interval = bootstrap_mean(values, subjects)
+    assert interval.mean == pytest.approx(20)
+    assert (interval.n, interval.unit_of_resampling) == (3, "subject")
+    assert subject_means(values, subjects) == {"a": 10, "b": 20, "c": 30}
+
+
+def test_slices_of_a_subject_do_not_narrow_the_interval() -> None:
+    means = np.random.default_rng(0).normal(0, 1, 8)
+    once = bootstrap_mean(means, [*"abcdefgh"])
+    often = bootstrap_mean(np.repeat(means, 50), [s for s in "abcdefgh" for _ in range(50)])
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+
+
+def test_the_interval_covers_the_truth_for_few_subjects() -> None:
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_mean(rng.normal(5, 2, 8), resamples=2000, seed=i) for i in range(300)]
+    covered = np.mean([i.low <= 5 <= i.high for i in intervals])
+    assert 0.90 <= covered <= 0.985
+
+
+def test_the_bootstrap_approaches_the_known_standard_error() -> None:
+    values = np.random.default_rng(1).normal(0, 3, 400)
+    interval = bootstrap_mean(values)
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.05)
+    assert interval == bootstrap_mean(values)
+    assert interval != bootstrap_mean(values, seed=1)
+
+
+def test_one_subject_falls_back_to_slices_and_says_so() -> None:
+    interval = bootstrap_mean([1.0, 2.0, 3.0], ["a"] * 3)
+    assert (interval.n, interval.unit_of_resampling) == (3, "slice")
+    assert interval.caveat == "1 subject: interval over slices, not over patients"
+    comparison = compare([3, 4, 5], [1, 1, 1], ["a"] * 3)
+    assert comparison.p is None
+    assert "interval over slices, not over patients" in comparison.words
+    assert "Wilcoxon" not in comparison.words
+
+
+def test_undefined_values_are_left_out_and_counted() -> None:
+    interval = bootstrap_mean([1.0, math.inf, 3.0, math.nan], [*"abcd"])
+    assert (interval.mean, interval.n, interval.excluded) == (2, 2, 2)
+    assert "2 undefined values left out" in interval.caveat
+
+
+def test_a_single_value_has_no_interval() -> None:
+    interval = bootstrap_mean([4.0])
+    assert interval.mean == 4 and math.isnan(interval.low) and math.isnan(interval.high)
+    assert math.isnan(bootstrap_mean([math.nan]).mean)
+
+
+def test_labels_must_match_values() -> None:
+    with pytest.raises(ValueError, match="3 values but 2 subject labels"):
+        bootstrap_mean([1, 2, 3], ["a", "b"])
+
+
+def test_exact_p_values() -> None:
+    up = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert wilcoxon(up) == pytest.approx(2 / 32)
+    assert sign_test(up) == pytest.approx(2 / 32)
+    assert permutation_test(up) == pytest.approx(2 / 32)
+    assert sign_test([1, 1, -1, 0]) == pytest.approx(1)
+    assert permutation_test([3.0, -1.0]) == pytest.approx(1)
+    zeros = [0.0, 0.0, 0.0]
+    assert wilcoxon(zeros) == sign_test(zeros) == permutation_test(zeros) == 1
+
+
+def test_random_permutations_agree_with_the_t_test_for_many_pairs() -> None:
+    d = np.random.default_rng(0).normal(0.4, 1, 30)
+    p = permutation_test(d)
+    assert p == permutation_test(d)
+    assert p == pytest.approx(ttest_1samp(d, 0).pvalue, abs=0.01)
+    assert permutation_test(d + 3) == pytest.approx(1 / 10_001)
+
+
+def test_holm_adjusts_in_the_order_given() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_order_and_never_lowers_p(p: list[float]) -> None:
+    adjusted = np.array(holm(p))
+    assert np.all(adjusted >= np.array(p)) and np.all(adjusted <= 1)
+    assert np.all(np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0)
+
+
+def test_limits_of_agreement() -> None:
+    agreement = bland_altman([1, 3, 5], [0, 1, 2])
+    assert (agreement.bias, agreement.sd, agreement.n) == (2, 1, 3)
+    assert (agreement.lower, agreement.upper) == pytest.approx((0.04, 3.96))
+
+
+def test_verdicts() -> None:
+    subjects = [f"s{i}" for i in range(8)]
+    base = np.linspace(20, 27, 8)
+    gain = np.linspace(3, 5, 8)
+    win = compare(base + gain, base, subjects, metric="psnr[-160,240]", unit="dB")
+    assert (win.outcome, win.improved, win.p) == ("better", 8, pytest.approx(2 / 256))
+    assert win.words.startswith("Output is better than input on psnr[-160,240] by 4.0 dB (95% CI 3.4 to 4.6")
+    assert win.words.endswith("and better in 8 of 8 subjects, Wilcoxon p = 0.0078.")
+    loss = compare(base + gain, base, subjects, better="lower")
+    assert loss.outcome == "worse"
+    assert loss.words.startswith(
+        "Output is worse than input by 4.0 (95% CI 3.4 to 4.6), and better in 0 of 8"
+    )
+    assert compare(base - gain, base, subjects, better="lower").outcome == "better"
+    tie = compare(base + np.array([1, -1] * 4), base, subjects, names=("ours", "BM3D"))
+    assert tie.outcome == "undecided" and tie.words.startswith("Ours and BM3D cannot be told apart")
+
+
+def test_few_subjects_are_named_as_few() -> None:
+    words = compare([5, 6, 7, 8], [1, 1, 1, 1], [*"abcd"]).words
+    assert "4 subjects: the interval cannot reach beyond those seen" in words
+    assert "p cannot fall below 0.12" in words
+
+
+def test_an_interval_reads_well() -> None:
+    assert str(Interval(31.234, 29.9, 32.5, 4)) == "31.2 (95% CI 29.9 to 32.5, 4 subjects)"
+    assert str(Interval(0.91234, 0.9, 0.92, 1)) == "0.912 (95% CI 0.900 to 0.920, 1 subject)"

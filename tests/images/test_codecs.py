@@ -1,0 +1,164 @@
+import json
+
+import numpy as np
+import pydantic
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ganatomy.errors import UserError
+from ganatomy.images.codecs import Codec, OpticalDensity, PercentileWindow, Window, ZScore
+from ganatomy.images.image import Image
+
+ADAPTER = pydantic.TypeAdapter(Codec)
+CT = Window(low=-160, high=240)
+FIXED = [
+    CT,
+    Window(low=-1024, high=3071, to=(0, 1)),
+    ZScore(mean=-500.0, std=480.0, unit="HU"),
+    OpticalDensity(white=240),
+]
+
+
+def image(values, unit=None):
+    return Image.from_array(np.asarray(values), unit=unit)
+
+
+@pytest.mark.parametrize("codec", FIXED[:3])
+@given(arrays.arrays(np.int16, 20))
+def test_every_16_bit_integer_comes_back(codec, values):
+    decoded = codec.decode(codec.encode(values))
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(decoded), values)
+
+
+@given(
+    st.floats(-3000, 3000),
+    st.floats(1, 5000),
+    arrays.arrays(np.float64, 10, elements=st.floats(-1e4, 1e4)),
+    st.sampled_from([(-1.0, 1.0), (0.0, 1.0)]),
+)
+def test_windows_invert_for_any_numbers(low, width, values, to):
+    codec = Window(low=low, high=low + width, to=to)
+    np.testing.assert_allclose(codec.decode(codec.encode(values)), values, atol=1e-7)
+
+
+@given(arrays.arrays(np.uint8, 20))
+def test_optical_density_inverts(values):
+    codec = OpticalDensity()
+    np.testing.assert_array_equal(np.rint(codec.decode(codec.encode(values))), values)
+
+
+def test_known_values():
+    np.testing.assert_allclose(CT.encode(np.array([-160, 40, 240, 640])), [-1, 0, 1, 3])
+    np.testing.assert_allclose(CT.model_copy(update={"clip": True}).encode(np.array([-1000, 640])), [-1, 1])
+    np.testing.assert_allclose(ZScore(mean=10, std=5).encode(np.array([10, 20])), [0, 2])
+    np.testing.assert_allclose(OpticalDensity(white=99).encode(np.array([99, 9, 0])), [0, 1, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize("codec", FIXED)
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32, torch.float64])
+def test_tensors_get_what_arrays_get(codec, dtype):
+    tensor = torch.arange(0, 200, 7).to(dtype)
+    encoded = codec.encode(tensor)
+    assert encoded.dtype == (dtype if dtype.is_floating_point else torch.float32)
+    np.testing.assert_allclose(encoded.numpy(), codec.encode(tensor.numpy()), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(codec.decode(encoded).round(), tensor.to(encoded.dtype))
+
+
+def test_codecs_let_gradients_through():
+    values = torch.tensor([10.0], requires_grad=True)
+    CT.encode(values).sum().backward()
+    assert values.grad.item() == pytest.approx(2 / 400)
+
+
+@pytest.mark.parametrize("codec", [*FIXED, ZScore(), PercentileWindow(p_low=2, p_high=98, unit="a.u.")])
+def test_codecs_are_saved_as_text(codec):
+    assert ADAPTER.validate_python(json.loads(codec.model_dump_json())) == codec
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "window", "low": 1, "high": 1},
+        {"kind": "window", "low": 0, "high": 1, "to": [1, -1]},
+        {"kind": "zscore", "mean": 1},
+        {"kind": "zscore", "mean": 1, "std": 0},
+        {"kind": "optical_density", "white": -1},
+        {"kind": "other"},
+        {"kind": "window", "low": 0, "high": 1, "typo": 2},
+    ],
+)
+def test_impossible_codecs_are_refused(wrong):
+    with pytest.raises(pydantic.ValidationError):
+        ADAPTER.validate_python(wrong)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_zscore_takes_the_numbers_of_an_image(offset):
+    values = np.random.default_rng(0).normal(3, 2, (4, 8, 8)) + offset
+    codec = ZScore(unit="a.u.").bind(image(values))
+    np.testing.assert_allclose([codec.mean, codec.std], [values.mean(), values.std()], rtol=1e-9)
+    assert codec.unit == "a.u."
+    assert codec.bind(image(values * 2)) is codec
+
+
+def test_percentiles_take_the_numbers_of_an_image_inside_the_mask():
+    values = np.arange(200.0).reshape(2, 10, 10)
+    mask = np.zeros((2, 10, 10), bool)
+    mask[0] = True
+    codec = PercentileWindow(p_low=10, p_high=90, to=(0, 1))
+    assert codec.bind(image(values)) == Window(
+        low=np.percentile(values, 10), high=np.percentile(values, 90), to=(0, 1), unit=None
+    )
+    assert codec.bind(image(values), mask).high == np.percentile(values[0], 90)
+    assert codec.bind(torch.from_numpy(values)) == codec.bind(values) == codec.bind(image(values))
+
+
+def test_fixed_codecs_bind_to_themselves():
+    assert CT.bind(np.zeros(3)) is CT
+
+
+@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow()])
+@pytest.mark.parametrize("values", [np.zeros((3, 3)), np.array([[1, np.nan]]), np.array([[1, np.inf]])])
+def test_images_without_a_range_cannot_be_bound(codec, values):
+    with pytest.raises(UserError, match="the image in memory"):
+        codec.bind(image(values))
+
+
+@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow()])
+def test_an_empty_mask_cannot_be_bound(codec):
+    with pytest.raises(UserError):
+        codec.bind(image(np.eye(3)), np.zeros((3, 3), bool))
+
+
+@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow()])
+def test_unbound_codecs_do_not_encode(codec):
+    with pytest.raises(ValueError, match="bind"):
+        codec.encode(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("codec", "values", "unit", "words"),
+    [
+        (CT, [[-1000, 50]], "a.u.", "is in a.u., but the model works in HU"),
+        (CT, [[0, 255]], None, "cannot be HU"),
+        (CT, [[-150, 2000]], None, "cannot be HU"),
+        (CT, [[-1000.0, np.nan]], "HU", "NaN"),
+        (CT, [[-1000, -1000]], "HU", "same value -1000 everywhere"),
+        (ZScore(), [[np.inf, 1.0]], None, "infinite"),
+        (OpticalDensity(), [[-5, 100]], None, "no light"),
+    ],
+)
+def test_check_names_what_is_wrong(codec, values, unit, words):
+    with pytest.raises(UserError, match=words):
+        codec.check(image(values, unit))
+
+
+def test_check_accepts_what_is_right():
+    CT.check(image([[-1000, 50]]))
+    CT.check(image([[0, 50]], "HU"))
+    ZScore().check(image([[0.5, 1.5]]))
+    OpticalDensity().check(image([[0, 255]]))

@@ -1,0 +1,177 @@
+import gzip
+import pickle
+
+import nibabel
+import numpy as np
+import pytest
+
+from ganatomy.errors import UserError
+from ganatomy.images.image import ComputedArray, Image
+from ganatomy.images.nifti import read_nifti, write_nifti
+
+OBLIQUE = np.array([[-0.7, 0.1, 0.3, 12.0], [0.2, 0.8, -0.2, -30.0], [0.05, 0.3, 2.5, 7.0], [0, 0, 0, 1]])
+
+
+def voxels(shape=(7, 6, 5), dtype=np.int16):
+    return np.random.default_rng(0).integers(-1024, 3071, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_values_and_world_positions_agree_with_nibabel(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    nibabel.Nifti1Image(voxels(), OBLIQUE).to_filename(path)
+    image = read_nifti(path)
+    assert image.dtype == np.int16
+    assert image.shape == (5, 6, 7)
+    assert image.unit is None
+    np.testing.assert_array_equal(image.numpy()[0], voxels().T)
+    for i, j, k in [(0, 0, 0), (6, 0, 0), (3, 5, 1), (0, 2, 4)]:
+        np.testing.assert_allclose(image.affine @ [k, j, i, 1], OBLIQUE @ [i, j, k, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_round_trip_is_exact(tmp_path, suffix, channels, dtype):
+    array = voxels((channels, 5, 6, 7), dtype)
+    write_nifti(tmp_path / f"a{suffix}", Image.from_array(array, (2.5, 0.7, 0.5), "HU"))
+    back = read_nifti(tmp_path / f"a{suffix}")
+    assert back.dtype == dtype
+    assert back.unit == "HU"
+    np.testing.assert_array_equal(back.numpy(), array)
+    np.testing.assert_allclose(back.spacing, (2.5, 0.7, 0.5), rtol=1e-6)
+    foreign = nibabel.load(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(np.squeeze(array).T, np.asarray(foreign.dataobj))
+    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize(
+    ("slope", "inter", "dtype"),
+    [(1, -1024, np.int32), (2, 0, np.int32), (0.5, 1, np.float32), (1, 0, np.int16)],
+)
+def test_scaling_applies_only_where_there_is_some(tmp_path, slope, inter, dtype):
+    file = nibabel.Nifti1Image(voxels(), OBLIQUE)
+    file.header.set_slope_inter(slope, inter)
+    raw = bytearray(file.to_bytes())
+    raw[112:120] = np.array([slope, inter], "<f4").tobytes()
+    raw[352:] = np.asarray(voxels(), "<i2").tobytes("F")
+    (tmp_path / "a.nii").write_bytes(raw)
+    image = read_nifti(tmp_path / "a.nii")
+    assert image.dtype == dtype
+    np.testing.assert_array_equal(image.numpy()[0], voxels().T.astype(np.float64) * slope + inter)
+
+
+def test_big_endian_files_and_flat_ones(tmp_path):
+    file = nibabel.Nifti1Image(voxels((7, 6)), np.eye(4), nibabel.Nifti1Header(endianness=">"))
+    file.to_filename(tmp_path / "a.nii")
+    image = read_nifti(tmp_path / "a.nii")
+    assert image.array.shape == (1, 1, 6, 7)
+    assert image.dtype.isnative
+    np.testing.assert_array_equal(image.numpy()[0, 0], voxels((7, 6)).T)
+
+
+def test_qform_and_sform_survive_as_they_were(tmp_path):
+    file = nibabel.Nifti1Image(voxels(), OBLIQUE)
+    file.set_sform(OBLIQUE, 4)
+    file.set_qform(np.diag([0.5, 0.6, 2.0, 1.0]), 2)
+    file.to_filename(tmp_path / "a.nii")
+    image = read_nifti(tmp_path / "a.nii")
+    write_nifti(tmp_path / "b.nii", image.with_array(image.numpy()))
+    before, after = (nibabel.load(tmp_path / name).header for name in ("a.nii", "b.nii"))
+    for form in ("get_qform", "get_sform"):
+        matrices, codes = zip(*(getattr(header, form)(coded=True) for header in (before, after)), strict=True)
+        np.testing.assert_allclose(*matrices, atol=1e-5)
+        assert codes[0] == codes[1]
+
+
+def test_a_new_place_replaces_the_old_forms(tmp_path):
+    nibabel.Nifti1Image(voxels(), OBLIQUE).to_filename(tmp_path / "a.nii")
+    image = read_nifti(tmp_path / "a.nii")
+    moved = image.affine.copy()
+    moved[:3, 3] += 5
+    write_nifti(tmp_path / "b.nii", image.with_geometry(image.numpy(), moved))
+    np.testing.assert_allclose(read_nifti(tmp_path / "b.nii").affine, moved, atol=1e-4)
+
+
+def test_shear_is_in_the_sform_alone(tmp_path):
+    image = Image.from_array(voxels((5, 6, 7)))
+    image.affine[1, 0] = 0.4
+    write_nifti(tmp_path / "a.nii", image)
+    header = nibabel.load(tmp_path / "a.nii").header
+    assert header["qform_code"] == 0
+    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii").affine, image.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 40), (16, 16, 40, 3)])
+def test_slabs_of_a_compressed_file_cost_one_pass(tmp_path, monkeypatch, shape):
+    path = tmp_path / "a.nii.gz"
+    nibabel.Nifti1Image(voxels(shape), OBLIQUE).to_filename(path)
+    image = read_nifti(path)
+    rewinds = []
+    monkeypatch.setattr(gzip._GzipReader, "_rewind", lambda reader: rewinds.append(reader))
+    parts = [image.slab(start, start + 4) for start in range(0, 40, 4)]
+    assert not rewinds
+    np.testing.assert_array_equal(
+        np.concatenate(parts, axis=1), np.atleast_3d(voxels(shape)).T.reshape(-1, 40, 16, 16)
+    )
+
+
+def test_slabs_come_in_any_order_and_from_other_processes(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    nibabel.Nifti1Image(voxels(), OBLIQUE).to_filename(path)
+    image = read_nifti(path)
+    image.slab(3, 5)
+    np.testing.assert_array_equal(image.slab(0, 2)[0], voxels().T[0:2])
+    again = pickle.loads(pickle.dumps(image))
+    np.testing.assert_array_equal(again.slab(1, 2)[0], voxels().T[1:2])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("keep", [100, 500])
+def test_truncated_files_are_named(tmp_path, suffix, keep):
+    path = tmp_path / f"broken{suffix}"
+    nibabel.Nifti1Image(voxels((20, 20, 20)), OBLIQUE).to_filename(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="broken"):
+        read_nifti(path).numpy()
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, [("R", "u1"), ("G", "u1"), ("B", "u1")]])
+def test_what_is_no_real_number_is_refused(tmp_path, dtype):
+    nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype), OBLIQUE).to_filename(tmp_path / "a.nii")
+    with pytest.raises(UserError, match="real numbers"):
+        read_nifti(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_failing_slab_leaves_nothing(tmp_path, name, channels):
+    def compute(start, stop):
+        if start == 3:
+            raise RuntimeError("killed")
+        return np.zeros((channels, 1, 4, 4))
+
+    image = Image.from_array(np.zeros((5, 4, 4))).with_array(
+        ComputedArray((channels, 5, 4, 4), np.int16, compute)
+    )
+    with pytest.raises(RuntimeError):
+        write_nifti(tmp_path / name, image)
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_are_written_as_bytes(tmp_path):
+    write_nifti(tmp_path / "a.nii", Image.from_array(np.eye(4, dtype=bool)))
+    assert read_nifti(tmp_path / "a.nii").dtype == np.uint8
+
+
+def test_too_many_rows_for_the_format(tmp_path):
+    with pytest.raises(UserError, match="too large for NIfTI"):
+        write_nifti(tmp_path / "a.nii", Image.from_array(np.zeros((1, 40000), np.uint8)))
+
+
+def test_a_real_volume_is_in_hu(shared, tmp_path):
+    image = read_nifti(shared / "denoise-ct-hu" / "volumes" / "lidc0314_slab32.nii.gz")
+    assert image.shape == (32, 256, 256)
+    assert image.dtype == np.int16
+    write_nifti(tmp_path / "a.nii.gz", image)
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz").numpy(), image.numpy())
