@@ -51,9 +51,7 @@ def updated(text: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Rewrite the table of systems in README.md from the catalogue."
-    )
+    parser = argparse.ArgumentParser(description="Rewrite the table of systems in README.md from the catalogue.")
     parser.add_argument("--check", action="store_true", help="exit with 1 when the table is out of date")
     parser.add_argument("--readme", type=Path, default=README, help="the file to work on")
     arguments = parser.parse_args()

@@ -46,9 +46,7 @@ def test_no_name_means_two_systems() -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.slug)
 def test_row_is_well_formed(system: System) -> None:
-    assert all(
-        set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in (system.slug, *system.aliases)
-    )
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in (system.slug, *system.aliases))
     assert system.section in get_args(catalogue.Section)
     assert system.dims in get_args(catalogue.Dims)
     assert 0 < len(system.what) <= 70

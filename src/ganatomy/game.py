@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 Batch = Mapping[str, Tensor]
 """Role name to tensor of shape (samples, channels, [depth,] height, width), in the range of the role's codec."""
 
-Move = "Turn | tuple[Turn, ...]"
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -84,13 +83,23 @@ class Turn:
 
     Args:
         player: name of the player that moves.
+        losses: scalar tensors by name, where the terms depend on the configuration.
         scores: discriminator outputs worth watching, by name; logged as means, never minimised.
-        losses: scalar tensors.
+        terms: scalar tensors, where they do not.
     """
 
     __slots__ = ("losses", "player", "scores")
 
-    def __init__(self, player: str, /, *, scores: Mapping[str, Tensor] | None = None, **losses: Tensor):
+    def __init__(
+        self,
+        player: str,
+        losses: Mapping[str, Tensor] | None = None,
+        /,
+        *,
+        scores: Mapping[str, Tensor] | None = None,
+        **terms: Tensor,
+    ):
+        losses = {**(losses or {}), **terms}
         if not losses:
             raise ValueError(f"the turn of {player!r} has no loss")
         self.player = player
@@ -239,9 +248,7 @@ class Method(nn.Module, ABC):
         return {}
 
 
-def adam(
-    learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
-) -> OptimizerFactory:
+def adam(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> OptimizerFactory:
     """Fused Adam, Kingma & Ba, arXiv 1412.6980."""
     return lambda parameters: torch.optim.Adam(parameters, learning_rate, betas=betas, eps=eps, fused=True)
 
@@ -251,6 +258,18 @@ def linear_decay(start: float) -> Callable[[Progress], float] | None:
     if start >= 1:
         return None
     return lambda progress: min(1.0, (1.0 - progress.fraction) / (1.0 - start))
+
+
+def ability(method: Method, name: str) -> Callable[..., Any]:
+    """What a trained method can do, by its agreed name.
+
+    Raises:
+        UserError: this method cannot do that.
+    """
+    found: Any = getattr(method, name, None)
+    if not callable(found):
+        raise UserError(f"{type(method).__name__} cannot {name}")
+    return found  # type: ignore[no-any-return]
 
 
 def moves(yielded: Iterable[Any]) -> Iterator[tuple[Turn, ...]]:

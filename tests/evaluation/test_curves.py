@@ -12,9 +12,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_long_and_wide_tables_give_the_same_curves(tmp_path: Path) -> None:
-    long = write(
-        tmp_path / "l.csv", "round,name,value\n0,g/l1,3\n0,d/real,1\n1,g/l1,2\n1,validation/psnr,30\n"
-    )
+    long = write(tmp_path / "l.csv", "round,name,value\n0,g/l1,3\n0,d/real,1\n1,g/l1,2\n1,validation/psnr,30\n")
     wide = write(tmp_path / "w.csv", "step,g/l1,d/real,validation/psnr\n0,3,1,\n1,2,nan,30\n")
     for curves in (read_metrics(long), read_metrics(wide)):
         assert {name: (list(s), list(v)) for name, (s, v) in curves.items()} == {

@@ -126,9 +126,7 @@ def test_verdicts() -> None:
     assert win.words.endswith("and better in 8 of 8 subjects, Wilcoxon p = 0.0078.")
     loss = compare(base + gain, base, subjects, better="lower")
     assert loss.outcome == "worse"
-    assert loss.words.startswith(
-        "Output is worse than input by 4.0 (95% CI 3.4 to 4.6), and better in 0 of 8"
-    )
+    assert loss.words.startswith("Output is worse than input by 4.0 (95% CI 3.4 to 4.6), and better in 0 of 8")
     assert compare(base - gain, base, subjects, better="lower").outcome == "better"
     tie = compare(base + np.array([1, -1] * 4), base, subjects, names=("ours", "BM3D"))
     assert tie.outcome == "undecided" and tie.words.startswith("Ours and BM3D cannot be told apart")

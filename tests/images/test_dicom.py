@@ -82,9 +82,7 @@ def test_gantry_tilt_stays_in_the_affine(tmp_path, slice_file):
     image = read(tmp_path)
     assert not image.uneven
     np.testing.assert_allclose(image.affine[:3, 0], [0, 0, 4], atol=1e-9)
-    np.testing.assert_allclose(
-        image.affine[:3, 1], [0, -0.75 * np.cos(tilt), -0.75 * np.sin(tilt)], atol=1e-6
-    )
+    np.testing.assert_allclose(image.affine[:3, 1], [0, -0.75 * np.cos(tilt), -0.75 * np.sin(tilt)], atol=1e-6)
 
 
 def test_nifti_made_from_dicom_lies_in_the_same_place(tmp_path, series):
@@ -99,9 +97,7 @@ def test_nifti_made_from_dicom_lies_in_the_same_place(tmp_path, series):
 
 def test_missing_slices_are_an_error_with_place_and_remedy(tmp_path, series):
     hu = series(tmp_path / "scan", slices=7, skip=(3,))
-    with pytest.raises(
-        UserError, match=r"scan is not .*104\.00 mm.*108\.00 mm.*4\.00 mm apart.*2\.00 mm.*--uneven"
-    ):
+    with pytest.raises(UserError, match=r"scan is not .*104\.00 mm.*108\.00 mm.*4\.00 mm apart.*2\.00 mm.*--uneven"):
         read(tmp_path / "scan")
     image = read(tmp_path / "scan", uneven=True)
     assert image.uneven
@@ -275,9 +271,7 @@ def test_mixed_series_are_separated_and_named(tmp_path, series, slice_file):
 def test_multi_frame_ct(tmp_path, slice_file):
     pixels = np.arange(3 * 4 * 4, dtype=np.uint16).reshape(3, 4, 4)
     data = slice_file(tmp_path / "a", pixels[0], SOPClassUID=EnhancedCTImageStorage, NumberOfFrames=3)
-    for (
-        keyword
-    ) in "ImagePositionPatient ImageOrientationPatient PixelSpacing RescaleSlope RescaleIntercept".split():  # noqa: SIM905
+    for keyword in "ImagePositionPatient ImageOrientationPatient PixelSpacing RescaleSlope RescaleIntercept".split():  # noqa: SIM905
         delattr(data, keyword)
 
     def item(**attributes):

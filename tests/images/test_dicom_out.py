@@ -51,9 +51,7 @@ def test_every_slice_says_what_it_is(tmp_path, series):
         assert data.DerivationDescription == "Noise reduced by a network."
         assert data.SeriesDescription == "Denoised"
         assert int(data.SeriesNumber) == 1003
-        for (
-            same
-        ) in "StudyInstanceUID FrameOfReferenceUID PatientID KVP WindowCenter ImagePositionPatient".split():  # noqa: SIM905
+        for same in "StudyInstanceUID FrameOfReferenceUID PatientID KVP WindowCenter ImagePositionPatient".split():  # noqa: SIM905
             assert data[same].value == source[same].value
         assert str(data.PatientName) == "Müller^Jörg"
         assert data.SOPInstanceUID != source.SOPInstanceUID
@@ -106,10 +104,7 @@ def test_what_the_new_pixels_make_untrue_goes(tmp_path, slice_file):
 def test_real_hu_keep_a_sixteenth(tmp_path, series):
     series(tmp_path / "in", rows=32, columns=32)
     image = read(tmp_path / "in")
-    values = (
-        image.numpy().astype(np.float32)
-        + np.random.default_rng(0).random(image.array.shape, np.float32) * 0.9
-    )
+    values = image.numpy().astype(np.float32) + np.random.default_rng(0).random(image.array.shape, np.float32) * 0.9
     write_dicom(tmp_path / "out", image.with_array(values), DENOISED)
     assert np.abs(read(tmp_path / "out").numpy() - values).max() <= 1 / 32
     assert {str(data.RescaleSlope) for data in written(tmp_path / "out")} == {"0.0625"}

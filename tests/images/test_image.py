@@ -45,9 +45,7 @@ def test_computed_arrays_work_only_when_asked():
         asked.append((start, stop))
         return np.full((1, stop - start, 2, 2), start)
 
-    image = Image.from_array(np.zeros((5, 2, 2))).with_array(
-        ComputedArray((1, 5, 2, 2), np.int16, compute, 2)
-    )
+    image = Image.from_array(np.zeros((5, 2, 2))).with_array(ComputedArray((1, 5, 2, 2), np.int16, compute, 2))
     assert not asked
     assert [slab.shape[1] for slab in image.slabs()] == [2, 2, 1]
     assert asked == [(0, 2), (2, 4), (4, 5)]
@@ -105,9 +103,7 @@ def test_safe_names_stay_in_their_folder(text):
     assert safe_name(name) == name
 
 
-@pytest.mark.parametrize(
-    "text", ["../../etc/passwd", "..", "", "a/b\\c", "/root", "con", "COM1.txt", ".hidden"]
-)
+@pytest.mark.parametrize("text", ["../../etc/passwd", "..", "", "a/b\\c", "/root", "con", "COM1.txt", ".hidden"])
 def test_safe_names_of_hostile_texts(tmp_path, text):
     path = (tmp_path / safe_name(text)).resolve()
     assert path.parent == tmp_path.resolve()

@@ -111,9 +111,7 @@ def test_slabs_of_a_compressed_file_cost_one_pass(tmp_path, monkeypatch, shape):
     monkeypatch.setattr(gzip._GzipReader, "_rewind", lambda reader: rewinds.append(reader))
     parts = [image.slab(start, start + 4) for start in range(0, 40, 4)]
     assert not rewinds
-    np.testing.assert_array_equal(
-        np.concatenate(parts, axis=1), np.atleast_3d(voxels(shape)).T.reshape(-1, 40, 16, 16)
-    )
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.atleast_3d(voxels(shape)).T.reshape(-1, 40, 16, 16))
 
 
 def test_slabs_come_in_any_order_and_from_other_processes(tmp_path):
@@ -151,9 +149,7 @@ def test_a_failing_slab_leaves_nothing(tmp_path, name, channels):
             raise RuntimeError("killed")
         return np.zeros((channels, 1, 4, 4))
 
-    image = Image.from_array(np.zeros((5, 4, 4))).with_array(
-        ComputedArray((channels, 5, 4, 4), np.int16, compute)
-    )
+    image = Image.from_array(np.zeros((5, 4, 4))).with_array(ComputedArray((channels, 5, 4, 4), np.int16, compute))
     with pytest.raises(RuntimeError):
         write_nifti(tmp_path / name, image)
     assert not list(tmp_path.iterdir())

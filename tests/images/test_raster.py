@@ -35,9 +35,7 @@ def png_with_every_filter(path, pixels):
     chunks = (b"IHDR", head), (b"IDAT", zlib.compress(body)), (b"IEND", b"")
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
-        + b"".join(
-            struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks
-        )
+        + b"".join(struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks)
     )
 
 
@@ -72,9 +70,7 @@ def test_round_trip_is_exact(tmp_path, suffix, channels, dtype):
 def test_pillow_reads_what_is_written(tmp_path):
     array = noise((3, 1, 9, 6), np.uint8)
     write(tmp_path / "a.png", Image.from_array(array))
-    np.testing.assert_array_equal(
-        np.asarray(Pillow.open(tmp_path / "a.png")), np.moveaxis(array[:, 0], 0, -1)
-    )
+    np.testing.assert_array_equal(np.asarray(Pillow.open(tmp_path / "a.png")), np.moveaxis(array[:, 0], 0, -1))
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint16])

@@ -38,9 +38,7 @@ def test_discriminator_gradients(score):
     assert slope(lambda s: adv.nonsaturating_discriminator(s, other), score) == pytest.approx(
         -sigmoid(-score), abs=1e-12
     )
-    assert slope(lambda s: adv.nonsaturating_discriminator(other, s), score) == pytest.approx(
-        sigmoid(score), abs=1e-12
-    )
+    assert slope(lambda s: adv.nonsaturating_discriminator(other, s), score) == pytest.approx(sigmoid(score), abs=1e-12)
     assert slope(lambda s: adv.least_squares_discriminator(s, other), score) == pytest.approx(score - 1)
     assert slope(lambda s: adv.least_squares_discriminator(other, s), score) == pytest.approx(score)
     assert slope(lambda s: adv.wasserstein_critic(s, other), score) == -1
@@ -57,9 +55,7 @@ def test_penalty_of_a_linear_critic_is_exact(weights, target):
 
 
 def test_penalty_reaches_the_critic_and_not_the_generator():
-    critic = torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
-    )
+    critic = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     fake = torch.randn(4, 6, requires_grad=True)
     adv.gradient_penalty(critic, torch.randn(4, 6), fake, torch.rand(4)).backward()
     assert fake.grad is None

@@ -67,9 +67,7 @@ def test_the_score_does_not_move_with_the_patient(rows: int, columns: int) -> No
     assert score(moved) == score(volume)
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(0, 0), (10, 0), (10.5, 1), (100, 1), (101, 2), (1000, 2), (1001, 3)]
-)
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (10, 0), (10.5, 1), (100, 1), (101, 2), (1000, 2), (1001, 3)])
 def test_risk_classes(value: float, expected: int) -> None:
     assert risk_class(value) == expected
 

@@ -33,9 +33,7 @@ def test_ssim_is_skimages_gaussian_ssim(pair: tuple[np.ndarray, np.ndarray]) -> 
     x, y = pair
     expected = np.mean(
         [
-            structural_similarity(
-                a, b, data_range=400, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-            )
+            structural_similarity(a, b, data_range=400, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
             for a, b in zip(x, y, strict=True)
         ]
     )

@@ -31,9 +31,7 @@ def test_mtf_of_a_gaussian_edge(sigma_mm: float) -> None:
 def test_mtf_survives_noise_when_slices_are_averaged() -> None:
     noise = np.random.default_rng(0).normal(0, 15, (16, 120, 160))
     noisy = edge_response(blurred_disk(0.8) + noise, CENTRE, RADIUS, SPACING)
-    assert noisy.mtf50 == pytest.approx(
-        edge_response(blurred_disk(0.8), CENTRE, RADIUS, SPACING).mtf50, rel=0.15
-    )
+    assert noisy.mtf50 == pytest.approx(edge_response(blurred_disk(0.8), CENTRE, RADIUS, SPACING).mtf50, rel=0.15)
 
 
 def test_a_disk_elsewhere_is_refused() -> None:

@@ -10,7 +10,7 @@ from ganatomy.phantoms.thorax import ThoraxCT
 
 @pytest.fixture(scope="module")
 def slab() -> ThoraxCT:
-    return ThoraxCT(3, size=128, slices=40, spacing_mm=(4.0, 3.0, 3.0))
+    return ThoraxCT(3, size=128, slices=40, spacing_mm=(5.0, 3.0, 3.0))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_the_image_is_a_ct_in_hounsfield_units(slab: ThoraxCT) -> None:
     assert slab.image.array.dtype == np.int16
     assert slab.image.unit == "HU"
     assert slab.image.header.modality == "CT"
-    np.testing.assert_allclose(slab.image.spacing, (4, 3, 3))
+    np.testing.assert_allclose(slab.image.spacing, (5, 3, 3))
     assert slab.image.array.min() == -1000
     assert all(mask.shape == (40, 128, 128) and mask.dtype == bool for mask in slab.masks.values())
 

@@ -24,9 +24,7 @@ from ganatomy.physics.operators import ProjectionLayer
 BEAMS: dict[str, Callable[..., Beam]] = {"parallel": ParallelBeam, "fan": FanBeam}
 
 
-def disk(
-    shape: tuple[int, int], pixel: float, radius: float, centre: tuple[float, float] = (0, 0)
-) -> np.ndarray:
+def disk(shape: tuple[int, int], pixel: float, radius: float, centre: tuple[float, float] = (0, 0)) -> np.ndarray:
     """Share of each pixel inside a disk; centre as (x to the right, y upwards) in mm."""
     fine = 4
     y, x = (((np.arange(n * fine) + 0.5) / fine - n / 2) * pixel for n in shape)
@@ -54,9 +52,7 @@ def test_known_attenuations_and_padding() -> None:
 @pytest.mark.parametrize("kind", BEAMS)
 @settings(max_examples=15, deadline=None)
 @given(st.integers(5, 24), st.integers(5, 24), st.floats(0.3, 3), st.integers(1, 20), st.integers(0, 99))
-def test_backprojection_is_the_adjoint(
-    kind: str, rows: int, columns: int, pixel: float, views: int, seed: int
-) -> None:
+def test_backprojection_is_the_adjoint(kind: str, rows: int, columns: int, pixel: float, views: int, seed: int) -> None:
     beam = BEAMS[kind]((rows, columns), pixel, views)
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(beam.shape, np.float32)
@@ -99,9 +95,7 @@ def test_fan_rays_through_a_disk_are_chords() -> None:
 
 @pytest.mark.parametrize("kind", BEAMS)
 @pytest.mark.parametrize("centre", [(0.0, 0.0), (75.0, 45.0)])
-def test_fbp_restores_a_water_disk_even_outside_the_inscribed_circle(
-    kind: str, centre: tuple[float, float]
-) -> None:
+def test_fbp_restores_a_water_disk_even_outside_the_inscribed_circle(kind: str, centre: tuple[float, float]) -> None:
     shape, pixel, radius = (160, 240), 1.0, 30.0
     beam = BEAMS[kind](shape, pixel, 300)
     hu = attenuation_to_hu(beam.fbp(beam.project(WATER * disk(shape, pixel, radius, centre))))
@@ -224,9 +218,7 @@ def test_full_reconstruction_has_the_same_noise_and_mean(geometry: str) -> None:
 
 def test_halving_the_resolution_does_not_change_the_noise() -> None:
     beam = ParallelBeam((256, 256), 1.4, 90)
-    mu = hu_to_attenuation(
-        np.where(water_cylinder()[0] > -500, 40, -1000) + 800 * disk((256, 256), 1.4, 15, (40, 30))
-    )
+    mu = hu_to_attenuation(np.where(water_cylinder()[0] > -500, 40, -1000) + 800 * disk((256, 256), 1.4, 15, (40, 30)))
     fine, coarse = beam.project(mu), _project_coarsely(beam, mu)
     assert coarse.shape == fine.shape
     deviation_ratio = np.exp((coarse - fine) / 2)

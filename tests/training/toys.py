@@ -68,9 +68,7 @@ class Toy(Method):
                 for parameter in self.critic.parameters():
                     parameter.clamp_(-0.5, 0.5)
         self.pool.lerp_(fake.mean(0), 0.5)
-        yield Turn(
-            "generator", adversarial=-self.critic(self.generator(next(batches)["x"]) + self.pool).mean()
-        )
+        yield Turn("generator", adversarial=-self.critic(self.generator(next(batches)["x"]) + self.pool).mean())
 
 
 @dataclass

@@ -16,9 +16,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"info takes one system, not {len(arguments)}")
     system = catalogue.find(arguments[0])
     print(f"{system.title} ({system.slug}): {system.what}")
-    print(
-        f"{system.authors}; survey {system.section}" + (f" [{system.reference}]" if system.reference else "")
-    )
+    print(f"{system.authors}; survey {system.section}" + (f" [{system.reference}]" if system.reference else ""))
     print(f"{system.modality}, {system.dims}, {system.state}" + (f", {system.url}" if system.url else ""))
     if system.state != "ready":
         return 0
@@ -26,13 +24,9 @@ def run(arguments: Sequence[str]) -> int:
     print(f"\n{inspect.getdoc(cls)}\n\n{inspect.getdoc(cls.Config)}\n")
     comments = field_comments(cls.Config)
     for name, value in cls.Config():
-        print(
-            f"  {name:<26} {str(value) if not hasattr(value, 'model_dump') else '...':<24} {comments.get(name, '')}"
-        )
+        print(f"  {name:<26} {str(value) if not hasattr(value, 'model_dump') else '...':<24} {comments.get(name, '')}")
     for preset, values in cls.Config.presets.items():
-        print(
-            f"\npreset {preset}: " + (", ".join(f"{k}={v}" for k, v in values.items()) or "the numbers above")
-        )
+        print(f"\npreset {preset}: " + (", ".join(f"{k}={v}" for k, v in values.items()) or "the numbers above"))
     print("baseline: " + ", ".join(f"{k}={v}" for k, v in cls.Config.baseline.items()))
     return 0
 

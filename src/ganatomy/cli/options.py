@@ -26,9 +26,8 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = 
     given = {} if default is None else {"default": default}
     try:
         with redirect_stderr(said):
-            return tyro.cli(
-                kind, args=list(arguments), prog=program, config=(tyro.conf.OmitArgPrefixes,), **given
-            )
+            parsed: T = tyro.cli(kind, args=list(arguments), prog=program, config=(tyro.conf.OmitArgPrefixes,), **given)
+            return parsed
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -68,9 +68,7 @@ def run(arguments: Sequence[str]) -> int:
         )
         return 128 + (stop.signal_number or signal.SIGINT)
     best = model.facts.get("selection", {}).get("score", "")
-    print(
-        f"{choice.out}: done; weights.safetensors are the best by {best}. Judge them: ganatomy evaluate {choice.out}"
-    )
+    print(f"{choice.out}: done; weights.safetensors are the best by {best}. Judge them: ganatomy evaluate {choice.out}")
     return 0
 
 

@@ -155,9 +155,7 @@ def _corner(rng: np.random.Generator) -> tuple[float, float]:
     return ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))[rng.integers(5)]
 
 
-def _start(
-    rng: np.random.Generator, low: int, high: int, extent: int, around: int, place: float | None
-) -> int:
+def _start(rng: np.random.Generator, low: int, high: int, extent: int, around: int, place: float | None) -> int:
     """First index of a patch along one axis, the margin inside the range where the range is long enough."""
     first, last = low + around, high - around - extent
     if last < first:

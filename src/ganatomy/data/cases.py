@@ -30,33 +30,23 @@ class DataConfig(BaseModel):
 
     data: Path | None = None  # folder, file or CSV manifest; none means the embedded phantom
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
-    val_subjects: tuple[
-        str, ...
-    ] = ()  # subjects that choose the best weights; none means drawn, or slices held out
+    val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
     slope: float = 1.0  # of pictures without units (PNG, TIFF): physical value per stored step
     intercept: float = (
         0.0  # of pictures without units: physical value of a stored 0, as -1024 for CT saved as HU + 1024
     )
-    unit: str | None = (
-        None  # of pictures and arrays without units; HU is assumed where slope or intercept is given
-    )
+    unit: str | None = None  # of pictures and arrays without units; HU is assumed where slope or intercept is given
     pixel_mm: float | None = None  # of pictures without a size
-    uneven: bool = (
-        False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
-    )
+    uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
     phantom_subjects: int = Field(10, ge=3)  # patients of the embedded phantom
     phantom_size: int = Field(256, ge=32)  # rows and columns of the embedded phantom
-    cache: Path = (
-        Path.home() / ".cache" / "ganatomy" / "cases"
-    )  # prepared cases, shared by runs; may be deleted
+    cache: Path = Path.home() / ".cache" / "ganatomy" / "cases"  # prepared cases, shared by runs; may be deleted
 
     @property
     def meaning(self) -> RasterMeaning:
         """How pictures without units are read."""
         scaled = self.slope != 1.0 or self.intercept != 0.0
-        return RasterMeaning(
-            self.slope, self.intercept, self.unit or ("HU" if scaled else None), self.pixel_mm
-        )
+        return RasterMeaning(self.slope, self.intercept, self.unit or ("HU" if scaled else None), self.pixel_mm)
 
 
 class Openable(Protocol):
@@ -103,9 +93,7 @@ class Case:
         """Changes when a file of the case does."""
         facts = []
         for role, source in sorted(self.sources.items()):
-            states = [
-                (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths
-            ]
+            states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
             facts.append((role, states or repr(source), repr(getattr(source, "meaning", None))))
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
@@ -247,9 +235,7 @@ def split_by_subject(
     if not val and len(rest) >= 5:
         val = rest[: max(1, round(len(rest) / 10))]
     if not set(rest) - set(val):
-        raise UserError(
-            f"no subject is left for training: testing has {_some(test)}, validation {_some(val)}"
-        )
+        raise UserError(f"no subject is left for training: testing has {_some(test)}, validation {_some(val)}")
     sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}  # type: ignore[dict-item]
     return [replace(case, split=sides.get(case.subject, "train")) for case in cases]
 

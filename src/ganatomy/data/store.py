@@ -72,21 +72,15 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(dir=self.folder, prefix=".preparing-"))
         except OSError as error:
-            raise UserError(
-                f"cache folder {self.folder}: {error.strerror}; choose another with --cache"
-            ) from None
+            raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
         try:
             write_slabs(work, images)
             spacing = next(iter(images.values())).spacing
-            (work / "facts.json").write_text(
-                json.dumps({"roles": list(images), "spacing": spacing, "case": case.name})
-            )
+            (work / "facts.json").write_text(json.dumps({"roles": list(images), "spacing": spacing, "case": case.name}))
             os.rename(work, place)
         except OSError as error:
             if not (place / "facts.json").is_file():
-                raise UserError(
-                    f"cache folder {self.folder}: {error.strerror}; choose another with --cache"
-                ) from None
+                raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -113,9 +107,7 @@ def write_slabs(folder: Path, images: Mapping[str, Image]) -> None:
         UserError: values that are not finite.
     """
     targets = {
-        role: open_memmap(
-            folder / f"{role}.npy", mode="w+", dtype=np.float32, shape=(image.channels, *image.shape)
-        )
+        role: open_memmap(folder / f"{role}.npy", mode="w+", dtype=np.float32, shape=(image.channels, *image.shape))
         for role, image in images.items()
     }
     slices = next(iter(images.values())).shape[0]

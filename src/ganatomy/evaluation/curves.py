@@ -38,9 +38,7 @@ def training_curves(metrics: Path | Mapping[str, tuple[Array, Array]]) -> Figure
     curves = read_metrics(metrics) if isinstance(metrics, Path) else dict(metrics)
     panels = _panels(curves)
     if not panels:
-        raise UserError(
-            f"{metrics if isinstance(metrics, Path) else 'metrics'}: no curves named player/term yet"
-        )
+        raise UserError(f"{metrics if isinstance(metrics, Path) else 'metrics'}: no curves named player/term yet")
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(max(4.0, 3.9 * columns), 2.5 * rows)
@@ -78,9 +76,7 @@ def read_metrics(path: Path) -> dict[str, tuple[Array, Array]]:
         raise UserError(f"{path}: cannot be read ({error})") from error
     step = next((name for name in STEPS if name in fields), None)
     if step is None:
-        raise UserError(
-            f"{path}: expected a header with one of the columns {', '.join(STEPS)}, and rows below it"
-        )
+        raise UserError(f"{path}: expected a header with one of the columns {', '.join(STEPS)}, and rows below it")
     long = {"name", "value"} <= set(fields)
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
@@ -124,9 +120,7 @@ def _curve(axes: Axes, steps: Array, values: Array, colour: str, label: str) -> 
         axes.plot(steps, values, color=colour, label=label, marker="o", markersize=3.5)
         return
     axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
-    axes.plot(
-        steps, uniform_filter1d(values, max(3, len(values) // 30), mode="reflect"), color=colour, label=label
-    )
+    axes.plot(steps, uniform_filter1d(values, max(3, len(values) // 30), mode="reflect"), color=colour, label=label)
 
 
 def _number(cell: str) -> float:

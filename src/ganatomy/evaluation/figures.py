@@ -80,9 +80,7 @@ def profile_plot(
 
 
 @rc_context(STYLE)
-def nps_plot(
-    spectra: Mapping[str, NoisePowerSpectrum], *, nyquist: float | None = None, unit: str = "HU"
-) -> Figure:
+def nps_plot(spectra: Mapping[str, NoisePowerSpectrum], *, nyquist: float | None = None, unit: str = "HU") -> Figure:
     """Noise power against spatial frequency: height is how much noise, position is how coarse.
 
     Args:
@@ -176,17 +174,13 @@ def paired_plot(
         plot.plot(range(len(names)), values, color="#b9bec5", linewidth=1, zorder=1)
     for i, (name, colour) in enumerate(colours(scores).items()):
         values = list(scores[name].values())
-        plot.scatter(
-            [i] * len(values), values, s=26, color=colour, edgecolor="white", linewidth=0.8, zorder=3
-        )
+        plot.scatter([i] * len(values), values, s=26, color=colour, edgecolor="white", linewidth=0.8, zorder=3)
         interval = bootstrap_mean(values)
         side = 1 if i else -1
         at = i + 0.2 * side
         if interval.n > 1:
             plot.plot([at, at], [interval.low, interval.high], color=colour, linewidth=2, zorder=2)
-        plot.plot(
-            at, interval.mean, marker="D", markersize=6, color=colour, markeredgecolor="white", zorder=4
-        )
+        plot.plot(at, interval.mean, marker="D", markersize=6, color=colour, markeredgecolor="white", zorder=4)
         plot.annotate(
             f"{interval.mean:.{significant_digits(interval.high - interval.low)}f}",
             (at, interval.mean),

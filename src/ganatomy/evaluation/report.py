@@ -181,9 +181,7 @@ def _table(rows: Sequence[Sequence[Cell]], columns: Sequence[Column], caption: s
     notes = _Notes()
     head = "".join(_heading(column, notes) for column in columns)
     names = [f'<th scope="row">{escape(str(row[0]))}</th>' for row in rows]
-    cells = [
-        _column(column, [row[i] for row in rows], notes) for i, column in enumerate(columns[1:], start=1)
-    ]
+    cells = [_column(column, [row[i] for row in rows], notes) for i, column in enumerate(columns[1:], start=1)]
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(names, *cells, strict=True))
     titled = f"<caption>{escape(caption)}</caption>" if caption else ""
     kind = ' class="sortable"' if sortable else ""
@@ -225,10 +223,7 @@ def _column(column: Column, cells: Sequence[Cell], notes: _Notes) -> list[str]:
     finite = [number for number in numbers if math.isfinite(number)]
     best = (max if column.better == "higher" else min)(finite) if column.better and len(finite) > 1 else None
     digits = column.digits if column.digits is not None else _digits(cells, finite)
-    return [
-        _cell(cell, number, digits, number == best, notes)
-        for cell, number in zip(cells, numbers, strict=True)
-    ]
+    return [_cell(cell, number, digits, number == best, notes) for cell, number in zip(cells, numbers, strict=True)]
 
 
 def _cell(cell: Cell, number: float, digits: int, best: bool, notes: _Notes) -> str:

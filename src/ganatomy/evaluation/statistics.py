@@ -256,9 +256,7 @@ def _units(scores: Array, labels: npt.NDArray[np.str_]) -> tuple[Array, Unit]:
 
 def _resampled_means(units: Array, resamples: int, rng: np.random.Generator) -> Array:
     blocks = [min(BLOCK, resamples - start) for start in range(0, resamples, BLOCK)]
-    return np.concatenate(
-        [units[rng.integers(units.size, size=(b, units.size))].mean(axis=1) for b in blocks]
-    )
+    return np.concatenate([units[rng.integers(units.size, size=(b, units.size))].mean(axis=1) for b in blocks])
 
 
 def _expanded_tail(level: float, n: int) -> float:

@@ -101,15 +101,12 @@ def detail_boxes(
     """
     values = np.asarray(image, dtype=np.float64)
     extent = [
-        max(8, min(round(size_mm / step), length // 2))
-        for step, length in zip(spacing_mm, values.shape, strict=True)
+        max(8, min(round(size_mm / step), length // 2)) for step, length in zip(spacing_mm, values.shape, strict=True)
     ]
     shown = (values > window[0]) & (values < window[1])
     slopes = np.gradient(values, *spacing_mm)
     # Steps into black or white are as tall as the window and would drown the structure between them.
-    structure = uniform_filter(
-        np.where(minimum_filter(shown, 3), sum(slope**2 for slope in slopes), 0), extent
-    )
+    structure = uniform_filter(np.where(minimum_filter(shown, 3), sum(slope**2 for slope in slopes), 0), extent)
     structure[uniform_filter(shown.astype(np.float64), extent) < 0.9] = 0
     for axis, size in enumerate(extent):
         edge = np.moveaxis(structure, axis, 0)
@@ -178,9 +175,7 @@ class _Strip:
             self._colour_bar()
         if any(column.image.ndim == 2 and not column.signed for column in self.columns):
             low, high = (minus(f"{limit:g}") for limit in self.window)
-            self._text(
-                MARGIN, self.height - 0.07, f"Window {low} to {high} {self.unit}", fontsize=8, color=SOFT
-            )
+            self._text(MARGIN, self.height - 0.07, f"Window {low} to {high} {self.unit}", fontsize=8, color=SOFT)
 
     def _height(self, rows: int, columns: int) -> float:
         down, across = self.spacing_mm or (1.0, 1.0)
@@ -206,9 +201,7 @@ class _Strip:
         axes = self._axes(left, row, self.column)
         image = column.image if box is None else column.image[box.slices]
         shown = (-self.limit, self.limit) if column.signed else self.window
-        show_image(
-            axes, image, shown, self.spacing_mm, DIVERGING if column.signed else "gray", box is not None
-        )
+        show_image(axes, image, shown, self.spacing_mm, DIVERGING if column.signed else "gray", box is not None)
         return axes
 
     def _scale_bars(self, left: float) -> None:

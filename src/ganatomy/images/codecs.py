@@ -65,14 +65,10 @@ class IntensityCodec(BaseModel):
         """
         label = image.header.label
         if self.unit and image.unit and image.unit != self.unit:
-            raise UserError(
-                f"{label} is in {image.unit}, but the model works in {self.unit}: give it matching images"
-            )
+            raise UserError(f"{label} is in {image.unit}, but the model works in {self.unit}: give it matching images")
         low, high = _range(image, enough=-200.0 if self.unit == "HU" and image.unit is None else math.inf)
         if low == high:
-            raise UserError(
-                f"{label} has the same value {low:g} everywhere: it holds no picture; check the file"
-            )
+            raise UserError(f"{label} has the same value {low:g} everywhere: it holds no picture; check the file")
         if self.unit == "HU" and image.unit is None and low >= -200:
             raise UserError(
                 f"{label} names no unit, and its values, {low:g} to {high:g}, cannot be HU (air is -1000): "
@@ -165,9 +161,7 @@ class ZScore(IntensityCodec):
         mean = total / max(count, 1)
         std = math.sqrt(max(squares / max(count, 1) - mean**2, 0.0))
         if not count or std <= 0:
-            raise UserError(
-                f"{_label(image)} has the same value everywhere: it has no z-score; check the file"
-            )
+            raise UserError(f"{_label(image)} has the same value everywhere: it has no z-score; check the file")
         return self.model_copy(update={"mean": mean + (shift or 0.0), "std": std})
 
     def _numbers(self) -> tuple[float, float]:
@@ -244,9 +238,7 @@ class OpticalDensity(IntensityCodec):
         super().check(image)
         low, _ = _range(image, enough=0.0)
         if low < 0:
-            raise UserError(
-                f"{image.header.label} has values down to {low:g}, which are no light intensities"
-            )
+            raise UserError(f"{image.header.label} has values down to {low:g}, which are no light intensities")
 
 
 Codec = Annotated[Window | ZScore | PercentileWindow | OpticalDensity, Field(discriminator="kind")]

@@ -23,8 +23,8 @@ _TAGS = """
     ImagerPixelSpacing InstanceNumber Modality NumberOfFrames PatientID PerFrameFunctionalGroupsSequence
     PhotometricInterpretation PixelPaddingValue PixelRepresentation PixelSpacing
     RedPaletteColorLookupTableDescriptor RescaleIntercept RescaleSlope RescaleType Rows SOPClassUID
-    SOPInstanceUID SamplesPerPixel SeriesDescription SeriesInstanceUID SeriesNumber SharedFunctionalGroupsSequence
-    SliceThickness SpacingBetweenSlices SpecificCharacterSet Units
+    SOPInstanceUID SamplesPerPixel SeriesDescription SeriesInstanceUID SeriesNumber
+    SharedFunctionalGroupsSequence SliceThickness SpacingBetweenSlices SpecificCharacterSet Units
 """
 
 
@@ -129,9 +129,7 @@ def read_frames(path: Path) -> list[Frame]:
         if "Rows" not in file:
             kind = file.file_meta.get("MediaStorageSOPClassUID") or file.get("SOPClassUID") or UID("")
             if "Image Storage" in kind.name:
-                raise UserError(
-                    f"{path} is truncated: its header ends before the image; copy or export it again"
-                )
+                raise UserError(f"{path} is truncated: its header ends before the image; copy or export it again")
             return []
         count = int(file.get("NumberOfFrames") or 1)
         frames = [_frame(file, path, index if count > 1 else None) for index in range(count)]
@@ -142,9 +140,7 @@ def read_frames(path: Path) -> list[Frame]:
     numbers = file.Rows * file.Columns * int(file.get("SamplesPerPixel") or 1) * count
     expected, size = numbers * file.BitsAllocated // 8, path.stat().st_size
     if size < expected and not file.file_meta.TransferSyntaxUID.is_compressed:
-        raise UserError(
-            f"{path} is truncated: {size} bytes for {expected} of pixels; copy or export it again"
-        )
+        raise UserError(f"{path} is truncated: {size} bytes for {expected} of pixels; copy or export it again")
     return frames
 
 
@@ -167,8 +163,7 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
         description=str(get("SeriesDescription", "")),
         number=(int(get("SeriesNumber", 0)), int(get("InstanceNumber", 0))),
         position=None if position is None else LPS_TO_RAS @ np.asarray(position, dtype=np.float64),
-        orientation=np.reshape(np.asarray(orientation or (1, 0, 0, 0, 1, 0), np.float64), (2, 3))
-        @ LPS_TO_RAS,
+        orientation=np.reshape(np.asarray(orientation or (1, 0, 0, 0, 1, 0), np.float64), (2, 3)) @ LPS_TO_RAS,
         spacing=(float(rows), float(columns)),
         thickness=abs(float(get("SpacingBetweenSlices", get("SliceThickness", 1.0)))) or 1.0,
         shape=(int(file.Rows), int(file.Columns)),

@@ -139,17 +139,14 @@ def write_dicom(
     """
     if image.channels != 1 and (image.channels != 3 or image.dtype != np.uint8):
         raise UserError(
-            f"{folder}: DICOM takes 1 channel, or 3 of 8 bits, not {image.channels} of {image.dtype}: "
-            "write .nii.gz"
+            f"{folder}: DICOM takes 1 channel, or 3 of 8 bits, not {image.channels} of {image.dtype}: write .nii.gz"
         )
     series = _Series(image, derivation or Derivation("Written by Ganatomy", "", "", "", ""), seed)
     with replacing_folder(Path(folder)) as temporary:
         index = 0
         for slab in image.slabs():
             for pixels in np.moveaxis(slab, 1, 0):
-                series.slice(index, pixels).save_as(
-                    temporary / f"{index + 1:05d}.dcm", enforce_file_format=True
-                )
+                series.slice(index, pixels).save_as(temporary / f"{index + 1:05d}.dcm", enforce_file_format=True)
                 index += 1
 
 
@@ -234,9 +231,7 @@ class _Series:
             reference = Dataset()
             reference.ReferencedSOPClassUID = source.SOPClassUID
             reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-            reference.PurposeOfReferenceCodeSequence = [
-                _code("121322", "Source image for image processing operation")
-            ]
+            reference.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
             dataset.SourceImageSequence = [reference]
 
     def _is_placed(self) -> bool:
@@ -254,9 +249,7 @@ def _read_source(path: Path) -> Dataset:
         raise UserError(f"{path} cannot be read any more: {error.strerror or error}") from error
     # De-identified files may have these blank in the dataset and right in the meta header.
     source.SOPClassUID = source.get("SOPClassUID") or source.file_meta.get("MediaStorageSOPClassUID", "")
-    source.SOPInstanceUID = source.get("SOPInstanceUID") or source.file_meta.get(
-        "MediaStorageSOPInstanceUID", ""
-    )
+    source.SOPInstanceUID = source.get("SOPInstanceUID") or source.file_meta.get("MediaStorageSOPInstanceUID", "")
     if source.file_meta.TransferSyntaxUID in _LOSSY:
         source.LossyImageCompression = "01"
     source.decode()
@@ -329,9 +322,7 @@ def _place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> Non
     spacing = float(np.linalg.norm(down)), float(np.linalg.norm(right))
     down, right = down / spacing[0], right / spacing[1]
     if abs(down @ right) > 1e-3:
-        raise UserError(
-            f"{image.header.label} has slanted pixels, which DICOM cannot express: write .nii.gz instead"
-        )
+        raise UserError(f"{image.header.label} has slanted pixels, which DICOM cannot express: write .nii.gz instead")
     distance = abs(float(np.cross(right, down) @ step))
     _put_numbers(dataset, "PixelSpacing", spacing)
     _put_numbers(dataset, "ImageOrientationPatient", (*right, *down))

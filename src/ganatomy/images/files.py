@@ -132,9 +132,7 @@ def write(
     elif not path.suffix or path.is_dir():
         write_dicom(path, image, derivation)
     else:
-        raise UserError(
-            f"{path}: cannot write {path.suffix}: choose .nii.gz, .tif, .png, .npy or a DICOM folder"
-        )
+        raise UserError(f"{path}: cannot write {path.suffix}: choose .nii.gz, .tif, .png, .npy or a DICOM folder")
 
 
 def _kind(path: Path) -> Kind | None:

@@ -72,8 +72,8 @@ class NiftiArray(LazyArray):
         start, stop, _ = slice(start, stop).indices(slices)
         slab = np.empty((channels, max(stop - start, 0), rows, columns), self.dtype)
         size = slab[0].size * self._stored.itemsize
-        streams = self._opened()
         try:
+            streams = self._opened()
             for channel in range(channels):
                 stream = streams[channel % len(streams)]
                 before = (channel * slices + start) * rows * columns
@@ -102,8 +102,7 @@ def write_nifti(path: Path, image: Image) -> None:
     """
     if image.uneven:
         raise UserError(
-            f"{image.header.label} has unevenly spaced slices, which NIfTI cannot express: write a DICOM "
-            "folder instead"
+            f"{image.header.label} has unevenly spaced slices, which NIfTI cannot express: write a DICOM folder instead"
         )
     dtype = _storable(image.dtype)
     header = _header(image, dtype)
@@ -127,7 +126,7 @@ def _compress(path: Path) -> None:
 
 
 def _open(path: Path, mode: str, compressed: bool) -> BinaryIO:
-    # Level 1 is three times as fast as the default and loses a few per cent on CT.
+    # On CT, level 1 takes a quarter of the time of level 6 and 2 % more space.
     opened = gzip.open(path, mode, compresslevel=1) if compressed else path.open(mode)  # noqa: SIM115
     return cast(BinaryIO, opened)
 
@@ -147,9 +146,7 @@ def _header(image: Image, dtype: np.dtype[Any]) -> Any:
     header.set_data_dtype(dtype)
     sizes = (columns, rows, slices, image.channels)
     if max(sizes) > 32767:
-        raise UserError(
-            f"{image.header.label} is too large for NIfTI ({max(sizes)} > 32767): write .npy instead"
-        )
+        raise UserError(f"{image.header.label} is too large for NIfTI ({max(sizes)} > 32767): write .npy instead")
     header.set_data_shape(sizes if image.channels > 1 else sizes[:3])
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)

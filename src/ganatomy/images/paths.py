@@ -58,9 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Like `replacing`, for a folder: `path` must not exist yet, or be empty, so that no two results mix."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(
-            f"{path} exists and is not an empty folder: choose another output folder or remove it"
-        )
+        raise UserError(f"{path} exists and is not an empty folder: choose another output folder or remove it")
     temporary = _neighbour(path)
     with _writable(path):
         try:

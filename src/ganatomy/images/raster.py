@@ -50,9 +50,7 @@ def _picture(path: Path) -> NDArray[Any]:
         if raw in ("RGB;16B", "RGBA;16B"):
             return _deep_colour(path, str(raw))
         if raw == "LA;16B":
-            raise UserError(
-                f"{path} is 16-bit grey with transparency, which would lose bits: save it without"
-            )
+            raise UserError(f"{path} is 16-bit grey with transparency, which would lose bits: save it without")
         pages = [_page(frame) for frame in ImageSequence.Iterator(file)]
     return np.stack(pages, axis=1)
 
@@ -97,9 +95,7 @@ def _tiff(path: Path) -> NDArray[Any]:
             pixels, axes = series.asarray(), series.axes
         except ValueError as error:  # a compression that needs more than tifffile, Pillow may know
             if colourful:
-                raise UserError(
-                    f"{path} cannot be read with all its bits ({error}): save it with deflate"
-                ) from error
+                raise UserError(f"{path} cannot be read with all its bits ({error}): save it with deflate") from error
             return _picture(path)
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
@@ -113,11 +109,7 @@ def _tiff(path: Path) -> NDArray[Any]:
 
 
 def _without_opaque_alpha(stored: NDArray[Any]) -> NDArray[Any]:
-    if (
-        len(stored) in (2, 4)
-        and stored.dtype.kind == "u"
-        and (stored[-1] == np.iinfo(stored.dtype).max).all()
-    ):
+    if len(stored) in (2, 4) and stored.dtype.kind == "u" and (stored[-1] == np.iinfo(stored.dtype).max).all():
         return stored[:-1]
     return stored
 
@@ -141,9 +133,7 @@ def write_png(path: Path, image: Image, meaning: RasterMeaning | None = None) ->
         )
     stored_as = image.dtype if image.header.stored is None else image.header.stored
     deep = stored_as not in (np.dtype(np.uint8), np.dtype(np.bool_))
-    pixels = _stored(
-        path, image.numpy(), meaning or image.header.meaning, np.dtype(np.uint16 if deep else np.uint8)
-    )
+    pixels = _stored(path, image.numpy(), meaning or image.header.meaning, np.dtype(np.uint16 if deep else np.uint8))
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[image.channels]
     scanlines = np.moveaxis(pixels[:, 0], 0, -1).astype(pixels.dtype.newbyteorder(">")).reshape(rows, -1)
     bytes_ = scanlines.view(np.uint8)
@@ -197,7 +187,5 @@ def _stored(path: Path, values: NDArray[Any], meaning: RasterMeaning, dtype: np.
             ".nii.gz, or another slope and intercept"
         )
     if values.dtype.kind in "iu" and np.abs(stored - whole).max() > 1e-9:
-        raise UserError(
-            f"{path}: a slope of {meaning.slope:g} would round the values: choose .nii.gz or slope 1"
-        )
+        raise UserError(f"{path}: a slope of {meaning.slope:g} would round the values: choose .nii.gz or slope 1")
     return whole.astype(dtype)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from ganatomy import catalogue
 from ganatomy.errors import UserError
-from ganatomy.game import Method
+from ganatomy.game import Method, ability
 from ganatomy.images.files import read
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.inference.tiling import Rolling, Tiler
@@ -73,9 +73,7 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Mode
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged weights ({error})") from None
     except RuntimeError:
-        raise UserError(
-            f"{path}: weights of another method or configuration than {facts['system']}"
-        ) from None
+        raise UserError(f"{path}: weights of another method or configuration than {facts['system']}") from None
     expected = {name for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
     if expected != set(tensors):
         raise UserError(f"{path}: weights of another method or configuration than {facts['system']}")
@@ -120,16 +118,16 @@ class Model:
         task = self.method.task
         task.check(image)
         source, target = task.codecs["input"].bind(image), task.codecs["target"].bind(image)
-        if not hasattr(self.method, "restore"):
-            raise UserError(f"{self.facts.get('system', 'this system')} cannot restore images")
         tiler = Tiler(
-            self.method.restore, self.method.dims, self.method.margin, self.method.multiple, self.device
+            ability(self.method, "restore"),
+            self.method.dims,
+            self.method.margin,
+            self.method.multiple,
+            self.device,
         )
 
         encoded = Rolling(
-            lambda start, stop: np.asarray(
-                source.encode(image.slab(start, stop).astype(np.float32)), np.float32
-            )
+            lambda start, stop: np.asarray(source.encode(image.slab(start, stop).astype(np.float32)), np.float32)
         )
 
         def slab(start: int, stop: int) -> NDArray[np.float32]:

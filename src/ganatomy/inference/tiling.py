@@ -62,14 +62,11 @@ class Tiler:
     tile: tuple[int, int, int] = TILE
 
     @torch.no_grad()
-    def __call__(
-        self, read: Reader, shape: tuple[int, int, int], start: int, stop: int
-    ) -> NDArray[np.float32]:
+    def __call__(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
         """Slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
         thickness = 1 if self.dims == 2 else self.tile[0]
         slabs = [
-            self._slab(read, shape, first, min(first + thickness, stop))
-            for first in range(start, stop, thickness)
+            self._slab(read, shape, first, min(first + thickness, stop)) for first in range(start, stop, thickness)
         ]
         return np.concatenate(slabs, axis=1)
 
@@ -80,9 +77,7 @@ class Tiler:
         first = int(wanted.min())
         slab = read(first, int(wanted.max()) + 1)[:, wanted - first]
         pad = ((0, 0), (0, 0), (high, high + -rows % self.multiple), (wide, wide + -columns % self.multiple))
-        padded = torch.from_numpy(
-            np.pad(slab, pad, mode="reflect") if np.any(pad) else np.ascontiguousarray(slab)
-        )
+        padded = torch.from_numpy(np.pad(slab, pad, mode="reflect") if np.any(pad) else np.ascontiguousarray(slab))
         if self.dims == 2 or not any(self.margin):
             return self._pass(padded)[:, :, :rows, :columns]
         output: NDArray[np.float32] | None = None

@@ -61,4 +61,5 @@ def gradient_penalty(
         weight = mix.to(real).reshape(-1, *[1] * (real.dim() - 1))
         point = (real + weight * (fake - real)).requires_grad_(True)
         (slope,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
-        return (slope.flatten(1).norm(dim=1) - target).square().mean()
+        norms: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+        return (norms - target).square().mean()

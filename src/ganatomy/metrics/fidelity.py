@@ -83,9 +83,7 @@ def ssim(
     return float(np.mean(scores)) if scores else math.nan
 
 
-def panel(
-    window: Window | None = None, *, data_range: float | None = None, unit: str = "HU"
-) -> tuple[Metric, ...]:
+def panel(window: Window | None = None, *, data_range: float | None = None, unit: str = "HU") -> tuple[Metric, ...]:
     """PSNR, SSIM, RMSE and MAE of one variant, ready for a table.
 
     Args:
@@ -155,9 +153,7 @@ def _slice_ssim(x: Array, y: Array, inside: Mask, peak: float) -> float | None:
     return float(np.mean((luminance * structure)[selected]))
 
 
-def _difference(
-    x: npt.ArrayLike, y: npt.ArrayLike, window: Window | None, mask: npt.ArrayLike | None
-) -> Array:
+def _difference(x: npt.ArrayLike, y: npt.ArrayLike, window: Window | None, mask: npt.ArrayLike | None) -> Array:
     a, b = _pair(x, y, window)
     difference: Array = a - b
     return difference if mask is None else difference[_selection(mask, a.shape)]

@@ -39,8 +39,6 @@ class Metric:
         """Name and variant, as in ``psnr[-160,240]``."""
         return f"{self.name}[{self.variant}]" if self.variant else self.name
 
-    def __call__(
-        self, output: npt.ArrayLike, target: npt.ArrayLike, mask: npt.ArrayLike | None = None
-    ) -> float:
+    def __call__(self, output: npt.ArrayLike, target: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> float:
         """Compare an output with its target, inside the mask where there is one."""
         return self.function(output, target, mask)

@@ -147,9 +147,7 @@ def _flattest(
         if not math.isfinite(flatness):
             break
         boxes.append((flatness, Box(row, column, height, width, plane)))
-        roughness[max(0, row - height + 1) : row + height, max(0, column - width + 1) : column + width] = (
-            np.inf
-        )
+        roughness[max(0, row - height + 1) : row + height, max(0, column - width + 1) : column + width] = np.inf
     return boxes
 
 
@@ -163,10 +161,7 @@ def _roughness(
     roughness[minimum_filter(smooth, extent) < hu_range[0]] = np.inf
     roughness[maximum_filter(smooth, extent) > hu_range[1]] = np.inf
     # The filters write each window's value at its centre, index extent // 2 of the window.
-    valid = [
-        slice(size // 2, length - size + size // 2 + 1)
-        for size, length in zip(extent, image.shape, strict=True)
-    ]
+    valid = [slice(size // 2, length - size + size // 2 + 1) for size, length in zip(extent, image.shape, strict=True)]
     return np.array(roughness[tuple(valid)])
 
 

@@ -80,9 +80,7 @@ def line_profile(
     along = (last - first) / length
     step = float(spacing.min()) / 2
     distance = np.linspace(0, length, math.ceil(length / step) + 1)
-    offsets = (
-        np.linspace(-width_mm / 2, width_mm / 2, math.ceil(width_mm / step) + 1) if width_mm else np.zeros(1)
-    )
+    offsets = np.linspace(-width_mm / 2, width_mm / 2, math.ceil(width_mm / step) + 1) if width_mm else np.zeros(1)
     across = np.array([-along[1], along[0]])
     points = first + offsets[:, None, None] * across + distance[None, :, None] * along
     values = map_coordinates(

@@ -111,9 +111,7 @@ def noise_sd(rois: npt.ArrayLike, detrend: int = QUADRATIC) -> float:
     return float(np.sqrt(np.mean(remove_trend(rois, detrend) ** 2)))
 
 
-def texture_error(
-    output_rois: npt.ArrayLike, reference_rois: npt.ArrayLike, detrend: int = QUADRATIC
-) -> float:
+def texture_error(output_rois: npt.ArrayLike, reference_rois: npt.ArrayLike, detrend: int = QUADRATIC) -> float:
     """|SD of output - SD of reference| / SD of reference: 0 is right, 1 is a noise-free output."""
     reference = noise_sd(reference_rois, detrend)
     return abs(noise_sd(output_rois, detrend) - reference) / reference if reference else math.nan

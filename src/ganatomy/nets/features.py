@@ -42,9 +42,7 @@ def find_vgg19_weights(file: Path | None) -> Path | None:
     """
     if file is not None:
         if not file.is_file():
-            raise UserError(
-                f"features file {file}: no such file; give torchvision's {Path(VGG19_ADDRESS).name}"
-            )
+            raise UserError(f"features file {file}: no such file; give torchvision's {Path(VGG19_ADDRESS).name}")
         return file
     local = weights_folder() / Path(VGG19_ADDRESS).name
     if local.is_file():
@@ -74,6 +72,8 @@ class VGG19Features(nn.Module):
         UserError: ``vgg19`` was asked for and no weights can be had, or the file holds something else.
     """
 
+    mean: Tensor
+    std: Tensor
     MEAN = (0.485, 0.456, 0.406)
     STD = (0.229, 0.224, 0.225)
 
@@ -135,14 +135,16 @@ class VGG19Features(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.__dict__["network"]._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return,no-untyped-call]
 
     def forward(self, image: Tensor) -> Tensor:
         """Features of images in [0, 1], shape (N, 1 or 3, H, W)."""
-        return self.__dict__["network"]((image.expand(-1, 3, -1, -1) - self.mean) / self.std)  # type: ignore[no-any-return]
+        features: Tensor = self.__dict__["network"]((image.expand(-1, 3, -1, -1) - self.mean) / self.std)
+        return features
 
     def distance(self, output: Tensor, target: Tensor) -> Tensor:
         """Mean squared difference of the features, a scalar; no gradient reaches ``target``."""
         with torch.no_grad():
             wanted = self(target)
-        return (self(output) - wanted).square().mean()
+        difference: Tensor = self(output) - wanted
+        return difference.square().mean()

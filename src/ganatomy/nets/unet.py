@@ -36,12 +36,8 @@ class Pix2PixUNet(nn.Module):
         for level, channels in enumerate(widths):
             plain = level in (0, innermost)
             activation = [] if level == 0 else [nn.LeakyReLU(0.2)]
-            convolution = nn.Conv2d(
-                inputs if level == 0 else widths[level - 1], channels, 4, 2, 1, bias=plain
-            )
-            self.down.append(
-                nn.Sequential(*activation, convolution, *([] if plain else [norm_layer(norm, channels)]))
-            )
+            convolution = nn.Conv2d(inputs if level == 0 else widths[level - 1], channels, 4, 2, 1, bias=plain)
+            self.down.append(nn.Sequential(*activation, convolution, *([] if plain else [norm_layer(norm, channels)])))
         for level in reversed(range(levels)):
             before = widths[level] * (1 if level == innermost else 2)
             after = outputs if level == 0 else widths[level - 1]
@@ -77,8 +73,7 @@ class ConvUNet(nn.Module):
             self._double(before, after) for before, after in zip([inputs, *widths[:-1]], widths, strict=True)
         )
         self.up = nn.ModuleList(
-            self._double(widths[level] + widths[level - 1], widths[level - 1])
-            for level in range(levels - 1, 0, -1)
+            self._double(widths[level] + widths[level - 1], widths[level - 1]) for level in range(levels - 1, 0, -1)
         )
         self.head = nn.Conv2d(width, outputs, 1)
 

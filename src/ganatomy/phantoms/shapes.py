@@ -39,8 +39,7 @@ class Grid:
     def centred(cls, shape: tuple[int, int, int], spacing: Point, z_centre: float = 0.0) -> Self:
         """A grid of (slices, rows, columns) around (0, 0, z_centre)."""
         z, y, x = (
-            ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32)
-            for n, step in zip(shape, spacing, strict=True)
+            ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32) for n, step in zip(shape, spacing, strict=True)
         )
         return cls(x[None, None], y[None, :, None], z[:, None, None] + np.float32(z_centre), max(spacing[1:]))
 

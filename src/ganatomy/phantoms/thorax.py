@@ -114,9 +114,7 @@ class Anatomy:
 
     def heart_position(self, grid: Grid) -> tuple[Array, Array, Array]:
         """Positions along the axes of the heart."""
-        x, y, z = (
-            g - np.float32(c) for g, c in zip((grid.x, grid.y, grid.z), self.heart_centre, strict=True)
-        )
+        x, y, z = (g - np.float32(c) for g, c in zip((grid.x, grid.y, grid.z), self.heart_centre, strict=True))
         u, v, w = (np.asarray(a[0] * x + a[1] * y + a[2] * z) for a in self.heart_axes().astype(np.float32))
         return u, v, w
 
@@ -140,7 +138,7 @@ class Anatomy:
         spine = ellipsoid((grid.x, grid.y - self.spine), (22, 19))
         aorta = np.hypot(grid.x - self.aorta_centre[0], grid.y - self.aorta_centre[1]) - (self.aorta + 3)
         septum: Array = np.abs(grid.x - 3) - (7 + 17 / (1 + np.exp((35 - grid.z) / np.float32(10))))
-        cava: Array = np.maximum(np.hypot(grid.x + 20, grid.y - 8) - 13, grid.z + 10)
+        cava: Array = np.maximum(np.hypot(grid.x + 14, grid.y - 10) - 13, grid.z + 10)
         middle = blend(blend(heart, blend(spine, aorta, 8), 14), septum, 14)
         middle = blend(middle, cava, 6)
         right, left = self.diaphragm(grid)
@@ -213,9 +211,7 @@ class ThoraxCT:
 class _Drawing:
     """A patient drawn organ by organ, the later over the earlier."""
 
-    def __init__(
-        self, anatomy: Anatomy, shape: tuple[int, int, int], spacing: Point, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, anatomy: Anatomy, shape: tuple[int, int, int], spacing: Point, rng: np.random.Generator) -> None:
         self.anatomy = anatomy
         self.rng = rng
         self.planes = int(np.ceil(spacing[0] / PLANE))
@@ -228,6 +224,7 @@ class _Drawing:
         self.shares: dict[str, Array] = {}
         self.uniform: dict[str, Array] = {}
 
+        # fine grain of tissue, mottling, and the wavy sheets that separate lobules of fat and bundles of muscle
         self.grain, self.mottle, waves = (self.texture(size) for size in (1.3, 4.0, 9.0))
         self.strands = np.exp(-((waves / 0.07) ** 2)) * np.clip(self.mottle, 0, 1)
         self.cavity = anatomy.cavity(self.grid)
@@ -304,21 +301,21 @@ class _Drawing:
 
     def skeleton(self) -> None:
         """Ribs with their cartilage, sternum, shoulder blades and spine."""
-        everything = self.ribs()
-        self.shares["ribs"] = everything.copy()
-        self.shares["spine"] = np.zeros_like(everything)
+        bones = self.ribs()
+        self.shares["ribs"] = bones.copy()
+        self.shares["spine"] = np.zeros_like(bones)
         a, grid = self.anatomy, self.grid
         sternum = ellipsoid((grid.x, grid.y + a.chest[1] + 3), (17, 6.5)) + 0 * grid.z
         blade = np.maximum(
-            np.abs(self.cavity - (a.muscle * 1.05)) - 2.5 * np.clip((grid.z + 15) / 25, 0, 1),
+            np.abs(self.cavity - (a.muscle * 1.05)) - 4 * np.clip((grid.z + 15) / 25, 0, 1) + 1.5,
             np.maximum(np.abs(np.abs(grid.x) - 92) - 24, 5 - grid.y),
         )
         for share in (self.bone(sternum, 1.2), self.bone(blade, 1.0)):
-            np.maximum(everything, share, out=everything)
+            np.maximum(bones, share, out=bones)
         index, share = self.spine()
         self.shares["spine"][index] = share
-        np.maximum(everything, self.shares["spine"], out=everything)
-        self.shares["bone"] = everything
+        np.maximum(bones, self.shares["spine"], out=bones)
+        self.shares["bone"] = bones
 
     def ribs(self) -> Array:
         """Tilted hoops in the chest wall, from the spine to the cartilage beside the sternum."""
@@ -400,7 +397,7 @@ class _Drawing:
             ([(6, heart_y + 12, 50), (-44, 8, 40)], 10),
             ([(10, heart_y + 8, 52), (48, 14, 42)], 10),
             ([(-24, heart_y + 8, 10), (-24, heart_y - 2, 130)], 8.5),
-            ([(-20, 8, -15), (-20, 8, -140)], 11),
+            ([(-14, 10, -15), (-14, 10, -140)], 11),
             ([(-9, a.spine - 18, -200), (-9, a.spine - 18, 60)], 3.5),
         ]
         for path, radius in vessels:

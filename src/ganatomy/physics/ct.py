@@ -324,9 +324,7 @@ class LowDoseScan(BaseModel):
         if stack.ndim != 3:
             raise UserError(f"a CT scan is (slices, rows, columns), not an array of shape {stack.shape}")
         if not np.isclose(*pixel_mm, rtol=1e-3):
-            raise UserError(
-                f"pixels of {pixel_mm[0]:g} x {pixel_mm[1]:g} mm: resample to square pixels first"
-            )
+            raise UserError(f"pixels of {pixel_mm[0]:g} x {pixel_mm[1]:g} mm: resample to square pixels first")
         beam = self.beam((stack.shape[1], stack.shape[2]), float(pixel_mm[0]))
         padding = stack < HU_RANGE[0]
         scanned = np.empty_like(stack)

@@ -45,7 +45,7 @@ class CTDenoising(Task):
     given = "target"
     phantom = "thorax-ct"
 
-    directions: ClassVar[Mapping[str, str]] = {  # type: ignore[misc]
+    directions: ClassVar[Mapping[str, str]] = {
         "psnr[-160,240]": "higher",
         "ssim[-160,240]": "higher",
         "rmse": "lower",
@@ -133,8 +133,9 @@ class CTDenoising(Task):
             wanted, got = cut(target, boxes), cut(output, boxes)
             scores["noise sd"] = noise_sd(got)
             scores["texture error"] = abs(noise_sd(got) / noise_sd(wanted) - 1)
-            spectra = [noise_power_spectrum(rois, spacing[1:]) for rois in (got, wanted)]
-            scores["nps distance"] = nps_distance(*spectra)
+            scores["nps distance"] = nps_distance(
+                noise_power_spectrum(got, spacing[1:]), noise_power_spectrum(wanted, spacing[1:])
+            )
             # Remaining error relative to the input's, plus how far the noise is from that of a routine scan:
             # neither leaving the noise nor wiping out the texture wins.
             relative = rmse(output, target) / max(rmse(low, target), 1e-6)
@@ -163,8 +164,6 @@ class CTDenoiser(Method):
 
     @property
     def task(self) -> CTDenoising:
-        codec = Window(
-            low=self.config.window[0], high=self.config.window[1], to=self.network_range, unit="HU"
-        )
+        codec = Window(low=self.config.window[0], high=self.config.window[1], to=self.network_range, unit="HU")
         selection = "rmse+texture" if self.adversarial else "rmse"
         return CTDenoising(self.config.scan, codec, selection, self.dims)

@@ -41,9 +41,7 @@ def dry_round(method: Method, stage: Stage, batches: Iterator[Batch]) -> dict[st
         for move in moves(stage.turns(batches)):
             for turn in move:
                 own = players[turn.player]
-                slopes = torch.autograd.grad(
-                    turn.total, own, retain_graph=turn is not move[-1], allow_unused=True
-                )
+                slopes = torch.autograd.grad(turn.total, own, retain_graph=turn is not move[-1], allow_unused=True)
                 filled = [torch.zeros_like(p) if s is None else s for p, s in zip(own, slopes, strict=True)]
                 previous = sums.get(turn.player)
                 sums[turn.player] = torch._foreach_add(previous, filled) if previous else filled  # type: ignore[assignment]
@@ -62,7 +60,7 @@ def vector_field(method: Method, stage: Stage, batches: Iterator[Batch]) -> Fiel
     norms = {name: _norm(parts) for name, parts in here.items()}
     length = math.hypot(*norms.values())
     players = {player.name: player.parameters() for player in stage.players}
-    moving = [parameter for name in here for parameter in players[name]]
+    moving: list[Tensor] = [parameter for name in here for parameter in players[name]]
     gradient = [part for parts in here.values() for part in parts]
     step = STEP * (_norm(moving) + 1e-12) / max(length, 1e-30)
     with unchanged(method):

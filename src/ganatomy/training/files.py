@@ -30,3 +30,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise UserError(f"{path}: {error.strerror}; free some space or choose another --out") from None
     finally:
         work.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically, in UTF-8."""
+
+    def write(work: Path) -> None:
+        work.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)

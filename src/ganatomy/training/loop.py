@@ -78,9 +78,7 @@ class Averages:
         """Move the averages of a player by what its parameters became while ``images`` were seen."""
         if seat.player.ema_halflife:
             averages = [self.values[self.names[id(parameter)]] for parameter in seat.parameters]
-            torch._foreach_lerp_(
-                averages, list(seat.parameters), 1 - 0.5 ** (images / seat.player.ema_halflife)
-            )
+            torch._foreach_lerp_(averages, list(seat.parameters), 1 - 0.5 ** (images / seat.player.ema_halflife))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -272,9 +270,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; call before ``fit``."""
         self.method.load_state_dict(state["method"])
-        self.averages.values = {
-            name: value.to(self.fabric.device) for name, value in state["averages"].items()
-        }
+        self.averages.values = {name: value.to(self.fabric.device) for name, value in state["averages"].items()}
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.index = state["stage"]
@@ -290,7 +286,7 @@ def average_gradients(gradients: Sequence[Tensor], fabric: Fabric) -> None:
     """Mean over all processes, in place, with one message a turn."""
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     flat = fabric.all_reduce(flat, reduce_op="mean")  # type: ignore[assignment]
-    parts = flat.split([gradient.numel() for gradient in gradients])
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     torch._foreach_copy_(list(gradients), [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
 

@@ -48,9 +48,7 @@ class Monitor:
             _keep_until(self.path, resumed_round)
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(
-                folder / "events", purge_step=resumed_round + 1 if resumed_round else None
-            )  # type: ignore[no-untyped-call]
+            self.writer = SummaryWriter(folder / "events", purge_step=resumed_round + 1 if resumed_round else None)
 
     def turn(self, progress: Where, turn: Turn) -> None:
         """Remember the losses and scores of a turn."""

@@ -23,11 +23,11 @@ from ganatomy.data.batches import Batches, PatchDataset, Range, hold_out, whole
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.game import Method, MethodConfig, Noise, Stage
+from ganatomy.game import Method, MethodConfig, Noise, Stage, ability
 from ganatomy.inference.model import WEIGHTS, Model, build, read_run
 from ganatomy.inference.tiling import Tiler
 from ganatomy.training.diagnostics import vector_field
-from ganatomy.training.files import write_atomically
+from ganatomy.training.files import write_atomically, write_text
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
 from ganatomy.training.monitor import Bar, Monitor
 
@@ -40,9 +40,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounds: int | None = Field(
-        None, ge=1
-    )  # rounds of the whole run, shared by its stages; none means the system's own
+    rounds: int | None = Field(None, ge=1)  # rounds of the whole run, shared by its stages; none means the system's own
     seed: int = 0  # of weights, samples, noise and splits
     device: str = "auto"  # cpu, cuda, or auto
     processes: int = Field(1, ge=1)  # processes or GPUs that share every batch
@@ -119,9 +117,7 @@ def launch(options: TrainConfig) -> Fabric:
     if accelerator not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {options.device}: use cpu, cuda or auto")
     strategy = "ddp" if options.processes > 1 else "auto"
-    fabric = Fabric(
-        accelerator=accelerator, devices=options.processes, precision=options.precision, strategy=strategy
-    )
+    fabric = Fabric(accelerator=accelerator, devices=options.processes, precision=options.precision, strategy=strategy)
     fabric.launch()
     return fabric
 
@@ -188,9 +184,7 @@ class Run:
             **facts,
             "data": self.data.model_dump(mode="json"),
             "training": self.options.model_dump(mode="json"),
-            "rounds": {
-                stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)
-            },
+            "rounds": {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)},
             "subjects": subjects,
             "validation": "other subjects" if subjects["val"] else "slices held out of the training subjects",
             "selection": {"score": self.best.name, "better": self.best.better},
@@ -235,7 +229,7 @@ class Run:
             (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
-        write_atomically(self.out / "run.yaml", lambda path: path.write_text(text))
+        write_text(self.out / "run.yaml", text)
 
     def _load_checkpoint(self) -> dict[str, Any] | None:
         path = self.out / CHECKPOINT
@@ -248,14 +242,10 @@ class Run:
                 f"{path}: damaged checkpoint ({type(error).__name__}); start again in another --out"
             ) from None
         if state.get("system") != self.facts["system"]:
-            raise UserError(
-                f"{path}: a checkpoint of {state.get('system')}, but the run is of {self.facts['system']}"
-            )
+            raise UserError(f"{path}: a checkpoint of {state.get('system')}, but the run is of {self.facts['system']}")
         now, then = self.method.provenance(), self.facts["provenance"]
         if now != then:
-            raise UserError(
-                f"{self.out}: trained with {then}, but now there is {now}; make the same weights available"
-            )
+            raise UserError(f"{self.out}: trained with {then}, but now there is {now}; make the same weights available")
         return state
 
     def _open_stream(self, stage: Stage, index: int, drawn: int) -> Batches:
@@ -337,7 +327,7 @@ class Run:
     def _write_card(self) -> None:
         if self.chief:
             card = model_card(self.facts, self.best, self.monitor.latest)
-            write_atomically(self.out / "card.md", lambda path: path.write_text(card))
+            write_text(self.out / "card.md", card)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -351,15 +341,11 @@ def _link(source: Path, target: Path) -> None:
 
 def _losses(trainer: Trainer) -> list[str]:
     names = [name for name in trainer.observer.latest if "/" in name]  # type: ignore[attr-defined]
-    return [
-        n for n in names if not n.startswith(("validation", "game")) and "norm" not in n and "score" not in n
-    ][:3]
+    return [n for n in names if not n.startswith(("validation", "game")) and "norm" not in n and "score" not in n][:3]
 
 
 @torch.no_grad()
-def validate(
-    method: Method, ranges: Sequence[Range], slices: int, fabric: Fabric | None = None
-) -> dict[str, float]:
+def validate(method: Method, ranges: Sequence[Range], slices: int, fabric: Fabric | None = None) -> dict[str, float]:
     """Mean scores over a few slices of every validation range, in physical units, with the method's inference mode.
 
     Args:
@@ -369,11 +355,9 @@ def validate(
         fabric: whose device and precision to use.
     """
     device = fabric.device if fabric else "cpu"
-    chosen = [
-        ranges[i] for i in np.unique(np.linspace(0, len(ranges) - 1, min(len(ranges), slices)).astype(int))
-    ]
+    chosen = [ranges[i] for i in np.unique(np.linspace(0, len(ranges) - 1, min(len(ranges), slices)).astype(int))]
     task = method.task
-    tiler = Tiler(method.restore, method.dims, method.margin, method.multiple, device)  # type: ignore[operator,arg-type]
+    tiler = Tiler(ability(method, task.ability), method.dims, method.margin, method.multiple, device)
     training = {module: module.training for module in method.modules()}
     method.inference_mode()
     scores: dict[str, list[float]] = {}

@@ -38,9 +38,7 @@ def _circle(image: Tensor) -> Iterator[Tensor]:
     """Values at eight points on the unit circle around every pixel, in order, borders replicated."""
     padded = pad(image, (1, 1, 1, 1), mode="replicate")
     near, far = 1 - 1 / sqrt(2), 1 / sqrt(2)
-    corner = torch.tensor(
-        [[near * near, near * far], [near * far, far * far]], dtype=image.dtype, device=image.device
-    )
+    corner = torch.tensor([[near * near, near * far], [near * far, far * far]], dtype=image.dtype, device=image.device)
     height, width = image.shape[-2:]
     for row, column in ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)):
         if row and column:
@@ -66,14 +64,10 @@ class SAGAN(CTDenoiser):
         """The released code's geometry and scaling; loss weights and the sharpness network's recipe are our choices."""
 
         sharpness_rounds: int = 12_000  # updates of the sharpness network, before the game (our choice)
-        game_rounds: int = (
-            239_000  # updates of the game: 200 epochs of 5 crops of 239 slices, one crop a batch
-        )
+        game_rounds: int = 239_000  # updates of the game: 200 epochs of 5 crops of 239 slices, one crop a batch
         batch_size: int = 1  # crops
         patch: int = 256  # side of the crops, pixels
-        positions: Literal["random", "corners"] = (
-            "corners"  # four corners and the centre, as the paper, or anywhere
-        )
+        positions: Literal["random", "corners"] = "corners"  # four corners and the centre, as the paper, or anywhere
         learning_rate: float = 2e-4  # Adam, both players of the game, as pix2pix
         beta1: float = 0.5  # Adam, as pix2pix
         sharpness_learning_rate: float = 1e-4  # Adam (our choice)
@@ -146,9 +140,7 @@ class SAGAN(CTDenoiser):
             player = Player("sharpness", (self.sharpness_network,), adam(c.sharpness_learning_rate))
             stages.insert(
                 0,
-                Stage(
-                    "sharpness", self.sharpness_turns, [player], c.sharpness_rounds, sampling, validated=False
-                ),
+                Stage("sharpness", self.sharpness_turns, [player], c.sharpness_rounds, sampling, validated=False),
             )
         return stages
 
@@ -199,7 +191,7 @@ class SAGAN(CTDenoiser):
             with torch.no_grad():
                 wanted = self.sharpness(target)
             losses["sharpness"] = c.sharpness_weight * (self.sharpness(fake) - wanted).square().mean().sqrt()
-        yield Turn("generator", **losses)
+        yield Turn("generator", losses)
 
     def restore(self, input: Tensor) -> Tensor:
         """(N, 1, H, W) low-dose to denoised, in [-1, 1] inside the window.

@@ -73,14 +73,10 @@ class WGANVGG(CTDenoiser):
         critic_steps: int = 4  # critic turns per generator turn
         learning_rate: float = 1e-5  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.9)  # Adam
-        decay_from: float = (
-            1.0  # part of training after which the rate falls linearly to zero; 1 never (our option)
-        )
+        decay_from: float = 1.0  # part of training after which the rate falls linearly to zero; 1 never (our option)
         penalty_weight: float = 10.0  # gradient penalty
         content_weight: float = 0.1  # perceptual or squared-error term beside the critic
-        content_sum: bool = (
-            False  # sum over the image, halved, as the released code does, instead of the mean
-        )
+        content_sum: bool = False  # sum over the image, halved, as the released code does, instead of the mean
         perceptual_layer: str = "conv5_4"  # layer of VGG-19
         perceptual_relu: bool = True  # features after the layer's ReLU
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
@@ -90,9 +86,7 @@ class WGANVGG(CTDenoiser):
         critic_width: int = 64  # channels of the critic's first scale
         critic_dense: int = 1024  # units of the critic's dense layer
         padding: Literal[0, 1] = 0  # 0 loses 8 pixels a side, as the released code; 1 keeps the size
-        start: Literal["xavier", "identity"] = (
-            "xavier"  # identity lets training begin at the input image (our choice)
-        )
+        start: Literal["xavier", "identity"] = "xavier"  # identity lets training begin at the input image (our choice)
         window: tuple[float, float] = (-1024.0, 3072.0)  # HU mapped to [0, 1]
         max_air: float = 0.5  # patches with more air than this are refused
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
@@ -126,9 +120,7 @@ class WGANVGG(CTDenoiser):
         self.generator = Generator(c.width, c.padding, c.start)
         self.critic = Critic(c.patch, c.critic_width, c.critic_dense) if "wgan" in c.variant else None
         self.features = (
-            VGG19Features(
-                c.perceptual_layer, c.features, c.features_file, c.perceptual_relu, c.features_width
-            )
+            VGG19Features(c.perceptual_layer, c.features, c.features_file, c.perceptual_relu, c.features_width)
             if "vgg" in c.variant
             else None
         )
@@ -167,8 +159,7 @@ class WGANVGG(CTDenoiser):
                 yield Turn(
                     "critic",
                     wasserstein=wasserstein_critic(real_scores, fake_scores),
-                    penalty=self.config.penalty_weight
-                    * gradient_penalty(self.critic, batch["target"], fake, mix),
+                    penalty=self.config.penalty_weight * gradient_penalty(self.critic, batch["target"], fake, mix),
                     scores={"real": real_scores, "fake": fake_scores},
                 )
         batch = next(batches)
@@ -178,7 +169,7 @@ class WGANVGG(CTDenoiser):
             losses["adversarial"] = wasserstein_generator(self.critic(fake))
         if self.config.variant != "wgan":
             losses["content"] = self.content(fake, batch["target"])
-        yield Turn("generator", **losses)
+        yield Turn("generator", losses)
 
     def content(self, fake: Tensor, target: Tensor) -> Tensor:
         """The weighted perceptual or squared-error term; alone, without a critic, its weight is one."""

@@ -38,7 +38,8 @@ class Generator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Low-dose image to denoised centre."""
         m = self.margin
-        return image[..., m:-m, m:-m, m:-m] - self.noise(image)
+        noise: Tensor = self.noise(image)
+        return image[..., m:-m, m:-m, m:-m] - noise
 
 
 class Discriminator(nn.Module):
@@ -133,9 +134,7 @@ class WolterinkLDCT(CTDenoiser):
         super().__init__(config)
         self.generator = Generator(config.widths)
         self.discriminator = (
-            Discriminator(config.patch, config.critic_widths, config.critic_dims)
-            if "adv" in config.variant
-            else None
+            Discriminator(config.patch, config.critic_widths, config.critic_dims) if "adv" in config.variant else None
         )
 
     @property
@@ -173,7 +172,7 @@ class WolterinkLDCT(CTDenoiser):
         if self.discriminator:
             weight = self.config.adversarial_weight if losses else 1.0
             losses["adversarial"] = weight * nonsaturating_generator(self.discriminator(fake))
-        yield Turn("generator", **losses)
+        yield Turn("generator", losses)
 
     def restore(self, input: Tensor) -> Tensor:
         """(N, 1, D, H, W) low-dose to the denoised centre, 7 voxels smaller on every side, in units of 1000 HU."""
