@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -130,7 +131,7 @@ class VGG19Features(nn.Module):
             state = torch.load(file, map_location="cpu", weights_only=True)
             wanted = {key: state[f"features.{key}"] for key in network.state_dict()}
             network.load_state_dict(wanted)
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, UnpicklingError) as error:
             raise UserError(f"{file}: not torchvision's VGG-19 weights ({type(error).__name__})") from None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -16,7 +16,7 @@ class Pix2PixUNet(nn.Module):
         outputs: output channels.
         width: channels of the first level; grows to eight times that.
         levels: stride-2 steps; 8 for 256 pixels.
-        norm: ``batch`` or ``instance``; biases exist only where there is no batch norm.
+        norm: ``batch`` or ``instance``; only the last convolution has a bias.
         dropout: rate in the three innermost of the full-width decoder levels.
     """
 
@@ -36,7 +36,7 @@ class Pix2PixUNet(nn.Module):
         for level, channels in enumerate(widths):
             plain = level in (0, innermost)
             activation = [] if level == 0 else [nn.LeakyReLU(0.2)]
-            convolution = nn.Conv2d(inputs if level == 0 else widths[level - 1], channels, 4, 2, 1, bias=plain)
+            convolution = nn.Conv2d(inputs if level == 0 else widths[level - 1], channels, 4, 2, 1, bias=False)
             self.down.append(nn.Sequential(*activation, convolution, *([] if plain else [norm_layer(norm, channels)])))
         for level in reversed(range(levels)):
             before = widths[level] * (1 if level == innermost else 2)

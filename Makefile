@@ -1,0 +1,41 @@
+# Everything happens in .venv; `make demo` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow lint bench table clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "torch==2.13.0"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $(READY)
+
+demo: $(READY)
+	rm -rf demo
+	$(BIN)/ganatomy train wgan-vgg --preset small --baseline --out demo/cnn-mse
+	$(BIN)/ganatomy train wgan-vgg --preset small --out demo/wgan-vgg
+	$(BIN)/ganatomy evaluate demo/wgan-vgg --baseline demo/cnn-mse
+	@echo "Open demo/wgan-vgg/evaluation/report.html"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run_all.py
+
+table: $(READY)
+	$(BIN)/python scripts/systems_table.py
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,117 @@
+import pytest
+import torch
+
+from ganatomy.errors import UserError
+from ganatomy.nets import features
+from ganatomy.nets.features import VGG19Features
+from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
+from ganatomy.nets.unet import ConvUNet, Pix2PixUNet
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_parameters_of_pix2pix():
+    assert count(Pix2PixUNet(3, 3)) == 54_413_955
+    assert count(PatchGAN(6)) == 2_768_705
+
+
+def test_unet_reaches_one_pixel_and_comes_back():
+    network = Pix2PixUNet(1, 2, width=2).eval()
+    shapes = []
+    network.down[-1].register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    assert network(torch.randn(1, 1, 256, 256)).shape == (1, 2, 256, 256)
+    assert shapes == [(1, 16, 1, 1)]
+
+
+def test_unet_drops_out_in_the_three_innermost_decoder_levels():
+    network = Pix2PixUNet(3, 3, width=4)
+    dropping = [any(isinstance(layer, torch.nn.Dropout) for layer in up) for up in network.up]
+    assert dropping == [True] * 3 + [False] * 5
+
+
+@pytest.mark.parametrize(("strided", "field"), [(1, 16), (2, 34), (3, 70), (4, 142)])
+def test_receptive_field_of_the_patch_discriminator(strided, field):
+    network = PatchGAN(1, width=2, strided=strided, norm="none")
+    image = torch.randn(1, 1, 288, 288, requires_grad=True)
+    score = network(image)
+    score[0, 0, score.shape[2] // 2, score.shape[3] // 2].backward()
+    seen = image.grad[0, 0].abs().sum(0).nonzero()
+    assert seen.max() - seen.min() + 1 == field
+
+
+def test_patch_discriminator_of_256_pixels_gives_30_by_30_scores():
+    assert PatchGAN(2, width=2)(torch.randn(1, 2, 256, 256)).shape == (1, 1, 30, 30)
+
+
+def test_pix2pix_initialisation():
+    network = PatchGAN(6).apply(init_pix2pix)
+    weights = network[2].weight
+    assert weights.std().item() == pytest.approx(0.02, rel=0.02)
+    assert network[0].bias.abs().sum() == 0
+
+
+def test_conv_unet_keeps_the_size():
+    assert ConvUNet(1, 3, width=4, levels=3)(torch.randn(2, 1, 24, 32)).shape == (2, 3, 24, 32)
+
+
+def test_vgg19_has_its_parameters_and_scales():
+    network = VGG19Features("conv5_4", "substitute")
+    assert count(network.__dict__["network"]) == 20_024_384
+    assert network(torch.rand(1, 1, 64, 64)).shape == (1, 512, 4, 4)
+
+
+def test_features_are_frozen_unsaved_reproducible_and_named():
+    first = VGG19Features("conv2_2", "substitute", width=0.25)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    second = VGG19Features("conv2_2", "substitute", width=0.25)
+    assert torch.equal(torch.get_rng_state(), state)
+    image = torch.rand(2, 1, 16, 16)
+    assert torch.equal(first(image), second(image))
+    assert list(first.parameters()) == []
+    assert first.state_dict() == {}
+    assert "substitute" in first.name
+
+
+def test_feature_distance_moves_the_output_only():
+    network = VGG19Features("conv1_2", "substitute", width=0.25)
+    output = torch.rand(1, 1, 16, 16, requires_grad=True)
+    target = torch.rand(1, 1, 16, 16, requires_grad=True)
+    network.distance(output, target).backward()
+    assert output.grad.abs().sum() > 0
+    assert target.grad is None
+    assert network.distance(target, target).item() == 0
+
+
+def test_imagenet_weights_are_read_from_a_local_file(tmp_path):
+    donor = VGG19Features._build("conv5_4", True, 1.0)
+    state = {f"features.{name}": torch.full_like(value, 0.01) for name, value in donor.state_dict().items()}
+    file = tmp_path / "vgg19-dcbb9e9d.pth"
+    torch.save(state, file)
+    network = VGG19Features("conv1_1", "vgg19", file)
+    assert network.name == "vgg19 with ImageNet weights, conv1_1"
+    assert network.__dict__["network"][0].weight.unique().tolist() == pytest.approx([0.01])
+
+
+def test_without_weights_the_substitute_is_named_and_the_demand_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANATOMY_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(features, "_reachable", lambda address: False)
+    assert "substitute" in VGG19Features("conv1_1", "auto").name
+    with pytest.raises(UserError, match=r"features-file.*substitute"):
+        VGG19Features("conv1_1", "vgg19")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", None])
+def test_a_bad_weight_file_is_named(tmp_path, content):
+    file = tmp_path / "vgg.pth"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"vgg\.pth"):
+        VGG19Features("conv1_1", "vgg19", file)
+
+
+def test_an_unknown_layer_is_named():
+    with pytest.raises(UserError, match="conv9_9"):
+        VGG19Features("conv9_9", "substitute")
