@@ -21,3 +21,36 @@ def shared():
 @pytest.fixture(autouse=True)
 def _reproducible():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory):
+    """Cache of prepared cases, shared by all tests that train."""
+    return tmp_path_factory.mktemp("cases")
+
+
+@pytest.fixture(scope="session")
+def tiny(cases):
+    """Trains a system on a phantom of 4 patients and 96² pixels, as little as can be called training."""
+
+    def train_tiny(system, out, rounds=8, resume=False, preset="small", data=None, options=None, **config):
+        from ganatomy import catalogue
+        from ganatomy.data.cases import DataConfig
+        from ganatomy.training.run import TrainConfig, train
+
+        small = {"batch_size": 2, "patch": 32, "scan": {"views": 60}} if preset == "small" else {}
+        data = data or DataConfig(phantom_subjects=4, phantom_size=96, cache=cases)
+        usual = {"rounds": rounds, "log_every": 3, "validate_every": 4, "validation_slices": 2, "threads": 1}
+        options = TrainConfig(**{**usual, **(options or {})})
+        config = catalogue.load(system).Config.preset(preset, **{**small, **config})
+        return train(system, out, config, data, options, resume=resume)
+
+    return train_tiny
+
+
+@pytest.fixture(scope="session")
+def trained(tiny, tmp_path_factory):
+    """An undisturbed run of wgan-vgg, 8 rounds; read it, leave it alone."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    tiny("wgan-vgg", out)
+    return out

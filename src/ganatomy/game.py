@@ -119,7 +119,7 @@ class Sampling:
     batch_size: int
     """Samples per batch, all processes together."""
     patch: tuple[int, int, int]
-    """Target size in voxels (slices, rows, columns); 1 slice feeds 2D networks, whose tensors then have no depth axis."""
+    """Target size in voxels (slices, rows, columns); for 2D methods 1 slice, and tensors without a depth axis."""
     margin: tuple[int, int, int] = (0, 0, 0)
     """Voxels per side by which the roles of ``wide`` exceed the patch, for networks with valid convolutions."""
     wide: frozenset[str] = frozenset({"input"})
@@ -143,7 +143,11 @@ class Stage:
     rounds: int
     sampling: Sampling
     derive: Mapping[str, Callable[[Batch], Tensor]] = field(default_factory=dict)
-    """New roles computed once over whole cases when the stage begins: what an earlier stage predicts becomes data."""
+    """New roles computed once over whole cases when the stage begins: what an earlier stage predicts becomes data.
+
+    A function is given every role of whole slices (3D: of slabs of them), with the margins of ``sampling``, and returns
+    the new role without margin, in the range of the networks. The method is in its inference mode, with its averages.
+    """
     begin: Callable[[], None] | None = None
     """Runs once when the stage begins, not when it is resumed."""
     validated: bool = True
@@ -153,7 +157,7 @@ class Stage:
 class MethodConfig(BaseModel):
     """Every number of a method. Defaults are the paper's; a comment on each field gives its unit or source."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}}
     """Named sets of values that differ from the defaults."""

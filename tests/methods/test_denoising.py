@@ -101,7 +101,8 @@ def test_wolterink_discriminator_goes_27_14_7_4():
 
 
 @pytest.mark.parametrize(
-    ("variant", "terms"), [("g-voxel", ["voxel"]), ("g-voxel-adv", ["voxel", "adversarial"]), ("g-adv", ["adversarial"])]
+    ("variant", "terms"),
+    [("g-voxel", ["voxel"]), ("g-voxel-adv", ["voxel", "adversarial"]), ("g-adv", ["adversarial"])],
 )
 def test_wolterink_variants(variant, terms):
     method = WolterinkLDCT(WolterinkLDCT.Config.preset("small", variant=variant))

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from ganatomy.errors import UserError
@@ -32,9 +33,22 @@ def usage() -> str:
     return "\n".join(lines)
 
 
+def speaks() -> bool:
+    """Whether this process talks to the user: of several that train together, only the first one does."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def complain(sentence: str, code: int) -> int:
+    """Say what is wrong, and give back the exit code."""
+    if speaks():
+        print(f"ganatomy: {sentence}", file=sys.stderr)
+    return code
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 2 a user's mistake, 128 + n a signal."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Not list(): once the command of that name is imported, it hides the built-in here.
+    arguments = [*(sys.argv[1:] if arguments is None else arguments)]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -46,14 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = arguments[0], arguments[1:]
     try:
         if command not in COMMANDS:
-            raise UserError(f"unknown command {command!r}; there are {', '.join(COMMANDS)}")
-        return int(import_module(f"ganatomy.cli.{command}").run(rest))
+            nearest = get_close_matches(command, COMMANDS, n=1)
+            guess = f"did you mean {nearest[0]}? " if nearest else ""
+            raise UserError(f"unknown command {command!r}; {guess}there are {', '.join(COMMANDS)}")
+        code = int(import_module(f"ganatomy.cli.{command}").run(rest))
+        sys.stdout.flush()  # a reader that has gone is noticed here, not at exit
     except UserError as error:
-        print(f"ganatomy: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        code = complain(" ".join(str(error).split()), 2)
     except KeyboardInterrupt:
-        print("ganatomy: interrupted", file=sys.stderr)
-        return 130
+        code = complain("interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    return code if speaks() else 0  # the first process sees a failure of any other as one of the machine

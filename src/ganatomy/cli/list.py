@@ -11,7 +11,8 @@ def run(arguments: Sequence[str]) -> int:
     """Print the systems, by section, with their state."""
     if any(argument in ("-h", "--help") for argument in arguments):
         print(
-            "usage: ganatomy list [PATTERN]\n\nPATTERN matches slugs, sections and modalities, with wildcards: 'seg*', '*CT*'."
+            "usage: ganatomy list [PATTERN]\n\n"
+            "PATTERN matches slugs, sections and modalities, with wildcards: 'seg*', '*CT*'."
         )
         return 0
     if len(arguments) > 1:

@@ -11,9 +11,13 @@ import tyro
 from ganatomy.errors import UserError
 
 T = TypeVar("T")
-NOISE = re.compile(
-    r"^(for full helptext|argument helptext|missing from|for further information|https?://)", re.IGNORECASE
-)
+REFUSED = re.compile(r"validation errors? for \w+ ([\w.]+) (.+?) \[type=\w+, input_value=(.*?), input_type=")
+"""Pydantic's words for a value out of range."""
+ASIDE = re.compile("Got errors:|Argument helptext:|For full helptext|For further information")
+"""Where a message turns from what is wrong to how the parser came to know."""
+HELP = "│         "
+"""How the help text of an option is set."""
+MISSING = re.compile("^Missing from [^:]*:")
 
 
 def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = None) -> T:
@@ -36,6 +40,12 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = 
 
 def condense(box: str) -> str:
     """The sentences in a framed error message, as one line."""
-    lines = [line.strip("│╭╮╰╯─ \t") for line in box.splitlines() if "╭" not in line]
-    kept = [line for line in lines if line and not NOISE.match(line)]
-    return " ".join(kept).replace("Perhaps you meant:", "- perhaps you meant") or "bad options"
+    said = ASIDE.split(box)[0].splitlines()
+    lines = [line.strip("│╭╮╰╯─ \t") for line in said if not line.startswith(("╭", HELP))]
+    kept = " ".join(filter(None, lines))
+    refused = REFUSED.search(kept)
+    if refused:
+        name, reason, given = refused.groups()
+        return f"option --{name.replace('_', '-')}: {reason[0].lower()}{reason[1:]}, got {given}"
+    kept = MISSING.sub("missing option", kept)
+    return kept.replace("Perhaps you meant:", "- perhaps you meant") or "bad options"

@@ -2,16 +2,15 @@
 
 import dataclasses
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 import yaml
-from pydantic import ValidationError
 
 from ganatomy import catalogue
+from ganatomy.cli import complain, speaks
 from ganatomy.cli.options import parse
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
@@ -61,14 +60,14 @@ def run(arguments: Sequence[str]) -> int:
             show=True,
         )
     except Stopped as stop:
-        print(
-            f"ganatomy: stopped after round {stop.round} and saved; "
+        return complain(
+            f"stopped after round {stop.round} and saved; "
             f"go on with: ganatomy train {system} --out {choice.out} --resume",
-            file=sys.stderr,
+            128 + (stop.signal_number or signal.SIGINT),
         )
-        return 128 + (stop.signal_number or signal.SIGINT)
     best = model.facts.get("selection", {}).get("score", "")
-    print(f"{choice.out}: done; weights.safetensors are the best by {best}. Judge them: ganatomy evaluate {choice.out}")
+    if speaks():
+        print(f"{choice.out}: done; weights are the best by {best}. Judge them: ganatomy evaluate {choice.out}")
     return 0
 
 
@@ -103,12 +102,12 @@ def _peek(arguments: Sequence[str]) -> dict[str, str]:
 
 def _repeat(path: Path, slug: str) -> tuple[dict[str, Any], DataConfig, TrainConfig]:
     try:
-        facts = yaml.safe_load(path.read_text())
+        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
         if facts["system"] != slug:
             raise UserError(f"--config {path}: a run of {facts['system']}, not of {slug}")
         data = DataConfig.model_validate(facts["data"])
-        return facts["config"], data, TrainConfig.model_validate(facts["training"])
+        return dict(facts["config"]), data, TrainConfig.model_validate(facts["training"])
     except OSError as error:
         raise UserError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:  # ValueError covers pydantic's and UTF-8's
         raise UserError(f"--config {path}: not the run.yaml of a run ({type(error).__name__})") from None

@@ -128,19 +128,19 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 
     def _cut(self, rng: np.random.Generator, group: Sequence[str], item: Range) -> dict[str, NDArray[Any]]:
         size, margin = self.sampling.patch, self.sampling.margin
-        lows = (item.start, 0, 0)
-        highs = (item.stop, *item.case.shape[1:])
+        extents = (item.slices, *item.case.shape[1:])
         where = (None, *_corner(rng)) if self.sampling.positions == "corners" else (None, None, None)
         start = [
-            _start(rng, low, high, extent, around, place)
-            for low, high, extent, around, place in zip(lows, highs, size, margin, where, strict=True)
+            _start(rng, extent, length, around, place)
+            for extent, length, around, place in zip(extents, size, margin, where, strict=True)
         ]
         patch = {}
         for role in group:
             around = margin if role in self.sampling.wide else (0, 0, 0)
             first = [at - extra for at, extra in zip(start, around, strict=True)]
             wide = [extent + 2 * extra for extent, extra in zip(size, around, strict=True)]
-            patch[role] = cut(item.case.arrays[role], first, wide)
+            # Slices outside of the range may be held out: nothing is read from them, not even for a margin.
+            patch[role] = cut(item.case.arrays[role][:, item.start : item.stop], first, wide)
         return patch
 
     def _encode(self, role: str, values: NDArray[Any]) -> Tensor:
@@ -155,13 +155,13 @@ def _corner(rng: np.random.Generator) -> tuple[float, float]:
     return ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))[rng.integers(5)]
 
 
-def _start(rng: np.random.Generator, low: int, high: int, extent: int, around: int, place: float | None) -> int:
-    """First index of a patch along one axis, the margin inside the range where the range is long enough."""
-    first, last = low + around, high - around - extent
+def _start(rng: np.random.Generator, extent: int, length: int, around: int, place: float | None) -> int:
+    """First index of a patch along one axis, its margin inside the image where the image is large enough."""
+    first, last = around, extent - around - length
     if last < first:
-        first, last = low, high - extent
+        first, last = 0, extent - length
     if last < first:
-        return (low + high - extent) // 2
+        return last // 2
     return int(rng.integers(first, last + 1)) if place is None else round(first + place * (last - first))
 
 
@@ -175,7 +175,6 @@ class Batches(Iterator[dict[str, Tensor]]):
         world: number of processes; each takes its share of every batch.
         drawn: batches already given, when resuming.
         workers: background processes that cut patches.
-        pin: page-locked memory, for GPUs.
         device: where the batches are wanted.
 
     Raises:
@@ -205,6 +204,7 @@ class Batches(Iterator[dict[str, Tensor]]):
             num_workers=workers,
             pin_memory=pin,
             persistent_workers=workers > 0,
+            generator=torch.Generator(),  # of its own, or opening a stream would shift everybody's random numbers
         )
         self._batches = iter(loader)
 

@@ -4,6 +4,8 @@ import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +16,7 @@ from ganatomy import phantoms
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import Image, RasterMeaning
+from ganatomy.images.paths import unique_name
 from ganatomy.tasks.base import Task
 
 Split = Literal["train", "val", "test"]
@@ -26,7 +29,7 @@ MANIFEST_NAMES = ("manifest.csv", "index.csv")
 class DataConfig(BaseModel):
     """Which images to use and how to read them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Path | None = None  # folder, file or CSV manifest; none means the embedded phantom
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
@@ -109,17 +112,24 @@ def discover(task: Task, config: DataConfig, seed: int = 0) -> list[Case]:
     Raises:
         UserError: nothing usable there, a manifest that lacks columns or files, or unknown subjects named.
     """
+    return split_by_subject(find_cases(task, config), config.test_subjects, config.val_subjects, seed)
+
+
+def find_cases(task: Task, config: DataConfig) -> list[Case]:
+    """All cases of a data set, on the sides that a manifest gives them, else all for training.
+
+    Raises:
+        UserError: nothing usable there, or a manifest that lacks columns or files.
+    """
     if config.data is None:
-        cases = _phantom_cases(task, config)
-    elif config.data.is_dir():
+        return _phantom_cases(task, config)
+    if config.data.is_dir():
         manifests = [config.data / name for name in MANIFEST_NAMES if (config.data / name).is_file()]
         usable = [path for path in manifests if _columns(path, task)]
-        cases = read_manifest(usable[0], task, config) if usable else _folder_cases(task, config)
-    elif config.data.suffix == ".csv":
-        cases = read_manifest(config.data, task, config)
-    else:
-        cases = _folder_cases(task, config)
-    return split_by_subject(cases, config.test_subjects, config.val_subjects, seed)
+        return read_manifest(usable[0], task, config) if usable else _folder_cases(task, config)
+    if config.data.suffix == ".csv":
+        return read_manifest(config.data, task, config)
+    return _folder_cases(task, config)
 
 
 def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
@@ -143,15 +153,23 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
 
 def _columns(path: Path, task: Task) -> dict[str, str] | None:
     """Role or ``subject`` to column name, or None when the file is no manifest of this task."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        header = next(csv.reader(stream), [])
+    header = next(iter(_rows(path)), [])
     columns = {role: role for role in (*task.roles, "clean") if role in header}
-    if not columns:
-        columns = {task.given: name for name in reversed(IMAGE_COLUMNS) if name in header}
+    image = next((name for name in IMAGE_COLUMNS if name in header), None)
+    if image and not columns:
+        columns = {task.given: image}
     subject = [name for name in SUBJECT_COLUMNS if name in header]
     if task.given not in columns or not subject:
         return None
     return {**columns, "subject": subject[0]}
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return list(csv.reader(stream))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8") from None
 
 
 def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
@@ -170,24 +188,28 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
             f"{path}: a manifest for {task.name} needs the columns subject and {task.given} "
             f"(others: {', '.join(role for role in task.roles if role != task.given)}, split, pixel_mm)"
         )
-    cases = []
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        for line, row in enumerate(csv.DictReader(stream), start=2):
-            where = f"{path} line {line}"
-            sources: dict[str, Openable] = {}
-            for role, column in columns.items():
-                if role == "subject" or not row[column]:
-                    continue
-                sources[role] = _row_source(path.parent / row[column], row, config, where)
-            subject, split = row[columns["subject"]], row.get("split") or "train"
-            if not subject:
-                raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
-            if task.given not in sources:
-                raise UserError(f"{where}: no {task.given} image")
-            if split not in ("train", "val", "test"):
-                raise UserError(f"{where}: split {split!r}; use train, val or test")
-            name = Path(row[columns[task.given]]).with_suffix("").as_posix().replace("/", "_")
-            cases.append(Case(name, subject, split, sources))  # type: ignore[arg-type]
+    cases: list[Case] = []
+    taken: set[str] = set()
+    header, *rows = _rows(path)
+    for line, values in enumerate(rows, start=2):
+        if not any(values):
+            continue
+        row = dict(zip_longest(header, values[: len(header)], fillvalue=""))
+        where = f"{path} line {line}"
+        sources: dict[str, Openable] = {}
+        for role, column in columns.items():
+            if role == "subject" or not row[column]:
+                continue
+            sources[role] = _row_source(path.parent / row[column], row, config, where)
+        subject, split = row[columns["subject"]], row.get("split") or "train"
+        if not subject:
+            raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
+        if task.given not in sources:
+            raise UserError(f"{where}: no {task.given} image")
+        if split not in ("train", "val", "test"):
+            raise UserError(f"{where}: split {split!r}; use train, val or test")
+        name = Path(row[columns[task.given]]).with_suffix("").as_posix().replace("/", "_")
+        cases.append(Case(unique_name(name, taken), subject, split, sources))  # type: ignore[arg-type]
     if not cases:
         raise UserError(f"{path}: the manifest has no rows")
     return cases
@@ -201,6 +223,8 @@ def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: s
         if row.get(name):
             try:
                 numbers[name] = float(row[name])
+                if not isfinite(numbers[name]):
+                    raise ValueError
             except ValueError:
                 raise UserError(f"{where}: {name} {row[name]!r} is not a number") from None
     options = config.model_copy(update={**numbers, **({"unit": row["unit"]} if row.get("unit") else {})})
@@ -225,6 +249,8 @@ def split_by_subject(
     for name in (*test, *val):
         if name not in subjects:
             raise UserError(f"subject {name!r} is not in the data; there are {_some(subjects)}")
+    if both := set(test) & set(val):
+        raise UserError(f"--test-subjects and --val-subjects both name {_some(sorted(both))}; splits are by subject")
     if {case.split for case in cases} != {"train"} and not test and not val:
         return _one_side_each(cases)
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
@@ -236,7 +262,7 @@ def split_by_subject(
         val = rest[: max(1, round(len(rest) / 10))]
     if not set(rest) - set(val):
         raise UserError(f"no subject is left for training: testing has {_some(test)}, validation {_some(val)}")
-    sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}  # type: ignore[dict-item]
+    sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}
     return [replace(case, split=sides.get(case.subject, "train")) for case in cases]
 
 

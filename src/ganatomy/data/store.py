@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -67,22 +66,27 @@ class Store:
         return PreparedCase(case, arrays, tuple(facts["spacing"]))
 
     def _prepare(self, case: Case, place: Path) -> None:
-        images = self.task.prepare({role: source.open() for role, source in case.sources.items()}, case.seed)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(dir=self.folder, prefix=".preparing-"))
         except OSError as error:
             raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
         try:
+            images = self.task.prepare({role: source.open() for role, source in case.sources.items()}, case.seed)
+            self._write(work, place, case, images)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _write(self, work: Path, place: Path, case: Case, images: Mapping[str, Image]) -> None:
+        spacing = next(iter(images.values())).spacing
+        facts = {"roles": list(images), "spacing": spacing, "case": case.name}
+        try:
             write_slabs(work, images)
-            spacing = next(iter(images.values())).spacing
-            (work / "facts.json").write_text(json.dumps({"roles": list(images), "spacing": spacing, "case": case.name}))
-            os.rename(work, place)
+            (work / "facts.json").write_text(json.dumps(facts))
+            work.rename(place)
         except OSError as error:
             if not (place / "facts.json").is_file():
                 raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
     def get_all(
         self, cases: Iterable[Case], progress: Callable[[Case], None] = lambda case: None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,33 +10,49 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.data.batches import mirrored
+from ganatomy.images.image import Image, LazyArray
 
 Reader = Callable[[int, int], NDArray[np.float32]]
 """Slices start to stop of an encoded image, (channels, slices, rows, columns)."""
 Network = Callable[[Tensor], Tensor]
 
-TILE = (8, 96, 96)
-"""Output of one pass of a 3D network, in voxels: about 200 MB of activations at 64 channels and a margin of 7."""
+TILES = {2: (1, 128, 512), 3: (16, 64, 64)}
+"""Output of one pass of a 2D or 3D network with a margin, in voxels.
+
+Small enough for the allocator to keep its blocks, since fresh pages cost as much as the convolutions; large enough for
+the margin (8 and 7 voxels a side) not to be computed much more than once. About 200 MB of activations at 64 channels.
+"""
 
 
-class Rolling:
-    """Reads slabs that overlap their predecessors without reading any slice twice, as compressed files need."""
+class Rolling(LazyArray):
+    """Another array whose slabs may overlap their predecessors without any slice being read twice.
 
-    def __init__(self, read: Reader):
-        self.read = read
+    Compressed files need that, and whoever asks for slices already passed on to a network. Slices are forgotten when
+    later ones are read from a request that begins behind them.
+    """
+
+    def __init__(self, image: Image):
+        self.shape, self.dtype = image.array.shape, image.dtype
+        self.thickness = image.array.thickness if isinstance(image.array, LazyArray) else 1
+        self.read = image.slab
         self.first = 0
-        self.held: NDArray[np.float32] | None = None
+        self.held: NDArray[Any] | None = None
 
-    def __call__(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Slices ``start`` to ``stop``."""
-        if self.held is None or not self.first <= start < self.first + self.held.shape[1]:
-            self.held = self.read(start, stop)
-        else:
+    def slab(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices ``start`` to ``stop``, (channels, slices, rows, columns)."""
+        end = self.first + self.held.shape[1] if self.held is not None else 0
+        if self.held is None or not self.first <= start <= end:
+            self.held, self.first = self.read(start, stop), start
+        elif stop > end:
             kept = self.held[:, start - self.first :]
-            missing = start + kept.shape[1]
-            self.held = np.concatenate([kept, self.read(missing, stop)], axis=1) if missing < stop else kept
-        self.first = start
-        return self.held[:, : stop - start]
+            self.held, self.first = np.concatenate([kept, self.read(end, stop)], axis=1), start
+        return self.held[:, start - self.first : stop - self.first]
+
+
+def rolling(image: Image) -> Image:
+    """The image, read through a :class:`Rolling` buffer where it is not in memory."""
+    lazy = isinstance(image.array, LazyArray) and not isinstance(image.array, Rolling)
+    return image.with_array(Rolling(image)) if lazy else image
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,7 @@ class Tiler:
     """Runs a network over slabs of an image.
 
     Networks with a margin read that much around every tile, mirrored at the borders of the image, so tiles meet
-    exactly. Networks without one see whole slices, since their receptive field is not stated.
+    exactly. Networks without one, or with sizes to keep, see whole slices, since their receptive field is not stated.
 
     Args:
         network: (N, C, [D,] H, W) to the same without the margin.
@@ -51,7 +68,7 @@ class Tiler:
         margin: voxels per side lost by the network, (slices, rows, columns).
         multiple: in-plane sizes must be multiples of this; missing pixels are mirrored.
         device: of the network.
-        tile: output voxels (slices, rows, columns) of one pass of a network with a margin; 2D ones take whole slices.
+        tile: output voxels (slices, rows, columns) of one pass of a network with a margin; none means ``TILES``.
     """
 
     network: Network
@@ -59,15 +76,18 @@ class Tiler:
     margin: tuple[int, int, int] = (0, 0, 0)
     multiple: int = 1
     device: torch.device | str = "cpu"
-    tile: tuple[int, int, int] = TILE
+    tile: tuple[int, int, int] | None = None
+
+    @property
+    def thickness(self) -> int:
+        """Slices of one slab: how many are best asked for at once."""
+        return (self.tile or TILES[self.dims])[0]
 
     @torch.no_grad()
     def __call__(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
         """Slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
-        thickness = 1 if self.dims == 2 else self.tile[0]
-        slabs = [
-            self._slab(read, shape, first, min(first + thickness, stop)) for first in range(start, stop, thickness)
-        ]
+        step = self.thickness
+        slabs = [self._slab(read, shape, first, min(first + step, stop)) for first in range(start, stop, step)]
         return np.concatenate(slabs, axis=1)
 
     def _slab(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
@@ -76,12 +96,13 @@ class Tiler:
         wanted = mirrored(np.arange(start - deep, stop + deep), slices)
         first = int(wanted.min())
         slab = read(first, int(wanted.max()) + 1)[:, wanted - first]
-        pad = ((0, 0), (0, 0), (high, high + -rows % self.multiple), (wide, wide + -columns % self.multiple))
+        extra = (-(rows + 2 * high) % self.multiple, -(columns + 2 * wide) % self.multiple)
+        pad = ((0, 0), (0, 0), (high, high + extra[0]), (wide, wide + extra[1]))
         padded = torch.from_numpy(np.pad(slab, pad, mode="reflect") if np.any(pad) else np.ascontiguousarray(slab))
-        if self.dims == 2 or not any(self.margin):
+        if self.multiple > 1 or not any(self.margin):
             return self._pass(padded)[:, :, :rows, :columns]
         output: NDArray[np.float32] | None = None
-        _, height, width = self.tile
+        _, height, width = self.tile or TILES[self.dims]
         for top in range(0, rows, height):
             for left in range(0, columns, width):
                 bottom, right = min(top + height, rows), min(left + width, columns)

@@ -64,7 +64,8 @@ class VGG19Features(nn.Module):
     The weights are not part of the state of the method that uses them: they are named in ``name`` and found again.
 
     Args:
-        layer: ``conv<block>_<index>``, such as ``conv5_4``; the activation after its ReLU, or before with ``relu=False``.
+        layer: ``conv<block>_<index>``, such as ``conv5_4``.
+        relu: whether the activation is taken after the layer's ReLU, or before.
         source: ``auto`` takes ImageNet weights when they can be had and the substitute otherwise.
         file: local file with torchvision's VGG-19 weights.
         width: multiplies the channel counts of the substitute.

@@ -61,7 +61,7 @@ class Pix2PixUNet(nn.Module):
 
 
 class ConvUNet(nn.Module):
-    """A plain U-Net: two 3x3 convolutions a level, max pooling, nearest up-sampling, no output activation.
+    """A plain U-Net: two 3x3 convolutions a level, leaky ReLUs, max pooling, nearest up-sampling, linear output.
 
     After Ronneberger et al., arXiv 1505.04597, with padding. H and W are multiples of 2**(levels - 1).
     """

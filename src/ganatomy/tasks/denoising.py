@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
+from torch.nn.functional import pad
 
 from ganatomy.errors import UserError
 from ganatomy.game import Method
@@ -154,13 +156,31 @@ def _above_padding(image: Image) -> Image:
 class CTDenoiser(Method):
     """A method whose task is low-dose CT denoising; its config has ``scan`` and ``window``."""
 
-    network_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    """What the window's ends are mapped to."""
+    @property
+    @abstractmethod
+    def network_range(self) -> tuple[float, float]:
+        """What the window's ends are mapped to."""
 
     @property
     @abstractmethod
     def adversarial(self) -> bool:
         """Whether anybody plays against the generator; texture then counts when weights are chosen."""
+
+    def inside(self, image: Tensor) -> Tensor:
+        """What the networks see: values of the window, the rest cut off."""
+        return image.clamp(*self.network_range)
+
+    def generate(self, input: Tensor) -> Tensor:
+        """The generator's output for what it sees of the input, the margin smaller."""
+        return self.generator(self.inside(input))  # type: ignore[no-any-return,operator]
+
+    def restore(self, input: Tensor) -> Tensor:
+        """Low-dose to denoised, (N, 1, [D,] H, W), the margin smaller.
+
+        What lies outside of the window, bone or air, keeps its own values plus the generator's correction.
+        """
+        lost = [-extent for extent in reversed(self.margin[3 - self.dims :]) for _ in range(2)]
+        return self.generate(input) + pad(input - self.inside(input), lost)
 
     @property
     def task(self) -> CTDenoising:

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from ganatomy.errors import UserError
 
 
@@ -26,8 +28,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(stream.fileno())
         work.chmod(0o644)
         work.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; free some space or choose another --out") from None
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own words for it
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be written ({reason}); free some space or choose another --out") from None
     finally:
         work.unlink(missing_ok=True)
 

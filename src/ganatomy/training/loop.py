@@ -123,7 +123,8 @@ class Trainer:
         rounds: how long each stage lasts.
         open_stream: makes a stage's batches, continuing after ``drawn`` of them.
         observer: hears about turns and rounds.
-        after_round: called between rounds, with whether the run or the stage ends here; validates and saves.
+        after_round: called between rounds, with whether the stage ends here; validates when it is time, and saves then
+            and when the trainer is ``stopping``.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class Trainer:
         self.seats: dict[str, Seat] = {}
         self.stream: Stream | None = None
         self.signal_number = 0
+        self.stopping = False
         self._resumed: dict[str, Any] | None = None
 
     @property
@@ -168,9 +170,9 @@ class Trainer:
                 while self.progress.stage_round < self.rounds[self.index]:
                     self._play_round()
                     last = self.progress.stage_round >= self.rounds[self.index]
-                    stopping = self._asked_to_stop()
-                    self.after_round(self, last or stopping)
-                    if stopping and not (last and self.index == len(self.stages) - 1):
+                    self.stopping = self._asked_to_stop()
+                    self.after_round(self, last)
+                    if self.stopping and not (last and self.index == len(self.stages) - 1):
                         raise Stopped(self.signal_number, self.progress.round)
                 self.index += 1
                 self.progress.stage_round = 0

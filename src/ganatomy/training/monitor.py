@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,17 @@ class Monitor:
         folder: of the run; None keeps nothing on disk.
         every: rounds between two readings.
         resumed_round: later lines, written after the checkpoint that is resumed, are taken back.
+        reduce: mean of a tensor over all processes, where there are several.
     """
 
-    def __init__(self, folder: Path | None, every: int = 10, resumed_round: int = 0):
-        self.every = every
+    def __init__(
+        self,
+        folder: Path | None,
+        every: int = 10,
+        resumed_round: int = 0,
+        reduce: Callable[[Tensor], Tensor] = lambda values: values,
+    ):
+        self.every, self.reduce = every, reduce
         self.pending: list[tuple[int, str, Tensor]] = []
         self.latest: dict[str, float] = {}
         self.path = folder / "metrics.csv" if folder else None
@@ -78,20 +85,38 @@ class Monitor:
         Raises:
             Diverged: a value is not finite; says which term of which turn, and when.
         """
-        if not self.pending:
-            return
-        values = torch.stack([value.float() for _, _, value in self.pending]).tolist()
         sums: dict[str, list[float]] = {}
+        for name, value in self._read():
+            sums.setdefault(name, []).append(value)
+        self.pending.clear()
+        self.record(progress, {name: sum(parts) / len(parts) for name, parts in sums.items()})
+
+    def _read(self) -> list[tuple[str, float]]:
+        """The pending values by name, in one transfer from the device; only finite ones."""
+        if not self.pending:
+            return []
+        values = self.reduce(torch.stack([value.float() for _, _, value in self.pending])).tolist()
         for (number, name, _), value in zip(self.pending, values, strict=True):
             if not math.isfinite(value):
                 player, term = name.split("/", 1)
                 raise Diverged(
-                    f"round {number}: {term!r} in the turn of {player!r} is {value}; "
-                    "the last checkpoint is intact: lower --learning-rate, or resume with another --seed"
+                    f"round {number}: {term!r} in the turn of {player!r} is {value}; the last checkpoint is intact: "
+                    "train in another --out with a lower --learning-rate or another --seed"
                 )
-            sums.setdefault(name, []).append(value)
-        self.pending.clear()
-        self.record(progress, {name: sum(parts) / len(parts) for name, parts in sums.items()})
+        return [(name, value) for (_, name, _), value in zip(self.pending, values, strict=True)]
+
+    def state(self) -> dict[str, Any]:
+        """What has been heard and not yet written, so that stopping leaves no trace in the curves.
+
+        Raises:
+            Diverged: a value is not finite.
+        """
+        self._read()
+        return {"pending": list(self.pending), "latest": dict(self.latest)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on listening where a saved monitor stopped."""
+        self.pending, self.latest = list(state["pending"]), dict(state["latest"])
 
     def record(self, progress: Where, values: Mapping[str, float]) -> None:
         """Write numbers of this round."""
@@ -151,7 +176,7 @@ class Bar:
             TimeRemainingColumn(elapsed_when_finished=False),
             TextColumn("{task.fields[note]}"),
             console=console,
-            disable=not show,
+            disable=not (show and console.is_terminal),
         )
         self.task = self.progress.add_task("training", total=total, completed=done, note="")
         self.progress.start()

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 import yaml
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from safetensors.torch import save_file
 
 from ganatomy import catalogue
 from ganatomy.data.batches import Batches, PatchDataset, Range, hold_out, whole
 from ganatomy.data.cases import DataConfig, discover
-from ganatomy.data.store import Store
+from ganatomy.data.store import PreparedCase, Store
 from ganatomy.errors import UserError
-from ganatomy.game import Method, MethodConfig, Noise, Stage, ability
-from ganatomy.inference.model import WEIGHTS, Model, build, read_run
-from ganatomy.inference.tiling import Tiler
+from ganatomy.game import Method, MethodConfig, Noise, Stage
+from ganatomy.inference.model import WEIGHTS, Model, build, check_device, load, read_run
+from ganatomy.inference.prepared import restore_slices, sample_slices, tiler_of
+from ganatomy.training.derive import derived
 from ganatomy.training.diagnostics import vector_field
 from ganatomy.training.files import write_atomically, write_text
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
@@ -33,6 +40,11 @@ from ganatomy.training.monitor import Bar, Monitor
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 BEST = Path("checkpoints") / "best.ckpt"
+DERIVED = "derived"
+PATIENCE = timedelta(days=7)
+"""How long processes wait for the first one, which prepares the cases."""
+
+T = TypeVar("T")
 
 
 class TrainConfig(BaseModel):
@@ -81,12 +93,8 @@ def train(
         UserError: anything that the user gave and cannot be used; the run folder is then not made or left as it was.
         Stopped: a signal asked to stop; the state is saved.
     """
-    console = Console(stderr=True, quiet=not show)
     if resume:
-        facts = read_run(out)
-        rounds = options.rounds if options else None
-        data = DataConfig.model_validate(facts["data"])
-        options = TrainConfig.model_validate({**facts["training"], **({"rounds": rounds} if rounds else {})})
+        facts, data, options = continued(system, out, options.rounds if options else None)
     else:
         data, options = data or DataConfig(), options or TrainConfig()
         cls = catalogue.load(system)
@@ -97,10 +105,31 @@ def train(
         if (out / "run.yaml").exists():
             raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
     fabric = launch(options)
+    console = Console(stderr=True, quiet=not show or fabric.global_rank > 0, soft_wrap=True)
     torch.manual_seed(options.seed)
     method = build(facts)
     method.noise = Noise(options.seed, fabric.global_rank, fabric.world_size, fabric.device)
     return Run(method, facts, data, options, out, fabric, console, resume, show).go()
+
+
+def continued(system: str, out: Path, rounds: int | None) -> tuple[dict[str, Any], DataConfig, TrainConfig]:
+    """The facts of a run that is to go on, perhaps to another number of rounds.
+
+    Raises:
+        UserError: no run there, a damaged one, or one of another system.
+    """
+    facts = read_run(out)
+    if facts["system"] != catalogue.find(system).slug:
+        raise UserError(f"--out {out}: a run of {facts['system']}, not of {system}; resume it by its own name")
+    try:
+        facts["training"] = {**facts["training"], **({"rounds": rounds} if rounds else {})}
+        data, options = DataConfig.model_validate(facts["data"]), TrainConfig.model_validate(facts["training"])
+        complete = facts.keys() >= {"provenance", "rounds", "selection", "subjects", "validation"}
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{out / 'run.yaml'}: damaged or not a run ({type(error).__name__}); restore it") from None
+    if not complete:
+        raise UserError(f"{out / 'run.yaml'}: damaged or not a run (something is missing); restore it")
+    return facts, data, options
 
 
 def launch(options: TrainConfig) -> Fabric:
@@ -111,15 +140,48 @@ def launch(options: TrainConfig) -> Fabric:
     """
     if options.threads:
         torch.set_num_threads(options.threads)
-    accelerator = options.device.split(":")[0]
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no usable GPU; use --device cpu")
-    if accelerator not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {options.device}: use cpu, cuda or auto")
-    strategy = "ddp" if options.processes > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=options.processes, precision=options.precision, strategy=strategy)
+    check_device(options.device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    accelerator = options.device.partition(":")[0]
+    strategy = DDPStrategy(timeout=PATIENCE) if options.processes > 1 else "auto"
+    try:
+        fabric = Fabric(
+            accelerator=accelerator, devices=options.processes, precision=options.precision, strategy=strategy
+        )
+    except MisconfigurationException as error:
+        raise UserError(f"--processes {options.processes}: {error}") from None
     fabric.launch()
     return fabric
+
+
+def first_alone(fabric: Fabric, work: Callable[[], T]) -> T | None:
+    """What only the first process does; the others wait, get None, and fail with it where it raises a UserError."""
+    done, problem = None, None
+    if fabric.global_rank == 0:
+        try:
+            done = work()
+        except UserError as error:
+            problem = error
+    problem = fabric.broadcast(problem)
+    if problem:
+        raise problem
+    return done
+
+
+def check_stages(stages: Sequence[Stage]) -> None:
+    """Refuse options with which no round could be played.
+
+    Raises:
+        UserError: no samples, or numbers that an optimiser does not take.
+    """
+    for stage in stages:
+        if stage.sampling.batch_size < 1 or min(stage.sampling.patch) < 1:
+            raise UserError("--batch-size and --patch: must be at least 1")
+        for player in stage.players:
+            try:
+                player.optimizer(player.parameters())
+            except ValueError as error:
+                raise UserError(f"the optimiser of {player.name!r}: {error}") from None
 
 
 class Run:
@@ -146,6 +208,7 @@ class Run:
             raise UserError(f"--select {self.select}: choose from {', '.join(self.task.directions)}")
         self.best = Best(name=self.select, better=self.task.directions[self.select])
         self.rounds = plan_rounds(method.stages(), options.rounds)
+        check_stages(method.stages())
         self.store = Store(self.task, data.cache)
         self.cases = discover(self.task, data, options.seed)
         self.train_ranges, self.val_ranges, problems = self._prepare()
@@ -155,22 +218,22 @@ class Run:
     def _prepare(self) -> tuple[list[Range], list[Range], list[str]]:
         """Training and validation slices; the first process simulates, the others wait and read."""
         wanted = [case for case in self.cases if case.split != "test"]
-        if not self.chief:
-            self.fabric.barrier()
         with self.console.status("preparing cases") as status:
-            cases, problems = self.store.get_all(
-                wanted, lambda case: status.update(f"preparing {case.name} (once; kept in {self.data.cache})")
-            )
-        if self.chief:
-            self.fabric.barrier()
-        for problem in problems if self.chief else ():
-            self.console.print(f"[yellow]left out:[/] {problem}", highlight=False)
+
+            def prepare() -> tuple[list[PreparedCase], list[str]]:
+                return self.store.get_all(
+                    wanted, lambda case: status.update(f"preparing {case.name} (once; kept in {self.data.cache})")
+                )
+
+            cases, problems = first_alone(self.fabric, prepare) or prepare()
         training = [case for case in cases if case.case.split == "train"]
         validation = [case for case in cases if case.case.split == "val"]
         if not training:
             raise UserError(
                 f"no case can be used for training: {problems[0] if problems else 'all are kept for testing'}"
             )
+        for problem in problems:
+            self.console.print(f"[yellow]left out:[/] {problem}", highlight=False)
         if validation:
             return whole(training), whole(validation), problems
         return *hold_out(training), problems
@@ -201,35 +264,39 @@ class Run:
     def go(self) -> Model:
         """Train to the end."""
         state = self._load_checkpoint() if self.resume else None
-        if self.chief and not self.resume:
-            self._make_folder()
+        first_alone(self.fabric, self._make_folder)
         done = state["progress"]["round"] if state else 0
-        self.monitor = Monitor(self.out if self.chief else None, self.options.log_every, done)
+        self.monitor = Monitor(self.out if self.chief else None, self.options.log_every, done, self._mean)
         self.trainer = Trainer(
             self.method, self.fabric, self.rounds, self._open_stream, self.monitor, self._after_round
         )
         if state:
-            self.trainer.load_state(state)
-            self.best = Best(**state["best"])
+            self._take_up(state)
         self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.chief)
         try:
             self.trainer.fit()
         finally:
             self.bar.close()
             self.monitor.close()
-        self._write_card()
-        from ganatomy.inference.model import load
-
-        self.fabric.barrier()
+        first_alone(self.fabric, self._write_card)
         return load(self.out, device=str(self.fabric.device))
 
+    def _mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Over all processes, so that all of them see a loss that is not a number and stop together."""
+        return self.fabric.all_reduce(values, reduce_op="mean") if self.fabric.world_size > 1 else values  # type: ignore[return-value]
+
     def _make_folder(self) -> None:
-        text = yaml.safe_dump(self.facts, sort_keys=False, allow_unicode=True)
+        """A new run's folder; in a resumed one only the plan may change, by getting longer."""
         try:
             (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
-        write_text(self.out / "run.yaml", text)
+        planned = {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)}
+        if not self.resume:
+            shutil.rmtree(self.out / DERIVED, ignore_errors=True)
+        if not self.resume or self.facts["rounds"] != planned:
+            self.facts["rounds"] = planned
+            write_text(self.out / "run.yaml", yaml.safe_dump(self.facts, sort_keys=False, allow_unicode=True))
 
     def _load_checkpoint(self) -> dict[str, Any] | None:
         path = self.out / CHECKPOINT
@@ -241,14 +308,26 @@ class Run:
             raise UserError(
                 f"{path}: damaged checkpoint ({type(error).__name__}); start again in another --out"
             ) from None
-        if state.get("system") != self.facts["system"]:
-            raise UserError(f"{path}: a checkpoint of {state.get('system')}, but the run is of {self.facts['system']}")
+        system = state.get("system") if isinstance(state, dict) else None
+        if system != self.facts["system"]:
+            raise UserError(f"{path}: a checkpoint of {system}, but the run is of {self.facts['system']}")
         now, then = self.method.provenance(), self.facts["provenance"]
         if now != then:
             raise UserError(f"{self.out}: trained with {then}, but now there is {now}; make the same weights available")
         return state
 
+    def _take_up(self, state: dict[str, Any]) -> None:
+        try:
+            self.trainer.load_state(state)
+            self.monitor.load_state(state["monitor"])
+            self.best = Best(**state["best"])
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise UserError(
+                f"{self.out / CHECKPOINT}: does not fit this run ({type(error).__name__}); start again in another --out"
+            ) from None
+
     def _open_stream(self, stage: Stage, index: int, drawn: int) -> Batches:
+        self.ranges = self._with_derived(stage)
         return Batches(
             self._patches(stage, (self.options.seed, index)),
             stage.sampling.batch_size,
@@ -260,27 +339,47 @@ class Run:
         )
 
     def _patches(self, stage: Stage, seed: Sequence[int]) -> PatchDataset:
-        return PatchDataset(
-            self.train_ranges, stage.sampling, self.task.codecs, self.task.roles, self.method.dims, seed
-        )
+        roles = (*self.task.roles, *stage.derive)
+        return PatchDataset(self.ranges, stage.sampling, self.task.codecs, roles, self.method.dims, seed)
+
+    def _with_derived(self, stage: Stage) -> list[Range]:
+        """The training slices with what the stage derives, found again where the stage had begun before."""
+        if not stage.derive:
+            return self.train_ranges
+        folder = self.out / DERIVED / stage.name
+
+        def derive() -> list[PreparedCase]:
+            with self.trainer.averages.in_place(), used(self.method), self.console.status(f"deriving for {stage.name}"):
+                return [derived(self.method, stage, case, folder) for case in cases]
+
+        cases = list({item.case.case.name: item.case for item in self.train_ranges}.values())
+        more = {case.case.name: case for case in first_alone(self.fabric, derive) or derive()}
+        return [replace(item, case=more[item.case.case.name]) for item in self.train_ranges]
 
     def _after_round(self, trainer: Trainer, ending: bool) -> None:
         """Validate and save when it is time; every process comes here, the first one writes."""
         where = trainer.progress
         self.bar.update(where, self.monitor.latest, (self.best.name, *_losses(trainer)))
-        if not ending and where.round % self.validate_every:
+        due = ending or where.round % self.validate_every == 0
+        if not (due or trainer.stopping):
             return
-        self.monitor.flush(where)
+        if due:
+            self.monitor.flush(where)
+        heard = self.monitor.state()
         if not all(bool(torch.isfinite(p).all()) for p in self.method.parameters()):
             raise Diverged(
-                f"round {where.round}: weights are no longer finite; the last checkpoint is intact: lower --learning-rate"
+                f"round {where.round}: weights are no longer finite; the last checkpoint is intact: "
+                "train in another --out with a lower --learning-rate"
             )
-        if self.chief:
-            if self.options.diagnose:
-                self._diagnose(trainer)
-            improved = trainer.stage.validated and self._validate(trainer)
-            self._save(trainer, improved)
-        self.fabric.barrier()
+        first_alone(self.fabric, lambda: self._record(trainer, due, heard))
+
+    def _record(self, trainer: Trainer, due: bool, heard: dict[str, Any]) -> None:
+        """Judge and save; a stop between two validations is saved only, to leave no trace in the run."""
+        if due and self.options.diagnose:
+            self._diagnose(trainer)
+        improved = due and trainer.stage.validated and self._validate(trainer)
+        heard["latest"] = dict(self.monitor.latest)
+        self._save(trainer, improved, heard)
 
     def _diagnose(self, trainer: Trainer) -> None:
         stage = trainer.stage
@@ -304,8 +403,8 @@ class Run:
         self.best.score, self.best.round = score, trainer.progress.round
         return True
 
-    def _save(self, trainer: Trainer, improved: bool) -> None:
-        state = {**trainer.state(), "system": self.facts["system"], "best": vars(self.best)}
+    def _save(self, trainer: Trainer, improved: bool, heard: dict[str, Any]) -> None:
+        state = {**trainer.state(), "system": self.facts["system"], "best": vars(self.best), "monitor": heard}
         with trainer.averages.in_place():
             tensors = {
                 name: value.detach().cpu().contiguous()
@@ -318,16 +417,14 @@ class Run:
                 save_file(tensors, path, metadata=facts)
 
             write_atomically(self.out / WEIGHTS["last"], write_weights)
-            if improved or not (self.out / WEIGHTS["best"]).exists():
+            if improved or self.best.score is None:
                 write_atomically(self.out / WEIGHTS["best"], write_weights)
         write_atomically(self.out / CHECKPOINT, lambda path: torch.save(state, path))
         if improved:
             write_atomically(self.out / BEST, lambda path: _link(self.out / CHECKPOINT, path))
 
     def _write_card(self) -> None:
-        if self.chief:
-            card = model_card(self.facts, self.best, self.monitor.latest)
-            write_text(self.out / "card.md", card)
+        write_text(self.out / "card.md", model_card(self.facts, self.best, self.monitor.latest))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -344,6 +441,21 @@ def _losses(trainer: Trainer) -> list[str]:
     return [n for n in names if not n.startswith(("validation", "game")) and "norm" not in n and "score" not in n][:3]
 
 
+@contextmanager
+def used(method: Method) -> Iterator[None]:
+    """The method in its inference mode; its modes and all random numbers come back as they were."""
+    training = {module: module.training for module in method.modules()}
+    noise = method.noise.generator.get_state()
+    with torch.random.fork_rng():
+        method.inference_mode()
+        try:
+            yield
+        finally:
+            method.noise.generator.set_state(noise)
+            for module, mode in training.items():
+                module.training = mode
+
+
 @torch.no_grad()
 def validate(method: Method, ranges: Sequence[Range], slices: int, fabric: Fabric | None = None) -> dict[str, float]:
     """Mean scores over a few slices of every validation range, in physical units, with the method's inference mode.
@@ -357,33 +469,17 @@ def validate(method: Method, ranges: Sequence[Range], slices: int, fabric: Fabri
     device = fabric.device if fabric else "cpu"
     chosen = [ranges[i] for i in np.unique(np.linspace(0, len(ranges) - 1, min(len(ranges), slices)).astype(int))]
     task = method.task
-    tiler = Tiler(ability(method, task.ability), method.dims, method.margin, method.multiple, device)
-    training = {module: module.training for module in method.modules()}
-    method.inference_mode()
+    tiler = tiler_of(method, device)
     scores: dict[str, list[float]] = {}
-    with torch.random.fork_rng():
+    with used(method):
         for item in chosen:
             count = min(item.slices, max(1, slices // len(chosen)))
             start = item.start + (item.slices - count) // 2
-            for name, value in score_slices(tiler, task, item, start, start + count).items():
+            output = restore_slices(tiler, task.codecs, item.case, start, start + count)
+            sample = sample_slices(item.case, start, start + count)
+            for name, value in task.scores(output, sample, item.case.spacing).items():
                 scores.setdefault(name, []).append(value)
-    for module, mode in training.items():
-        module.training = mode
     return {name: float(np.nanmean(values)) for name, values in scores.items() if np.isfinite(values).any()}
-
-
-def score_slices(tiler: Tiler, task: Any, item: Range, start: int, stop: int) -> dict[str, float]:
-    """Scores of the slices ``start`` to ``stop`` of a prepared case."""
-    arrays = item.case.arrays
-    source, target = task.codecs["input"], task.codecs["target"]
-
-    def read(first: int, last: int) -> Any:
-        return np.asarray(source.encode(np.asarray(arrays["input"][:, first:last])), np.float32)
-
-    output = target.decode(tiler(read, item.case.shape, start, stop))[0]
-    sample = {role: np.asarray(values[0, start:stop]) for role, values in arrays.items()}
-    scores: dict[str, float] = task.scores(output, sample, item.case.spacing)
-    return scores
 
 
 def model_card(facts: Mapping[str, Any], best: Best, latest: Mapping[str, float]) -> str:
@@ -412,8 +508,8 @@ def model_card(facts: Mapping[str, Any], best: Best, latest: Mapping[str, float]
         "",
         "## Not for",
         "",
-        "Diagnosis or any clinical decision. The network changes image content and may remove or invent structure; it has "
-        "been judged only on the data named here and not on other scanners, doses, body regions or patients.",
+        "Diagnosis or any clinical decision. The network changes image content and may remove or invent structure; it "
+        "has been judged only on the data named here and not on other scanners, doses, body regions or patients.",
         "",
     ]
     return "\n".join(lines)

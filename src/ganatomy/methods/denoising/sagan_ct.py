@@ -5,7 +5,7 @@ from math import sqrt
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, l1_loss, mse_loss, pad
 
 from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
@@ -51,6 +51,21 @@ def _circle(image: Tensor) -> Iterator[Tensor]:
             yield padded[..., 1 + row : 1 + row + height, 1 + column : 1 + column + width]
 
 
+def sharpness_network(width: int) -> ConvUNet:
+    """A U-Net for logits of sharpness; it begins at the few percent that are sharp in a CT, where a sigmoid still moves."""
+    network = ConvUNet(1, 1, width)
+    nn.init.zeros_(network.head.weight)
+    nn.init.constant_(network.head.bias, -3.0)  # type: ignore[arg-type]
+    return network
+
+
+class Residual(Pix2PixUNet):
+    """The U-Net of pix2pix "with residual component": it adds to its input."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image + super().forward(image)
+
+
 class SAGAN(CTDenoiser):
     """Sharpness-aware low-dose CT denoising with a conditional GAN.
 
@@ -58,13 +73,11 @@ class SAGAN(CTDenoiser):
     J. Digital Imaging 31(5):655-669, 2018. doi:10.1007/s10278-018-0056-0, arXiv 1708.06453.
     """
 
-    network_range = (-1.0, 1.0)
-
     class Config(MethodConfig):
         """The released code's geometry and scaling; loss weights and the sharpness network's recipe are our choices."""
 
         sharpness_rounds: int = 12_000  # updates of the sharpness network, before the game (our choice)
-        game_rounds: int = 239_000  # updates of the game: 200 epochs of 5 crops of 239 slices, one crop a batch
+        game_rounds: int = 239_000  # updates of the game, one crop a batch (our choice)
         batch_size: int = 1  # crops
         patch: int = 256  # side of the crops, pixels
         positions: Literal["random", "corners"] = "corners"  # four corners and the centre, as the paper, or anywhere
@@ -98,6 +111,7 @@ class SAGAN(CTDenoiser):
                 "batch_size": 4,
                 "patch": 96,
                 "positions": "random",
+                "learning_rate": 1e-3,
                 "sharpness_learning_rate": 1e-3,
                 "sharpness_width": 8,
                 "levels": 5,
@@ -113,15 +127,19 @@ class SAGAN(CTDenoiser):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        self.unet = Pix2PixUNet(1, 1, c.width, c.levels, c.norm, c.dropout).apply(init_pix2pix)
+        self.generator = Residual(1, 1, c.width, c.levels, c.norm, c.dropout).apply(init_pix2pix)
         self.discriminator = (
             PatchGAN(2, c.critic_width, norm=c.norm).apply(init_pix2pix) if c.adversarial_weight else None
         )
-        self.sharpness_network = ConvUNet(1, 1, c.sharpness_width) if c.sharpness_weight else None
+        self.sharpness_network = sharpness_network(c.sharpness_width) if c.sharpness_weight else None
 
     @property
     def multiple(self) -> int:
         return int(2**self.config.levels)
+
+    @property
+    def network_range(self) -> tuple[float, float]:
+        return (-1.0, 1.0)
 
     @property
     def adversarial(self) -> bool:
@@ -132,7 +150,7 @@ class SAGAN(CTDenoiser):
         c = self.config
         game = adam(c.learning_rate, (c.beta1, 0.999))
         sampling = Sampling(c.batch_size, (1, c.patch, c.patch), positions=c.positions, flips=(1, 2))
-        players = [Player("generator", (self.unet,), game, ema_halflife=c.ema_halflife)]
+        players = [Player("generator", (self.generator,), game, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.append(Player("discriminator", (self.discriminator,), game))
         stages = [Stage("denoise", self.turns, players, c.game_rounds, sampling)]
@@ -151,7 +169,7 @@ class SAGAN(CTDenoiser):
 
     def sharpness_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Routine-dose crops, sharp, blurred and noisy; the network learns the measure it can then differentiate."""
-        sharp = next(batches)["target"]
+        sharp = self.inside(next(batches)["target"])
         shown = torch.cat([sharp, self._spoil(sharp)]).clamp(-1, 1)
         wanted = lbp_sharpness((shown + 1) / 2, self.config.sharpness_threshold, self.config.sharpness_window)
         yield Turn("sharpness", error=mse_loss(self.sharpness(shown), wanted))
@@ -173,8 +191,8 @@ class SAGAN(CTDenoiser):
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config
         batch = next(batches)
-        low, target = batch["input"], batch["target"]
-        fake = self.restore(low)
+        low, target = self.inside(batch["input"]), self.inside(batch["target"])
+        fake = self.generate(low)
         if self.discriminator:
             real_scores = self.discriminator(torch.cat([low, target], dim=1))
             fake_scores = self.discriminator(torch.cat([low, fake.detach()], dim=1))
@@ -190,12 +208,5 @@ class SAGAN(CTDenoiser):
         if self.sharpness_network:
             with torch.no_grad():
                 wanted = self.sharpness(target)
-            losses["sharpness"] = c.sharpness_weight * (self.sharpness(fake) - wanted).square().mean().sqrt()
+            losses["sharpness"] = c.sharpness_weight * (mse_loss(self.sharpness(fake), wanted) + 1e-12).sqrt()
         yield Turn("generator", losses)
-
-    def restore(self, input: Tensor) -> Tensor:
-        """(N, 1, H, W) low-dose to denoised, in [-1, 1] inside the window.
-
-        The U-Net sees the window only; what lies outside of it, bone or air, keeps its own values plus the correction.
-        """
-        return input + self.unet(input.clamp(-1, 1))  # type: ignore[no-any-return]

@@ -83,7 +83,6 @@ class WolterinkLDCT(CTDenoiser):
     """
 
     dims = 3
-    network_range = (-1.0, 2.0)
 
     class Config(MethodConfig):
         """The paper's dose and losses; widths, weights and optimiser are our choices where it does not tell them."""
@@ -142,6 +141,10 @@ class WolterinkLDCT(CTDenoiser):
         return (self.generator.margin,) * 3
 
     @property
+    def network_range(self) -> tuple[float, float]:
+        return (-1.0, 2.0)
+
+    @property
     def adversarial(self) -> bool:
         """Whether anybody plays against the generator."""
         return self.discriminator is not None
@@ -157,9 +160,9 @@ class WolterinkLDCT(CTDenoiser):
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         batch = next(batches)
-        fake = self.generator(batch["input"])
+        target, fake = self.inside(batch["target"]), self.generate(batch["input"])
         if self.discriminator:
-            real_scores = self.discriminator(batch["target"])
+            real_scores = self.discriminator(target)
             fake_scores = self.discriminator(fake.detach())
             yield Turn(
                 "discriminator",
@@ -168,12 +171,8 @@ class WolterinkLDCT(CTDenoiser):
             )
         losses = {}
         if "voxel" in self.config.variant:
-            losses["voxel"] = self.config.voxel_weight * nn.functional.mse_loss(fake, batch["target"])
+            losses["voxel"] = self.config.voxel_weight * nn.functional.mse_loss(fake, target)
         if self.discriminator:
             weight = self.config.adversarial_weight if losses else 1.0
             losses["adversarial"] = weight * nonsaturating_generator(self.discriminator(fake))
         yield Turn("generator", losses)
-
-    def restore(self, input: Tensor) -> Tensor:
-        """(N, 1, D, H, W) low-dose to the denoised centre, 7 voxels smaller on every side, in units of 1000 HU."""
-        return self.generator(input)  # type: ignore[no-any-return]

@@ -1,0 +1,464 @@
+"""Judging a trained run on test cases: metrics.json, cases.csv, and a report with pictures first."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ganatomy import catalogue
+from ganatomy.data.cases import Case, DataConfig, discover, find_cases
+from ganatomy.data.store import PreparedCase, Store
+from ganatomy.errors import UserError
+from ganatomy.evaluation.curves import read_metrics, training_curves
+from ganatomy.evaluation.figures import paired_plot
+from ganatomy.evaluation.judging import (
+    FEW,
+    INPUT,
+    OUTPUT,
+    RESERVED,
+    TARGET,
+    Contender,
+    Judge,
+    Judgement,
+    Row,
+    Score,
+    Scores,
+    judge_of,
+    limits,
+    role,
+    score_case,
+    trained,
+)
+from ganatomy.evaluation.report import Cell, Column, Report
+from ganatomy.evaluation.statistics import Comparison, count
+from ganatomy.evaluation.style import title
+from ganatomy.inference.model import Model, Which, load
+from ganatomy.tasks.base import Task
+from ganatomy.training.files import write_atomically, write_text
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run did.
+
+    Attributes:
+        out: folder with metrics.json, cases.csv and report.html.
+        scores: all rows, and statistics over them.
+        leading: names of the scores that matter most.
+        headline: the verdict in words.
+        problems: a line for every case that was left out.
+    """
+
+    out: Path
+    scores: Scores
+    leading: Sequence[str]
+    headline: str
+    problems: Sequence[str]
+
+
+def evaluate(
+    run: Path,
+    data: DataConfig | None = None,
+    baselines: Sequence[Path] = (),
+    which: Which = "best",
+    out: Path | None = None,
+    *,
+    device: str = "cpu",
+    show: bool = False,
+) -> Evaluation:
+    """Judge a run on cases that it has not seen.
+
+    Args:
+        run: folder made by ``ganatomy train``.
+        data: images; none means the run's own, whose recorded test subjects are then judged.
+        baselines: other runs of the same task to compare with; none means a classical method.
+        which: weights, ``best`` on the validation data or ``last``.
+        out: folder for the results, ``RUN/evaluation`` unless given.
+        device: where networks run, such as ``cuda``.
+        show: a progress bar on the terminal.
+
+    Raises:
+        UserError: no run there, no case to judge, a baseline of another task, or nowhere to write.
+    """
+    model = load(run, which, device)
+    task = model.method.task
+    judge = judge_of(task)
+    rivals = load_baselines(baselines, task, which, device) or {judge.classical().name: judge.classical()}
+    cases, notes = choose_cases(task, model.facts, data)
+    out = writable(out or run / "evaluation")
+    own = data or recorded_data(model.facts)
+    contenders = [role(INPUT), trained(model, OUTPUT)]
+    contenders += [trained(rival, name) if isinstance(rival, Model) else rival for name, rival in rivals.items()]
+    contenders.append(role(TARGET))
+    console = Console(stderr=True, quiet=not show)
+    prepared, rows, problems = judge_cases(judge, contenders, cases, Store(task, own.cache), console)
+    if not rows:
+        raise UserError(f"no case could be judged: {problems[0]}")
+    judgement = Judgement(contenders, prepared, Scores(rows))
+    seen = [note for rival in rivals.values() if isinstance(rival, Model) for note in _unfair(rival, model, prepared)]
+    headline, outcome = judge.verdict(judgement)
+    facts = describe(model, which, own, judgement, [*notes, *problems, *seen])
+    table = tabulate(judge, judgement.scores)
+    write_text(out / "metrics.json", json.dumps(plain({**facts, "headline": headline, **table}), indent=1) + "\n")
+    write_cases(out / "cases.csv", judgement.scores)
+    page = Report(
+        f"{catalogue.find(model.facts['system']).title}: evaluation",
+        f"{run} on {facts['data']}, {count(len(facts['subjects']), 'subject')}",
+    ).headline(headline, outcome)
+    compose(page, judge, judgement, model, facts).save(out / "report.html")
+    return Evaluation(out, judgement.scores, judge.leading, headline, [*notes, *problems])
+
+
+def choose_cases(task: Task, facts: Mapping[str, Any], data: DataConfig | None = None) -> tuple[list[Case], list[str]]:
+    """Cases that may be judged, and a line for what was left out because the run has seen it.
+
+    On the run's own data these are its recorded test subjects. On other data they are the rows a manifest marks
+    ``test``, or the subjects named with ``test_subjects``, or all; without subjects of the run's training.
+
+    Raises:
+        UserError: nothing is left to judge.
+    """
+    own = recorded_data(facts)
+    data = data or own
+    subjects = facts["subjects"]
+    if _same(data.data, own.data):
+        kept = set(data.test_subjects or subjects["test"]) - set(subjects["train"]) - set(subjects["val"])
+        cases = [case for case in discover(task, _unsplit(data), facts["training"]["seed"]) if case.subject in kept]
+        if not cases:
+            raise UserError(f"the run kept no subject for testing ({place(data)}); give other cases with --data")
+        return cases, []
+    found = find_cases(task, data)
+    if unknown := set(data.test_subjects) - {case.subject for case in found}:
+        raise UserError(f"--test-subjects {' '.join(sorted(unknown))}: not in {place(data)}")
+    marked = [case for case in found if case.subject in data.test_subjects]
+    marked = marked or [case for case in found if case.split == "test"] or found
+    known = {*subjects["train"], *subjects["val"]}
+    cases = [case for case in marked if case.subject not in known]
+    left = sorted({case.subject for case in marked} & known)
+    notes = [f"left out, seen in training: {', '.join(left)}"] if left else []
+    if not cases:
+        raise UserError(f"{place(data)}: every subject was in the run's training ({', '.join(left)}); give other cases")
+    return cases, notes
+
+
+def _unsplit(data: DataConfig) -> DataConfig:
+    """The same images; the recorded split decides, so none is named again."""
+    return data.model_copy(update={"test_subjects": (), "val_subjects": ()})
+
+
+def _same(first: Path | None, second: Path | None) -> bool:
+    return first == second or (first is not None and second is not None and first.resolve() == second.resolve())
+
+
+def recorded_data(facts: Mapping[str, Any]) -> DataConfig:
+    """The images that a run was trained and tested on.
+
+    Raises:
+        UserError: its run.yaml does not say.
+    """
+    try:
+        return DataConfig.model_validate(facts["data"])
+    except (KeyError, ValidationError) as error:
+        raise UserError(
+            f"run.yaml of {facts['system']}: damaged ({type(error).__name__} in data); restore it"
+        ) from None
+
+
+def place(data: DataConfig) -> str:
+    """Where images come from, in words."""
+    return str(data.data) if data.data else f"embedded phantoms of {data.phantom_size}² pixels"
+
+
+def load_baselines(folders: Sequence[Path], task: Task, which: Which, device: str) -> dict[str, Model | Contender]:
+    """Runs to compare with, by a name of their own.
+
+    Raises:
+        UserError: no run there, or one of another task.
+    """
+    found: dict[str, Model | Contender] = {}
+    for folder in folders:
+        model = load(folder, which, device)
+        if model.method.task.name != task.name:
+            raise UserError(f"--baseline {folder}: does {model.method.task.name}, but the run does {task.name}")
+        name = folder.resolve().name
+        found[str(folder) if name in RESERVED or name in found else name] = model
+    return found
+
+
+def _unfair(rival: Model, model: Model, cases: Sequence[PreparedCase]) -> Iterator[str]:
+    """What a reader must know before comparing with a baseline run."""
+    seen = {*rival.facts["subjects"]["train"], *rival.facts["subjects"]["val"]}
+    if common := sorted({case.case.subject for case in cases} & seen):
+        yield f"the baseline {rival.folder} was trained on {', '.join(common)}, which are judged here"
+    if rival.method.task.fingerprint != model.method.task.fingerprint:
+        yield f"the baseline {rival.folder} was trained for another simulated dose or geometry"
+
+
+def writable(out: Path) -> Path:
+    """The folder, made if necessary.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}; choose a folder you may write to") from None
+    return out
+
+
+def judge_cases(
+    judge: Judge, contenders: Sequence[Contender], cases: Sequence[Case], store: Store, console: Console
+) -> tuple[list[PreparedCase], list[Row], list[str]]:
+    """Prepare and score cases one by one; a bad one is named and does not stop the others."""
+    prepared: list[PreparedCase] = []
+    rows: list[Row] = []
+    problems: list[str] = []
+    with _bar(console) as bar:
+        work = bar.add_task("judging", total=len(cases) * len(contenders))
+        for number, case in enumerate(cases, start=1):
+            bar.update(work, description=f"judging {case.name}")
+            try:
+                ready = store.get(case)
+                rows += score_case(judge, contenders, ready, lambda: bar.advance(work))
+                prepared.append(ready)
+            except (UserError, ValueError) as error:
+                problems.append(f"{case.name}: {error}")
+                console.print(f"[yellow]left out:[/] {problems[-1]}", highlight=False)
+                bar.update(work, completed=number * len(contenders))
+    return prepared, rows, problems
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Progress]:
+    columns = TextColumn("[bold]{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn()
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+        yield bar
+
+
+def describe(
+    model: Model, which: Which, data: DataConfig, judgement: Judgement, notes: Sequence[str]
+) -> dict[str, Any]:
+    """Everything one must know to compare the numbers with others."""
+    facts = model.facts
+    return {
+        "system": facts["system"],
+        "run": str(model.folder),
+        "weights": which,
+        "task": model.method.task.name,
+        "data": place(data),
+        "subjects": sorted({case.case.subject for case in judgement.cases}),
+        "slices": sum(case.shape[0] for case in judgement.cases),
+        "methods": {contender.name: contender.about for contender in judgement.contenders},
+        "notes": list(notes),
+        "provenance": facts["provenance"],
+        "training": {
+            "data": place(recorded_data(facts)),
+            "subjects": facts["subjects"],
+            "seed": facts["training"]["seed"],
+            "rounds": facts["rounds"],
+            "selection": facts["selection"],
+            "versions": facts["versions"],
+        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on."""
+    found = {name: version(name) for name in ("ganatomy", "torch", "numpy", "scikit-image")}
+    return {**found, "python": platform.python_version()}
+
+
+def tabulate(judge: Judge, scores: Scores) -> dict[str, Any]:
+    """Intervals and comparisons of every score, and the numbers of every case."""
+    table = {}
+    for score in (*judge.scores, *judge.truths):
+        intervals = {method: scores.interval(method, score.name) for method in scores.methods}
+        if any(intervals.values()):
+            table[score.name] = {
+                "unit": score.unit,
+                "better": score.better,
+                "what": score.note,
+                "methods": {method: asdict(found) for method, found in intervals.items() if found},
+                "comparisons": [
+                    {"first": OUTPUT, "second": other, **asdict(found)}
+                    for other, found in compared(scores, score).items()
+                ],
+            }
+    cases = [
+        {
+            "case": case,
+            "subject": subject,
+            "scores": {method: _case_scores(scores, case, method) for method in scores.methods},
+        }
+        for case, subject in scores.cases.items()
+    ]
+    return {"scores": table, "cases": cases}
+
+
+def compared(scores: Scores, score: Score) -> dict[str, Comparison]:
+    """The output against every other method but the target."""
+    others = [method for method in scores.methods if method not in (OUTPUT, TARGET)]
+    found = {other: scores.compare(OUTPUT, other, score) for other in others}
+    return {other: comparison for other, comparison in found.items() if comparison}
+
+
+def _case_scores(scores: Scores, case: str, method: str) -> dict[str, float]:
+    own = Scores([row for row in scores.rows if row.case == case and row.method == method])
+    names = dict.fromkeys(name for row in own.rows for name in row.scores)
+    return {name: own.by_case(method, name).get(case, math.nan) for name in names}
+
+
+def write_cases(path: Path, scores: Scores) -> None:
+    """A line per case and method."""
+    names = list(dict.fromkeys(name for row in scores.rows for name in row.scores))
+
+    def write(work: Path) -> None:
+        with work.open("w", newline="", encoding="utf-8") as stream:
+            lines = csv.writer(stream)
+            lines.writerow(["case", "subject", "method", *names])
+            for case, subject in scores.cases.items():
+                for method in scores.methods:
+                    found = _case_scores(scores, case, method)
+                    lines.writerow([case, subject, method, *[_cell(found.get(name)) for name in names]])
+
+    write_atomically(path, write)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.6g}"
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON knows it: numbers that are not finite become null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def compose(report: Report, judge: Judge, judgement: Judgement, model: Model, facts: Mapping[str, Any]) -> Report:
+    """The page below its headline: pictures, numbers, training, how it was measured."""
+    scores = judgement.scores
+    judge.illustrate(report, judgement)
+    report.section("The numbers")
+    add_summary(report, judge, scores)
+    for name in judge.plotted:
+        found = {method: scores.by_subject(method, name) for method in scores.methods if method != TARGET}
+        if all(found.values()):
+            score = judge.named(name)
+            report.figure(
+                paired_plot(found, metric=name, unit=score.unit, better=score.better),
+                f"{name}, one line per subject; diamonds are means with their 95 % intervals.",
+            )
+    add_comparisons(report, judge, scores)
+    add_cases(report, judge, scores)
+    add_training(report, model)
+    report.measured(_measured(judge, judgement, facts))
+    return report.caveats(_caveats(judge, judgement, facts))
+
+
+def add_summary(report: Report, judge: Judge, scores: Scores) -> None:
+    """All methods, all scores of the task, with intervals, a table per group of scores."""
+    for group in dict.fromkeys(score.group for score in judge.scores):
+        members = [score for score in judge.scores if score.group == group]
+        columns = [Column("method"), *[score.column for score in members]]
+        rows: list[list[Cell]] = [
+            [title(method), *[scores.interval(method, score.name) for score in members]] for method in scores.methods
+        ]
+        shown = [row for row in rows if any(row[1:])]
+        report.table(shown, columns, caption=f"{group}: means over subjects, with 95 % intervals".lstrip(": "))
+
+
+def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
+    """The output against every other method, score by score."""
+    rows: list[list[Cell]] = []
+    for score in judge.scores:
+        for other, found in compared(scores, score).items():
+            tested = f"{found.p:.2g}" if found.p is not None else None
+            fraction = f"{found.improved} of {count(found.difference.n, found.difference.unit_of_resampling)}"
+            amount = limits(found.difference, score.unit, signed=True)
+            rows.append([f"{score.name} against {other}", amount, found.outcome, fraction, tested])
+    if rows:
+        columns = ["output", "difference", "verdict", "better in", "p (Wilcoxon)"]
+        report.table(rows, columns, caption="The output compared, subject by subject; undecided if zero is inside.")
+
+
+def add_cases(report: Report, judge: Judge, scores: Scores) -> None:
+    """The output's scores case by case."""
+    shown = [judge.named(name) for name in judge.leading]
+    columns = [Column("case"), Column("subject"), *[Column(s.name, s.unit, None, s.digits) for s in shown]]
+    rows: list[list[Cell]] = []
+    for case, subject in scores.cases.items():
+        found = _case_scores(scores, case, OUTPUT)
+        rows.append([case, subject, *[found.get(score.name) for score in shown]])
+    report.section("Case by case")
+    report.table(
+        rows, columns, caption="Scores of the output, all of them in cases.csv; click a heading to sort.", sortable=True
+    )
+
+
+GAME = (
+    "Training is a game: every player descends its own loss. The gradient norm of a player says how hard it is still "
+    "pushed; one that falls to nothing while the other's grows has lost its teacher. The rotation is the angle between "
+    "the players' joint gradient and its own change along itself: near 0° all descend one landscape, at 90° they "
+    "circle around each other, above 90° they drive apart."
+)
+
+
+def add_training(report: Report, model: Model) -> None:
+    """Curves of the run, and what its game looked like, where they were kept."""
+    path = (model.folder or Path()) / "metrics.csv"
+    if not path.is_file() or not (curves := read_metrics(path)):
+        return
+    report.section("How it was trained")
+    report.figure(
+        training_curves(curves), "Losses per player, gradient norms, the game's rotation, and validation scores."
+    )
+    if "game/rotation" in curves:
+        angles = curves["game/rotation"][1]
+        last = angles[-max(1, len(angles) // 4) :].mean()
+        report.text(GAME, f"In the last quarter of this run the rotation was {last:.0f}° on average.")
+
+
+def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> dict[str, str]:
+    training, selection = facts["training"], facts["training"]["selection"]
+    rounds = ", ".join(f"{name} {number}" for name, number in training["rounds"].items())
+    return {
+        "Data": f"{facts['data']}: {count(len(facts['subjects']), 'test subject')} ({', '.join(facts['subjects'])}), "
+        f"{count(len(judgement.cases), 'case')}, {count(facts['slices'], 'slice')}",
+        **judge.measured(),
+        "Compared with": "; ".join(f"{name}: {about}" for name, about in facts["methods"].items() if about),
+        "Intervals and tests": "95 %, bootstrap over subjects; Wilcoxon signed-rank over subjects, not adjusted for "
+        "the number of scores",
+        "Trained on": f"{training['data']}, {count(len(training['subjects']['train']), 'subject')}, seed "
+        f"{training['seed']}, rounds: {rounds}",
+        "Weights": f"{facts['weights']}; the best are chosen on validation data by {selection['score']} "
+        f"({selection['better']} is better)",
+        **{title(name): value for name, value in facts["provenance"].items()},
+        "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+    }
+
+
+def _caveats(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> list[str]:
+    points = judge.caveats(judgement)
+    if (number := len(facts["subjects"])) < FEW:
+        points.insert(0, f"Only {count(number, 'test subject')}: intervals are wide, and other patients may differ.")
+    points += [f"{title(name)}: {value}." for name, value in facts["provenance"].items() if "substitute" in value]
+    return points + [title(note) + "." for note in facts["notes"]]

@@ -1,0 +1,283 @@
+"""Judging methods side by side on the same cases, and what each kind of task brings to it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from ganatomy.data.cases import Case
+from ganatomy.data.store import PreparedCase
+from ganatomy.errors import UserError
+from ganatomy.evaluation.report import Column, Outcome, Report
+from ganatomy.evaluation.statistics import (
+    Comparison,
+    Interval,
+    bootstrap_mean,
+    compare,
+    significant_digits,
+    subject_means,
+)
+from ganatomy.evaluation.style import minus
+from ganatomy.inference.model import Model
+from ganatomy.inference.prepared import restore_slices, sample_slices, tiler_of
+from ganatomy.tasks.base import Task, Volume
+
+JUDGES: dict[str, str] = {"ct-denoising": "ganatomy.evaluation.denoising:DenoisingJudge"}
+"""Name of each task, and where its judge is defined."""
+
+BLOCK = 8
+"""Slices scored together: bounds the memory, and lets a noise spectrum be taken over several slices."""
+
+FEW = 6
+"""With fewer test subjects than this, no exact test can reach p < 0.05."""
+
+INPUT, OUTPUT, TARGET = "input", "output", "target"
+RESERVED = (INPUT, OUTPUT, TARGET)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number of the tables.
+
+    Args:
+        name: with its variant, as the task names it.
+        better: the direction of improvement; none where the target's value is the aim.
+        unit: of the number.
+        note: what was computed, for a footnote.
+        group: scores of one group share a table.
+        digits: decimals; enough to tell intervals apart unless given.
+    """
+
+    name: str
+    better: Literal["higher", "lower"] | None
+    unit: str = ""
+    note: str = ""
+    group: str = ""
+    digits: int | None = None
+
+    @property
+    def column(self) -> Column:
+        """Its column in a table of several methods."""
+        return Column(self.name, self.unit, self.better, self.digits, self.note)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that turns an input into an output: the input as it is, a trained run, a classical method.
+
+    Args:
+        name: heading of its column.
+        restore: slices of a case, (slices, rows, columns) in physical units.
+        about: one line that says what it is.
+    """
+
+    name: str
+    restore: Callable[[PreparedCase, int, int], Volume]
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores of one method on a block of slices of one case."""
+
+    case: str
+    subject: str
+    slices: tuple[int, int]
+    method: str
+    scores: Mapping[str, float]
+
+
+class Scores:
+    """All rows of a judgement, and the statistics over its subjects."""
+
+    def __init__(self, rows: Sequence[Row]):
+        self.rows = list(rows)
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order in which they were judged."""
+        return list(dict.fromkeys(row.method for row in self.rows))
+
+    @property
+    def cases(self) -> dict[str, str]:
+        """Case name to subject."""
+        return {row.case: row.subject for row in self.rows}
+
+    def values(self, method: str, score: str) -> tuple[list[float], list[str]]:
+        """A value per block of slices that has the score, and the subject of each."""
+        found = [row for row in self.rows if row.method == method and score in row.scores]
+        return [row.scores[score] for row in found], [row.subject for row in found]
+
+    def interval(self, method: str, score: str) -> Interval | None:
+        """Mean over subjects; None where the method has no such score."""
+        values, subjects = self.values(method, score)
+        return bootstrap_mean(values, subjects) if values else None
+
+    def by_subject(self, method: str, score: str) -> dict[str, float]:
+        """Mean of each subject."""
+        return subject_means(*self.values(method, score))
+
+    def by_case(self, method: str, score: str) -> dict[str, float]:
+        """Mean of each case."""
+        found = [row for row in self.rows if row.method == method and score in row.scores]
+        return subject_means([row.scores[score] for row in found], [row.case for row in found])
+
+    def compare(self, first: str, second: str, score: Score) -> Comparison | None:
+        """The first method against the second; None where no direction is better or one lacks the score."""
+        ours, subjects = self.values(first, score.name)
+        theirs, _ = self.values(second, score.name)
+        if score.better is None or not ours or len(ours) != len(theirs):
+            return None
+        return compare(
+            ours, theirs, subjects, better=score.better, names=(first, second), metric=score.name, unit=score.unit
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge needs to illustrate: who was judged on what, and how they did."""
+
+    contenders: Sequence[Contender]
+    cases: Sequence[PreparedCase]
+    scores: Scores
+
+    @property
+    def rivals(self) -> list[str]:
+        """Methods beside the input and the output."""
+        return [contender.name for contender in self.contenders if contender.name not in RESERVED]
+
+
+class Judge(ABC):
+    """How the methods of one kind of task are judged.
+
+    Args:
+        task: of the run that is judged.
+    """
+
+    scores: ClassVar[tuple[Score, ...]]
+    """Of blocks of slices, in the order of the table's columns."""
+    truths: ClassVar[tuple[Score, ...]] = ()
+    """Of whole phantoms, whose truth is known."""
+    leading: ClassVar[tuple[str, ...]]
+    """Names of the scores that are named first; the very first one ranks the cases."""
+    plotted: ClassVar[tuple[str, ...]]
+    """Names of the scores that are drawn subject by subject."""
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    @abstractmethod
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """Scores of a block of slices."""
+
+    def truth(self, case: Case) -> Any:
+        """The phantom behind a case, or None."""
+        return None
+
+    def score_truth(self, output: Volume, case: PreparedCase, truth: Any) -> dict[str, float]:
+        """Scores of a whole phantom."""
+        return {}
+
+    @abstractmethod
+    def classical(self) -> Contender:
+        """A method without training, so that there is always something to be compared with."""
+
+    @abstractmethod
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """The headline in plain words."""
+
+    @abstractmethod
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Add pictures and task-specific figures to the report."""
+
+    @abstractmethod
+    def measured(self) -> dict[str, str]:
+        """How the scores were measured, for the report's list of facts."""
+
+    @abstractmethod
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """What to be careful about with this task and these cases."""
+
+    def named(self, name: str) -> Score:
+        """The score of this name."""
+        return next(score for score in (*self.scores, *self.truths) if score.name == name)
+
+
+def judge_of(task: Task) -> Judge:
+    """The judge of a task.
+
+    Raises:
+        UserError: this kind of task cannot be judged yet.
+    """
+    if task.name not in JUDGES:
+        raise UserError(f"{task.name}: cannot be evaluated yet; there are {', '.join(JUDGES)}")
+    module, _, attribute = JUDGES[task.name].partition(":")
+    judge: Judge = getattr(import_module(module), attribute)(task)
+    return judge
+
+
+def role(name: str) -> Contender:
+    """A role of the cases as a contender, such as the input left as it is."""
+    return Contender(name, lambda case, start, stop: sample_slices(case, start, stop)[name])
+
+
+def trained(model: Model, name: str) -> Contender:
+    """A trained run as a contender."""
+    tiler, codecs = tiler_of(model.method, model.device), model.method.task.codecs
+    about = f"{model.facts['system']}, trained in {model.folder}"
+    return Contender(name, lambda case, start, stop: restore_slices(tiler, codecs, case, start, stop), about)
+
+
+def blocks(slices: int) -> list[tuple[int, int]]:
+    """A case's slices in blocks."""
+    return [(start, min(start + BLOCK, slices)) for start in range(0, slices, BLOCK)]
+
+
+def score_case(
+    judge: Judge,
+    contenders: Sequence[Contender],
+    case: PreparedCase,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Row]:
+    """Score every contender on one case, block by block; phantoms once more as a whole against their truth.
+
+    Args:
+        judge: of the task.
+        contenders: each sees the same slices. One named ``target`` gets only scores that it could be an aim for.
+        case: read slab by slab.
+        advance: called after each contender.
+    """
+    truth = judge.truth(case.case)
+    rows = []
+    for contender in contenders:
+        kept = {score.name for score in judge.scores if score.better is None or contender.name != TARGET}
+        outputs = []
+        for start, stop in blocks(case.shape[0]):
+            output = contender.restore(case, start, stop)
+            scores = judge.score(output, sample_slices(case, start, stop), case.spacing)
+            found = {name: value for name, value in scores.items() if name in kept}
+            rows.append(Row(case.case.name, case.case.subject, (start, stop), contender.name, found))
+            if truth is not None:
+                outputs.append(output)
+        if truth is not None:
+            known = judge.score_truth(np.concatenate(outputs), case, truth)
+            rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), contender.name, known))
+        advance()
+    return rows
+
+
+def limits(interval: Interval, unit: str = "", *, signed: bool = False) -> str:
+    """A mean with its unit and its limits, as text."""
+    digits, sign = significant_digits(interval.high - interval.low), "+" if signed else ""
+    shown = f"{interval.mean:{sign}.{digits}f} {unit}".rstrip()
+    if math.isfinite(interval.low):
+        shown += f" ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+    return minus(shown)

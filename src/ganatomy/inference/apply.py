@@ -1,0 +1,316 @@
+"""A trained run on files: an output in kind for every input, and beside it a note on how it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganatomy import catalogue
+from ganatomy.errors import UserError
+from ganatomy.images import nifti, npy, raster
+from ganatomy.images.dicom import is_dicom
+from ganatomy.images.dicom_out import Derivation, write_dicom
+from ganatomy.images.files import Source, write
+from ganatomy.images.image import NO_MEANING, ComputedArray, Image, RasterMeaning
+from ganatomy.images.paths import replacing
+from ganatomy.inference.checks import Comparison
+from ganatomy.inference.model import WEIGHTS, Which, load
+from ganatomy.inference.tiling import rolling
+
+Format = Literal["dicom", "nifti", "png", "tiff", "npy"]
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "nifti": (".nii.gz", *nifti.SUFFIXES),
+    "png": (".png",),
+    "tiff": raster.TIFF_SUFFIXES,
+    "npy": npy.SUFFIXES,
+    "dicom": ("",),
+}
+"""What outputs may be called, the usual suffix first."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where one source's result goes, and in which format."""
+
+    path: Path
+    format: Format
+
+    @property
+    def note(self) -> Path:
+        """The file that says how the output was made: beside it, also beside a DICOM folder."""
+        return self.path.with_name(f"{self.path.name}.json")
+
+
+def plan(sources: Sequence[Source], out: Path, format: Format | None = None) -> list[Output]:
+    """Where the result of every source goes.
+
+    An ``out`` with the suffix of an image is that file. Without one it is a folder: the new series where a single
+    source becomes DICOM, else one file or series per source, under the source's name.
+
+    Raises:
+        UserError: the suffix and the format contradict each other, or the file cannot hold what it should.
+    """
+    if out.suffix.lower() in (".dcm", ".ima", ".dicom"):
+        raise UserError(f"{out}: DICOM output is a folder with one file per slice; leave {out.suffix} away")
+    named = _format_of(out)
+    if named and format not in (None, named):
+        raise UserError(f"{out}: its suffix says {named}, but --format says {format}; give only one of them")
+    if named and len(sources) > 1:
+        raise UserError(f"{out}: {len(sources)} images do not fit into one file; give a folder")
+    if named:
+        return [Output(out, named)]
+    outputs = [_under(out, source, format or _kind(source)) for source in sources]
+    return [Output(out, "dicom")] if len(outputs) == 1 and outputs[0].format == "dicom" else outputs
+
+
+def _format_of(path: Path) -> Format | None:
+    name = path.name.lower()
+    found = (kind for kind, endings in SUFFIXES.items() if kind != "dicom" and name.endswith(endings))
+    return next(found, "png" if name.endswith(raster.SUFFIXES) else None)
+
+
+def _kind(source: Source) -> Format:
+    """The format of the source; JPEG, which loses detail, becomes PNG."""
+    return "dicom" if source.kind == "dicom" else _format_of(source.paths[0]) or "nifti"
+
+
+def _under(folder: Path, source: Source, format: Format) -> Output:
+    name = source.paths[0].name.lower()
+    suffix = next((ending for ending in SUFFIXES[format] if ending and name.endswith(ending)), SUFFIXES[format][0])
+    return Output(folder / f"{source.name}{suffix}", format)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that integers in a file can stand for: ``slope * n + intercept`` for n from ``low`` to ``high``."""
+
+    low: int
+    high: int
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def nearest(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float64], int]:
+        """The nearest values on the grid, and how many lay beyond its ends."""
+        numbers = np.rint((values.astype(np.float64) - self.intercept) / self.slope)
+        held = numbers.clip(self.low, self.high)
+        return held * self.slope + self.intercept, int(np.count_nonzero(held != numbers))
+
+
+def grid_of(image: Image, format: Format, meaning: RasterMeaning = NO_MEANING) -> Grid | None:
+    """What the output of an image is rounded and clipped to, None where it keeps real numbers.
+
+    Integers give integers of the same type. DICOM keeps real numbers: its writer finds a fine step of its own.
+    """
+    if format == "dicom":
+        return None
+    stored, own = image.header.stored or image.dtype, image.header.meaning
+    if image.header.kind != "raster" and format in ("png", "tiff") and meaning != NO_MEANING:
+        stored, own = np.dtype(np.uint16), meaning
+    if stored.kind not in "iu":
+        return None
+    limits = np.iinfo(stored)
+    return Grid(int(limits.min), int(limits.max), own.slope, own.intercept)
+
+
+class Applier:
+    """A trained run, ready for files.
+
+    Args:
+        run: folder made by ``ganatomy train``.
+        which: ``best`` on the validation data, or ``last``.
+        device: where it runs.
+
+    Raises:
+        UserError: no trained run there.
+    """
+
+    def __init__(self, run: Path, which: Which = "best", device: str = "cpu"):
+        self.model = load(run, which, device)
+        self.run, self.which = run, which
+        self.system = catalogue.find(self.model.facts["system"])
+        with (run / WEIGHTS[which]).open("rb") as file:
+            self.identity = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+    def __call__(
+        self,
+        source: Source,
+        output: Output,
+        overwrite: bool = False,
+        advance: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[str]:
+        """Write the result of one source, and beside it a JSON note on how it was made.
+
+        Both appear whole or not at all, and nothing else is left.
+
+        Args:
+            source: image on the disk; read, computed and written slab by slab.
+            output: where to, and in which format. Integer sources give integers again, rounded to their step and
+                clipped to what their type can hold; real ones float32.
+            overwrite: replace an earlier result.
+            advance: told how many slices of how many are done.
+
+        Returns:
+            Warnings: what a look at output and input found.
+
+        Raises:
+            UserError: the source cannot be read or does not fit the model, or the output cannot be written.
+        """
+        _check_place(source, output, overwrite)
+        image = rolling(source.open())
+        with _memory(source):
+            restored = self.model.restore(image)
+            comparison = Comparison(restored.unit)
+            result = self._watched(image, restored, output, source, comparison, advance)
+            _write(output, result, self._derivation(source), source.meaning)
+        warnings = comparison.warnings
+        if image.uneven and self.model.method.dims == 3:
+            warnings.append("the slices are unevenly spaced, which a 3D network was not trained on")
+        note = self._note(source, output, result, comparison, warnings)
+        with replacing(output.note) as temporary:
+            temporary.write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return warnings
+
+    def _watched(
+        self,
+        image: Image,
+        restored: Image,
+        output: Output,
+        source: Source,
+        comparison: Comparison,
+        advance: Callable[[int, int], None],
+    ) -> Image:
+        """The restored image in the numbers of the file, compared with its input while it is computed."""
+        grid = grid_of(image, output.format, source.meaning)
+        dtype = image.dtype if grid and image.dtype.kind in "iu" else np.dtype(np.float32)
+
+        def slab(start: int, stop: int) -> NDArray[Any]:
+            values, clipped = restored.slab(start, stop), 0
+            if not np.isfinite(values).all():
+                raise UserError(f"{image.header.label}: the network gives no numbers in slices {start} to {stop - 1}")
+            if grid:
+                values, clipped = grid.nearest(values)
+            values = values.astype(dtype, copy=False)
+            comparison.add(image.slab(start, stop), values, clipped)
+            advance(stop, image.shape[0])
+            return values
+
+        assert isinstance(restored.array, ComputedArray)
+        return restored.with_array(ComputedArray(restored.array.shape, dtype, slab, restored.array.thickness))
+
+    def _derivation(self, source: Source) -> Derivation:
+        original = (source.frames[0].description if source.frames else "") or source.name
+        mark = f" [{self.system.slug}]"
+        return Derivation(
+            description=(
+                f"{self.system.what}, computed from one source image by the neural network {self.system.title} "
+                f"({self.system.slug}), trained against an adversary. Research use only, not for diagnosis: "
+                "the network may remove or invent structure."
+            ),
+            model=self.system.slug,
+            identity=self.identity,
+            version=version("ganatomy"),
+            series_description=original[: 64 - len(mark)].rstrip() + mark,
+        )
+
+    def _note(
+        self, source: Source, output: Output, result: Image, comparison: Comparison, warnings: list[str]
+    ) -> dict[str, Any]:
+        task = self.model.method.task
+        return {
+            "output": output.path.name,
+            "source": result.header.label,
+            "source files": len(source.paths),
+            "system": self.system.slug,
+            "run": str(self.run),
+            "weights": WEIGHTS[self.which],
+            "identity": self.identity,
+            "ganatomy": version("ganatomy"),
+            **self.model.facts.get("provenance", {}),
+            "codecs": {role: codec.model_dump(mode="json") for role, codec in task.codecs.items()},
+            "unit": result.unit,
+            "type": str(result.dtype),
+            "checks": comparison.summary(),
+            "warnings": warnings,
+            "use": "research only, not for diagnosis",
+        }
+
+
+@contextmanager
+def _memory(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise UserError(f"{source.paths[0]}: not enough memory; free some, or use --device cpu") from None
+
+
+def _check_place(source: Source, output: Output, overwrite: bool) -> None:
+    """Refuse outputs that would harm a source, an earlier result or a stranger's folder."""
+    path = output.path.resolve()
+    if any(path in (used.resolve(), used.resolve().parent) for used in source.paths):
+        raise UserError(f"{output.path}: this is where the input lies; choose another output")
+    if path.is_dir() and output.format != "dicom":
+        raise UserError(f"{output.path}: a folder is in the way; choose another output")
+    taken = any(path.iterdir()) if path.is_dir() else path.exists()
+    if (taken or output.note.exists()) and not overwrite:
+        existing = output.path if taken else output.note
+        raise UserError(f"{existing}: exists already; add --overwrite, or choose another output")
+    if taken and path.is_dir() and not all(entry.is_file() and is_dicom(entry) for entry in path.iterdir()):
+        raise UserError(f"{output.path}: holds other things than a DICOM series; choose another output")
+
+
+def _write(output: Output, image: Image, derivation: Derivation, meaning: RasterMeaning) -> None:
+    if output.format != "dicom":
+        own = None if image.header.kind == "raster" or meaning == NO_MEANING else meaning
+        write(output.path, image, derivation=derivation, meaning=own)
+        return
+    if not output.path.exists():
+        write_dicom(output.path, image, derivation)
+        return
+    beside = output.path.with_name(f".{output.path.name[:80]}.{secrets.token_hex(4)}")
+    fresh, old = beside.with_suffix(".new"), beside.with_suffix(".old")
+    try:
+        write_dicom(fresh, image, derivation)
+        output.path.replace(old)
+        fresh.replace(output.path)
+    except OSError as error:
+        raise UserError(f"{output.path}: cannot be replaced ({error.strerror})") from None
+    finally:
+        if old.exists() and not output.path.exists():
+            old.replace(output.path)
+        for remains in (fresh, old):
+            shutil.rmtree(remains, ignore_errors=True)
+
+
+def select(sources: Iterable[Source], out: Path, within: Path) -> list[Source]:
+    """The sources but those under ``out`` where that lies inside the searched folder: results of an earlier call."""
+    place = out.resolve()
+    if within.resolve() not in place.parents:
+        return list(sources)
+    return [source for source in sources if place not in source.paths[0].resolve().parents]
+
+
+def check_meaning(sources: Iterable[Source], outputs: Iterable[Output]) -> None:
+    """Refuse a slope or intercept that nothing would use.
+
+    Raises:
+        UserError: naming the first source whose values come with a header.
+    """
+    for source, output in zip(sources, outputs, strict=True):
+        scaled = (source.meaning.slope, source.meaning.intercept) != (1.0, 0.0)
+        if scaled and source.kind in ("dicom", "nifti") and output.format not in ("png", "tiff"):
+            raise UserError(
+                f"{source.paths[0]}: --slope and --intercept say what pictures and .npy files mean; "
+                f"a {source.kind.upper()} file says that itself"
+            )

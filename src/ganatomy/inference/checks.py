@@ -1,0 +1,95 @@
+"""What an output looks like beside its input: signs of a network that went wrong, summed up slab by slab."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TISSUES: dict[str, tuple[float, float]] = {
+    "air": (-1100.0, -900.0),
+    "lung": (-900.0, -500.0),
+    "soft tissue": (-200.0, 200.0),
+    "bone": (300.0, 2000.0),
+}
+"""Ranges of the input in HU, wide enough for the noise of a low-dose scan."""
+
+SHIFT = 20.0
+"""Mean change of a tissue, HU, that deserves a warning (our choice)."""
+LIKENESS = 0.5
+"""Correlation of output and input below which it deserves a warning (our choice)."""
+SHARE = 1e-3
+"""Part of the image that a tissue must fill to be judged, or that may be clipped (our choice)."""
+
+
+class Comparison:
+    """Correlation of output and input, mean change per tissue, and what was clipped.
+
+    Args:
+        unit: of both; tissues are told apart in HU only.
+    """
+
+    def __init__(self, unit: str | None):
+        self.ranges = TISSUES if unit == "HU" else {}
+        self.count = self.clipped = 0
+        self.origin = (0.0, 0.0)
+        self.sums = np.zeros(2)
+        self.products = np.zeros((2, 2))
+        self.tissues = {name: [0, 0.0] for name in self.ranges}
+
+    def add(self, before: NDArray[Any], after: NDArray[Any], clipped: int = 0) -> None:
+        """Take in a slab of the input and the same slab of the output, of which ``clipped`` values were cut off."""
+        x, y = before.ravel().astype(np.float64), after.ravel().astype(np.float64)
+        if not self.count:
+            # Sums of squares about values near the mean keep their digits.
+            self.origin = float(x.mean()), float(y.mean())
+        change = y - x
+        for name, (low, high) in self.ranges.items():
+            inside = (x >= low) & (x < high)
+            self.tissues[name][0] += int(np.count_nonzero(inside))
+            self.tissues[name][1] += float((change * inside).sum())
+        x -= self.origin[0]
+        y -= self.origin[1]
+        self.count += len(x)
+        self.clipped += clipped
+        self.sums += x.sum(), y.sum()
+        # Not as a matrix product: BLAS would wake all its threads, which the network's own then wait for.
+        self.products += np.array([[(x * x).sum(), (x * y).sum()], [0.0, (y * y).sum()]])
+
+    @property
+    def correlation(self) -> float:
+        """Pearson's correlation of output and input; negative where the contrast is inverted, nan for a constant."""
+        covariance = self.products / max(self.count, 1) - np.outer(self.sums, self.sums) / max(self.count, 1) ** 2
+        spread = math.sqrt(max(covariance[0, 0] * covariance[1, 1], 0.0))
+        return float(covariance[0, 1]) / spread if spread > 0 else math.nan
+
+    @property
+    def shifts(self) -> dict[str, float]:
+        """Mean change in HU of every tissue that fills enough of the input."""
+        return {name: total / count for name, (count, total) in self.tissues.items() if count > SHARE * self.count}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the output should know, in sentences."""
+        found = []
+        if not self.correlation >= 0:
+            found.append(f"the contrast may be inverted or lost: correlation with the input {self.correlation:.2f}")
+        elif self.correlation < LIKENESS:
+            found.append(f"the output hardly resembles the input: correlation {self.correlation:.2f}")
+        found += [
+            f"{name} moved by {shift:+.0f} HU in the mean" for name, shift in self.shifts.items() if abs(shift) > SHIFT
+        ]
+        if self.clipped > SHARE * self.count:
+            found.append(f"{self.clipped / self.count:.2%} of the values were clipped to what the file can hold")
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers, rounded, as a JSON object."""
+        correlation = self.correlation
+        return {
+            "correlation with input": None if math.isnan(correlation) else round(correlation, 4),
+            **({"mean shift in HU": {k: round(v, 2) for k, v in self.shifts.items()}} if self.ranges else {}),
+            "values clipped": self.clipped,
+        }

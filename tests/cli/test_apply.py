@@ -1,0 +1,90 @@
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image as Pillow
+from safetensors.torch import save_file
+
+from ganatomy.cli import main
+from ganatomy.inference.model import build
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    facts = {"system": "wgan-vgg", "config": {"variant": "cnn-mse", "width": 2, "start": "identity"}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(facts))
+    method = build(facts)
+    save_file(
+        {name: value for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)},
+        folder / "weights.safetensors",
+    )
+    return folder
+
+
+def volume(path, shift=0):
+    hu = np.random.default_rng(0).normal(0, 300, (20, 24, 3)).astype(np.int16) + np.int16(shift)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(hu, np.diag([0.5, 0.5, 2, 1])), path)
+    return hu
+
+
+def test_a_file(tmp_path, run, capsys):
+    hu = volume(tmp_path / "in.nii.gz")
+    out = tmp_path / "out.nii.gz"
+    assert main(["apply", str(run), str(tmp_path / "in.nii.gz"), str(out)]) == 0
+    np.testing.assert_allclose(np.asarray(nibabel.load(out).dataobj), hu, atol=1)
+    assert capsys.readouterr().out == f"{out}\n"
+    assert json.loads((tmp_path / "out.nii.gz.json").read_text())["system"] == "wgan-vgg"
+
+
+def test_a_batch_finishes_the_good_ones(tmp_path, run, capsys):
+    volume(tmp_path / "in" / "a.nii")
+    volume(tmp_path / "in" / "c.nii", shift=40)
+    (tmp_path / "in" / "b.nii").write_bytes(b"no image at all")
+    assert main(["apply", str(run), str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert said.out.split() == [str(tmp_path / "out" / "a.nii"), str(tmp_path / "out" / "c.nii")]
+    failures = [line for line in said.err.splitlines() if line.startswith("ganatomy: ")]
+    assert len(failures) == 2
+    assert "b.nii cannot be read as NIfTI" in failures[0]
+    assert failures[1] == "ganatomy: 1 of 3 images failed, the others are done"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii", "a.nii.json", "c.nii", "c.nii.json"]
+
+
+def test_pictures_with_an_offset(tmp_path, run):
+    stored = np.random.default_rng(0).integers(0, 3000, (24, 24)).astype(np.uint16)
+    Pillow.fromarray(stored).save(tmp_path / "in.png")
+    out = tmp_path / "out.png"
+    arguments = ["apply", str(run), str(tmp_path / "in.png"), str(out), "--intercept", "-1024", "--unit", "HU"]
+    assert main(arguments) == 0
+    with Pillow.open(out) as picture:
+        np.testing.assert_allclose(np.asarray(picture).astype(int), stored, atol=1)
+    assert main(arguments) == 2
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{run}", "{tmp}/missing.nii", "{tmp}/o.nii"], "does not exist"),
+        (["{tmp}", "{tmp}/in.nii", "{tmp}/o.nii"], "no run here"),
+        (["{run}", "{tmp}/in.nii", "{tmp}/o.nii", "--which", "last"], "no weights yet"),
+        (["{run}", "{tmp}/in.nii", "{tmp}/o.nii", "--device", "tpu"], "use cpu, cuda or auto"),
+        (["{run}", "{tmp}/in.nii", "{tmp}/o.nii", "--slope", "0"], "must not be 0"),
+        (["{run}", "{tmp}/in.nii", "{tmp}/o.nii", "--intercept", "-1024"], "says that itself"),
+        (["{run}", "{tmp}/in.nii", "{tmp}/o.png", "--format", "npy"], "suffix says png"),
+        (["{run}", "{tmp}/in.nii"], "OUT"),
+        (["{run}", "{tmp}/in.nii", "{tmp}/in.nii/o.nii"], "cannot write"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path, run, capsys, arguments, words):
+    volume(tmp_path / "in.nii")
+    assert main(["apply", *(argument.format(run=run, tmp=tmp_path) for argument in arguments)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.count("\n") == 0
+    assert words in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in.nii"]

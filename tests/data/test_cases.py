@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganatomy.data.cases import Case, DataConfig, discover, split_by_subject
+from ganatomy.errors import UserError
+from ganatomy.images.codecs import Window
+from ganatomy.images.files import write
+from ganatomy.images.image import Image
+from ganatomy.physics.ct import LowDoseScan
+from ganatomy.tasks.denoising import CTDenoising
+
+TASK = CTDenoising(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
+
+
+def case(name, subject, split="train"):
+    return Case(name, subject, split, {})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four CT images of three subjects, the subject being the folder."""
+    values = np.random.default_rng(0).normal(-100, 200, (2, 12, 12)).astype(np.float32)
+    for name in ("ann/one", "ann/two", "bob/one", "cid/one"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "data" / f"{name}.nii.gz", Image.from_array(values, unit="HU"))
+    return tmp_path / "data"
+
+
+def manifest(folder, text):
+    path = folder / "list.csv"
+    path.write_text(text)
+    return DataConfig(data=path)
+
+
+@given(
+    st.lists(st.integers(0, 12), min_size=2, max_size=30),
+    st.integers(0, 99),
+    st.data(),
+)
+@settings(deadline=None)
+def test_no_subject_is_ever_on_both_sides(owners, seed, data):
+    cases = [case(f"c{n}", f"s{owner}") for n, owner in enumerate(owners)]
+    names = sorted({found.subject for found in cases})
+    pick = st.lists(st.sampled_from(names), max_size=2, unique=True)
+    test = data.draw(pick)
+    val = [name for name in data.draw(pick) if name not in test]
+    try:
+        found = split_by_subject(cases, test, val, seed)
+    except UserError as error:
+        assert "no subject is left for training" in str(error)
+        return
+    assert [c.name for c in found] == [c.name for c in cases]
+    sides = {}
+    for each in found:
+        assert sides.setdefault(each.subject, each.split) == each.split
+    assert "train" in sides.values()
+    assert all(sides[name] == "test" for name in test) and all(sides[name] == "val" for name in val)
+    if test:
+        assert {name for name, side in sides.items() if side == "test"} == set(test)
+    if val:
+        assert {name for name, side in sides.items() if side == "val"} == set(val)
+    assert found == split_by_subject(cases, test, val, seed)
+
+
+def test_a_fifth_is_kept_for_testing_and_a_tenth_chooses_weights():
+    found = split_by_subject([case(str(n), f"s{n}") for n in range(20)])
+    assert [sum(c.split == side for c in found) for side in ("train", "val", "test")] == [14, 2, 4]
+    other = split_by_subject([case(str(n), f"s{n}") for n in range(20)], seed=1)
+    assert [c.split for c in found] != [c.split for c in other]
+
+
+def test_the_only_subject_is_trained_on():
+    assert [c.split for c in split_by_subject([case("a", "s"), case("b", "s")])] == ["train", "train"]
+
+
+@pytest.mark.parametrize(
+    ("test", "val", "told"),
+    [
+        (("x",), (), "subject 'x' is not in the data; there are s0, s1"),
+        ((), ("x",), "subject 'x' is not in the data"),
+        (("s0",), ("s0",), "both name s0; splits are by subject"),
+        (("s0", "s1"), (), "no subject is left for training"),
+    ],
+)
+def test_named_subjects_must_make_sense(test, val, told):
+    with pytest.raises(UserError, match=told):
+        split_by_subject([case("a", "s0"), case("b", "s1")], test, val)
+
+
+def test_a_folder_is_split_by_the_folders_in_it(folder):
+    found = discover(TASK, DataConfig(data=folder, test_subjects=("ann",)))
+    assert [(c.subject, c.split) for c in found] == [("ann", "test")] * 2 + [("bob", "train"), ("cid", "train")]
+    assert all(set(c.sources) == {"target"} for c in found) and len({c.name for c in found}) == 4
+
+
+def test_a_manifest_says_who_is_who(folder):
+    config = manifest(
+        folder,
+        "subject,split,target,input,note\nA,train,ann/one.nii.gz,ann/two.nii.gz,x\nB,val,bob/one.nii.gz,,\n"
+        "C,test,cid/one.nii.gz,,\n",
+    )
+    found = discover(TASK, config)
+    assert [(c.subject, c.split, sorted(c.sources)) for c in found] == [
+        ("A", "train", ["input", "target"]),
+        ("B", "val", ["target"]),
+        ("C", "test", ["target"]),
+    ]
+    assert found[0].sources["input"].open().shape == (2, 12, 12)
+
+
+def test_a_manifest_in_the_folder_is_used(folder):
+    manifest(folder, "patient_id,image\nA,ann/one.nii.gz\nB,bob/one.nii.gz\n").data.rename(folder / "manifest.csv")
+    assert {c.subject for c in discover(TASK, DataConfig(data=folder))} == {"A", "B"}
+
+
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(folder):
+    (folder / "list.csv").write_bytes("subject,target\nA,ann/one.nii.gz\n".encode("utf-8-sig"))
+    assert discover(TASK, DataConfig(data=folder / "list.csv"))[0].subject == "A"
+
+
+def test_rows_about_one_image_keep_apart(folder):
+    config = manifest(
+        folder, "subject,target,input\nA,ann/one.nii.gz,ann/two.nii.gz\n\n,,\nA,ann/one.nii.gz,bob/one.nii.gz\n"
+    )
+    assert len({c.name for c in discover(TASK, config)}) == 2
+
+
+def test_a_row_may_say_what_its_numbers_mean(folder):
+    write(folder / "p.npy", Image.from_array(np.arange(144, dtype=np.int16).reshape(12, 12)))
+    config = manifest(folder, "subject,target,slope,intercept,pixel_mm\nA,p.npy,2,-1024,0.5\n")
+    image = discover(TASK, config)[0].sources["target"].open()
+    assert (image.unit, image.spacing[1], int(image.numpy().max())) == ("HU", 0.5, 2 * 143 - 1024)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "needs the columns subject and target"),
+        ("target\nann/one.nii.gz\n", "needs the columns subject and target"),
+        ("subject,input\nA,ann/one.nii.gz\n", "needs the columns subject and target"),
+        ("subject,target\n", "the manifest has no rows"),
+        ("subject,target\nA,ann/none.nii.gz\n", r"line 2: .*none\.nii\.gz does not exist; paths are relative"),
+        ("subject,target\nA,\n", "line 2: no target image"),
+        ("subject,target\nA\n", "line 2: no target image"),
+        ("subject,target\n,ann/one.nii.gz\n", "line 2: no subject"),
+        ("subject,target\nA,ann\n", "line 2: .*ann holds 2 images; name one"),
+        ("subject,target,split\nA,ann/one.nii.gz,dev\n", "line 2: split 'dev'; use train, val or test"),
+        ("subject,target,slope\nA,ann/one.nii.gz,two\n", "line 2: slope 'two' is not a number"),
+        ("subject,target,slope\nA,ann/one.nii.gz,nan\n", "line 2: slope 'nan' is not a number"),
+        ("subject,target,slope\nA,ann/one.nii.gz,0\n", "slope of a raster image must not be 0"),
+        (
+            "subject,target,split\nA,ann/one.nii.gz,train\nA,ann/two.nii.gz,test\n",
+            "subject 'A' is in train and in test; splits are by subject",
+        ),
+    ],
+)
+def test_a_manifest_with_a_mistake_is_refused(folder, text, told):
+    with pytest.raises(UserError, match=told):
+        discover(TASK, manifest(folder, text))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x01subject", b"subject,target\nA,\xff\n"])
+def test_a_manifest_that_is_no_text_is_refused(folder, content):
+    (folder / "list.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"list\.csv: cannot be read as a manifest"):
+        discover(TASK, DataConfig(data=folder / "list.csv"))
+
+
+def test_missing_places_are_named(tmp_path):
+    for name in ("none", "none.csv"):
+        with pytest.raises(UserError, match=f"{name}.*(no such manifest|does not exist)"):
+            discover(TASK, DataConfig(data=tmp_path / name))
+    with pytest.raises(UserError, match="holds no image"):
+        discover(TASK, DataConfig(data=tmp_path))

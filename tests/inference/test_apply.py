@@ -1,0 +1,452 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+import yaml
+from PIL import Image as Pillow
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from safetensors.torch import save_file
+
+from ganatomy.errors import UserError
+from ganatomy.images.files import find, read
+from ganatomy.images.image import Image, RasterMeaning
+from ganatomy.inference.apply import Applier, Grid, Output, check_meaning, plan, select
+from ganatomy.inference.checks import Comparison
+from ganatomy.inference.model import build
+
+IDENTITY = {"variant": "cnn-mse", "width": 2, "start": "identity"}
+GAIN = 1.1
+
+
+def make_run(folder, system="wgan-vgg", config=IDENTITY, change=None):
+    """A run folder whose network is the identity inside the window, up to what ``change`` does to its weights."""
+    facts = {"system": system, "config": config, "provenance": {"features": "none"}}
+    method = build(facts)
+    if change:
+        with torch.no_grad():
+            change(method)
+    folder.mkdir(parents=True)
+    (folder / "run.yaml").write_text(yaml.safe_dump(facts))
+    tensors = {name: value for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
+    save_file(tensors, folder / "weights.safetensors")
+    return folder
+
+
+def brighter(method):
+    method.generator[0].weight[0] *= GAIN
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "identity")
+
+
+@pytest.fixture(scope="module")
+def applier(run):
+    return Applier(run)
+
+
+@pytest.fixture(scope="module")
+def gain(tmp_path_factory):
+    return Applier(make_run(tmp_path_factory.mktemp("runs") / "gain", change=brighter))
+
+
+def ct_series(folder, hu, gap=2.5, **attributes):
+    """A CT series of these HU, (slices, rows, columns), whose file names are not in slice order."""
+    folder.mkdir(parents=True)
+    names = np.random.default_rng(0).permutation(len(hu))
+    for index, plane in enumerate(hu):
+        data = FileDataset("", {}, preamble=b"\0" * 128, file_meta=FileMetaDataset())
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, generate_uid()
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.5"
+        data.ImageType, data.Modality, data.PatientID = ["ORIGINAL", "PRIMARY", "AXIAL"], "CT", "P-7"
+        data.SeriesDescription, data.SeriesNumber, data.InstanceNumber = "thin", 3, 90 - index
+        data.ImagePositionPatient = [-10.0, -20.0, 100 + gap * index]
+        data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        data.PixelSpacing, data.SliceThickness = [0.75, 0.5], "2"
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.Rows, data.Columns = plane.shape
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation = 15, 0
+        data.RescaleIntercept, data.RescaleSlope = -1024, 1
+        for keyword, value in attributes.items():
+            setattr(data, keyword, value)
+        data.PixelData = (plane + 1024).astype("<u2").tobytes()
+        data.save_as(folder / f"{names[index]:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def body(slices=4, rows=40, columns=36):
+    """Integers of a plausible CT, (slices, rows, columns) in HU."""
+    hu = np.random.default_rng(1).normal(40, 20, (slices, rows, columns))
+    hu[:, :8], hu[:, 8:12] = -1000, 500
+    hu += np.arange(slices)[:, None, None]
+    return np.rint(hu).astype(np.int16)
+
+
+def apply(applier, source, out, format=None, overwrite=False, **reading):
+    (source,) = find(source, **reading)
+    (output,) = plan([source], out, format)
+    warnings = applier(source, output, overwrite)
+    return warnings, json.loads(output.note.read_text())
+
+
+def test_dicom_keeps_place_unit_and_order(tmp_path, applier):
+    source = ct_series(tmp_path / "in", body())
+    warnings, note = apply(applier, source, tmp_path / "out")
+    before, after = read(source), read(tmp_path / "out")
+    np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1 / 16)
+    np.testing.assert_allclose(after.affine, before.affine)
+    assert (after.unit, after.header.modality, warnings) == ("HU", "CT", [])
+    first = pydicom.dcmread(tmp_path / "out" / "00001.dcm")
+    assert first.SeriesDescription == "thin [wgan-vgg]"
+    assert "not for diagnosis" in first.DerivationDescription
+    assert applier.identity in first.ContributingEquipmentSequence[0].ContributionDescription
+    assert "SyntheticData" not in first
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "out.json"}
+    assert note["identity"] == applier.identity == f"sha256:{applier.identity[7:]}"
+    assert (note["source"], note["source files"], note["unit"]) == (str(source), 4, "HU")
+    assert note["features"] == "none"
+
+
+def test_a_change_of_the_network_arrives_in_hu(tmp_path, gain):
+    source = ct_series(tmp_path / "in", body())
+    warnings, note = apply(gain, source, tmp_path / "out")
+    expected = (body().astype(float) + 1024) * GAIN - 1024
+    np.testing.assert_allclose(read(tmp_path / "out").numpy()[0], expected, atol=1 / 16)
+    assert note["checks"]["correlation with input"] == 1.0
+    assert note["checks"]["mean shift in HU"]["soft tissue"] == pytest.approx(0.1 * (1024 + 41.5), abs=2)
+    assert any("soft tissue moved by +107 HU" in warning for warning in warnings)
+
+
+def test_uneven_series_keep_their_places(tmp_path, applier):
+    source = ct_series(tmp_path / "in", body(7))
+    order = [frame.path for frame in find(source)[0].frames]
+    order[2].unlink()
+    with pytest.raises(UserError, match="not evenly spaced"):
+        apply(applier, source, tmp_path / "out")
+    apply(applier, source, tmp_path / "out", uneven=True)
+    before, after = read(source, uneven=True), read(tmp_path / "out", uneven=True)
+    np.testing.assert_allclose(after.slice_positions, before.slice_positions)
+
+
+def test_long_descriptions_keep_the_mark(tmp_path, applier):
+    source = ct_series(tmp_path / "in", body(1), SeriesDescription="x" * 64)
+    apply(applier, source, tmp_path / "out")
+    description = pydicom.dcmread(tmp_path / "out" / "00001.dcm").SeriesDescription
+    assert len(description) == 64
+    assert description.endswith("x [wgan-vgg]")
+
+
+@pytest.mark.parametrize("name", ["totalseg", "lidc0314", "gehead"])
+def test_real_series_gain_no_error(shared, tmp_path, applier, name):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    original = read(shared / "dicom-ct-series" / name, uneven=True)
+    for path in original.header.paths[:4]:
+        shutil.copy(path, folder)
+    apply(applier, folder, tmp_path / "out", uneven=True)
+    before, after = read(folder, uneven=True), read(tmp_path / "out", uneven=True)
+    inside = before.numpy() >= -1024
+    np.testing.assert_allclose(after.numpy()[inside], before.numpy()[inside], atol=0.2)
+    np.testing.assert_allclose(after.slice_positions, before.slice_positions)
+    assert errors(tmp_path / "out" / "00002.dcm") <= errors(before.header.paths[1])
+
+
+def errors(path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("no dciodvfy here")
+    ran = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+    return {line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("Error")}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_integers_stay_integers_on_their_grid(tmp_path, applier, suffix):
+    affine = np.array([[-0.7, 0.1, 0, 5], [0, -0.8, 0.2, 6], [0.05, 0, 2.5, 7], [0, 0, 0, 1]])
+    path = tmp_path / f"in{suffix}"
+    nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), affine), path)
+    _, note = apply(applier, path, tmp_path / "new" / f"out{suffix}")
+    after = nibabel.load(tmp_path / "new" / f"out{suffix}")
+    assert after.get_data_dtype() == np.int16
+    np.testing.assert_allclose(after.affine, affine, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(after.dataobj).transpose(2, 1, 0), body())
+    assert note["type"] == "int16"
+
+
+def test_real_numbers_stay_real(tmp_path, gain):
+    values = body().astype(np.float32) + 0.25
+    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), np.eye(4)), tmp_path / "in.nii")
+    apply(gain, tmp_path / "in.nii", tmp_path / "out.nii")
+    after = nibabel.load(tmp_path / "out.nii")
+    assert after.get_data_dtype() == np.float32
+    np.testing.assert_allclose(np.asarray(after.dataobj).transpose(2, 1, 0), (values + 1024) * GAIN - 1024, atol=1e-2)
+
+
+def test_a_deep_png_keeps_its_offset_and_is_clipped_to_its_range(tmp_path, gain):
+    stored = (body(1)[0] + 1024).astype(np.uint16)
+    stored[20, 20] = 65000
+    Pillow.fromarray(stored).save(tmp_path / "in.png")
+    meaning = RasterMeaning(intercept=-1024, unit="HU")
+    _, note = apply(gain, tmp_path / "in.png", tmp_path / "out.png", meaning=meaning)
+    with Pillow.open(tmp_path / "out.png") as picture:
+        after = np.asarray(picture)
+    assert after.dtype == np.uint16
+    wanted = np.rint(np.minimum(stored, 4096) * GAIN + np.maximum(stored.astype(float) - 4096, 0))
+    # The window ends at 4096: what is brighter keeps its excess.
+    np.testing.assert_allclose(after.astype(float), np.minimum(wanted, 65535), atol=1)
+    assert note["checks"]["values clipped"] == int(wanted.max() > 65535)
+
+
+def test_values_are_rounded_to_the_step_of_the_file():
+    held, clipped = Grid(0, 255, slope=16, intercept=-1024).nearest(np.array([-2000.0, -1015, 10, 9000], np.float32))
+    np.testing.assert_array_equal(held, [-1024, -1008, 16, -1024 + 255 * 16])
+    assert clipped == 2
+
+
+def test_a_coarse_picture_stays_on_its_steps(tmp_path, applier):
+    stored = np.clip((body(1)[0] + 1024) // 16, 0, 255).astype(np.uint8)
+    Pillow.fromarray(stored).save(tmp_path / "in.png")
+    apply(applier, tmp_path / "in.png", tmp_path / "out.png", meaning=RasterMeaning(16, -1024, "HU"))
+    with Pillow.open(tmp_path / "out.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "made"),
+    [("out.nii.gz", None, "out.nii.gz"), ("out.npy", None, "out.npy"), ("out", "tiff", "out/in.tif")],
+)
+def test_other_formats_on_request(tmp_path, applier, name, format, made):
+    source = ct_series(tmp_path / "in", body())
+    apply(applier, source, tmp_path / name, format)
+    np.testing.assert_array_equal(read(tmp_path / made).numpy()[0], body())
+
+
+def test_nifti_becomes_a_series(tmp_path, applier):
+    nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), np.diag([-0.5, -0.75, 2.5, 1])), tmp_path / "in.nii")
+    apply(applier, tmp_path / "in.nii", tmp_path / "out", "dicom")
+    after = read(tmp_path / "out")
+    np.testing.assert_allclose(after.numpy()[0], body(), atol=1 / 16)
+    np.testing.assert_allclose(after.spacing, (2.5, 0.75, 0.5))
+
+
+def test_nifti_fits_into_a_picture_that_is_told_its_offset(tmp_path, applier):
+    hu = body(1)
+    hu[0, 30, 30] = -3000
+    nibabel.save(nibabel.Nifti1Image(hu.transpose(2, 1, 0), np.eye(4)), tmp_path / "in.nii")
+    meaning = RasterMeaning(intercept=-1024)
+    _, note = apply(applier, tmp_path / "in.nii", tmp_path / "out.png", meaning=meaning)
+    with Pillow.open(tmp_path / "out.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), np.maximum(hu[0] + 1024, 0))
+    assert note["checks"]["values clipped"] == 1
+
+
+def test_whole_volumes_equal_one_pass_in_3d(tmp_path):
+    config = {"variant": "g-voxel", "widths": (2, 2, 2, 3, 3, 3)}
+    noisy = lambda method: torch.nn.init.normal_(method.generator.noise[-1].weight, std=2.0)  # noqa: E731
+    run = make_run(tmp_path / "run", "wolterink-ldct", config, noisy)
+    hu = body(35, 24, 70)
+    nibabel.save(nibabel.Nifti1Image(hu.astype(np.float32).transpose(2, 1, 0), np.eye(4)), tmp_path / "in.nii.gz")
+    applier = Applier(run)
+    apply(applier, tmp_path / "in.nii.gz", tmp_path / "out.nii.gz")
+    wide = np.pad(hu.astype(np.float32), 7, mode="reflect")
+    with torch.no_grad():
+        wanted = applier.model.method.generator(torch.from_numpy(wide / 1000)[None, None])[0, 0].numpy() * 1000
+    assert np.abs(wanted - hu).max() > 1
+    np.testing.assert_allclose(read(tmp_path / "out.nii.gz").numpy()[0], wanted, atol=1e-2)
+
+
+def test_every_slice_is_read_once(tmp_path, applier, monkeypatch):
+    from ganatomy.images import nifti
+
+    asked = []
+    original = nifti.NiftiArray.slab
+
+    def slab(self, start, stop):
+        asked.extend(range(start, stop))
+        return original(self, start, stop)
+
+    nibabel.save(nibabel.Nifti1Image(body(9).transpose(2, 1, 0), np.eye(4)), tmp_path / "in.nii.gz")
+    (source,) = find(tmp_path / "in.nii.gz")
+    image = source.open()
+    monkeypatch.setattr(nifti.NiftiArray, "slab", slab)
+    applier.model.restore(image).numpy()
+    # Once more for the range check, which stops at the first slices.
+    assert sorted(asked)[-8:] == list(range(1, 9))
+
+
+def test_plan_names_one_output_per_source(tmp_path):
+    for name in ("a.nii.gz", "a.png", "deep/b.JPG", "c.tiff"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    ct_series(tmp_path / "in" / "s", body(1))
+    sources = find(tmp_path / "in")
+    names = sorted(output.path.relative_to(tmp_path).as_posix() for output in plan(sources, tmp_path / "o"))
+    assert names == ["o/a.nii.gz", "o/a_2.png", "o/c.tiff", "o/deep_b.png", "o/s"]
+    with pytest.raises(UserError, match="do not fit into one file"):
+        plan(sources, tmp_path / "o.nii")
+    with pytest.raises(UserError, match=r"suffix says png, but --format says nifti"):
+        plan(sources[:1], tmp_path / "o.png", "nifti")
+    with pytest.raises(UserError, match="folder with one file per slice"):
+        plan(sources[:1], tmp_path / "o.dcm")
+
+
+def test_names_from_headers_cannot_leave_the_folder(tmp_path, applier):
+    first = ct_series(tmp_path / "in" / "s", body(1), SeriesDescription="../../../escape")
+    second = ct_series(
+        tmp_path / "x", body(1), SeriesDescription="..\\..\\escape", SeriesInstanceUID="1.9", SeriesNumber=4
+    )
+    shutil.move(next(second.iterdir()), first / "other.dcm")
+    sources = find(tmp_path / "in")
+    assert len(sources) == 2
+    for source, output in zip(sources, plan(sources, tmp_path / "out"), strict=True):
+        assert output.path.parent == tmp_path / "out"
+        applier(source, output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "x"]
+
+
+def test_results_are_not_overwritten_unasked(tmp_path, applier, gain):
+    source = ct_series(tmp_path / "in", body())
+    apply(applier, source, tmp_path / "out")
+    before = read(tmp_path / "out").numpy()
+    with pytest.raises(UserError, match="--overwrite"):
+        apply(gain, source, tmp_path / "out")
+    np.testing.assert_array_equal(read(tmp_path / "out").numpy(), before)
+    apply(gain, source, tmp_path / "out", overwrite=True)
+    assert read(tmp_path / "out").numpy()[0, 0, 20, 20] > before[0, 0, 20, 20] + 50
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "out.json"}
+
+
+def test_a_strangers_file_in_the_place_of_the_note_stays(tmp_path, applier):
+    source = ct_series(tmp_path / "in", body(1))
+    (tmp_path / "out.json").write_text("mine")
+    with pytest.raises(UserError, match=r"out\.json: exists already"):
+        apply(applier, source, tmp_path / "out")
+    assert (tmp_path / "out.json").read_text() == "mine"
+
+
+def test_overwriting_harms_neither_input_nor_strangers(tmp_path, applier):
+    source = ct_series(tmp_path / "in", body(2))
+    with pytest.raises(UserError, match="where the input lies"):
+        apply(applier, source, source, overwrite=True)
+    nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), np.eye(4)), tmp_path / "v.nii")
+    with pytest.raises(UserError, match="where the input lies"):
+        apply(applier, tmp_path / "v.nii", tmp_path / "v.nii", overwrite=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="other things"):
+        apply(applier, source, home, overwrite=True)
+    with pytest.raises(UserError, match="a folder is in the way"):
+        applier(find(tmp_path / "v.nii")[0], Output(home, "nifti"), True)
+    assert (home / "thesis.tex").read_text() == "x"
+    assert len(list(source.iterdir())) == 2
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.tif", "out.npy", "out"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_an_interruption_leaves_what_was_there(tmp_path, applier, monkeypatch, name, existing):
+    source = ct_series(tmp_path / "in", body())
+    if existing:
+        apply(applier, source, tmp_path / name)
+    before = sorted(tmp_path.rglob("*"))
+    calls = []
+
+    def restore(block):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        return block[..., 8:-8, 8:-8]
+
+    monkeypatch.setattr(applier.model.method, "restore", restore)
+    with pytest.raises(Killed):
+        apply(applier, source, tmp_path / name, overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_network_that_gives_no_numbers_is_an_error(tmp_path, applier, monkeypatch):
+    source = ct_series(tmp_path / "in", body())
+    monkeypatch.setattr(applier.model.method, "restore", lambda block: block[..., 8:-8, 8:-8] * float("nan"))
+    with pytest.raises(UserError, match="gives no numbers in slices 0 to 0"):
+        apply(applier, source, tmp_path / "out.nii")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_inverted_contrast_is_told(tmp_path, applier, monkeypatch):
+    source = ct_series(tmp_path / "in", body())
+    monkeypatch.setattr(applier.model.method, "restore", lambda block: 0.5 - block[..., 8:-8, 8:-8])
+    warnings, note = apply(applier, source, tmp_path / "out")
+    assert "contrast may be inverted" in warnings[0]
+    assert note["checks"]["correlation with input"] == -1.0
+    assert note["warnings"] == warnings
+
+
+def test_the_comparison_equals_numpy():
+    random = np.random.default_rng(0)
+    before = random.normal(-300, 600, (1, 7, 16, 16))
+    after = 0.3 * before + random.normal(2000, 100, before.shape)
+    comparison = Comparison("HU")
+    for start in range(0, 7, 3):
+        comparison.add(before[:, start : start + 3], after[:, start : start + 3])
+    assert comparison.correlation == pytest.approx(np.corrcoef(before.ravel(), after.ravel())[0, 1])
+    lung = (before >= -900) & (before < -500)
+    assert comparison.shifts["lung"] == pytest.approx((after - before)[lung].mean())
+    assert Comparison("a.u.").shifts == {}
+
+
+def test_earlier_results_inside_the_input_are_not_taken_for_input(tmp_path, applier):
+    nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), np.eye(4)), tmp_path / "v.nii")
+    out = tmp_path / "out"
+    apply(applier, tmp_path, out)
+    assert len(find(tmp_path)) == 2
+    assert [source.name for source in select(find(tmp_path), out, tmp_path)] == ["v"]
+
+
+def test_a_slope_nobody_would_use_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), np.eye(4)), tmp_path / "v.nii")
+    sources = find(tmp_path / "v.nii", meaning=RasterMeaning(intercept=-1024))
+    with pytest.raises(UserError, match="NIFTI file says that itself"):
+        check_meaning(sources, plan(sources, tmp_path / "o.nii"))
+    check_meaning(sources, plan(sources, tmp_path / "o.png"))
+
+
+def test_colour_and_other_units_are_refused(tmp_path, applier):
+    Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(tmp_path / "c.png")
+    with pytest.raises(UserError, match="channels"):
+        apply(applier, tmp_path / "c.png", tmp_path / "out.png")
+    np.save(tmp_path / "v.npy", body())
+    with pytest.raises(UserError, match="is in SUV"):
+        apply(applier, tmp_path / "v.npy", tmp_path / "out.npy", meaning=RasterMeaning(unit="SUV"))
+
+
+def test_images_smaller_than_the_margin_work(applier):
+    small = Image.from_array(body(1, 20, 5)[0, 6:13, :5], unit="HU")
+    np.testing.assert_allclose(applier.model.restore(small).numpy(), small.numpy(), atol=1e-2)
+
+
+def test_sigterm_unwinds(tmp_path, applier, monkeypatch):
+    from ganatomy.cli.apply import _terminable
+
+    source = ct_series(tmp_path / "in", body())
+
+    def restore(block):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return block[..., 8:-8, 8:-8]
+
+    monkeypatch.setattr(applier.model.method, "restore", restore)
+    with pytest.raises(SystemExit) as stop, _terminable():
+        apply(applier, source, tmp_path / "out.nii.gz")
+    assert stop.value.code == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -1,0 +1,144 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ganatomy.images.image import ComputedArray, Image
+from ganatomy.inference.tiling import Tiler, rolling
+
+
+def volume(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
+
+
+def reader(values, asked=None):
+    def read(start, stop):
+        if asked is not None:
+            asked.append((start, stop))
+        return values[:, start:stop]
+
+    return read
+
+
+def valid(dims, layers):
+    """Convolutions without padding; loses ``layers`` voxels a side."""
+    torch.manual_seed(layers)
+    convolution = nn.Conv2d if dims == 2 else nn.Conv3d
+    channels = [1, *[3] * (layers - 1), 1]
+    pairs = pairwise(channels)
+    return nn.Sequential(*[part for a, b in pairs for part in (convolution(a, b, 3), nn.Tanh())])
+
+
+def untiled(network, values, margin):
+    pad = [(0, 0), *((m, m) for m in margin)]
+    block = torch.from_numpy(np.pad(values, pad, mode="reflect"))
+    with torch.no_grad():
+        result = network(block.transpose(0, 1)).transpose(0, 1) if margin[0] == 0 else network(block[None])[0]
+    return result.numpy()
+
+
+@given(
+    st.tuples(st.integers(1, 7), st.integers(3, 20), st.integers(3, 20)),
+    st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
+    st.integers(1, 3),
+    st.data(),
+)
+@settings(max_examples=40, deadline=None)
+def test_tiles_of_a_volume_meet_exactly(shape, tile, layers, data):
+    network, values = valid(3, layers), volume(*shape)
+    start = data.draw(st.integers(0, shape[0] - 1))
+    stop = data.draw(st.integers(start + 1, shape[0]))
+    got = Tiler(network, 3, (layers,) * 3, tile=tile)(reader(values), shape, start, stop)
+    want = untiled(network, values, (layers,) * 3)[:, start:stop]
+    np.testing.assert_allclose(got, want, atol=2e-6)
+
+
+@given(st.tuples(st.integers(1, 4), st.integers(4, 30), st.integers(4, 30)), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_slices_of_a_plane_network_are_independent(shape, layers):
+    network, values = valid(2, layers), volume(*shape)
+    got = Tiler(network, 2, (0, layers, layers))(reader(values), shape, 0, shape[0])
+    np.testing.assert_allclose(got, untiled(network, values, (0, layers, layers)), atol=2e-6)
+
+
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 17), st.integers(1, 17)),
+    st.sampled_from([1, 2, 8]),
+    st.integers(0, 2),
+    st.sampled_from([2, 3]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_identity_gives_the_image_back(shape, multiple, lost, dims):
+    margin = (0 if dims == 2 else lost, lost, lost)
+    seen = []
+
+    def crop(block):
+        seen.append(tuple(block.shape[-2:]))
+        inner = [slice(m, size - m) for m, size in zip(margin[-dims:], block.shape[2:], strict=True)]
+        return block[:, :, *inner]
+
+    values = volume(*shape)
+    got = Tiler(crop, dims, margin, multiple, tile=(2, 5, 6))(reader(values), shape, 0, shape[0])
+    assert np.array_equal(got, values)
+    assert all(size % multiple == 0 for pair in seen for size in pair)
+
+
+def test_a_smooth_ramp_shows_no_seams():
+    z, y, x = np.meshgrid(np.arange(9.0), np.arange(40.0), np.arange(40.0), indexing="ij")
+    values = (z + y / 10 + x / 20)[None].astype(np.float32)
+    mean = lambda block: nn.functional.avg_pool3d(block, 3, stride=1)  # noqa: E731
+    got = Tiler(mean, 3, (1, 1, 1), tile=(2, 7, 11))(reader(values), (9, 40, 40), 0, 9)
+    assert np.abs(got - values)[:, 1:-1, 1:-1, 1:-1].max() < 1e-5
+
+
+def test_no_more_is_read_than_a_slab_and_its_margins():
+    asked, values = [], volume(30, 6, 6)
+    network = valid(3, 3)
+    Tiler(network, 3, (3, 3, 3), tile=(4, 6, 6))(reader(values, asked), (30, 6, 6), 0, 30)
+    assert max(stop - start for start, stop in asked) <= 4 + 2 * 3
+    assert all(0 <= start < stop <= 30 for start, stop in asked)
+
+
+def lazy(values, asked):
+    return Image.from_array(values[0]).with_array(ComputedArray(values.shape, np.float32, reader(values, asked)))
+
+
+@pytest.mark.parametrize("slices", [2, 5, 11, 24])
+def test_slabs_that_overlap_read_every_slice_once(slices):
+    asked, values = [], volume(slices, 6, 6)
+    image = rolling(lazy(values, asked))
+    tiler = Tiler(valid(3, 3), 3, (3, 3, 3), tile=(4, 6, 6))
+    parts = [
+        tiler(image.slab, (slices, 6, 6), start, min(start + 4, slices)) for start in range(0, slices, tiler.thickness)
+    ]
+    assert sorted(index for start, stop in asked for index in range(start, stop)) == list(range(slices))
+    np.testing.assert_allclose(np.concatenate(parts, 1), untiled(tiler.network, values, (3, 3, 3)), atol=2e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(1, 6)), min_size=1, max_size=12))
+def test_rolling_gives_what_was_asked_for_in_any_order(requests):
+    values = volume(12, 2, 2)
+    image = rolling(lazy(values, []))
+    for start, length in requests:
+        stop = min(start + length, 12)
+        assert np.array_equal(image.slab(start, stop), values[:, start:stop])
+
+
+def test_rolling_does_not_hold_the_whole_image():
+    values = volume(64, 4, 4)
+    image = rolling(lazy(values, []))
+    for start in range(0, 60, 2):
+        image.slab(start, start + 4)
+        assert image.array.held.shape[1] <= 4
+
+
+def test_no_gradient_is_kept():
+    network = valid(2, 1)
+    states = []
+    watch = lambda block: (states.append(torch.is_grad_enabled()), network(block))[1]  # noqa: E731
+    Tiler(watch, 2, (0, 1, 1))(reader(volume(1, 8, 8)), (1, 8, 8), 0, 1)
+    assert states == [False]

@@ -1,0 +1,313 @@
+"""What every system must keep, whatever it does. A system is tested as soon as the catalogue calls it ready."""
+
+import copy
+import inspect
+import itertools
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ganatomy import catalogue
+from ganatomy.cli.info import field_comments
+from ganatomy.errors import UserError
+from ganatomy.game import Noise, ability, moves
+from ganatomy.training.loop import Trainer
+
+READY = [system.slug for system in catalogue.ready()]
+SMALLER = {"batch_size": 2, "patch": 32}
+"""Where a system has such options."""
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+def configured(slug, **values):
+    kind = catalogue.load(slug).Config
+    preset = "small" if "small" in kind.presets else "paper"
+    fit = {name: value for name, value in SMALLER.items() if name in kind.model_fields}
+    return kind.preset(preset, **{**fit, **values})
+
+
+def build(slug, **values):
+    torch.manual_seed(0)
+    return catalogue.load(slug)(configured(slug, **values))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Networks as small as these lose more to waiting for each other than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=READY)
+def method(request):
+    return build(request.param)
+
+
+class Samples:
+    """Endless random batches of the shape a stage asks for; a function of the count alone."""
+
+    def __init__(self, method, stage, drawn=0, batch=None):
+        self.method, self.stage, self.drawn = method, stage, drawn
+        self.batch = batch or stage.sampling.batch_size
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        sampling, draw = self.stage.sampling, torch.Generator().manual_seed(self.drawn)
+        self.drawn += 1
+        values = {}
+        for role in (*self.method.task.roles, *self.stage.derive):
+            around = sampling.margin if role in sampling.wide else (0, 0, 0)
+            shape = [size + 2 * extra for size, extra in zip(sampling.patch, around, strict=True)]
+            values[role] = 0.5 + 0.2 * torch.randn(self.batch, 1, *shape[3 - self.method.dims :], generator=draw)
+        return values
+
+
+def shown(method, count=3):
+    """What the ability is given: samples with the margin the method loses, on sizes it accepts."""
+    grow = method.multiple * max(1, 32 // method.multiple)
+    sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(method.margin)]
+    return 0.5 + 0.2 * torch.randn(count, 1, *sizes[3 - method.dims :], generator=torch.Generator().manual_seed(7))
+
+
+def state_of(method):
+    return {name: value.clone() for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
+
+
+def prefixes(method, modules):
+    names = {id(value): name for name, value in [*method.named_parameters(), *method.named_buffers()]}
+    own = [value for module in modules for value in [*module.parameters(), *module.buffers()]]
+    return {names[id(value)] for value in own if id(value) in names}
+
+
+def batch_statistics(method):
+    """Names of the buffers that any forward pass in training may move."""
+    return {
+        f"{name}.{buffer}"
+        for name, module in method.named_modules()
+        if isinstance(module, NORMS)
+        for buffer, _ in module.named_buffers(recurse=False)
+    }
+
+
+class Silent:
+    def __init__(self):
+        self.moved = []
+
+    def turn(self, progress, turn):
+        self.moved.append(turn.player)
+
+    def gradients(self, turn, norm): ...
+
+    def wants_gradients(self, progress):
+        return False
+
+    def round(self, progress): ...
+
+
+def trainer(method, rounds=1, after_round=lambda trainer, ending: None):
+    return Trainer(
+        method,
+        Fabric(accelerator="cpu"),
+        [rounds] * len(method.stages()),
+        lambda stage, index, drawn: Samples(method, stage, drawn),
+        Silent(),
+        after_round,
+    )
+
+
+def test_a_round_moves_the_players_it_names_and_nothing_else(method):
+    method.train()
+    for stage in method.stages():
+        optimizers = {player.name: player.optimizer(player.parameters()) for player in stage.players}
+        players = {player.name: player for player in stage.players}
+        statistics = batch_statistics(method)
+        if stage.begin:
+            stage.begin()
+        moved = set()
+        for move in moves(stage.turns(Samples(method, stage))):
+            before = state_of(method)
+            for turn in move:
+                parameters = players[turn.player].parameters()
+                turn.total.backward(inputs=parameters, retain_graph=turn is not move[-1])
+            for turn in move:
+                optimizers[turn.player].step()
+                optimizers[turn.player].zero_grad(set_to_none=True)
+                moved.add(turn.player)
+            after = state_of(method)
+            changed = {name for name in before if not torch.equal(before[name], after[name])}
+            allowed = prefixes(method, [m for turn in move for m in players[turn.player].modules])
+            assert changed <= allowed | statistics, "a turn moved what its player does not own"
+            for turn in move:
+                assert changed & prefixes(method, players[turn.player].modules), f"{turn.player} did not move"
+        assert moved == set(players), f"stage {stage.name}: players that never move"
+
+
+def test_every_term_is_finite_and_reaches_its_player(method):
+    method.train()
+    for stage in method.stages():
+        players = {player.name: player.parameters() for player in stage.players}
+        if stage.begin:
+            stage.begin()
+        for move in moves(stage.turns(Samples(method, stage))):
+            for turn in move:
+                for name, term in turn.losses.items():
+                    assert term.dim() == 0 and torch.isfinite(term), f"{turn.player}/{name}"
+                    slopes = torch.autograd.grad(term, players[turn.player], retain_graph=True, allow_unused=True)
+                    reached = [slope for slope in slopes if slope is not None]
+                    assert all(torch.isfinite(slope).all() for slope in reached), f"{turn.player}/{name}"
+                    assert any(slope.abs().max() > 0 for slope in reached), f"{turn.player}/{name} moves nobody"
+                assert all(torch.isfinite(score).all() for score in turn.scores.values())
+
+
+def test_parameters_belong_to_one_player_of_a_stage(method):
+    named = {id(parameter) for parameter in method.parameters()}
+    for stage in method.stages():
+        owned = [id(parameter) for player in stage.players for parameter in player.parameters()]
+        assert len(owned) == len(set(owned)), "two players own one parameter"
+        assert set(owned) <= named, "a player moves what is not saved"
+        assert stage.rounds >= 1 and len({player.name for player in stage.players}) == len(stage.players)
+    assert len({stage.name for stage in method.stages()}) == len(method.stages())
+    assert any(stage.validated for stage in method.stages())
+
+
+def test_a_stopped_game_goes_on_bit_for_bit(request, method):
+    slug = request.node.callspec.params["method"]
+    total = 2 * len(method.stages())
+    whole = trainer(method, 2)
+    whole.fit()
+    for stop in sorted({1, total - 1}):
+        saved = {}
+
+        def save(game, ending, stop=stop, saved=saved):
+            if game.progress.round == stop:
+                saved.update(copy.deepcopy(game.state()))
+                raise StopIteration
+
+        with pytest.raises(StopIteration):
+            first = build(slug)
+            trainer(first, 2, save).fit()
+        other = build(slug)
+        torch.manual_seed(99)
+        resumed = trainer(other, 2)
+        resumed.load_state(saved)
+        resumed.fit()
+        assert all(torch.equal(value, state_of(other)[name]) for name, value in state_of(method).items()), stop
+
+
+@torch.no_grad()
+def results(method, values):
+    found = ability(method, method.task.ability)(values)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def test_saved_weights_give_the_same_result(request, method):
+    trainer(method).fit()
+    want = results(method.inference_mode(), shown(method))
+    other = build(request.node.callspec.params["method"])
+    other.load_state_dict(copy.deepcopy(method.state_dict()))
+    for a, b in zip(want, results(other.inference_mode(), shown(method)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_ability_changes_nothing_and_repeats_itself(method):
+    trainer(method).fit()
+    method.inference_mode()
+    before, values = state_of(method), shown(method)
+    given = values.clone()
+    first, second = results(method, values), results(method, values)
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b) and torch.isfinite(a).all()
+    assert torch.equal(values, given), "the input was written to"
+    after = state_of(method)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(parameter.grad is None for parameter in method.parameters())
+
+
+def test_each_sample_gets_what_it_would_get_alone(method):
+    trainer(method).fit()
+    method.inference_mode()
+    values = shown(method)
+    together = results(method, values)
+    turned = results(method, values.flip(0))
+    alone = [results(method, values[index : index + 1]) for index in range(len(values))]
+    for part, (whole, back) in enumerate(zip(together, turned, strict=True)):
+        scale = float(whole.abs().max())
+        torch.testing.assert_close(back.flip(0), whole, rtol=1e-4, atol=1e-5 * scale)
+        torch.testing.assert_close(torch.cat([each[part] for each in alone]), whole, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_the_result_is_smaller_by_the_margin(method):
+    if method.task.ability != "restore":
+        pytest.skip("only restored images have the size of their input")
+    method.inference_mode()
+    for grow in (0, method.multiple):
+        values = nn.functional.pad(
+            shown(method), (0, grow, 0, grow), mode="replicate" if method.dims == 2 else "constant"
+        )
+        (output,) = results(method, values)
+        lost = [2 * extra for extra in method.margin][3 - method.dims :]
+        assert list(output.shape[2:]) == [size - less for size, less in zip(values.shape[2:], lost, strict=True)]
+        assert len(output) == len(values)
+    for stage in method.stages():
+        assert method.dims == 3 or (stage.sampling.patch[0] == 1 and stage.sampling.margin[0] == 0)
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_every_preset_and_the_baseline_are_valid(slug):
+    kind = catalogue.load(slug).Config
+    assert "paper" in kind.presets and kind.presets["paper"] == {}
+    for name in kind.presets:
+        again = kind.preset(name)
+        assert kind.model_validate(again.model_dump(mode="json")) == again, "run.yaml would not repeat the run"
+    assert kind.baseline, "nothing to compare with"
+    with pytest.raises(UserError, match=r"--preset nix: unknown; this system has paper"):
+        kind.preset("nix")
+    with pytest.raises(UserError, match="option no_such_thing"):
+        kind.preset("paper", no_such_thing=1)
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_the_baseline_has_no_adversary(slug):
+    method = build(slug, **catalogue.load(slug).Config.baseline)
+    assert [len(stage.players) for stage in method.stages()] == [1]
+    assert not getattr(method, "adversarial", False)
+    assert set(build(slug).state_dict()) > set(method.state_dict()), "the baseline keeps the adversary's weights"
+    trainer(method).fit()
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_every_option_says_what_it_is(slug):
+    kind = catalogue.load(slug).Config
+    assert set(kind.model_fields) == set(field_comments(kind))
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_a_system_tells_who_published_it(slug):
+    text = inspect.getdoc(catalogue.load(slug))
+    assert any(mark in text for mark in ("doi:", "arXiv"))
+    assert catalogue.load(slug).dims in (
+        (2, 3) if "/" in catalogue.find(slug).dims else (int(catalogue.find(slug).dims[0]),)
+    )
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_two_halves_of_the_noise_are_the_whole(slug):
+    method = build(slug)
+    whole = Noise(3).normal(4, 2)
+    method.noise = Noise(3, rank=1, world=2)
+    assert torch.equal(method.noise.normal(2, 2), whole[2:])
+
+
+def test_a_longer_game_keeps_naming_the_same_players(method):
+    for stage in method.stages():
+        rounds = [
+            [turn.player for move in moves(stage.turns(Samples(method, stage, drawn))) for turn in move]
+            for drawn in (0, 5)
+        ]
+        assert set(itertools.chain(*rounds)) <= {player.name for player in stage.players}

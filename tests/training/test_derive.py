@@ -1,0 +1,132 @@
+"""A stage whose samples hold what the stage before predicts."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ganatomy import catalogue
+from ganatomy.game import MethodConfig, Player, Sampling, Stage, Turn
+from ganatomy.images.codecs import Window
+from ganatomy.physics.ct import LowDoseScan
+from ganatomy.tasks.denoising import CTDenoising
+from ganatomy.training import derive as deriving
+from ganatomy.training.loop import Stopped
+
+TASK = CTDenoising(LowDoseScan(views=60), Window(low=-1000, high=1000, to=(0, 1)), "rmse", 2)
+
+
+class Cascade(catalogue.load("wgan-vgg").__mro__[2]):
+    """Two convolutions: the second sees what the first made of the whole slice, while the first goes on moving."""
+
+    class Config(MethodConfig):
+        pass
+
+    played: list = []  # noqa: RUF012
+
+    def __init__(self, config=None):
+        super().__init__(config or self.Config())
+        self.first, self.second = nn.Conv2d(1, 1, 3), nn.Conv2d(2, 1, 1)
+
+    @property
+    def task(self):
+        return TASK
+
+    @property
+    def margin(self):
+        return (0, 1, 1)
+
+    def stages(self):
+        sgd = lambda parameters: torch.optim.SGD(parameters, 0.05)  # noqa: E731
+        one, two = Player("one", (self.first,), sgd, ema_halflife=4.0), Player("two", (self.second,), sgd)
+        sampling = Sampling(2, (1, 16, 16), self.margin)
+        later = Sampling(2, (1, 16, 16), self.margin, flips=(1, 2))
+        guess = {"guess": lambda batch: self.first(batch["input"]) - 0 * batch["target"]}
+        return [
+            Stage("begin", self.begin, [one], 3, sampling),
+            Stage("refine", self.refine, [one, two], 5, later, derive=guess),
+        ]
+
+    def begin(self, batches):
+        batch = next(batches)
+        yield Turn("one", error=(self.first(batch["input"]) - batch["target"]).square().mean())
+
+    def refine(self, batches):
+        batch = next(batches)
+        self.played.append(batch["guess"])
+        centre = batch["input"][..., 1:-1, 1:-1]
+        yield Turn("two", error=(self.second(torch.cat([centre, batch["guess"]], 1)) - batch["target"]).abs().mean())
+        yield Turn("one", error=(self.first(batch["input"]) - batch["target"]).abs().mean())
+
+    def restore(self, input):
+        return self.first(input)
+
+
+@pytest.fixture
+def cascade(monkeypatch, tiny):
+    """Trains the toy as if it were in the catalogue."""
+    system = catalogue.System("cascade", None, "", "denoising", "", "CT", "2D", "", None, f"{__name__}:Cascade")
+    monkeypatch.setitem(catalogue._BY_NAME, "cascade", system)
+    monkeypatch.setattr(catalogue, "load", lambda slug: Cascade)
+    Cascade.played = []
+    return lambda out, **more: tiny("cascade", out, preset="paper", **more)
+
+
+def arrays(out):
+    return {path.relative_to(out).as_posix(): np.load(path) for path in sorted(out.rglob("*.npy"))}
+
+
+def test_what_a_stage_derives_becomes_part_of_its_samples(cascade, tmp_path):
+    cascade(tmp_path / "run", rounds=8)
+    found = arrays(tmp_path / "run" / "derived")
+    assert len(found) == 3 and all(name.startswith("refine/thorax-ct-") for name in found)
+    assert all(name.endswith("/guess.npy") and value.shape == (1, 8, 96, 96) for name, value in found.items())
+    every = np.concatenate([value.ravel() for value in found.values()])
+    assert all(np.isin(guess.numpy(), every).all() and guess.shape == (2, 1, 16, 16) for guess in Cascade.played)
+    assert not list((tmp_path / "run" / "derived").rglob(".*"))
+
+
+def test_what_was_derived_is_what_the_average_of_the_first_stage_predicts(cascade, tmp_path, monkeypatch):
+    seen = []
+    true = deriving.derived
+
+    def spy(method, stage, case, folder):
+        made = true(method, stage, case, folder)
+        values = torch.from_numpy(
+            np.pad(TASK.codec.encode(case.arrays["input"][:, 2:3]), [(0, 0)] * 2 + [(1, 1)] * 2, "reflect")
+        )
+        with torch.no_grad():
+            seen.append(float((method.first(values).numpy() - made.arrays["guess"][:, 2:3]).__abs__().max()))
+        return made
+
+    monkeypatch.setattr("ganatomy.training.run.derived", spy)
+    cascade(tmp_path / "run", rounds=8)
+    assert len(seen) == 3 and max(seen) < 1e-6
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_a_resumed_stage_finds_what_it_began_with(cascade, tmp_path, monkeypatch, number):
+    cascade(tmp_path / "whole", rounds=8)
+    from ganatomy.training.monitor import Monitor
+
+    heard = Monitor.turn
+
+    def turn(self, progress, turn):
+        heard(self, progress, turn)
+        if progress.round + 1 == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Monitor, "turn", turn)
+        cascade(tmp_path / "run", rounds=8)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.npy")}
+    cascade(tmp_path / "run", rounds=None, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before and bool(before) == (number > 3)
+    one, other = (torch.load(tmp_path / n / "checkpoints" / "last.ckpt", weights_only=True) for n in ("whole", "run"))
+    assert all(torch.equal(value, other["method"][name]) for name, value in one["method"].items())
+    assert all(
+        np.array_equal(value, arrays(tmp_path / "run")[name]) for name, value in arrays(tmp_path / "whole").items()
+    )

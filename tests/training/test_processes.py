@@ -1,0 +1,89 @@
+"""Two processes that share every batch do what one process does with the whole batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ganatomy.training.monitor import read_metrics
+
+CONSOLE = "import sys; from ganatomy.cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+def command(cases):
+    """Runs `ganatomy train wgan-vgg` in a process of its own."""
+
+    def run(*options, console=None):
+        program = [sys.executable, str(console)] if console else [sys.executable, "-m", "ganatomy"]
+        size = ["--phantom-subjects", "4", "--phantom-size", "96", "--views", "60", "--cache", str(cases)]
+        game = ["--preset", "small", "--batch-size", "2", "--patch", "32", "--start", "xavier", "--rounds", "4"]
+        words = [*program, "train", "wgan-vgg", *size, *game, "--threads", "1", "--log-every", "1", *options]
+        environment = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE")}
+        return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def pair(command, tmp_path):
+    """The same run with one process, by `python -m ganatomy`, and with two, by the console script."""
+
+    def run(*options):
+        script = tmp_path / "ganatomy"
+        script.write_text(CONSOLE)
+        ways = {"one": ((), None), "two": (("--processes", "2"), script)}
+        for name, (more, console) in ways.items():
+            done = command("--out", str(tmp_path / name), *options, *more, console=console)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.count("\n") == 1 and done.stdout.startswith(f"{tmp_path / name}: done")
+        return [tmp_path / name for name in ways]
+
+    return run
+
+
+def agree(folders, names, rounds):
+    curves = [read_metrics(folder / "metrics.csv") for folder in folders]
+    assert curves[0].keys() == curves[1].keys()
+    for name in names:
+        one, two = (torch.tensor([value for _, value in curve[name]][:rounds]) for curve in curves)
+        torch.testing.assert_close(one, two, rtol=2e-5, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_two_processes_train_the_same_weights(pair):
+    one, two = pair("--variant", "cnn-vgg")
+    a, b = (load_file(folder / "weights-last.safetensors") for folder in (one, two))
+    assert max(float((a[name] - b[name]).norm() / a[name].norm()) for name in a) < 1e-6
+    agree((one, two), ("generator/content", "generator/gradient norm", "validation/rmse"), 4)
+    listed = [sorted(path.relative_to(folder).parts[0] for path in folder.rglob("*")) for folder in (one, two)]
+    assert listed[0] == listed[1] and len(list((two / "events").iterdir())) == 1
+
+
+def test_two_processes_play_the_same_game(pair):
+    """Adam takes whole steps along gradients that are mere rounding, so later rounds of a critic drift apart."""
+    folders = pair("--critic-steps", "1", "--rounds", "1")
+    agree(folders, ("critic/wasserstein", "critic/penalty", "critic/gradient norm", "generator/content"), 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--batch-size", "3"], "--batch-size 3: not a multiple of the 2 processes"),
+        (["--cache", str(Path(__file__) / "cache")], "no case can be used for training: cache folder"),
+    ],
+)
+def test_bad_input_ends_both_processes_with_one_line(command, tmp_path, options, told):
+    done = command("--out", str(tmp_path / "run"), "--processes", "2", *options)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and told in done.stderr
+
+
+def test_an_out_that_only_the_first_process_can_try_ends_both(command, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    done = command("--out", str(tmp_path / "file" / "run"), "--processes", "2")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "choose a folder you may write to" in done.stderr

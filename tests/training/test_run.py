@@ -1,0 +1,368 @@
+import csv
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from ganatomy.cli import main
+from ganatomy.errors import UserError
+from ganatomy.inference.model import load
+from ganatomy.training import run as running
+from ganatomy.training.files import write_atomically
+from ganatomy.training.loop import Diverged, Stopped
+from ganatomy.training.monitor import Monitor, read_metrics
+
+WEIGHTS = ("weights.safetensors", "weights-last.safetensors")
+
+
+def same_weights(one, other, names=WEIGHTS):
+    for name in names:
+        a, b = load_file(one / name), load_file(other / name)
+        assert a.keys() == b.keys()
+        assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+
+def checkpoint(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def same_values(a, b, where="checkpoint"):
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            same_values(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            same_values(x, y, f"{where}[{index}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def same_runs(one, other):
+    same_weights(one, other)
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    assert (one / "card.md").read_text() == (other / "card.md").read_text()
+    same_values(checkpoint(one), checkpoint(other))
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """SIGTERM arrives from inside while this round is played."""
+
+    def arm(number):
+        heard = Monitor.turn
+
+        def turn(self, progress, turn):
+            heard(self, progress, turn)
+            if progress.round + 1 == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(Monitor, "turn", turn)
+        return lambda: monkeypatch.setattr(Monitor, "turn", heard)
+
+    return arm
+
+
+@pytest.fixture(scope="module")
+def two_stages(tiny, tmp_path_factory):
+    """An undisturbed run of sagan-ct, whose U-Net drops out and whose first stage trains another network."""
+    out = tmp_path_factory.mktemp("two") / "run"
+    tiny("sagan-ct", out, **SAGAN)
+    return out
+
+
+SAGAN = {
+    "width": 4,
+    "critic_width": 4,
+    "sharpness_width": 4,
+    "rounds": 8,
+    "ema_halflife": 10.0,
+}
+
+
+def test_a_run_folder_holds_what_the_design_promises(trained):
+    names = {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()}
+    events = {name for name in names if name.startswith("events/")}
+    assert names - events == {
+        "run.yaml",
+        "metrics.csv",
+        "card.md",
+        *WEIGHTS,
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+    }
+    assert events
+    facts = yaml.safe_load((trained / "run.yaml").read_text())
+    sides = facts["subjects"]
+    assert sorted(name for side in sides.values() for name in side) == [f"phantom{n:03d}" for n in range(4)]
+    assert facts["rounds"] == {"denoise": 8}
+    assert not set(sides["train"]) & set(sides["test"])
+
+
+def test_the_curves_hold_every_term_and_score(trained):
+    curves = read_metrics(trained / "metrics.csv")
+    assert [number for number, _ in curves["critic/penalty"]] == [3, 4, 6, 8]
+    assert [number for number, _ in curves["validation/rmse"]] == [4, 8]
+    assert {"generator/content", "critic/score of real", "generator/gradient norm", "game/rotation"} <= curves.keys()
+
+
+def test_best_weights_are_those_of_the_best_round(trained):
+    saved = checkpoint(trained)
+    curve = dict(read_metrics(trained / "metrics.csv")["validation/rmse+texture"])
+    assert saved["best"]["round"] == min(curve, key=curve.get)
+    best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["progress"]["round"] == saved["best"]["round"]
+    assert load(trained, "last").method.progress.round == 0
+    weights = load_file(trained / "weights-last.safetensors")
+    assert all(torch.equal(weights[name], value) for name, value in saved["method"].items())
+
+
+def test_averaged_weights_are_what_is_used(two_stages):
+    saved, weights = checkpoint(two_stages), load_file(two_stages / "weights-last.safetensors")
+    for name, average in saved["averages"].items():
+        assert torch.equal(weights[name], average) and not torch.equal(weights[name], saved["method"][name])
+
+
+def test_run_yaml_repeats_a_run(trained, tmp_path):
+    again = tmp_path / "again"
+    assert main(["train", "wgan-vgg", "--config", str(trained / "run.yaml"), "--out", str(again)]) == 0
+    same_runs(trained, again)
+
+
+def test_diagnosis_does_not_touch_training(trained, tiny, tmp_path):
+    tiny("wgan-vgg", tmp_path / "run", options={"diagnose": False})
+    same_weights(trained, tmp_path / "run")
+
+
+def test_workers_do_not_change_training(trained, tiny, tmp_path):
+    tiny("wgan-vgg", tmp_path / "run", options={"workers": 1})
+    same_weights(trained, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [1, 4, 5])
+def test_a_stopped_and_resumed_run_is_the_undisturbed_run(trained, tiny, stop_after, tmp_path, number):
+    out = tmp_path / "run"
+    disarm = stop_after(number)
+    with pytest.raises(Stopped) as stop:
+        tiny("wgan-vgg", out)
+    assert (stop.value.round, stop.value.signal_number) == (number, signal.SIGTERM)
+    disarm()
+    torch.manual_seed(1234)
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    same_runs(trained, out)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6])
+def test_a_run_of_two_stages_can_be_stopped_anywhere(two_stages, tiny, stop_after, tmp_path, number):
+    out = tmp_path / "run"
+    disarm = stop_after(number)
+    with pytest.raises(Stopped):
+        tiny("sagan-ct", out, **SAGAN)
+    disarm()
+    tiny("sagan-ct", out, resume=True, rounds=None)
+    same_runs(two_stages, out)
+
+
+def test_a_stop_in_the_last_round_is_the_end(trained, tiny, stop_after, tmp_path):
+    stop_after(8)
+    tiny("wgan-vgg", tmp_path / "run")
+    same_runs(trained, tmp_path / "run")
+
+
+def test_resuming_a_finished_run_changes_nothing(trained, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    same_runs(trained, out)
+
+
+def test_a_run_may_go_on_longer_and_says_so(trained, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    tiny("wgan-vgg", out, rounds=10, resume=True)
+    assert checkpoint(out)["progress"]["round"] == 10
+    facts = yaml.safe_load((out / "run.yaml").read_text())
+    assert facts["rounds"] == {"denoise": 10} and facts["training"]["rounds"] == 10
+
+
+def test_lines_after_the_checkpoint_are_taken_back(trained, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    with (out / "metrics.csv").open("a") as stream:
+        stream.write("9,144,denoise,critic/penalty,1.5\n12,192,denoise,crit")
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    same_runs(trained, out)
+    rows = list(csv.DictReader((out / "metrics.csv").open()))
+    assert max(int(row["round"]) for row in rows) == 8
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """The critic's penalty is not a number from this round on."""
+
+    def arm(number):
+        from ganatomy.methods.denoising import wgan_vgg
+
+        true, calls = wgan_vgg.gradient_penalty, []
+
+        def penalty(*arguments):
+            calls.append(1)
+            return true(*arguments) * (float("nan") if len(calls) > 2 * (number - 1) else 1.0)
+
+        monkeypatch.setattr(wgan_vgg, "gradient_penalty", penalty)
+
+    return arm
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_overwritten(tiny, poisoned, tmp_path):
+    poisoned(6)
+    out = tmp_path / "run"
+    with pytest.raises(
+        Diverged, match=r"round 6: 'penalty' in the turn of 'critic' is nan; the last checkpoint"
+    ) as told:
+        tiny("wgan-vgg", out, options={"diagnose": False})
+    assert "\n" not in str(told.value)
+    saved = checkpoint(out)
+    assert saved["progress"]["round"] == 4
+    assert all(torch.isfinite(value).all() for value in saved["method"].values())
+    for name in WEIGHTS:
+        assert all(torch.isfinite(value).all() for value in load_file(out / name).values())
+    load(out)
+
+
+def test_a_stop_does_not_save_what_has_diverged(tiny, poisoned, stop_after, tmp_path):
+    poisoned(5)
+    stop_after(5)
+    with pytest.raises(Diverged, match="round 5"):
+        tiny("wgan-vgg", tmp_path / "run", options={"diagnose": False})
+    assert checkpoint(tmp_path / "run")["progress"]["round"] == 4
+
+
+def test_divergence_is_exit_code_2_and_one_line(trained, poisoned, tmp_path, capsys):
+    poisoned(2)
+    code = main(
+        ["train", "wgan-vgg", "--config", str(trained / "run.yaml"), "--out", str(tmp_path / "r"), "--no-diagnose"]
+    )
+    said = capsys.readouterr().err
+    assert code == 2 and said.count("\n") == 1
+    assert said.startswith("ganatomy: round 2: 'penalty' in the turn of 'critic' is nan")
+
+
+def test_an_existing_run_is_not_overwritten(trained, tiny):
+    before = (trained / "run.yaml").read_bytes()
+    with pytest.raises(UserError, match="already holds a run; add --resume"):
+        tiny("wgan-vgg", trained)
+    assert (trained / "run.yaml").read_bytes() == before
+
+
+def test_a_run_is_resumed_by_its_own_name_only(trained, tiny):
+    with pytest.raises(UserError, match="a run of wgan-vgg, not of sagan-ct"):
+        tiny("sagan-ct", trained, resume=True)
+
+
+def test_a_checkpoint_of_another_system_is_refused(trained, two_stages, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    shutil.copy(two_stages / "checkpoints" / "last.ckpt", out / "checkpoints" / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt: a checkpoint of sagan-ct, but the run is of wgan-vgg"):
+        tiny("wgan-vgg", out, rounds=None, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "list", "keys"])
+def test_a_damaged_checkpoint_is_named(trained, tiny, tmp_path, damage):
+    out = shutil.copytree(trained, tmp_path / "run")
+    path = out / "checkpoints" / "last.ckpt"
+    match damage:
+        case "cut":
+            path.write_bytes(path.read_bytes()[:5000])
+        case "garbage":
+            path.write_bytes(os.urandom(5000))
+        case "list":
+            torch.save([1, 2], path)
+        case "keys":
+            torch.save({"system": "wgan-vgg", "progress": {"round": 3}}, path)
+    with pytest.raises(UserError, match=r"last\.ckpt: .*(another --out|checkpoint of None)"):
+        tiny("wgan-vgg", out, rounds=None, resume=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1, 2", "- 1\n- 2", "system: wgan-vgg\nconfig: 3", "system: wgan-vgg\nconfig: {}", b"\xff\xfe\x00", "a: b"],
+)
+def test_a_damaged_run_yaml_is_named(trained, tiny, tmp_path, text):
+    out = shutil.copytree(trained, tmp_path / "run")
+    (out / "run.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=r"run\.yaml: damaged or not a run"):
+        tiny("wgan-vgg", out, rounds=None, resume=True)
+
+
+def test_a_killed_run_without_checkpoint_begins_again(trained, tiny, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    shutil.copy(trained / "run.yaml", out)
+    (out / "metrics.csv").write_text("round,images,stage,name,value\n3,48,denoise,critic/penalty,7\n")
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    same_runs(trained, out)
+
+
+@pytest.mark.parametrize("blocked", ["run", "run/deeper"])
+def test_an_out_that_is_a_file_is_refused(tiny, tmp_path, blocked):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(UserError, match=r"--out .* choose a folder you may write to"):
+        tiny("wgan-vgg", tmp_path / blocked)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_last_good_files(trained, tiny, tmp_path, monkeypatch):
+    out, written = tmp_path / "run", []
+    true = torch.save
+
+    def save(state, path):
+        written.append(path)
+        if len(written) == 2:
+            path.write_bytes(b"half")
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nmore")
+        true(state, path)
+
+    monkeypatch.setattr(running.torch, "save", save)
+    with pytest.raises(UserError, match=r"last\.ckpt: cannot be written .* free some space"):
+        tiny("wgan-vgg", out)
+    monkeypatch.undo()
+    assert checkpoint(out)["progress"]["round"] == 4
+    assert [path.name for path in (out / "checkpoints").iterdir() if path.name.startswith(".")] == []
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    same_runs(trained, out)
+
+
+def test_a_file_that_meets_its_limit_is_not_replaced(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "file"
+    path.write_bytes(b"good")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="file: cannot be written"):
+            write_atomically(path, lambda work: torch.save(torch.zeros(100_000), work))
+        with pytest.raises(UserError, match="file: cannot be written"):
+            write_atomically(path, lambda work: work.write_bytes(bytes(100_000)) and None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"good" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"batch_size": 0}, "--batch-size and --patch: must be at least 1"),
+        ({"learning_rate": -1.0}, "the optimiser of 'generator'"),
+        ({"width": -1}, "wgan-vgg: no network can be built"),
+    ],
+)
+def test_impossible_numbers_are_refused_before_anything_is_made(tiny, tmp_path, wrong, told):
+    with pytest.raises(UserError, match=told):
+        tiny("wgan-vgg", tmp_path / "run", **wrong)
+    assert not (tmp_path / "run").exists()
