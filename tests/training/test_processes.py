@@ -55,16 +55,25 @@ def agree(folders, names, rounds):
 
 
 def test_two_processes_train_the_same_weights(pair):
-    one, two = pair("--variant", "cnn-vgg")
+    one, two = pair("--variant", "cnn-vgg", "--learning-rate", "3e-4")
     a, b = (load_file(folder / "weights-last.safetensors") for folder in (one, two))
-    assert max(float((a[name] - b[name]).norm() / a[name].norm()) for name in a) < 1e-6
+    assert max(float((a[name] - b[name]).norm() / a[name].norm()) for name in a) < 1e-4
     agree((one, two), ("generator/content", "generator/gradient norm", "validation/rmse"), 4)
     listed = [sorted(path.relative_to(folder).parts[0] for path in folder.rglob("*")) for folder in (one, two)]
     assert listed[0] == listed[1] and len(list((two / "events").iterdir())) == 1
 
 
+def test_two_processes_are_one_in_double_precision(tmp_path):
+    script = Path(__file__).parent / "double_game.py"
+    weights = [tmp_path / f"{processes}.pt" for processes in (1, 2)]
+    for processes, file in enumerate(weights, start=1):
+        subprocess.run([sys.executable, script, str(processes), file], check=True, capture_output=True, timeout=120)
+    one, two = (torch.load(file, weights_only=True) for file in weights)
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-8
+
+
 def test_two_processes_play_the_same_game(pair):
-    """Adam takes whole steps along gradients that are mere rounding, so later rounds of a critic drift apart."""
+    """In single precision Adam takes whole steps along gradients that are rounding, so later rounds drift apart."""
     folders = pair("--critic-steps", "1", "--rounds", "1")
     agree(folders, ("critic/wasserstein", "critic/penalty", "critic/gradient norm", "generator/content"), 1)
 

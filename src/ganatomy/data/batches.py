@@ -144,7 +144,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return patch
 
     def _encode(self, role: str, values: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        tensor = torch.from_numpy(np.array(values, dtype=np.float32))
         if role in self.codecs:
             tensor = self.codecs[role].encode(tensor)
         return tensor[:, 0] if self.dims == 2 else tensor

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, l1_loss, mse_loss, pad
+from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, conv2d, l1_loss, mse_loss, pad
 
 from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
@@ -52,9 +52,9 @@ def _circle(image: Tensor) -> Iterator[Tensor]:
 
 
 def sharpness_network(width: int) -> ConvUNet:
-    """A U-Net for logits of sharpness; it begins at the few percent that are sharp in a CT, where a sigmoid still moves."""
+    """A U-Net for logits of sharpness, begun at the few percent of a CT that are sharp, where a sigmoid still moves."""
     network = ConvUNet(1, 1, width)
-    nn.init.zeros_(network.head.weight)
+    nn.init.normal_(network.head.weight, std=0.01)
     nn.init.constant_(network.head.bias, -3.0)  # type: ignore[arg-type]
     return network
 
@@ -164,15 +164,20 @@ class SAGAN(CTDenoiser):
 
     def sharpness(self, image: Tensor) -> Tensor:
         """The trained network's sharpness map, 0 to 1, of images in [-1, 1]."""
+        return torch.sigmoid(self._sharpness_logits(image))
+
+    def _sharpness_logits(self, image: Tensor) -> Tensor:
         assert self.sharpness_network is not None
-        return torch.sigmoid(self.sharpness_network(image))
+        # The measure is blind to brightness and counts in thresholds: what the network is shown is so too.
+        detail = image - avg_pool2d(pad(image, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+        return self.sharpness_network(detail / (2 * self.config.sharpness_threshold))  # type: ignore[no-any-return]
 
     def sharpness_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Routine-dose crops, sharp, blurred and noisy; the network learns the measure it can then differentiate."""
         sharp = self.inside(next(batches)["target"])
         shown = torch.cat([sharp, self._spoil(sharp)]).clamp(-1, 1)
         wanted = lbp_sharpness((shown + 1) / 2, self.config.sharpness_threshold, self.config.sharpness_window)
-        yield Turn("sharpness", error=mse_loss(self.sharpness(shown), wanted))
+        yield Turn("sharpness", error=binary_cross_entropy_with_logits(self._sharpness_logits(shown), wanted))
 
     def _spoil(self, image: Tensor) -> Tensor:
         """A blurred and noisy copy, each sample by its own amount."""

@@ -164,7 +164,9 @@ class WGANVGG(CTDenoiser):
         if self.critic:
             players.append(Player("critic", (self.critic,), moves, schedule))
         sampling = Sampling(c.batch_size, (1, c.patch, c.patch), self.margin, accepts=mostly_air(c.max_air))
-        return [Stage("denoise", self.turns, players, c.game_rounds, sampling)]
+        # A round without a critic draws one batch; as many more of them show the comparison as many images.
+        rounds = c.game_rounds * (1 if self.critic else c.critic_steps + 1)
+        return [Stage("denoise", self.turns, players, rounds, sampling)]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         if self.critic:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
@@ -109,7 +110,7 @@ class WolterinkLDCT(CTDenoiser):
         window: tuple[float, float] = (
             -1000.0,
             2000.0,
-        )  # HU mapped to [-1, 2], so that 1000 HU are one unit (our choice)
+        )  # HU mapped to [-1, 2]; 1000 HU are one unit (our choice)
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
         scan: LowDoseScan = LowDoseScan(dose_fraction=0.2)  # 10 of 50 mAs
 
@@ -123,6 +124,8 @@ class WolterinkLDCT(CTDenoiser):
                 "learning_rate": 1e-3,
                 "widths": (8, 8, 8, 16, 16, 16),
                 "critic_widths": (8, 16, 32),
+                "adversarial_weight": 1e-2,
+                "window": (-300.0, 500.0),
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"variant": "g-voxel"}
@@ -162,8 +165,7 @@ class WolterinkLDCT(CTDenoiser):
         batch = next(batches)
         target, fake = self.inside(batch["target"]), self.generate(batch["input"])
         if self.discriminator:
-            real_scores = self.discriminator(target)
-            fake_scores = self.discriminator(fake.detach())
+            real_scores, fake_scores = self.scores(target, fake.detach())
             yield Turn(
                 "discriminator",
                 adversarial=nonsaturating_discriminator(real_scores, fake_scores),
@@ -174,5 +176,13 @@ class WolterinkLDCT(CTDenoiser):
             losses["voxel"] = self.config.voxel_weight * nn.functional.mse_loss(fake, target)
         if self.discriminator:
             weight = self.config.adversarial_weight if losses else 1.0
-            losses["adversarial"] = weight * nonsaturating_generator(self.discriminator(fake))
+            losses["adversarial"] = weight * nonsaturating_generator(self.scores(target, fake)[1])
         yield Turn("generator", losses)
+
+    def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of routine-dose and of generated sub-volumes, judged in one batch.
+
+        Normalised batch by batch, noise of any strength would look alike.
+        """
+        real_scores, fake_scores = self.discriminator(torch.cat([real, fake])).chunk(2)  # type: ignore[misc]
+        return real_scores, fake_scores
