@@ -46,10 +46,13 @@ def test_patch_discriminator_of_256_pixels_gives_30_by_30_scores():
 
 
 def test_pix2pix_initialisation():
-    network = PatchGAN(6).apply(init_pix2pix)
-    weights = network[2].weight
-    assert weights.std().item() == pytest.approx(0.02, rel=0.02)
+    network = PatchGAN(6)
+    init_pix2pix(network)
+    assert network[2].weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert network[0].bias.abs().sum() == 0
+    narrow = PatchGAN(6, width=16)
+    init_pix2pix(narrow, 16)
+    assert narrow[2].weight.std().item() == pytest.approx(0.04, rel=0.05)
 
 
 def test_conv_unet_keeps_the_size():

@@ -4,8 +4,8 @@ import sys
 
 import torch
 from lightning_fabric import Fabric
-from toys import Quiet, Stream
 from torch import nn
+from toys import Quiet, Stream
 
 from ganatomy.game import Method, MethodConfig, Noise, Player, Sampling, Stage, Turn
 from ganatomy.training.loop import Trainer

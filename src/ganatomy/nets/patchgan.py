@@ -40,12 +40,18 @@ class PatchGAN(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(before, 1, 4, 1, 1))
 
 
-def init_pix2pix(module: nn.Module) -> None:
-    """N(0, 0.02) weights, N(1, 0.02) norm gains, zero biases; use with ``network.apply``."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    bias = getattr(module, "bias", None)
-    if isinstance(bias, Tensor):
-        nn.init.zeros_(bias)
+def init_pix2pix(network: nn.Module, width: int = 64) -> None:
+    """N(0, 0.02) weights, N(1, 0.02) norm gains, zero biases, in place.
+
+    Narrower networks than the published ones, of ``width`` channels instead of 64, get weights as much larger as
+    keeps the size of the activations; else faint noise would drown in the epsilon of the normalisation.
+    """
+    spread = 0.02 * (64 / width) ** 0.5
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, spread)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, Tensor):
+            nn.init.zeros_(bias)

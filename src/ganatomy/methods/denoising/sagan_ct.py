@@ -95,7 +95,8 @@ class SAGAN(CTDenoiser):
         levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
         critic_width: int = 64  # channels of the PatchGAN's first layer
-        norm: Literal["instance", "batch"] = "instance"  # the released model normalises over a batch of one
+        norm: Literal["instance", "batch"] = "instance"  # of the U-Net; the released model sees a batch of one
+        critic_norm: Literal["instance", "batch", "none"] = "instance"  # of the PatchGAN; it hides how strong noise is
         dropout: float = 0.5  # in the U-Net's inner decoder, off at inference
         window: tuple[float, float] = (-160.0, 240.0)  # HU mapped to [-1, 1]: abdomen
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
@@ -107,16 +108,17 @@ class SAGAN(CTDenoiser):
             "paper": {},
             "small": {
                 "sharpness_rounds": 150,
-                "game_rounds": 450,
+                "game_rounds": 600,
                 "batch_size": 4,
                 "patch": 96,
                 "positions": "random",
-                "learning_rate": 1e-3,
+                "learning_rate": 5e-4,
                 "sharpness_learning_rate": 1e-3,
                 "sharpness_width": 8,
                 "levels": 5,
                 "width": 16,
-                "critic_width": 16,
+                "critic_width": 32,
+                "critic_norm": "none",
                 "scan": {"dose_fraction": 0.1, "electronic_noise": 0.0, "views": 360},
             },
         }
@@ -127,10 +129,11 @@ class SAGAN(CTDenoiser):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        self.generator = Residual(1, 1, c.width, c.levels, c.norm, c.dropout).apply(init_pix2pix)
-        self.discriminator = (
-            PatchGAN(2, c.critic_width, norm=c.norm).apply(init_pix2pix) if c.adversarial_weight else None
-        )
+        self.generator = Residual(1, 1, c.width, c.levels, c.norm, c.dropout)
+        init_pix2pix(self.generator, c.width)
+        self.discriminator = PatchGAN(2, c.critic_width, norm=c.critic_norm) if c.adversarial_weight else None
+        if self.discriminator:
+            init_pix2pix(self.discriminator, c.critic_width)
         self.sharpness_network = sharpness_network(c.sharpness_width) if c.sharpness_weight else None
 
     @property

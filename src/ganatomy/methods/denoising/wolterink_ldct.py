@@ -117,7 +117,7 @@ class WolterinkLDCT(CTDenoiser):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                "game_rounds": 600,
+                "game_rounds": 400,
                 "batch_size": 8,
                 "patch": 24,
                 "patch_slices": 2,
