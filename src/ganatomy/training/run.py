@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -32,6 +32,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.inference.model import WEIGHTS, Model, build, check_device, load, read_run
 from ganatomy.inference.prepared import restore_slices, sample_slices, tiler_of
+from ganatomy.training.card import model_card
 from ganatomy.training.derive import derived
 from ganatomy.training.diagnostics import vector_field
 from ganatomy.training.files import write_atomically, write_text
@@ -429,7 +430,7 @@ class Run:
 
 def _link(source: Path, target: Path) -> None:
     """The same bytes under another name, without copying where the file system can."""
-    target.unlink()
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:
@@ -480,36 +481,3 @@ def validate(method: Method, ranges: Sequence[Range], slices: int, fabric: Fabri
             for name, value in task.scores(output, sample, item.case.spacing).items():
                 scores.setdefault(name, []).append(value)
     return {name: float(np.nanmean(values)) for name, values in scores.items() if np.isfinite(values).any()}
-
-
-def model_card(facts: Mapping[str, Any], best: Best, latest: Mapping[str, float]) -> str:
-    """What the model was trained on, what it may not be used for, how it did; Markdown."""
-    system = catalogue.find(facts["system"])
-    data = facts["data"]["data"] or "the embedded phantom"
-    lines = [
-        f"# {system.title} ({system.slug})",
-        "",
-        f"{system.what}. {system.authors}, {system.doi_or_arxiv or 'no identifier'}.",
-        "",
-        f"- Trained on: {data}; {len(facts['subjects']['train'])} subjects, seed {facts['training']['seed']}, "
-        f"rounds {', '.join(f'{name} {count}' for name, count in facts['rounds'].items())}.",
-        f"- Kept for testing: {', '.join(facts['subjects']['test']) or 'none'}.",
-        f"- Weights chosen at round {best.round} by {best.name} on {facts['validation']}"
-        + (f" ({best.score:.4g})." if best.score is not None else "."),
-        *[f"- {name}: {value}." for name, value in facts["provenance"].items()],
-        "",
-        "## Validation at the last reading",
-        "",
-        *[
-            f"- {name.removeprefix('validation/')}: {value:.4g}"
-            for name, value in latest.items()
-            if name.startswith("validation/")
-        ],
-        "",
-        "## Not for",
-        "",
-        "Diagnosis or any clinical decision. The network changes image content and may remove or invent structure; it "
-        "has been judged only on the data named here and not on other scanners, doses, body regions or patients.",
-        "",
-    ]
-    return "\n".join(lines)
