@@ -21,7 +21,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             write(work)
         except (RuntimeError, SafetensorError) as error:  # torch and safetensors have their own words for a full disk
             reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: cannot be written ({reason}); free some space or choose another --out") from None
+            raise UserError(f"cannot write {path}: {reason}; free some space or choose another --out") from None
         with work.open("rb") as stream:
             os.fsync(stream.fileno())
 
