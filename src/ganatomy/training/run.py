@@ -205,8 +205,9 @@ class Run:
         self.task = method.task
         self.chief = fabric.global_rank == 0
         self.select = options.select or self.task.selection
-        if self.select not in self.task.directions:
-            raise UserError(f"--select {self.select}: choose from {', '.join(self.task.directions)}")
+        choices = [name for name, better in self.task.directions.items() if better != "target"]
+        if self.select not in choices:
+            raise UserError(f"--select {self.select}: choose from {', '.join(choices)}")
         self.best = Best(name=self.select, better=self.task.directions[self.select])
         self.rounds = plan_rounds(method.stages(), options.rounds)
         check_stages(method.stages())
