@@ -345,9 +345,9 @@ def test_a_file_that_meets_its_limit_is_not_replaced(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(UserError, match="cannot write .*file"):
+        with pytest.raises(UserError, match=r"cannot write .*file"):
             write_atomically(path, lambda work: torch.save(torch.zeros(100_000), work))
-        with pytest.raises(UserError, match="cannot write .*file"):
+        with pytest.raises(UserError, match=r"cannot write .*file"):
             write_atomically(path, lambda work: work.write_bytes(bytes(100_000)) and None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
