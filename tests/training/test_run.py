@@ -3,13 +3,17 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 from ganatomy.cli import main
+from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
+from ganatomy.images.files import write
+from ganatomy.images.image import Image
 from ganatomy.inference.model import load
 from ganatomy.training import run as running
 from ganatomy.training.files import write_atomically
@@ -366,3 +370,21 @@ def test_impossible_numbers_are_refused_before_anything_is_made(tiny, tmp_path, 
     with pytest.raises(UserError, match=told):
         tiny("wgan-vgg", tmp_path / "run", **wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_case_that_cannot_be_used_is_told_and_its_subject_not_counted(tiny, cases, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    for subject in ("anna", "ben", "carl", "dora"):
+        values = rng.normal(50, 20, (2, 64, 64)).astype(np.float32)
+        values[:, :8] = -1000
+        if subject == "carl":
+            values[1, 3, 3] = np.nan
+        write(data / f"{subject}.nii", Image.from_array(values, (3.0, 2.0, 2.0), "HU"))
+    config = DataConfig(data=data, test_subjects=("dora",), cache=cases)
+    tiny("wgan-vgg", tmp_path / "run", rounds=1, data=config)
+    facts = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    assert facts["subjects"] == {"train": ["anna", "ben"], "val": [], "test": ["dora"]}
+    (told,) = facts["left_out"]
+    assert "carl.nii" in told

@@ -242,8 +242,9 @@ class Run:
 
     def _describe(self, facts: dict[str, Any], problems: Sequence[str]) -> dict[str, Any]:
         subjects: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+        used = {item.case.case.name for item in (*self.train_ranges, *self.val_ranges)}
         for case in self.cases:
-            if case.subject not in subjects[case.split]:
+            if (case.split == "test" or case.name in used) and case.subject not in subjects[case.split]:
                 subjects[case.split].append(case.subject)
         return {
             **facts,
