@@ -60,6 +60,8 @@ def test_wgan_vgg_variants(variant, terms):
     assert [turn.player for turn in played] == ["critic"] * critics + ["generator"]
     assert list(played[-1].losses) == terms
     assert ("features" in method.provenance()) == ("vgg" in variant)
+    (stage,) = method.stages()
+    assert stage.rounds * (critics + 1) == 4 * method.config.game_rounds, "every variant sees as many images"
 
 
 def test_wgan_vgg_code_preset_differs_where_the_release_does():
