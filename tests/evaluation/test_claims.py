@@ -156,7 +156,7 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
 
     folder = tmp_path / "out" / "cnn-mse" / "seed0"
     assert finished(folder, read_run(folder))
-    options = TrainConfig(rounds=2)
+    options = TrainConfig(rounds=4)
     before = (folder / "weights-last.safetensors").stat().st_mtime_ns
     train_arm("wgan-vgg", folder, system.Config.preset("small", variant="cnn-mse"), data, options, show=False)
     assert (folder / "weights-last.safetensors").stat().st_mtime_ns == before
