@@ -60,7 +60,12 @@ WOLTERINK = Claim(
     "wolterink-ldct",
     "A network trained with a voxel loss alone has the highest PSNR but over-smooths; with an adversary the image "
     "statistics match those of routine dose better; calcium is quantified better than in the low-dose scan.",
-    {"g-voxel-adv": {}, "g-voxel": {"variant": "g-voxel"}, "g-adv": {"variant": "g-adv"}},
+    {
+        "g-voxel-adv": {},
+        "g-voxel": {"variant": "g-voxel"},
+        # Without a voxel loss nothing holds the CT numbers but a small step.
+        "g-adv": {"variant": "g-adv", "learning_rate": 2e-4},
+    },
     (
         Predicate("the voxel loss alone has a higher PSNR than both losses", PSNR, "g-voxel", "g-voxel-adv"),
         Predicate("the voxel loss alone has a higher PSNR than the adversary alone", PSNR, "g-voxel", "g-adv"),
