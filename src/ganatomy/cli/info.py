@@ -47,14 +47,13 @@ def _numbers(cls: Any) -> Iterator[str]:
     yield f"- `--baseline`, the same network without the adversary: {changes}"
 
 
-def _rows(config: BaseModel, prefix: str = "") -> Iterator[str]:
+def _rows(config: BaseModel) -> Iterator[str]:
     comments = field_comments(type(config))
     for name, value in config:
-        option = f"{prefix}{name.replace('_', '-')}"
         if isinstance(value, BaseModel):
-            yield from _rows(value, f"{option}.")
+            yield from _rows(value)
         else:
-            yield f"| `--{option}` | {_plain(value)} | {comments.get(name, '')} |"
+            yield f"| `--{name.replace('_', '-')}` | {_plain(value)} | {comments.get(name, '')} |"
 
 
 def _plain(value: Any) -> str:

@@ -35,9 +35,7 @@ class DataConfig(BaseModel):
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
     slope: float = 1.0  # of pictures without units (PNG, TIFF): physical value per stored step
-    intercept: float = (
-        0.0  # of pictures without units: physical value of a stored 0, as -1024 for CT saved as HU + 1024
-    )
+    intercept: float = 0.0  # of pictures without units: physical value of a stored 0; -1024 for HU + 1024
     unit: str | None = None  # of pictures and arrays without units; HU is assumed where slope or intercept is given
     pixel_mm: float | None = None  # of pictures without a size
     uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position

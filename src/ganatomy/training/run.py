@@ -61,9 +61,7 @@ class TrainConfig(BaseModel):
     threads: int | None = None  # CPU threads per process
     workers: int = Field(0, ge=0)  # background processes that cut patches
     log_every: int = Field(10, ge=1)  # rounds between two lines in metrics.csv
-    validate_every: int | None = Field(
-        None, ge=1
-    )  # rounds between validations; none means twenty a run, 25 rounds apart at least
+    validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: twenty a run, 25 rounds apart
     validation_slices: int = Field(12, ge=1)  # slices scored at each validation
     select: str | None = None  # score that decides the best weights; none means the system's own choice
     diagnose: bool = True  # take the game's vector field at validations
