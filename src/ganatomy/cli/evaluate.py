@@ -7,9 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ganatomy.cli.options import parse
+from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
-from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import Evaluation, evaluate, recorded_data
 from ganatomy.inference.model import Which, read_run
 
@@ -44,12 +43,10 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Judge a run."""
-    if not arguments or arguments[0].startswith("-"):
-        if arguments and arguments[0] not in ("-h", "--help"):
-            raise UserError(f"evaluate needs a run before {arguments[0]}: ganatomy evaluate RUN")
-        print(HELP)
+    named = leading(arguments, "evaluate", "run", "evaluate RUN", HELP)
+    if named is None:
         return 0
-    folder = Path(arguments[0])
+    folder = Path(named)
     own = recorded_data(read_run(folder))
     elsewhere = any(argument.split("=")[0] == "--data" for argument in arguments)
     # Other images are read as they are described here, not as the training images were.

@@ -20,6 +20,20 @@ HELP = "│         "
 MISSING = re.compile("^Missing from [^:]*:")
 
 
+def leading(arguments: Sequence[str], command: str, what: str, usage: str, text: str) -> str | None:
+    """The first argument of a command, which names ``what`` it works on; None when help was wanted, and printed.
+
+    Raises:
+        UserError: an option stands where it should.
+    """
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0]
+    if arguments and arguments[0] not in ("-h", "--help"):
+        raise UserError(f"{command} needs a {what} before {arguments[0]}: ganatomy {usage}")
+    print(text)
+    return None
+
+
 def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = None) -> T:
     """An instance of ``kind`` from command-line arguments.
 

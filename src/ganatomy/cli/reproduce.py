@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ganatomy.cli.options import parse
+from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.evaluation.claims import CLAIMS, find_claim
@@ -56,12 +56,10 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Test a claim."""
-    if not arguments or arguments[0].startswith("-"):
-        if arguments and arguments[0] not in ("-h", "--help"):
-            raise UserError(f"reproduce needs a system before {arguments[0]}: ganatomy reproduce SYSTEM")
-        print(HELP)
+    system = leading(arguments, "reproduce", "system", "reproduce SYSTEM", HELP)
+    if system is None:
         return 0
-    claim = find_claim(arguments[0])
+    claim = find_claim(system)
     default = Options(Choice(), DataConfig(phantom_subjects=PHANTOMS))
     options = parse(Options, arguments[1:], f"ganatomy reproduce {claim.slug}", default)
     choice = options.choice

@@ -11,7 +11,7 @@ import yaml
 
 from ganatomy import catalogue
 from ganatomy.cli import complain, speaks
-from ganatomy.cli.options import parse
+from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.training.loop import Stopped
@@ -41,13 +41,10 @@ class Choice:
 
 def run(arguments: Sequence[str]) -> int:
     """Train a system."""
-    if not arguments or arguments[0].startswith("-"):
-        if arguments and arguments[0] not in ("-h", "--help"):
-            raise UserError(f"train needs a system before {arguments[0]}: ganatomy train SYSTEM --out RUN")
-        print(HELP)
+    system = leading(arguments, "train", "system", "train SYSTEM --out RUN", HELP)
+    if system is None:
         return 0
-    system, rest = arguments[0], list(arguments[1:])
-    options = read_options(system, rest)
+    options = read_options(system, arguments[1:])
     choice: Choice = options.choice
     try:
         model = train(
