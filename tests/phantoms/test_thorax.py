@@ -4,7 +4,7 @@ from scipy.ndimage import binary_erosion
 
 from ganatomy.errors import UserError
 from ganatomy.metrics.agatston import agatston
-from ganatomy.phantoms import PHANTOMS, make
+from ganatomy.phantoms import PHANTOMS, label, make
 from ganatomy.phantoms.thorax import ThoraxCT
 
 
@@ -115,12 +115,17 @@ def test_impossible_sizes_are_refused() -> None:
 def test_every_phantom_keeps_the_common_promise(name: str) -> None:
     phantom = make(name, 0, size=96)
     shape = phantom.image.array.shape[1:]
-    assert phantom.image.unit == "HU"
     assert phantom.masks
-    assert phantom.regions
     for region in (*phantom.masks.values(), *phantom.regions.values()):
         assert region.shape == shape
         assert region.dtype == bool
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_labels_are_known_without_building_a_patient(name: str) -> None:
+    assert [label(name, seed) for seed in range(3)] == [
+        getattr(make(name, s, size=96), "label", None) for s in range(3)
+    ]
 
 
 def test_an_unknown_phantom_is_named() -> None:

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 PHANTOMS: dict[str, str] = {
     "thorax-ct": "ganatomy.phantoms.thorax:ThoraxCT",
     "calcium-inserts": "ganatomy.phantoms.calcium:CalciumInserts",
+    "brain-mr": "ganatomy.phantoms.brain:BrainMR",
+    "retinal-oct": "ganatomy.phantoms.oct:RetinalOCT",
+    "prostate-lesion": "ganatomy.phantoms.prostate:ProstateLesion",
+    "liver-lesion": "ganatomy.phantoms.liver:LiverLesion",
+    "lung-nodule": "ganatomy.phantoms.nodule:LungNodule",
+    "skin-lesion": "ganatomy.phantoms.skin:SkinLesion",
+    "squares": "ganatomy.phantoms.squares:Squares",
 }
 """Name of each phantom, and where it is defined."""
 
@@ -28,7 +35,7 @@ class Phantom(Protocol):
     """A procedural object with ground truth.
 
     Attributes:
-        image: noise-free image.
+        image: the patient, in most phantoms with the noise of its scan.
         masks: structures by name, true inside.
         regions: places where the image is uniform, to measure mean and SD in.
     """
@@ -44,8 +51,38 @@ def make(name: str, seed: int, **size: Any) -> Phantom:
     Raises:
         UserError: for a name that is not in `PHANTOMS`.
     """
+    phantom: Phantom = _kind(name)(seed, **size)
+    return phantom
+
+
+def label(name: str, seed: int) -> str | None:
+    """The label of a patient without building it; None where the phantom knows no classes.
+
+    Raises:
+        UserError: for a name that is not in `PHANTOMS`.
+    """
+    labels: tuple[str, ...] = getattr(_kind(name), "LABELS", ())
+    return labels[seed % len(labels)] if labels else None
+
+
+def part(phantom: Any, name: str) -> Image:
+    """An image of a phantom: ``image``, one of its ``images`` by name, ``healthy:NAME`` for the same without what is
+    abnormal, or a mask as ``mask:NAME``.
+    """
+    from ganatomy.images.image import Image
+
+    kind, _, inner = name.rpartition(":")
+    if kind == "mask":
+        return Image.from_array(phantom.masks[inner].astype("float32"), phantom.image.spacing)
+    if name == "image":
+        image: Image = phantom.image
+        return image
+    images: dict[str, Image] = phantom.healthy if kind == "healthy" else phantom.images
+    return images[inner]
+
+
+def _kind(name: str) -> Any:
     if name not in PHANTOMS:
         raise UserError(f"there is no phantom {name!r}: choose one of {', '.join(PHANTOMS)}")
     module, _, attribute = PHANTOMS[name].partition(":")
-    phantom: Phantom = getattr(import_module(module), attribute)(seed, **size)
-    return phantom
+    return getattr(import_module(module), attribute)

@@ -12,11 +12,14 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
+
+from ganatomy.errors import UserError
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Path = NDArray[np.float64]
+Waves = NDArray[np.complex64]
 Point = tuple[float, float, float]
 Index = tuple[slice, slice, slice]
 
@@ -177,3 +180,147 @@ def texture(rng: np.random.Generator, shape: tuple[int, int, int], spacing: Poin
     sigma = [grain / step for step in spacing]
     field = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap", truncate=2.5)
     return np.asarray(field / max(float(field.std()), 1e-6), np.float32)
+
+
+def per_slice(rng: np.random.Generator, slices: int, low: float, high: float) -> Array:
+    """One number for each slice, uniform between two ends; shape (slices, 1, 1), to broadcast over planes."""
+    return rng.uniform(low, high, (slices, 1, 1)).astype(np.float32)
+
+
+def ramp(values: Array, low: Array | float, high: Array | float) -> Array:
+    """From 0 at `low` to 1 at `high` with a smooth start and end; `low` may be the greater."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def fields(rng: np.random.Generator, shape: tuple[int, int, int], grain: float) -> Array:
+    """Smooth random planes, each of mean 0 and SD 1 and independent of the others.
+
+    Their correlation is Gaussian, with blobs of about `grain` pixels, and they continue across the borders.
+    """
+    rows, columns = shape[1:]
+    squared = np.fft.fftfreq(rows)[:, None] ** 2 + np.fft.rfftfreq(columns) ** 2
+    response = np.exp(-2 * (np.pi * grain) ** 2 * squared).astype(np.float32)
+    response[0, 0] = 0
+    planes = fft.irfft2(fft.rfft2(rng.standard_normal(shape, np.float32)) * response, (rows, columns))
+    return np.asarray(planes / np.maximum(planes.std((1, 2), keepdims=True), 1e-6), np.float32)
+
+
+def undulations(rng: np.random.Generator, slices: int, orders: int, strength: float, fall: float = 1.0) -> Waves:
+    """Random waves around an outline for `star`, shape (slices, orders).
+
+    Args:
+        rng: source of randomness.
+        slices: outlines wanted.
+        orders: number of waves; the first goes round twice.
+        strength: SD of the logarithm of the radius that the first contributes.
+        fall: amplitudes fall with the order to this power; the smaller it is, the more jagged the outline.
+    """
+    order = np.arange(2, orders + 2)
+    parts = rng.standard_normal((2, slices, orders)) * strength * (2 / order) ** fall
+    return np.asarray(parts[0] + 1j * parts[1], np.complex64)
+
+
+def star(x: Array, y: Array, radius: Array | float, waves: Waves) -> Array:
+    """Distance to an outline around the origin whose radius undulates, close to exact near it.
+
+    Args:
+        x, y: positions, broadcasting to (slices, rows, columns).
+        radius: without waves, a number or (slices, 1, 1).
+        waves: complex amplitudes of the logarithm of the radius, of 2, 3, ... waves round, (slices, orders).
+    """
+    apart = np.maximum(np.hypot(x, y), 1e-3)
+    turn = (x + 1j * y) / apart
+    phase = turn
+    logarithm, slope = np.zeros((2, len(waves), *apart.shape[1:]), np.float32)
+    for order, wave in enumerate(waves.T[:, :, None, None], 2):
+        phase = phase * turn
+        swing = wave * phase
+        logarithm += swing.real
+        slope -= order * swing.imag
+    return np.asarray((apart - radius * np.exp(logarithm)) / np.sqrt(1 + slope**2), np.float32)
+
+
+def wander(rng: np.random.Generator, start: Path, heading: Path, length: ArrayLike, steps: int, bend: float) -> Path:
+    """Winding lines in the plane, as points (..., steps + 1, 2).
+
+    Args:
+        rng: source of randomness.
+        start: first points (x, y), shape (..., 2).
+        heading: first directions in radians, shape (...).
+        length: of the lines, a number or shape (...).
+        steps: straight pieces of each line.
+        bend: SD in radians of the turn between them.
+    """
+    angles = heading[..., None] + np.cumsum(rng.normal(0, bend, (*heading.shape, steps)), -1)
+    moves = np.stack([np.cos(angles), np.sin(angles)], -1) * (np.asarray(length)[..., None, None] / steps)
+    return np.concatenate([start[..., None, :], start[..., None, :] + np.cumsum(moves, -2)], -2)
+
+
+def strokes(x: Array, y: Array, pixel: float, lines: Path, first: Path, last: Path) -> Array:
+    """Share of each pixel that tapering lines cover, other lines in every slice.
+
+    Args:
+        x, y: positions, broadcasting to (slices, rows, columns).
+        pixel: edge of a pixel.
+        lines: points (x, y), shape (slices, lines, points, 2).
+        first, last: radii at both ends, shape (slices, lines); 0 for a line that is not there. Those thinner
+            than a pixel are drawn fainter instead.
+    """
+    covered = np.zeros((len(lines), y.shape[1], x.shape[2]), np.float32)
+    radii = np.linspace(first, last, lines.shape[2], axis=-1)
+    points = np.concatenate([lines, radii[..., None]], -1).astype(np.float32)
+    pieces = np.stack([points[:, :, :-1], points[:, :, 1:]]).reshape(2, len(points), -1, 3, 1, 1)
+    thinnest = np.float32(pixel / 2)
+    for a, b in np.moveaxis(pieces, 2, 0):
+        (x0, y0, start), (dx, dy, growth) = np.moveaxis(a, 1, 0), np.moveaxis(b - a, 1, 0)
+        u, v = x - x0, y - y0
+        t = np.clip((u * dx + v * dy) / np.maximum(dx * dx + dy * dy, 1e-6), 0, 1)
+        radius = start + growth * t
+        apart = np.hypot(u - t * dx, v - t * dy) - np.maximum(radius, thinnest)
+        share = np.clip(0.5 - apart / np.float32(pixel), 0, 1) * np.minimum(radius / thinnest, 1)
+        np.maximum(covered, share, out=covered)
+    return covered
+
+
+def label_of(seed: int, labels: tuple[str, ...], forced: str | None = None) -> str:
+    """The class of a phantom: the seed's turn among the labels, or the one asked for.
+
+    Raises:
+        UserError: for a label that there is not.
+    """
+    if forced is None:
+        return labels[seed % len(labels)]
+    if forced not in labels:
+        raise UserError(f"there is no label {forced!r}: choose one of {', '.join(labels)}")
+    return forced
+
+
+@dataclass(frozen=True)
+class PlaneWaves:
+    """A smooth random function of the place, of mean 0 and SD about 1: a sum of plane waves.
+
+    It is the same on every grid, so a patient drawn finer or in more slices stays the same patient.
+
+    Attributes:
+        vectors: wave vectors in radians per mm, shape (waves, 3) as (x, y, z).
+        phases: shape (waves,).
+    """
+
+    vectors: Path
+    phases: Path
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, wavelength: float | Point, waves: int = 16) -> Self:
+        """Waves of random directions and lengths within a quarter of `wavelength` mm, which may differ by axis."""
+        directions = rng.standard_normal((waves, 3))
+        directions *= rng.uniform(0.8, 1.25, (waves, 1)) / np.linalg.norm(directions, axis=1, keepdims=True)
+        return cls(directions * 2 * np.pi / np.asarray(wavelength), rng.uniform(0, 2 * np.pi, waves))
+
+    def __call__(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Array:
+        """Values at places in mm; the arguments broadcast."""
+        x, y, z = (np.asarray(axis, np.float32) for axis in (x, y, z))
+        total = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), np.float32)
+        for (a, b, c), phase in zip(self.vectors.astype(np.float32), self.phases.astype(np.float32), strict=True):
+            total += np.cos(a * x + b * y + (c * z + phase))
+        return total * np.float32(np.sqrt(2 / len(self.phases)))
