@@ -1,0 +1,296 @@
+"""Classifiers and human raters: confusion, paired comparison, visual Turing tests, agreement.
+
+Classes are the integers 0 to K - 1.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from ganatomy.metrics.detection import Proportion, auc
+from ganatomy.metrics.metric import Array
+
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Cases by true and predicted class.
+
+    Attributes:
+        counts: (K, K), true class along rows, predicted class along columns.
+    """
+
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> Proportion:
+        """Share of the cases in the right class."""
+        return Proportion(int(np.trace(self.counts)), int(self.counts.sum()))
+
+    @property
+    def sensitivity(self) -> Array:
+        """Of each class's cases, the share predicted as such; NaN of a class without cases."""
+        return _ratio(self._hits, self.counts.sum(axis=1))
+
+    @property
+    def specificity(self) -> Array:
+        """Of the cases of all other classes, the share not predicted as this class."""
+        others = self.counts.sum() - self.counts.sum(axis=1)
+        return _ratio(others - (self.counts.sum(axis=0) - self._hits), others)
+
+    @property
+    def f1(self) -> Array:
+        """2 TP / (2 TP + FP + FN) of each class; NaN of a class neither present nor predicted."""
+        return _ratio(2 * self._hits, self.counts.sum(axis=0) + self.counts.sum(axis=1))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean sensitivity of the classes that have cases."""
+        return _mean_defined(self.sensitivity)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that are present or predicted."""
+        return _mean_defined(self.f1)
+
+    @property
+    def _hits(self) -> npt.NDArray[np.int64]:
+        return np.diagonal(self.counts)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Paired comparison of two classifiers on the cases that only one of them gets right.
+
+    Attributes:
+        only_first: cases that the first alone gets right.
+        only_second: cases that the second alone gets right.
+        chi2: (|b - c| - 1)² / (b + c), with continuity correction.
+        p: of chi2 with one degree of freedom.
+        exact_p: two-sided exact binomial p, for few such cases (below 25, say).
+    """
+
+    only_first: int
+    only_second: int
+    chi2: float
+    p: float
+    exact_p: float
+
+
+@dataclass(frozen=True)
+class TuringTest:
+    """A rater's answers to "real or synthetic?".
+
+    Attributes:
+        recognised: real images called real.
+        fooled: synthetic images called real; means nothing without ``recognised`` beside it.
+    """
+
+    recognised: Proportion
+    fooled: Proportion
+
+    @property
+    def accuracy(self) -> Proportion:
+        """Share of right answers; only for as many real as synthetic images is it to be held against one half."""
+        right = self.recognised.count + self.fooled.total - self.fooled.count
+        return Proportion(right, self.recognised.total + self.fooled.total, self.recognised.level)
+
+    @property
+    def without_looking(self) -> float:
+        """The accuracy of always giving the answer that is right more often."""
+        share = self.recognised.total / self.accuracy.total
+        return max(share, 1 - share)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the right answers on real and on synthetic images."""
+        return (self.recognised.value + 1 - self.fooled.value) / 2
+
+    @property
+    def p(self) -> float:
+        """Two-sided exact binomial p of the accuracy against one half."""
+        return binomial_p(self.accuracy.count, self.accuracy.total)
+
+    @property
+    def d_prime(self) -> float:
+        """Φ⁻¹(recognised) - Φ⁻¹(fooled), 0 for a rater who cannot tell; rates as (k + 0.5) / (n + 1)."""
+        return _deviate(self.recognised) - _deviate(self.fooled)
+
+    @property
+    def bias(self) -> float:
+        """-½ (Φ⁻¹(recognised) + Φ⁻¹(fooled)); negative for a rater who tends to say "real"."""
+        return -(_deviate(self.recognised) + _deviate(self.fooled)) / 2
+
+    def indistinguishable(self, margin: float = 0.1, level: float = 0.05) -> bool:
+        """Whether the accuracy is shown to lie within this margin of one half (two one-sided tests at the level).
+
+        A test that finds no difference from one half shows no such thing.
+        """
+        low, high = Proportion(self.accuracy.count, self.accuracy.total, 1 - 2 * level).interval
+        return low > CHANCE - margin and high < CHANCE + margin
+
+
+def confusion(truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: int | None = None) -> Confusion:
+    """Count cases by true and predicted class.
+
+    Args:
+        truth: (n,).
+        predicted: (n,).
+        classes: K, the highest class seen + 1 unless given.
+
+    Raises:
+        ValueError: the numbers of cases differ, or a class is not one of 0 to K - 1.
+    """
+    t, p = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
+    if t.shape != p.shape or t.ndim != 1 or not t.size:
+        raise ValueError(f"needs one true and one predicted class per case, not {t.shape} and {p.shape}")
+    lowest, highest = int(min(t.min(), p.min())), int(max(t.max(), p.max()))
+    k = highest + 1 if classes is None else classes
+    if lowest < 0 or highest >= k:
+        raise ValueError(f"classes must be 0 to {k - 1}, not {lowest} to {highest}")
+    return Confusion(np.bincount(t * k + p, minlength=k * k).reshape(k, k))
+
+
+def auc_one_vs_rest(scores: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
+    """Area under the ROC curve of each class against all others; NaN where a class has no cases, or all of them.
+
+    Args:
+        scores: (n, K), higher where the class is likelier.
+        truth: (n,).
+
+    Returns:
+        (K,).
+    """
+    s, t = np.asarray(scores, dtype=np.float64), np.asarray(truth)
+    return np.array([auc(s[:, k], t == k) for k in range(s.shape[1])])
+
+
+def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:
+    """McNemar's test of two classifiers on the same cases.
+
+    Source: McNemar, Psychometrika 12(2):153-157, 1947. doi:10.1007/BF02295996
+
+    Args:
+        first_right: (n,), whether the first classifier is right.
+        second_right: (n,), whether the second is.
+
+    Raises:
+        ValueError: the numbers of cases differ.
+    """
+    a, b = np.asarray(first_right, dtype=np.bool_), np.asarray(second_right, dtype=np.bool_)
+    if a.shape != b.shape:
+        raise ValueError(f"needs both classifiers on the same cases, not {a.shape} and {b.shape}")
+    ours, theirs = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    if ours + theirs == 0:
+        return McNemar(0, 0, 0.0, 1.0, 1.0)
+    chi2 = max(abs(ours - theirs) - 1, 0) ** 2 / (ours + theirs)
+    return McNemar(ours, theirs, chi2, float(stats.chi2.sf(chi2, 1)), binomial_p(ours, ours + theirs))
+
+
+def compare_proportions(first: Proportion, second: Proportion) -> tuple[float, float]:
+    """Pooled z and its two-sided p for shares of independent cases; NaN where all cases agree.
+
+    Use ``mcnemar`` for two classifiers on the same cases.
+    """
+    pooled = (first.count + second.count) / (first.total + second.total)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / first.total + 1 / second.total))
+    z = (first.value - second.value) / error if error else math.nan
+    return z, float(2 * stats.norm.sf(abs(z)))
+
+
+def turing_test(is_real: npt.ArrayLike, says_real: npt.ArrayLike, level: float = 0.95) -> TuringTest:
+    """Score a rater's answers.
+
+    Args:
+        is_real: (n,), the truth about every image.
+        says_real: (n,), the answer.
+        level: confidence level of the intervals.
+
+    Raises:
+        ValueError: the numbers differ, or all images are real, or all synthetic.
+    """
+    truth, answer = np.asarray(is_real, dtype=np.bool_), np.asarray(says_real, dtype=np.bool_)
+    if truth.shape != answer.shape or truth.all() or not truth.any():
+        raise ValueError(f"needs an answer to every one of real and synthetic images: {truth.size}, {answer.size}")
+    real, synthetic = answer[truth], answer[~truth]
+    return TuringTest(
+        Proportion(int(real.sum()), real.size, level), Proportion(int(synthetic.sum()), synthetic.size, level)
+    )
+
+
+def binomial_p(count: int, total: int, chance: float = CHANCE) -> float:
+    """Two-sided exact binomial p of this many successes where each has this chance."""
+    return float(stats.binomtest(count, total, chance).pvalue)
+
+
+def smallest_significant(total: int, level: float = 0.05) -> int | None:
+    """The smallest number of right answers above one half with an exact two-sided p below the level; None if none."""
+    counts = range(total // 2 + 1, total + 1)
+    return next((count for count in counts if binomial_p(count, total) < level), None)
+
+
+def trials_to_detect(accuracy: float, level: float = 0.05, power: float = 0.8) -> int:
+    """Trials, half of them real, that tell this accuracy from one half (two-sided, normal approximation)."""
+    within_chance = float(stats.norm.ppf(1 - level / 2)) * math.sqrt(CHANCE * (1 - CHANCE))
+    within_accuracy = float(stats.norm.ppf(power)) * math.sqrt(accuracy * (1 - accuracy))
+    return math.ceil(((within_chance + within_accuracy) / (accuracy - CHANCE)) ** 2)
+
+
+def trials_for_equivalence(margin: float = 0.1, level: float = 0.05, power: float = 0.8) -> int:
+    """Trials, half of them real, that show an accuracy of one half to lie within the margin of it.
+
+    Two one-sided tests, normal approximation.
+    """
+    deviates = float(stats.norm.ppf(1 - level)) + float(stats.norm.ppf((1 + power) / 2))
+    return math.ceil(CHANCE * (1 - CHANCE) * (deviates / margin) ** 2)
+
+
+def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Agreement of two raters beyond chance, classes unordered: 1 full, 0 by chance; NaN where all gave one answer.
+
+    Source: Cohen, Educ. Psychol. Meas. 20(1):37-46, 1960. doi:10.1177/001316446002000104
+
+    Args:
+        first: (n,), the classes one rater gave.
+        second: (n,), those of the other.
+    """
+    shares = (table := confusion(first, second).counts) / table.sum()
+    by_chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    return (float(np.trace(shares)) - by_chance) / (1 - by_chance) if by_chance < 1 else math.nan
+
+
+def fleiss_kappa(counts: npt.ArrayLike) -> float:
+    """Agreement of several raters beyond chance; NaN where all gave one answer.
+
+    Source: Fleiss, Psychol. Bull. 76(5):378-382, 1971. doi:10.1037/h0031619
+
+    Args:
+        counts: (images, classes), how many raters gave each answer, the same number for every image.
+
+    Raises:
+        ValueError: the number of raters varies, or is below two.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    raters = table.sum(axis=1)
+    if raters.min() < 2 or np.ptp(raters):
+        raise ValueError("every image needs the same number of raters, two or more")
+    k = raters[0]
+    observed = float(np.mean((np.sum(table**2, axis=1) - k) / (k * (k - 1))))
+    by_chance = float(np.sum((table.sum(axis=0) / table.sum()) ** 2))
+    return (observed - by_chance) / (1 - by_chance) if by_chance < 1 else math.nan
+
+
+def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Array:
+    return np.where(whole > 0, part / np.maximum(whole, 1), math.nan)
+
+
+def _mean_defined(values: Array) -> float:
+    return float(np.mean(values[~np.isnan(values)]))
+
+
+def _deviate(rate: Proportion) -> float:
+    return float(stats.norm.ppf((rate.count + 0.5) / (rate.total + 1)))

@@ -1,0 +1,272 @@
+"""Whether a generator has collapsed: bins it misses, images it repeats, variety it lacks.
+
+Samples are features ``(n, d)``, or images ``(n, channels, rows, columns)``, which are compared pixel by pixel.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from ganatomy.metrics.distribution import (
+    Indices,
+    as_features,
+    jensen_shannon_divergence,
+    nearest,
+    squared_distances,
+)
+from ganatomy.metrics.memorisation import assign, kmeans
+from ganatomy.metrics.metric import Array, Mask
+
+MANY_DIMENSIONS = 1000
+CLUSTERED_SHARE = 1 / 6
+TWIN_PERCENTILE = 1.0
+ROUNDING = 1e-13  # of squared distances, relative to the largest
+AT_MOST = 2000  # samples judged for collapse: distances take the square of this
+
+
+@dataclass(frozen=True)
+class BinComparison:
+    """Shares of two samples in the bins of a clustering.
+
+    Attributes:
+        real: share of the real sample per bin.
+        fake: share of the fakes per bin.
+        different: bins whose shares differ significantly.
+        divergence: Jensen-Shannon divergence of the shares, 0 to 1 bit.
+    """
+
+    real: Array
+    fake: Array
+    different: Mask
+    divergence: float
+
+    @property
+    def share(self) -> float:
+        """NDB/K: share of the bins that differ; the level of the test (0.05) is expected of an equal distribution."""
+        return float(self.different.mean())
+
+    @property
+    def missed(self) -> Indices:
+        """Bins that differ and hold no fake."""
+        return np.flatnonzero(self.different & (self.fake == 0))
+
+
+@dataclass(frozen=True)
+class Birthday:
+    """How soon a generator repeats itself.
+
+    Attributes:
+        twin_distance: two samples this near or nearer are twins.
+        half_size: sample size that holds twins with probability one half; infinite if the fakes hold none.
+        support: number of equally frequent distinct images that would repeat as soon, N = s² / (2 ln 2).
+    """
+
+    twin_distance: float
+    half_size: float
+
+    @property
+    def support(self) -> float:
+        """The number of distinct images."""
+        return self.half_size**2 / (2 * math.log(2))
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """A verdict and its reasons.
+
+    Attributes:
+        spread: mean distance between fakes over that between real samples.
+        neighbour_distance: median distance of fakes from their nearest fake, over that of real samples.
+        twins: share of the fakes with another fake nearer than all but 1 % of real samples have one.
+        reasons: in words; empty where nothing points to a collapse.
+    """
+
+    spread: float
+    neighbour_distance: float
+    twins: float
+    reasons: tuple[str, ...]
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether there is a reason to say so."""
+        return bool(self.reasons)
+
+    def __bool__(self) -> bool:
+        return self.collapsed
+
+
+def compare_bins(
+    training: npt.ArrayLike,
+    real: npt.ArrayLike,
+    fake: npt.ArrayLike,
+    rng: np.random.Generator,
+    bins: int = 100,
+    level: float = 0.05,
+) -> BinComparison:
+    """Number of statistically different bins: k-means bins of the training samples, and who falls into them.
+
+    Shares are compared by a pooled two-proportion z test. Bins need about a hundred training samples each; take 10 to
+    20 bins for small samples. Beyond 1000 dimensions a random sixth of them forms the clusters.
+
+    Source: Richardson and Weiss, NeurIPS 2018, arXiv:1805.12462.
+
+    Args:
+        training: samples (t, d) that form the bins.
+        real: held-out samples (n, d), or the training samples again.
+        fake: samples (m, d).
+        rng: starts the clustering.
+        bins: number of bins.
+        level: of the test in each bin.
+    """
+    t, x, y = as_features(training), as_features(real), as_features(fake)
+    centres = _bin_centres(t, bins, rng)
+    counts_x, counts_y = (np.bincount(assign(sample, centres), minlength=len(centres)) for sample in (x, y))
+    p, q = counts_x / len(x), counts_y / len(y)
+    pooled = (counts_x + counts_y) / (len(x) + len(y))
+    error = np.sqrt(pooled * (1 - pooled) * (1 / len(x) + 1 / len(y)))
+    z = np.divide(p - q, error, out=np.zeros(len(centres)), where=error > 0)
+    different = 2 * stats.norm.sf(np.abs(z)) < level
+    return BinComparison(p, q, different, jensen_shannon_divergence(counts_x, counts_y))
+
+
+def closest_pairs(samples: npt.ArrayLike, count: int = 20) -> tuple[Indices, Array]:
+    """The pairs of samples (n, d) nearest to each other, to be looked at.
+
+    Returns:
+        Indices (count, 2) and distances (count,), nearest first; fewer where there are fewer pairs.
+    """
+    x = as_features(samples)
+    pairs, distances = np.empty((0, 2), dtype=np.intp), np.empty(0)
+    for rows, squared in squared_distances(x, x):
+        squared[np.tri(len(squared), len(x), rows.start, dtype=np.bool_)] = np.inf
+        kept = np.argpartition(squared, min(count, squared.size) - 1, axis=None)[:count]
+        kept = kept[np.isfinite(squared.ravel()[kept])]
+        first, second = np.unravel_index(kept, squared.shape)
+        found = np.stack([first + rows.start, second], axis=1)
+        pairs = np.concatenate([pairs, found])
+        distances = np.concatenate([distances, np.linalg.norm(x[found[:, 0]] - x[found[:, 1]], axis=1)])
+        order = np.argsort(distances, kind="stable")[:count]
+        pairs, distances = pairs[order], distances[order]
+    return pairs, distances
+
+
+def birthday(
+    fake: npt.ArrayLike,
+    rng: np.random.Generator,
+    *,
+    twin_distance: float | None = None,
+    real: npt.ArrayLike | None = None,
+    repeats: int = 100,
+) -> Birthday:
+    """Estimate the support of a generator by the birthday paradox.
+
+    Fakes are drawn in random order until two are twins; the median number drawn is the sample size that holds
+    twins with probability one half. Look at the ``closest_pairs`` before believing the distance.
+
+    Source: Arora and Zhang, arXiv:1706.08224.
+
+    Args:
+        fake: samples (m, d); the more, the larger a support can be seen, at best about 0.72 m².
+        rng: draws the orders.
+        twin_distance: two fakes this near are the same image; unless given, the first percentile of the
+            distances of the real samples from their nearest.
+        real: samples (n, d), for that percentile.
+        repeats: number of orders.
+
+    Raises:
+        ValueError: neither a distance nor real samples are given.
+    """
+    if twin_distance is None:
+        if real is None:
+            raise ValueError("twins need a distance, or real samples to take it from")
+        twin_distance = float(np.percentile(_to_nearest(as_features(real)), TWIN_PERCENTILE))
+    x = as_features(fake)
+    place = np.stack([rng.permutation(len(x)) for _ in range(repeats)])
+    drawn = np.full(repeats, np.inf)
+    for first, second in _twins(x, twin_distance):
+        for repeat in range(repeats):
+            drawn[repeat] = min(drawn[repeat], np.maximum(place[repeat, first], place[repeat, second]).min() + 1)
+    return Birthday(twin_distance, float(np.quantile(drawn, 0.5, method="lower")))
+
+
+def mean_pairwise_distance(samples: npt.ArrayLike) -> float:
+    """Mean Euclidean distance of all pairs of different samples (n, d)."""
+    x = as_features(samples)
+    total = 0.0
+    for rows, squared in squared_distances(x, x):
+        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = 0
+        total += float(np.sqrt(squared).sum())
+    return total / (len(x) * (len(x) - 1))
+
+
+def spread_ratio(real: npt.ArrayLike, fake: npt.ArrayLike) -> float:
+    """Mean pairwise distance of the fakes over that of the real samples; NaN where the real ones are all equal."""
+    reference = mean_pairwise_distance(real)
+    return mean_pairwise_distance(fake) / reference if reference else math.nan
+
+
+def collapsed(
+    real: npt.ArrayLike,
+    fake: npt.ArrayLike,
+    rng: np.random.Generator,
+    *,
+    smallest_spread: float = 0.3,
+    smallest_neighbour_distance: float = 0.5,
+    most_twins: float = 0.25,
+) -> Collapse:
+    """Say whether a generator has collapsed, and why.
+
+    It has if its samples hardly differ, or if most of them, or many of them, are repetitions of others. A generator
+    whose samples are varied but wrong has not. Meant for 100 samples or more of each; 2000 are looked at.
+
+    Args:
+        real: samples (n, d).
+        fake: samples (m, d).
+        rng: thins the larger sample to the size of the smaller, since more samples lie nearer to each other.
+        smallest_spread: lowest ratio of the mean distances of pairs.
+        smallest_neighbour_distance: lowest ratio of the median distances to the nearest.
+        most_twins: highest share of the fakes that have a twin; 0.01 is expected.
+    """
+    x, y = as_features(real), as_features(fake)
+    size = min(len(x), len(y), AT_MOST)
+    x, y = rng.permutation(x)[:size], rng.permutation(y)[:size]
+    real_nearest, fake_nearest = _to_nearest(x), _to_nearest(y)
+    spread = spread_ratio(x, y)
+    median = float(np.median(real_nearest))
+    closeness = float(np.median(fake_nearest)) / median if median else math.nan
+    twins = float(np.mean(fake_nearest < np.percentile(real_nearest, TWIN_PERCENTILE)))
+    findings = (
+        (spread < smallest_spread, f"fakes lie {spread:.2f} times as far apart as real samples"),
+        (
+            closeness < smallest_neighbour_distance,
+            f"the nearest other fake is {closeness:.2f} times as far as among real",
+        ),
+        (twins > most_twins, f"{twins:.0%} of the fakes have a twin, 1% of the real samples"),
+    )
+    return Collapse(spread, closeness, twins, tuple(words for found, words in findings if found))
+
+
+def _bin_centres(training: Array, bins: int, rng: np.random.Generator) -> Array:
+    dimensions = training.shape[1]
+    if dimensions <= MANY_DIMENSIONS:
+        return kmeans(training, bins, rng)
+    some = training[:, rng.permutation(dimensions)[: int(dimensions * CLUSTERED_SHARE)]]
+    labels = assign(some, kmeans(some, bins, rng))
+    return np.stack([training[labels == b].mean(axis=0) for b in np.unique(labels)])
+
+
+def _to_nearest(x: Array) -> Array:
+    return nearest(x, x, leave_out=True)[1][:, 0]
+
+
+def _twins(x: Array, distance: float) -> Iterator[tuple[Indices, Indices]]:
+    """Pairs of samples at most this far apart, some at a time."""
+    for rows, squared in squared_distances(x, x):
+        near = squared <= distance**2 + ROUNDING * squared.max()
+        first, second = np.nonzero(np.triu(near, rows.start + 1))
+        if first.size:
+            yield first + rows.start, second

@@ -1,0 +1,448 @@
+"""How far two samples of images lie apart: distances of distributions, fidelity and coverage.
+
+Samples are features ``(n, d)``, or images ``(n, channels, rows, columns)`` where a function says so. Only
+numbers taken on the same features, with the same n, and from images prepared in the same way can be compared;
+``floor`` gives the value that two halves of the real images reach, below which nothing is a difference.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from ganatomy.metrics.metric import Array, Mask
+
+BLOCK = 512
+TOUCHING = 1e-9  # relative; a point this close to a ball's surface is on it, and the balls are open
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the Fréchet distance needs of a sample; plain arrays, so that those of real images can be kept.
+
+    Attributes:
+        mean: (d,).
+        covariance: (d, d), with n - 1 in the denominator.
+        n: number of samples.
+    """
+
+    mean: Array
+    covariance: Array
+    n: int
+
+    @classmethod
+    def of(cls, features: npt.ArrayLike) -> "Statistics":
+        """Mean and covariance of features (n, d)."""
+        x = as_features(features)
+        centred = x - x.mean(axis=0)
+        return cls(x.mean(axis=0), centred.T @ centred / (len(x) - 1), len(x))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over repetitions and their standard deviation (n - 1; NaN for a single one)."""
+
+    mean: float
+    sd: float
+    repeats: int
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike) -> "Spread":
+        """Mean and standard deviation of the values."""
+        v = np.asarray(values, dtype=np.float64).ravel()
+        return cls(float(v.mean()), float(v.std(ddof=1)) if v.size > 1 else math.nan, v.size)
+
+
+@dataclass(frozen=True)
+class Manifolds:
+    """How two samples lie in each other's neighbourhoods, balls that reach to the k-th nearest neighbour.
+
+    Attributes:
+        precision: part of the fakes inside the ball of some real sample.
+        recall: part of the real samples inside the ball of some fake.
+        density: real balls around a fake, on average, over k; about 1 for equal distributions, may exceed 1.
+        coverage: part of the real samples whose ball holds a fake.
+        expected_coverage: the coverage of a fake sample of this size drawn from the real distribution.
+        k: number of neighbours.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    expected_coverage: float
+    k: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A share at each level α, and 1 - 2 ∫ |share - α| dα, which is 1 where the share equals its level.
+
+    Attributes:
+        levels: α from 0 to 1.
+        shares: of the samples.
+        integrated: the score.
+    """
+
+    levels: Array
+    shares: Array
+    integrated: float
+
+
+def frechet_distance(real: npt.ArrayLike | Statistics, fake: npt.ArrayLike | Statistics) -> float:
+    """Fréchet distance of normal distributions fitted to two samples (FID, on Inception features).
+
+    |μr - μs|² + Tr(Σr + Σs - 2 (Σr^½ Σs Σr^½)^½), in squared feature units. The trace of the root is the sum
+    of the singular values of Ar Asᵀ where Σ = AᵀA, so no matrix root is taken, and features with d > n cost no
+    more than their Gram matrices. Small samples bias it upwards, for d > n by far; ``frechet_extrapolated`` and
+    ``kernel_distance`` are for them.
+
+    Source: Heusel et al., NeurIPS 2017, arXiv:1706.08500.
+
+    Args:
+        real: features (n, d), or their statistics.
+        fake: features (m, d), or their statistics.
+
+    Raises:
+        ValueError: the features differ in d, or a sample has fewer than two members.
+    """
+    (mean_r, root_r), (mean_s, root_s) = _mean_and_root(real), _mean_and_root(fake)
+    if mean_r.shape != mean_s.shape:
+        raise ValueError(f"features of {mean_r.size} and {mean_s.size} dimensions cannot be compared")
+    overlap = np.linalg.svd(root_r @ root_s.T, compute_uv=False).sum()
+    distance = np.sum((mean_r - mean_s) ** 2) + np.sum(root_r**2) + np.sum(root_s**2) - 2 * overlap
+    return max(float(distance), 0.0)
+
+
+def frechet_extrapolated(
+    real: npt.ArrayLike, fake: npt.ArrayLike, rng: np.random.Generator, points: int = 15, smallest: int | None = None
+) -> float:
+    """Fréchet distance extrapolated to infinitely many samples (FID∞); may fall slightly below zero.
+
+    The intercept of the distance against 1/n, for n in equal steps up to the smaller sample. Both samples are
+    thinned to n, so the bias of either goes; the original keeps all real samples at every n.
+
+    Source: Chong and Forsyth, CVPR 2020, arXiv:1911.07023.
+
+    Args:
+        real: features (n, d).
+        fake: features (m, d).
+        rng: draws the subsets.
+        points: number of n.
+        smallest: lowest n, a third of the smaller sample unless given. The bias follows 1/n only for n well
+            above d.
+    """
+    x, y = as_features(real), as_features(fake)
+    largest = min(len(x), len(y))
+    sizes = np.unique(np.linspace(smallest or max(largest // 3, 2), largest, points).astype(np.intp))
+    if sizes.size < 2:
+        raise ValueError(f"{largest} samples are too few to extrapolate from")
+    distances = [frechet_distance(rng.permutation(x)[:size], rng.permutation(y)[:size]) for size in sizes.tolist()]
+    return float(np.polynomial.Polynomial.fit(1 / sizes, distances, 1)(0.0))
+
+
+def kernel_distance(
+    real: npt.ArrayLike, fake: npt.ArrayLike, rng: np.random.Generator, subsets: int = 100, size: int = 1000
+) -> Spread:
+    """Squared maximum mean discrepancy with the kernel (aᵀb/d + 1)³ (KID, on Inception features).
+
+    Unbiased: 0 on average for equal distributions, so it can be negative. Mean and SD over random subsets of
+    min(size, n, m) samples of each; where that is a whole sample, subsets repeat it, and the SD says too little.
+
+    Source: Bińkowski et al., ICLR 2018, arXiv:1801.01401.
+
+    Args:
+        real: features (n, d).
+        fake: features (m, d).
+        rng: draws the subsets.
+        subsets: number of subsets.
+        size: samples per subset.
+    """
+    x, y = _pair(real, fake)
+    size = min(size, len(x), len(y))
+    in_x, in_y = (_memberships(len(sample), size, subsets, rng) for sample in (x, y))
+    within = size * (size - 1)
+    discrepancy = (
+        (_kernel_sums(x, in_x, x, in_x) - _kernel_diagonal(x) @ in_x) / within
+        + (_kernel_sums(y, in_y, y, in_y) - _kernel_diagonal(y) @ in_y) / within
+        - 2 * _kernel_sums(x, in_x, y, in_y) / size**2
+    )
+    return Spread.of(discrepancy)
+
+
+def precision_recall_density_coverage(real: npt.ArrayLike, fake: npt.ArrayLike, k: int = 5) -> Manifolds:
+    """Improved precision and recall, density and coverage, by neighbourhoods within each sample.
+
+    A ball is open and reaches from a sample to the k-th nearest of its own sample, itself not counted.
+    Outliers have large balls, which inflate precision and recall; density and coverage suffer less.
+
+    Source: Kynkäänniemi et al., NeurIPS 2019, arXiv:1904.06991 (precision, recall; k = 3 there); Naeem et al.,
+    ICML 2020, arXiv:2002.09797 (density, coverage; k = 5 there).
+
+    Args:
+        real: features (n, d).
+        fake: features (m, d); take m = n.
+        k: number of neighbours.
+    """
+    x, y = _pair(real, fake)
+    radius_x, radius_y = ((_radii(sample, k) * (1 - TOUCHING)) ** 2 for sample in (x, y))
+    believable = np.zeros(len(y), dtype=np.bool_)
+    recalled, covered = np.zeros(len(x), dtype=np.bool_), np.zeros(len(x), dtype=np.bool_)
+    balls = 0
+    for rows, squared in squared_distances(x, y):
+        inside = squared < radius_x[rows, None]
+        balls += int(inside.sum())
+        believable |= inside.any(axis=0)
+        covered[rows] = inside.any(axis=1)
+        recalled[rows] = (squared < radius_y).any(axis=1)
+    return Manifolds(
+        precision=float(believable.mean()),
+        recall=float(recalled.mean()),
+        density=balls / (k * len(y)),
+        coverage=float(covered.mean()),
+        expected_coverage=expected_coverage(len(x), len(y), k),
+        k=k,
+    )
+
+
+def expected_coverage(n: int, m: int, k: int = 5) -> float:
+    """Coverage to expect of n real samples by m more from the same distribution.
+
+    1 - Π_{i=1..k} (n - i) / (n + m - i): a real sample is not covered when its k nearest among all others
+    are real (Naeem et al., 2020).
+    """
+    i = np.arange(1, k + 1)
+    return float(1 - np.prod((n - i) / (n + m - i)))
+
+
+def alpha_precision(real: npt.ArrayLike, fake: npt.ArrayLike, levels: int = 101) -> Curve:
+    """Part of the fakes in the ball about the real mean that holds the part α of the real samples, for every α.
+
+    Source: Alaa et al., ICML 2022, arXiv:2102.08921, with the mean as centre.
+
+    Args:
+        real: features (n, d).
+        fake: features (m, d).
+        levels: number of α from 0 to 1.
+    """
+    x, y = _pair(real, fake)
+    centre = x.mean(axis=0)
+    alpha = np.linspace(0, 1, levels)
+    radii = np.quantile(np.linalg.norm(x - centre, axis=1), alpha)
+    return _curve(alpha, np.linalg.norm(y - centre, axis=1)[:, None] <= radii)
+
+
+def beta_recall(real: npt.ArrayLike, fake: npt.ArrayLike, levels: int = 101) -> Curve:
+    """Part of the real samples that a typical fake comes close to, for every β.
+
+    A real sample counts where its nearest fake is nearer than its nearest real neighbour, and lies in the
+    ball about the mean fake that holds the part β of the fakes. That is half of the samples at most, at β = 1,
+    when the two distributions are equal.
+
+    Source: Alaa et al., ICML 2022, arXiv:2102.08921.
+
+    Args:
+        real: features (n, d).
+        fake: features (m, d).
+        levels: number of β from 0 to 1.
+    """
+    x, y = _pair(real, fake)
+    index, distance = nearest(x, y)
+    close = distance[:, 0] < _radii(x, 1)
+    from_centre = np.linalg.norm(y - y.mean(axis=0), axis=1)
+    beta = np.linspace(0, 1, levels)
+    typical = from_centre[index[:, 0], None] <= np.quantile(from_centre, beta)
+    return _curve(beta, typical & close[:, None])
+
+
+def wasserstein_1d(real: npt.ArrayLike, fake: npt.ArrayLike) -> Array:
+    """Wasserstein-1 distance of the pixel values, per channel, in the images' unit.
+
+    Args:
+        real: images (n, channels, rows, columns).
+        fake: images (m, channels, rows, columns).
+
+    Returns:
+        (channels,).
+    """
+    return np.array([stats.wasserstein_distance(x, y) for x, y in _channel_pairs(real, fake)])
+
+
+def jensen_shannon(
+    real: npt.ArrayLike, fake: npt.ArrayLike, value_range: tuple[float, float] | None = None, bins: int = 256
+) -> Array:
+    """Jensen-Shannon divergence of the pixel values' histograms, per channel: 0 when equal, 1 when disjoint.
+
+    Args:
+        real: images (n, channels, rows, columns).
+        fake: images (m, channels, rows, columns).
+        value_range: of the histogram, values beyond it count in the outermost bins; the range of both samples
+            together unless given.
+        bins: of the histogram.
+
+    Returns:
+        (channels,), in bits.
+    """
+    divergences = []
+    for x, y in _channel_pairs(real, fake):
+        low, high = value_range or (min(x.min(), y.min()), max(x.max(), y.max()))
+        counts = (np.histogram(np.clip(v, low, high), bins, (low, high))[0] for v in (x, y))
+        divergences.append(jensen_shannon_divergence(*counts))
+    return np.array(divergences)
+
+
+def jensen_shannon_divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
+    """½ KL(p ‖ ½(p + q)) + ½ KL(q ‖ ½(p + q)) in bits, 0 to 1, of two histograms of counts or shares."""
+    a, b = (v / v.sum() for v in (np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)))
+    middle = (a + b) / 2
+    return float((stats.entropy(a, middle, base=2) + stats.entropy(b, middle, base=2)) / 2)
+
+
+def floor(
+    metric: Callable[[Array, Array], float], real: npt.ArrayLike, rng: np.random.Generator, repeats: int = 5
+) -> Spread:
+    """What a metric gives for two random halves of the real samples: the value no generator can better.
+
+    Args:
+        metric: of two samples.
+        real: one sample per entry of the first axis.
+        rng: draws the halves.
+        repeats: number of draws.
+    """
+    x = np.asarray(real)
+    half = len(x) // 2
+    orders = (rng.permutation(len(x)) for _ in range(repeats))
+    return Spread.of([metric(x[order[:half]], x[order[half : 2 * half]]) for order in orders])
+
+
+def nearest(
+    queries: npt.ArrayLike, references: npt.ArrayLike, k: int = 1, *, leave_out: bool = False
+) -> tuple[Indices, Array]:
+    """The k nearest references of every query, by Euclidean distance.
+
+    Candidates are found by matrix products, their distances then computed by subtraction, so that a copy has
+    the distance 0.
+
+    Args:
+        queries: features (n, d).
+        references: features (m, d).
+        k: number of neighbours.
+        leave_out: queries and references are the same sample, of which none is its own neighbour.
+
+    Returns:
+        Indices (n, k), nearest first, and distances (n, k).
+
+    Raises:
+        ValueError: there are fewer than k references.
+    """
+    x, y = _pair(queries, references, least=1)
+    if k > len(y) - leave_out:
+        raise ValueError(f"{len(y)} samples are too few for {k} neighbours")
+    index = np.empty((len(x), k), dtype=np.intp)
+    distance = np.empty((len(x), k))
+    for rows, squared in squared_distances(x, y):
+        if leave_out:
+            squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = np.inf
+        found = np.argpartition(squared, k - 1, axis=1)[:, :k]
+        for column in range(k):
+            distance[rows, column] = np.linalg.norm(x[rows] - y[found[:, column]], axis=1)
+        order = np.argsort(distance[rows], axis=1, kind="stable")
+        index[rows] = np.take_along_axis(found, order, axis=1)
+        distance[rows] = np.take_along_axis(distance[rows], order, axis=1)
+    return index, distance
+
+
+def squared_distances(a: Array, b: Array) -> Iterator[tuple[slice, Array]]:
+    """Squared Euclidean distances of rows of a (n, d) from rows of b (m, d), some rows of a at a time.
+
+    Yields:
+        Which rows of a, and their distances (rows, m), a fresh array.
+    """
+    # Distances do not change with the origin, but differences of large squares lose digits.
+    origin = b.mean(axis=0)
+    theirs = b - origin
+    squares = np.sum(theirs**2, axis=1)
+    for start in range(0, len(a), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(a)))
+        ours = a[rows] - origin
+        squared = ours @ theirs.T
+        squared *= -2
+        squared += squares
+        squared += np.sum(ours**2, axis=1)[:, None]
+        yield rows, np.maximum(squared, 0, out=squared)
+
+
+def as_features(sample: npt.ArrayLike, least: int = 2) -> Array:
+    """A sample as (n, d) in double precision; images are flattened.
+
+    Raises:
+        ValueError: there are fewer members than the least, or a value is not finite.
+    """
+    x = np.asarray(sample, dtype=np.float64)
+    if x.ndim < 2 or len(x) < least:
+        raise ValueError(f"needs {least} or more samples of one or more features, not the shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError("a sample holds values that are not finite")
+    return x.reshape(len(x), -1)
+
+
+def _pair(a: npt.ArrayLike, b: npt.ArrayLike, least: int = 2) -> tuple[Array, Array]:
+    x, y = as_features(a, least), as_features(b, least)
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"features of {x.shape[1]} and {y.shape[1]} dimensions cannot be compared")
+    return x, y
+
+
+def _mean_and_root(sample: npt.ArrayLike | Statistics) -> tuple[Array, Array]:
+    """Mean μ and a matrix A, as small as the rank allows, with AᵀA = Σ."""
+    if isinstance(sample, Statistics):
+        values, vectors = np.linalg.eigh(sample.covariance)
+        # The root would blow rounding errors up: below this an eigenvalue is zero.
+        real = values > values.max() * len(values) * np.finfo(np.float64).eps
+        return sample.mean, np.asarray(vectors[:, real] * np.sqrt(values[real])).T
+    x = as_features(sample)
+    centred = (x - x.mean(axis=0)) / math.sqrt(len(x) - 1)
+    return x.mean(axis=0), centred if len(x) <= x.shape[1] else np.asarray(np.linalg.qr(centred, mode="r"))
+
+
+def _memberships(n: int, size: int, subsets: int, rng: np.random.Generator) -> Array:
+    """(n, subsets), 1 where a sample belongs to a subset."""
+    members = np.zeros((n, subsets))
+    for subset in range(subsets):
+        members[rng.permutation(n)[:size], subset] = 1
+    return members
+
+
+def _kernel_sums(x: Array, in_x: Array, y: Array, in_y: Array) -> Array:
+    """Sum of the kernel over all pairs of each subset, from one pass over the kernel matrix."""
+    total = np.zeros(in_x.shape[1])
+    for start in range(0, len(x), BLOCK):
+        rows = slice(start, start + BLOCK)
+        kernel = (x[rows] @ y.T / x.shape[1] + 1) ** 3
+        total += np.sum(in_x[rows] * (kernel @ in_y), axis=0)
+    return total
+
+
+def _kernel_diagonal(x: Array) -> Array:
+    return np.asarray((np.mean(x**2, axis=1) + 1) ** 3)
+
+
+def _radii(x: Array, k: int) -> Array:
+    return np.asarray(nearest(x, x, k, leave_out=True)[1][:, -1])
+
+
+def _curve(levels: Array, inside: Mask) -> Curve:
+    shares = inside.mean(axis=0)
+    return Curve(levels, shares, float(1 - 2 * np.trapezoid(np.abs(shares - levels), levels)))
+
+
+def _channel_pairs(real: npt.ArrayLike, fake: npt.ArrayLike) -> Iterator[tuple[Array, Array]]:
+    x, y = np.asarray(real, dtype=np.float64), np.asarray(fake, dtype=np.float64)
+    if x.ndim != 4 or y.ndim != 4 or x.shape[1] != y.shape[1]:
+        raise ValueError(f"images must be (n, channels, rows, columns), equal in channels, not {x.shape}, {y.shape}")
+    return ((x[:, channel].ravel(), y[:, channel].ravel()) for channel in range(x.shape[1]))
