@@ -4,16 +4,25 @@ Every function takes score tensors of any shape and returns their mean as a scal
 *real*.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import relu, softplus
 
 
-def nonsaturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """-E[log D(x)] - E[log(1 - D(G))]. Goodfellow et al., arXiv 1406.2661."""
-    return softplus(-real).mean() + softplus(fake).mean()
+def nonsaturating_discriminator(real: Tensor, fake: Tensor, real_target: float = 1.0) -> Tensor:
+    """-E[log D(x)] - E[log(1 - D(G))]. Goodfellow et al., arXiv 1406.2661.
+
+    Args:
+        real: scores of real samples.
+        fake: scores of generated samples.
+        real_target: probability asked for real samples; 0.9 is the one-sided label smoothing of Salimans et al.,
+            arXiv 1606.03498.
+    """
+    return (softplus(-real) + (1 - real_target) * real).mean() + softplus(fake).mean()
 
 
 def nonsaturating_generator(fake: Tensor) -> Tensor:
@@ -21,14 +30,19 @@ def nonsaturating_generator(fake: Tensor) -> Tensor:
     return softplus(-fake).mean()
 
 
-def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """½E[(s(x) - 1)²] + ½E[s(G)²]. Mao et al., arXiv 1611.04076, 0-1 coding."""
-    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+def minimax_generator(fake: Tensor) -> Tensor:
+    """E[log(1 - D(G))], whose gradient fades where the discriminator wins. Goodfellow et al., arXiv 1406.2661."""
+    return -softplus(fake).mean()
 
 
-def least_squares_generator(fake: Tensor) -> Tensor:
-    """E[(s(G) - 1)²]. Mao et al., arXiv 1611.04076, 0-1 coding, without the factor ½ as in CycleGAN."""
-    return (fake - 1).square().mean()
+def least_squares_discriminator(real: Tensor, fake: Tensor, *, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """½E[(s(x) - b)²] + ½E[(s(G) - a)²]. Mao et al., arXiv 1611.04076, 0-1 coding unless told otherwise."""
+    return 0.5 * (real - b).square().mean() + 0.5 * (fake - a).square().mean()
+
+
+def least_squares_generator(fake: Tensor, *, c: float = 1.0) -> Tensor:
+    """E[(s(G) - c)²]. Mao et al., arXiv 1611.04076, without the factor ½ as in CycleGAN."""
+    return (fake - c).square().mean()
 
 
 def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
@@ -41,12 +55,60 @@ def wasserstein_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E[max(0, 1 - s(x))] + E[max(0, 1 + s(G))]. Lim & Ye, arXiv 1705.02894."""
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    """-E[s(G)]. Lim & Ye, arXiv 1705.02894."""
+    return -fake.mean()
+
+
+def margin_generator(fake: Tensor) -> Tensor:
+    """E[max(0, 1 - s(G))], silent once a fake passes the margin. Li & Wand, arXiv 1604.04382."""
+    return relu(1 - fake).mean()
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """What the two players of one game descend."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    """Scores of real and of generated samples to a scalar."""
+    generator: Callable[[Tensor], Tensor]
+    """Scores of generated samples to a scalar."""
+
+
+GAMES: Mapping[str, AdversarialLoss] = MappingProxyType(
+    {
+        "nonsaturating": AdversarialLoss(nonsaturating_discriminator, nonsaturating_generator),
+        "minimax": AdversarialLoss(nonsaturating_discriminator, minimax_generator),
+        "least-squares": AdversarialLoss(least_squares_discriminator, least_squares_generator),
+        "wasserstein": AdversarialLoss(wasserstein_critic, wasserstein_generator),
+        "hinge": AdversarialLoss(hinge_discriminator, hinge_generator),
+    }
+)
+
+
+def _slope_norms(critic: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
+    """‖∇f‖₂ at each sample of ``point``, N numbers that know their way back to the critic."""
+    point = point.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
+    norms: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+    return norms
+
+
+def _at_least_single(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor, target: float = 1.0
 ) -> Tensor:
     """E[(‖∇f(x̃)‖₂ - target)²] at x̃ = x + mix·(x̂ - x), the norm over all axes but the first.
 
-    Gulrajani et al., arXiv 1704.00028. Always in float32, whatever the precision of training, because squared norms
+    Gulrajani et al., arXiv 1704.00028. In float32 at least, whatever the precision of training, because squared norms
     of half-precision gradients overflow.
 
     Args:
@@ -57,9 +119,35 @@ def gradient_penalty(
         target: gradient norm at which the penalty vanishes.
     """
     with torch.autocast(real.device.type, enabled=False):
-        real, fake = real.float(), fake.detach().float()
+        real, fake = _at_least_single(real), _at_least_single(fake)
         weight = mix.to(real).reshape(-1, *[1] * (real.dim() - 1))
-        point = (real + weight * (fake - real)).requires_grad_(True)
-        (slope,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
-        norms: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
-        return (norms - target).square().mean()
+        return (_slope_norms(critic, real + weight * (fake - real)) - target).square().mean()
+
+
+def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """E[‖∇f(x)‖₂²] at real samples, to be weighted by γ/2. Mescheder et al., arXiv 1801.04406.
+
+    Args:
+        critic: maps (N, ...) to scores with N rows.
+        real: (N, ...).
+    """
+    with torch.autocast(real.device.type, enabled=False):
+        return _slope_norms(critic, _at_least_single(real)).square().mean()
+
+
+def dragan_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, noise: Tensor, scale: float = 0.5, target: float = 1.0
+) -> Tensor:
+    """E[(‖∇f(x + δ)‖₂ - target)²] around real samples, δ = scale·std(x)·noise. Kodali et al., arXiv 1705.07215.
+
+    Args:
+        critic: maps (N, ...) to scores with N rows.
+        real: (N, ...); their standard deviation is one number for the batch.
+        noise: draws of the same shape, of unit size.
+        scale: size of the neighbourhood in standard deviations of the data.
+        target: gradient norm at which the penalty vanishes.
+    """
+    with torch.autocast(real.device.type, enabled=False):
+        real = _at_least_single(real)
+        point = real + scale * real.std() * noise.to(real)
+        return (_slope_norms(critic, point) - target).square().mean()

@@ -1,0 +1,291 @@
+"""Small layers that help adversarial training along, and helpers shared by the networks of this package."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Noise
+
+Norm = Literal["batch", "instance", "layer", "virtual", "none"]
+Activation = Literal["relu", "leaky", "tanh", "sigmoid", "linear"]
+
+CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+
+
+def normalisation(kind: Norm, channels: int, dims: int = 2) -> nn.Module:
+    """Normalisation of feature maps with ``dims`` spatial axes; ``layer`` is over channels and space together,
+    ``virtual`` needs the network to be inside `WithReference`.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    match kind:
+        case "batch":
+            return nn.BatchNorm2d(channels) if dims == 2 else nn.BatchNorm3d(channels)
+        case "instance":
+            return nn.InstanceNorm2d(channels) if dims == 2 else nn.InstanceNorm3d(channels)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+        case "virtual":
+            return VirtualBatchNorm(channels)
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"unknown normalisation {kind!r}")
+
+
+def activation_layer(kind: Activation, slope: float = 0.2) -> nn.Module:
+    """The activation called ``kind``; ``slope`` is that of ``leaky`` below zero.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    match kind:
+        case "relu":
+            return nn.ReLU()
+        case "leaky":
+            return nn.LeakyReLU(slope)
+        case "tanh":
+            return nn.Tanh()
+        case "sigmoid":
+            return nn.Sigmoid()
+        case "linear":
+            return nn.Identity()
+    raise ValueError(f"unknown activation {kind!r}")
+
+
+def base_size(size: Sequence[int], doublings: int) -> tuple[int, ...]:
+    """Smallest size that reaches ``size`` on every axis after ``doublings`` doublings."""
+    return tuple(-(-length // 2**doublings) for length in size)
+
+
+def centre_crop(image: Tensor, size: Sequence[int]) -> Tensor:
+    """The central part of (N, C, ...), of the given spatial size, as a view."""
+    for axis, length in enumerate(size, start=2):
+        image = image.narrow(axis, (image.shape[axis] - length) // 2, length)
+    return image
+
+
+def latents(noise: Noise, rows: int, size: int, prior: Literal["normal", "uniform"] = "normal") -> Tensor:
+    """Draws of N(0, 1) or U(-1, 1), shape (rows, size)."""
+    return noise.normal(rows, size) if prior == "normal" else 2 * noise.uniform(rows, size) - 1
+
+
+class GaussianNoise(nn.Module):
+    """Adds N(0, std²) while training, nothing at inference."""
+
+    def __init__(self, std: float):
+        super().__init__()
+        self.std = std
+
+    def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Any shape; ``draws`` of N(0, 1) take the place of torch's own."""
+        if not self.training or not self.std:
+            return image
+        return image + self.std * (torch.randn_like(image) if draws is None else draws)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Appends to each sample how close the others of its batch are. Salimans et al., arXiv 1606.03498.
+
+    (N, features) to (N, features + kernels); needs memory for N²·kernels·dims numbers.
+
+    Args:
+        features: size of a sample's feature vector.
+        kernels: number of closeness values appended.
+        dims: size of the space each is measured in.
+    """
+
+    def __init__(self, features: int, kernels: int = 100, dims: int = 5):
+        super().__init__()
+        self.kernels = kernels
+        self.project = nn.Linear(features, kernels * dims, bias=False)
+        nn.init.normal_(self.project.weight, 0.0, 0.05)
+        self.bias = nn.Parameter(torch.full((kernels,), -1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, features) to (N, features + kernels)."""
+        points = self.project(features).unflatten(1, (self.kernels, -1))
+        distances = (points.unsqueeze(0) - points.unsqueeze(1)).abs().sum(-1)
+        itself = torch.eye(len(points), dtype=torch.bool, device=points.device).unsqueeze(-1)
+        closeness = torch.exp(-distances).masked_fill(itself, 0.0).sum(1)
+        return torch.cat([features, closeness + self.bias], dim=1)
+
+
+class ReferenceBatchNorm(nn.Module):
+    """Batch normalisation with the statistics of a fixed reference batch, so that samples do not see each other.
+
+    Salimans et al., arXiv 1606.03498. Works inside `WithReference` only, which sends the reference batch through first.
+    (N, C, ...) to the same shape.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.listening = False
+        self.reference: tuple[int, Tensor, Tensor] | None = None
+
+    def moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and mean square to normalise these samples with, each (1 or N, C)."""
+        if self.reference is None:
+            raise RuntimeError("a reference batch has to come first; wrap the network in WithReference")
+        return self.reference[1:]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, ...) to the same shape."""
+        # Variances are differences of large numbers here, which half precision cannot hold.
+        wide = features.to(torch.promote_types(features.dtype, torch.float32))
+        if self.listening:
+            axes = [0, *range(2, wide.dim())]
+            mean, square = wide.mean(axes).unsqueeze(0), wide.square().mean(axes).unsqueeze(0)
+            self.reference = (len(wide), mean, square)
+        else:
+            mean, square = self.moments(wide)
+        scale = self.weight * torch.rsqrt((square - mean.square()).clamp_min(0) + self.eps)
+        shape = (-1, wide.shape[1], *[1] * (wide.dim() - 2))
+        return (wide * scale.reshape(shape) + (self.bias - mean * scale).reshape(shape)).to(features.dtype)
+
+
+class VirtualBatchNorm(ReferenceBatchNorm):
+    """Batch normalisation of each sample together with a fixed reference batch. Salimans et al., arXiv 1606.03498.
+
+    A sample counts as one among the n + 1, so it is normalised even if it lies far from the reference.
+    """
+
+    def moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and mean square of the reference and each sample, (N, C)."""
+        mean, square = super().moments(features)
+        assert self.reference is not None
+        share = 1 / (self.reference[0] + 1)
+        flat = features.flatten(2) if features.dim() > 2 else features.unsqueeze(2)
+        return torch.lerp(mean, flat.mean(2), share), torch.lerp(square, flat.square().mean(2), share)
+
+
+class WithReference(nn.Module):
+    """A network whose `ReferenceBatchNorm` and `VirtualBatchNorm` layers look at one batch, fixed for good.
+
+    The batch is a buffer, saved with the weights. It passes through the network before every call, with gradient, so
+    its statistics are always those of the present weights; calls cost two passes.
+
+    Args:
+        network: holds the layers; takes one tensor.
+        reference: input batch, (n, ...).
+    """
+
+    reference: Tensor
+
+    def __init__(self, network: nn.Module, reference: Tensor):
+        super().__init__()
+        self.network = network
+        self.register_buffer("reference", reference.detach().clone())
+
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        layers = [layer for layer in self.network.modules() if isinstance(layer, ReferenceBatchNorm)]
+        try:
+            for layer in layers:
+                layer.listening = True
+            self.network(self.reference)
+            for layer in layers:
+                layer.listening = False
+            yield
+        finally:
+            for layer in layers:
+                layer.listening, layer.reference = False, None
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """(N, ...) through the network."""
+        with self._prepared():
+            return self.network(batch)  # type: ignore[no-any-return]
+
+
+class ImagePool(nn.Module):
+    """Remembers fakes, so that a discriminator is also shown old ones. Shrivastava et al., arXiv 1612.07828.
+
+    The pool is saved and resumed with the method that owns it.
+
+    Args:
+        shape: of one image, without the batch axis.
+        capacity: images kept; 0 switches the pool off.
+    """
+
+    images: Tensor
+    filled: Tensor
+
+    def __init__(self, shape: Sequence[int], capacity: int = 50):
+        super().__init__()
+        self.register_buffer("images", torch.zeros(capacity, *shape))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def forward(self, fakes: Tensor, draws: Tensor) -> Tensor:
+        """Each fake or, once the pool is full, with probability ½ an old one, whose place the new one takes.
+
+        Args:
+            fakes: (N, ...), taken one after the other; their graph is not followed.
+            draws: (N, 2) numbers of U[0, 1): whether to exchange, and with which.
+
+        Returns:
+            (N, ...), a new tensor.
+        """
+        capacity, filled = len(self.images), int(self.filled)
+        shown = fakes.detach().clone()
+        if not capacity:
+            return shown
+        for index, (exchange, place) in enumerate(draws.tolist()):
+            if filled < capacity:
+                self.images[filled] = fakes[index]
+                filled += 1
+            elif exchange >= 0.5:
+                slot = int(place * capacity)
+                shown[index] = self.images[slot]
+                self.images[slot] = fakes[index]
+        self.filled.fill_(filled)
+        return shown
+
+
+class EqualisedConv2d(nn.Conv2d):
+    """Convolution whose weights are drawn from N(0, 1) and scaled at run time, so that all learn at one rate.
+
+    Karras et al., arXiv 1710.10196.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        kernel: side of the kernel.
+        padding: zeros added per side.
+        gain: the weights are multiplied by gain / √fan-in.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int = 0, gain: float = math.sqrt(2)):
+        super().__init__(inputs, outputs, kernel, padding=padding)
+        self.scale = gain / math.sqrt(inputs * kernel * kernel)
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, ...)."""
+        return self._conv_forward(input, self.weight * self.scale, self.bias)  # type: ignore[no-any-return]
+
+
+class EqualisedLinear(nn.Linear):
+    """Dense layer with the run-time scaling of `EqualisedConv2d`."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2)):
+        super().__init__(inputs, outputs)
+        self.scale = gain / math.sqrt(inputs)
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, inputs) to (N, outputs)."""
+        return nn.functional.linear(input, self.weight * self.scale, self.bias)

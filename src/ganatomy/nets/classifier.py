@@ -1,0 +1,44 @@
+"""A small convolutional classifier, to measure what images are good for."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """Convolution, group norm, ReLU and halving, three times; then mean and maximum of every map, and a linear layer.
+
+    Group norm gives every image the result it would have alone.
+
+    Args:
+        channels: of the images.
+        classes: outputs.
+        widths: channels of each block, multiples of 8.
+        dims: 2 or 3.
+        dropout: of the features while training.
+    """
+
+    def __init__(
+        self, channels: int, classes: int, widths: Sequence[int] = (16, 32, 64), dims: int = 2, dropout: float = 0.5
+    ):
+        super().__init__()
+        convolution: type[nn.Module] = nn.Conv2d if dims == 2 else nn.Conv3d
+        pool: type[nn.Module] = nn.AvgPool2d if dims == 2 else nn.AvgPool3d
+        layers: list[nn.Module] = []
+        for before, after in pairwise((channels, *widths)):
+            layers += [convolution(before, after, 3, padding=1), nn.GroupNorm(8, after), nn.ReLU(), pool(2)]
+        self.trunk = nn.Sequential(*layers)
+        self.width = 2 * widths[-1]
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.width, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(n, channels, [D,] H, W) of 8 or more pixels a side to (n, width)."""
+        maps = self.trunk(images).flatten(2)
+        return torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, [D,] H, W) to logits (n, classes)."""
+        return self.head(self.dropout(self.features(images)))  # type: ignore[no-any-return]

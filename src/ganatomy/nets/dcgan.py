@@ -1,0 +1,198 @@
+"""The convolutional pair of DCGAN, in two and three dimensions and at any size."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.nets.aids import (
+    CONVOLUTION,
+    TRANSPOSED,
+    Activation,
+    GaussianNoise,
+    MinibatchDiscrimination,
+    Norm,
+    activation_layer,
+    base_size,
+    centre_crop,
+    normalisation,
+)
+
+Kernel = Literal[3, 4, 5]
+
+# Kernel to (padding, output padding) of a transposed convolution that doubles the size.
+DOUBLING = {3: (1, 1), 4: (1, 0), 5: (2, 1)}
+
+
+def init_dcgan(network: nn.Module, std: float = 0.02) -> None:
+    """N(0, std) weights, N(1, 0.02) batch-norm gains, zero biases, in place. Radford et al., arXiv 1511.06434."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+class DCGenerator(nn.Module):
+    """Latent vector to image: a dense projection, then transposed convolutions that double the size.
+
+    Radford et al., arXiv 1511.06434. The projection makes ``channels[0]`` maps of the smallest size that doubles up to
+    ``size`` or beyond; what is beyond is cropped off around the centre. Layers have a bias where no norm follows.
+
+    Args:
+        latent: size of the latent vector, with the condition where there is one.
+        outputs: image channels.
+        size: (rows, columns) or (slices, rows, columns) of the image.
+        channels: of the projection and of every hidden layer.
+        kernel: side of the transposed convolutions.
+        strides: of every hidden layer; 2 everywhere unless given, 1 with an odd kernel.
+        norm: normalisation of the hidden layers.
+        activation: of the hidden layers; ``leaky`` has slope 0.2.
+        output: activation of the image.
+        refine: the image comes from a 3x3 convolution at full size instead of from one more doubling.
+        std: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        outputs: int,
+        size: Sequence[int],
+        channels: Sequence[int] = (1024, 512, 256, 128),
+        *,
+        kernel: Kernel = 5,
+        strides: Sequence[int] | None = None,
+        norm: Norm = "batch",
+        activation: Activation = "relu",
+        output: Activation = "tanh",
+        refine: bool = False,
+        std: float = 0.02,
+    ):
+        super().__init__()
+        dims = len(size)
+        self.size = tuple(size)
+        strides = strides or [2] * (len(channels) - 1)
+        self.base = (channels[0], *base_size(size, sum(stride == 2 for stride in strides) + (not refine)))
+        plain = norm == "none"
+
+        def hidden(width: int) -> list[nn.Module]:
+            return [normalisation(norm, width, dims), activation_layer(activation)]
+
+        def transposed(before: int, after: int, stride: int, bias: bool) -> nn.Module:
+            padding, extra = DOUBLING[kernel] if stride == 2 else (kernel // 2, 0)
+            return TRANSPOSED[dims](before, after, kernel, stride, padding, extra, bias=bias)
+
+        self.project = nn.Linear(latent, torch.Size(self.base).numel(), bias=plain)
+        layers = hidden(channels[0])
+        for (before, after), stride in zip(pairwise(channels), strides, strict=True):
+            layers += [transposed(before, after, stride, plain), *hidden(after)]
+        if refine:
+            layers.append(CONVOLUTION[dims](channels[-1], outputs, 3, padding=1))
+        else:
+            layers.append(transposed(channels[-1], outputs, 2, True))
+        self.layers = nn.Sequential(*layers, activation_layer(output))
+        init_dcgan(self, std)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(N, latent) to (N, outputs, *size)."""
+        image = self.layers(self.project(latent).unflatten(1, self.base))
+        return centre_crop(image, self.size)
+
+
+class DCDiscriminator(nn.Module):
+    """Image to score: strided convolutions with leaky ReLUs, then one dense layer. Radford et al., arXiv 1511.06434.
+
+    The score is a raw logit. Convolutions have a bias where no norm follows; the first never has a norm.
+
+    Args:
+        inputs: image channels, with the condition where there is one.
+        size: (rows, columns) or (slices, rows, columns) of the image.
+        channels: of every convolution.
+        kernel: side of the convolutions.
+        strides: of every convolution; 2 everywhere unless given.
+        norm: normalisation after all convolutions but the first; ``batch`` forbids gradient penalties.
+        slope: of the leaky ReLUs.
+        dropout: rate after every convolution.
+        noise: standard deviation of noise added after all convolutions but the last, while training.
+        pooling: whether the head sees all positions or their mean.
+        head_dropout: rate before the head.
+        outputs: scores per image; more than one are class logits.
+        classes: size of a second, classifying head, as in AC-GAN (Odena et al., arXiv 1610.09585); 0 for none.
+        discrimination: kernels of minibatch discrimination before the score; 0 for none.
+        std: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        size: Sequence[int],
+        channels: Sequence[int] = (128, 256, 512, 1024),
+        *,
+        kernel: Kernel = 5,
+        strides: Sequence[int] | None = None,
+        norm: Norm = "batch",
+        slope: float = 0.2,
+        dropout: float = 0.0,
+        noise: float = 0.0,
+        pooling: Literal["flatten", "mean"] = "flatten",
+        head_dropout: float = 0.0,
+        outputs: int = 1,
+        classes: int = 0,
+        discrimination: int = 0,
+        std: float = 0.02,
+    ):
+        super().__init__()
+        dims, padding = len(size), (kernel - 1) // 2
+        side = tuple(size)
+        layers: list[nn.Module] = []
+        steps = zip(pairwise([inputs, *channels]), strides or [2] * len(channels), strict=True)
+        for index, ((before, after), stride) in enumerate(steps):
+            kind: Norm = norm if index else "none"
+            layers += [
+                CONVOLUTION[dims](before, after, kernel, stride, padding, bias=kind == "none"),
+                normalisation(kind, after, dims),
+                nn.LeakyReLU(slope),
+                nn.Dropout(dropout),
+            ]
+            if noise and index < len(channels) - 1:
+                layers.append(GaussianNoise(noise))
+            side = tuple((length + 2 * padding - kernel) // stride + 1 for length in side)
+        self.convolutions = nn.Sequential(*layers)
+        self.pooling = pooling
+        self.dropout = nn.Dropout(head_dropout)
+        width = channels[-1] * (torch.Size(side).numel() if pooling == "flatten" else 1)
+        self.head = nn.Linear(width + discrimination, outputs)
+        self.classifier = nn.Linear(width, classes) if classes else None
+        init_dcgan(self, std)
+        # Not before that initialisation, which would shrink its projection.
+        self.discrimination = MinibatchDiscrimination(width, discrimination) if discrimination else nn.Identity()
+
+    def features(self, image: Tensor) -> Tensor:
+        """(N, inputs, *size) to the activations of the last convolution, (N, channels[-1], ...)."""
+        return self.convolutions(image)  # type: ignore[no-any-return]
+
+    def score(self, features: Tensor) -> Tensor:
+        """What `features` returned, to (N, outputs)."""
+        return self.head(self.discrimination(self._vector(features)))  # type: ignore[no-any-return]
+
+    def classify(self, features: Tensor) -> Tensor:
+        """What `features` returned, to class logits (N, classes).
+
+        Raises:
+            ValueError: there is no classifying head.
+        """
+        if self.classifier is None:
+            raise ValueError("this discriminator was built with classes=0")
+        return self.classifier(self._vector(features))  # type: ignore[no-any-return]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, inputs, *size) to (N, outputs)."""
+        return self.score(self.features(image))
+
+    def _vector(self, features: Tensor) -> Tensor:
+        vector = features.flatten(1) if self.pooling == "flatten" else features.flatten(2).mean(2)
+        return self.dropout(vector)  # type: ignore[no-any-return]

@@ -1,0 +1,345 @@
+"""Residual generators, critics and autoencoders."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.nets.aids import Activation, Norm, activation_layer, base_size, centre_crop, normalisation
+
+
+class Residual(nn.Module):
+    """x + branch(x), or shortcut(x) + branch(x)."""
+
+    def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None):
+        super().__init__()
+        self.branch = branch
+        self.shortcut = shortcut or nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, ...) to the shape of the branch's output."""
+        return self.shortcut(image) + self.branch(image)  # type: ignore[no-any-return]
+
+
+class ResNetGenerator(nn.Sequential):
+    """The generator of CycleGAN. Zhu et al., arXiv 1703.10593.
+
+    (N, inputs, H, W) to (N, outputs, H, W); H and W are multiples of 2**strided and 8 at least. All layers have a bias.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        width: channels at full size.
+        blocks: residual blocks; 9, or 6 for images of 128 pixels.
+        strided: halvings before the blocks, doublings behind them.
+        norm: normalisation of the hidden layers.
+        dropout: rate inside the residual blocks.
+        output: activation of the image.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 64,
+        blocks: int = 9,
+        strided: int = 2,
+        norm: Norm = "instance",
+        dropout: float = 0.0,
+        output: Activation = "tanh",
+    ):
+        widths = [width * 2**level for level in range(strided + 1)]
+
+        def hidden(channels: int) -> list[nn.Module]:
+            return [normalisation(norm, channels), nn.ReLU()]
+
+        def block(channels: int) -> nn.Module:
+            return Residual(
+                nn.Sequential(
+                    nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+                    *hidden(channels),
+                    nn.Dropout(dropout),
+                    nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+                    normalisation(norm, channels),
+                )
+            )
+
+        layers = [nn.Conv2d(inputs, width, 7, padding=3, padding_mode="reflect"), *hidden(width)]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, 2, 1), *hidden(after)]
+        layers += [block(widths[-1]) for _ in range(blocks)]
+        for before, after in pairwise(reversed(widths)):
+            layers += [nn.ConvTranspose2d(before, after, 3, 2, 1, 1), *hidden(after)]
+        last = nn.Conv2d(width, outputs, 7, padding=3, padding_mode="reflect")
+        super().__init__(*layers, last, activation_layer(output))
+
+
+class SRResNet(nn.Module):
+    """The super-resolution generator of SRGAN. Ledig et al., arXiv 1609.04802.
+
+    (N, inputs, H, W) to (N, outputs, factor·H, factor·W), linear output. Every PReLU has one slope; convolutions have
+    a bias where no norm follows.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        width: channels of the blocks.
+        blocks: residual blocks.
+        factor: enlargement, a power of two.
+        norm: normalisation inside the blocks.
+
+    Raises:
+        ValueError: the factor is no power of two.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int = 64, blocks: int = 16, factor: int = 4, norm: Norm = "batch"
+    ):
+        super().__init__()
+        if factor < 1 or factor & (factor - 1):
+            raise ValueError(f"enlargement {factor} is no power of two")
+        bias = norm == "none"
+
+        def convolution() -> list[nn.Module]:
+            return [nn.Conv2d(width, width, 3, padding=1, bias=bias), normalisation(norm, width)]
+
+        self.begin = nn.Sequential(nn.Conv2d(inputs, width, 9, padding=4), nn.PReLU())
+        body = [Residual(nn.Sequential(*convolution(), nn.PReLU(), *convolution())) for _ in range(blocks)]
+        self.body = Residual(nn.Sequential(*body, *convolution()))
+        doublings: list[nn.Module] = []
+        for _ in range(factor.bit_length() - 1):
+            doublings += [nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()]
+        self.enlarge = nn.Sequential(*doublings)
+        self.end = nn.Conv2d(width, outputs, 9, padding=4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, factor·H, factor·W)."""
+        return self.end(self.enlarge(self.body(self.begin(image))))  # type: ignore[no-any-return]
+
+
+class SRDiscriminator(nn.Sequential):
+    """The discriminator of SRGAN: eight 3x3 convolutions, every other strided, and two dense layers; a raw logit.
+
+    Ledig et al., arXiv 1609.04802. (N, inputs, *size) to (N, 1).
+
+    Args:
+        inputs: image channels.
+        size: (rows, columns) of the image.
+        width: channels of the first layer; grows to eight times that.
+        dense: units of the dense layer.
+        norm: normalisation after all convolutions but the first.
+    """
+
+    def __init__(self, inputs: int, size: Sequence[int], width: int = 64, dense: int = 1024, norm: Norm = "batch"):
+        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1), nn.LeakyReLU(0.2)]
+        before = width
+        for index in range(1, 8):
+            after = width * 2 ** (index // 2)
+            layers += [
+                nn.Conv2d(before, after, 3, 1 + index % 2, 1, bias=norm == "none"),
+                normalisation(norm, after),
+                nn.LeakyReLU(0.2),
+            ]
+            before = after
+        positions = torch.Size(base_size(size, 4)).numel()
+        super().__init__(
+            *layers, nn.Flatten(), nn.Linear(before * positions, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)
+        )
+
+
+def preactivation_block(before: int, after: int, resample: Literal["up", "down"], norm: Norm) -> Residual:
+    """Norm, ReLU, convolution, twice; half or double the size. Gulrajani et al., arXiv 1704.00028.
+
+    ``up`` is nearest-neighbour enlargement before the first convolution and before the 1x1 convolution of the shortcut,
+    ``down`` a 2x2 mean behind the second convolution and before that of the shortcut.
+    """
+    up = resample == "up"
+    enlarge, shrink = nn.Upsample(scale_factor=2), nn.AvgPool2d(2)
+    between = after if up else before
+    first = nn.Conv2d(before, between, 3, padding=1, bias=False)
+    second = nn.Conv2d(between, after, 3, padding=1)
+    for convolution in (first, second):
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    branch = [
+        *[normalisation(norm, before), nn.ReLU(), *([enlarge] if up else []), first],
+        *[normalisation(norm, between), nn.ReLU(), second, *([] if up else [shrink])],
+    ]
+    return Residual(nn.Sequential(*branch), nn.Sequential(enlarge if up else shrink, nn.Conv2d(before, after, 1)))
+
+
+class PreactivationGenerator(nn.Module):
+    """The residual generator of WGAN-GP at 64 pixels. Gulrajani et al., arXiv 1704.00028.
+
+    The dense layer makes maps of the smallest size that doubles up to ``size`` or beyond; the excess is cropped off.
+
+    Args:
+        latent: size of the latent vector.
+        outputs: image channels.
+        size: (rows, columns) of the image.
+        channels: of the dense layer and behind every doubling.
+        norm: normalisation inside the blocks.
+        output: activation of the image.
+    """
+
+    def __init__(
+        self,
+        latent: int = 128,
+        outputs: int = 3,
+        size: Sequence[int] = (64, 64),
+        channels: Sequence[int] = (512, 512, 256, 128, 64),
+        norm: Norm = "batch",
+        output: Activation = "tanh",
+    ):
+        super().__init__()
+        self.size = tuple(size)
+        self.base = (channels[0], *base_size(size, len(channels) - 1))
+        self.project = nn.Linear(latent, torch.Size(self.base).numel())
+        self.layers = nn.Sequential(
+            *[preactivation_block(before, after, "up", norm) for before, after in pairwise(channels)],
+            normalisation(norm, channels[-1]),
+            nn.ReLU(),
+            nn.Conv2d(channels[-1], outputs, 3, padding=1),
+            activation_layer(output),
+        )
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(N, latent) to (N, outputs, *size)."""
+        return centre_crop(self.layers(self.project(latent).unflatten(1, self.base)), self.size)
+
+
+class PreactivationCritic(nn.Sequential):
+    """The residual critic of WGAN-GP at 64 pixels, with layer norm. Gulrajani et al., arXiv 1704.00028.
+
+    (N, inputs, *size) to (N, outputs).
+
+    Args:
+        inputs: image channels.
+        size: (rows, columns) of the image.
+        channels: of the first convolution and behind every halving.
+        norm: normalisation inside the blocks.
+        outputs: numbers per image; those beyond the score may be class logits.
+    """
+
+    def __init__(
+        self,
+        inputs: int = 3,
+        size: Sequence[int] = (64, 64),
+        channels: Sequence[int] = (64, 128, 256, 512, 512),
+        norm: Norm = "layer",
+        outputs: int = 1,
+    ):
+        halvings = len(channels) - 1
+        positions = torch.Size([length // 2**halvings for length in size]).numel()
+        super().__init__(
+            nn.Conv2d(inputs, channels[0], 3, padding=1),
+            *[preactivation_block(before, after, "down", norm) for before, after in pairwise(channels)],
+            nn.Flatten(),
+            nn.Linear(channels[-1] * positions, outputs),
+        )
+
+
+def down_block(width: int, norm: Norm) -> Residual:
+    """``width`` channels to twice as many at half the size, both paths normalised.
+
+    Chen & Konukoglu, arXiv 1806.04972.
+    """
+
+    def layer(before: int, after: int, stride: int) -> list[nn.Module]:
+        convolution = nn.Conv2d(before, after, 3, stride, 1, bias=norm == "none")
+        return [convolution, normalisation(norm, after), nn.LeakyReLU(0.2)]
+
+    return Residual(
+        nn.Sequential(*layer(width, width, 2), *layer(width, 2 * width, 1)),
+        nn.Sequential(*layer(width, 2 * width, 2)),
+    )
+
+
+def up_block(width: int, norm: Norm) -> Residual:
+    """``width`` channels to half as many at twice the size, with a plain shortcut.
+
+    Chen & Konukoglu, arXiv 1806.04972.
+    """
+
+    def layer(after: int, stride: int) -> list[nn.Module]:
+        convolution = nn.ConvTranspose2d(width, after, 3, stride, 1, stride - 1, bias=norm == "none")
+        return [convolution, normalisation(norm, after), nn.LeakyReLU(0.2)]
+
+    return Residual(
+        nn.Sequential(*layer(width, 2), *layer(width // 2, 1)),
+        nn.ConvTranspose2d(width, width // 2, 3, 2, 1, 1),
+    )
+
+
+class ResidualEncoder(nn.Sequential):
+    """Image to code, as in the constrained adversarial autoencoder. Chen & Konukoglu, arXiv 1806.04972.
+
+    (N, inputs, *size) to (N, latent), linear.
+
+    Args:
+        inputs: image channels.
+        size: (rows, columns) of the image.
+        latent: size of the code.
+        width: channels at full size; doubles with every block.
+        blocks: halvings.
+        norm: normalisation of all convolutions.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        size: Sequence[int],
+        latent: int = 128,
+        width: int = 16,
+        blocks: int = 4,
+        norm: Norm = "batch",
+    ):
+        positions = torch.Size(base_size(size, blocks)).numel()
+        super().__init__(
+            nn.Conv2d(inputs, width, 3, padding=1, bias=norm == "none"),
+            normalisation(norm, width),
+            nn.LeakyReLU(0.2),
+            *[down_block(width * 2**level, norm) for level in range(blocks)],
+            nn.Flatten(),
+            nn.Linear(width * 2**blocks * positions, latent),
+        )
+
+
+class ResidualDecoder(nn.Module):
+    """Code to image, linear: the mirror of `ResidualEncoder`. Chen & Konukoglu, arXiv 1806.04972.
+
+    Args:
+        latent: size of the code.
+        outputs: image channels.
+        size: (rows, columns) of the image; what the doublings make beyond is cropped off.
+        width: channels into the last block; those of the dense layer are 2**blocks times as many.
+        blocks: doublings.
+        norm: normalisation of the blocks.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        outputs: int,
+        size: Sequence[int],
+        width: int = 16,
+        blocks: int = 4,
+        norm: Norm = "batch",
+    ):
+        super().__init__()
+        widest = width * 2**blocks
+        self.size = tuple(size)
+        self.base = (widest, *base_size(size, blocks))
+        self.project = nn.Linear(latent, torch.Size(self.base).numel())
+        self.layers = nn.Sequential(
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(widest, widest // 2, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            *[up_block(width * 2**level, norm) for level in reversed(range(blocks))],
+            nn.Conv2d(width // 2, outputs, 3, padding=1),
+        )
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(N, latent) to (N, outputs, *size)."""
+        return centre_crop(self.layers(self.project(latent).unflatten(1, self.base)), self.size)
