@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from ganatomy.tasks.base import Task
 
 Batch = Mapping[str, Tensor]
-"""Role name to tensor of shape (samples, channels, [depth,] height, width), in the range of the role's codec."""
+"""Role name to tensor of shape (samples, channels, [depth,] height, width), in the range of the role's codec.
+
+Of tasks with classes, also ``label`` of shape (samples,): the place of each sample's label among the classes.
+"""
 
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -68,6 +71,8 @@ class Player:
     optimizer: OptimizerFactory
     schedule: Callable[[Progress], float] | None = None
     """Multiplies the optimiser's learning rate."""
+    momentum: Callable[[Progress], float] | None = None
+    """Takes the place of the optimiser's momentum, where that changes during training."""
     ema_halflife: float | None = None
     """Half-life, in images seen, of an exponential moving average used at inference."""
     max_gradient_norm: float | None = None
@@ -127,6 +132,8 @@ class Sampling:
     """Groups of roles drawn independently of each other (unpaired data); empty means all roles come from one case."""
     flips: tuple[int, ...] = ()
     """Axes of the patch (0 slices, 1 rows, 2 columns) flipped with probability one half."""
+    quarter_turns: bool = False
+    """Whether square patches are turned in their plane by a multiple of 90 degrees, each equally likely."""
     positions: Literal["random", "corners"] = "random"
     """``corners`` cuts at the four corners and the centre of a slice only."""
     accepts: Callable[[Mapping[str, Any]], bool] | None = None
@@ -211,12 +218,12 @@ class Method(nn.Module, ABC):
 
     Abilities are methods with agreed names, looked up by ``apply``, ``evaluate`` and ``sample``:
     ``restore(input)``, ``segment(image)``, ``detect(image)``, ``classify(image)``, ``locate(image)``,
-    ``sample(n, condition)``. They take and return tensors in codec range, run without gradient, change no state, and
+    ``sample(latent, label)``. They take and return tensors in codec range, run without gradient, change no state, and
     give each sample the result it would have alone.
     """
 
     Config: ClassVar[type[MethodConfig]]
-    dims: ClassVar[int] = 2
+    dims: int = 2
 
     def __init__(self, config: MethodConfig):
         super().__init__()
@@ -239,6 +246,11 @@ class Method(nn.Module, ABC):
         return (0, 0, 0)
 
     @property
+    def scale(self) -> tuple[int, int, int]:
+        """Voxels of the output for each of the input along (slices, rows, columns); more than one in super-resolution."""
+        return (1, 1, 1)
+
+    @property
     def multiple(self) -> int:
         """In-plane sizes the networks accept are multiples of this."""
         return 1
@@ -257,11 +269,31 @@ def adam(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: f
     return lambda parameters: torch.optim.Adam(parameters, learning_rate, betas=betas, eps=eps, fused=True)
 
 
+def sgd(learning_rate: float, momentum: float = 0.0) -> OptimizerFactory:
+    """Stochastic gradient descent."""
+    return lambda parameters: torch.optim.SGD(parameters, learning_rate, momentum=momentum)
+
+
+def rmsprop(learning_rate: float, alpha: float = 0.99) -> OptimizerFactory:
+    """RMSprop, Tieleman & Hinton, Coursera lecture 6.5, 2012; ``alpha`` is the decay of the mean square."""
+    return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha)
+
+
 def linear_decay(start: float) -> Callable[[Progress], float] | None:
     """Constant until ``start`` (a fraction of the stage), then linear to zero; None where there is nothing to fall."""
     if start >= 1:
         return None
     return lambda progress: min(1.0, (1.0 - progress.fraction) / (1.0 - start))
+
+
+def exponential_decay(divisor: float, floor: float = 0.0) -> Callable[[Progress], float]:
+    """Divided by ``divisor`` every round of the stage, until it has reached ``floor``."""
+    return lambda progress: max(divisor**-progress.stage_round, floor)
+
+
+def linear_rise(start: float, stop: float, rounds: int) -> Callable[[Progress], float]:
+    """From ``start`` to ``stop`` during the first ``rounds`` of the stage, then ``stop``."""
+    return lambda progress: start + (stop - start) * min(1.0, progress.stage_round / rounds)
 
 
 def ability(method: Method, name: str) -> Callable[..., Any]:

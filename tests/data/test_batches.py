@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganatomy.data.batches import Batches, PatchDataset, Range, cut, hold_out, mirrored, whole
+from ganatomy.data.batches import Batches, PatchDataset, Range, cut, hold_out, mirrored, usable
 from ganatomy.data.cases import Case
 from ganatomy.data.store import PreparedCase
 from ganatomy.errors import UserError
@@ -20,6 +22,10 @@ def prepared(number=0, slices=SLICES, roles=("input", "target"), subject=None):
     values = (((number * 10 + z) * 100 + y) * 100 + x).astype(np.float32)[None]
     arrays = {role: values + index * 0.25 for index, role in enumerate(roles)}
     return PreparedCase(Case(f"case{number}", subject or f"subject{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
+
+
+def whole(cases):
+    return [Range(case, 0, case.shape[0]) for case in cases]
 
 
 def dataset(ranges=None, dims=3, codecs=None, roles=("input", "target"), seed=(3,), **sampling):
@@ -211,7 +217,7 @@ def test_opening_a_stream_moves_no_random_number(workers):
 @settings(deadline=None)
 def test_held_out_slices_are_in_no_training_range(shapes):
     cases = [prepared(n, slices, subject=f"s{subject}") for n, (slices, subject) in enumerate(shapes)]
-    kept, held = hold_out(cases)
+    kept, held = hold_out(whole(cases))
     at = lambda ranges: {(r.case.case.name, z) for r in ranges for z in range(r.start, r.stop)}  # noqa: E731
     everything = at(whole(cases))
     subjects = {case.case.subject: 0 for case in cases}
@@ -221,3 +227,42 @@ def test_held_out_slices_are_in_no_training_range(shapes):
         assert at(kept) | at(held) == everything and not at(kept) & at(held)
         assert len(at(held)) <= max(0.16 * len(everything), len(subjects)) + len(subjects)
     assert kept and held and all(item.slices > 0 for item in [*kept, *held])
+
+
+class Picky:
+    """A task that may be trained on some slices only."""
+
+    def __init__(self, fit):
+        self.fit = fit
+
+    def trainable(self, label, arrays):
+        return None if self.fit is None else np.array(self.fit)
+
+
+@given(st.none() | st.lists(st.booleans(), min_size=SLICES, max_size=SLICES))
+@settings(deadline=None)
+def test_only_slices_fit_for_training_are_in_a_range(fit):
+    found = usable(Picky(fit), [prepared()])
+    inside = {index for item in found for index in range(item.start, item.stop)}
+    assert inside == {index for index in range(SLICES) if fit is None or fit[index]}
+    assert sum(item.slices for item in found) == len(inside)
+
+
+def test_a_sample_carries_its_label():
+    cases = [replace(prepared(n), case=Case(f"c{n}", f"s{n}", "train", {}, label)) for n, label in enumerate("abc")]
+    data = PatchDataset(whole(cases), Sampling(1, (1, 8, 8)), {}, ("input",), 2, [0], classes=("c", "a", "b"))
+    for number in range(20):
+        sample = data[number]
+        case = int(sample["input"].min() // 100_000)
+        assert "cab"[int(sample["label"])] == "abc"[case]
+    assert next(Batches(data, 4))["label"].shape == (4,)
+
+
+def test_quarter_turns_turn_all_roles_alike():
+    data = dataset(whole([prepared()]), patch=(1, 8, 8), quarter_turns=True)
+    steps = set()
+    for number in range(30):
+        sample = data[number]
+        torch.testing.assert_close(sample["target"], sample["input"] + 0.25)
+        steps.add(float(sample["input"][0, 0, 0, 1] - sample["input"][0, 0, 0, 0]))
+    assert steps == {1.0, -1.0, 100.0, -100.0}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganatomy.data.cases import Case, DataConfig, discover, split_by_subject
+from ganatomy.data.cases import Case, DataConfig, discover, find_cases, split_by_subject
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import write
@@ -174,3 +174,32 @@ def test_missing_places_are_named(tmp_path):
             discover(TASK, DataConfig(data=tmp_path / name))
     with pytest.raises(UserError, match="holds no image"):
         discover(TASK, DataConfig(data=tmp_path))
+
+
+class Tested(CTDenoising):
+    """Learns from the healthy only."""
+
+    phantom = "brain-mr"
+
+    def only_tested(self, label):
+        return label == "sick"
+
+
+def test_what_cannot_be_learned_from_is_kept_for_testing():
+    task = Tested(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
+    found = discover(task, DataConfig(phantom_subjects=20))
+    sides = {(case.label, case.split) for case in found}
+    assert sides == {("sick", "test"), ("healthy", "train"), ("healthy", "val"), ("healthy", "test")}
+    assert len(found) == 20
+
+
+class Unpaired(CTDenoising):
+    streams = (("input",), ("target",))
+
+
+def test_unpaired_images_make_cases_of_their_own(folder):
+    data = manifest(folder, "subject,input,target\nann,ann/one.nii.gz,\nbob,,bob/one.nii.gz\n")
+    task = Unpaired(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
+    assert [sorted(case.sources) for case in find_cases(task, data)] == [["input"], ["target"]]
+    with pytest.raises(UserError, match="line 2: no target image"):
+        find_cases(TASK, data)

@@ -49,7 +49,9 @@ def test_a_case_is_prepared_once_and_mapped(ct, tmp_path, monkeypatch):
     first = Store(task(), tmp_path / "cache").get(case)
     second = Store(task(), tmp_path / "cache").get(case)
     assert calls == [1]
-    assert isinstance(second.arrays["target"], np.memmap) and not second.arrays["target"].flags.writeable
+    assert not isinstance(second.arrays["target"], np.memmap) and not second.arrays["target"].flags.writeable
+    monkeypatch.setattr(storing, "SMALL", 0)
+    assert isinstance(Store(task(), tmp_path / "cache").get(case).arrays["target"], np.memmap)
     assert second.shape == (3, 16, 16) and second.spacing == pytest.approx((2.0, 1.5, 1.5))
     for role in ("input", "target"):
         assert np.array_equal(first.arrays[role], second.arrays[role])

@@ -23,7 +23,6 @@ from ganatomy.evaluation.judging import (
     blocks,
     judge_of,
     role,
-    score_case,
     trained,
 )
 from ganatomy.images.image import Image
@@ -71,9 +70,9 @@ def result(run: Path) -> Evaluation:
 
 def judged(judge: DenoisingJudge, outputs: dict[str, str], subjects: int = 6) -> Scores:
     """Roles of toy cases under other names."""
-    contenders = [Contender(name, role(shown).restore) for name, shown in outputs.items()]
+    contenders = [Contender(name, role(shown).run) for name, shown in outputs.items()]
     cases = [toy(f"s{seed}", seed) for seed in range(subjects)]
-    return Scores([row for case in cases for row in score_case(judge, contenders, case)])
+    return Scores([row for case in cases for row in judge.score_case(contenders, case)])
 
 
 def test_doing_nothing_scores_as_the_input(judge: DenoisingJudge) -> None:
@@ -101,12 +100,12 @@ def test_the_verdict_says_who_wins(judge: DenoisingJudge) -> None:
     classical = judge.classical()
     contenders = [
         role(INPUT),
-        Contender(OUTPUT, classical.restore),
-        Contender("rival", role("input").restore),
+        Contender(OUTPUT, classical.run),
+        Contender("rival", role("input").run),
         role(TARGET),
     ]
     cases = [toy(f"s{seed}", seed) for seed in range(4)]
-    scores = Scores([row for case in cases for row in score_case(judge, contenders, case)])
+    scores = Scores([row for case in cases for row in judge.score_case(contenders, case)])
     words, outcome = judge.verdict(Judgement(contenders, cases, scores))
     assert outcome == "better"
     assert words.startswith("The output is closer to the routine-dose scan than the low-dose input: PSNR +")
@@ -114,10 +113,10 @@ def test_the_verdict_says_who_wins(judge: DenoisingJudge) -> None:
 
 
 def test_inverted_contrast_is_reported(judge: DenoisingJudge) -> None:
-    inverted = Contender(OUTPUT, lambda case, a, b: -role("input").restore(case, a, b))
+    inverted = Contender(OUTPUT, lambda case, a, b: -role("input").run(case, a, b))
     contenders = [role(INPUT), inverted, role(TARGET)]
     case = toy("s", 0)
-    points = judge.caveats(Judgement(contenders, [case], Scores(score_case(judge, contenders, case))))
+    points = judge.caveats(Judgement(contenders, [case], Scores(judge.score_case(contenders, case))))
     assert "inverted" in points[0]
 
 
@@ -187,7 +186,7 @@ def test_other_runs_can_be_baselines(run: Path) -> None:
     found = load_baselines([run, run], load(run).method.task, "last", "cpu")
     assert list(found) == ["run", str(run)]
     case = toy("s", 0)
-    outputs = [trained(model, name).restore(case, 0, 3) for name, model in found.items()]
+    outputs = [trained(model, name).run(case, 0, 3) for name, model in found.items()]
     assert outputs[0].shape == (3, 64, 64)
     np.testing.assert_array_equal(*outputs)
 

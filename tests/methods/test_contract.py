@@ -13,6 +13,7 @@ from ganatomy import catalogue
 from ganatomy.cli.info import field_comments
 from ganatomy.errors import UserError
 from ganatomy.game import Noise, ability, moves
+from ganatomy.tasks.base import ImageToImage
 from ganatomy.training.loop import Trainer
 
 READY = [system.slug for system in catalogue.ready()]
@@ -64,15 +65,26 @@ class Samples:
         for role in (*self.method.task.roles, *self.stage.derive):
             around = sampling.margin if role in sampling.wide else (0, 0, 0)
             shape = [size + 2 * extra for size, extra in zip(sampling.patch, around, strict=True)]
-            values[role] = 0.5 + 0.2 * torch.randn(self.batch, 1, *shape[3 - self.method.dims :], generator=draw)
+            width = self.method.task.channels.get(role, 1)
+            values[role] = 0.5 + 0.2 * torch.randn(self.batch, width, *shape[3 - self.method.dims :], generator=draw)
+        if classes := self.method.task.classes:
+            values["label"] = torch.arange(self.batch) % len(classes)
         return values
 
 
 def shown(method, count=3):
-    """What the ability is given: samples with the margin the method loses, on sizes it accepts."""
+    """What the ability is given, one row per sample: latent numbers, images of the size a detector knows, or images
+    with the margin the method loses, on sizes it accepts.
+    """
+    draw, task = torch.Generator().manual_seed(7), method.task
+    if task.ability == "sample":
+        return method.draw(range(count))
+    if task.ability == "detect":
+        return 0.2 * torch.randn(count, task.channels.get("image", 1), *task.size, generator=draw)
     grow = method.multiple * max(1, 32 // method.multiple)
     sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(method.margin)]
-    return 0.5 + 0.2 * torch.randn(count, 1, *sizes[3 - method.dims :], generator=torch.Generator().manual_seed(7))
+    width = task.channels.get(task.source, 1)
+    return 0.5 + 0.2 * torch.randn(count, width, *sizes[3 - method.dims :], generator=draw)
 
 
 def state_of(method):
@@ -202,7 +214,8 @@ def test_a_stopped_game_goes_on_bit_for_bit(request, method):
 
 @torch.no_grad()
 def results(method, values):
-    found = ability(method, method.task.ability)(values)
+    own = (torch.arange(len(values)) % len(method.task.classes),) if getattr(method, "labelled", False) else ()
+    found = ability(method, method.task.ability)(values, *own)
     return found if isinstance(found, tuple) else (found,)
 
 
@@ -233,6 +246,9 @@ def test_each_sample_gets_what_it_would_get_alone(method):
     trainer(method).fit()
     method.inference_mode()
     values = shown(method)
+    if getattr(method, "labelled", False):
+        kept = method.sample
+        method.sample = lambda latent, label: kept(latent, torch.zeros_like(label))
     together = results(method, values)
     turned = results(method, values.flip(0))
     alone = [results(method, values[index : index + 1]) for index in range(len(values))]
@@ -243,8 +259,8 @@ def test_each_sample_gets_what_it_would_get_alone(method):
 
 
 def test_the_result_is_smaller_by_the_margin(method):
-    if method.task.ability != "restore":
-        pytest.skip("only restored images have the size of their input")
+    if not isinstance(method.task, ImageToImage):
+        pytest.skip("only images turned into others have the size of their input")
     method.inference_mode()
     for grow in (0, method.multiple):
         values = nn.functional.pad(
@@ -265,7 +281,7 @@ def test_every_preset_and_the_baseline_are_valid(slug):
     for name in kind.presets:
         again = kind.preset(name)
         assert kind.model_validate(again.model_dump(mode="json")) == again, "run.yaml would not repeat the run"
-    assert kind.baseline, "nothing to compare with"
+    assert kind.baseline or not isinstance(build(slug).task, ImageToImage), "nothing to compare with"
     with pytest.raises(UserError, match=r"--preset nix: unknown; this system has paper"):
         kind.preset("nix")
     with pytest.raises(UserError, match="option no_such_thing"):
@@ -274,6 +290,8 @@ def test_every_preset_and_the_baseline_are_valid(slug):
 
 @pytest.mark.parametrize("slug", READY)
 def test_the_baseline_has_no_adversary(slug):
+    if not catalogue.load(slug).Config.baseline:
+        pytest.skip("nothing is left of it without its adversary")
     method = build(slug, **catalogue.load(slug).Config.baseline)
     assert [len(stage.players) for stage in method.stages()] == [1]
     assert not getattr(method, "adversarial", False)

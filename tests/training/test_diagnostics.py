@@ -8,7 +8,7 @@ from torch import nn
 from toys import Stream, Toy
 
 from ganatomy.game import Method, MethodConfig, Player, Sampling, Stage, Turn
-from ganatomy.training.diagnostics import dry_round, vector_field
+from ganatomy.training.diagnostics import dry_round, duality_gap, vector_field
 
 
 class Plane(Method):
@@ -100,7 +100,7 @@ def assert_same(before, after):
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-@pytest.mark.parametrize("look", [dry_round, vector_field])
+@pytest.mark.parametrize("look", [dry_round, vector_field, duality_gap])
 def test_looking_changes_nothing(stage, look):
     """The toy has batch statistics, dropout, noise, weight clipping and a pool."""
     torch.manual_seed(2)
@@ -132,3 +132,35 @@ def test_norms_are_those_of_gradients_taken_by_hand():
     (by_hand.generator(x) - x).square().mean().backward()
     norm = math.sqrt(sum(float(p.grad.square().sum()) for p in by_hand.generator.parameters()))
     assert vector_field(method, method.stages()[0], Stream()).norms["generator"] == pytest.approx(norm, rel=1e-6)
+
+
+def test_nobody_gains_at_an_equilibrium():
+    game = Plane(lambda x, y: (x - 3) ** 2 + x * (y - 4), lambda x, y: (y - 4) ** 2 - y * (x - 3))
+    assert duality_gap(game, game.stages()[0], itertools.repeat({})) == pytest.approx({"x": 0, "y": 0}, abs=1e-6)
+
+
+def test_the_gain_is_what_a_player_wins_by_moving_alone():
+    game = Plane(lambda x, y: x * x, lambda x, y: y * x)
+    gains = duality_gap(game, game.stages()[0], itertools.repeat({}), steps=4)
+    assert gains["x"] == pytest.approx(9 - (3 * 0.8**4) ** 2, rel=1e-5)
+    assert gains["y"] == pytest.approx(4 * 0.1 * 3 * 3, rel=1e-5), "x stays where it was"
+
+
+def test_all_players_are_judged_on_the_same_batches():
+    drawn = []
+
+    def batches():
+        for number in itertools.count():
+            drawn.append(number)
+            yield {"value": torch.tensor(float(number))}
+
+    class Fed(Plane):
+        def turns(self, batches):
+            value = next(batches)["value"]
+            yield Turn("x", value=(self.x[0] - value) ** 2)
+            yield Turn("y", value=(self.y[0] - value) ** 2)
+
+    game = Fed(None, None)
+    gains = duality_gap(game, game.stages()[0], batches(), steps=3)
+    assert drawn == [0, 1, 2, 3]
+    assert gains["x"] > 0 and gains["y"] > 0

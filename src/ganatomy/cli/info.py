@@ -66,14 +66,17 @@ def _plain(value: Any) -> str:
 
 
 def field_comments(config: type) -> dict[str, str]:
-    """The comment behind each field in the source of a configuration."""
+    """The comment behind each field in the source of a configuration and of those it extends."""
     found: dict[str, str] = {}
-    current = ""
-    for line in inspect.getsource(config).splitlines():
-        code, mark, comment = line.partition("  # ")
-        name, colon, _ = code.strip().partition(":")
-        if colon and name.isidentifier():
-            current = name
-        if mark:
-            found.setdefault(current, comment.strip())
+    for kind in config.__mro__:
+        if not issubclass(kind, BaseModel) or kind is BaseModel:
+            continue
+        current = ""
+        for line in inspect.getsource(kind).splitlines():
+            code, mark, comment = line.partition("  # ")
+            name, colon, _ = code.strip().partition(":")
+            if colon and name.isidentifier():
+                current = name
+            if mark:
+                found.setdefault(current, comment.strip())
     return found

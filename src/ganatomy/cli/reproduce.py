@@ -13,7 +13,7 @@ from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.evaluation.claims import CLAIMS, find_claim
-from ganatomy.evaluation.reproduction import PHANTOMS, Reproduction, cells, reproduce
+from ganatomy.evaluation.reproduction import Reproduction, cells, reproduce
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import TrainConfig
 
@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     if system is None:
         return 0
     claim = find_claim(system)
-    default = Options(Choice(), DataConfig(phantom_subjects=PHANTOMS))
+    default = Options(Choice(), DataConfig())
     options = parse(Options, arguments[1:], f"ganatomy reproduce {claim.slug}", default)
     choice = options.choice
     if choice.seeds < 1:

@@ -14,6 +14,7 @@ from ganatomy.data.store import PreparedCase
 from ganatomy.errors import UserError
 from ganatomy.game import Sampling
 from ganatomy.images.codecs import Codec
+from ganatomy.tasks.base import Task
 
 TRIES = 10
 """How often a refused patch is drawn again before it is taken as it is."""
@@ -33,27 +34,34 @@ class Range:
         return self.stop - self.start
 
 
-def whole(cases: Sequence[PreparedCase]) -> list[Range]:
-    """All slices of all cases."""
-    return [Range(case, 0, case.shape[0]) for case in cases]
+def usable(task: Task, cases: Sequence[PreparedCase]) -> list[Range]:
+    """The slices of all cases that the task may be trained on, run by run."""
+    ranges = []
+    for case in cases:
+        fit = task.trainable(case.case.label, case.arrays)
+        if fit is None:
+            ranges.append(Range(case, 0, case.shape[0]))
+            continue
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], fit, [False]]).astype(np.int8)))
+        ranges += [Range(case, int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+    return ranges
 
 
-def hold_out(cases: Sequence[PreparedCase], share: float = 0.15) -> tuple[list[Range], list[Range]]:
+def hold_out(ranges: Sequence[Range], share: float = 0.15) -> tuple[list[Range], list[Range]]:
     """Split the slices of every subject, in order: the last ones are held out, at least one where there are two.
 
     For data with too few subjects to spare one for validation. The scores it gives are of known patients.
     """
     kept, held = [], []
-    for subject in dict.fromkeys(case.case.subject for case in cases):
-        own = [case for case in cases if case.case.subject == subject]
-        total = sum(case.shape[0] for case in own)
+    for subject in dict.fromkeys(item.case.case.subject for item in ranges):
+        own = [item for item in ranges if item.case.case.subject == subject]
+        total = sum(item.slices for item in own)
         left = total - (max(1, round(share * total)) if total > 1 else 0)
-        for case in own:
-            slices = case.shape[0]
-            keep = min(max(left, 0), slices)
-            left -= slices
-            kept += [Range(case, 0, keep)] if keep else []
-            held += [Range(case, keep, slices)] if keep < slices else []
+        for item in own:
+            keep = min(max(left, 0), item.slices)
+            left -= item.slices
+            kept += [Range(item.case, item.start, item.start + keep)] if keep else []
+            held += [Range(item.case, item.start + keep, item.stop)] if keep < item.slices else []
     return kept, held or kept
 
 
@@ -88,6 +96,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         roles: roles wanted.
         dims: 2 drops the depth axis of patches one slice thick.
         seed: together with the number it decides everything about a sample.
+        classes: labels, whose places become the role ``label``; none where samples carry no label.
     """
 
     def __init__(
@@ -98,8 +107,10 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         roles: Sequence[str],
         dims: int,
         seed: Sequence[int],
+        classes: Sequence[str] = (),
     ):
         self.sampling, self.codecs, self.dims, self.seed = sampling, codecs, dims, list(seed)
+        self.classes = list(classes)
         self.streams = []
         for group in sampling.streams or (tuple(roles),):
             usable = [item for item in ranges if all(role in item.case.arrays for role in group)]
@@ -111,20 +122,27 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([*self.seed, number])
         sample: dict[str, Tensor] = {}
         for group, usable, ends in self.streams:
-            patch = self._draw(rng, group, usable, ends)
+            item, patch = self._draw(rng, group, usable, ends)
             sample |= {role: self._encode(role, values) for role, values in patch.items()}
+            if self.classes:
+                sample["label"] = torch.tensor(self.classes.index(item.case.case.label or ""))
         return sample
 
     def _draw(
         self, rng: np.random.Generator, group: Sequence[str], usable: Sequence[Range], ends: NDArray[np.intp]
-    ) -> dict[str, NDArray[Any]]:
+    ) -> tuple[Range, dict[str, NDArray[Any]]]:
         for _ in range(TRIES):
             item = usable[int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))]
             patch = self._cut(rng, group, item)
             if self.sampling.accepts is None or self.sampling.accepts(patch):
                 break
         flips = tuple(1 + axis for axis in self.sampling.flips if rng.random() < 0.5)
-        return {role: np.flip(values, flips) for role, values in patch.items()} if flips else patch
+        if flips:
+            patch = {role: np.flip(values, flips) for role, values in patch.items()}
+        if self.sampling.quarter_turns:
+            turns = int(rng.integers(4))
+            patch = {role: np.rot90(values, turns, axes=(2, 3)) for role, values in patch.items()}
+        return item, patch
 
     def _cut(self, rng: np.random.Generator, group: Sequence[str], item: Range) -> dict[str, NDArray[Any]]:
         size, margin = self.sampling.patch, self.sampling.margin

@@ -23,6 +23,7 @@ Split = Literal["train", "val", "test"]
 
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
+LABEL_COLUMNS = ("label", "class", "diagnosis")
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
 
 
@@ -39,8 +40,8 @@ class DataConfig(BaseModel):
     unit: str | None = None  # of pictures and arrays without units; HU is assumed where slope or intercept is given
     pixel_mm: float | None = None  # of pictures without a size
     uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
-    phantom_subjects: int = Field(10, ge=3)  # patients of the embedded phantom
-    phantom_size: int = Field(256, ge=32)  # rows and columns of the embedded phantom
+    phantom_subjects: int | None = Field(None, ge=3)  # patients of the embedded phantom; none: what suits the system
+    phantom_size: int | None = Field(None, ge=16)  # rows and columns of the phantom; none: what suits the system
     cache: Path = Path.home() / ".cache" / "ganatomy" / "cases"  # prepared cases, shared by runs; may be deleted
 
     @property
@@ -68,12 +69,12 @@ class PhantomSource:
     name: str
     seed: int
     grid: tuple[tuple[str, Any], ...]
+    part: str = "image"
     paths: tuple[Path, ...] = ()
 
     def open(self) -> Image:
-        """The noise-free image."""
-        image: Image = self.truth().image
-        return image
+        """The image, or another part of the patient."""
+        return phantoms.part(self.truth(), self.part)
 
     def truth(self) -> Any:
         """The patient with masks, regions and known scores."""
@@ -88,6 +89,8 @@ class Case:
     subject: str
     split: Split
     sources: Mapping[str, Openable]
+    label: str | None = None
+    """What the image shows, such as a diagnosis."""
 
     @property
     def fingerprint(self) -> str:
@@ -110,15 +113,40 @@ def discover(task: Task, config: DataConfig, seed: int = 0) -> list[Case]:
     Raises:
         UserError: nothing usable there, a manifest that lacks columns or files, or unknown subjects named.
     """
-    return split_by_subject(find_cases(task, config), config.test_subjects, config.val_subjects, seed)
+    cases = find_cases(task, config)
+    told = {case.split for case in cases} != {"train"}
+    tested = [] if told else [case for case in cases if task.only_tested(case.label)]
+    names = {case.subject for case in tested}
+    rest = [case for case in cases if case.subject not in names]
+    if not rest:
+        raise UserError(f"{config.data or task.phantom}: nothing to train on; all labels are only for testing")
+    extra = [replace(case, split="test") for case in cases if case.subject in names]
+    test = [name for name in config.test_subjects if name not in names]
+    return split_by_subject(rest, test, config.val_subjects, seed) + extra
 
 
 def find_cases(task: Task, config: DataConfig) -> list[Case]:
-    """All cases of a data set, on the sides that a manifest gives them, else all for training.
+    """All cases of a data set that have one of the task's labels, if it has any.
+
+    They are on the sides that a manifest gives them, else all for training. In a folder without manifest an image is
+    labelled with the name of the folder it lies in.
 
     Raises:
         UserError: nothing usable there, or a manifest that lacks columns or files.
     """
+    cases = _all_cases(task, config)
+    if not task.classes:
+        return cases
+    labels = {case.label for case in cases}
+    if not labels & set(task.classes):
+        raise UserError(
+            f"--classes {' '.join(task.classes)}: no image in {config.data or 'the phantom'} has one of these labels; "
+            f"there are {_some(sorted(label or '(none)' for label in labels))}"
+        )
+    return [case for case in cases if case.label in task.classes]
+
+
+def _all_cases(task: Task, config: DataConfig) -> list[Case]:
     if config.data is None:
         return _phantom_cases(task, config)
     if config.data.is_dir():
@@ -132,34 +160,65 @@ def find_cases(task: Task, config: DataConfig) -> list[Case]:
 
 def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
     grid = tuple(sorted(task.phantom_grid(config.phantom_size).items()))
-    return [
-        Case(
-            f"{task.phantom}-{number:03d}",
-            f"phantom{number:03d}",
-            "train",
-            {"clean": PhantomSource(task.phantom, number, grid)},
-        )
-        for number in range(config.phantom_subjects)
-    ]
+    cases = []
+    for number in range(config.phantom_subjects or task.phantom_subjects):
+        label = phantoms.label(task.phantom, number)
+        parts = task.phantom_parts(label)
+        sources = {role: PhantomSource(task.phantom, number, grid, part) for role, part in parts.items()}
+        cases.append(Case(f"{task.phantom}-{number:03d}", f"phantom{number:03d}", "train", sources, label))
+    return cases
 
 
 def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     assert config.data is not None
+    if all((config.data / role).is_dir() for role in task.roles):
+        return _role_cases(config.data, task, config)
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
-    return [Case(source.name, source.subject, "train", {task.given: source}) for source in sources]
+    # Where labels are wanted, folders stand for them and not for patients.
+    return [
+        Case(
+            source.name,
+            source.name if task.classes else source.subject,
+            "train",
+            {task.given: source},
+            source.paths[0].parent.name,
+        )
+        for source in sources
+    ]
+
+
+def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
+    """Cases of a folder with a subfolder for every role: images of one name in them are of one object."""
+    named: dict[str, dict[str, Source]] = {}
+    for role in task.roles:
+        for source in find(folder / role, meaning=config.meaning, uneven=config.uneven):
+            named.setdefault(source.name, {})[role] = source
+    cases = [
+        Case(name, next(iter(sources.values())).subject, "train", sources)
+        for name, sources in sorted(named.items())
+        if _usable(task, sources)
+    ]
+    if not cases:
+        raise UserError(f"{folder}: no {task.given} image in its subfolder {task.given}")
+    return cases
 
 
 def _columns(path: Path, task: Task) -> dict[str, str] | None:
     """Role or ``subject`` to column name, or None when the file is no manifest of this task."""
     header = next(iter(_rows(path)), [])
-    columns = {role: role for role in (*task.roles, "clean") if role in header}
+    columns = {role: role for role in (*task.roles, *task.optional, "clean") if role in header}
     image = next((name for name in IMAGE_COLUMNS if name in header), None)
-    if image and not columns:
-        columns = {task.given: image}
+    if image and task.given not in columns:
+        columns[task.given] = image
     subject = [name for name in SUBJECT_COLUMNS if name in header]
-    if task.given not in columns or not subject:
+    if not subject or not _usable(task, columns):
         return None
     return {**columns, "subject": subject[0]}
+
+
+def _usable(task: Task, roles: Iterable[str]) -> bool:
+    """Whether images of these roles make a case."""
+    return task.given in roles or any(set(group) <= set(roles) for group in task.streams)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -171,7 +230,7 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
-    """Cases of a CSV file: a column per role with paths relative to it, ``subject``, and optionally ``split``.
+    """Cases of a CSV file: a column per role with paths relative to it, ``subject``, perhaps ``split`` and ``label``.
 
     ``slope``, ``intercept``, ``unit`` and ``pixel_mm`` columns override the options of the same names.
 
@@ -184,11 +243,12 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
     if columns is None:
         raise UserError(
             f"{path}: a manifest for {task.name} needs the columns subject and {task.given} "
-            f"(others: {', '.join(role for role in task.roles if role != task.given)}, split, pixel_mm)"
+            f"(others: {', '.join([*_others(task), *LABEL_COLUMNS[:1], 'split', 'pixel_mm'])})"
         )
     cases: list[Case] = []
     taken: set[str] = set()
     header, *rows = _rows(path)
+    labels = next((name for name in LABEL_COLUMNS if name in header), None)
     for line, values in enumerate(rows, start=2):
         if not any(values):
             continue
@@ -202,15 +262,20 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         subject, split = row[columns["subject"]], row.get("split") or "train"
         if not subject:
             raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
-        if task.given not in sources:
+        if not _usable(task, sources):
             raise UserError(f"{where}: no {task.given} image")
         if split not in ("train", "val", "test"):
             raise UserError(f"{where}: split {split!r}; use train, val or test")
-        name = Path(row[columns[task.given]]).with_suffix("").as_posix().replace("/", "_")
-        cases.append(Case(unique_name(name, taken), subject, split, sources))  # type: ignore[arg-type]
+        file = row[columns[task.given if task.given in sources else next(iter(sources))]]
+        name = unique_name(Path(file).with_suffix("").as_posix().replace("/", "_"), taken)
+        cases.append(Case(name, subject, split, sources, (labels and row[labels]) or None))  # type: ignore[arg-type]
     if not cases:
         raise UserError(f"{path}: the manifest has no rows")
     return cases
+
+
+def _others(task: Task) -> list[str]:
+    return [role for role in (*task.roles, *task.optional) if role != task.given]
 
 
 def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: str) -> Source:

@@ -20,6 +20,8 @@ from ganatomy.tasks.base import Task
 
 FORMAT = 1
 """Changes when prepared cases of an older version must not be used any more."""
+SMALL = 2**20
+"""Bytes up to which an array is read into memory."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Store:
         if not (place / "facts.json").is_file():
             self._prepare(case, place)
         facts = json.loads((place / "facts.json").read_text())
-        arrays = {role: np.load(place / f"{role}.npy", mmap_mode="r") for role in facts["roles"]}
+        arrays = {role: _load(place / f"{role}.npy") for role in facts["roles"]}
         return PreparedCase(case, arrays, tuple(facts["spacing"]))
 
     def _prepare(self, case: Case, place: Path) -> None:
@@ -100,6 +102,13 @@ class Store:
             except UserError as error:
                 problems.append(str(error))
         return good, problems
+
+
+def _load(path: Path) -> NDArray[np.float32]:
+    """Memory-mapped where it is large: a mapped file stays open, and of small ones there may be thousands."""
+    array: NDArray[np.float32] = np.load(path, mmap_mode="r" if path.stat().st_size > SMALL else None)
+    array.flags.writeable = False
+    return array
 
 
 def write_slabs(folder: Path, images: Mapping[str, Image]) -> None:

@@ -17,7 +17,7 @@ from ganatomy.evaluation.style import OTHERS, ROLES, SOFT, STYLE, new_figure, ti
 from ganatomy.metrics.metric import Array
 
 STEPS = ("round", "step", "iteration", "epoch")
-LOSSES, GRADIENTS = "loss terms", "gradient norms"
+LOSSES, GRADIENTS, GAIN = "loss terms", "gradient norms", "gain alone"
 ALONE = ("validation", "valid", "val", "game")
 GRADIENT_NORM = re.compile(r"^grad(ient)?s?\b|grad(ient)?[ _]norm")
 
@@ -97,6 +97,8 @@ def _panels(curves: Mapping[str, object]) -> dict[str, list[str]]:
         if GRADIENT_NORM.search(name):
             heading = f"{GRADIENTS} of the game" if group == "game" else GRADIENTS
             gradients.setdefault(heading, []).append(name)
+        elif term.startswith(GAIN):
+            alone.setdefault(f"{group}: {GAIN}", []).append(name)
         elif group in ALONE:
             alone.setdefault(f"{group}: {term}", []).append(name)
         elif term:

@@ -15,7 +15,7 @@ from skimage.restoration import denoise_nl_means
 from ganatomy.data.cases import Case, PhantomSource
 from ganatomy.data.store import PreparedCase
 from ganatomy.evaluation.figures import nps_plot, profile_plot, region_plot
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judge, Judgement, Score, blocks, limits
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, ImageJudge, Judgement, Score, blocks, limits
 from ganatomy.evaluation.report import Column, Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
@@ -62,7 +62,7 @@ def non_local_means(image: Volume, spacing_mm: tuple[float, float]) -> Volume:
     return np.stack(restored).astype(np.float32)
 
 
-class DenoisingJudge(Judge):
+class DenoisingJudge(ImageJudge):
     """Judges low-dose CT against routine-dose CT of the same patients."""
 
     scores = (
@@ -312,7 +312,7 @@ def _drawn(source: PhantomSource) -> Any:
 
 def _views(contenders: Sequence[Contender], case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
     """What every contender makes of some slices, the target last."""
-    views = {contender.name: contender.restore(case, start, stop) for contender in contenders}
+    views = {contender.name: contender.run(case, start, stop) for contender in contenders}
     return {**{name: view for name, view in views.items() if name != TARGET}, TARGET: views[TARGET]}
 
 

@@ -25,7 +25,6 @@ from ganatomy.evaluation.curves import read_metrics, training_curves
 from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import (
     FEW,
-    INPUT,
     OUTPUT,
     RESERVED,
     TARGET,
@@ -37,9 +36,6 @@ from ganatomy.evaluation.judging import (
     Scores,
     judge_of,
     limits,
-    role,
-    score_case,
-    trained,
 )
 from ganatomy.evaluation.report import Cell, Column, Report
 from ganatomy.evaluation.statistics import Comparison, count
@@ -95,19 +91,20 @@ def evaluate(
     model = load(run, which, device)
     task = model.method.task
     judge = judge_of(task)
-    rivals = load_baselines(baselines, task, which, device) or {judge.classical().name: judge.classical()}
+    rivals = load_baselines(baselines, task, which, device)
+    classical = judge.classical() if not rivals else None
     cases, notes = choose_cases(task, model.facts, data)
     out = writable(out or run / "evaluation")
     own = data or recorded_data(model.facts)
-    contenders = [role(INPUT), trained(model, OUTPUT)]
-    contenders += [trained(rival, name) if isinstance(rival, Model) else rival for name, rival in rivals.items()]
-    contenders.append(role(TARGET))
+    others = [judge.contender(rival, name) for name, rival in rivals.items()] + ([classical] if classical else [])
+    contenders = judge.lineup(judge.contender(model, OUTPUT), *others)
     console = Console(stderr=True, quiet=not show)
-    prepared, rows, problems = judge_cases(judge, contenders, cases, Store(task, own.cache), console)
+    known = seen_cases(task, model.facts)
+    prepared, rows, problems = judge_cases(judge, contenders, cases, Store(task, own.cache), console, known)
     if not rows:
         raise UserError(f"no case could be judged: {problems[0]}")
     judgement = Judgement(contenders, prepared, Scores(rows))
-    seen = [note for rival in rivals.values() if isinstance(rival, Model) for note in _unfair(rival, model, prepared)]
+    seen = [note for rival in rivals.values() for note in _unfair(rival, model, prepared)]
     headline, outcome = judge.verdict(judgement)
     facts = describe(model, which, own, judgement, [*notes, *problems, *seen])
     table = tabulate(judge, judgement.scores)
@@ -178,16 +175,17 @@ def recorded_data(facts: Mapping[str, Any]) -> DataConfig:
 
 def place(data: DataConfig) -> str:
     """Where images come from, in words."""
-    return str(data.data) if data.data else f"embedded phantoms of {data.phantom_size}² pixels"
+    size = f" of {data.phantom_size}² pixels" if data.phantom_size else ""
+    return str(data.data) if data.data else f"embedded phantoms{size}"
 
 
-def load_baselines(folders: Sequence[Path], task: Task, which: Which, device: str) -> dict[str, Model | Contender]:
+def load_baselines(folders: Sequence[Path], task: Task, which: Which, device: str) -> dict[str, Model]:
     """Runs to compare with, by a name of their own.
 
     Raises:
         UserError: no run there, or one of another task.
     """
-    found: dict[str, Model | Contender] = {}
+    found: dict[str, Model] = {}
     for folder in folders:
         model = load(folder, which, device)
         if model.method.task.name != task.name:
@@ -220,9 +218,23 @@ def writable(out: Path) -> Path:
 
 
 def judge_cases(
-    judge: Judge, contenders: Sequence[Contender], cases: Sequence[Case], store: Store, console: Console
+    judge: Judge,
+    contenders: Sequence[Contender],
+    cases: Sequence[Case],
+    store: Store,
+    console: Console,
+    known: Sequence[Case] = (),
 ) -> tuple[list[PreparedCase], list[Row], list[str]]:
-    """Prepare and score cases one by one; a bad one is named and does not stop the others."""
+    """Prepare and score cases one by one, then all together; a bad one is named and does not stop the others.
+
+    Args:
+        judge: of the task.
+        contenders: who is judged.
+        cases: to be judged on.
+        store: of prepared cases.
+        console: for progress.
+        known: cases that the runs were trained on, prepared where the judge compares with them.
+    """
     prepared: list[PreparedCase] = []
     rows: list[Row] = []
     problems: list[str] = []
@@ -232,13 +244,26 @@ def judge_cases(
             bar.update(work, description=f"judging {case.name}")
             try:
                 ready = store.get(case)
-                rows += score_case(judge, contenders, ready, lambda: bar.advance(work))
+                rows += judge.score_case(contenders, ready, lambda: bar.advance(work))
                 prepared.append(ready)
             except (UserError, ValueError) as error:
                 problems.append(f"{case.name}: {error}")
                 console.print(f"[yellow]left out:[/] {problems[-1]}", highlight=False)
-                bar.update(work, completed=number * len(contenders))
+            bar.update(work, completed=number * len(contenders))
+        if prepared:
+            bar.update(work, description="judging all together")
+            training = store.get_all(known)[0] if judge.compares_with_training else []
+            rows += judge.score_all(contenders, prepared, training)
     return prepared, rows, problems
+
+
+def seen_cases(task: Task, facts: Mapping[str, Any]) -> list[Case]:
+    """The cases a run was trained on, where its images are still there."""
+    try:
+        found = find_cases(task, recorded_data(facts))
+    except UserError:
+        return []
+    return [case for case in found if case.subject in facts["subjects"]["train"]]
 
 
 @contextmanager
@@ -418,7 +443,9 @@ GAME = (
     "Training is a game: every player descends its own loss. The gradient norm of a player says how hard it is still "
     "pushed; one that falls to nothing while the other's grows has lost its teacher. The rotation is the angle between "
     "the players' joint gradient and its own change along itself: near 0° all descend one landscape, at 90° they "
-    "circle around each other, above 90° they drive apart."
+    "circle around each other, above 90° they drive apart. The gain alone is what a player's own loss falls by when it "
+    "alone goes on for ten steps: near zero for all of them is as near to an equilibrium as these players come, a large "
+    "one names the player that lags behind, and their sum approximates the duality gap."
 )
 
 

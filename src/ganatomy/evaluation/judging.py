@@ -26,9 +26,14 @@ from ganatomy.evaluation.statistics import (
 from ganatomy.evaluation.style import minus
 from ganatomy.inference.model import Model
 from ganatomy.inference.prepared import restore_slices, sample_slices, tiler_of
-from ganatomy.tasks.base import Task, Volume
+from ganatomy.tasks.base import ImageToImage, Task, Volume
 
-JUDGES: dict[str, str] = {"ct-denoising": "ganatomy.evaluation.denoising:DenoisingJudge"}
+JUDGES: dict[str, str] = {
+    "ct-denoising": "ganatomy.evaluation.denoising:DenoisingJudge",
+    "synthesis": "ganatomy.evaluation.synthesis:SynthesisJudge",
+    "anomaly-detection": "ganatomy.evaluation.detection:DetectionJudge",
+    "translation": "ganatomy.evaluation.translation:TranslationJudge",
+}
 """Name of each task, and where its judge is defined."""
 
 BLOCK = 8
@@ -69,16 +74,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that turns an input into an output: the input as it is, a trained run, a classical method.
+    """Something that does the task: a trained run, a classical method, or the input as it is.
 
     Args:
         name: heading of its column.
-        restore: slices of a case, (slices, rows, columns) in physical units.
+        run: what its judge calls; where an image is turned into another one, takes a case, a first slice and one past
+            the last, and gives (slices, rows, columns) in physical units.
         about: one line that says what it is.
     """
 
     name: str
-    restore: Callable[[PreparedCase, int, int], Volume]
+    run: Callable[..., Any]
     about: str = ""
 
 
@@ -160,35 +166,62 @@ class Judge(ABC):
         task: of the run that is judged.
     """
 
-    scores: ClassVar[tuple[Score, ...]]
-    """Of blocks of slices, in the order of the table's columns."""
+    scores: tuple[Score, ...]
+    """Of cases or parts of them, in the order of the table's columns."""
     truths: ClassVar[tuple[Score, ...]] = ()
     """Of whole phantoms, whose truth is known."""
     leading: ClassVar[tuple[str, ...]]
     """Names of the scores that are named first; the very first one ranks the cases."""
     plotted: ClassVar[tuple[str, ...]]
     """Names of the scores that are drawn subject by subject."""
+    reference: ClassVar[str] = INPUT
+    """The contender that a trained run must beat to be of use."""
+    compares_with_training: ClassVar[bool] = False
+    """Whether ``score_all`` looks at what the runs were trained on."""
 
-    def __init__(self, task: Task):
+    def __init__(self, task: Any):
         self.task = task
 
     @abstractmethod
-    def score(
-        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
-    ) -> dict[str, float]:
-        """Scores of a block of slices."""
+    def contender(self, model: Model, name: str) -> Contender:
+        """A trained run, ready to be judged."""
 
-    def truth(self, case: Case) -> Any:
-        """The phantom behind a case, or None."""
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """What every run is compared with: named before it, and after it."""
+        return (), ()
+
+    def classical(self) -> Contender | None:
+        """A method without training, so that there is always something to be compared with."""
         return None
 
-    def score_truth(self, output: Volume, case: PreparedCase, truth: Any) -> dict[str, float]:
-        """Scores of a whole phantom."""
-        return {}
+    def lineup(self, *contenders: Contender) -> list[Contender]:
+        """These contenders with the references around them."""
+        before, after = self.references()
+        return [*before, *contenders, *after]
 
-    @abstractmethod
-    def classical(self) -> Contender:
-        """A method without training, so that there is always something to be compared with."""
+    def score_case(
+        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every contender on one case.
+
+        Args:
+            contenders: each sees the same.
+            case: read slab by slab.
+            advance: called after each contender.
+        """
+        return []
+
+    def score_all(
+        self, contenders: Sequence[Contender], cases: Sequence[PreparedCase], training: Sequence[PreparedCase]
+    ) -> list[Row]:
+        """Score every contender on all cases together, where single cases do not tell.
+
+        Args:
+            contenders: each sees the same.
+            cases: to be judged on.
+            training: what the run was trained on, to compare with.
+        """
+        return []
 
     @abstractmethod
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
@@ -211,6 +244,54 @@ class Judge(ABC):
         return next(score for score in (*self.scores, *self.truths) if score.name == name)
 
 
+class ImageJudge(Judge):
+    """Judges methods that turn an image into another one, block of slices by block of slices."""
+
+    @abstractmethod
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """Scores of a block of slices."""
+
+    def truth(self, case: Case) -> Any:
+        """The phantom behind a case, or None."""
+        return None
+
+    def score_truth(self, output: Volume, case: PreparedCase, truth: Any) -> dict[str, float]:
+        """Scores of a whole phantom."""
+        return {}
+
+    def contender(self, model: Model, name: str) -> Contender:
+        """A trained run, ready to be judged."""
+        return trained(model, name)
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """The input as it is, and the target, for scores that are no distance from it."""
+        return [role(INPUT, self.task.source)], [role(TARGET, self.task.product)]
+
+    def score_case(
+        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every contender, block by block; phantoms once more as a whole against their truth."""
+        truth = self.truth(case.case)
+        rows = []
+        for contender in contenders:
+            kept = {score.name for score in self.scores if score.better is None or contender.name != TARGET}
+            outputs = []
+            for start, stop in blocks(case.shape[0]):
+                output = contender.run(case, start, stop)
+                scores = self.score(output, sample_slices(case, start, stop), case.spacing)
+                found = {name: value for name, value in scores.items() if name in kept}
+                rows.append(Row(case.case.name, case.case.subject, (start, stop), contender.name, found))
+                if truth is not None:
+                    outputs.append(output)
+            if truth is not None:
+                known = self.score_truth(np.concatenate(outputs), case, truth)
+                rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), contender.name, known))
+            advance()
+        return rows
+
+
 def judge_of(task: Task) -> Judge:
     """The judge of a task.
 
@@ -224,54 +305,27 @@ def judge_of(task: Task) -> Judge:
     return judge
 
 
-def role(name: str) -> Contender:
+def role(name: str, played: str | None = None) -> Contender:
     """A role of the cases as a contender, such as the input left as it is."""
-    return Contender(name, lambda case, start, stop: sample_slices(case, start, stop)[name])
+    return Contender(name, lambda case, start, stop: sample_slices(case, start, stop)[played or name])
 
 
 def trained(model: Model, name: str) -> Contender:
-    """A trained run as a contender."""
-    tiler, codecs = tiler_of(model.method, model.device), model.method.task.codecs
-    about = f"{model.facts['system']}, trained in {model.folder}"
-    return Contender(name, lambda case, start, stop: restore_slices(tiler, codecs, case, start, stop), about)
+    """A trained run that turns images into others, as a contender."""
+    task = model.method.task
+    assert isinstance(task, ImageToImage)
+    tiler = tiler_of(model.method, model.device)
+    return Contender(name, lambda case, start, stop: restore_slices(tiler, task, case, start, stop), about(model))
+
+
+def about(model: Model) -> str:
+    """A run in one line."""
+    return f"{model.facts['system']}, trained in {model.folder}"
 
 
 def blocks(slices: int) -> list[tuple[int, int]]:
     """A case's slices in blocks."""
     return [(start, min(start + BLOCK, slices)) for start in range(0, slices, BLOCK)]
-
-
-def score_case(
-    judge: Judge,
-    contenders: Sequence[Contender],
-    case: PreparedCase,
-    advance: Callable[[], None] = lambda: None,
-) -> list[Row]:
-    """Score every contender on one case, block by block; phantoms once more as a whole against their truth.
-
-    Args:
-        judge: of the task.
-        contenders: each sees the same slices. One named ``target`` gets only scores that it could be an aim for.
-        case: read slab by slab.
-        advance: called after each contender.
-    """
-    truth = judge.truth(case.case)
-    rows = []
-    for contender in contenders:
-        kept = {score.name for score in judge.scores if score.better is None or contender.name != TARGET}
-        outputs = []
-        for start, stop in blocks(case.shape[0]):
-            output = contender.restore(case, start, stop)
-            scores = judge.score(output, sample_slices(case, start, stop), case.spacing)
-            found = {name: value for name, value in scores.items() if name in kept}
-            rows.append(Row(case.case.name, case.case.subject, (start, stop), contender.name, found))
-            if truth is not None:
-                outputs.append(output)
-        if truth is not None:
-            known = judge.score_truth(np.concatenate(outputs), case, truth)
-            rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), contender.name, known))
-        advance()
-    return rows
 
 
 def limits(interval: Interval, unit: str = "", *, signed: bool = False) -> str:

@@ -16,14 +16,13 @@ from ganatomy import catalogue
 from ganatomy.data.cases import DataConfig, discover, find_cases
 from ganatomy.data.store import PreparedCase, Store
 from ganatomy.errors import UserError
-from ganatomy.evaluation.claims import ArmScores, Claim, Result, check, find_claim, label, overall
-from ganatomy.evaluation.evaluate import judge_cases, place, plain, versions, writable
+from ganatomy.evaluation.claim import Claim
+from ganatomy.evaluation.claims import ArmScores, Result, check, find_claim, label, overall
+from ganatomy.evaluation.evaluate import judge_cases, place, plain, seen_cases, versions, writable
 from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import (
     FEW,
-    INPUT,
     OUTPUT,
-    TARGET,
     Contender,
     Judge,
     Judgement,
@@ -31,8 +30,6 @@ from ganatomy.evaluation.judging import (
     Scores,
     judge_of,
     limits,
-    role,
-    trained,
 )
 from ganatomy.evaluation.report import Cell, Column, Outcome, Report
 from ganatomy.evaluation.statistics import count, crossed_bootstrap
@@ -43,7 +40,7 @@ from ganatomy.training.files import write_text
 from ganatomy.training.run import TrainConfig, train
 
 PHANTOMS = 18
-"""Embedded patients where no data are given; the last third is kept for testing."""
+"""Embedded patients where no data are given and the system does not want more; the last third is for testing."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +93,9 @@ def reproduce(
         UserError: unknown system, no claim, no test subject, or other runs in the way.
     """
     claim = find_claim(slug)
-    cls = catalogue.load(claim.slug)
-    methods: dict[str, Method] = {arm: cls(cls.Config.preset(preset, **own)) for arm, own in claim.arms.items()}
+    methods = {arm: arm_method(claim, arm, preset) for arm in claim.arms}
     proposed = next(iter(methods.values()))
-    data = pinned(data or DataConfig(phantom_subjects=PHANTOMS), proposed.task)
+    data = pinned(data or DataConfig(), proposed.task)
     writable(out)
     console = Console(stderr=True, quiet=not show)
     models = {}
@@ -108,12 +104,14 @@ def reproduce(
         console.print(f"[bold]{arm}, seed {seed}[/] in {folder}", highlight=False)
         own = {"seed": seed, "rounds": share(rounds, method, proposed)}
         training = (options or TrainConfig()).model_copy(update=own)
-        train_arm(claim.slug, folder, method.config, data, training, show)
+        train_arm(claim.system(arm), folder, method.config, data, training, show)
         models[label(arm, seed)] = load(folder)
     judge = judge_of(proposed.task)
-    contenders = [role(INPUT), *[trained(model, name) for name, model in models.items()], role(TARGET)]
+    contenders = judge.lineup(*[judge.contender(model, name) for name, model in models.items()])
     cases = [case for case in discover(proposed.task, data) if case.split == "test"]
-    prepared, rows, problems = judge_cases(judge, contenders, cases, Store(proposed.task, data.cache), console)
+    known = seen_cases(proposed.task, next(iter(models.values())).facts)
+    store = Store(proposed.task, data.cache)
+    prepared, rows, problems = judge_cases(judge, contenders, cases, store, console, known)
     if not rows:
         raise UserError(f"no case could be judged: {problems[0]}")
     scores = ArmScores(Scores(rows), range(seeds))
@@ -125,6 +123,13 @@ def reproduce(
     write_text(out / "claim.md", markdown(found))
     write_report(found, judge, first_seed(claim, contenders, prepared, rows), scores)
     return found
+
+
+def arm_method(claim: Claim, arm: str, preset: str) -> Method:
+    """The untrained method of an arm."""
+    cls = catalogue.load(claim.system(arm))
+    method: Method = cls(cls.Config.preset(preset, **claim.arms[arm]))
+    return method
 
 
 def _facts(runs: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, Any]:
@@ -145,6 +150,8 @@ def pinned(data: DataConfig, task: Task) -> DataConfig:
     Raises:
         UserError: there are too few subjects to keep one for testing.
     """
+    if data.data is None and data.phantom_subjects is None:
+        data = data.model_copy(update={"phantom_subjects": max(PHANTOMS, task.phantom_subjects)})
     found = find_cases(task, data)
     if data.test_subjects or {case.split for case in found} != {"train"}:
         return data
@@ -204,7 +211,9 @@ def first_seed(
 ) -> Judgement:
     """The first seed alone, the proposed method called the output, for the pictures."""
     proposed, *others = claim.arms
-    names = {INPUT: INPUT, TARGET: TARGET, label(proposed, 0): OUTPUT, **{label(arm, 0): arm for arm in others}}
+    names = {label(proposed, 0): OUTPUT, **{label(arm, 0): arm for arm in others}}
+    runs = tuple(f"{arm}#" for arm in claim.arms)
+    names |= {one.name: one.name for one in contenders if not one.name.startswith(runs)}
     shown = [replace(one, name=names[one.name]) for one in contenders if one.name in names]
     own = [replace(row, method=names[row.method]) for row in rows if row.method in names]
     return Judgement(shown, prepared, Scores(own))
@@ -291,7 +300,8 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     page.text(f"The output is that of {next(iter(claim.arms))}.")
     judge.illustrate(page, judgement)
     page.section("The arms")
-    arms = [INPUT, *claim.arms]
+    before = [contender.name for contender in judge.references()[0]]
+    arms = [*before, *claim.arms]
     wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
     columns = [Column("arm"), *[judge.named(name).column for name in wanted]]
     rows: list[list[Cell]] = [[arm, *[crossed_bootstrap(scores.table(arm, name)) for name in wanted]] for arm in arms]

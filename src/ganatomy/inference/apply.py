@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -23,13 +22,19 @@ from ganatomy.images import nifti, npy, raster
 from ganatomy.images.dicom import is_dicom
 from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.files import Source, write
-from ganatomy.images.image import NO_MEANING, ComputedArray, Image, RasterMeaning
+from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray, RasterMeaning
 from ganatomy.images.paths import replacing
 from ganatomy.inference.checks import Comparison
-from ganatomy.inference.model import WEIGHTS, Which, load
+from ganatomy.inference.detecting import Findings, reached
+from ganatomy.inference.model import WEIGHTS, Which, identity, load
 from ganatomy.inference.tiling import rolling
+from ganatomy.tasks.anomaly import Detector
+from ganatomy.tasks.base import ImageToImage
 
 Format = Literal["dicom", "nifti", "png", "tiff", "npy"]
+Advance = Callable[[int, int], None]
+"""Is told how many slices of how many are done."""
+
 SUFFIXES: dict[Format, tuple[str, ...]] = {
     "nifti": (".nii.gz", *nifti.SUFFIXES),
     "png": (".png",),
@@ -52,12 +57,25 @@ class Output:
         """The file that says how the output was made: beside it, also beside a DICOM folder."""
         return self.path.with_name(f"{self.path.name}.json")
 
+    def beside(self, mark: str, format: Format | None = None) -> Output:
+        """A companion of the output: its name with a mark, in the same format unless another one is given."""
+        ending = next(end for end in SUFFIXES[self.format] if self.path.name.lower().endswith(end))
+        stem = self.path.name[: len(self.path.name) - len(ending)]
+        suffix = self.path.name[len(stem) :] if format in (None, self.format) else SUFFIXES[format][0]
+        return Output(self.path.with_name(f"{stem}-{mark}{suffix}"), format or self.format)
 
-def plan(sources: Sequence[Source], out: Path, format: Format | None = None) -> list[Output]:
+
+def plan(sources: Sequence[Source], out: Path, format: Format | None = None, real: bool = False) -> list[Output]:
     """Where the result of every source goes.
 
     An ``out`` with the suffix of an image is that file. Without one it is a folder: the new series where a single
     source becomes DICOM, else one file or series per source, under the source's name.
+
+    Args:
+        sources: what is computed from.
+        out: as the user gave it.
+        format: of all outputs; none means that of each source, or what the suffix of ``out`` says.
+        real: whether the outputs are real numbers, which a PNG cannot hold: unless told otherwise they become TIFF.
 
     Raises:
         UserError: the suffix and the format contradict each other, or the file cannot hold what it should.
@@ -69,9 +87,13 @@ def plan(sources: Sequence[Source], out: Path, format: Format | None = None) -> 
         raise UserError(f"{out}: its suffix says {named}, but --format says {format}; give only one of them")
     if named and len(sources) > 1:
         raise UserError(f"{out}: {len(sources)} images do not fit into one file; give a folder")
+    if real and "png" in (named, format):
+        raise UserError(f"{out}: a PNG holds no real numbers, which maps are; use .tif, .nii.gz or .npy")
     if named:
         return [Output(out, named)]
-    outputs = [_under(out, source, format or _kind(source)) for source in sources]
+    kinds = [format or _kind(source) for source in sources]
+    kinds = ["tiff" if real and kind == "png" else kind for kind in kinds]
+    outputs = [_under(out, source, kind) for source, kind in zip(sources, kinds, strict=True)]
     return [Output(out, "dicom")] if len(outputs) == 1 and outputs[0].format == "dicom" else outputs
 
 
@@ -140,22 +162,28 @@ class Applier:
         self.model = load(run, which, device)
         self.run, self.which = run, which
         self.system = catalogue.find(self.model.facts["system"])
-        with (run / WEIGHTS[which]).open("rb") as file:
-            self.identity = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        self.identity = identity(run / WEIGHTS[which])
+
+    @property
+    def detects(self) -> bool:
+        """Whether outputs are maps of what is abnormal, with companions, and not restored images."""
+        return isinstance(self.model.method, Detector)
 
     def __call__(
         self,
         source: Source,
         output: Output,
         overwrite: bool = False,
-        advance: Callable[[int, int], None] = lambda done, total: None,
+        advance: Advance = lambda done, total: None,
     ) -> list[str]:
         """Write the result of one source, and beside it a JSON note on how it was made.
 
-        Both appear whole or not at all, and nothing else is left.
+        Systems that detect write a map of what is abnormal, in 32-bit real numbers, and beside it NAME-healthy, the
+        image as it would be without the anomaly, and NAME-mask, where the map reaches the calibrated threshold.
+        Every file appears whole or not at all, the note last, and nothing else is left.
 
         Args:
-            source: image on the disk; read, computed and written slab by slab.
+            source: image on the disk; read, computed and written slab by slab, or by systems that detect, as a whole.
             output: where to, and in which format. Integer sources give integers again, rounded to their step and
                 clipped to what their type can hold; real ones float32.
             overwrite: replace an earlier result.
@@ -168,19 +196,68 @@ class Applier:
             UserError: the source cannot be read or does not fit the model, or the output cannot be written.
         """
         _check_place(source, output, overwrite)
-        image = rolling(source.open())
         with _memory(source):
-            restored = self.model.restore(image)
-            comparison = Comparison(restored.unit)
-            result = self._watched(image, restored, output, source, comparison, advance)
-            _write(output, result, self._derivation(source), source.meaning)
-        warnings = comparison.warnings
-        if image.uneven and self.model.method.dims == 3:
-            warnings.append("the slices are unevenly spaced, which a 3D network was not trained on")
-        note = self._note(source, output, result, comparison, warnings)
+            note = (self._detect if self.detects else self._restore)(source, output, overwrite, advance)
         with replacing(output.note) as temporary:
             temporary.write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return warnings
+        return list(note["warnings"])
+
+    def _restore(self, source: Source, output: Output, overwrite: bool, advance: Advance) -> dict[str, Any]:
+        image = rolling(source.open())
+        restored, task = self.model.restore(image), self.model.method.task
+        assert isinstance(task, ImageToImage)
+        comparison = Comparison(restored.unit, task.contrasts)
+        result = self._watched(image, restored, output, source, comparison, advance)
+        _write(output, result, self._derivation(source), source.meaning)
+        warnings = [*comparison.warnings, *self._spacing(image)]
+        return self._note(source, output, result, comparison, warnings)
+
+    def _detect(self, source: Source, output: Output, overwrite: bool, advance: Advance) -> dict[str, Any]:
+        image = source.open()
+        in_dicom: Format = "npy" if image.uneven else "nifti"
+        rebuilt = output.beside("healthy")
+        called = output.beside("mask", in_dicom if output.format == "dicom" else None)
+        for companion in (rebuilt, called):
+            _check_place(source, companion, overwrite)
+        advance(0, image.shape[0])
+        found = self.model.detect(image)
+        if not np.isfinite(found.map.numpy()).all():
+            raise UserError(f"{image.header.label}: the network gives no numbers")
+        comparison = Comparison(image.unit)
+        healthy = self._watched(image, found.healthy, rebuilt, source, comparison, advance)
+        _write(rebuilt, healthy, self._derivation(source, "healthy"), source.meaning)
+        if found.mask:
+            _write(called, _bare(found.mask), self._derivation(source, "mask"))
+        else:
+            called.path.unlink(missing_ok=True)
+        _write(output, _bare(found.map), self._derivation(source, "map"))
+        warnings = [*[f"the healthy image: {told}" for told in comparison.warnings], *self._spacing(image)]
+        if not found.mask:
+            warnings.append(
+                "no mask: these weights have no calibrated thresholds; "
+                f"ganatomy train {self.system.slug} --out {self.run} --resume finds them when it is done"
+            )
+        return {
+            **self._note(source, output, found.map, comparison, warnings),
+            "healthy": rebuilt.path.name,
+            "mask": called.path.name if found.mask else None,
+            **self._judged(found),
+        }
+
+    def _spacing(self, image: Image) -> list[str]:
+        if image.uneven and self.model.method.dims == 3:
+            return ["the slices are unevenly spaced, which a 3D network was not trained on"]
+        return []
+
+    def _judged(self, found: Findings) -> dict[str, Any]:
+        """Scores, what they are of, and which of them are above the threshold."""
+        known, volume = self.model.calibration, len(found.score) != found.map.shape[0]
+        return {
+            "scores are of": "the volume" if volume else "slices",
+            "scores": found.score.tolist(),
+            "abnormal": reached(found.score, known.image).tolist() if known else None,
+            "calibration": asdict(known) if known else None,
+        }
 
     def _watched(
         self,
@@ -189,7 +266,7 @@ class Applier:
         output: Output,
         source: Source,
         comparison: Comparison,
-        advance: Callable[[int, int], None],
+        advance: Advance,
     ) -> Image:
         """The restored image in the numbers of the file, compared with its input while it is computed."""
         grid = grid_of(image, output.format, source.meaning)
@@ -202,16 +279,16 @@ class Applier:
             if grid:
                 values, clipped = grid.nearest(values)
             values = values.astype(dtype, copy=False)
-            comparison.add(image.slab(start, stop), values, clipped)
-            advance(stop, image.shape[0])
+            comparison.add(_repeated(image, restored.shape, start, stop), values, clipped)
+            advance(stop, restored.shape[0])
             return values
 
-        assert isinstance(restored.array, ComputedArray)
-        return restored.with_array(ComputedArray(restored.array.shape, dtype, slab, restored.array.thickness))
+        thickness = restored.array.thickness if isinstance(restored.array, LazyArray) else 1
+        return restored.with_array(ComputedArray(restored.array.shape, dtype, slab, thickness))
 
-    def _derivation(self, source: Source) -> Derivation:
+    def _derivation(self, source: Source, part: str = "") -> Derivation:
         original = (source.frames[0].description if source.frames else "") or source.name
-        mark = f" [{self.system.slug}]"
+        mark = f" [{self.system.slug} {part}".rstrip() + "]"
         return Derivation(
             description=(
                 f"{self.system.what}, computed from one source image by the neural network {self.system.title} "
@@ -255,6 +332,16 @@ def _memory(source: Source) -> Iterator[None]:
         raise UserError(f"{source.paths[0]}: not enough memory; free some, or use --device cpu") from None
 
 
+def _repeated(image: Image, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[Any]:
+    """Slices ``start`` to ``stop`` of the image with its voxels repeated to an output of a finer grid."""
+    deep, *plane = (fine // coarse for fine, coarse in zip(shape, image.shape, strict=True))
+    first = start // deep
+    values = image.slab(first, -(-stop // deep))
+    for axis, times in enumerate((deep, *plane), start=1):
+        values = np.repeat(values, times, axis) if times > 1 else values
+    return values[:, start - first * deep : stop - first * deep]
+
+
 def _check_place(source: Source, output: Output, overwrite: bool) -> None:
     """Refuse outputs that would harm a source, an earlier result or a stranger's folder."""
     path = output.path.resolve()
@@ -270,7 +357,12 @@ def _check_place(source: Source, output: Output, overwrite: bool) -> None:
         raise UserError(f"{output.path}: holds other things than a DICOM series; choose another output")
 
 
-def _write(output: Output, image: Image, derivation: Derivation, meaning: RasterMeaning) -> None:
+def _bare(image: Image) -> Image:
+    """The image, whose numbers stand for themselves in pictures, too."""
+    return replace(image, header=replace(image.header, meaning=NO_MEANING))
+
+
+def _write(output: Output, image: Image, derivation: Derivation, meaning: RasterMeaning = NO_MEANING) -> None:
     if output.format != "dicom":
         own = None if image.header.kind == "raster" or meaning == NO_MEANING else meaning
         write(output.path, image, derivation=derivation, meaning=own)

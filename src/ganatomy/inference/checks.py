@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.images.codecs import Window
+from ganatomy.metrics.dependence import JointHistogram
+
 TISSUES: dict[str, tuple[float, float]] = {
     "air": (-1100.0, -900.0),
     "lung": (-900.0, -500.0),
@@ -20,6 +23,9 @@ SHIFT = 20.0
 """Mean change of a tissue, HU, that deserves a warning (our choice)."""
 LIKENESS = 0.5
 """Correlation of output and input below which it deserves a warning (our choice)."""
+DEPENDENCE = 0.1
+"""Mutual information in bits of an output and its input of another contrast below which it deserves a warning (our
+choice)."""
 SHARE = 1e-3
 """Part of the image that a tissue must fill to be judged, or that may be clipped (our choice)."""
 
@@ -29,10 +35,13 @@ class Comparison:
 
     Args:
         unit: of both; tissues are told apart in HU only.
+        contrasts: ranges of the input and of the output where the two need not look alike. What they have in common is
+            then judged by their mutual information, which a contrast turned upside down does not change.
     """
 
-    def __init__(self, unit: str | None):
-        self.ranges = TISSUES if unit == "HU" else {}
+    def __init__(self, unit: str | None, contrasts: tuple[Window, Window] | None = None):
+        self.ranges = TISSUES if unit == "HU" and not contrasts else {}
+        self.joint = JointHistogram(*((one.low, one.high) for one in contrasts)) if contrasts else None
         self.count = self.clipped = 0
         self.origin = (0.0, 0.0)
         self.sums = np.zeros(2)
@@ -41,7 +50,11 @@ class Comparison:
 
     def add(self, before: NDArray[Any], after: NDArray[Any], clipped: int = 0) -> None:
         """Take in a slab of the input and the same slab of the output, of which ``clipped`` values were cut off."""
+        if len(before) != len(after):
+            before, after = (values.mean(axis=0, dtype=np.float64) for values in (before, after))
         x, y = before.ravel().astype(np.float64), after.ravel().astype(np.float64)
+        if self.joint:
+            self.joint.add(x, y)
         if not self.count:
             # Sums of squares about values near the mean keep their digits.
             self.origin = float(x.mean()), float(y.mean())
@@ -74,7 +87,11 @@ class Comparison:
     def warnings(self) -> list[str]:
         """What a reader of the output should know, in sentences."""
         found = []
-        if not self.correlation >= 0:
+        if self.joint:
+            shared = self.joint.mutual_information
+            if not shared >= DEPENDENCE:
+                found.append(f"the output hardly depends on the input: mutual information {shared:.2f} bits")
+        elif not self.correlation >= 0:
             found.append(f"the contrast may be inverted or lost: correlation with the input {self.correlation:.2f}")
         elif self.correlation < LIKENESS:
             found.append(f"the output hardly resembles the input: correlation {self.correlation:.2f}")
@@ -90,6 +107,7 @@ class Comparison:
         correlation = self.correlation
         return {
             "correlation with input": None if math.isnan(correlation) else round(correlation, 4),
+            **({"mutual information with input in bits": round(self.joint.mutual_information, 4)} if self.joint else {}),
             **({"mean shift in HU": {k: round(v, 2) for k, v in self.shifts.items()}} if self.ranges else {}),
             "values clipped": self.clipped,
         }

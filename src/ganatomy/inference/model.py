@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,16 @@ from safetensors.torch import load_file
 
 from ganatomy import catalogue
 from ganatomy.errors import UserError
-from ganatomy.game import Method, ability
+from ganatomy.game import Method
+from ganatomy.images.codecs import Window
 from ganatomy.images.files import read
 from ganatomy.images.image import ComputedArray, Image
-from ganatomy.inference.tiling import Tiler, rolling
+from ganatomy.inference.detecting import Calibration, Findings, detect_image, read_calibration
+from ganatomy.inference.prepared import tiler_of
+from ganatomy.inference.tiling import finer, rolling
+from ganatomy.tasks.anomaly import Detector
+from ganatomy.tasks.base import ImageToImage
+from ganatomy.tasks.synthesis import Synthesiser
 
 Which = Literal["best", "last"]
 WEIGHTS: Mapping[str, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
@@ -102,7 +109,14 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Mode
     if method.dims == 2:
         # CPU convolutions take two thirds of the time in this layout.
         method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(method.to(device).inference_mode(), facts, folder, device)
+    calibration = read_calibration(folder, identity(path)) if isinstance(method, Detector) else None
+    return Model(method.to(device).inference_mode(), facts, folder, device, calibration)
+
+
+def identity(weights: Path) -> str:
+    """What tells these weights from all others: the digest of their file."""
+    with weights.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 @dataclass
@@ -114,15 +128,17 @@ class Model:
         facts: the ``run.yaml``.
         folder: of the run.
         device: where it runs.
+        calibration: thresholds of a detector, where it has been calibrated.
     """
 
     method: Method
     facts: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     device: str = "cpu"
+    calibration: Calibration | None = None
 
     def __call__(self, image: Image | str | Path | NDArray[Any], unit: str | None = None) -> Image:
-        """Apply the method; see :meth:`restore`.
+        """Apply the method: restored images of those that restore, maps of what is abnormal of those that detect.
 
         Args:
             image: an image, a path to one, or an array (rows, columns) or (slices, rows, columns).
@@ -132,31 +148,84 @@ class Model:
             image = read(Path(image))
         elif not isinstance(image, Image):
             image = Image.from_array(image, unit=unit)
+        if isinstance(self.method, Detector):
+            return self.detect(image).map
         return self.restore(image)
 
     def restore(self, image: Image) -> Image:
-        """The restored image on the same grid, float32 in the target's unit, computed slab by slab when it is read.
+        """The restored image, float32 in the target's unit, computed slab by slab when it is read.
+
+        It lies on the grid of the image, or on one as much finer as the method makes it.
 
         Raises:
             UserError: the image does not fit what the method was trained on.
         """
         task = self.method.task
+        if not isinstance(task, ImageToImage):
+            raise UserError(f"{self.facts.get('system', 'this system')} cannot turn an image into another one")
         task.check(image)
-        source, target = task.codecs["input"].bind(image), task.codecs["target"].bind(image)
-        tiler = Tiler(
-            ability(self.method, "restore"),
-            self.method.dims,
-            self.method.margin,
-            self.method.multiple,
-            self.device,
-        )
-
+        source, target = (task.codecs[role].bind(image) for role in (task.source, task.product))
+        tiler, frame = tiler_of(self.method, self.device), task.framing
         image = rolling(image)
+        rows, columns = frame.size if frame else image.shape[1:]
+        seen = (image.shape[0], rows, columns)
+        outside = target.low if isinstance(target, Window) else 0.0
 
         def encoded(start: int, stop: int) -> NDArray[np.float32]:
-            return np.asarray(source.encode(image.slab(start, stop).astype(np.float32)), np.float32)
+            values = image.slab(start, stop).astype(np.float32)
+            return np.asarray(source.encode(frame.into(values) if frame else values), np.float32)
 
         def slab(start: int, stop: int) -> NDArray[np.float32]:
-            return np.asarray(target.decode(tiler(encoded, image.shape, start, stop)), np.float32)
+            made = np.asarray(target.decode(tiler(encoded, seen, start, stop)), np.float32)
+            return frame.back(made, image.shape[1:], outside) if frame else made
 
-        return image.with_array(ComputedArray((1, *image.shape), np.float32, slab, tiler.thickness), unit=target.unit)
+        fine = [extent * times for extent, times in zip(image.shape, tiler.scale, strict=True)]
+        shape = (task.channels.get(task.product, 1), fine[0], fine[1], fine[2])
+        array = ComputedArray(shape, np.float32, slab, tiler.thickness)
+        return replace(image, unit=target.unit).with_geometry(array, finer(image.affine, tiler.scale))
+
+    def detect(self, image: Image) -> Findings:
+        """What is abnormal, on the grid of the image.
+
+        Raises:
+            UserError: the system finds nothing abnormal, or the image does not fit what it was trained on.
+        """
+        if not isinstance(self.method, Detector):
+            raise UserError(f"{self.facts.get('system', 'this system')} does not look for what is abnormal")
+        return detect_image(self.method, image, self.device, self.calibration)
+
+    def sample(
+        self, seeds: Iterable[int], label: str | None = None, truncation: float = 1.0
+    ) -> dict[str, NDArray[np.float32]]:
+        """Synthetic images in physical units by role, (n, channels, [slices,] rows, columns).
+
+        Args:
+            seeds: one per image; an image depends on its own seed alone.
+            label: of all of them, for systems that make images of a given class; none means all in turn, by seed.
+            truncation: below 1, more typical and less varied.
+
+        Raises:
+            UserError: the system makes no images from noise, or knows no such label.
+        """
+        self.check_label(label)
+        method = self.method
+        assert isinstance(method, Synthesiser)
+        seeds, labels = list(seeds), None
+        if method.labelled:
+            classes = method.task.classes
+            labels = torch.tensor([classes.index(label) if label else seed % len(classes) for seed in seeds])
+        return method.decoded(method.images(seeds, labels, truncation, self.device))
+
+    def check_label(self, label: str | None = None) -> None:
+        """Refuse to sample where that is impossible.
+
+        Raises:
+            UserError: the system makes no images from noise, or knows no such label.
+        """
+        method = self.method
+        if not isinstance(method, Synthesiser):
+            raise UserError(f"{self.facts.get('system', 'this system')} makes no images from noise")
+        classes = method.task.classes
+        if label is not None and not (method.labelled and label in classes):
+            known = f"there are {', '.join(classes)}" if method.labelled else "this run has no labels to choose from"
+            raise UserError(f"--label {label}: {known}")

@@ -62,13 +62,16 @@ class Tiler:
     Networks with a margin read that much around every tile, mirrored at the borders of the image, so tiles meet
     exactly. Networks without one, or with sizes to keep, see whole slices, since their receptive field is not stated.
 
+    Shapes, slices and tiles count input voxels, but the slices that are asked for, which are those of the output.
+
     Args:
-        network: (N, C, [D,] H, W) to the same without the margin.
+        network: (N, C, [D,] H, W) to the same without the margin, times the scale.
         dims: 2 or 3.
         margin: voxels per side lost by the network, (slices, rows, columns).
         multiple: in-plane sizes must be multiples of this; missing pixels are mirrored.
         device: of the network.
-        tile: output voxels (slices, rows, columns) of one pass of a network with a margin; none means ``TILES``.
+        tile: voxels (slices, rows, columns) of one pass of a network with a margin; none means ``TILES``.
+        scale: output voxels for each input voxel, (slices, rows, columns).
     """
 
     network: Network
@@ -77,22 +80,25 @@ class Tiler:
     multiple: int = 1
     device: torch.device | str = "cpu"
     tile: tuple[int, int, int] | None = None
+    scale: tuple[int, int, int] = (1, 1, 1)
 
     @property
     def thickness(self) -> int:
-        """Slices of one slab: how many are best asked for at once."""
-        return (self.tile or TILES[self.dims])[0]
+        """Output slices of one slab: how many are best asked for at once."""
+        return (self.tile or TILES[self.dims])[0] * self.scale[0]
 
     @torch.no_grad()
     def __call__(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
         """Slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
-        step = self.thickness
-        slabs = [self._slab(read, shape, first, min(first + step, stop)) for first in range(start, stop, step)]
-        return np.concatenate(slabs, axis=1)
+        deep, step = self.scale[0], (self.tile or TILES[self.dims])[0]
+        first, last = start // deep, -(-stop // deep)
+        slabs = [self._slab(read, shape, at, min(at + step, last)) for at in range(first, last, step)]
+        return np.concatenate(slabs, axis=1)[:, start - first * deep : stop - first * deep]
 
     def _slab(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
         slices, rows, columns = shape
         deep, high, wide = self.margin
+        thicker, taller, wider = self.scale
         wanted = mirrored(np.arange(start - deep, stop + deep), slices)
         first = int(wanted.min())
         slab = read(first, int(wanted.max()) + 1)[:, wanted - first]
@@ -100,7 +106,7 @@ class Tiler:
         pad = ((0, 0), (0, 0), (high, high + extra[0]), (wide, wide + extra[1]))
         padded = torch.from_numpy(np.pad(slab, pad, mode="reflect") if np.any(pad) else np.ascontiguousarray(slab))
         if self.multiple > 1 or not any(self.margin):
-            return self._pass(padded)[:, :, :rows, :columns]
+            return self._pass(padded)[:, :, : rows * taller, : columns * wider]
         output: NDArray[np.float32] | None = None
         _, height, width = self.tile or TILES[self.dims]
         for top in range(0, rows, height):
@@ -108,8 +114,8 @@ class Tiler:
                 bottom, right = min(top + height, rows), min(left + width, columns)
                 part = self._pass(padded[:, :, top : bottom + 2 * high, left : right + 2 * wide])
                 if output is None:
-                    output = np.empty((len(part), stop - start, rows, columns), np.float32)
-                output[:, :, top:bottom, left:right] = part
+                    output = np.empty((len(part), (stop - start) * thicker, rows * taller, columns * wider), np.float32)
+                output[:, :, top * taller : bottom * taller, left * wider : right * wider] = part
         assert output is not None
         return output
 
@@ -119,3 +125,12 @@ class Tiler:
         batch = block.transpose(0, 1) if self.dims == 2 else block[None]
         result = self.network(batch).float().cpu()
         return (result.transpose(0, 1) if self.dims == 2 else result[0]).numpy()
+
+
+def finer(affine: NDArray[np.float64], scale: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Index-to-world matrix of a grid with as many times the voxels (slices, rows, columns) in the same place."""
+    to_coarse = np.eye(4)
+    for axis, times in enumerate(scale):
+        to_coarse[axis, axis] = 1 / times
+        to_coarse[axis, 3] = (1 / times - 1) / 2
+    return np.asarray(affine @ to_coarse)

@@ -7,34 +7,52 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.images.codecs import Codec
+from ganatomy.images.codecs import Codec, Window
 from ganatomy.images.image import Image
+from ganatomy.tasks.framing import Framing
 
 Volume = NDArray[np.float32]
 """(slices, rows, columns) in physical units."""
 
 
 class Task(ABC):
-    """What a sample is made of, how an output is scored, and what may be given to a trained method."""
+    """What a sample is made of, and what may be given to a trained method."""
 
     name: ClassVar[str]
     ability: ClassVar[str]
     """The method of a trained system that does the task, such as ``restore``."""
-    roles: ClassVar[tuple[str, ...]]
+    roles: tuple[str, ...]
     """Roles of a complete sample."""
-    given: ClassVar[str]
+    optional: tuple[str, ...] = ()
+    """Roles that only some cases have, such as masks to be judged by."""
+    streams: tuple[tuple[str, ...], ...] = ()
+    """Groups of roles, any of which makes a case usable (unpaired data); none means that all roles are needed."""
+    given: str
     """The role that the images of a plain folder play; the others are simulated from it."""
-    phantom: ClassVar[str]
+    classes: tuple[str, ...] = ()
+    """Labels that samples carry, as the number of their place here; cases with another label are left out."""
+    phantom: str
     """Name of the embedded phantom."""
+    phantom_subjects: int = 10
+    """How many of its patients make a data set, unless the user says."""
 
     @abstractmethod
-    def phantom_grid(self, size: int) -> dict[str, Any]:
-        """Arguments of the phantom for ``size`` rows and columns."""
+    def phantom_grid(self, size: int | None) -> dict[str, Any]:
+        """Arguments of the phantom for ``size`` rows and columns; none means what suits the task."""
+
+    def phantom_parts(self, label: str | None) -> Mapping[str, str]:
+        """Which image of a phantom patient with this label plays which role; ``clean`` has no noise yet."""
+        return {"clean": "image"}
 
     @property
     @abstractmethod
     def codecs(self) -> Mapping[str, Codec]:
         """How each role's physical values map to the network's range."""
+
+    @property
+    def channels(self) -> Mapping[str, int]:
+        """Channels of the roles that have more than one."""
+        return {}
 
     @property
     @abstractmethod
@@ -49,6 +67,19 @@ class Task(ABC):
             UserError: an image is of another modality or unit.
         """
 
+    def only_tested(self, label: str | None) -> bool:
+        """Whether cases with this label are no use for training and all go to testing."""
+        return False
+
+    def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_] | None:
+        """Which slices of a case may be trained on; none means all.
+
+        Args:
+            label: of the case.
+            arrays: its roles, (channels, slices, rows, columns) in physical units.
+        """
+        return None
+
     @abstractmethod
     def check(self, image: Image) -> None:
         """Refuse an image that a trained method must not be applied to.
@@ -56,12 +87,6 @@ class Task(ABC):
         Raises:
             UserError: naming the image and what is wrong with it.
         """
-
-    @abstractmethod
-    def scores(
-        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
-    ) -> dict[str, float]:
-        """Numbers of one case, each named with its variant; outputs and samples in physical units."""
 
     @property
     @abstractmethod
@@ -72,3 +97,28 @@ class Task(ABC):
     @abstractmethod
     def selection(self) -> str:
         """The score that decides which weights are the best."""
+
+
+class ImageToImage(Task):
+    """A task that turns an image into another one on the same grid."""
+
+    source: str = "input"
+    """Role that is shown to the method."""
+    product: str = "target"
+    """Role that it makes."""
+
+    @property
+    def framing(self) -> Framing | None:
+        """How images are brought to the size that the method knows; none where it takes any size."""
+        return None
+
+    @property
+    def contrasts(self) -> tuple[Window, Window] | None:
+        """Ranges of the source and the product where their contrasts differ; none where they should look alike."""
+        return None
+
+    @abstractmethod
+    def scores(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """Numbers of one case, each named with its variant; outputs and samples in physical units."""

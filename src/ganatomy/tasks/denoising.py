@@ -17,13 +17,15 @@ from ganatomy.metrics.fidelity import psnr, rmse, ssim
 from ganatomy.metrics.regions import cut, homogeneous_regions
 from ganatomy.metrics.texture import noise_power_spectrum, noise_sd, nps_distance
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.base import Task, Volume
+from ganatomy.tasks.base import ImageToImage, Volume
 
 ABDOMEN = (-160.0, 240.0)
 AIR = -500.0
 LOWEST = -1024.0
 FIELD_OF_VIEW = 380.0
 """Of the embedded phantom, mm."""
+PHANTOM_SIZE = 256
+"""Rows and columns of it."""
 
 
 def mostly_air(limit: float) -> Callable[[Mapping[str, Any]], bool]:
@@ -31,7 +33,7 @@ def mostly_air(limit: float) -> Callable[[Mapping[str, Any]], bool]:
     return lambda patch: float(np.mean(patch["target"] < AIR)) <= limit
 
 
-class CTDenoising(Task):
+class CTDenoising(ImageToImage):
     """A routine-dose scan is the target; its low-dose partner, acquired or simulated, is the input.
 
     Args:
@@ -62,7 +64,8 @@ class CTDenoising(Task):
         self.scan, self.codec, self.dims = scan, codec, dims
         self._selection = selection
 
-    def phantom_grid(self, size: int) -> dict[str, Any]:
+    def phantom_grid(self, size: int | None) -> dict[str, Any]:
+        size = size or PHANTOM_SIZE
         slices, apart = (8, 12.0) if self.dims == 2 else (32, 3.0)
         return {
             "size": size,

@@ -50,6 +50,9 @@ class Seat:
             factor = self.player.schedule(progress)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
+        if self.player.momentum:
+            for group in self.optimizer.param_groups:
+                group["momentum"] = self.player.momentum(progress)
         if self.player.max_gradient_norm:
             nn.utils.clip_grad_norm_(self.parameters, self.player.max_gradient_norm)
         self.optimizer.step()

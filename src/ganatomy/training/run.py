@@ -6,15 +6,13 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 import yaml
 from lightning_fabric import Fabric
@@ -25,16 +23,18 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from ganatomy import catalogue
-from ganatomy.data.batches import Batches, PatchDataset, Range, hold_out, whole
+from ganatomy.data.batches import Batches, PatchDataset, Range, hold_out, usable
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.store import PreparedCase, Store
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.inference.model import WEIGHTS, Model, build, check_device, load, read_run
-from ganatomy.inference.prepared import restore_slices, sample_slices, tiler_of
+from ganatomy.inference.validation import used, validate
+from ganatomy.tasks.anomaly import Detector
+from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
 from ganatomy.training.derive import derived
-from ganatomy.training.diagnostics import vector_field
+from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.files import write_atomically, write_text
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
 from ganatomy.training.monitor import Bar, Monitor
@@ -42,6 +42,8 @@ from ganatomy.training.monitor import Bar, Monitor
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 BEST = Path("checkpoints") / "best.ckpt"
 DERIVED = "derived"
+GAP_EVERY = 5
+"""Validations from one look at the duality gap, which costs ten rounds per player, to the next."""
 PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which prepares the cases."""
 
@@ -65,6 +67,7 @@ class TrainConfig(BaseModel):
     validation_slices: int = Field(12, ge=1)  # slices scored at each validation
     select: str | None = None  # score that decides the best weights; none means the system's own choice
     diagnose: bool = True  # take the game's vector field at validations
+    false_positive_rate: float = Field(0.05, gt=0, lt=1)  # of healthy pixels and images, at a detector's thresholds
 
 
 def train(
@@ -226,8 +229,9 @@ class Run:
                 )
 
             cases, problems = first_alone(self.fabric, prepare) or prepare()
-        training = [case for case in cases if case.case.split == "train"]
-        validation = [case for case in cases if case.case.split == "val"]
+        training, validation = (
+            usable(self.task, [case for case in cases if case.case.split == split]) for split in ("train", "val")
+        )
         if not training:
             raise UserError(
                 f"no case can be used for training: {problems[0] if problems else 'all are kept for testing'}"
@@ -235,7 +239,7 @@ class Run:
         for problem in problems:
             self.console.print(f"[yellow]left out:[/] {problem}", highlight=False)
         if validation:
-            return whole(training), whole(validation), problems
+            return training, validation, problems
         return *hold_out(training), problems
 
     def _describe(self, facts: dict[str, Any], problems: Sequence[str]) -> dict[str, Any]:
@@ -279,6 +283,7 @@ class Run:
         finally:
             self.bar.close()
             self.monitor.close()
+        first_alone(self.fabric, self._calibrate)
         first_alone(self.fabric, self._write_card)
         return load(self.out, device=str(self.fabric.device))
 
@@ -341,7 +346,9 @@ class Run:
 
     def _patches(self, stage: Stage, seed: Sequence[int]) -> PatchDataset:
         roles = (*self.task.roles, *stage.derive)
-        return PatchDataset(self.ranges, stage.sampling, self.task.codecs, roles, self.method.dims, seed)
+        return PatchDataset(
+            self.ranges, stage.sampling, self.task.codecs, roles, self.method.dims, seed, self.task.classes
+        )
 
     def _with_derived(self, stage: Stage) -> list[Range]:
         """The training slices with what the stage derives, found again where the stage had begun before."""
@@ -372,30 +379,34 @@ class Run:
                 f"round {where.round}: weights are no longer finite; the last checkpoint is intact: "
                 "train in another --out with a lower --learning-rate"
             )
-        first_alone(self.fabric, lambda: self._record(trainer, due, heard))
+        first_alone(self.fabric, lambda: self._record(trainer, due, ending, heard))
 
-    def _record(self, trainer: Trainer, due: bool, heard: dict[str, Any]) -> None:
+    def _record(self, trainer: Trainer, due: bool, ending: bool, heard: dict[str, Any]) -> None:
         """Judge and save; a stop between two validations is saved only, to leave no trace in the run."""
         if due and self.options.diagnose:
-            self._diagnose(trainer)
+            self._diagnose(trainer, ending)
         improved = due and trainer.stage.validated and self._validate(trainer)
         heard["latest"] = dict(self.monitor.latest)
         self._save(trainer, improved, heard)
 
-    def _diagnose(self, trainer: Trainer) -> None:
+    def _diagnose(self, trainer: Trainer, ending: bool) -> None:
         stage = trainer.stage
         dry = Batches(
             self._patches(stage, (self.options.seed, 10_000, trainer.progress.round)), stage.sampling.batch_size,
             device=self.fabric.device,
         )  # fmt: skip
         field = vector_field(self.method, stage, dry)
-        norms = {f"game/gradient norm of {name}": norm for name, norm in field.norms.items()}
-        self.monitor.record(trainer.progress, {**norms, "game/rotation": field.rotation})
+        found = {f"game/gradient norm of {name}": norm for name, norm in field.norms.items()}
+        found["game/rotation"] = field.rotation
+        if ending or trainer.progress.round % (GAP_EVERY * self.validate_every) == 0:
+            gains = duality_gap(self.method, stage, dry)
+            found |= {f"game/gain alone of {name}": gain for name, gain in gains.items()}
+        self.monitor.record(trainer.progress, found)
 
     def _validate(self, trainer: Trainer) -> bool:
         """Score the inference weights; whether they are the best so far."""
         with trainer.averages.in_place():
-            scores = validate(self.method, self.val_ranges, self.options.validation_slices, self.fabric)
+            scores = validate(self.method, self.val_ranges, self.options.validation_slices, self.fabric.device)
         self.monitor.record(trainer.progress, {f"validation/{name}": value for name, value in scores.items()})
         self.monitor.latest |= scores
         score = scores.get(self.best.name, float("nan"))
@@ -424,6 +435,18 @@ class Run:
         if improved:
             write_atomically(self.out / BEST, lambda path: _link(self.out / CHECKPOINT, path))
 
+    def _calibrate(self) -> None:
+        if not isinstance(self.method, Detector):
+            return
+        with self.console.status("calibrating thresholds on healthy validation slices"):
+            calibrate_run(
+                self.out,
+                self.val_ranges,
+                self.options.false_positive_rate,
+                self.facts["validation"],
+                str(self.fabric.device),
+            )
+
     def _write_card(self) -> None:
         write_text(self.out / "card.md", model_card(self.facts, self.best, self.monitor.latest))
 
@@ -440,44 +463,3 @@ def _link(source: Path, target: Path) -> None:
 def _losses(trainer: Trainer) -> list[str]:
     names = [name for name in trainer.observer.latest if "/" in name]  # type: ignore[attr-defined]
     return [n for n in names if not n.startswith(("validation", "game")) and "norm" not in n and "score" not in n][:3]
-
-
-@contextmanager
-def used(method: Method) -> Iterator[None]:
-    """The method in its inference mode; its modes and all random numbers come back as they were."""
-    training = {module: module.training for module in method.modules()}
-    noise = method.noise.generator.get_state()
-    with torch.random.fork_rng():
-        method.inference_mode()
-        try:
-            yield
-        finally:
-            method.noise.generator.set_state(noise)
-            for module, mode in training.items():
-                module.training = mode
-
-
-@torch.no_grad()
-def validate(method: Method, ranges: Sequence[Range], slices: int, fabric: Fabric | None = None) -> dict[str, float]:
-    """Mean scores over a few slices of every validation range, in physical units, with the method's inference mode.
-
-    Args:
-        method: left in the mode it was in.
-        ranges: validation slices.
-        slices: how many to score altogether.
-        fabric: whose device and precision to use.
-    """
-    device = fabric.device if fabric else "cpu"
-    chosen = [ranges[i] for i in np.unique(np.linspace(0, len(ranges) - 1, min(len(ranges), slices)).astype(int))]
-    task = method.task
-    tiler = tiler_of(method, device)
-    scores: dict[str, list[float]] = {}
-    with used(method):
-        for item in chosen:
-            count = min(item.slices, max(1, slices // len(chosen)))
-            start = item.start + (item.slices - count) // 2
-            output = restore_slices(tiler, task.codecs, item.case, start, start + count)
-            sample = sample_slices(item.case, start, start + count)
-            for name, value in task.scores(output, sample, item.case.spacing).items():
-                scores.setdefault(name, []).append(value)
-    return {name: float(np.nanmean(values)) for name, values in scores.items() if np.isfinite(values).any()}

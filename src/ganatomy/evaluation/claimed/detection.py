@@ -1,0 +1,5 @@
+"""Claims about anomalies."""
+
+from ganatomy.evaluation.claim import Claim
+
+CLAIMS: tuple[Claim, ...] = ()

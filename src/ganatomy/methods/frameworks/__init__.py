@@ -1,0 +1,1 @@
+"""Base frameworks of the survey's section 3."""

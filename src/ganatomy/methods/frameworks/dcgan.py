@@ -1,0 +1,77 @@
+"""DCGAN: a generator and a discriminator made of strided convolutions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.methods.frameworks.pair import LIVER, Aided, AidedConfig, logarithmic
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
+
+
+class DCGAN(Aided):
+    """Images from noise with convolutional networks.
+
+    Radford, Metz & Chintala, Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+    Networks, ICLR 2016. arXiv 1511.06434.
+    """
+
+    class Config(AidedConfig):
+        """The published code for faces of 64 pixels: kernels of 5, 128 channels in the widest layer's eighth."""
+
+        game_rounds: int = 39_000  # updates of each player; 25 epochs of 200 000 images (our choice)
+        batch_size: int = 128  # images
+        learning_rate: float = 2e-4  # Adam, both players
+        betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
+        latent: int = 100  # numbers behind an image, U(-1, 1)
+        width: int = 128  # channels of the layers next to the image; doubled at every halving of the size
+        stages: int = 4  # halvings of the size in the discriminator, doublings in the generator
+        kernel: Kernel = 5  # of all convolutions
+        real_target: float = 1.0  # probability asked for real images; 0.9 is one-sided label smoothing
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                **LIVER,
+                "game_rounds": 1500,
+                "batch_size": 32,
+                "width": 32,
+                "stages": 3,
+                "kernel": 4,
+                "ema_halflife": 1000.0,
+            },
+        }
+
+    config: Config
+    prior = "uniform"
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        widths = [c.width * 2**level for level in range(c.stages)]
+        self.latent_size = c.latent
+        self.dims = len(c.size)
+        self.loss = logarithmic("nonsaturating", c.real_target)
+        generator = DCGenerator(c.latent, c.channels, c.size, widths[::-1], kernel=c.kernel, norm=c.generator_norm)
+        self.generator = self.referenced(generator, c.generator_norm)
+        self.discriminator = DCDiscriminator(
+            c.channels,
+            c.size,
+            widths,
+            kernel=c.kernel,
+            norm=c.discriminator_norm,
+            discrimination=c.minibatch_discrimination,
+        )
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        return self.game(
+            Player("discriminator", (self.discriminator,), moves),
+            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
+        )
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        real = self.real(next(batches))
+        fake = self.generator(self.latents(len(real)))
+        yield self.discriminator_turn(self.look(real), self.look(fake.detach()))
+        yield self.generator_turn(real, self.look(fake))
