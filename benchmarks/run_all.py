@@ -1,12 +1,14 @@
 """All benchmarks, one after the other; prints the tables of docs/results/benchmarks.md."""
 
+import anogan_search
 import apply_volume
+import frameworks_round
 import startup
 import training_round
 
 
 def main() -> None:
-    for benchmark in (startup, apply_volume, training_round):
+    for benchmark in (startup, apply_volume, training_round, frameworks_round, anogan_search):
         benchmark.main()
         print()
 

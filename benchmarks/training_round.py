@@ -106,7 +106,7 @@ class UsualPix2Pix(Usual):
     def __init__(self, method: SAGAN, batch: Batch):
         super().__init__(method, batch)
         c = method.config
-        self.optimizer("generator", method.unet, c.learning_rate, (c.beta1, 0.999))
+        self.optimizer("generator", method.generator, c.learning_rate, (c.beta1, 0.999))
         self.optimizer("discriminator", method.discriminator, c.learning_rate, (c.beta1, 0.999))
 
     def __call__(self) -> None:

@@ -247,7 +247,7 @@ class Method(nn.Module, ABC):
 
     @property
     def scale(self) -> tuple[int, int, int]:
-        """Voxels of the output for each of the input along (slices, rows, columns); more than one in super-resolution."""
+        """Output voxels for each input voxel along (slices, rows, columns), where the output has a finer grid."""
         return (1, 1, 1)
 
     @property
@@ -294,6 +294,15 @@ def exponential_decay(divisor: float, floor: float = 0.0) -> Callable[[Progress]
 def linear_rise(start: float, stop: float, rounds: int) -> Callable[[Progress], float]:
     """From ``start`` to ``stop`` during the first ``rounds`` of the stage, then ``stop``."""
     return lambda progress: start + (stop - start) * min(1.0, progress.stage_round / rounds)
+
+
+def over_processes(value: Tensor) -> Tensor:
+    """The mean over all processes, so that a turn that depends on it is taken by all of them or by none."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    total = value.clone()
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()
 
 
 def ability(method: Method, name: str) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from ganatomy.evaluation.claims import CLAIMS, ArmScores, Predicate, check, find
 from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
 from ganatomy.evaluation.reproduction import finished, pinned, reproduce, share, train_arm
 from ganatomy.evaluation.statistics import crossed_bootstrap
+from ganatomy.evaluation.synthesis import NOISE
 from ganatomy.game import Method
 from ganatomy.inference.model import read_run
 from ganatomy.training.run import TrainConfig
@@ -99,11 +100,11 @@ def test_crossed_bootstrap_sees_both_sources_of_chance() -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.slug)
 def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ignore[no-untyped-def]
-    methods = {arm: method(claim.slug, **own) for arm, own in claim.arms.items()}
+    methods = {arm: method(claim.system(arm), **own) for arm, own in claim.arms.items()}
     judge = judge_of(next(iter(methods.values())).task)
     assert len({m.task.fingerprint for m in methods.values()}) == 1
     for predicate in claim.predicates:
-        assert {predicate.first, predicate.second} <= {INPUT, *claim.arms}
+        assert {predicate.first, predicate.second} <= {INPUT, NOISE, *claim.arms}
         assert judge.named(predicate.score).better is not None
 
 

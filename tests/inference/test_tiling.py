@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ganatomy.images.image import ComputedArray, Image
-from ganatomy.inference.tiling import Tiler, rolling
+from ganatomy.inference.tiling import Tiler, finer, rolling
 
 
 def volume(*shape, seed=0):
@@ -142,3 +142,38 @@ def test_no_gradient_is_kept():
     watch = lambda block: (states.append(torch.is_grad_enabled()), network(block))[1]  # noqa: E731
     Tiler(watch, 2, (0, 1, 1))(reader(volume(1, 8, 8)), (1, 8, 8), 0, 1)
     assert states == [False]
+
+
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 17), st.integers(1, 17)),
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
+    st.sampled_from([1, 4]),
+    st.integers(0, 2),
+    st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_finer_grid_is_filled_tile_by_tile(shape, scale, multiple, lost, data):
+    def enlarge(block):
+        inner = [slice(lost, size - lost) for size in block.shape[2:]]
+        block = block[:, :, *inner]
+        for axis, times in enumerate(scale, start=2):
+            block = block.repeat_interleave(times, axis)
+        return block
+
+    values = volume(*shape)
+    want = values
+    for axis, times in enumerate(scale, start=1):
+        want = want.repeat(times, axis)
+    start = data.draw(st.integers(0, want.shape[1] - 1))
+    stop = data.draw(st.integers(start + 1, want.shape[1]))
+    tiler = Tiler(enlarge, 3, (lost,) * 3, multiple, tile=(2, 5, 6), scale=scale)
+    assert np.array_equal(tiler(reader(values), shape, start, stop), want[:, start:stop])
+
+
+@given(st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)))
+def test_the_voxels_of_a_finer_grid_fill_those_of_the_coarse_one(scale):
+    affine = np.array([[0, 0, 1.5, 3], [0, -2, 0, 4], [5, 0, 0, -7], [0, 0, 0, 1.0]])
+    fine = finer(affine, scale)
+    first, last = fine @ [0, 0, 0, 1], fine @ [*(times - 1 for times in scale), 1]
+    np.testing.assert_allclose((first + last) / 2, affine @ [0, 0, 0, 1])
+    np.testing.assert_allclose(fine[:3, :3] * scale, affine[:3, :3])

@@ -268,7 +268,10 @@ def test_the_result_is_smaller_by_the_margin(method):
         )
         (output,) = results(method, values)
         lost = [2 * extra for extra in method.margin][3 - method.dims :]
-        assert list(output.shape[2:]) == [size - less for size, less in zip(values.shape[2:], lost, strict=True)]
+        finer = method.scale[3 - method.dims :]
+        assert list(output.shape[2:]) == [
+            (size - less) * times for size, less, times in zip(values.shape[2:], lost, finer, strict=True)
+        ]
         assert len(output) == len(values)
     for stage in method.stages():
         assert method.dims == 3 or (stage.sampling.patch[0] == 1 and stage.sampling.margin[0] == 0)
@@ -293,7 +296,7 @@ def test_the_baseline_has_no_adversary(slug):
     if not catalogue.load(slug).Config.baseline:
         pytest.skip("nothing is left of it without its adversary")
     method = build(slug, **catalogue.load(slug).Config.baseline)
-    assert [len(stage.players) for stage in method.stages()] == [1]
+    assert {len(stage.players) for stage in method.stages()} == {1}
     assert not getattr(method, "adversarial", False)
     assert set(build(slug).state_dict()) > set(method.state_dict()), "the baseline keeps the adversary's weights"
     trainer(method).fit()

@@ -29,6 +29,9 @@ class Options:
     Outputs are in the format, place and unit of their inputs. Integers give integers again, rounded to their step and
     clipped to what their type can hold; DICOM keeps a sixteenth of a HU; real numbers stay real. Every output has a
     note beside it, OUT.json: model, weights, unit, and what a comparison with the input found.
+
+    Systems that detect write a map of what is abnormal, in real numbers, and beside it OUT-healthy, the image as it
+    would be without that, and OUT-mask, where the map reaches its threshold. The note has the scores and thresholds.
     """
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
@@ -63,11 +66,11 @@ def run(arguments: Sequence[str]) -> int:
     meaning = RasterMeaning(options.slope, options.intercept, options.unit, options.pixel_mm)
     sources = find(options.input, uneven=options.uneven, meaning=meaning)
     sources = select(sources, options.out, options.input)
-    outputs = plan(sources, options.out, options.format)
-    check_meaning(sources, outputs)
     check_device(options.device)
     best = "cuda" if torch.cuda.is_available() else "cpu"
     applier = Applier(options.run, options.which, best if options.device == "auto" else options.device)
+    outputs = plan(sources, options.out, options.format, real=applier.detects)
+    check_meaning(sources, outputs)
     with _terminable():
         problems = _apply(applier, list(zip(sources, outputs, strict=True)), options.overwrite)
     if not problems:

@@ -15,7 +15,19 @@ from skimage.restoration import denoise_nl_means
 from ganatomy.data.cases import Case, PhantomSource
 from ganatomy.data.store import PreparedCase
 from ganatomy.evaluation.figures import nps_plot, profile_plot, region_plot
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, ImageJudge, Judgement, Score, blocks, limits
+from ganatomy.evaluation.judging import (
+    INPUT,
+    OUTPUT,
+    TARGET,
+    Contender,
+    ImageJudge,
+    Judgement,
+    Score,
+    blocks,
+    limits,
+    middle_slice,
+    side_by_side,
+)
 from ganatomy.evaluation.report import Column, Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
@@ -169,10 +181,10 @@ class DenoisingJudge(ImageJudge):
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Strips of the median, worst and best case, then profile, noise spectra and regions of the median one."""
-        for label, case in self._examples(judgement).items():
+        for label, case in self.examples(judgement).items():
             report.figure(self._strip(judgement, case), self._strip_words(label, case, judgement))
-        median = next(iter(self._examples(judgement).values()))
-        views = _views(judgement.contenders, median, *_middle_block(median))
+        median = next(iter(self.examples(judgement).values()))
+        views = side_by_side(judgement.contenders, median, *_middle_block(median))
         spacing = median.spacing[1:]
         plane = len(views[TARGET]) // 2
         boxes = homogeneous_regions(views[TARGET], spacing, count=2 * len(views[TARGET]))
@@ -236,20 +248,9 @@ class DenoisingJudge(ImageJudge):
             "exact a routine-dose scan is."
         )
 
-    def _examples(self, judgement: Judgement) -> dict[str, PreparedCase]:
-        """Median, worst and best case by the leading score, each once."""
-        ranked = judgement.scores.by_case(OUTPUT, self.leading[0])
-        names = sorted(ranked, key=lambda name: ranked[name])
-        prepared = {case.case.name: case for case in judgement.cases}
-        chosen: dict[str, PreparedCase] = {}
-        for label, name in (("Median", names[(len(names) - 1) // 2]), ("Worst", names[0]), ("Best", names[-1])):
-            if all(case.case.name != name for case in chosen.values()):
-                chosen[label] = prepared[name]
-        return chosen if len(names) > 1 else {"Only": prepared[names[0]]}
-
     def _strip(self, judgement: Judgement, case: PreparedCase) -> Any:
-        plane = _middle(case)
-        views = {name: image[0] for name, image in _views(judgement.contenders, case, plane, plane + 1).items()}
+        plane = middle_slice(case)
+        views = {name: image[0] for name, image in side_by_side(judgement.contenders, case, plane, plane + 1).items()}
         ranked = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
         return comparison_strip(
             views,
@@ -264,8 +265,9 @@ class DenoisingJudge(ImageJudge):
         number = len(judgement.cases)
         which = "The only case" if label == "Only" else f"{label} of {number} cases by PSNR"
         return (
-            f"{which}: {case.case.name}, slice {_middle(case) + 1} of {case.shape[0]}. Differences on the right: red "
-            "is too bright, blue too dark; a good output leaves noise there, no anatomy. Frames are magnified below."
+            f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}. Differences on the right: "
+            "red is too bright, blue too dark; a good output leaves noise there, no anatomy. Frames are magnified "
+            "below."
         )
 
     def measured(self) -> dict[str, str]:
@@ -310,19 +312,9 @@ def _drawn(source: PhantomSource) -> Any:
     return source.truth()
 
 
-def _views(contenders: Sequence[Contender], case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
-    """What every contender makes of some slices, the target last."""
-    views = {contender.name: contender.run(case, start, stop) for contender in contenders}
-    return {**{name: view for name, view in views.items() if name != TARGET}, TARGET: views[TARGET]}
-
-
-def _middle(case: PreparedCase) -> int:
-    return case.shape[0] // 2
-
-
 def _middle_block(case: PreparedCase) -> tuple[int, int]:
     """The block of slices around the middle."""
-    return next(block for block in blocks(case.shape[0]) if block[0] <= _middle(case) < block[1])
+    return next(block for block in blocks(case.shape[0]) if block[0] <= middle_slice(case) < block[1])
 
 
 def _segment(image: npt.NDArray[Any], spacing_mm: tuple[float, float]) -> tuple[Point, Point]:

@@ -408,7 +408,8 @@ def add_summary(report: Report, judge: Judge, scores: Scores) -> None:
             [title(method), *[scores.interval(method, score.name) for score in members]] for method in scores.methods
         ]
         shown = [row for row in rows if any(row[1:])]
-        report.table(shown, columns, caption=f"{group}: means over subjects, with 95 % intervals".lstrip(": "))
+        if shown:
+            report.table(shown, columns, caption=f"{group}: means over subjects, with 95 % intervals".lstrip(": "))
 
 
 def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:

@@ -33,6 +33,7 @@ JUDGES: dict[str, str] = {
     "synthesis": "ganatomy.evaluation.synthesis:SynthesisJudge",
     "anomaly-detection": "ganatomy.evaluation.detection:DetectionJudge",
     "translation": "ganatomy.evaluation.translation:TranslationJudge",
+    "super-resolution": "ganatomy.evaluation.superresolution:SuperResolutionJudge",
 }
 """Name of each task, and where its judge is defined."""
 
@@ -253,6 +254,17 @@ class ImageJudge(Judge):
     ) -> dict[str, float]:
         """Scores of a block of slices."""
 
+    def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, PreparedCase]:
+        """Median, worst and best case of the output, each once, by the very first of the leading scores or another."""
+        ranked = judgement.scores.by_case(OUTPUT, score or self.leading[0])
+        names = sorted(ranked, key=lambda name: ranked[name])
+        prepared = {case.case.name: case for case in judgement.cases}
+        chosen: dict[str, PreparedCase] = {}
+        for label, name in (("Median", names[(len(names) - 1) // 2]), ("Worst", names[0]), ("Best", names[-1])):
+            if all(case.case.name != name for case in chosen.values()):
+                chosen[label] = prepared[name]
+        return chosen if len(names) > 1 else {"Only": prepared[names[0]]}
+
     def truth(self, case: Case) -> Any:
         """The phantom behind a case, or None."""
         return None
@@ -316,6 +328,17 @@ def trained(model: Model, name: str) -> Contender:
     assert isinstance(task, ImageToImage)
     tiler = tiler_of(model.method, model.device)
     return Contender(name, lambda case, start, stop: restore_slices(tiler, task, case, start, stop), about(model))
+
+
+def side_by_side(contenders: Sequence[Contender], case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
+    """What every contender makes of some slices, the target last."""
+    found = {contender.name: contender.run(case, start, stop) for contender in contenders}
+    return {name: found[name] for name in sorted(found, key=lambda name: name == TARGET)}
+
+
+def middle_slice(case: PreparedCase) -> int:
+    """The slice in the middle of a case."""
+    return case.shape[0] // 2
 
 
 def about(model: Model) -> str:

@@ -180,7 +180,7 @@ class Applier:
 
         Systems that detect write a map of what is abnormal, in 32-bit real numbers, and beside it NAME-healthy, the
         image as it would be without the anomaly, and NAME-mask, where the map reaches the calibrated threshold.
-        Every file appears whole or not at all, the note last, and nothing else is left.
+        Every file appears whole or not at all, the note last.
 
         Args:
             source: image on the disk; read, computed and written slab by slab, or by systems that detect, as a whole.

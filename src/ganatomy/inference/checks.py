@@ -41,7 +41,7 @@ class Comparison:
 
     def __init__(self, unit: str | None, contrasts: tuple[Window, Window] | None = None):
         self.ranges = TISSUES if unit == "HU" and not contrasts else {}
-        self.joint = JointHistogram(*((one.low, one.high) for one in contrasts)) if contrasts else None
+        self.joint = _joint(*contrasts) if contrasts else None
         self.count = self.clipped = 0
         self.origin = (0.0, 0.0)
         self.sums = np.zeros(2)
@@ -107,7 +107,13 @@ class Comparison:
         correlation = self.correlation
         return {
             "correlation with input": None if math.isnan(correlation) else round(correlation, 4),
-            **({"mutual information with input in bits": round(self.joint.mutual_information, 4)} if self.joint else {}),
+            **(
+                {"mutual information with input in bits": round(self.joint.mutual_information, 4)} if self.joint else {}
+            ),
             **({"mean shift in HU": {k: round(v, 2) for k, v in self.shifts.items()}} if self.ranges else {}),
             "values clipped": self.clipped,
         }
+
+
+def _joint(before: Window, after: Window) -> JointHistogram:
+    return JointHistogram((before.low, before.high), (after.low, after.high))

@@ -162,7 +162,7 @@ def scored_images(
     """
     abnormal = abnormal_slices(task, case)
     if len(found.score) != len(abnormal):
-        return found.score, abnormal.any(keepdims=True)
+        return found.score, np.array([abnormal.any()])
     shown = task.tissue(case.arrays["image"]).mean(axis=(0, 2, 3)) >= CONTENT
     shown = shown if kept is None else shown & kept
     return found.score[shown], abnormal[shown]

@@ -53,7 +53,8 @@ class DCGenerator(nn.Module):
         norm: normalisation of the hidden layers.
         activation: of the hidden layers; ``leaky`` has slope 0.2.
         output: activation of the image.
-        refine: the image comes from a 3x3 convolution at full size instead of from one more doubling.
+        refine: the image comes from a convolution at full size instead of from one more doubling.
+        refine_kernel: side of that convolution.
         std: of the initial weights.
     """
 
@@ -70,6 +71,7 @@ class DCGenerator(nn.Module):
         activation: Activation = "relu",
         output: Activation = "tanh",
         refine: bool = False,
+        refine_kernel: Kernel = 3,
         std: float = 0.02,
     ):
         super().__init__()
@@ -91,7 +93,7 @@ class DCGenerator(nn.Module):
         for (before, after), stride in zip(pairwise(channels), strides, strict=True):
             layers += [transposed(before, after, stride, plain), *hidden(after)]
         if refine:
-            layers.append(CONVOLUTION[dims](channels[-1], outputs, 3, padding=1))
+            layers.append(CONVOLUTION[dims](channels[-1], outputs, refine_kernel, padding=refine_kernel // 2))
         else:
             layers.append(transposed(channels[-1], outputs, 2, True))
         self.layers = nn.Sequential(*layers, activation_layer(output))

@@ -128,7 +128,8 @@ class AnomalyDetection(Task):
         self.refinement = refinement or Refinement()
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
-        return {"size": size or max(self.size)}
+        # Patches are cut from something larger than they are.
+        return {"size": size or max(self.size) * (2 if self.fit == "patches" else 1)}
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
         return self.parts
@@ -248,6 +249,10 @@ class AnomalyDetection(Task):
         return scores
 
 
+SQUARES = 64
+"""Images that a case of the phantom of squares holds; only then are its few cases enough to learn from."""
+
+
 class FeatureAttribution(AnomalyDetection):
     """Images with an effect and, unpaired, images without it; what is to be found is the effect.
 
@@ -266,6 +271,9 @@ class FeatureAttribution(AnomalyDetection):
     @property
     def selection(self) -> str:
         return "ncc"
+
+    def phantom_grid(self, size: int | None) -> dict[str, Any]:
+        return super().phantom_grid(size) | ({"slices": SQUARES} if self.phantom == "squares" else {})
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
         if label in self.normal:

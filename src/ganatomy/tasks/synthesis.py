@@ -68,7 +68,7 @@ class Synthesis(Task):
         classes: tuple[str, ...] = (),
         phantom: str = "skin-lesion",
         parts: Mapping[str, str] | None = None,
-        subjects: int = 200,
+        subjects: int = 80,
     ):
         self._codecs, self.size, self.fit, self.classes, self.phantom = dict(codecs), size, fit, classes, phantom
         self.roles = tuple(codecs)

@@ -42,7 +42,6 @@ class TranslationConfig(MethodConfig):
     direction: Direction = "a2b"  # which of the roles a and b is given, and which is made of it
     size: tuple[int, int] = (256, 256)  # rows and columns seen
     fit: Fit = "contain"  # of images: lie inside the size whole, fill it, or be cut into patches of it
-    jitter: int = 30  # pixels by which images are enlarged before a random part of the size is cut out; 0 never
     flips: tuple[int, ...] = (2,)  # axes along which images are mirrored at random: 1 rows, 2 columns
     channels: tuple[int, int] = (1, 1)  # of a and b; 3 for colours
     window_a: tuple[float, float] = (0.0, 1200.0)  # values of a mapped to [-1, 1] (our choice)
@@ -227,7 +226,10 @@ def likeness(
 
 
 class Translator(Method):
-    """A method that translates images; its config is a `TranslationConfig` with an ``adversarial_weight``."""
+    """A method that translates images; its config is a `TranslationConfig` with an ``adversarial_weight``.
+
+    ``jittered`` also needs ``jitter``, the pixels by which images are enlarged.
+    """
 
     paired: ClassVar[bool] = True
     """Whether it learns from both images of a patient."""

@@ -30,23 +30,22 @@ class Field:
 
 
 def dry_round(method: Method, stage: Stage, batches: Iterator[Batch]) -> dict[str, list[Tensor]]:
-    """Gradients of one round by player, averaged over the player's turns, at the present weights.
+    """Gradients of one round by player, averaged over the player's turns, at the present weights; zeros where it waits.
 
     The method is left exactly as it was: weights, buffers, its own state, and all random numbers.
     """
     players = {player.name: player.parameters() for player in stage.players}
-    sums: dict[str, list[Tensor]] = {}
-    counts: dict[str, int] = {}
+    sums = {name: [torch.zeros_like(parameter) for parameter in own] for name, own in players.items()}
+    counts = dict.fromkeys(players, 0)
     with unchanged(method):
         for move in moves(stage.turns(batches)):
             for turn in move:
                 own = players[turn.player]
                 slopes = torch.autograd.grad(turn.total, own, retain_graph=turn is not move[-1], allow_unused=True)
                 filled = [torch.zeros_like(p) if s is None else s for p, s in zip(own, slopes, strict=True)]
-                previous = sums.get(turn.player)
-                sums[turn.player] = torch._foreach_add(previous, filled) if previous else filled  # type: ignore[assignment]
-                counts[turn.player] = counts.get(turn.player, 0) + 1
-    return {name: [part / counts[name] for part in parts] for name, parts in sums.items()}
+                torch._foreach_add_(sums[turn.player], filled)
+                counts[turn.player] += 1
+    return {name: [part / max(counts[name], 1) for part in parts] for name, parts in sums.items()}
 
 
 def vector_field(method: Method, stage: Stage, batches: Iterator[Batch]) -> Field:
@@ -90,6 +89,7 @@ def duality_gap(method: Method, stage: Stage, batches: Iterator[Batch], steps: i
 
     Returns:
         The fall of each player's own loss, by name; below 0 where what it learned alone does not hold on new batches.
+        A player that waits before or after is not there.
     """
     judged: list[Batch] = []
     shown: list[Batch] = []
@@ -98,7 +98,9 @@ def duality_gap(method: Method, stage: Stage, batches: Iterator[Batch], steps: i
     for player in stage.players:
         with unchanged(method):
             _move_alone(stage, player, _replay(batches, shown), steps)
-            gains[player.name] = losses[player.name] - _losses(method, stage, iter(judged))[player.name]
+            then = _losses(method, stage, iter(judged))
+            if player.name in losses and player.name in then:
+                gains[player.name] = losses[player.name] - then[player.name]
     return gains
 
 

@@ -160,7 +160,7 @@ class WGANVGG(CTDenoiser):
         c = self.config
         moves = adam(c.learning_rate, c.betas)
         schedule = linear_decay(c.decay_from)
-        players = [Player("generator", (self.generator,), moves, schedule, c.ema_halflife)]
+        players = [Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife)]
         if self.critic:
             players.append(Player("critic", (self.critic,), moves, schedule))
         sampling = Sampling(c.batch_size, (1, c.patch, c.patch), self.margin, accepts=mostly_air(c.max_air))

@@ -1,0 +1,197 @@
+"""Rounds of dcgan, wgan-gp, pix2pix and cyclegan through our trainer against the loops of the common repositories.
+
+Same networks, losses, sizes, batch in memory, data type and threads on both sides, no I/O. The usual loops are those of
+the DCGAN example of PyTorch (two backward passes for the discriminator, weight gradients of the discriminator taken
+and thrown away in the generator's turn), of PyTorch-GAN's WGAN-GP (the generator's graph is built for every critic
+step), and of pytorch-CycleGAN-and-pix2pix (one forward pass, discriminators frozen in the generators' turn, losses
+read at every step). Adam is the default one in all of them.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from side_by_side import HEAD, compare, interleaved, machine
+from torch.nn.functional import l1_loss
+from training_round import Usual, bare, ours
+
+from ganatomy.game import Batch, Method
+from ganatomy.losses.adversarial import (
+    gradient_penalty,
+    least_squares_discriminator,
+    least_squares_generator,
+    nonsaturating_discriminator,
+    nonsaturating_generator,
+    wasserstein_critic,
+    wasserstein_generator,
+)
+from ganatomy.methods.frameworks.cyclegan import CycleGAN
+from ganatomy.methods.frameworks.dcgan import DCGAN
+from ganatomy.methods.frameworks.pix2pix import Pix2Pix
+from ganatomy.methods.frameworks.wgan_gp import WGANGP
+
+
+class UsualDCGAN(Usual):
+    """Discriminator on real, then on fake images, each with its own backward pass; then the generator."""
+
+    def __init__(self, method: DCGAN, batch: Batch):
+        super().__init__(method, batch)
+        c = method.config
+        self.optimizer("discriminator", method.discriminator, c.learning_rate, c.betas)
+        self.optimizer("generator", method.generator, c.learning_rate, c.betas)
+
+    def __call__(self) -> None:
+        """One round."""
+        method, real, log = self.method, self.batch["image"], []
+        self.optimizers["discriminator"].zero_grad()
+        real_scores = method.discriminator(real)
+        of_real = torch.nn.functional.softplus(-real_scores).mean()
+        of_real.backward()
+        fake = method.generator(method.latents(len(real)))
+        fake_scores = method.discriminator(fake.detach())
+        of_fake = torch.nn.functional.softplus(fake_scores).mean()
+        of_fake.backward()
+        self.optimizers["discriminator"].step()
+        self.step("generator", [nonsaturating_generator(method.discriminator(fake))], log)
+        log += [(of_real + of_fake).item(), real_scores.mean().item(), fake_scores.mean().item()]
+
+
+class UsualWGANGP(Usual):
+    """Critic steps on fakes whose graph is built and thrown away, then the generator."""
+
+    def __init__(self, method: WGANGP, batch: Batch):
+        super().__init__(method, batch)
+        c = method.config
+        self.optimizer("critic", method.critic, c.learning_rate, c.betas)
+        self.optimizer("generator", method.generator, c.learning_rate, c.betas)
+
+    def __call__(self) -> None:
+        """One round."""
+        method, c, real, log = self.method, self.method.config, self.batch["image"], []
+        for _ in range(c.critic_steps):
+            fake = method.generator(method.latents(len(real)))
+            real_scores, fake_scores = method.critic(real), method.critic(fake.detach())
+            penalty = gradient_penalty(method.critic, real, fake, method.noise.uniform(len(real)))
+            self.step("critic", [wasserstein_critic(real_scores, fake_scores), c.penalty_weight * penalty], log)
+            log += [real_scores.mean().item(), fake_scores.mean().item()]
+        fake = method.generator(method.latents(len(real)))
+        self.step("generator", [wasserstein_generator(method.critic(fake))], log)
+
+
+class UsualPix2Pix(Usual):
+    """Discriminator, then generator with the discriminator frozen."""
+
+    def __init__(self, method: Pix2Pix, batch: Batch):
+        super().__init__(method, batch)
+        c = method.config
+        self.optimizer("discriminator", method.discriminator, c.learning_rate, c.betas)
+        self.optimizer("generator", method.generator, c.learning_rate, c.betas)
+
+    def __call__(self) -> None:
+        """One round."""
+        method, c, log = self.method, self.method.config, []
+        a, b = self.batch["a"], self.batch["b"]
+        fake = method.restore(a)
+        method.discriminator.requires_grad_(True)
+        real_scores = method.discriminator(torch.cat([a, b], dim=1))
+        fake_scores = method.discriminator(torch.cat([a, fake.detach()], dim=1))
+        self.step("discriminator", [0.5 * nonsaturating_discriminator(real_scores, fake_scores)], log)
+        log += [real_scores.mean().item(), fake_scores.mean().item()]
+        method.discriminator.requires_grad_(False)
+        scores = method.discriminator(torch.cat([a, fake], dim=1))
+        self.step("generator", [c.l1_weight * l1_loss(fake, b), nonsaturating_generator(scores)], log)
+        method.discriminator.requires_grad_(True)
+
+
+class UsualCycleGAN(Usual):
+    """Generators with frozen discriminators, then both discriminators."""
+
+    def __init__(self, method: CycleGAN, batch: Batch):
+        super().__init__(method, batch)
+        c = method.config
+        for name, networks in (
+            ("generators", (method.to_a, method.to_b)),
+            ("discriminators", (method.discriminator_a, method.discriminator_b)),
+        ):
+            self.optimizer(name, torch.nn.ModuleList(networks), c.learning_rate, c.betas)
+
+    def __call__(self) -> None:
+        """One round."""
+        method, c, log = self.method, self.method.config, []
+        a, b = self.batch["a"], self.batch["b"]
+        critics = torch.nn.ModuleList([method.discriminator_a, method.discriminator_b])
+        critics.requires_grad_(False)
+        fake_b, fake_a = method.to_b(a), method.to_a(b)
+        losses = [
+            c.cycle_weight * l1_loss(method.to_a(fake_b), a),
+            c.cycle_weight * l1_loss(method.to_b(fake_a), b),
+            least_squares_generator(method.discriminator_a(fake_a)),
+            least_squares_generator(method.discriminator_b(fake_b)),
+        ]
+        self.step("generators", losses, log)
+        critics.requires_grad_(True)
+        judged = []
+        for critic, pool, real, fake in (
+            (method.discriminator_a, method.pool_a, a, fake_a),
+            (method.discriminator_b, method.pool_b, b, fake_b),
+        ):
+            recalled = pool(fake.detach(), method.noise.uniform(len(fake), 2))
+            judged.append(least_squares_discriminator(critic(real), critic(recalled)))
+        self.step("discriminators", judged, log)
+
+
+def image(count: int, side: int, *roles: str) -> Batch:
+    torch.manual_seed(1)
+    return {role: torch.rand(count, 1, side, side) for role in roles}
+
+
+def main(repeats: int = 20) -> None:
+    torch.set_num_threads(1)
+    print(f"Rounds of the base frameworks, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")
+    plans: list[tuple[str, Callable[[], Method], Batch, type[Usual]]] = [
+        ("dcgan small 32², batch 32", lambda: DCGAN(DCGAN.Config.preset("small")), image(32, 32, "image"), UsualDCGAN),
+        (
+            "dcgan 64², width 32, batch 16",
+            lambda: DCGAN(DCGAN.Config(width=32, channels=1)),
+            image(16, 64, "image"),
+            UsualDCGAN,
+        ),
+        (
+            "wgan-gp small 32², batch 32",
+            lambda: WGANGP(WGANGP.Config.preset("small")),
+            image(32, 32, "image"),
+            UsualWGANGP,
+        ),
+        (
+            "pix2pix small 64², batch 4",
+            lambda: Pix2Pix(Pix2Pix.Config.preset("small", jitter=0)),
+            image(4, 64, "a", "b"),
+            UsualPix2Pix,
+        ),
+        (
+            "cyclegan small 64², batch 2",
+            lambda: CycleGAN(CycleGAN.Config.preset("small", jitter=0)),
+            image(2, 64, "a", "b"),
+            UsualCycleGAN,
+        ),
+    ]
+    for what, make, batch, usual in plans:
+        for row in rows(what, make, batch, usual, repeats):
+            print(row, flush=True)
+
+
+def rows(what: str, make: Callable[[], Method], batch: Batch, usual: type[Usual], repeats: int) -> Iterator[str]:
+    def fresh() -> Method:
+        torch.manual_seed(0)
+        return make()
+
+    cases: dict[str, Callable[[], object]] = {"ours": ours(fresh(), batch), "usual": usual(fresh(), batch)}
+    if not isinstance(fresh(), CycleGAN):  # whose simultaneous move the bare loop does not know
+        cases["bare"] = bare(fresh(), batch)
+    times = interleaved(cases, repeats)
+    for name in list(cases)[1:]:
+        yield str(compare(f"{what}, against the {name} loop", times, "ours", name, {"usual": 0.6, "bare": 1.02}[name]))
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

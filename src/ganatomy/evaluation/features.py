@@ -1,0 +1,233 @@
+"""What sets of images are compared by: feature networks, and real features kept on disk.
+
+Every result names its features; numbers taken on different ones cannot be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, cross_entropy, interpolate, mse_loss
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from ganatomy.errors import UserError
+from ganatomy.images.paths import replacing
+from ganatomy.nets.classifier import Classifier
+from ganatomy.nets.embedding import RandomEmbedding, embed
+from ganatomy.nets.features import VGG19Features
+
+FeatureKind = Literal["random", "in-domain", "vgg19"]
+
+FORMAT = 1
+"""Changes when what was kept by an older version must not be used any more."""
+STEPS = 400
+"""Updates of the in-domain encoder."""
+SMALLEST_VGG = 64
+"""Pixels to which smaller images are enlarged before VGG-19 sees them, which halves them four times."""
+TINY = 1e-6
+"""Features whose deviation is below this part of the largest are constant and count for nothing."""
+THUMBNAIL = 8
+"""Pixels a side of the small copy that an in-domain encoder without labels learns to rebuild."""
+
+Array = NDArray[np.float64]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Features:
+    """Features of images, in standard deviations of those of real training images, so that each counts alike.
+
+    Args:
+        name: says exactly what they are.
+        compute: (n, channels, [slices,] rows, columns) in [-1, 1] to (n, d).
+        training: real images.
+        folder: where features of real images are kept; none means nowhere.
+    """
+
+    def __init__(self, name: str, compute: Callable[[Tensor], Array], training: Tensor, folder: Path | None = None):
+        self.name, self._compute, self._folder = f"{name}, standardised on real training images", compute, folder
+        raw = self._of_real(training)
+        deviation = raw.std(axis=0)
+        self._mean, self._scale = raw.mean(axis=0), np.where(deviation > TINY * deviation.max(), deviation, np.inf)
+
+    def __call__(self, images: Tensor) -> Array:
+        """(n, d) of images (n, channels, [slices,] rows, columns) in [-1, 1]."""
+        return self._standardised(self._compute(images))
+
+    def of_real(self, images: Tensor) -> Array:
+        """The same, read from the folder where they were computed before for exactly these images."""
+        return self._standardised(self._of_real(images))
+
+    def _standardised(self, raw: Array) -> Array:
+        return np.asarray((raw - self._mean) / self._scale)
+
+    def _of_real(self, images: Tensor) -> Array:
+        return kept(self._folder, lambda: self._compute(images), self.name, images)
+
+
+def features(kind: FeatureKind, training: Tensor, labels: Tensor | None = None, folder: Path | None = None) -> Features:
+    """Features of a kind.
+
+    ``random`` needs nothing: convolutions with fixed random weights, the same for everybody, whose maps' means and
+    deviations are the features. ``in-domain`` is a small encoder trained on the real training images: to tell their
+    classes apart, or without labels to rebuild a small copy of the image. ``vgg19`` was trained on photographs and is
+    downloaded where it can be; else random weights stand in for it, and the name says so.
+
+    Args:
+        kind: which.
+        training: real images (n, channels, [slices,] rows, columns) in [-1, 1].
+        labels: of them, (n,).
+        folder: of prepared cases, where features and encoders are kept.
+
+    Raises:
+        UserError: VGG-19 is asked for and the images are volumes.
+    """
+    if kind == "random":
+        return Features(RandomEmbedding.name, embed, training, folder)
+    if kind == "vgg19":
+        if training.dim() != 4:
+            raise UserError("vgg19 features: they know no volumes; take random or in-domain ones")
+        vgg = VGG19Features()
+        return Features(vgg.name, partial(_vgg_features, vgg), training, folder)
+    network, what = _encoder(training, labels, folder)
+    return Features(
+        f"in-domain encoder trained on {len(training)} real training images to {what}",
+        lambda images: in_batches(network.features, images).double().numpy(),
+        training,
+        folder,
+    )
+
+
+def kept(folder: Path | None, compute: Callable[[], Array], *facts: str | Tensor) -> Array:
+    """An array computed once and read from a folder afterwards.
+
+    Args:
+        folder: of prepared cases; none means that nothing is kept.
+        compute: makes the array.
+        facts: everything it depends on; tensors count by their content.
+    """
+    if folder is None:
+        return compute()
+    digest = hashlib.sha256(f"{FORMAT}".encode())
+    for fact in facts:
+        content = fact.encode() if isinstance(fact, str) else np.ascontiguousarray(fact.numpy()).tobytes()
+        digest.update(hashlib.sha256(content).digest())
+    place = folder / "features" / f"{digest.hexdigest()[:24]}.npy"
+    with suppress(OSError, ValueError, EOFError):
+        return np.asarray(np.load(place, allow_pickle=False), np.float64)
+    found = compute()
+    # A result that cannot be kept is computed again next time.
+    with suppress(UserError), replacing(place) as work, work.open("wb") as stream:
+        np.save(stream, found)
+    return found
+
+
+@torch.no_grad()
+def in_batches(network: Callable[[Tensor], Tensor], images: Tensor, batch: int = 64) -> Tensor:
+    """What a network makes of images, some at a time."""
+    return torch.cat([network(part) for part in torch.split(images, batch)])
+
+
+def fit(
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    loss: Loss = cross_entropy,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    batch: int = 32,
+    learning_rate: float = 1e-3,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+) -> None:
+    """Train a small network on real images for a number of updates, with Adam.
+
+    Args:
+        network: left in its inference mode.
+        images: (n, channels, [slices,] rows, columns).
+        targets: (n, ...), for the loss.
+        loss: of outputs and targets.
+        steps: updates; the same number means the same work, however many images there are.
+        seed: of the batches.
+        batch: images per update, all of them where there are fewer.
+        learning_rate: of Adam.
+        augment: changes a batch of images at random.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parameters = list(network.parameters())
+    optimizer = torch.optim.Adam(parameters, learning_rate)
+    network.train()
+    order = torch.empty(0, dtype=torch.long)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for _ in range(steps):
+            while len(order) < min(batch, len(images)):
+                order = torch.cat([order, torch.randperm(len(images), generator=generator)])
+            chosen, order = order[:batch], order[batch:]
+            shown = images[chosen] if augment is None else augment(images[chosen], generator)
+            gradients = torch.autograd.grad(loss(network(shown), targets[chosen]), parameters)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+    network.eval().requires_grad_(False)
+
+
+def classifier(
+    images: Tensor, labels: Tensor, classes: int, seed: int = 0, folder: Path | None = None, **how: Any
+) -> Classifier:
+    """A classifier trained on images (n, channels, [slices,] rows, columns) in [-1, 1] and their labels (n,).
+
+    Args:
+        images: to learn from.
+        labels: places among the classes.
+        classes: how many there are.
+        seed: of weights and batches.
+        folder: where its weights are kept; none means nowhere.
+        how: of ``fit``.
+    """
+    return _trained(images, classes, labels, cross_entropy, seed, folder, **how)
+
+
+def _encoder(training: Tensor, labels: Tensor | None, folder: Path | None) -> tuple[Classifier, str]:
+    """An encoder trained on real images, and what it learned."""
+    if labels is not None:
+        return classifier(training, labels, int(labels.max()) + 1, folder=folder), "tell their classes apart"
+    shrink = adaptive_avg_pool2d if training.dim() == 4 else adaptive_avg_pool3d
+    targets = shrink(training, THUMBNAIL).flatten(1)
+    network = _trained(training, targets.shape[1], targets, mse_loss, 0, folder)
+    return network, f"rebuild a copy of {THUMBNAIL} pixels a side"
+
+
+def _trained(
+    images: Tensor, outputs: int, targets: Tensor, loss: Loss, seed: int, folder: Path | None, **how: Any
+) -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Classifier(images.shape[1], outputs, dims=images.dim() - 2)
+
+    def weights() -> Array:
+        fit(network, images, targets, loss, seed=seed, **how)
+        return parameters_to_vector(network.parameters()).detach().double().numpy()
+
+    found = kept(folder, weights, f"encoder {outputs} {seed} {STEPS} {how}", images, targets)
+    vector_to_parameters(torch.from_numpy(found).float(), network.parameters())
+    return network.eval().requires_grad_(False)
+
+
+def _vgg_features(vgg: VGG19Features, images: Tensor) -> Array:
+    """Means of VGG-19's maps; channels that are no colours are seen one by one."""
+    if images.shape[1] not in (1, 3):
+        return np.concatenate([_vgg_features(vgg, images[:, i : i + 1]) for i in range(images.shape[1])], axis=1)
+    if min(images.shape[2:]) < SMALLEST_VGG:
+        scale = SMALLEST_VGG / min(images.shape[2:])
+        images = interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+    found = in_batches(lambda part: vgg((part + 1) / 2).mean(dim=(2, 3)), images, batch=16)
+    return found.double().numpy()

@@ -1,0 +1,183 @@
+"""AnoGAN: an image is abnormal as far as no latent point of a generator of healthy images leads to it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
+from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector
+from ganatomy.tasks.framing import Fit
+
+Term = Literal["features", "score"]
+"""What the discriminator adds to the search: features alike, or a generated image that it takes for a real one."""
+ScoredBy = Literal["search", "discriminator"]
+
+
+class Search(NamedTuple):
+    """Where the search in the latent space ended, for every image."""
+
+    latent: Tensor
+    """(n, latent)."""
+    generated: Tensor
+    """Images of the latent points, (n, 1, rows, columns)."""
+    residual: Tensor
+    """Sum of the absolute differences from the image, (n,)."""
+    discriminating: Tensor
+    """The discriminator's term, (n,)."""
+
+
+class AnoGAN(Detector):
+    """Anomalies found by searching the latent space of a generator that has only seen healthy patches.
+
+    The game is that of DCGAN. To look at an image, gradient steps move a latent point until what the generator makes
+    of it comes nearest; weights stay as they are. What remains of the difference is the anomaly.
+
+    Schlegl et al., Unsupervised Anomaly Detection with Generative Adversarial Networks to Guide Marker Discovery,
+    IPMI 2017. arXiv 1703.05921.
+    """
+
+    class Config(AnomalyConfig):
+        """The paper's search and weights; numbers of the game are those of DCGAN, where no other source is given."""
+
+        game_rounds: int = 312_500  # updates of each player; 20 epochs of a million patches
+        batch_size: int = 64  # patches
+        learning_rate: float = 2e-4  # Adam, both players
+        betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
+        generator_steps: int = 1  # generator turns per discriminator turn
+        latent: int = 100  # numbers behind a patch, U(-1, 1)
+        width: int = 64  # channels of the layers next to the image; doubled at every halving of the size
+        levels: int = 4  # halvings of the size in the discriminator, doublings in the generator
+        kernel: Kernel = 5  # of all convolutions
+        search_steps: int = 500  # gradient steps in the latent space
+        search_rate: float = 1e-2  # of their Adam (our choice)
+        search_weight: float = 0.1  # of the discriminator's term, 1 less it is that of the residual
+        search_term: Term = "features"  # of the discriminator
+        restarts: int = 1  # searches from different points, of which each image keeps its best (our option)
+        clip_latent: bool = True  # keep the latent point among those trained with (our choice)
+        scored_by: ScoredBy = "search"  # what makes the score of an image; the discriminator alone is the comparison
+        fit: Fit = "patches"  # of images: cut into patches, lie inside the size whole, or fill it
+        window: tuple[float, float] = (0.0, 255.0)  # values mapped to [-1, 1]
+        phantom: str = "retinal-oct"  # learned from where no data are given
+        phantom_image: str = "oct"  # the one of its images that is looked at
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (32, 32),
+                "overlap": 0.25,
+                "game_rounds": 1200,
+                "batch_size": 32,
+                "latent": 32,
+                "width": 24,
+                "levels": 3,
+                "kernel": 4,
+                "search_steps": 60,
+                "search_rate": 0.05,
+            },
+        }
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        widths = [c.width * 2**level for level in range(c.levels)]
+        self.generator = DCGenerator(c.latent, 1, c.size, widths[::-1], kernel=c.kernel)
+        self.discriminator = DCDiscriminator(1, c.size, widths, kernel=c.kernel)
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        players = [
+            Player("discriminator", (self.discriminator,), moves),
+            Player("generator", (self.generator,), moves),
+        ]
+        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        real = next(batches)["image"]
+        fake = self.generated(len(real))
+        real_scores, fake_scores = self.discriminator(real), self.discriminator(fake.detach())
+        yield Turn(
+            "discriminator",
+            adversarial=nonsaturating_discriminator(real_scores, fake_scores),
+            scores={"real": real_scores, "fake": fake_scores},
+        )
+        for step in range(self.config.generator_steps):
+            fake = self.generated(len(real)) if step else fake
+            yield Turn("generator", adversarial=nonsaturating_generator(self.discriminator(fake)))
+
+    def generated(self, rows: int) -> Tensor:
+        """Patches to train with."""
+        return self.generator(2 * self.noise.uniform(rows, self.config.latent) - 1)  # type: ignore[no-any-return]
+
+    def detect(self, image: Tensor) -> Detection:
+        found = self.search(image)
+        alone = self.config.scored_by == "discriminator"
+        score = not_real(self.discriminator(image)) if alone else self.energy(found)
+        return Detection(self.residual(image, found.generated), score, found.generated)
+
+    def energy(self, found: Search) -> Tensor:
+        """What the search descends, and how abnormal an image is at its end, (n,)."""
+        weight = self.config.search_weight
+        return (1 - weight) * found.residual + weight * found.discriminating
+
+    @torch.no_grad()
+    def search(self, image: Tensor) -> Search:
+        """The latent points whose images come nearest to these, (n, 1, rows, columns).
+
+        Losses are summed over the images, so that each moves as if it were alone, from the same start.
+        """
+        features = self.discriminator.features(image)
+        best: Search | None = None
+        for restart in range(self.config.restarts):
+            found = self.descend(image, features, self.start(restart, image))
+            best = found if best is None else self.better(best, found)
+        assert best is not None
+        return best
+
+    def start(self, number: int, image: Tensor) -> Tensor:
+        """The latent point that a search begins from, the same for every image."""
+        point = torch.rand(self.config.latent, generator=torch.Generator().manual_seed(number))
+        return (2 * point - 1).to(image).repeat(len(image), 1)
+
+    def descend(self, image: Tensor, features: Tensor, latent: Tensor) -> Search:
+        """One search; only the latent points get gradients."""
+        c = self.config
+        latent = latent.requires_grad_()
+        optimizer = torch.optim.Adam([latent], c.search_rate)
+        for _ in range(c.search_steps):
+            with torch.enable_grad():
+                energy = self.energy(self.compare(image, features, latent)).sum()
+            (latent.grad,) = torch.autograd.grad(energy, latent)
+            optimizer.step()
+            if c.clip_latent:
+                latent.clamp_(-1, 1)
+        return self.compare(image, features, latent.detach())
+
+    def compare(self, image: Tensor, features: Tensor, latent: Tensor) -> Search:
+        """Images with what the generator makes of latent points; ``features`` are those of the images."""
+        generated = self.generator(latent)
+        residual = (image - generated).abs().flatten(1).sum(1)
+        made = self.discriminator.features(generated)
+        if self.config.search_term == "features":
+            discriminating = (features - made).abs().flatten(1).sum(1)
+        else:
+            discriminating = not_real(self.discriminator.score(made))
+        return Search(latent, generated, residual, discriminating)
+
+    def better(self, first: Search, second: Search) -> Search:
+        """Image by image the search that ended lower."""
+        wins = self.energy(second) < self.energy(first)
+        parts = (torch.where(wins.reshape(-1, *[1] * (a.dim() - 1)), b, a) for a, b in zip(first, second, strict=True))
+        return Search(*parts)
+
+
+def not_real(scores: Tensor) -> Tensor:
+    """-log D of every image, (n,)."""
+    return softplus(-scores).squeeze(1)

@@ -1,0 +1,233 @@
+"""AnoVAEGAN: a variational autoencoder of whole healthy slices whose decoder plays against a discriminator."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.losses.adversarial import GAMES, gradient_penalty
+from ganatomy.losses.matching import kl_standard_normal
+from ganatomy.nets.aids import Norm, base_size, centre_crop, normalisation
+from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector, Scale, Sign
+
+Latent = Literal["spatial", "dense"]
+Adversary = Literal["nonsaturating", "wasserstein", "none"]
+
+
+class Encoder(nn.Module):
+    """Strided 5x5 convolutions, then mean and logarithm of the standard deviation of the code.
+
+    Args:
+        size: rows and columns of the image.
+        channels: of every halving.
+        latent: channels of a spatial code, or numbers of a dense one.
+        kind: whether the code keeps the location.
+        norm: normalisation of the convolutions.
+        dropout: rate of what the heads return, while training.
+    """
+
+    def __init__(
+        self, size: Sequence[int], channels: Sequence[int], latent: int, kind: Latent, norm: Norm, dropout: float
+    ):
+        super().__init__()
+        self.convolutions = halvings(channels, norm)
+        last = channels[-1]
+        if kind == "spatial":
+            self.head: nn.Module = nn.Conv2d(last, 2 * latent, 1)
+        else:
+            positions = torch.Size(base_size(size, len(channels))).numel()
+            narrow = nn.Conv2d(last, bottleneck(last), 1)
+            self.head = nn.Sequential(narrow, nn.Flatten(), nn.Linear(bottleneck(last) * positions, 2 * latent))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 1, H, W) to means and log standard deviations, (N, latent) or (N, latent, H / 2**n, W / 2**n) each."""
+        mean, log_deviation = self.head(self.convolutions(image)).chunk(2, 1)
+        return self.dropout(mean), self.dropout(log_deviation)
+
+
+class Decoder(nn.Module):
+    """Code to image: a 1x1 convolution, transposed 5x5 convolutions, a linear 1x1 convolution.
+
+    Args:
+        size: rows and columns of the image.
+        channels: of the code's convolution and of every doubling.
+        latent: channels of a spatial code, or numbers of a dense one.
+        kind: whether the code keeps the location.
+        norm: normalisation of the convolutions.
+    """
+
+    def __init__(self, size: Sequence[int], channels: Sequence[int], latent: int, kind: Latent, norm: Norm):
+        super().__init__()
+        self.size = tuple(size)
+        first = channels[0]
+        layers: list[nn.Module] = []
+        if kind == "dense":
+            base = base_size(size, len(channels) - 1)
+            narrow = bottleneck(first)
+            layers = [nn.Linear(latent, narrow * torch.Size(base).numel()), nn.Unflatten(1, (narrow, *base))]
+            latent = narrow
+        layers += [nn.Conv2d(latent, first, 1, bias=norm == "none"), normalisation(norm, first), nn.ReLU()]
+        for before, after in pairwise(channels):
+            layers += [
+                nn.ConvTranspose2d(before, after, 5, 2, 2, 1, bias=norm == "none"),
+                normalisation(norm, after),
+                nn.LeakyReLU(0.2),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 1))
+
+    def forward(self, code: Tensor) -> Tensor:
+        """(N, latent) or (N, latent, h, w) to (N, 1, *size)."""
+        return centre_crop(self.layers(code), self.size)
+
+
+def halvings(channels: Sequence[int], norm: Norm) -> nn.Sequential:
+    """Strided 5x5 convolutions of a grey image, normalised, with leaky ReLUs."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((1, *channels)):
+        layers += [
+            nn.Conv2d(before, after, 5, 2, 2, bias=norm == "none"),
+            normalisation(norm, after),
+            nn.LeakyReLU(0.2),
+        ]
+    return nn.Sequential(*layers)
+
+
+def bottleneck(channels: int) -> int:
+    """Channels before and behind a dense code."""
+    return max(1, channels // 8)
+
+
+class AnoVAEGAN(Detector):
+    """Lesions as what a VAE-GAN of whole healthy slices makes darker than it is.
+
+    The code keeps the location, so no iteration is needed to come near an image; its dense form and the VAE without
+    adversary are options. Encoder and decoder move together, the decoder also against the discriminator.
+
+    Baur et al., Deep Autoencoding Models for Unsupervised Anomaly Segmentation in Brain MR Images, BrainLes 2018.
+    doi:10.1007/978-3-030-11723-8_16, arXiv 1804.04488.
+    """
+
+    class Config(AnomalyConfig):
+        """Widths and post-processing are those of the group's later study, arXiv 2004.03271."""
+
+        code: Latent = "spatial"  # a map, or a vector
+        adversary: Adversary = "nonsaturating"  # the paper's; wasserstein with gradient penalty is the study's
+        game_rounds: int = 150_000  # batches; 150 epochs of 8000 slices (our choice)
+        batch_size: int = 8  # slices
+        learning_rate: float = 1e-3  # Adam, encoder and decoder (our choice)
+        critic_learning_rate: float = 1e-4  # Adam, discriminator (our choice)
+        betas: tuple[float, float] = (0.5, 0.9)  # Adam, all players
+        critic_steps: int = 1  # discriminator turns per batch; 5 in the study
+        penalty_weight: float = 10.0  # gradient penalty of the Wasserstein critic
+        reconstruction_weight: float = 1.0  # absolute differences, summed over the pixels
+        divergence_weight: float = 1.0  # KL divergence, summed over the code
+        adversarial_weight: float = 1.0  # in the decoder's turn
+        latent: int = 64  # channels of a spatial code, or numbers of a dense one
+        width: int = 32  # channels at half the size; doubled at every halving
+        widest: int = 128  # where the doubling stops
+        levels: int = 4  # halvings; 16 x 16 positions for 256 pixels
+        norm: Norm = "batch"  # of encoder and decoder
+        critic_norm: Norm = "layer"  # of the discriminator; ``batch`` forbids the gradient penalty
+        dropout: float = 0.0  # of the code while training; 0.1 to 0.2 in the study
+        size: tuple[int, ...] = (256, 256)  # rows and columns seen
+        scale: Scale = "percentiles"  # of each volume: 0 and the 99.8th percentile become 0 and 1
+        residual: Sign = "bright"  # lesions are bright in FLAIR
+        erosion: float = 20.0  # mm; the study erodes 128 pixels by 12
+        median: int = 5  # voxels
+        smallest: int = 8  # voxels; 7 and fewer are removed
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "study": {
+                "size": (128, 128),
+                "code": "dense",
+                "latent": 128,
+                "adversary": "wasserstein",
+                "critic_steps": 5,
+                "learning_rate": 1e-4,
+                "norm": "layer",
+                "dropout": 0.1,
+                "levels": 3,
+            },
+            "small": {
+                "size": (64, 64),
+                "game_rounds": 800,
+                "width": 16,
+                "widest": 64,
+                "levels": 3,
+                "latent": 8,
+                "erosion": 6.0,
+                "median": 3,
+                "smallest": 4,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversary": "none"}
+
+    config: Config
+    network_range = (0.0, 1.0)
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        channels = [min(c.width * 2**level, c.widest) for level in range(c.levels)]
+        self.encoder = Encoder(c.size, channels, c.latent, c.code, c.norm, c.dropout)
+        self.decoder = Decoder(c.size, [*channels[::-1], channels[0]], c.latent, c.code, c.norm)
+        self.discriminator = None
+        if c.adversary != "none":
+            positions = torch.Size(base_size(c.size, c.levels)).numel()
+            score = nn.Linear(channels[-1] * positions, 1)
+            self.discriminator = nn.Sequential(halvings(channels, c.critic_norm), nn.Flatten(), score)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether anybody judges the images."""
+        return self.discriminator is not None
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        if self.discriminator is None:
+            players = [Player("autoencoder", (self.encoder, self.decoder), moves)]
+        else:
+            players = [
+                Player("encoder", (self.encoder,), moves),
+                Player("decoder", (self.decoder,), moves),
+                Player("discriminator", (self.discriminator,), adam(c.critic_learning_rate, c.betas)),
+            ]
+        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, ...]]:
+        c = self.config
+        image = next(batches)["image"]
+        mean, log_deviation = self.encoder(image)
+        code = mean + log_deviation.exp() * self.noise.normal(*mean.shape)
+        rebuilt = self.decoder(code)
+        shared = {"reconstruction": c.reconstruction_weight * (image - rebuilt).abs().flatten(1).sum(1).mean()}
+        divergence = c.divergence_weight * kl_standard_normal(mean, 2 * log_deviation)
+        if self.discriminator is None:
+            yield Turn("autoencoder", {**shared, "divergence": divergence})
+            return
+        game = GAMES[c.adversary]
+        deceived = c.adversarial_weight * game.generator(self.discriminator(rebuilt))
+        yield (
+            Turn("encoder", {**shared, "divergence": divergence}),
+            Turn("decoder", {**shared, "adversarial": deceived}),
+        )
+        fake = rebuilt.detach()
+        for _ in range(c.critic_steps):
+            real_scores, fake_scores = self.discriminator(image), self.discriminator(fake)
+            losses = {"adversarial": game.discriminator(real_scores, fake_scores)}
+            if c.adversary == "wasserstein":
+                mix = self.noise.uniform(len(image))
+                losses["penalty"] = c.penalty_weight * gradient_penalty(self.discriminator, image, fake, mix)
+            yield Turn("discriminator", losses, scores={"real": real_scores, "fake": fake_scores})
+
+    def detect(self, image: Tensor) -> Detection:
+        mean, _ = self.encoder(image)
+        healthy = self.decoder(mean)
+        residual = self.residual(image, healthy)
+        return Detection(residual, residual.flatten(1).mean(1), healthy)

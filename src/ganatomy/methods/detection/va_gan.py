@@ -1,0 +1,245 @@
+"""VA-GAN: the effect of a disease as what must be added to an image to make it look like those without."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from ganatomy.nets.aids import CONVOLUTION, TRANSPOSED
+from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector, FeatureAttribution, Scale
+
+POOLING: Mapping[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+class MapGenerator(nn.Module):
+    """U-Net that returns an additive map, linear; as many axes as ``dims``, each a multiple of 8.
+
+    Args:
+        dims: 2 or 3.
+        width: channels at full size; doubled at every halving.
+    """
+
+    def __init__(self, dims: int, width: int = 16):
+        super().__init__()
+        widths = [width * 2**level for level in range(4)]
+        self.pool = POOLING[dims](2)
+        self.down = nn.ModuleList(pair(before, after, dims) for before, after in pairwise((1, *widths)))
+        # The published code enlarges to as many channels at every level.
+        self.enlarge = nn.ModuleList(
+            nn.Sequential(TRANSPOSED[dims](before, width, 4, 2, 1, bias=False), *normalised(width, dims))
+            for before in (widths[3], widths[2], widths[1])
+        )
+        self.up = nn.ModuleList(pair(width + skip, skip, dims) for skip in (widths[2], widths[1]))
+        self.last = nn.Sequential(
+            convolution(2 * width, width, dims), *normalised(width, dims), CONVOLUTION[dims](width, 1, 3, padding=1)
+        )
+        init_he(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 1, ...) to the same shape."""
+        skips: list[Tensor] = []
+        for level, down in enumerate(self.down):
+            image = down(self.pool(image) if level else image)
+            skips.append(image)
+        image = skips.pop()
+        for enlarge, up in zip(self.enlarge, (*self.up, self.last), strict=True):
+            image = up(torch.cat([enlarge(image), skips.pop()], 1))
+        return image
+
+
+class Critic(nn.Sequential):
+    """Convolutions, pooling and the mean of a map of scores, without normalisation; (N, 1, ...) to (N, 1).
+
+    Args:
+        dims: 2 or 3.
+        width: channels at full size; doubled at every halving.
+    """
+
+    def __init__(self, dims: int, width: int = 16):
+        layers: list[nn.Module] = []
+        before = 1
+        for level, count in enumerate((1, 1, 2, 2, 3)):
+            after = width * 2**level
+            layers += [POOLING[dims](2)] if level else []
+            for _ in range(count):
+                layers += [CONVOLUTION[dims](before, after, 3, padding=1), nn.ReLU()]
+                before = after
+        mean = nn.AdaptiveAvgPool2d(1) if dims == 2 else nn.AdaptiveAvgPool3d(1)
+        super().__init__(*layers, CONVOLUTION[dims](before, 1, 1), mean, nn.Flatten())
+        init_he(self)
+
+
+def convolution(before: int, after: int, dims: int) -> nn.Module:
+    """3x3 or 3x3x3, of the same size, to be normalised."""
+    return CONVOLUTION[dims](before, after, 3, padding=1, bias=False)
+
+
+def normalised(width: int, dims: int) -> list[nn.Module]:
+    """Batch normalisation with the published code's constants, and ReLU."""
+    kind = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
+    return [kind(width, eps=1e-3, momentum=0.01), nn.ReLU()]
+
+
+def pair(before: int, after: int, dims: int) -> nn.Sequential:
+    """Two normalised convolutions."""
+    return nn.Sequential(
+        convolution(before, after, dims), *normalised(after, dims),
+        convolution(after, after, dims), *normalised(after, dims),
+    )  # fmt: skip
+
+
+def init_he(network: nn.Module) -> None:
+    """N(0, 2 / fan-in) weights, zero biases, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def first_axis_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """The gradient penalty as released: its norm is over the first spatial axis only, line by line.
+
+    Args:
+        critic: maps (N, C, ...) to scores with N rows.
+        real: (N, C, ...).
+        fake: same shape.
+        mix: N numbers in [0, 1].
+    """
+    weight = mix.reshape(-1, *[1] * (real.dim() - 1))
+    point = torch.lerp(real.detach(), fake.detach(), weight).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
+    norms: Tensor = torch.linalg.vector_norm(slope, dim=2)
+    return (norms - 1).square().mean()
+
+
+class VAGAN(Detector):
+    """Maps of a disease's effect, learned from two groups of images and nothing but which group each belongs to.
+
+    A generator adds a map to an image with the effect; a critic compares the sum with images without it, and an L1 term
+    keeps the map small. Images are 2D or 3D, whatever ``--size`` says.
+
+    Baumgartner et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018. arXiv 1711.08998.
+    """
+
+    class Config(AnomalyConfig):
+        """The paper's experiment on synthetic images with the authors' code; ``volumes`` is that on brains."""
+
+        game_rounds: int = 100_000  # generator updates
+        batch_size: int = 32  # images of each group
+        accumulated: int = 1  # batches that one step averages over; their graphs are in memory together
+        learning_rate: float = 1e-3  # Adam, both players; the authors later prefer 1e-4 in 2D
+        betas: tuple[float, float] = (0.0, 0.9)  # Adam, both players
+        critic_steps: int = 5  # critic turns per generator turn
+        many_steps: int = 100  # critic turns in the first rounds and every so often
+        first_rounds: int = 25  # rounds that begin with so many
+        often: int = 100  # rounds from one so long to the next
+        penalty_weight: float = 10.0  # gradient penalty
+        first_axis: bool = False  # take the norm of the gradient over the first axis only, as the released code does
+        map_weight: float = 100.0  # mean absolute change of the image
+        tanh: bool = True  # bound the sum of image and map
+        width: int = 16  # channels of both networks at full size
+        size: tuple[int, ...] = (112, 112)  # rows and columns, for volumes preceded by slices; multiples of 16
+        scale: Scale = "percentiles"  # of each case, mapped to [-1, 1]
+        percentiles: tuple[float, float] = (0.0, 100.0)  # % of a case's voxels that this range shows
+        window_unit: str | None = None  # of the images
+        normal: tuple[str, ...] = ("baseline", "healthy")  # labels of the images without the effect
+        phantom: str = "squares"  # learned from where no data are given
+        phantom_image: str = "image"  # the one of its images that is looked at
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "volumes": {
+                "size": (128, 160, 112),
+                "batch_size": 2,
+                "accumulated": 6,
+                "percentiles": (5.0, 95.0),
+                "phantom": "brain-mr",
+                "phantom_image": "t1",
+            },
+            "small": {
+                "size": (48, 48),
+                "game_rounds": 250,
+                "batch_size": 8,
+                "learning_rate": 1e-3,
+                "critic_steps": 3,
+                "many_steps": 10,
+                "first_rounds": 5,
+                "width": 8,
+            },
+        }
+
+    config: Config
+    tested_on = FeatureAttribution
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.dims = len(config.size)
+        self.generator = MapGenerator(self.dims, config.width)
+        self.critic = Critic(self.dims, config.width)
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        players = [Player("critic", (self.critic,), moves), Player("generator", (self.generator,), moves)]
+        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c = self.config
+        for _ in range(self.critic_turns):
+            yield averaged([self.critic_turn(next(batches)) for _ in range(c.accumulated)])
+        yield averaged([self.generator_turn(next(batches)["effect"]) for _ in range(c.accumulated)])
+
+    @property
+    def critic_turns(self) -> int:
+        """Of this round."""
+        c, number = self.config, self.progress.stage_round
+        return c.many_steps if number < c.first_rounds or number % c.often == 0 else c.critic_steps
+
+    def critic_turn(self, batch: Batch) -> Turn:
+        """High scores mean without the effect."""
+        real = batch["baseline"]
+        with torch.no_grad():
+            fake = self.changed(batch["effect"])
+        real_scores, fake_scores = self.critic(real), self.critic(fake)
+        penalty = first_axis_penalty if self.config.first_axis else gradient_penalty
+        mix = self.noise.uniform(len(real))
+        return Turn(
+            "critic",
+            wasserstein=wasserstein_critic(real_scores, fake_scores),
+            penalty=self.config.penalty_weight * penalty(self.critic, real, fake, mix),
+            scores={"real": real_scores, "fake": fake_scores},
+        )
+
+    def generator_turn(self, image: Tensor) -> Turn:
+        """Look like a baseline with as little change as will do."""
+        changed = self.changed(image)
+        return Turn(
+            "generator",
+            adversarial=wasserstein_generator(self.critic(changed)),
+            change=self.config.map_weight * (changed - image).abs().mean(),
+        )
+
+    def changed(self, image: Tensor) -> Tensor:
+        """The image without the effect, of its shape."""
+        total: Tensor = image + self.generator(image)
+        return total.tanh() if self.config.tanh else total
+
+    def detect(self, image: Tensor) -> Detection:
+        healthy = self.changed(image)
+        change = self.residual(image, healthy)
+        return Detection(change, change.flatten(1).mean(1), healthy)
+
+
+def averaged(turns: Sequence[Turn]) -> Turn:
+    """One turn with the means of the losses of several."""
+    if len(turns) == 1:
+        return turns[0]
+    first = turns[0]
+    losses = {name: torch.stack([turn.losses[name] for turn in turns]).mean() for name in first.losses}
+    scores = {name: torch.cat([turn.scores[name] for turn in turns]) for name in first.scores}
+    return Turn(first.player, losses, scores=scores)

@@ -1,0 +1,182 @@
+"""Adversarial autoencoder: an adversary gives the code of an autoencoder a distribution to sample from."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from ganatomy.errors import UserError
+from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam, sgd
+from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.methods.frameworks.pair import Pair, PairConfig, check_classes
+from ganatomy.nets.mlp import MLP
+
+Shape = Literal["normal", "mixture", "swiss-roll"]
+
+# Of the mixture and of the roll; all are our choices.
+DISTANCE = 3.0  # of the components from the origin
+ALONG, ACROSS = 0.8, 0.2  # SD of a component towards the origin and around it
+TURNS, RADIUS, THICKNESS = 2.0, 3.0, 0.05  # of the roll
+
+
+def uniform(normal: Tensor) -> Tensor:
+    """Draws of N(0, 1) to draws of U(0, 1)."""
+    return torch.special.ndtr(normal)  # type: ignore[no-any-return]
+
+
+def mixture(latent: Tensor, components: int, label: Tensor | None = None) -> Tensor:
+    """Draws of N(0, 1), (N, 3), to a mixture of Gaussians around the origin, (N, 2).
+
+    The third number chooses the component where no ``label`` does.
+    """
+    radial, tangential, choice = latent.unbind(1)
+    if label is None:
+        label = (components * uniform(choice)).long().clamp(max=components - 1)
+    angle = 2 * math.pi * label / components
+    out, around = DISTANCE + ALONG * radial, ACROSS * tangential
+    return torch.stack([out * angle.cos() - around * angle.sin(), out * angle.sin() + around * angle.cos()], dim=1)
+
+
+def swiss_roll(latent: Tensor, components: int, label: Tensor | None = None) -> Tensor:
+    """Draws of N(0, 1), (N, 2), to a spiral from the origin, (N, 2), along which every ``label`` has its own part."""
+    place, off = uniform(latent[:, 0]), latent[:, 1]
+    if label is not None:
+        place = (label + place) / components
+    # The root makes all parts of the spiral equally likely.
+    angle, radius = 2 * math.pi * TURNS * place.sqrt(), RADIUS * place.sqrt() + THICKNESS * off
+    return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+
+
+class AAE(Pair):
+    """Images from noise and from other images, by an autoencoder whose codes are made to look like draws of a prior.
+
+    Makhzani, Shlens, Jaitly, Goodfellow & Frey, Adversarial Autoencoders, 2015. arXiv 1511.05644.
+    """
+
+    class Config(PairConfig):
+        """Dense networks for images of 28 pixels."""
+
+        size: tuple[int, ...] = (28, 28)  # rows and columns made
+        channels: int = 1  # of the images
+        game_rounds: int = 60_000  # updates; 100 epochs of 60 000 images (our choice)
+        batch_size: int = 100  # images (our choice)
+        shape: Shape = "normal"  # of the codes; the other two are flat, so for a latent size of 2
+        latent: int = 8  # numbers of a code
+        scale: float = 5.0  # SD of normal codes
+        components: int = 10  # of the mixture, where no labels are used
+        use_labels: bool = False  # each class has its own part of the mixture or of the roll
+        encoder: Literal["deterministic", "gaussian"] = "deterministic"  # a code, or mean and variance of one
+        widths: tuple[int, ...] = (1000, 1000)  # units of the hidden layers of all three networks (our choice)
+        optimiser: Literal["sgd", "adam"] = "sgd"  # of both players (our choice)
+        learning_rate: float = 0.01  # of the reconstruction (our choice)
+        discriminator_rate: float = 0.1  # learning rate of the adversary (our choice)
+        momentum: float = 0.9  # of SGD (our choice)
+        betas: tuple[float, float] = (0.5, 0.999)  # of Adam (our choice)
+        adversarial_weight: float = 10.0  # for the encoder; the ratio of the two learning rates (our choice)
+        cut_at: float = 0.5  # part of the training after which learning rates are a tenth (our choice)
+        input_noise: float = 0.0  # SD, added to what is encoded for reconstruction
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (32, 32),
+                "window": (0.0, 1200.0),
+                "window_unit": "a.u.",
+                "phantom": "brain-mr",
+                "game_rounds": 4000,
+                "batch_size": 64,
+                "latent": 16,
+                "scale": 1.0,
+                "widths": (512, 512),
+                "optimiser": "adam",
+                "learning_rate": 1e-3,
+                "discriminator_rate": 1e-3,
+                "adversarial_weight": 0.05,
+            },
+        }
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        if c.shape != "normal" and c.latent != 2:
+            raise UserError(f"--latent {c.latent}: a {c.shape} is flat; add --latent 2")
+        if c.use_labels and c.shape == "normal":
+            raise UserError("--use-labels: normal codes have no parts for classes; add --shape mixture --latent 2")
+        if c.use_labels:
+            check_classes(c.classes)
+        self.labelled = c.use_labels
+        self.latent_size = c.latent + (c.shape == "mixture")
+        self.image_shape = (c.channels, *c.size)
+        self.dims = len(c.size)
+        pixels, told = math.prod(self.image_shape), len(c.classes) if c.use_labels else 0
+        outputs = c.latent * (2 if c.encoder == "gaussian" else 1)
+        self.encoder = nn.Sequential(nn.Flatten(), MLP((pixels, *c.widths, outputs)))
+        self.decoder = MLP((c.latent, *c.widths, pixels), output="tanh")
+        self.discriminator = MLP((c.latent + told, *c.widths, 1))
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = partial(adam, betas=c.betas) if c.optimiser == "adam" else partial(sgd, momentum=c.momentum)
+        autoencoder = (self.encoder, self.decoder)
+        return self.game(
+            Player("autoencoder", autoencoder, moves(c.learning_rate), self._cut, ema_halflife=c.ema_halflife),
+            Player("discriminator", (self.discriminator,), moves(c.discriminator_rate), self._cut),
+        )
+
+    def _cut(self, progress: Progress) -> float:
+        return 1.0 if progress.fraction < self.config.cut_at else 0.1
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c, batch = self.config, next(batches)
+        real = self.real(batch)
+        label, drawn = (batch["label"], self.drawn_labels(len(real))) if self.labelled else (None, None)
+        shown = real + c.input_noise * self.noise.normal(*real.shape) if c.input_noise else real
+        yield Turn("autoencoder", reconstruction=mse_loss(self.decode(self.encode(shown)), real))
+
+        code, wanted = self.encode(real), self.code(self.latents(len(real)), drawn)
+        of_code, of_prior = self.judge(code.detach(), label), self.judge(wanted, drawn)
+        yield Turn(
+            "discriminator",
+            adversarial=nonsaturating_discriminator(of_prior, of_code),
+            scores={"prior": of_prior, "code": of_code},
+        )
+        yield Turn("autoencoder", adversarial=c.adversarial_weight * nonsaturating_generator(self.judge(code, label)))
+
+    def judge(self, code: Tensor, label: Tensor | None) -> Tensor:
+        """The discriminator's scores of codes (N, latent), which it sees beside their labels where these are used."""
+        if label is not None:
+            code = torch.cat([code, self.condition(label)], dim=1)
+        return self.discriminator(code)  # type: ignore[no-any-return]
+
+    def code(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        """Draws of N(0, 1), (N, latent_size), to draws of the prior, (N, latent)."""
+        c = self.config
+        if c.shape == "normal":
+            return latent * float(c.scale)
+        components = len(c.classes) if self.labelled else c.components
+        return (mixture if c.shape == "mixture" else swiss_roll)(latent, components, label)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Images (N, channels, rows, columns) to codes (N, latent)."""
+        code: Tensor = self.encoder(image)
+        if self.config.encoder == "deterministic":
+            return code
+        mean, log_variance = code.chunk(2, dim=1)
+        return mean + (0.5 * log_variance).exp() * self.noise.normal(*mean.shape) if self.training else mean
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (N, latent) to images (N, channels, rows, columns)."""
+        return self.decoder(code).unflatten(1, self.image_shape)  # type: ignore[no-any-return]
+
+    def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.decode(self.code(latent, label if self.labelled else None))
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Images (N, channels, rows, columns) as they come back from their codes."""
+        return self.decode(self.encode(image))

@@ -1,0 +1,254 @@
+"""Conditional GAN: both players are told a label."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, Turn
+from ganatomy.methods.frameworks.gan import GAN
+from ganatomy.methods.frameworks.pair import LIVER, LIVER_CLASSES, check_classes
+from ganatomy.nets.aids import CONVOLUTION, TRANSPOSED, base_size, centre_crop, normalisation
+from ganatomy.nets.dcgan import DOUBLING, Kernel, init_dcgan
+from ganatomy.nets.mlp import MLP, Maxout, MaxoutDiscriminator, init_uniform
+
+VectorNorm = Literal["batch", "layer", "none"]
+
+
+class CGAN(GAN):
+    """Images of a given label.
+
+    Mirza & Osindero, Conditional Generative Adversarial Nets, 2014. arXiv 1411.1784. The dense networks are the
+    paper's; the convolutional ones are those that Radford et al., arXiv 1511.06434, published for labelled digits.
+    """
+
+    class Config(GAN.Config):
+        """Dense networks for digits of 28 pixels."""
+
+        networks: Literal["mlp", "dcgan"] = "mlp"  # dense, or convolutional with the label before every layer
+        classes: tuple[str, ...] = ("naevus", "melanoma")  # labels made; those of the embedded phantom
+        rate_divisor: float = 1.00004  # of the SGD learning rate, every round
+        latent_units: int = 200  # dense layer of the generator on the latent numbers
+        label_units: int = 1000  # dense layer of the generator on the label
+        hidden: tuple[int, ...] = (1200,)  # units of the generator's hidden layers on both
+        image_maxout: tuple[int, int] = (240, 5)  # units and pieces of the discriminator on the image
+        label_maxout: tuple[int, int] = (50, 5)  # units and pieces of the discriminator on the label
+        units: tuple[int, ...] = (240,)  # maxout units of the discriminator's hidden layers on both
+        pieces: int = 4  # linear functions per maxout unit there
+        input_dropout: float = 0.0  # rate of the discriminator's input (our choice)
+        widths: tuple[int, ...] = (64, 128)  # convolutional: channels from the image to the smallest maps
+        dense: int = 1024  # convolutional: units of the dense layer of each player
+        kernel: Kernel = 5  # of the convolutions
+        discriminator_norm: VectorNorm = "batch"  # convolutional: of the discriminator's layers but the ends
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "convolutional": {
+                "networks": "dcgan",
+                "optimizer": "adam",
+                "learning_rate": 2e-4,
+                "batch_size": 128,
+                "decay_start": 0.5,
+            },
+            "small": {
+                **LIVER,
+                "classes": LIVER_CLASSES,
+                "networks": "dcgan",
+                "optimizer": "adam",
+                "learning_rate": 5e-4,
+                "game_rounds": 1000,
+                "batch_size": 16,
+                "widths": (32, 64, 128),
+                "dense": 128,
+                "kernel": 4,
+                "discriminator_norm": "layer",
+                "ema_halflife": 1000.0,
+            },
+        }
+
+    config: Config
+    labelled = True
+
+    def build(self) -> None:
+        c = self.config
+        check_classes(c.classes)
+        classes, pixels = len(c.classes), torch.Size((c.channels, *c.size))
+        if c.networks == "mlp":
+            sizes = (c.latent_units + c.label_units, *c.hidden, pixels.numel())
+            self.generator = DenseGenerator(c.latent, classes, c.latent_units, sizes, pixels)
+            init_uniform(self.generator, c.generator_limit)
+            rest = MaxoutDiscriminator(c.image_maxout[0] + c.label_maxout[0], c.units, c.pieces, 0.0, c.dropout)
+            self.discriminator = DenseDiscriminator(
+                Branch(pixels.numel(), *c.image_maxout, c.input_dropout, c.dropout),
+                Branch(classes, *c.label_maxout, 0.0, c.dropout),
+                rest,
+            )
+            init_uniform(self.discriminator, c.discriminator_limit)
+        else:
+            self.generator = TiledGenerator(c.latent, classes, c.channels, c.size, c.dense, c.widths[::-1], c.kernel)
+            self.discriminator = TiledDiscriminator(
+                c.channels, classes, c.size, c.widths, c.dense, c.kernel, c.discriminator_norm
+            )
+
+    def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        assert label is not None
+        return self.generator(latent, self.condition(label))  # type: ignore[no-any-return]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        for _ in range(self.config.discriminator_steps):
+            batch = next(batches)
+            real, label = self.real(batch), self.condition(batch["label"])
+            with torch.no_grad():
+                fake = self.generator(self.latents(len(real)), label)
+            yield self.discriminator_turn(self.discriminator(real, label), self.discriminator(fake, label))
+        fake = self.generator(self.latents(len(real)), label)
+        yield Turn("generator", adversarial=self.loss.generator(self.discriminator(fake, label)))
+
+
+def tiled(maps: Tensor, condition: Tensor) -> Tensor:
+    """Maps (N, C, ...) with a constant one for every number of the condition, (N, K), behind them."""
+    planes = condition.reshape(*condition.shape, *[1] * (maps.dim() - 2))
+    return torch.cat([maps, planes.expand(-1, -1, *maps.shape[2:])], dim=1)
+
+
+class DenseGenerator(nn.Module):
+    """Latent numbers and condition meet behind a dense layer each. Mirza & Osindero, arXiv 1411.1784.
+
+    Args:
+        latent: latent numbers.
+        classes: numbers of the condition.
+        latent_units: of the layer on the latent numbers; the condition's layer fills the rest of ``sizes[0]``.
+        sizes: of the joint vector, of every hidden layer and of the image.
+        shape: of the image, with channels.
+    """
+
+    def __init__(self, latent: int, classes: int, latent_units: int, sizes: Sequence[int], shape: torch.Size):
+        super().__init__()
+        self.of_latent = nn.Sequential(nn.Linear(latent, latent_units), nn.ReLU())
+        self.of_condition = nn.Sequential(nn.Linear(classes, sizes[0] - latent_units), nn.ReLU())
+        self.joint = nn.Sequential(MLP(sizes, output="tanh"), nn.Unflatten(1, shape))
+
+    def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
+        """(N, latent) and (N, classes) to (N, *shape)."""
+        return self.joint(torch.cat([self.of_latent(latent), self.of_condition(condition)], dim=1))  # type: ignore[no-any-return]
+
+
+class Branch(nn.Sequential):
+    """A maxout layer on samples of any shape, with dropout before and behind it. (N, ...) to (N, units)."""
+
+    def __init__(self, inputs: int, units: int, pieces: int, input_dropout: float, dropout: float):
+        super().__init__(nn.Flatten(), nn.Dropout(input_dropout), Maxout(inputs, units, pieces), nn.Dropout(dropout))
+
+
+class DenseDiscriminator(nn.Module):
+    """Image and condition meet behind a maxout layer each. Mirza & Osindero, arXiv 1411.1784."""
+
+    def __init__(self, of_image: nn.Module, of_condition: nn.Module, joint: nn.Module):
+        super().__init__()
+        self.of_image, self.of_condition, self.joint = of_image, of_condition, joint
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        """(N, C, ...) and (N, classes) to scores (N, 1)."""
+        return self.joint(torch.cat([self.of_image(image), self.of_condition(condition)], dim=1))  # type: ignore[no-any-return]
+
+
+def dense_layer(before: int, after: int, activation: nn.Module, norm: VectorNorm = "batch") -> nn.Module:
+    """A dense layer, normalised; with a bias where it is not."""
+    normed = nn.BatchNorm1d(after) if norm == "batch" else normalisation(norm, after)
+    return nn.Sequential(nn.Linear(before, after, bias=norm == "none"), normed, activation)
+
+
+class TiledGenerator(nn.Module):
+    """Two dense layers, then transposed convolutions; the condition joins before each of them.
+
+    Args:
+        latent: latent numbers.
+        classes: numbers of the condition.
+        outputs: image channels.
+        size: (rows, columns) or (slices, rows, columns) of the image.
+        dense: units of the first layer.
+        channels: of the second dense layer's maps and behind every doubling but the last.
+        kernel: side of the transposed convolutions.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        classes: int,
+        outputs: int,
+        size: Sequence[int],
+        dense: int,
+        channels: Sequence[int],
+        kernel: Kernel,
+    ):
+        super().__init__()
+        dims = len(size)
+        self.size = tuple(size)
+        self.base = (channels[0], *base_size(size, len(channels)))
+        padding, extra = DOUBLING[kernel]
+        self.dense = nn.ModuleList(
+            dense_layer(before + classes, after, nn.ReLU())
+            for before, after in pairwise([latent, dense, torch.Size(self.base).numel()])
+        )
+        self.doublings = nn.ModuleList()
+        for before, after in pairwise([*channels, outputs]):
+            last = len(self.doublings) == len(channels) - 1
+            layer = TRANSPOSED[dims](before + classes, after, kernel, 2, padding, extra, bias=last)
+            ending = [nn.Tanh()] if last else [normalisation("batch", after, dims), nn.ReLU()]
+            self.doublings.append(nn.Sequential(layer, *ending))
+        init_dcgan(self)
+
+    def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
+        """(N, latent) and (N, classes) to (N, outputs, *size)."""
+        vector = latent
+        for layer in self.dense:
+            vector = layer(torch.cat([vector, condition], dim=1))
+        maps = vector.reshape(-1, *self.base)
+        for layer in self.doublings:
+            maps = layer(tiled(maps, condition))
+        return centre_crop(maps, self.size)
+
+
+class TiledDiscriminator(nn.Module):
+    """Strided convolutions, then two dense layers; the condition joins before each of them.
+
+    Args:
+        inputs: image channels.
+        classes: numbers of the condition.
+        size: (rows, columns) or (slices, rows, columns) of the image.
+        channels: of every convolution.
+        dense: units of the dense layer.
+        kernel: side of the convolutions.
+        norm: of all layers but the first convolution and the last dense layer.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        classes: int,
+        size: Sequence[int],
+        channels: Sequence[int],
+        dense: int,
+        kernel: Kernel,
+        norm: VectorNorm = "batch",
+    ):
+        super().__init__()
+        dims, side, padding = len(size), tuple(size), (kernel - 1) // 2
+        self.convolutions = nn.ModuleList()
+        for before, after in pairwise([inputs, *channels]):
+            kind = norm if self.convolutions else "none"
+            layer = CONVOLUTION[dims](before + classes, after, kernel, 2, padding, bias=kind == "none")
+            self.convolutions.append(nn.Sequential(layer, normalisation(kind, after, dims), nn.LeakyReLU(0.2)))
+            side = tuple((length + 2 * padding - kernel) // 2 + 1 for length in side)
+        self.dense = dense_layer(channels[-1] * torch.Size(side).numel() + classes, dense, nn.LeakyReLU(0.2), norm)
+        self.head = nn.Linear(dense + classes, 1)
+        init_dcgan(self)
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        """(N, inputs, *size) and (N, classes) to scores (N, 1)."""
+        for layer in self.convolutions:
+            image = layer(tiled(image, condition))
+        vector = self.dense(torch.cat([image.flatten(1), condition], dim=1))
+        return self.head(torch.cat([vector, condition], dim=1))  # type: ignore[no-any-return]

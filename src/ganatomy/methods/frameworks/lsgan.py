@@ -1,0 +1,113 @@
+"""LSGAN: scores are regressed to targets instead of classified."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.losses.adversarial import GAMES, AdversarialLoss, least_squares_discriminator, least_squares_generator
+from ganatomy.methods.frameworks.pair import LIVER, Aided, AidedConfig
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
+
+
+class LSGAN(Aided):
+    """Images from noise; wrong scores are pulled to their target however far on the right side they are.
+
+    Mao, Li, Xie, Lau, Wang & Smolley, Least Squares Generative Adversarial Networks, ICCV 2017. arXiv 1611.04076.
+    The coding a -1, b 1, c 0 minimises a Pearson χ² divergence; 0, 1, 1 is the one of the authors' experiments.
+    """
+
+    class Config(AidedConfig):
+        """The published networks for scenes of 112 pixels."""
+
+        size: tuple[int, ...] = (112, 112)  # rows and columns made
+        game_rounds: int = 100_000  # updates of each player (our choice)
+        batch_size: int = 64  # images
+        learning_rate: float = 1e-3  # Adam, both players
+        betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
+        loss: Literal["least-squares", "nonsaturating"] = "least-squares"  # the other one is the paper's comparison
+        a: float = 0.0  # target of generated images
+        b: float = 1.0  # target of real images
+        c: float = 1.0  # target the generator has for its images
+        latent: int = 1024  # numbers behind an image, U(-1, 1)
+        generator_widths: tuple[int, ...] = (
+            256,
+            256,
+            256,
+            256,
+            256,
+            128,
+            64,
+        )  # channels of the dense and hidden layers
+        generator_strides: tuple[int, ...] = (2, 1, 2, 1, 2, 2)  # of the hidden transposed convolutions, kernel 3
+        discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels; each halves the size
+        discriminator_kernel: Kernel = 5  # of all convolutions
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                **LIVER,
+                "game_rounds": 1000,
+                "batch_size": 16,
+                "learning_rate": 5e-4,
+                "latent": 100,
+                "generator_widths": (128, 64, 64, 32, 32),
+                "generator_strides": (2, 1, 2, 2),
+                "discriminator_widths": (32, 64, 128),
+                "ema_halflife": 1000.0,
+            },
+        }
+
+    config: Config
+    prior = "uniform"
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.latent_size = c.latent
+        self.dims = len(c.size)
+        self.loss = least_squares(c.a, c.b, c.c) if c.loss == "least-squares" else GAMES["nonsaturating"]
+        generator = DCGenerator(
+            c.latent,
+            c.channels,
+            c.size,
+            c.generator_widths,
+            kernel=3,
+            strides=c.generator_strides,
+            norm=c.generator_norm,
+            refine=True,
+        )
+        self.generator = self.referenced(generator, c.generator_norm)
+        self.discriminator = DCDiscriminator(
+            c.channels,
+            c.size,
+            c.discriminator_widths,
+            kernel=c.discriminator_kernel,
+            norm=c.discriminator_norm,
+            discrimination=c.minibatch_discrimination,
+        )
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        return self.game(
+            Player("discriminator", (self.discriminator,), moves),
+            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
+        )
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        real = self.real(next(batches))
+        fake = self.generator(self.latents(len(real)))
+        yield self.discriminator_turn(self.look(real), self.look(fake.detach()))
+        yield self.generator_turn(real, self.look(fake))
+
+
+def least_squares(a: float, b: float, c: float) -> AdversarialLoss:
+    """Both halves of Mao et al. with the factor ½ of the paper."""
+
+    def generator(fake: Tensor) -> Tensor:
+        return 0.5 * least_squares_generator(fake, c=c)
+
+    return AdversarialLoss(partial(least_squares_discriminator, a=a, b=b), generator)

@@ -1,0 +1,272 @@
+"""MGAN: texture transfer by pixel optimisation, and a network that learns to do the same in one pass."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import radians
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample, mse_loss
+
+from ganatomy.game import Batch, Player, Sampling, Stage, Turn, adam
+from ganatomy.losses.adversarial import hinge_discriminator, margin_generator
+from ganatomy.losses.matching import total_variation
+from ganatomy.nets.features import FeatureSource, VGG19Features
+from ganatomy.tasks.translation import TranslationConfig, Translator
+
+
+class TextureCritic(nn.Sequential):
+    """One score per patch of features, for the pixel optimisation; (N, C, H, W) to (N, 1, ...)."""
+
+    def __init__(self, channels: int, width: int = 256, patch: int = 8, step: int = 4):
+        super().__init__(
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 1, patch, step),
+        )
+
+
+class Decoder(nn.Sequential):
+    """Features to an image of eight times their size; (N, channels, H, W) to (N, outputs, 8 H, 8 W) in [-1, 1]."""
+
+    def __init__(self, channels: int, outputs: int, width: int = 512):
+        layers: list[nn.Module] = []
+        before = channels
+        for after, kernel, stride in ((width, 3, 1), (width // 2, 4, 2), (width // 4, 4, 2)):
+            layers += [nn.ConvTranspose2d(before, after, kernel, stride, 1), nn.BatchNorm2d(after), nn.ReLU()]
+            before = after
+        super().__init__(*layers, nn.ConvTranspose2d(before, outputs, 4, 2, 1), nn.Tanh())
+
+
+class MarkovianCritic(nn.Sequential):
+    """A map of scores of features, at a quarter of their size, without its border; (N, C, H, W) to (N, 1, ...)."""
+
+    def __init__(self, channels: int, width: int = 256, border: int = 1):
+        super().__init__(
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, width, 4, 2, 1),
+            nn.BatchNorm2d(width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, 2, 1),
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 1, 1),
+            nn.ZeroPad2d(-border),
+        )
+
+
+class MGAN(Translator):
+    """Texture of one kind of images given to the content of another kind, in three steps.
+
+    A critic of local patches learns the texture while a few images are optimised against it, pixel by pixel. With the
+    critic at rest all training images are optimised likewise. A network then learns to give these results at once.
+
+    Li & Wand, Precomputed Real-Time Texture Synthesis with Markovian Generative Adversarial Networks, ECCV 2016.
+    arXiv 1604.04382.
+    """
+
+    class Config(TranslationConfig):
+        """The numbers of the released code."""
+
+        size: tuple[int, int] = (384, 384)  # rows and columns seen
+        crop: int = 128  # side of the patches that the network learns from, pixels
+        starters: int = 5  # images that the texture critic is trained on, one after the other
+        steps: int = 125  # updates of the pixels of an image; 5 epochs of 25
+        pixel_rate: float = 0.02  # Adam, pixels, of images in [-1, 1]
+        texture_rate: float = 0.02  # Adam, texture critic
+        texture_weight: float = 0.5  # of the texture critic, in the pixel optimisation
+        content_weight: float = 0.5  # squared difference of features, in the pixel optimisation
+        smoothness_weight: float = 1e-4  # total variation, in the pixel optimisation
+        texture_patch: int = 8  # side of the patches of features that the texture critic scores
+        game_rounds: int = 3500  # updates of the network; 5 epochs of 100 images (our choice)
+        batch_size: int = 64  # patches
+        learning_rate: float = 0.02  # Adam, network and its critic
+        betas: tuple[float, float] = (0.5, 0.999)  # Adam, everywhere
+        adversarial_weight: float = 0.01  # of the game, beside the target; 0 leaves the network without a critic
+        target_weight: float = 1.0  # squared difference from the optimised image
+        target_distance: Literal["pixels", "features"] = "pixels"  # as in the code, or as the paper says
+        rotation: float = 10.0  # degrees by which patches are turned either way, or not
+        zoom: float = 1.1  # by which patches are enlarged or reduced, or not
+        border: int = 1  # scores along the edge that do not count
+        texture_layer: str = "conv3_1"  # of VGG-19: what both critics see, after its ReLU
+        content_layer: str = "conv5_1"  # of VGG-19: what the pixel optimisation keeps
+        encoder_layer: str = "conv4_1"  # of VGG-19: what the network starts from
+        features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
+        features_file: Path | None = None  # local file with torchvision's VGG-19 weights
+        features_width: float = 1.0  # channel multiplier of the substitute features
+        width: int = 512  # channels of the network next to the features
+        critic_width: int = 256  # channels of the critics
+        ema_halflife: float | None = None  # images; average of the network used at inference (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (64, 64),
+                "crop": 64,
+                "starters": 12,
+                "steps": 25,
+                "pixel_rate": 0.08,
+                "texture_rate": 0.01,
+                "texture_weight": 1.0,
+                "content_weight": 0.01,
+                "texture_patch": 5,
+                "game_rounds": 300,
+                "batch_size": 8,
+                "learning_rate": 2e-3,
+                "texture_layer": "conv1_2",
+                "content_layer": "conv3_2",
+                "features": "substitute",
+                "features_width": 0.25,
+                "width": 64,
+                "critic_width": 32,
+                "ema_halflife": 200.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+    paired = False
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        outputs = c.channels[self.task.roles.index(self.task.product)]
+        self.texture, self.content, self.encoder = (
+            VGG19Features(layer, c.features, c.features_file, width=c.features_width)
+            for layer in (c.texture_layer, c.content_layer, c.encoder_layer)
+        )
+        seen, encoded = (part(torch.zeros(1, 3, 32, 32)).shape[1] for part in (self.texture, self.encoder))
+        self.texture_critic = TextureCritic(seen, c.critic_width, c.texture_patch, max(1, c.texture_patch // 2))
+        self.generator = Decoder(encoded, outputs, c.width)
+        self.critic = MarkovianCritic(seen, c.critic_width, c.border) if c.adversarial_weight else None
+
+    @property
+    def multiple(self) -> int:
+        return 8
+
+    def provenance(self) -> dict[str, str]:
+        return {f"{name} features": getattr(self, name).name for name in ("texture", "content", "encoder")}
+
+    def stages(self) -> Sequence[Stage]:
+        c, task = self.config, self.task
+        moves = adam(c.learning_rate, c.betas)
+        texture = Player("texture critic", (self.texture_critic,), adam(c.texture_rate, c.betas))
+        players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
+        if self.critic:
+            players.insert(0, Player("critic", (self.critic,), moves))
+        cuts = Sampling(c.batch_size, (1, c.crop, c.crop), flips=c.flips, streams=((task.source, "target"),))
+        return [
+            Stage("texture", self.texture_turns, [texture], c.starters, self.sampling(1), validated=False),
+            Stage("network", self.turns, players, c.game_rounds, cuts, derive={"target": self.optimised}),
+        ]
+
+    def texture_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        """An image is optimised from the start, and the critic learns to tell it from the texture at every step."""
+        batch = next(batches)
+        (style,) = self.warped(batch[self.task.product])
+        painting = Painting(self, batch[self.task.source])
+        for _ in range(self.config.steps):
+            real_scores, fake_scores = self.texture_scores(style), self.texture_scores(painting.pixels.detach())
+            yield Turn(
+                "texture critic",
+                adversarial=hinge_discriminator(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+            painting.step()
+
+    def texture_scores(self, image: Tensor) -> Tensor:
+        """What the texture critic says of the patches of images in [-1, 1]."""
+        return self.texture_critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
+
+    def optimised(self, batch: Batch) -> Tensor:
+        """The images of the given kind with the other kind's texture, optimised against the critic as it is now."""
+        if self.task.source not in batch:  # a case of texture alone, which the network does not learn from
+            return batch[self.task.product]
+        with torch.enable_grad():
+            painting = Painting(self, batch[self.task.source])
+            for _ in range(self.config.steps):
+                painting.step()
+        return painting.pixels.detach()
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c = self.config
+        batch = next(batches)
+        content, target = self.warped(batch[self.task.source], batch["target"])
+        fake = self.restore(content)
+        if self.critic:
+            real_scores, fake_scores = self.scores(target), self.scores(fake.detach())
+            yield Turn(
+                "critic",
+                adversarial=hinge_discriminator(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+        whole = c.target_weight + c.adversarial_weight
+        losses = {"target": c.target_weight / whole * self.distance(fake, target)}
+        if self.critic:
+            losses["adversarial"] = c.adversarial_weight / whole * margin_generator(self.scores(fake))
+        yield Turn("generator", losses)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """What the network's critic says of the patches of images in [-1, 1]."""
+        assert self.critic
+        return self.critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
+
+    def distance(self, fake: Tensor, target: Tensor) -> Tensor:
+        """From the optimised image, a scalar."""
+        if self.config.target_distance == "features":
+            return self.content.distance((fake + 1) / 2, (target + 1) / 2)
+        return mse_loss(fake, target)
+
+    def warped(self, *images: Tensor) -> list[Tensor]:
+        """Images of one batch, each turned and zoomed by one of three amounts, all of a sample alike."""
+        c = self.config
+        turn, zoom = ((self.noise.uniform(len(images[0]), 2) * 3).floor() - 1).to(images[0]).unbind(1)
+        angle, factor = radians(c.rotation) * turn, c.zoom**-zoom
+        cosine, sine, still = factor * angle.cos(), factor * angle.sin(), torch.zeros_like(angle)
+        matrices = torch.stack([cosine, -sine, still, sine, cosine, still], dim=1).view(-1, 2, 3)
+        return [
+            grid_sample(
+                image,
+                affine_grid(matrices, list(image.shape), align_corners=False),
+                padding_mode="reflection",
+                align_corners=False,
+            )
+            for image in images
+        ]
+
+    def restore(self, input: Tensor) -> Tensor:
+        return self.generator(self.encoder((input + 1) / 2))  # type: ignore[no-any-return]
+
+
+class Painting:
+    """Images whose pixels are optimised, each as if it were alone, from their content towards a texture.
+
+    Args:
+        method: has the critic and the weights.
+        content: (N, C, H, W) in [-1, 1].
+    """
+
+    def __init__(self, method: MGAN, content: Tensor):
+        c = method.config
+        self.method = method
+        with torch.no_grad():
+            self.content = method.content((content + 1) / 2)
+        self.pixels = content.clone().requires_grad_()
+        self.optimizer = torch.optim.Adam([self.pixels], c.pixel_rate, c.betas)
+
+    def step(self) -> None:
+        """One update of the pixels; the critic gets no gradient."""
+        c, method = self.method.config, self.method
+        loss = (
+            c.texture_weight * margin_generator(method.texture_scores(self.pixels))
+            + c.content_weight * mse_loss(method.content((self.pixels + 1) / 2), self.content)
+            + c.smoothness_weight * total_variation(self.pixels, 2)
+        )
+        # Means become sums over images, so that nobody's gradient depends on who else is there.
+        (self.pixels.grad,) = torch.autograd.grad(len(self.pixels) * loss, self.pixels)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.pixels.clamp_(-1, 1)

@@ -1,0 +1,138 @@
+"""PGAN: both networks grow from few pixels to many."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from ganatomy.nets.progressive import ProgressiveDiscriminator, ProgressiveGenerator, faded, level_of
+from ganatomy.tasks.synthesis import SynthesisConfig, Synthesiser
+
+
+class PGAN(Synthesiser):
+    """Images from noise by a generator and a critic that are given layers for twice the size again and again.
+
+    Karras, Aila, Laine & Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and Variation,
+    ICLR 2018. arXiv 1710.10196. Stages alternate: the newest layers fade in, then all are trained. Where training is
+    stopped early, samples are what the layers present make, enlarged.
+    """
+
+    class Config(SynthesisConfig):
+        """The published code for portraits of 1024 pixels on one GPU."""
+
+        size: tuple[int, ...] = (1024, 1024)  # rows and columns made: equal, a power of two
+        grow: bool = True  # or show as many images at the full size from the beginning on
+        start: int = 4  # rows and columns to begin with
+        fade_images: int = 600_000  # real images shown while a size fades in
+        hold_images: int = 600_000  # real images shown before the next size
+        final_images: int = 2_400_000  # real images shown at the full size, once it is there; then it is 12 million
+        batch_size: int = Field(128, ge=1)  # images of up to 16 pixels a side; halved with every further size
+        smallest_batch: int = Field(4, ge=1)  # images; where halving ends
+        learning_rate: float = 1e-3  # Adam, both players
+        learning_rate_at_1024: float = 1.5e-3  # the same where images have 1024 rows
+        betas: tuple[float, float] = (0.0, 0.99)  # Adam, both players
+        ema_decay: float = Field(0.999, gt=0, lt=1)  # per update; of the generator's average used at inference
+        latent: int = 512  # numbers behind an image, N(0, 1)
+        base: int = 8192  # channels at 2 pixels a side, halved at every doubling
+        maximum: int = 512  # channels of a layer at most
+        group: int = Field(4, ge=1)  # images that share a standard deviation in the critic
+        penalty_weight: float = 10.0  # of the gradient penalty
+        gradient_target: float = 1.0  # gradient norm asked for
+        drift_weight: float = 1e-3  # of the squared scores of real images
+        flips: tuple[int, ...] = (2,)  # axes along which images are mirrored at random: 1 rows, 2 columns
+        quarter_turns: bool = False  # whether images are turned at random, too (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (32, 32),
+                "start": 8,
+                "fade_images": 3000,
+                "hold_images": 3000,
+                "final_images": 12_000,
+                "batch_size": 32,
+                "ema_decay": 0.99,
+                "latent": 64,
+                "base": 256,
+                "maximum": 64,
+                "flips": (1, 2),
+                "quarter_turns": True,
+            },
+        }
+
+    config: Config
+    level: Tensor
+    alpha: Tensor
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        if len(c.size) != 2 or c.size[0] != c.size[1] or c.start > c.size[0]:
+            raise ValueError(f"growing leads to square images, not smaller than --start {c.start}, not to {c.size}")
+        self.latent_size = c.latent
+        self.first, self.last = level_of(c.start), level_of(c.size[0])
+        widths = {"size": c.size[0], "base": c.base, "maximum": c.maximum}
+        self.generator = ProgressiveGenerator(c.latent, c.channels, **widths)
+        self.critic = ProgressiveDiscriminator(c.channels, group=c.group, **widths)
+        # Saved with the weights, which make sense at the present size only.
+        self.register_buffer("level", torch.tensor(self.first))
+        self.register_buffer("alpha", torch.tensor(1.0))
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        plan = [(self.first, False, c.hold_images)]
+        for level in range(self.first + 1, self.last + 1):
+            plan += [(level, True, c.fade_images), (level, False, c.hold_images)]
+        plan[-1] = (self.last, False, c.final_images)
+        if not c.grow:
+            plan = [(self.last, False, sum(images for *_, images in plan))]
+        return [self.stage(*step) for step in plan]
+
+    def stage(self, level: int, fading: bool, images: int) -> Stage:
+        """Training at one size, from fresh optimisers on, until so many real images were shown."""
+        c, side = self.config, 4 << level
+        batch_size = min(c.batch_size, max(c.smallest_batch, 16 * c.batch_size // side))
+        moves = adam(c.learning_rate if side < 1024 else c.learning_rate_at_1024, c.betas)
+        halflife = -batch_size / math.log2(c.ema_decay)
+        players = [
+            Player("critic", (self.critic,), moves),
+            Player("generator", (self.generator,), moves, ema_halflife=halflife),
+        ]
+        return Stage(
+            f"fade to {side}" if fading else f"hold {side}",
+            partial(self.turns, level, fading),
+            players,
+            max(1, images // batch_size),
+            self.sampling(batch_size, c.flips, c.quarter_turns),
+            # Enlarged images of a smaller size may well score better than the first ones of the full size.
+            validated=level == self.last and not fading,
+        )
+
+    def turns(self, level: int, fading: bool, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c, alpha = self.config, self.progress.fraction if fading else 1.0
+        self.level.fill_(level)
+        self.alpha.fill_(alpha)
+        critic = partial(self.critic, level=level, alpha=alpha)
+        real = faded(avg_pool2d(self.real(next(batches)), 1 << (self.last - level)), alpha)
+        fake = self.generator(self.latents(len(real)), level, alpha)
+        real_scores, fake_scores = critic(real), critic(fake.detach())
+        mix = self.noise.uniform(len(real))
+        yield Turn(
+            "critic",
+            wasserstein=wasserstein_critic(real_scores, fake_scores),
+            penalty=c.penalty_weight * gradient_penalty(critic, real, fake, mix, c.gradient_target),
+            drift=c.drift_weight * real_scores.square().mean(),
+            scores={"real": real_scores, "fake": fake_scores},
+        )
+        yield Turn("generator", wasserstein=wasserstein_generator(critic(fake)))
+
+    def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        image = self.generator(latent, int(self.level), float(self.alpha))
+        return interpolate(image, self.config.size)

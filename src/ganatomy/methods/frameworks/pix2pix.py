@@ -1,0 +1,115 @@
+"""pix2pix: a U-Net that translates images, and a discriminator that judges patches of pairs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
+from ganatomy.nets.unet import Pix2PixUNet
+from ganatomy.tasks.translation import TranslationConfig, Translator
+
+
+class Pix2Pix(Translator):
+    """Translation learned from aligned pairs, with a conditional adversary beside the pixel loss.
+
+    Isola, Zhu, Zhou & Efros, Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017.
+    arXiv 1611.07004.
+    """
+
+    class Config(TranslationConfig):
+        """The numbers of the released code."""
+
+        game_rounds: int = 80_000  # updates of each player; 200 epochs of 400 pairs
+        batch_size: int = 1  # pairs
+        jitter: int = 30  # pixels by which images are enlarged before a random part of the size is cut out; 0 never
+        learning_rate: float = 2e-4  # Adam, both players
+        betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
+        l1_weight: float = 100.0  # mean absolute difference from the true product
+        adversarial_weight: float = 1.0  # of the game; 0 leaves the same network with the L1 loss alone
+        levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
+        width: int = 64  # channels of the U-Net's first level
+        norm: Literal["instance", "batch"] = "instance"  # batch norm as used in the paper, on batches of one image
+        dropout: float = 0.5  # in the U-Net's inner decoder
+        dropout_at_inference: bool = False  # as in the paper; results then differ from call to call
+        critic_width: int = 64  # channels of the discriminator's first layer
+        critic_strided: int = 3  # its stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (64, 64),
+                "jitter": 6,
+                "game_rounds": 600,
+                "batch_size": 4,
+                "learning_rate": 1e-3,
+                "levels": 5,
+                "width": 16,
+                "dropout": 0.0,
+                "critic_width": 16,
+                "critic_strided": 2,
+                "ema_halflife": 200.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        given, made = (c.channels[self.task.roles.index(role)] for role in (self.task.source, self.task.product))
+        self.generator = Pix2PixUNet(given, made, c.width, c.levels, c.norm, c.dropout)
+        init_pix2pix(self.generator, c.width)
+        self.discriminator = None
+        if c.adversarial_weight:
+            self.discriminator = PatchGAN(given + made, c.critic_width, c.critic_strided, c.norm)
+            init_pix2pix(self.discriminator, c.critic_width)
+
+    @property
+    def multiple(self) -> int:
+        return int(2**self.config.levels)
+
+    def inference_mode(self) -> Self:
+        self.eval()
+        if self.config.dropout_at_inference:
+            for module in self.generator.modules():
+                if isinstance(module, nn.Dropout):
+                    module.train()
+        return self
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
+        if self.discriminator:
+            players.insert(0, Player("discriminator", (self.discriminator,), moves))
+        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c, task = self.config, self.task
+        batch = self.jittered(next(batches))
+        source, true = batch[task.source], batch[task.product]
+        fake = self.restore(source)
+        if self.discriminator:
+            real_scores = self.discriminator(torch.cat([source, true], dim=1))
+            fake_scores = self.discriminator(torch.cat([source, fake.detach()], dim=1))
+            yield Turn(
+                "discriminator",
+                # Halved, so that the discriminator learns slower than the generator.
+                adversarial=0.5 * nonsaturating_discriminator(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+        losses = {"l1": c.l1_weight * l1_loss(fake, true)}
+        if self.discriminator:
+            scores = self.discriminator(torch.cat([source, fake], dim=1))
+            losses["adversarial"] = c.adversarial_weight * nonsaturating_generator(scores)
+        yield Turn("generator", losses)
+
+    def restore(self, input: Tensor) -> Tensor:
+        return self.generator(input).tanh()  # type: ignore[no-any-return]

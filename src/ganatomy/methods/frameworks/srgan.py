@@ -1,0 +1,153 @@
+"""SRGAN: a residual network that makes images finer, first for squared error, then against a discriminator."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from ganatomy.game import Batch, Method, Player, Progress, Sampling, Stage, Turn, adam
+from ganatomy.images.codecs import Window
+from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.nets.features import FeatureSource, VGG19Features
+from ganatomy.nets.residual import SRDiscriminator, SRResNet
+from ganatomy.physics.resolution import coarser
+from ganatomy.tasks.superresolution import SuperResolution, SuperResolutionConfig
+from ganatomy.tasks.translation import BEST, MAE
+
+
+class SRGAN(Method):
+    """Super-resolution with a perceptual loss and an adversary.
+
+    Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017.
+    arXiv 1609.04802.
+    """
+
+    class Config(SuperResolutionConfig):
+        """The numbers of the paper; the network trained for squared error alone is its SRResNet."""
+
+        pretrain_rounds: int = 1_000_000  # updates for squared error
+        game_rounds: int = 200_000  # updates of each player after that
+        batch_size: int = 16  # patches
+        patch: int = 96  # side of the fine patches, pixels
+        flips: tuple[int, ...] = (1, 2)  # axes along which patches are mirrored at random: 1 rows, 2 columns
+        learning_rate: float = 1e-4  # Adam, all players
+        drop_at: float = 0.5  # part of the game after which the rate is a tenth
+        adversarial_weight: float = 1e-3  # of the game, beside the content; 0 leaves SRResNet
+        content_scale: float = 12.75  # features are divided by it
+        pixel_weight: float = 0.0  # squared error beside the content in the game; images in [-1, 1] (our option)
+        perceptual_layer: str = "conv5_4"  # layer of VGG-19 whose features are the content, after its ReLU
+        features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
+        features_file: Path | None = None  # local file with torchvision's VGG-19 weights
+        features_width: float = 1.0  # channel multiplier of the substitute features
+        width: int = 64  # channels of the generator
+        blocks: int = 16  # its residual blocks
+        critic_width: int = 64  # channels of the discriminator's first layer
+        critic_dense: int = 1024  # units of its dense layer
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "pretrain_rounds": 500,
+                "game_rounds": 300,
+                "batch_size": 8,
+                "patch": 48,
+                "learning_rate": 1e-3,
+                "adversarial_weight": 3e-3,
+                "pixel_weight": 1.0,
+                "perceptual_layer": "conv2_2",
+                "features": "substitute",
+                "features_width": 0.25,
+                "width": 24,
+                "blocks": 3,
+                "critic_width": 12,
+                "critic_dense": 64,
+                "ema_halflife": 200.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.generator = SRResNet(c.channels, c.channels, c.width, c.blocks, c.factor)
+        self.discriminator = self.features = None
+        if c.adversarial_weight:
+            self.discriminator = SRDiscriminator(c.channels, (c.patch, c.patch), c.critic_width, c.critic_dense)
+            self.features = VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
+
+    @property
+    def task(self) -> SuperResolution:
+        c = self.config
+        codec = Window(low=c.window[0], high=c.window[1], unit=c.window_unit, clip=True)
+        return SuperResolution(
+            codec, c.factor, c.blur, c.channels, c.phantom, c.part, BEST if self.adversarial else MAE
+        )
+
+    @property
+    def scale(self) -> tuple[int, int, int]:
+        return (1, self.config.factor, self.config.factor)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether anybody plays against the generator."""
+        return bool(self.config.adversarial_weight)
+
+    def provenance(self) -> dict[str, str]:
+        return {"features": self.features.name} if self.features else {}
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate)
+        sampling = Sampling(c.batch_size, (1, c.patch, c.patch), flips=c.flips)
+
+        def rate(progress: Progress) -> float:
+            return 1.0 if progress.fraction < c.drop_at else 0.1
+
+        generator = Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)
+        pretrain = Stage(
+            "srresnet", self.pretrain_turns, [generator], c.pretrain_rounds, sampling, validated=not self.adversarial
+        )
+        if not self.discriminator:
+            return [pretrain]
+        players = [
+            Player("discriminator", (self.discriminator,), moves, rate),
+            Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife),
+        ]
+        return [pretrain, Stage("game", self.turns, players, c.game_rounds, sampling)]
+
+    def coarse(self, fine: Tensor) -> Tensor:
+        """What the generator is given for fine images in [-1, 1]: coarse ones in [0, 1]."""
+        return coarser((fine + 1) / 2, self.config.factor, self.config.blur)
+
+    def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        """Squared error alone."""
+        fine = next(batches)["image"]
+        yield Turn("generator", error=mse_loss(self.restore(self.coarse(fine)), fine))
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        assert self.discriminator and self.features
+        c = self.config
+        fine = next(batches)["image"]
+        fake = self.restore(self.coarse(fine))
+        real_scores, fake_scores = self.discriminator(fine), self.discriminator(fake.detach())
+        yield Turn(
+            "discriminator",
+            adversarial=nonsaturating_discriminator(real_scores, fake_scores),
+            scores={"real": real_scores, "fake": fake_scores},
+        )
+        losses = {
+            "content": self.features.distance((fake + 1) / 2, (fine + 1) / 2) / c.content_scale**2,
+            "adversarial": c.adversarial_weight * nonsaturating_generator(self.discriminator(fake)),
+        }
+        if c.pixel_weight:
+            losses["error"] = c.pixel_weight * mse_loss(fake, fine)
+        yield Turn("generator", losses)
+
+    def restore(self, input: Tensor) -> Tensor:
+        """Coarse images in [0, 1], (N, C, H, W), to fine ones in [-1, 1], (N, C, factor·H, factor·W)."""
+        return self.generator(input)  # type: ignore[no-any-return]

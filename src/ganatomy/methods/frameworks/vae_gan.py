@@ -1,0 +1,196 @@
+"""VAE-GAN: an autoencoder whose likeness is measured by what its discriminator sees."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, Player, Stage, Turn, exponential_decay, over_processes, rmsprop
+from ganatomy.losses.adversarial import GAMES, nonsaturating_discriminator
+from ganatomy.losses.matching import kl_standard_normal
+from ganatomy.methods.frameworks.pair import LIVER, Pair, PairConfig
+from ganatomy.nets.aids import base_size
+from ganatomy.nets.dcgan import DCGenerator, init_dcgan
+
+UNDECIDED = 0.68
+"""Cross-entropy of a discriminator that knows nothing, about ln 2, as in the published code."""
+
+
+def halving(inputs: int, outputs: int) -> list[nn.Module]:
+    """A convolution that halves the size, and what follows it."""
+    return [nn.Conv2d(inputs, outputs, 5, 2, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def dense(inputs: int, outputs: int) -> list[nn.Module]:
+    """A hidden dense layer, and what follows it."""
+    return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
+
+
+class Encoder(nn.Module):
+    """Image to the mean and the logarithm of the variance of its code.
+
+    Args:
+        inputs: image channels.
+        size: rows and columns.
+        widths: channels of the convolutions.
+        hidden: units of the dense layer.
+        latent: numbers of the code.
+    """
+
+    def __init__(self, inputs: int, size: Sequence[int], widths: Sequence[int], hidden: int, latent: int):
+        super().__init__()
+        layers = [layer for pair in pairwise((inputs, *widths)) for layer in halving(*pair)]
+        positions = torch.Size(base_size(size, len(widths))).numel()
+        layers += [nn.Flatten(), *dense(widths[-1] * positions, hidden), nn.Linear(hidden, 2 * latent)]
+        self.layers = nn.Sequential(*layers)
+        init_dcgan(self)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, inputs, rows, columns) to two tensors (N, latent)."""
+        mean, log_variance = self.layers(image).chunk(2, dim=1)
+        return mean, log_variance
+
+
+class Discriminator(nn.Module):
+    """Image to what likeness is measured in, and to a raw score.
+
+    Args:
+        inputs: image channels.
+        size: rows and columns.
+        widths: channels of the convolutions, the first at full size and each of the others at half the size before.
+        hidden: units of the dense layer.
+    """
+
+    def __init__(self, inputs: int, size: Sequence[int], widths: Sequence[int], hidden: int):
+        super().__init__()
+        *seen, last = [halving(*pair) for pair in pairwise(widths)]
+        convolution, *rest = last
+        positions = torch.Size(base_size(size, len(widths) - 1)).numel()
+        self.features = nn.Sequential(
+            nn.Conv2d(inputs, widths[0], 5, padding=2),
+            nn.ReLU(),
+            *(layer for part in seen for layer in part),
+            convolution,
+        )
+        self.head = nn.Sequential(*rest, nn.Flatten(), *dense(widths[-1] * positions, hidden), nn.Linear(hidden, 1))
+        init_dcgan(self)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, inputs, rows, columns) to the last convolution's maps, before their norm, and to scores (N, 1)."""
+        features = self.features(image)
+        return features, self.head(features)
+
+
+class VAEGAN(Pair):
+    """Images from noise and from other images, by a variational autoencoder whose decoder is a generator, too.
+
+    Larsen, Sønderby, Larochelle & Winther, Autoencoding beyond pixels using a learned similarity metric, ICML 2016.
+    arXiv 1512.09300. The three networks move at once: the encoder does not hear of the adversary, and the discriminator
+    does not learn to make images look alike.
+    """
+
+    class Config(PairConfig):
+        """The published code for faces of 64 pixels."""
+
+        game_rounds: int = 60_000  # updates; 20 epochs of 200 000 images (our choice)
+        batch_size: int = 64  # images
+        learning_rate: float = 3e-4  # RMSprop, all players; 3.9e-4 in the code
+        decay: float = 0.75  # what is left of it after every so many rounds:
+        decay_rounds: int = 3_000  # one epoch (our choice)
+        latent: int = 128  # numbers behind an image, N(0, 1)
+        encoder_widths: tuple[int, ...] = (64, 128, 256)  # channels of its convolutions
+        encoder_hidden: int = 1024  # units of its dense layer
+        decoder_widths: tuple[int, ...] = (256, 256, 128, 32)  # channels of its dense layer and doublings
+        discriminator_widths: tuple[int, ...] = (32, 128, 256, 256)  # channels of its convolutions
+        discriminator_hidden: int = 512  # units of its dense layer
+        likeness_weight: float = 1e-6  # γ: of likeness for the decoder, summed over features; 1 - γ of the adversary
+        judged: Literal["both", "prior"] = "both"  # reconstructions, too, as in the paper, or decoded noise alone
+        game: Literal["minimax", "nonsaturating"] = "minimax"  # what the decoder does to the discriminator
+        margin_of_balance: float = 0.35  # nats; a player this far ahead of the other one pauses
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                **LIVER,
+                "game_rounds": 800,
+                "batch_size": 32,
+                "learning_rate": 1e-3,
+                "latent": 32,
+                "encoder_widths": (16, 32, 48),
+                "encoder_hidden": 128,
+                "decoder_widths": (64, 48, 32, 16),
+                "discriminator_widths": (8, 24, 48, 64),
+                "discriminator_hidden": 128,
+                "likeness_weight": 1e-3,
+                "game": "nonsaturating",
+                "ema_halflife": 1000.0,
+            },
+        }
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.latent_size = c.latent
+        self.encoder = Encoder(c.channels, c.size, c.encoder_widths, c.encoder_hidden, c.latent)
+        self.decoder = DCGenerator(
+            c.latent, c.channels, c.size, c.decoder_widths, kernel=5, refine=True, refine_kernel=5
+        )
+        self.discriminator = Discriminator(c.channels, c.size, c.discriminator_widths, c.discriminator_hidden)
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = rmsprop(c.learning_rate)
+        schedule = exponential_decay(c.decay ** (-1 / c.decay_rounds))
+        return self.game(
+            Player("encoder", (self.encoder,), moves, schedule, ema_halflife=c.ema_halflife),
+            Player("decoder", (self.decoder,), moves, schedule, ema_halflife=c.ema_halflife),
+            Player("discriminator", (self.discriminator,), moves, schedule),
+        )
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[tuple[Turn, ...]]:
+        c = self.config
+        real = self.real(next(batches))
+        mean, log_variance = self.encoder(real)
+        code = mean + (0.5 * log_variance).exp() * self.noise.normal(*mean.shape)
+        features, scores = self.discriminator(real)
+        own_features, own_scores = self.discriminator(self.decoder(code))
+        _, fake_scores = self.discriminator(self.decoder(self.latents(len(real))))
+        if c.judged == "both":
+            fake_scores = torch.cat([own_scores, fake_scores])
+
+        likeness = 0.5 * (own_features - features).square().flatten(1).sum(1).mean()
+        adversarial = nonsaturating_discriminator(scores, fake_scores)
+        deceiving = GAMES[c.game].generator(fake_scores)
+        decoder_moves, discriminator_moves = self.balance(scores, fake_scores)
+
+        move = [Turn("encoder", prior=kl_standard_normal(mean, log_variance), likeness=likeness)]
+        if decoder_moves:
+            gamma = c.likeness_weight
+            move.append(Turn("decoder", likeness=gamma * likeness, adversarial=(1 - gamma) * deceiving))
+        if discriminator_moves:
+            seen = {"real": scores, "fake": fake_scores}
+            move.append(Turn("discriminator", adversarial=0.5 * adversarial, scores=seen))
+        yield tuple(move)
+
+    def balance(self, real: Tensor, fake: Tensor) -> tuple[bool, bool]:
+        """Whether decoder and discriminator move, given its scores: who is far ahead waits; never do both."""
+        costs = torch.stack([nn.functional.softplus(-real).mean(), nn.functional.softplus(fake).mean()])
+        costs = over_processes(costs.detach())
+        margin = self.config.margin_of_balance
+        decoder_ahead = bool((costs > UNDECIDED + margin).any())
+        discriminator_ahead = bool((costs < UNDECIDED - margin).any())
+        if decoder_ahead and discriminator_ahead:
+            return True, True
+        return not decoder_ahead, not discriminator_ahead
+
+    def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.decoder(latent)  # type: ignore[no-any-return]
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Images (N, channels, rows, columns) as they come back from the means of their codes."""
+        mean, _ = self.encoder(image)
+        return self.decoder(mean)  # type: ignore[no-any-return]

@@ -1,0 +1,112 @@
+"""WGAN: a critic with clipped weights estimates the Wasserstein distance."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, Player, Stage, Turn, rmsprop
+from ganatomy.losses.adversarial import wasserstein_critic, wasserstein_generator
+from ganatomy.methods.frameworks.pair import LIVER, OpponentNorm, Pair, PairConfig
+from ganatomy.nets.aids import Norm
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
+from ganatomy.nets.mlp import MLP
+
+
+class WGAN(Pair):
+    """Images from noise against a critic of many updates; minus its loss estimates how far they are from real ones.
+
+    Arjovsky, Chintala & Bottou, Wasserstein Generative Adversarial Networks, ICML 2017. arXiv 1701.07875.
+    """
+
+    class Config(PairConfig):
+        """The published code: the networks of DCGAN with kernels of 4, for images of 64 pixels."""
+
+        networks: Literal["dcgan", "mlp"] = "dcgan"  # of both players
+        game_rounds: int = 100_000  # generator updates (our choice)
+        batch_size: int = 64  # images
+        learning_rate: float = 5e-5  # RMSprop, both players
+        critic_steps: int = 5  # critic updates per generator update
+        warm_critic_steps: int = 100  # the same in rounds that bring the critic near its optimum
+        warm_rounds: int = 25  # of these, at the beginning
+        warm_every: int = 500  # rounds from one of these to the next, later on
+        clip: float = 0.01  # largest absolute weight of the critic
+        latent: int = 100  # numbers behind an image, N(0, 1)
+        width: int = 64  # channels of the layers next to the image; doubled at every halving of the size
+        stages: int = 4  # halvings of the size in the critic, doublings in the generator
+        generator_norm: Norm = "batch"  # of hidden layers
+        critic_norm: OpponentNorm = "batch"  # of hidden layers but the first
+        hidden: tuple[int, ...] = (512, 512, 512)  # units of the hidden layers of mlp
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                **LIVER,
+                "game_rounds": 500,
+                "batch_size": 32,
+                "learning_rate": 5e-4,
+                "warm_critic_steps": 10,
+                "warm_rounds": 10,
+                "width": 16,
+                "stages": 3,
+                "ema_halflife": 1000.0,
+            },
+        }
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.latent_size = c.latent
+        self.dims = len(c.size)
+        widths = [c.width * 2**level for level in range(c.stages)]
+        self.critic: nn.Module
+        if c.networks == "mlp":
+            pixels = torch.Size((c.channels, *c.size))
+            unflatten = nn.Unflatten(1, pixels)
+            self.generator = nn.Sequential(MLP((c.latent, *c.hidden, pixels.numel()), output="tanh"), unflatten)
+            self.critic = nn.Sequential(nn.Flatten(), MLP((pixels.numel(), *c.hidden, 1)))
+        else:
+            generator = DCGenerator(c.latent, c.channels, c.size, widths[::-1], kernel=4, norm=c.generator_norm)
+            self.generator = self.referenced(generator, c.generator_norm)
+            self.critic = DCDiscriminator(c.channels, c.size, widths, kernel=4, norm=c.critic_norm)
+
+    @property
+    def critic_steps(self) -> int:
+        """Critic updates in this round."""
+        c, done = self.config, self.progress.stage_round
+        warm = done < c.warm_rounds or done % c.warm_every == 0
+        return c.warm_critic_steps if warm else c.critic_steps
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = rmsprop(c.learning_rate)
+        return self.game(
+            Player("critic", (self.critic,), moves),
+            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
+        )
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        for _ in range(self.critic_steps):
+            real = self.real(next(batches))
+            with torch.no_grad():
+                fake = self.generator(self.latents(len(real)))
+            real_scores, fake_scores = self.critic(real), self.critic(fake)
+            yield Turn(
+                "critic",
+                wasserstein=wasserstein_critic(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+            clip_(self.critic, self.config.clip)
+        fake = self.generator(self.latents(len(real)))
+        yield Turn("generator", wasserstein=wasserstein_generator(self.critic(fake)))
+
+
+@torch.no_grad()
+def clip_(network: nn.Module, limit: float) -> None:
+    """Bring every parameter into [-limit, limit], in place."""
+    parameters: list[Tensor] = list(network.parameters())
+    torch._foreach_clamp_min_(parameters, -limit)
+    torch._foreach_clamp_max_(parameters, limit)

@@ -1,0 +1,1 @@
+"""Synthesis (survey section 4.6): images from noise, and from images of another kind."""

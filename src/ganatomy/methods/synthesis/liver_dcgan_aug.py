@@ -1,0 +1,60 @@
+"""Focal liver lesions for training a classifier: a DCGAN of each kind, or an AC-GAN of all."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from ganatomy.methods.frameworks.pair import LIVER, LIVER_CLASSES
+from ganatomy.methods.synthesis.lesion_dcgan import LesionConfig, LesionDCGAN
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
+
+
+class LiverDCGAN(LesionDCGAN):
+    """Cysts, metastases and haemangiomas in portal-venous CT.
+
+    Frid-Adar, Diamant, Klang, Amitai, Goldberger & Greenspan, GAN-based Synthetic Medical Image Augmentation for
+    Increased CNN Performance in Liver Lesion Classification, Neurocomputing 321:321-331, 2018. arXiv 1803.01229. Their
+    networks learn from lesions that `ganatomy.tasks.augmentation.classic_views` has multiplied.
+    """
+
+    class Config(LesionConfig):
+        """The paper's DCGANs, one of each kind of lesion, trained side by side."""
+
+        size: tuple[int, ...] = (64, 64)  # rows and columns around a lesion
+        window: tuple[float, float] = (-100.0, 200.0)  # HU mapped to [-1, 1] (our choice)
+        classes: tuple[str, ...] = LIVER_CLASSES  # kinds of lesion
+        phantom: str = "liver-lesion"  # learned from where no data are given
+        game_rounds: int = 3_600  # updates of each player: 70 epochs of 3300 augmented lesions of a kind (our guess)
+        generator_widths: tuple[int, ...] = (1024, 512, 256, 128)  # channels of the dense layer and hidden doublings
+        discriminator: Literal["dcgan", "odena"] = "dcgan"  # its layers; the latter are those of the AC-GAN's paper
+        discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of its layers (our choice)
+        odena_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)  # of the others: kernels of 3, every other halves
+        odena_dropout: float = 0.5  # rate after every one of these
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "acgan": {"variant": "acgan", "learning_rate": 1e-4, "game_rounds": 7_800},
+            "small": {
+                **LIVER,
+                "game_rounds": 900,
+                "batch_size": 16,
+                "learning_rate": 5e-4,
+                "kernel": 4,
+                "generator_widths": (128, 64, 32),
+                "discriminator_widths": (32, 64, 128),
+                "ema_halflife": 1000.0,
+            },
+        }
+
+    config: Config
+
+    def networks(self, classes: int) -> tuple[DCGenerator, DCDiscriminator]:
+        c = self.config
+        generator = DCGenerator(c.latent + classes, c.channels, c.size, c.generator_widths, kernel=c.kernel)
+        if c.discriminator == "dcgan":
+            return generator, DCDiscriminator(
+                c.channels, c.size, c.discriminator_widths, kernel=c.kernel, classes=classes
+            )
+        strides = [2 - layer % 2 for layer in range(len(c.odena_widths))]
+        return generator, DCDiscriminator(
+            c.channels, c.size, c.odena_widths, kernel=3, strides=strides, dropout=c.odena_dropout, classes=classes
+        )

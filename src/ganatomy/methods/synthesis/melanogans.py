@@ -1,0 +1,90 @@
+"""MelanoGANs: three ways to large images of skin lesions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from ganatomy.game import Batch, Stage, Turn
+from ganatomy.losses.adversarial import nonsaturating_generator
+from ganatomy.methods.frameworks.lapgan import LAPGAN
+from ganatomy.nets.pyramid import low_pass_pyramid
+
+Variant = Literal["dcgan", "lapgan", "ddgan"]
+
+
+class MelanoGANs(LAPGAN):
+    """Dermoscopy of skin lesions with a DCGAN, a LAPGAN on top of a smaller one, or the same pyramid trained as one.
+
+    Baur, Albarqouni & Navab, MelanoGANs: High Resolution Skin Lesion Synthesis with GANs, 2018. arXiv 1804.04338.
+    The third, the deeply discriminated GAN, is a single cascade from noise to the full size whose scales are judged
+    by a discriminator each, so that the gradients of the finest reach the coarsest generator. A DCGAN is a pyramid
+    without levels.
+    """
+
+    class Config(LAPGAN.Config):
+        """The paper's sizes; layers, optimiser and batches are our choices where it does not tell them."""
+
+        variant: Variant = "ddgan"  # one network, levels trained apart, or levels trained together
+        size: tuple[int, ...] = (256, 256)  # rows and columns made
+        coarse: Literal["dense", "dcgan"] = "dcgan"  # networks of the coarsest scale
+        game_rounds: int = 40_000  # updates of every player (our choice)
+        batch_size: int = 16  # images (our choice)
+        optimiser: Literal["sgd", "adam"] = "adam"  # of all players (our choice)
+        learning_rate: float = 2e-4  # of either optimiser (our choice)
+        scale_weights: tuple[float, ...] = (1.0,)  # of the scales of the deep one; the last also for finer ones
+        flips: tuple[int, ...] = (1, 2)  # axes along which images are mirrored at random: 1 rows, 2 columns
+        quarter_turns: bool = True  # whether square images are turned at random, too (our choice)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "dcgan256": {"variant": "dcgan"},
+            "lapgan256": {"variant": "lapgan"},
+            "ddgan256": {"variant": "ddgan"},
+            "melanoma": {"classes": ("melanoma",)},
+            "small": {
+                "size": (32, 32),
+                "game_rounds": 1500,
+                "batch_size": 32,
+                "learning_rate": 5e-4,
+                "widest": 128,
+                "width": 16,
+                "ema_halflife": 2000.0,
+            },
+        }
+
+    config: Config
+
+    @property
+    def levels(self) -> int:
+        return 0 if self.config.variant == "dcgan" else self.config.levels
+
+    def stages(self) -> Sequence[Stage]:
+        if self.config.variant != "ddgan":
+            return super().stages()
+        c = self.config
+        players = [
+            self.player(f"discriminator {rows}", discriminator)
+            for (rows, _), discriminator in zip(self.sizes, self.discriminators, strict=True)
+        ]
+        players.append(self.player("cascade", self.generators, c.ema_halflife))
+        sampling = self.sampling(c.batch_size, c.flips, c.quarter_turns)
+        return [Stage("game", self.deep_turns, players, c.game_rounds, sampling)]
+
+    def deep_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        """One round of the cascade against the discriminators of all scales."""
+        real = low_pass_pyramid(self.real(next(batches)), self.levels)
+        fake = self.scales(self.latents(len(real[0])))
+        scales = list(zip(self.sizes, real, fake, self.discriminators, strict=True))
+        for (rows, _), real_image, fake_image, discriminator in scales:
+            yield self.judged(f"discriminator {rows}", discriminator, real_image, fake_image)
+        yield Turn(
+            "cascade",
+            {
+                f"adversarial {rows}": self.weight(level) * nonsaturating_generator(discriminator(fake_image))
+                for level, ((rows, _), _, fake_image, discriminator) in enumerate(scales)
+            },
+        )
+
+    def weight(self, level: int) -> float:
+        """Of a scale in the loss of the cascade, counted from the coarsest."""
+        weights = self.config.scale_weights
+        return weights[min(level, len(weights) - 1)]

@@ -1,0 +1,50 @@
+"""Lung nodules that radiologists were asked to tell from real ones."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ganatomy.methods.synthesis.lesion_dcgan import LesionConfig, LesionDCGAN
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
+
+
+class NoduleDCGAN(LesionDCGAN):
+    """Patches of CT around a nodule, from a DCGAN of benign ones and another of malignant ones.
+
+    Chuquicusma, Hussein, Burt & Bagci, How to Fool Radiologists with Generative Adversarial Networks? A Visual Turing
+    Test for Lung Cancer Diagnosis, ISBI 2018. arXiv 1710.09762. Raters see all images through a filter that hides the
+    artefacts of upsampling, such as those of `ganatomy.metrics.display`.
+    """
+
+    class Config(LesionConfig):
+        """Three transposed convolutions against two; most other numbers are our choice."""
+
+        size: tuple[int, ...] = (56, 56)  # rows and columns around a nodule
+        window: tuple[float, float] = (-1000.0, 400.0)  # HU mapped to [-1, 1] (our choice)
+        classes: tuple[str, ...] = ("benign", "malignant")  # kinds of nodule
+        phantom: str = "lung-nodule"  # learned from where no data are given
+        game_rounds: int = 2_500  # updates of each player; 200 epochs of 800 nodules (our choice)
+        generator_widths: tuple[int, ...] = (256, 128, 64)  # channels of the dense layer and hidden doublings
+        discriminator_widths: tuple[int, ...] = (64, 128)  # channels of its convolutions
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (32, 32),
+                "game_rounds": 900,
+                "batch_size": 16,
+                "learning_rate": 5e-4,
+                "kernel": 4,
+                "generator_widths": (128, 64, 32),
+                "discriminator_widths": (32, 64),
+                "ema_halflife": 1000.0,
+            },
+        }
+
+    config: Config
+
+    def networks(self, classes: int) -> tuple[DCGenerator, DCDiscriminator]:
+        c = self.config
+        return (
+            DCGenerator(c.latent + classes, c.channels, c.size, c.generator_widths, kernel=c.kernel),
+            DCDiscriminator(c.channels, c.size, c.discriminator_widths, kernel=c.kernel, classes=classes),
+        )

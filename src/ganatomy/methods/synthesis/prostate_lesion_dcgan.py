@@ -1,0 +1,149 @@
+"""Lesions of the prostate in three MR sequences at once, from a DCGAN whose discriminator knows their classes."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ganatomy.errors import UserError
+from ganatomy.game import Batch, MethodConfig, Player, Stage, Turn, adam
+from ganatomy.images.codecs import Window
+from ganatomy.losses.matching import RealTarget, class_aware_discriminator, class_aware_generator, realness
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
+from ganatomy.tasks.framing import Fit
+from ganatomy.tasks.synthesis import Synthesis, Synthesiser
+
+
+class ProstateLesionDCGAN(Synthesiser):
+    """Patches of T2, ADC and Ktrans around a lesion, aligned with each other.
+
+    Kitchen & Seah, Deep Generative Adversarial Neural Networks for Realistic Prostate Lesion MRI Synthesis, 2017.
+    arXiv 1708.00129. Defaults are those of the authors' program, with the usual target for real images in place of its
+    double one, which ``real_target="paper-code"`` brings back.
+    """
+
+    class Config(MethodConfig):
+        """The networks and numbers of the authors' program."""
+
+        size: tuple[int, ...] = (16, 16)  # rows and columns, of 1 mm in the paper
+        fit: Fit = "cover"  # of training images: fill the size, lie inside it whole, or be cut into patches of it
+        t2_scale: float = 500.0  # T2 intensity that becomes 1
+        adc_scale: float = 3000.0  # ADC that becomes 1, 1e-6 mm²/s
+        ktrans_scale: float = 5.0  # Ktrans that becomes 1, 1/min
+        classes: tuple[str, ...] = ("insignificant", "significant")  # labels that the discriminator tells apart
+        phantom: str = "prostate-lesion"  # learned from where no data are given
+        game_rounds: int = 15_000  # updates of each player
+        batch_size: int = 200  # patches
+        learning_rate: float = 1e-3  # Adam, both players
+        betas: tuple[float, float] = (0.1, 0.999)  # Adam, both players
+        epsilon: float = 1e-6  # Adam, both players
+        latent: int = 25  # numbers behind a patch, N(0, 1)
+        generator_widths: tuple[int, ...] = (16, 32, 16)  # channels of the dense layer and of the doublings
+        discriminator_widths: tuple[int, ...] = (32, 64, 128)  # channels; all but the first convolution halve the size
+        noise: float = 0.5  # SD of what is added after the discriminator's convolutions, the last excepted
+        dropout: float = 0.5  # rate before the discriminator's class logits
+        real_target: RealTarget = "k+1"  # real images: their class, or their class and *fake* at once as in the program
+        saturating: bool = True  # the generator raises the discriminator's error, rather than minimise -log D
+        generator_gain: float = 1.43  # of its initial weights
+        discriminator_gain: float = 1.5  # of its initial weights, 1 in the last layer
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "paper-code": {"real_target": "paper-code"},
+            "small": {
+                "game_rounds": 3000,
+                "batch_size": 32,
+                "learning_rate": 5e-4,
+                "betas": (0.5, 0.999),
+                "saturating": False,
+                "ema_halflife": 2000.0,
+            },
+        }
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        if not c.classes:
+            raise UserError("--classes: give one label or more, which the discriminator tells from generated patches")
+        self.latent_size = c.latent
+        self.generator = DCGenerator(
+            c.latent, 3, c.size, c.generator_widths, kernel=3, norm="none", output="relu", refine=True
+        )
+        self.discriminator = DCDiscriminator(
+            3,
+            c.size,
+            c.discriminator_widths,
+            kernel=3,
+            strides=[1, *[2] * (len(c.discriminator_widths) - 1)],
+            norm="none",
+            slope=0.1,
+            noise=c.noise,
+            pooling="mean",
+            head_dropout=c.dropout,
+            outputs=len(c.classes),
+        )
+        init_unit_scaling(self.generator, c.generator_gain, bias=0.1)
+        image: Any = self.generator.layers[-2]
+        # The program has a transposed convolution there, whose inputs are the last axis.
+        unit_scaling_(image.weight, c.generator_gain, image.in_channels)
+        nn.init.zeros_(image.bias)
+        init_unit_scaling(self.discriminator, c.discriminator_gain)
+        init_unit_scaling(self.discriminator.head, 1.0)
+
+    @property
+    def task(self) -> Synthesis:
+        c = self.config
+        codecs = {
+            "t2": Window(low=0.0, high=c.t2_scale, to=(0.0, 1.0), unit="a.u."),
+            "adc": Window(low=0.0, high=c.adc_scale, to=(0.0, 1.0), unit="1e-6 mm²/s"),
+            "ktrans": Window(low=0.0, high=c.ktrans_scale, to=(0.0, 1.0), unit="1/min"),
+        }
+        parts = {role: role for role in codecs}
+        return Synthesis(codecs, c.size, c.fit, classes=c.classes, phantom=c.phantom, parts=parts)
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, c.betas, c.epsilon)
+        players = [
+            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
+            Player("discriminator", (self.discriminator,), moves),
+        ]
+        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c, batch = self.config, next(batches)
+        real = self.real(batch)
+        fake = self.generator(self.latents(len(real)))
+        yield Turn("generator", adversarial=class_aware_generator(self.discriminator(fake), c.saturating))
+        of_real, of_fake = self.discriminator(real), self.discriminator(fake.detach())
+        yield Turn(
+            "discriminator",
+            class_aware=class_aware_discriminator(of_real, batch["label"], of_fake, c.real_target),
+            scores={"real": realness(of_real), "fake": realness(of_fake)},
+        )
+
+    def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.generator(latent)  # type: ignore[no-any-return]
+
+
+def init_unit_scaling(network: nn.Module, gain: float, bias: float = 0.0) -> None:
+    """Uniform unit scaling of all weights, and constant biases, in place.
+
+    In the layout of TensorFlow the last axis of a weight is that of the outputs, or of the inputs where the convolution
+    is transposed; both are the first one here.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            unit_scaling_(module.weight, gain, len(module.weight))
+            if module.bias is not None:
+                nn.init.constant_(module.bias, bias)
+
+
+def unit_scaling_(weight: Tensor, gain: float, last: int) -> None:
+    """U(±gain·√(3/n)) in place, where n is the product of all axes but the last, of length ``last``."""
+    limit = gain * math.sqrt(3 * last / weight.numel())
+    nn.init.uniform_(weight, -limit, limit)

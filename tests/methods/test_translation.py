@@ -1,0 +1,250 @@
+"""What the papers on translation and super-resolution state of their networks and games."""
+
+import pytest
+import torch
+from torch import nn
+
+from ganatomy.game import Progress, moves
+from ganatomy.methods.frameworks.cyclegan import CycleGAN
+from ganatomy.methods.frameworks.mgan import MGAN, Decoder, MarkovianCritic, Painting, TextureCritic
+from ganatomy.methods.frameworks.pix2pix import Pix2Pix
+from ganatomy.methods.frameworks.srgan import SRGAN
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def small(kind, **values):
+    own = {"size": (32, 32), "jitter": 0} if kind in (Pix2Pix, CycleGAN) else {}
+    return kind(kind.Config.preset("small", **{**own, **values}))
+
+
+def batches(method, stage=-1, **given):
+    sampling = method.stages()[stage].sampling
+    roles = (*method.task.roles, *method.stages()[stage].derive)
+    while True:
+        yield {
+            role: given.get(
+                role,
+                2 * torch.rand(sampling.batch_size, method.task.channels.get(role, 1), *sampling.patch[1:]) - 1,
+            )
+            for role in roles
+        }
+
+
+def play(method, stage=-1, **given):
+    return list(moves(method.stages()[stage].turns(batches(method, stage, **given))))
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_published_numbers_of_parameters():
+    with torch.device("meta"):
+        pix2pix = Pix2Pix(Pix2Pix.Config(channels=(3, 3), norm="batch"))
+        cyclegan = CycleGAN(CycleGAN.Config(channels=(3, 3), pool=0))
+    assert count(pix2pix.generator) == 54_413_955
+    assert count(pix2pix.discriminator) == 2_768_705
+    assert count(cyclegan.to_a) == count(cyclegan.to_b) == 11_378_179
+    assert isinstance(pix2pix.generator.up[1][-1], nn.Dropout)
+
+
+def test_the_discriminator_of_pix2pix_sees_patches_of_70_pixels():
+    with torch.device("meta"):
+        discriminator = Pix2Pix(Pix2Pix.Config()).discriminator
+        assert discriminator(torch.zeros(1, 2, 256, 256)).shape == (1, 1, 30, 30)
+
+
+def test_pix2pix_turns_follow_the_order_and_weights_of_the_paper():
+    method = small(Pix2Pix)
+    a, b = (torch.full((4, 1, 32, 32), value) for value in (0.5, 0.25))
+    (discriminator,), (generator,) = play(method, a=a, b=b)
+    assert (discriminator.player, generator.player) == ("discriminator", "generator")
+    # Scores near zero: half of log 2 for real and fake each, and all of it for the generator.
+    for parameter in method.discriminator.parameters():
+        nn.init.zeros_(parameter)
+    (discriminator,), (generator,) = play(method, a=a, b=b)
+    assert discriminator.total.item() == pytest.approx(0.6931, abs=1e-3)
+    assert generator.losses["adversarial"].item() == pytest.approx(0.6931, abs=1e-3)
+    fake = method.restore(a)
+    assert generator.losses["l1"].item() == pytest.approx(100 * (fake - b).abs().mean().item(), rel=1e-4)
+
+
+def test_the_fake_of_pix2pix_is_made_once_a_round():
+    method, calls = small(Pix2Pix), []
+    method.generator.register_forward_hook(lambda *_: calls.append(1))
+    play(method)
+    assert len(calls) == 1
+
+
+def test_dropout_stays_on_at_inference_only_if_asked():
+    image = torch.randn(1, 1, 32, 32)
+    for wanted in (False, True):
+        method = small(Pix2Pix, dropout=0.5, dropout_at_inference=wanted).inference_mode()
+        assert torch.equal(method.restore(image), method.restore(image)) != wanted
+
+
+def test_a_translator_may_change_the_number_of_channels_and_the_direction():
+    image = torch.randn(1, 3, 32, 32)
+    for kind in (Pix2Pix, CycleGAN):
+        assert small(kind, channels=(3, 1)).restore(image).shape == (1, 1, 32, 32)
+        back = small(kind, channels=(1, 3), direction="b2a")
+        assert back.restore(image).shape == (1, 1, 32, 32) and play(back)
+
+
+def test_cyclegan_moves_both_generators_first_and_both_discriminators_together():
+    (first,), second = play(small(CycleGAN))
+    assert first.player == "generators"
+    assert [turn.player for turn in second] == ["discriminator a", "discriminator b"]
+    assert set(first.losses) == {"cycle a", "cycle b", "adversarial a", "adversarial b"}
+    assert set(play(small(CycleGAN, identity_weight=0.5))[0][0].losses) >= {"identity a", "identity b"}
+
+
+def test_cyclegan_weighs_its_terms_as_the_paper():
+    method = small(CycleGAN, identity_weight=0.5, channels=(1, 1))
+    method.to_a, method.to_b = nn.Identity(), nn.Hardtanh(-0.1, 0.1)
+    a, b = torch.full((2, 1, 32, 32), 0.5), torch.full((2, 1, 32, 32), 0.3)
+    for discriminator in (method.discriminator_a, method.discriminator_b):
+        for parameter in discriminator.parameters():
+            nn.init.zeros_(parameter)
+    batch = {"a": a, "b": b}
+    first, second = moves(method.turns(iter([batch])))
+    losses = {name: term.item() for name, term in first[0].losses.items()}
+    assert losses == pytest.approx(
+        {
+            "cycle a": 10 * 0.4,
+            "cycle b": 10 * 0.2,
+            "identity a": 0,
+            "identity b": 5 * 0.2,
+            "adversarial a": 1,
+            "adversarial b": 1,
+        },
+        abs=1e-5,
+    )
+    assert all(turn.total.item() == pytest.approx(0.5) for turn in second)
+
+
+def test_the_pools_are_saved_and_their_gradient_never_reaches_a_generator():
+    method = small(CycleGAN, pool=4)
+    _, (turn, _) = play(method)
+    assert int(method.pool_a.filled) == 2 and "pool_b.images" in method.state_dict()
+    slopes = torch.autograd.grad(turn.total, list(method.to_a.parameters()), allow_unused=True)
+    assert all(slope is None for slope in slopes)
+
+
+def test_the_rate_of_cyclegan_falls_in_the_second_half():
+    schedule = small(CycleGAN).stages()[0].players[0].schedule
+    rates = [schedule(Progress(stage_round=number, stage_rounds=100)) for number in (0, 50, 75, 100)]
+    assert rates == [1, 1, 0.5, 0]
+
+
+def test_cyclegan_is_drawn_from_independent_streams():
+    assert small(CycleGAN).stages()[0].sampling.streams == (("a",), ("b",))
+    assert small(Pix2Pix).stages()[0].sampling.streams == ()
+
+
+def test_srgan_learns_for_squared_error_first_and_its_rate_drops_at_half_the_game():
+    paper = SRGAN.Config()
+    assert (paper.pretrain_rounds, paper.game_rounds, paper.batch_size, paper.patch) == (1_000_000, 200_000, 16, 96)
+    method = small(SRGAN, patch=32)
+    first, second = method.stages()
+    assert [player.name for player in first.players] == ["generator"] and not first.validated
+    ((turn,),) = play(method, 0)
+    assert set(turn.losses) == {"error"}
+    rate = second.players[0].schedule
+    assert [rate(Progress(stage_round=n, stage_rounds=10)) for n in (0, 4, 5, 9)] == [1, 1, 0.1, 0.1]
+
+
+def test_srgan_makes_four_times_as_many_rows_and_columns():
+    method = small(SRGAN, patch=32)
+    assert method.scale == (1, 4, 4)
+    assert method.restore(torch.rand(2, 1, 8, 6)).shape == (2, 1, 32, 24)
+    fine = torch.full((1, 1, 32, 32), -1.0)
+    assert torch.allclose(method.coarse(fine), torch.zeros(1, 1, 8, 8), atol=1e-5)
+
+
+def test_srgan_divides_features_and_weighs_the_adversary():
+    method = small(SRGAN, patch=32, pixel_weight=0.0, adversarial_weight=1e-3)
+    for parameter in method.discriminator.parameters():
+        nn.init.zeros_(parameter)
+    fine = torch.rand(8, 1, 32, 32)
+    (discriminator,), (generator,) = play(method, image=fine)
+    assert discriminator.total.item() == pytest.approx(2 * 0.6931, abs=1e-3)
+    assert generator.losses["adversarial"].item() == pytest.approx(0.6931e-3, rel=1e-3)
+    fake = method.restore(method.coarse(fine))
+    want = method.features.distance((fake + 1) / 2, (fine + 1) / 2) / 12.75**2
+    assert generator.losses["content"].item() == pytest.approx(want.item(), rel=1e-3)
+
+
+def test_the_networks_of_mgan_have_the_published_layers():
+    with torch.device("meta"):
+        assert Decoder(512, 3)(torch.zeros(1, 512, 16, 16)).shape == (1, 3, 128, 128)
+        assert MarkovianCritic(256)(torch.zeros(1, 256, 32, 32)).shape == (1, 1, 6, 6)
+        assert TextureCritic(256)(torch.zeros(1, 256, 96, 96)).shape == (1, 1, 23, 23)
+
+
+def test_a_painting_moves_its_pixels_alone_and_each_image_as_if_it_were_alone():
+    method = small(MGAN).inference_mode()
+    content = torch.rand(2, 1, 32, 32) - 0.5
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    together, alone = Painting(method, content), Painting(method, content[1:])
+    for painting in (together, alone):
+        for _ in range(3):
+            painting.step()
+    assert not torch.equal(together.pixels, content)
+    torch.testing.assert_close(together.pixels[1:], alone.pixels, atol=1e-3, rtol=0)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    assert all(parameter.grad is None for parameter in method.parameters())
+
+
+def test_a_painting_descends_its_loss():
+    method = small(MGAN, content_weight=0.0, texture_weight=0.0, smoothness_weight=1.0).inference_mode()
+    content = torch.rand(1, 1, 32, 32) - 0.5
+    painting = Painting(method, content)
+    for _ in range(10):
+        painting.step()
+    assert painting.pixels.std() < content.std()
+
+
+def test_mgan_learns_from_what_was_optimised():
+    method = small(MGAN)
+    texture, network = method.stages()
+    assert set(network.derive) == {"target"} and network.sampling.streams == (("a", "target"),)
+    assert not texture.validated and len(list(texture.turns(batches(method, 0)))) == method.config.steps
+    with torch.no_grad():
+        batch = {"a": torch.rand(1, 1, 32, 32), "b": torch.rand(1, 1, 32, 32)}
+        method.inference_mode()
+        derived = network.derive["target"](batch)
+        assert derived.shape == batch["a"].shape and not derived.requires_grad
+        assert torch.equal(network.derive["target"]({"b": batch["b"]}), batch["b"])
+
+
+def test_mgan_weighs_target_and_margin():
+    method = small(MGAN, rotation=0.0, zoom=1.0, adversarial_weight=0.01)
+    for parameter in method.critic.parameters():
+        nn.init.zeros_(parameter)
+    target = torch.zeros(8, 1, 64, 64)
+    (critic,), (generator,) = play(method, target=target)
+    assert critic.total.item() == pytest.approx(2)
+    assert generator.losses["adversarial"].item() == pytest.approx(0.01 / 1.01)
+    assert generator.losses["target"].item() < 1 / 1.01
+
+
+def test_patches_are_turned_and_zoomed_together():
+    method = small(MGAN)
+    image = torch.rand(16, 1, 32, 32)
+    first, second = method.warped(image, image)
+    assert torch.equal(first, second) and not torch.equal(first, image)
+    (still,) = small(MGAN, rotation=0.0, zoom=1.0).warped(image)
+    torch.testing.assert_close(still, image)
+
+
+@pytest.mark.parametrize("kind", [SRGAN, MGAN])
+def test_results_name_their_feature_network(kind):
+    assert all("substitute" in name for name in small(kind).provenance().values())
