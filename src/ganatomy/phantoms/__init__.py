@@ -26,6 +26,8 @@ PHANTOMS: dict[str, str] = {
     "liver-lesion": "ganatomy.phantoms.liver:LiverLesion",
     "lung-nodule": "ganatomy.phantoms.nodule:LungNodule",
     "skin-lesion": "ganatomy.phantoms.skin:SkinLesion",
+    "fundus": "ganatomy.phantoms.fundus:Fundus",
+    "endomicroscopy": "ganatomy.phantoms.endomicroscopy:EndomicroscopyMosaic",
     "squares": "ganatomy.phantoms.squares:Squares",
 }
 """Name of each phantom, and where it is defined."""

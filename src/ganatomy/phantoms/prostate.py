@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from ganatomy.errors import UserError
@@ -35,6 +37,7 @@ class ProstateLesion:
     turned, moved and deformed anew.
 
     Attributes:
+        LABELS: the classes, in the order in which seeds take turns.
         image: float32 (3, slices, size, size): T2 in a.u. (0 to 500), ADC in 1e-6 mm²/s (500 to 2000) and Ktrans in
             1/min (0 to 5); its unit is None, as there are three.
         images: "t2", "adc" and "ktrans", one channel each with its unit.
@@ -43,6 +46,8 @@ class ProstateLesion:
         label: "insignificant" or "significant".
         severity: 0 to 1; above one half for significant lesions.
     """
+
+    LABELS: ClassVar[tuple[str, ...]] = LABELS
 
     def __init__(
         self, seed: int, *, size: int = 16, slices: int = 8, label: str | None = None, noise: float = 1.0

@@ -1,0 +1,183 @@
+"""Colour photographs of the back of the eye: arteries and veins, optic disc, fovea."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ganatomy.errors import UserError
+from ganatomy.images.image import Header, Image
+from ganatomy.phantoms.shapes import Array, Grid, Mask, Path, Tubes, fields, grow_tree, ramp
+
+WIDTH = 13.5  # mm of retina across the picture, about 45 degrees
+FIELD = 6.5  # mm, radius of what the camera sees
+
+# Optical densities (natural logarithm) for red, green and blue light. Blood absorbs green and blue; the pigment
+# epithelium and the choroid let mostly red light pass, and more so in blond eyes (our choice of numbers).
+WHITE = np.array([250.0, 215.0, 165.0], np.float32)
+CHOROID = np.array([0.12, 0.75, 1.05], np.float32)
+MELANIN = np.array([0.55, 0.75, 0.85], np.float32)
+BLOOD = np.array([0.28, 0.75, 0.55], np.float32)
+MACULA = np.array([0.0, 0.25, 0.7], np.float32)
+
+ARTERY, VEIN = 0.018, 0.024  # mm, radius of the thinnest vessels drawn
+ENDINGS = 170  # vessels that end in the picture, of either kind
+
+
+@dataclass(frozen=True)
+class Eye:
+    """What differs between eyes; places (x, y) in mm for a right eye, whose disc lies to the right."""
+
+    disc: tuple[float, float]
+    disc_radii: tuple[float, float]
+    cup: float  # of the disc, as a share of its radius
+    fovea: tuple[float, float]
+    melanin: float
+    arch: float  # how far the arcades are from the fovea, in mm
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Eye:
+        """A random healthy eye."""
+        near = rng.uniform
+        fovea = (near(-1.8, -0.8), near(-0.4, 0.4))
+        height = near(0.82, 1.0)
+        return cls(
+            disc=(fovea[0] + near(4.4, 4.9), fovea[1] - near(0.1, 0.6)),
+            disc_radii=(0.9 * height, height),
+            cup=near(0.25, 0.5),
+            fovea=fovea,
+            melanin=near(0.1, 0.6),
+            arch=near(2.3, 2.9),
+        )
+
+
+class Fundus:
+    """The fundi of one person, the right eye in even slices and the left one in odd ones.
+
+    Arteries and veins leave the disc, arch around the fovea, which they spare, and branch by Murray's law.
+
+    Attributes:
+        image: red, green and blue from 0 to 255, float32, (3, slices, size, size); every slice is another eye.
+        images: the same by name, "image".
+        masks: "vessels", "disc", "fovea", and "field", what the camera sees.
+        regions: none is uniform.
+        eyes: anatomy of each slice.
+    """
+
+    def __init__(self, seed: int, *, size: int = 128, slices: int = 1, noise: float = 2.0) -> None:
+        """Draw eyes.
+
+        Args:
+            seed: of the person.
+            size: rows and columns over 13.5 mm, at least 16.
+            slices: eyes.
+            noise: SD of the camera's noise.
+
+        Raises:
+            UserError: for a negative noise or an image that is too small.
+        """
+        if size < 16 or slices < 1 or noise < 0:
+            raise UserError(f"{slices} fundi of {size} pixels with noise {noise:g} cannot be drawn")
+        pixel = WIDTH / size
+        rngs = np.random.default_rng(seed).spawn(slices)
+        self.eyes = tuple(Eye.draw(rng) for rng in rngs)
+        grid = Grid.centred((1, size, size), (1.0, pixel, pixel))
+        drawn = [
+            _draw(rng, grid, eye, noise, left=n % 2 == 1)
+            for n, (rng, eye) in enumerate(zip(rngs, self.eyes, strict=True))
+        ]
+        values = np.concatenate([colours for colours, _ in drawn], 1)
+        self.masks: dict[str, Mask] = {
+            name: np.concatenate([masks[name] for _, masks in drawn]) for name in ("vessels", "disc", "fovea", "field")
+        }
+        self.image = Image.from_array(values, (1.0, pixel, pixel), header=Header(modality="OP"))
+        self.images = {"image": self.image}
+        self.regions: dict[str, Mask] = {}
+
+
+def _draw(rng: np.random.Generator, grid: Grid, eye: Eye, noise: float, left: bool) -> tuple[Array, dict[str, Mask]]:
+    """One eye, (3, 1, rows, columns), and its masks."""
+    x = -grid.x if left else grid.x
+    seen = Grid(x, grid.y, grid.z, grid.pixel)
+    u, v = (x - eye.disc[0]) / eye.disc_radii[0], (grid.y - eye.disc[1]) / eye.disc_radii[1]
+    rim = np.hypot(u, v)
+    on_disc = ramp(rim, 1.08, 0.92)
+    cup = ramp(rim, 1.2 * eye.cup, 0.8 * eye.cup)
+    away = np.hypot(x - eye.fovea[0], grid.y - eye.fovea[1])
+
+    arteries, reflex = _vessels(rng, seen, eye, ARTERY, 0.3)
+    veins, _ = _vessels(rng, seen, eye, VEIN, -0.3)
+    blood = np.maximum(0.62 * arteries * (1 - 0.3 * reflex), veins)
+
+    mottle, clouds = fields(rng, grid.shape, 0.09 / grid.pixel), fields(rng, grid.shape, 1.1 / grid.pixel)
+    pit = np.exp(-0.5 * (away / 0.55) ** 2)
+    choroid = (1 + 0.05 * mottle + 0.07 * clouds) * (1 - 0.93 * on_disc)
+    melanin = (eye.melanin * (1 + 0.1 * mottle + 0.1 * clouds) + 0.35 * pit) * (1 - on_disc)
+    pallor = 0.1 * on_disc * (1 - cup)
+    pairs = ((CHOROID, choroid), (MELANIN, melanin), (MACULA, pit), (BLOOD, blood * (1 - 0.35 * cup) + pallor))
+    density = sum(absorption[:, None, None, None] * amount for absorption, amount in pairs)
+
+    apart = np.hypot(grid.x, grid.y)
+    light = (1 - 0.35 * (apart / FIELD) ** 2) * grid.coverage(apart - FIELD)
+    light = light * (1 + 0.06 * fields(rng, grid.shape, 3 / grid.pixel))
+    values = WHITE[:, None, None, None] * np.exp(-np.asarray(density)) * light
+    values += noise * rng.standard_normal(values.shape, np.float32)
+    field = apart < FIELD
+    masks = {
+        "vessels": (np.maximum(arteries, veins) > 0.5) & field,
+        "disc": (rim < 1) & field,
+        "fovea": (away < 0.75) & field,
+        "field": field,
+    }
+    return np.asarray(values.clip(0, 255), np.float32), masks
+
+
+def _vessels(rng: np.random.Generator, grid: Grid, eye: Eye, thinnest: float, shift: float) -> tuple[Array, Array]:
+    """Share of each pixel that one tree covers, and that the reflex in the middle of its vessels covers."""
+    trunks = [_arcade(rng, eye, side, shift) for side in (-1, 1)] + [_nasal(rng, eye, side) for side in (-1, 1)]
+    strewn = rng.uniform(-FIELD, FIELD, (4 * ENDINGS, 2))
+    spared = np.linalg.norm(strewn - eye.fovea, axis=1) > 0.7
+    spared &= np.linalg.norm(strewn - eye.disc, axis=1) > 1.3 * eye.disc_radii[1]
+    endings = strewn[spared & (np.hypot(*strewn.T) < FIELD)][:ENDINGS]
+    targets = np.concatenate([*trunks, endings])
+    flat = np.concatenate([targets, np.zeros((len(targets), 1))], 1)
+    tree = _smoothed(grow_tree((*eye.disc, 0.0), flat, thinnest))
+    plane = Grid(np.sort(grid.x, axis=None)[None, None], grid.y, grid.z, grid.pixel)
+    covered = tree.draw(plane)
+    reflex = replace(tree, radii=0.35 * tree.radii).draw(plane)
+    mirrored = grid.x[0, 0, 0] > grid.x[0, 0, -1]
+    return (covered[..., ::-1], reflex[..., ::-1]) if mirrored else (covered, reflex)
+
+
+def _smoothed(tree: Tubes) -> Tubes:
+    """The tree with its kinks pulled straight: every fork moves towards its parent and its children."""
+    nodes = np.concatenate([tree.starts[:1], tree.ends])
+    parents = np.asarray(cKDTree(nodes).query(tree.starts)[1])
+    children = np.bincount(parents, minlength=len(nodes))
+    inner = np.flatnonzero(children[1:]) + 1
+    for _ in range(4):
+        below = np.zeros_like(nodes)
+        np.add.at(below, parents, nodes[1:])
+        around = nodes[parents[inner - 1]] + below[inner] / children[inner, None]
+        nodes[inner] = 0.5 * nodes[inner] + 0.25 * around
+    return Tubes(nodes[parents], nodes[1:], tree.radii)
+
+
+def _arcade(rng: np.random.Generator, eye: Eye, side: int, shift: float) -> Path:
+    """Points along a temporal vessel, from the disc over or under the fovea; `side` is -1 above and 1 below it."""
+    t = np.linspace(0.05, 1, 30)[:, None]
+    start, fovea = np.array(eye.disc), np.array(eye.fovea)
+    over = fovea + np.array([0.6, side * (1.5 * eye.arch + shift)])
+    end = fovea + np.array([-4.5, side * (0.45 * eye.arch + 0.5 * shift)])
+    wave = 0.08 * np.sin(rng.uniform(7, 11) * t + rng.uniform(0, 6)) * (0, 1)
+    return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * over + t**2 * end + wave)
+
+
+def _nasal(rng: np.random.Generator, eye: Eye, side: int) -> Path:
+    """Points along a vessel away from the fovea."""
+    t = np.linspace(0.1, 1, 12)[:, None]
+    end = np.array([rng.uniform(2.0, 3.0), side * rng.uniform(2.5, 4.0)])
+    bend = 0.4 * np.sin(np.pi * t) * (0, side)
+    return np.asarray(np.array(eye.disc) + t * end + bend)

@@ -1,0 +1,164 @@
+"""Receiver coils: their sensitivities, simulated or estimated, and the encoding of an image by them.
+
+Complex tensors: images (N, 1, H, W), sensitivities and k-space (N, C, H, W) of C coils.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ganatomy.physics.fourier import TINY, fft, ifft
+
+POWER_STEPS = 8
+"""Steps of the power iteration that finds the strongest eigenvector of a small covariance (our choice)."""
+
+
+def simulated_sensitivities(coils: int, shape: tuple[int, int], seed: int, width: float = 0.5) -> Tensor:
+    """Smooth sensitivities of coils around the field of view, whose squared magnitudes sum to 1 in every pixel.
+
+    Args:
+        coils: number of coils, evenly spaced around the image except for a random turn and small displacements.
+        shape: rows and columns.
+        seed: of the arrangement.
+        width: SD of a coil's Gaussian reach, relative to the field of view (our choice).
+
+    Returns:
+        complex64 (1, coils, rows, columns).
+    """
+    rng = np.random.default_rng(seed)
+    turn = 2 * np.pi * (np.arange(coils) + rng.random() + 0.2 * rng.uniform(-1, 1, coils)) / coils
+    apart = rng.uniform(0.55, 0.7, coils)
+    phase = rng.uniform(0, 2 * np.pi, coils)
+    wave = rng.normal(0, 1.5, (2, coils))
+    y, x = ((np.arange(extent) + 0.5) / extent - 0.5 for extent in shape)
+    rows, columns = y[:, None], x
+
+    def coil(n: int) -> np.ndarray:
+        squared = (rows - apart[n] * np.sin(turn[n])) ** 2 + (columns - apart[n] * np.cos(turn[n])) ** 2
+        angle = phase[n] + wave[0, n] * rows + wave[1, n] * columns
+        return np.asarray(np.exp(-0.5 * squared / width**2 + 1j * angle))
+
+    maps = np.stack([coil(n) for n in range(coils)])
+    return torch.from_numpy((maps / np.sqrt((np.abs(maps) ** 2).sum(0))).astype(np.complex64))[None]
+
+
+def root_sum_of_squares(images: Tensor) -> Tensor:
+    """Magnitude (N, 1, H, W) of complex coil images (Roemer et al., Magn. Reson. Med. 16(2), 1990,
+    doi 10.1002/mrm.1910160203).
+    """
+    return (torch.view_as_real(images).square().sum((1, -1))[:, None] + TINY).sqrt()
+
+
+def combine(images: Tensor, sensitivities: Tensor) -> Tensor:
+    """The complex image (N, 1, H, W) that explains the coil images best, 0 where no coil is sensitive."""
+    power = _power(sensitivities).sum(1, keepdim=True)
+    return (sensitivities.conj() * images).sum(1, keepdim=True) / power.clamp_min(TINY)
+
+
+def calibration(kspace: Tensor, width: int) -> Tensor:
+    """Coil images of low resolution, from the innermost `width` rows and columns of k-space under a Hann window.
+
+    These are the lines of automatic calibration, which every pattern of undersampling with a full centre has.
+    """
+    windows = [_hann(extent, width).to(kspace.device) for extent in kspace.shape[-2:]]
+    return ifft(kspace * windows[0][:, None] * windows[1])
+
+
+def estimated_sensitivities(kspace: Tensor, width: int = 24, threshold: float = 0.02) -> Tensor:
+    """Sensitivities from the fully measured centre: coil images of low resolution over their root sum of squares.
+
+    McKenzie et al., Magn. Reson. Med. 47(3), 2002, doi 10.1002/mrm.10087.
+
+    Args:
+        kspace: complex (N, C, H, W).
+        width: rows and columns of the centre that are used (our choice).
+        threshold: share of the greatest signal under which a pixel counts as empty (our choice).
+
+    Returns:
+        Complex (N, C, H, W); squared magnitudes sum to 1 in every pixel with signal, and to 0 elsewhere.
+    """
+    return _normalised(calibration(kspace, width), threshold)
+
+
+def adaptive_sensitivities(images: Tensor, block: int = 5, threshold: float = 0.02) -> Tensor:
+    """Sensitivities from coil images: the strongest eigenvector of the coils' covariance around every pixel.
+
+    Walsh et al., Magn. Reson. Med. 43(5), 2000, doi 10.1002/(SICI)1522-2594(200005)43:5<682::AID-MRM10>3.0.CO;2-G. With
+    `combine` this is the adaptive combination. The phase of the strongest coil is taken for that of the sensitivities.
+
+    Args:
+        images: complex (N, C, H, W).
+        block: pixels across the surroundings, odd (our choice).
+        threshold: share of the greatest signal under which a pixel counts as empty (our choice).
+
+    Returns:
+        Complex (N, C, H, W); squared magnitudes sum to 1 in every pixel with signal, and to 0 elsewhere.
+    """
+    covariance = _blurred(images[:, :, None] * images[:, None].conj(), block)
+    strongest = int(_power(images).sum((0, 2, 3)).argmax())
+    vector = covariance[:, :, strongest]
+    for _ in range(POWER_STEPS):
+        vector = torch.einsum("ncdhw,ndhw->nchw", covariance, _normalised(vector, 0.0))
+    reference = vector[:, strongest : strongest + 1]
+    phase = reference / _power(reference).sqrt().clamp_min(TINY)
+    bright = root_sum_of_squares(images)
+    present = bright > threshold * bright.amax((2, 3), keepdim=True)
+    return _normalised(vector * phase.conj(), 0.0) * present
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a scanner measures of an image: coils, Fourier transform, mask. Linear, and differentiable in everything.
+
+    Attributes:
+        mask: what is measured, bool or 0 and 1, broadcasting to (N, C, H, W).
+        sensitivities: complex, broadcasting to (N, C, H, W); None for a single coil that sees everything alike.
+    """
+
+    mask: Tensor
+    sensitivities: Tensor | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        """A x: the measured k-space (N, C, H, W) of an image (N, 1, H, W), zero where nothing is measured."""
+        seen = image if self.sensitivities is None else self.sensitivities * image
+        return fft(seen) * self.mask
+
+    def adjoint(self, kspace: Tensor) -> Tensor:
+        """A* y: the image (N, 1, H, W) of a k-space; zero-filled where sensitivities have unit power."""
+        seen = ifft(kspace * self.mask)
+        return seen if self.sensitivities is None else (self.sensitivities.conj() * seen).sum(1, keepdim=True)
+
+    def normal(self, image: Tensor) -> Tensor:
+        """A* A x, (N, 1, H, W)."""
+        return self.adjoint(self.forward(image))
+
+
+def _power(values: Tensor) -> Tensor:
+    return torch.view_as_real(values).square().sum(-1)
+
+
+def _normalised(images: Tensor, threshold: float) -> Tensor:
+    """Scaled to unit power over the coils, and 0 where the signal is below a share of its greatest."""
+    signal = _power(images).sum(1, keepdim=True).sqrt()
+    present = signal > threshold * signal.amax((2, 3), keepdim=True)
+    return torch.where(present, images / signal.clamp_min(1e-30), 0)
+
+
+def _blurred(covariance: Tensor, block: int) -> Tensor:
+    """Mean over the surroundings of every pixel, (N, C, C, H, W)."""
+    planes = torch.view_as_real(covariance).movedim(-1, 1).flatten(1, 3)
+    planes = avg_pool2d(planes, block, stride=1, padding=block // 2, count_include_pad=False)
+    coils = covariance.shape[1]
+    return torch.view_as_complex(planes.view(-1, 2, coils, coils, *planes.shape[2:]).movedim(1, -1).contiguous())
+
+
+def _hann(extent: int, width: int) -> Tensor:
+    """A window of so many samples around the zero frequency, 0 outside."""
+    offset = torch.arange(extent) - extent // 2
+    inside = offset.abs() < width / 2
+    return torch.where(inside, 0.5 + 0.5 * torch.cos(2 * torch.pi * offset / width), 0.0)

@@ -1,0 +1,124 @@
+"""Coarser acquisitions of volumes: fewer samples of k-space, thicker slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ganatomy.physics.fourier import fft, ifft
+
+Window = Literal["none", "hann"]
+Profile = Literal["box", "gaussian"]
+
+FWHM = 2 * math.sqrt(2 * math.log(2))
+"""Full width at half maximum of a Gaussian of SD 1."""
+
+
+def truncated(image: Tensor, factors: Sequence[float], window: Window = "none", same_grid: bool = True) -> Tensor:
+    """The image of the innermost part of its k-space, as a shorter MR scan shows it, ringing at edges included.
+
+    Args:
+        image: real or complex (..., axes), the last axes being as many as there are factors.
+        factors: along each of these axes, samples before over samples after; 1 keeps all.
+        window: ``hann`` fades the kept part out towards its ends, against ringing.
+        same_grid: zeros take the place of the lost samples, so the grid stays; otherwise it gets smaller and the
+            intensities are kept.
+
+    Returns:
+        Magnitude of a real image's truncation, complex for a complex image.
+
+    Raises:
+        ValueError: a factor is below 1, or leaves nothing.
+    """
+    dims = tuple(range(-len(factors), 0))
+    kspace = fft(image, dims)
+    for dim, factor in zip(dims, factors, strict=True):
+        extent = image.shape[dim]
+        kept = round(extent / factor)
+        if factor < 1 or not kept:
+            raise ValueError(f"{extent} samples cannot be truncated {factor:g}-fold")
+        start = extent // 2 - kept // 2
+        inside = kspace.narrow(dim, start, kept)
+        if window == "hann":
+            inside = inside * _hann(kept).to(image.device).view(-1, *(1,) * (-1 - dim))
+        after = extent - start - kept
+        kspace = _between(inside, dim, start, after) if same_grid else inside * math.sqrt(kept / extent)
+    result = ifft(kspace, dims)
+    return result if image.is_complex() else result.abs()
+
+
+def thick_slices(volume: Tensor, factor: int, profile: Profile = "box", gap: int = 0, dim: int = 2) -> Tensor:
+    """Thick slices out of thin ones; each lies in the middle of those it takes the place of.
+
+    Args:
+        volume: (N, C, D, H, W).
+        factor: thin slices per thick one, which divides their number.
+        profile: ``box`` averages thin slices; ``gaussian`` weights them by a profile whose full width at half maximum
+            is the thickness, so that neighbours contribute too.
+        gap: thin slices between two thick ones that neither sees.
+        dim: the axis across the slices.
+
+    Returns:
+        (N, C, D / factor, H, W).
+
+    Raises:
+        ValueError: the factor does not divide the number of slices, or the gap leaves no thickness.
+    """
+    thickness = factor - gap
+    if thickness < 1 or volume.shape[dim] % factor:
+        raise ValueError(f"{volume.shape[dim]} slices cannot be joined by {factor} with gaps of {gap}")
+    if profile == "gaussian":
+        return _sampled(volume, factor, thickness / FWHM, dim)
+    start = gap // 2
+    return volume.unfold(dim, factor, factor)[..., start : start + thickness].mean(-1)
+
+
+def decimated(volume: Tensor, factors: Sequence[int], blur: float) -> Tensor:
+    """Blurred by a Gaussian and sampled at every n-th place, in the middle of the voxels that a sample stands for.
+
+    Args:
+        volume: (..., axes), the last axes being as many as there are factors.
+        factors: voxels per sample along each of these axes, which divide the extents.
+        blur: SD of the Gaussian in voxels, along the axes with a factor above 1.
+
+    Raises:
+        ValueError: a factor does not divide an extent.
+    """
+    for dim, factor in zip(range(-len(factors), 0), factors, strict=True):
+        if volume.shape[dim] % factor:
+            raise ValueError(f"{volume.shape[dim]} voxels cannot be sampled at every {factor}-th place")
+        volume = _sampled(volume, factor, blur, dim) if factor > 1 else volume
+    return volume
+
+
+def _sampled(values: Tensor, step: int, sigma: float, dim: int) -> Tensor:
+    """Gaussian means around the middle of every `step` values; the ends are continued."""
+    reach = max(0, math.ceil(3 * sigma - step / 2))
+    offsets = torch.arange(step + 2 * reach, dtype=torch.float32, device=values.device)
+    taps = torch.exp(-0.5 * ((offsets - offsets.mean()) / sigma).square())
+    longer = _continued(values, dim, reach)
+    return longer.unfold(dim, len(taps), step) @ (taps / taps.sum()).to(values)
+
+
+def _continued(values: Tensor, dim: int, reach: int) -> Tensor:
+    """Longer at both ends by copies of the outermost values."""
+    first, last = values.narrow(dim, 0, 1), values.narrow(dim, -1, 1)
+    repeats = [1] * values.ndim
+    repeats[dim] = reach
+    return torch.cat([first.repeat(repeats), values, last.repeat(repeats)], dim)
+
+
+def _between(values: Tensor, dim: int, before: int, after: int) -> Tensor:
+    """With zeros before and after along a negative axis."""
+    return pad(values, (0, 0) * (-1 - dim) + (before, after))
+
+
+def _hann(samples: int) -> Tensor:
+    """A window whose middle is where the zero frequency lies."""
+    offset = torch.arange(samples) - samples // 2
+    return 0.5 + 0.5 * torch.cos(2 * torch.pi * offset / (samples + 1))

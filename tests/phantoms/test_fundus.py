@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ganatomy.errors import UserError
+from ganatomy.phantoms import make
+from ganatomy.phantoms.fundus import WIDTH, Fundus
+
+
+@pytest.fixture(scope="module")
+def person() -> Fundus:
+    return Fundus(3, slices=4, noise=0)
+
+
+def middle(mask: np.ndarray) -> np.ndarray:
+    """Centre (row, column) of a mask in mm from the middle of the picture."""
+    return (np.mean(np.nonzero(mask), 1) - (mask.shape[0] - 1) / 2) * WIDTH / mask.shape[0]
+
+
+def test_pictures_are_rgb_from_0_to_255_and_black_beside_the_field(person: Fundus) -> None:
+    picture = person.image.array
+    assert picture.shape == (3, 4, 128, 128) and picture.dtype == np.float32
+    assert picture.min() >= 0 and 180 < picture.max() <= 255
+    field = person.masks["field"]
+    assert picture[:, ~field].mean() < 2
+    red, green, blue = picture[:, field].mean(1)
+    assert red > 1.5 * green > 2 * blue
+    assert field.mean() == pytest.approx(np.pi * 6.5**2 / 13.5**2, rel=0.01)
+
+
+def test_vessels_are_dark_in_green_and_hardly_in_red(person: Fundus) -> None:
+    vessels = person.masks["vessels"]
+    around = person.masks["field"] & ~vessels & ~person.masks["disc"]
+    red, green, _ = person.image.array[:, vessels & ~person.masks["disc"]].mean(1) / person.image.array[:, around].mean(
+        1
+    )
+    assert green < 0.72 < 0.8 < red
+    assert 0.03 < vessels[person.masks["field"]].mean() < 0.16
+
+
+def test_the_disc_is_bright_and_the_fovea_dark_and_free_of_vessels(person: Fundus) -> None:
+    green = person.image.array[1]
+    for disc, fovea, vessels, field, plane in zip(
+        *(person.masks[name] for name in ("disc", "fovea", "vessels", "field")), green, strict=True
+    ):
+        assert plane[disc].mean() > 1.4 * plane[field].mean()
+        ring = ndimage.binary_dilation(fovea, iterations=8) & ~fovea & ~vessels
+        assert plane[fovea & ~vessels].mean() < 0.9 * plane[ring].mean()
+        assert vessels[fovea].mean() < 0.1
+        assert np.linalg.norm(middle(disc) - middle(fovea)) == pytest.approx(4.7, abs=0.4)
+
+
+def test_right_and_left_eyes_take_turns(person: Fundus) -> None:
+    sides = [
+        middle(disc)[1] - middle(fovea)[1]
+        for disc, fovea in zip(person.masks["disc"], person.masks["fovea"], strict=True)
+    ]
+    assert [side > 0 for side in sides] == [True, False, True, False]
+
+
+def test_most_vessels_hang_together_and_widen_towards_the_disc() -> None:
+    eye = Fundus(0, size=256, noise=0)
+    vessels = eye.masks["vessels"][0]
+    labels, _ = ndimage.label(vessels, np.ones((3, 3)))
+    assert np.bincount(labels.ravel())[1:].max() > 0.6 * vessels.sum()
+    thickness = ndimage.distance_transform_edt(vessels)
+    row, column = np.mean(np.nonzero(eye.masks["disc"][0]), 1)
+    away = np.hypot(*(np.indices(vessels.shape) - np.array([row, column])[:, None, None])) * WIDTH / 256
+    near, far = (thickness[vessels & (away > a) & (away < b)].max() for a, b in ((1, 3), (7, 12)))
+    assert near > 1.5 * far
+
+
+def test_seeds_and_slices_differ_and_repeat() -> None:
+    first, again, other = (Fundus(seed, size=48, slices=2) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.image.array, again.image.array)
+    assert (first.image.array != other.image.array).any()
+    assert (first.masks["vessels"][0] != first.masks["vessels"][1]).any()
+    np.testing.assert_array_equal(Fundus(1, size=48).masks["vessels"][0], first.masks["vessels"][0])
+
+
+@pytest.mark.parametrize("size", [32, 96, 200])
+def test_other_sizes_show_the_same_eye(size: int) -> None:
+    phantom = make("fundus", 4, size=size)
+    assert phantom.image.array.shape == (3, 1, size, size)
+    assert phantom.image.spacing == pytest.approx((1, WIDTH / size, WIDTH / size))
+    assert middle(phantom.masks["disc"][0]) == pytest.approx(middle(Fundus(4, size=128).masks["disc"][0]), abs=0.2)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 8}, {"slices": 0}, {"noise": -1.0}])
+def test_impossible_requests_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="cannot be drawn"):
+        Fundus(0, **wrong)
