@@ -127,6 +127,8 @@ def test_a_gain_must_beat_every_control():
     assert undecided.outcome == "undecided" and "No gain from synthetic images is shown" in undecided.words
     harm = gain(**{CLASSIC: McNemar(0, 12, 10.0, 0.001, 0.0005)})
     assert harm.outcome == "worse" and "do harm" in harm.words and "12 lost" in harm.words
+    beaten = gain(**{DUPLICATES: McNemar(1, 9, 4.9, 0.03, 0.02)})
+    assert beaten.outcome == "worse" and "shown more often" in beaten.words and "9 lost" in beaten.words
 
 
 def test_classic_augmentation_changes_images_and_nothing_else():

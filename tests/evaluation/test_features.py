@@ -33,9 +33,10 @@ def test_random_features_are_standardised_on_training_images():
     found = features("random", images)
     values = found(images)
     assert values.shape == (40, 448) and "random convolutions" in found.name and "standardised" in found.name
-    np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.2)
     scale = values.std(axis=0)
-    assert np.all((abs(scale - 1) < 1e-5) | (scale == 0)) and (scale > 0).mean() > 0.9
+    assert np.all((abs(scale - 0.9) < 0.3) | (scale == 0)) and (scale > 0).mean() > 0.9
+    assert abs(found(torch.ones(2, 1, 16, 16))).max() < 3
     assert features("random", bright(6, dims=3)[0])(bright(4, dims=3)[0]).shape == (4, 448)
 
 

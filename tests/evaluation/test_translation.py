@@ -86,6 +86,7 @@ def test_an_inverted_contrast_is_the_headline_and_a_caveat():
 def test_lost_anatomy_is_a_caveat():
     judge, judgement = judged(noise, [case(seed) for seed in range(3)])
     assert any("has lost anatomy" in point for point in judge.caveats(judgement))
+    assert any("contrast" in point for point in judge.caveats(judgement))
 
 
 def test_without_true_images_the_verdict_says_so():
@@ -126,7 +127,7 @@ def test_super_resolution_is_compared_with_interpolation():
     assert "4 times fewer rows" in " ".join(judge.measured().values())
 
 
-@pytest.mark.parametrize("slug", ["pix2pix", "cyclegan", "srgan"])
+@pytest.mark.parametrize("slug", ["pix2pix", "cyclegan", "mgan", "srgan"])
 def test_claims_name_scores_that_the_judge_has(slug):
     claim, cls = find_claim(slug), catalogue.load(slug)
     judge = judge_of(cls(cls.Config.preset("small")).task)

@@ -162,7 +162,7 @@ def test_a_brain_is_cut_out_of_224_by_176():
     assert method.generator.base == (512, 14, 11)
     assert method.discriminator.head.in_features == 512 * 7 * 6
     grid = method.task.phantom_grid(None)
-    assert grid == {"shape": (220, 172), "slices": 1}
+    assert grid == {"shape": (220, 172), "slices": 1} and method.task.phantom_subjects == 500
     assert method.task.phantom_grid(110)["shape"] == (110, 86)
     made = small(BrainManifoldDCGAN).eval()
     assert made.sample(made.draw([3])).shape == (1, 1, 56, 44)
@@ -346,7 +346,7 @@ def test_aae_with_labels_samples_each_class_from_its_part(shape, encoder):
     latent = method.draw([5, 5])
     one, other = method.sample(latent, torch.tensor([0, 1]))
     assert not torch.equal(one, other)
-    image = torch.rand(2, 1, 32, 32)
+    image = torch.rand(2, 3, 32, 32)
     assert torch.equal(method.reconstruct(image), method.reconstruct(image))
 
 

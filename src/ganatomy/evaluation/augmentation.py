@@ -123,20 +123,27 @@ class Gain:
         return 1 if found.only_first > found.only_second else -1
 
     @property
+    def decisive(self) -> str:
+        """The control that the verdict rests on: one that is better, else classic augmentation."""
+        return next((name for name in CONTROLS if self._sign(name) < 0), CLASSIC)
+
+    @property
     def words(self) -> str:
         """The verdict, with what it rests on."""
-        ours, classic, found = self.arms[SYNTHETIC], self.arms[CLASSIC], self.tests[CLASSIC]
+        ours, control = self.arms[SYNTHETIC], self.decisive
+        theirs, found = self.arms[control], self.tests[control]
+        harm = "Synthetic images do harm" if control == CLASSIC else "Real images shown more often help more"
         verdict = {
             "better": "Synthetic images help more than every control",
-            "worse": "Synthetic images do harm",
+            "worse": harm,
             "undecided": "No gain from synthetic images is shown",
         }[self.outcome]
-        others = ", ".join(f"{name} {self.arms[name].accuracy:.1%}" for name in (DUPLICATES, OVERSAMPLED, REAL))
+        others = ", ".join(f"{name} {arm.accuracy:.1%}" for name, arm in self.arms.items() if name != SYNTHETIC)
         return (
-            f"{verdict}: {ours.accuracy:.1%} of {count(len(ours.right), 'patient')} right with them, "
-            f"{classic.accuracy:.1%} with classic augmentation alone (means of {count(len(ours.accuracies), 'seed')}); "
-            f"{found.only_first} gained and {found.only_second} lost, exact McNemar p = {found.exact_p:.2g}. "
-            f"Other ways: {others}."
+            f"{verdict}: {ours.accuracy:.1%} of {count(len(ours.right), 'patient')} right with synthetic images, "
+            f"{theirs.accuracy:.1%} in the arm {control} (means of {count(len(ours.accuracies), 'seed')}); all seeds "
+            f"together, {found.only_first} gained and {found.only_second} lost, exact McNemar p = {found.exact_p:.2g}. "
+            f"All other arms: {others}."
         )
 
 

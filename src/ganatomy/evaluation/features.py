@@ -33,6 +33,8 @@ STEPS = 400
 """Updates of the in-domain encoder."""
 SMALLEST_VGG = 64
 """Pixels to which smaller images are enlarged before VGG-19 sees them, which halves them four times."""
+REACH = 3.0
+"""Standard deviations that no standardised feature exceeds (our choice)."""
 TINY = 1e-6
 """Features whose deviation is below this part of the largest are constant and count for nothing."""
 THUMBNAIL = 8
@@ -45,6 +47,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Features:
     """Features of images, in standard deviations of those of real training images, so that each counts alike.
 
+    Far values are drawn in towards 3 standard deviations, or a single feature, as of the finest texture, would decide.
+
     Args:
         name: says exactly what they are.
         compute: (n, channels, [slices,] rows, columns) in [-1, 1] to (n, d).
@@ -53,7 +57,11 @@ class Features:
     """
 
     def __init__(self, name: str, compute: Callable[[Tensor], Array], training: Tensor, folder: Path | None = None):
-        self.name, self._compute, self._folder = f"{name}, standardised on real training images", compute, folder
+        self.name, self._compute, self._folder = (
+            f"{name}, standardised on real training images up to {REACH:g} SD",
+            compute,
+            folder,
+        )
         raw = self._of_real(training)
         deviation = raw.std(axis=0)
         self._mean, self._scale = raw.mean(axis=0), np.where(deviation > TINY * deviation.max(), deviation, np.inf)
@@ -67,7 +75,8 @@ class Features:
         return self._standardised(self._of_real(images))
 
     def _standardised(self, raw: Array) -> Array:
-        return np.asarray((raw - self._mean) / self._scale)
+        z = (raw - self._mean) / self._scale
+        return np.asarray(z / np.sqrt(1 + (z / REACH) ** 2))
 
     def _of_real(self, images: Tensor) -> Array:
         return kept(self._folder, lambda: self._compute(images), self.name, images)

@@ -11,8 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from ganatomy.data.store import PreparedCase
 from ganatomy.errors import UserError
@@ -21,14 +19,17 @@ from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.synthesis_images import (
+    SMALL,
     ImageSet,
     Maker,
     Wanted,
     halves,
+    in_bytes,
     noise,
     physical,
     planes,
     real_images,
+    thumbnails,
     unit_of,
     windows,
 )
@@ -83,8 +84,6 @@ PIXELS = 1_000_000
 """Values per set whose histograms are compared."""
 PER_BIN = 20
 """Training images wanted in every bin, of which there are at least 4 and at most 20."""
-SMALL = 32
-"""Pixels to which images are reduced before they are searched among training images, so that noise hides no copy."""
 REPEATED = 0.3
 """Ratio of distances to the nearest other image below which samples are called repetitions (our choice)."""
 COPIED = 3.0
@@ -190,7 +189,7 @@ class SynthesisJudge(Judge):
     def _distances(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
         """How far two sets of equal size lie apart, and how they lie in each other's neighbourhoods."""
         made, real = pair.made, pair.real
-        levels = sliced_wasserstein(_bytes(real), _bytes(made), rng, patches=64, directions=64, repeats=2)
+        levels = sliced_wasserstein(in_bytes(real), in_bytes(made), rng, patches=64, directions=64, repeats=2)
         found = precision_recall_density_coverage(pair.theirs, pair.ours, min(NEIGHBOURS, len(real) - 1))
         return {
             KERNEL: kernel_distance(pair.theirs, pair.ours, rng, subsets=1).mean,
@@ -227,7 +226,7 @@ class SynthesisJudge(Judge):
         if known is None:
             return {}
         bins = int(np.clip(len(known) // PER_BIN, min(4, len(known)), 20))
-        copied = correlation_check(_small(pair.made), _small(self.known), _small(pair.real), flips=(2, 3))
+        copied = correlation_check(thumbnails(pair.made), thumbnails(self.known), thumbnails(pair.real), flips=(2, 3))
         return {
             NDB: compare_bins(known, pair.theirs, pair.ours, rng, bins).share,
             AUTHENTICITY: authenticity(pair.ours, known),
@@ -340,22 +339,9 @@ def _mean(judgement: Judgement, name: str, score: str) -> float:
     return found.mean if found else math.nan
 
 
-def _bytes(one: ImageSet) -> NDArray[np.float32]:
-    """Pictures in 8 bits, 0 to 255."""
-    return np.asarray(np.rint((planes(one.images) + 1) * 127.5), np.float32)
-
-
-def _small(one: ImageSet) -> NDArray[np.float32]:
-    """Pictures of at most 32 pixels a side."""
-    pictures = torch.from_numpy(planes(one.images))
-    rows, columns = (min(SMALL, length) for length in pictures.shape[2:])
-    reduced: Tensor = adaptive_avg_pool2d(pictures, (rows, columns))
-    return np.asarray(reduced, np.float32)
-
-
 def _similarity(one: ImageSet, rng: np.random.Generator) -> float:
     """MS-SSIM of random pairs; NaN for images under 16 pixels."""
-    pictures = _bytes(one)
+    pictures = in_bytes(one)
     if min(pictures.shape[2:]) < 16:
         return math.nan
     return ms_ssim_diversity(pictures, rng, min(PAIRS, len(one) * (len(one) - 1) // 2)).mean

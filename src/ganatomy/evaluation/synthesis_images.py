@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from ganatomy.data.batches import PatchDataset, Range, usable
 from ganatomy.data.store import PreparedCase
@@ -21,6 +22,9 @@ from ganatomy.tasks.synthesis import Synthesis, Synthesiser
 
 GRAIN = 16
 """Noise is smoothed by a Gaussian whose deviation is this part of the shorter side."""
+
+SMALL = 32
+"""Pixels to which images are reduced before they are searched among training images, so that noise hides no copy."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,19 @@ def planes(images: Tensor) -> NDArray[np.float32]:
     """Pictures (n, channels, rows, columns); of volumes the middle slice."""
     values = images.numpy()
     return values if values.ndim == 4 else values[:, :, values.shape[2] // 2]
+
+
+def in_bytes(one: ImageSet) -> NDArray[np.float32]:
+    """Pictures in 8 bits, 0 to 255."""
+    return np.asarray(np.rint((planes(one.images) + 1) * 127.5), np.float32)
+
+
+def thumbnails(one: ImageSet) -> NDArray[np.float32]:
+    """Pictures of at most 32 pixels a side."""
+    pictures = torch.from_numpy(planes(one.images))
+    rows, columns = (min(SMALL, length) for length in pictures.shape[2:])
+    reduced: Tensor = adaptive_avg_pool2d(pictures, (rows, columns))
+    return np.asarray(reduced, np.float32)
 
 
 def widths(task: Synthesis) -> list[int]:

@@ -91,6 +91,7 @@ def beside(sets: Mapping[str, ImageSet], task: Synthesis) -> Figure:
     axes = np.atleast_1d(figure.subplots(1, len(sets)))
     for (name, grid), place in zip(grids.items(), axes, strict=True):
         show_image(place, grid, (0, 1), None)
+        place.set_anchor("N")
         place.set_title("Generated" if name == OUTPUT else title(name))
     if all(one.labels is not None for one in sets.values()):
         _name_rows(axes[0], task.classes, rows)

@@ -28,7 +28,7 @@ from ganatomy.evaluation.judging import (
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
-from ganatomy.inference.checks import DEPENDENCE
+from ganatomy.inference.checks import DEPENDENCE, LIKENESS
 from ganatomy.inference.prepared import sample_slices
 from ganatomy.metrics.diversity import spectrum_ratio_db
 from ganatomy.tasks.base import Volume
@@ -218,6 +218,10 @@ class TranslationJudge(ImageJudge):
         points = []
         if contrast and contrast.mean < 0:
             points.append("The output's contrast is inverted: it correlates negatively with the true image.")
+        elif contrast and contrast.mean < LIKENESS:
+            points.append(
+                f"The output hardly has the contrast of the true image: correlation {limits(contrast)} in tissue."
+            )
         least = KEPT * true.mean if true else DEPENDENCE
         if shared and not shared.mean >= least:
             points.append(

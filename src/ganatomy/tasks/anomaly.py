@@ -298,7 +298,8 @@ class Detector(Method):
 
     network_range: tuple[float, float] = (-1.0, 1.0)
     """What the window's ends are mapped to."""
-    tested_on: type[AnomalyDetection] = AnomalyDetection
+    task_class: ClassVar[type[AnomalyDetection]] = AnomalyDetection
+    """Of healthy images alone, or of two groups."""
 
     @abstractmethod
     def detect(self, image: Tensor) -> Detection:
@@ -308,7 +309,7 @@ class Detector(Method):
     def task(self) -> AnomalyDetection:
         c = self.config
         codec, scale = self.codecs()
-        return self.tested_on(
+        return self.task_class(
             codec,
             c.size,
             c.fit,

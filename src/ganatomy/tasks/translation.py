@@ -157,7 +157,7 @@ class Translation(ImageToImage):
             )
         codec = self._codecs[role]
         codec.check(image)
-        if image.unit is None or image.unit == "a.u.":
+        if image.unit in (None, "a.u."):
             check_window(image, codec, f"--window-{role}")
 
     def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:

@@ -175,6 +175,20 @@ CYCLEGAN = Claim(
     {"pix2pix": "pix2pix"},
 )
 
+MGAN = Claim(
+    "mgan",
+    "A network trained against a critic of local patches gives images the texture of the examples in one pass; trained "
+    "for squared error alone it smooths the texture away.",
+    {"mgan": {}, "squared error": {"adversarial_weight": 0.0}},
+    (
+        Predicate(
+            "the spectrum is nearer to the examples' than with squared error alone", SPECTRUM, "mgan", "squared error"
+        ),
+        Predicate("it is nearer than the input's", SPECTRUM, "mgan"),
+        Predicate("sharpness is nearer than with squared error alone", SHARPNESS, "mgan", "squared error"),
+    ),
+)
+
 SRGAN = Claim(
     "srgan",
     "SRResNet, trained for squared error, has the higher PSNR and SSIM but smooths; SRGAN's detail is nearer to that "
@@ -203,5 +217,6 @@ CLAIMS: tuple[Claim, ...] = (
     VAE_GAN,
     PIX2PIX,
     CYCLEGAN,
+    MGAN,
     SRGAN,
 )

@@ -68,9 +68,9 @@ class AnoGAN(Detector):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                "size": (32, 32),
-                "overlap": 0.25,
-                "game_rounds": 1200,
+                "size": (48, 48),
+                "fit": "contain",
+                "game_rounds": 800,
                 "batch_size": 32,
                 "latent": 32,
                 "width": 24,

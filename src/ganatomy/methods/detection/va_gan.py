@@ -174,7 +174,7 @@ class VAGAN(Detector):
         }
 
     config: Config
-    tested_on = FeatureAttribution
+    task_class = FeatureAttribution
 
     def __init__(self, config: Config):
         super().__init__(config)

@@ -49,13 +49,13 @@ class LSGAN(Aided):
             "paper": {},
             "small": {
                 **LIVER,
-                "game_rounds": 1000,
+                "game_rounds": 1500,
                 "batch_size": 16,
                 "learning_rate": 5e-4,
                 "latent": 100,
-                "generator_widths": (128, 64, 64, 32, 32),
+                "generator_widths": (128, 64, 64, 64, 32),
                 "generator_strides": (2, 1, 2, 2),
-                "discriminator_widths": (32, 64, 128),
+                "discriminator_widths": (16, 32, 64),
                 "ema_halflife": 1000.0,
             },
         }

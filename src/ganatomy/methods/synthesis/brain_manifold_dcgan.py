@@ -11,6 +11,9 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 from ganatomy.tasks.framing import Fit
 from ganatomy.tasks.synthesis import Synthesis
 
+PATIENTS = 500
+"""Of the embedded phantom; the paper has 528."""
+
 
 class MidlineSlices(Synthesis):
     """One axial slice of each patient, at the same height in all of them."""
@@ -86,6 +89,7 @@ class BrainManifoldDCGAN(Pair):
             c.classes,
             c.phantom,
             {"image": c.phantom_image},
+            PATIENTS,
         )
 
     def stages(self) -> Sequence[Stage]:

@@ -27,8 +27,8 @@ class LiverDCGAN(LesionDCGAN):
         generator_widths: tuple[int, ...] = (1024, 512, 256, 128)  # channels of the dense layer and hidden doublings
         discriminator: Literal["dcgan", "odena"] = "dcgan"  # its layers; the latter are those of the AC-GAN's paper
         discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of its layers (our choice)
-        odena_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)  # of the others: kernels of 3, every other halves
-        odena_dropout: float = 0.5  # rate after every one of these
+        odena_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)  # of those, every other of stride 2 (our choice)
+        odena_dropout: float = 0.5  # rate after every one of them (our choice)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},

@@ -30,7 +30,7 @@ class NoduleDCGAN(LesionDCGAN):
             "paper": {},
             "small": {
                 "size": (32, 32),
-                "game_rounds": 900,
+                "game_rounds": 1800,
                 "batch_size": 16,
                 "learning_rate": 5e-4,
                 "kernel": 4,
