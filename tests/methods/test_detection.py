@@ -11,6 +11,15 @@ from ganatomy.methods.detection.va_gan import VAGAN, Critic, MapGenerator, first
 from ganatomy.tasks.anomaly import FeatureAttribution
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Networks as small as these lose more to waiting for each other than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 

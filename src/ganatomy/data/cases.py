@@ -171,7 +171,7 @@ def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
 
 def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     assert config.data is not None
-    if all((config.data / role).is_dir() for role in task.roles):
+    if len(task.roles) > 1 and all((config.data / role).is_dir() for role in task.roles):
         return _role_cases(config.data, task, config)
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
     # Where labels are wanted, folders stand for them and not for patients.

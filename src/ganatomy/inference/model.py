@@ -164,7 +164,7 @@ class Model:
         if not isinstance(task, ImageToImage):
             raise UserError(f"{self.facts.get('system', 'this system')} cannot turn an image into another one")
         task.check(image)
-        source, target = (task.codecs[role].bind(image) for role in (task.source, task.product))
+        source, target = task.bound(image)
         tiler, frame = tiler_of(self.method, self.device), task.framing
         image = rolling(image)
         rows, columns = frame.size if frame else image.shape[1:]
@@ -173,7 +173,7 @@ class Model:
 
         def encoded(start: int, stop: int) -> NDArray[np.float32]:
             values = image.slab(start, stop).astype(np.float32)
-            return np.asarray(source.encode(frame.into(values) if frame else values), np.float32)
+            return task.presented(np.asarray(source.encode(frame.into(values) if frame else values), np.float32))
 
         def slab(start: int, stop: int) -> NDArray[np.float32]:
             made = np.asarray(target.decode(tiler(encoded, seen, start, stop)), np.float32)

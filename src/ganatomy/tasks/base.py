@@ -117,6 +117,25 @@ class ImageToImage(Task):
         """Ranges of the source and the product where their contrasts differ; none where they should look alike."""
         return None
 
+    def bound(self, image: Image) -> tuple[Codec, Codec]:
+        """Codecs of the source and of the product with the numbers of one image put in.
+
+        Raises:
+            UserError: the image has no range.
+        """
+        return self.codecs[self.source].bind(image), self.codecs[self.product].bind(image)
+
+    def presented(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the method is shown of an image that is not a prepared case: in the range of the networks, framed.
+
+        Args:
+            values: (channels, slices, rows, columns) of the image.
+
+        Returns:
+            The same with the channels of the source.
+        """
+        return values
+
     @abstractmethod
     def scores(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]

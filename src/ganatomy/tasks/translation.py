@@ -116,7 +116,7 @@ class Translation(ImageToImage):
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.size} {self.fit} {sorted(self._codecs.items())} {self._channels} {self.streams}"
+        return f"{self.size} {self.fit} {sorted(self._codecs.items())} {self._channels}"
 
     @property
     def selection(self) -> str:

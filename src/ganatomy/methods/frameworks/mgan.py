@@ -114,7 +114,7 @@ class MGAN(Translator):
                 "content_weight": 0.01,
                 "smoothness_weight": 0.3,
                 "texture_patch": 5,
-                "game_rounds": 300,
+                "game_rounds": 600,
                 "batch_size": 8,
                 "learning_rate": 2e-3,
                 "texture_layer": "conv1_2",
