@@ -53,7 +53,7 @@ def main(repeats: int = 3, count: int = 32, steps: int = 50) -> None:
     torch.manual_seed(0)
     values = {"search_steps": steps, "search_rate": 0.05}
     cases = {
-        "small 32²": AnoGAN.Config.preset("small", **values),
+        "small 48²": AnoGAN.Config.preset("small", **values),
         "paper's networks 64²": AnoGAN.Config(**values),
     }
     print(f"AnoGAN's search, {count} images, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")

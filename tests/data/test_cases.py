@@ -176,7 +176,7 @@ def test_missing_places_are_named(tmp_path):
         discover(TASK, DataConfig(data=tmp_path))
 
 
-class Tested(CTDenoising):
+class HealthyOnly(CTDenoising):
     """Learns from the healthy only."""
 
     phantom = "brain-mr"
@@ -186,7 +186,7 @@ class Tested(CTDenoising):
 
 
 def test_what_cannot_be_learned_from_is_kept_for_testing():
-    task = Tested(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
+    task = HealthyOnly(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
     found = discover(task, DataConfig(phantom_subjects=20))
     sides = {(case.label, case.split) for case in found}
     assert sides == {("sick", "test"), ("healthy", "train"), ("healthy", "val"), ("healthy", "test")}
@@ -203,3 +203,13 @@ def test_unpaired_images_make_cases_of_their_own(folder):
     assert [sorted(case.sources) for case in find_cases(task, data)] == [["input"], ["target"]]
     with pytest.raises(UserError, match="line 2: no target image"):
         find_cases(TASK, data)
+
+
+def test_a_manifest_that_names_no_validation_gets_some_where_there_are_enough():
+    told = [case(f"c{n}", f"s{n}", "test" if n > 7 else "train") for n in range(10)]
+    found = split_by_subject(told)
+    assert sum(item.split == "val" for item in found) == 1
+    assert {item.subject for item in found if item.split == "test"} == {"s8", "s9"}
+    assert split_by_subject(told[4:]) == told[4:], "four are too few to spare one"
+    named = [*told, case("v", "v", "val")]
+    assert split_by_subject(named) == named

@@ -24,6 +24,8 @@ Split = Literal["train", "val", "test"]
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
 LABEL_COLUMNS = ("label", "class", "diagnosis")
+FEWEST = 5
+"""Training subjects with which one is spared for validation."""
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
 
 
@@ -302,8 +304,8 @@ def split_by_subject(
 ) -> list[Case]:
     """The cases with their sides: as the manifest says, as named, or a fifth of the subjects drawn for testing.
 
-    With five or more subjects left for training, a tenth of them, at least one, is drawn for validation too; with
-    fewer, validation later takes slices from every training case.
+    With five or more subjects left for training and none named for it, a tenth of them, at least one, is drawn for
+    validation too; with fewer, validation later takes slices from every training case.
 
     Raises:
         UserError: a named subject does not exist, or nothing is left for training.
@@ -314,19 +316,28 @@ def split_by_subject(
             raise UserError(f"subject {name!r} is not in the data; there are {_some(subjects)}")
     if both := set(test) & set(val):
         raise UserError(f"--test-subjects and --val-subjects both name {_some(sorted(both))}; splits are by subject")
-    if {case.split for case in cases} != {"train"} and not test and not val:
-        return _one_side_each(cases)
+    told = {case.split for case in cases}
+    if told != {"train"} and not test and not val:
+        cases = _one_side_each(cases)
+        return cases if "val" in told else _with_validation(cases, seed)
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
     if not test and len(subjects) > 1:
         free = [name for name in order if name not in val]
         test = free[: max(1, round(len(free) / 5))]
     rest = [name for name in order if name not in test]
-    if not val and len(rest) >= 5:
+    if not val and len(rest) >= FEWEST:
         val = rest[: max(1, round(len(rest) / 10))]
     if not set(rest) - set(val):
         raise UserError(f"no subject is left for training: testing has {_some(test)}, validation {_some(val)}")
     sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}
     return [replace(case, split=sides.get(case.subject, "train")) for case in cases]
+
+
+def _with_validation(cases: Sequence[Case], seed: int) -> list[Case]:
+    training = sorted({case.subject for case in cases if case.split == "train"})
+    order = [training[index] for index in np.random.default_rng(seed).permutation(len(training))]
+    val = set(order[: max(1, round(len(order) / 10))]) if len(order) >= FEWEST else set()
+    return [replace(case, split="val") if case.subject in val else case for case in cases]
 
 
 def _one_side_each(cases: Sequence[Case]) -> list[Case]:

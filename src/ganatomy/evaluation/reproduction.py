@@ -117,7 +117,8 @@ def reproduce(
     scores = ArmScores(Scores(rows), range(seeds))
     results = [check(predicate, scores, judge) for predicate in claim.predicates]
     first = {arm: models[label(arm, 0)].facts for arm in claim.arms}
-    facts = {"data": place(data), "preset": preset, "test_subjects": scores.subjects, **_facts(first, seeds)}
+    subjects = sorted({case.case.subject for case in prepared})
+    facts = {"data": place(data), "preset": preset, "test_subjects": subjects, **_facts(first, seeds)}
     found = Reproduction(claim, results, *overall(results), facts, out, problems)
     write_text(out / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
     write_text(out / "claim.md", markdown(found))
@@ -128,7 +129,7 @@ def reproduce(
 def arm_method(claim: Claim, arm: str, preset: str) -> Method:
     """The untrained method of an arm."""
     cls = catalogue.load(claim.system(arm))
-    method: Method = cls(cls.Config.preset(preset, **claim.arms[arm]))
+    method: Method = cls.of(cls.Config.preset(preset, **claim.arms[arm]))
     return method
 
 

@@ -55,7 +55,7 @@ def build(facts: Mapping[str, Any]) -> Method:
     cls = catalogue.load(facts["system"])
     config = cls.Config.preset("paper", **facts["config"])
     try:
-        method: Method = cls(config)
+        method: Method = cls.of(config)
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{facts['system']}: no network can be built with these options: {reason}") from error

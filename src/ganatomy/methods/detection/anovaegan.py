@@ -112,7 +112,10 @@ class AnoVAEGAN(Detector):
     """
 
     class Config(AnomalyConfig):
-        """Widths and post-processing are those of the group's later study, arXiv 2004.03271."""
+        """Widths and post-processing are those of the group's later study, arXiv 2004.03271.
+
+        Percentiles of a volume depend on its lesions; where these are large and bright, z-scores do so less.
+        """
 
         code: Latent = "spatial"  # a map, or a vector
         adversary: Adversary = "nonsaturating"  # the paper's; wasserstein with gradient penalty is the study's
@@ -155,14 +158,15 @@ class AnoVAEGAN(Detector):
             },
             "small": {
                 "size": (64, 64),
+                "scale": "zscore",
                 "game_rounds": 800,
                 "width": 16,
                 "widest": 64,
                 "levels": 3,
                 "latent": 8,
                 "erosion": 6.0,
-                "median": 3,
-                "smallest": 4,
+                "median": 1,
+                "smallest": 3,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"adversary": "none"}

@@ -25,7 +25,8 @@ class CAAE(Detector):
 
     A critic holds the codes to N(0, 1); a second term wants the rebuilt image to have the code of the original. Without
     that term (``--consistency-weight 0``) it is the adversarial autoencoder. A single Adam moves the encoder in both of
-    its steps, where the published code has one for each.
+    its steps, where the published code has one for each, and rebuilt images are encoded with the statistics of their
+    batch, where it takes running ones.
 
     Chen & Konukoglu, Unsupervised Detection of Lesions in Brain MRI using constrained adversarial auto-encoders,
     MIDL 2018. arXiv 1806.04972.
@@ -69,8 +70,7 @@ class CAAE(Detector):
                 "width": 8,
                 "residual": "bright",
                 "erosion": 6.0,
-                "median": 3,
-                "smallest": 4,
+                "smallest": 3,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"variant": "vae"}
