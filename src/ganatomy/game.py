@@ -225,6 +225,11 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]]
     dims: int = 2
 
+    @classmethod
+    def of(cls, config: MethodConfig) -> Method:
+        """The method of a configuration; a system with several models of different abilities chooses here."""
+        return cls(config)
+
     def __init__(self, config: MethodConfig):
         super().__init__()
         self.config: Any = config

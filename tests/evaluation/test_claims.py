@@ -104,7 +104,7 @@ def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ign
     judge = judge_of(next(iter(methods.values())).task)
     assert len({m.task.fingerprint for m in methods.values()}) == 1
     for predicate in claim.predicates:
-        assert {predicate.first, predicate.second} <= {INPUT, NOISE, *claim.arms}
+        assert {predicate.first, predicate.second} <= {INPUT, NOISE, judge.reference, *claim.arms}
         assert judge.named(predicate.score).better is not None
 
 

@@ -11,7 +11,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import moves, over_processes
 from ganatomy.methods.frameworks.aae import AAE, mixture, swiss_roll
 from ganatomy.methods.frameworks.vae_gan import VAEGAN
-from ganatomy.methods.synthesis.brain_manifold_dcgan import BrainManifoldDCGAN
+from ganatomy.methods.synthesis.brain_manifold_dcgan import BrainDenoiser, BrainManifoldDCGAN, SkipAutoencoder
 from ganatomy.methods.synthesis.liver_dcgan_aug import LiverDCGAN
 from ganatomy.methods.synthesis.nodule_dcgan_vtt import NoduleDCGAN
 from ganatomy.methods.synthesis.prostate_lesion_dcgan import ProstateLesionDCGAN
@@ -166,6 +166,37 @@ def test_a_brain_is_cut_out_of_224_by_176():
     assert method.task.phantom_grid(110)["shape"] == (110, 86)
     made = small(BrainManifoldDCGAN).eval()
     assert made.sample(made.draw([3])).shape == (1, 1, 56, 44)
+
+
+def test_the_second_model_of_the_brain_paper_is_an_autoencoder_without_opponent():
+    method = BrainManifoldDCGAN.of(BrainManifoldDCGAN.Config.preset("denoiser"))
+    assert isinstance(method, BrainDenoiser)
+    assert isinstance(BrainManifoldDCGAN.of(BrainManifoldDCGAN.Config()), BrainManifoldDCGAN)
+    ends = (1 * 64 * 9 + 64) + (64 * 1 * 9 + 1)
+    assert count(method.autoencoder) == ends + 18 * (64 * 64 * 9 + 64)
+    (stage,) = method.stages()
+    assert [player.name for player in stage.players] == ["autoencoder"] and stage.sampling.patch == (1, 220, 172)
+    assert method.task.phantom_grid(None) == {"shape": (220, 172), "slices": 1, "noise": 0.0}
+    assert method.task.roles == ("input", "target") and method.task.ability == "restore"
+
+
+def test_an_untrained_autoencoder_leaves_slices_as_they_are():
+    method = BrainManifoldDCGAN.of(BrainManifoldDCGAN.Config.preset("small-denoiser"))
+    noisy, clean = torch.rand(2, 1, 20, 18), torch.rand(2, 1, 20, 18)
+    assert torch.equal(method.restore(noisy), noisy)
+    (turn,) = method.turns(iter([{"input": noisy, "target": clean}]))
+    torch.testing.assert_close(turn.total, ((noisy - clean) ** 2).mean())
+
+
+@pytest.mark.parametrize(("depth", "skips"), [(1, 1), (4, 2), (10, 5)])
+def test_every_second_layer_of_the_autoencoder_is_added_to_its_mirror(depth, skips):
+    network = SkipAutoencoder(1, 3, depth)
+    for layer in network.encoder:
+        torch.nn.init.dirac_(layer.weight)
+    for layer in network.decoder:
+        torch.nn.init.dirac_(layer.weight)
+    image = torch.rand(1, 1, 5, 5)
+    torch.testing.assert_close(network(image), (1 + skips) * image)
 
 
 def test_prostate_channels_share_a_scale_of_their_own():

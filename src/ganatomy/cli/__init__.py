@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "judge a trained run on test cases: metrics, table, report with pictures",
     "apply": "apply a trained run to a DICOM series, NIfTI or image file, or a folder of them",
     "sample": "make synthetic images with a trained run that makes images from noise",
+    "turing": "test whether people can tell generated images from real ones: forms to fill in, and their scores",
     "reproduce": "test a paper's claim on embedded data, with seeds, intervals and a verdict",
     "list": "all systems and their state",
     "info": "what a system is and the options it has",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ganatomy.cli.options import leading, parse
@@ -65,7 +66,7 @@ def show(result: Evaluation) -> None:
     table = Table("", *result.scores.methods)
     for name in result.leading:
         cells = [result.scores.interval(method, name) for method in result.scores.methods]
-        table.add_row(name, *[f"{cell.mean:.4g}" if cell else "" for cell in cells])
+        table.add_row(escape(name), *[f"{cell.mean:.4g}" if cell else "" for cell in cells])
     console.print(table)
     console.print(
         f"{result.out / 'report.html'}: pictures, intervals, and how it was measured", highlight=False, soft_wrap=True

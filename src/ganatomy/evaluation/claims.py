@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ganatomy import catalogue
 from ganatomy.errors import UserError
 from ganatomy.evaluation.claim import Claim, Predicate
-from ganatomy.evaluation.claimed import denoising, detection, frameworks, synthesis
+from ganatomy.evaluation.claimed import denoising, detection, frameworks, reconstruction, synthesis
 from ganatomy.evaluation.judging import Judge, Scores
 from ganatomy.evaluation.report import Outcome
 from ganatomy.evaluation.statistics import Interval, crossed_bootstrap
@@ -22,7 +22,9 @@ FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided")
 
 
 CLAIMS: dict[str, Claim] = {
-    claim.slug: claim for section in (denoising, frameworks, synthesis, detection) for claim in section.CLAIMS
+    claim.slug: claim
+    for section in (denoising, frameworks, synthesis, detection, reconstruction)
+    for claim in section.CLAIMS
 }
 """By slug of the system."""
 

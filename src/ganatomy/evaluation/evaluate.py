@@ -409,7 +409,9 @@ def add_summary(report: Report, judge: Judge, scores: Scores) -> None:
         ]
         shown = [row for row in rows if any(row[1:])]
         if shown:
-            report.table(shown, columns, caption=f"{group}: means over subjects, with 95 % intervals".lstrip(": "))
+            report.table(
+                shown, columns, caption=f"{group}: means over {judge.resampled}, with 95 % intervals".lstrip(": ")
+            )
 
 
 def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
@@ -444,9 +446,9 @@ GAME = (
     "Training is a game: every player descends its own loss. The gradient norm of a player says how hard it is still "
     "pushed; one that falls to nothing while the other's grows has lost its teacher. The rotation is the angle between "
     "the players' joint gradient and its own change along itself: near 0° all descend one landscape, at 90° they "
-    "circle around each other, above 90° they drive apart. The gain alone is what a player's own loss falls by when it "
-    "alone goes on for ten steps: near zero for all of them is as near to an equilibrium as these players come, a large "
-    "one names the player that lags behind, and their sum approximates the duality gap."
+    "circle around each other, above 90° they drive apart. The gain alone is what a player's own loss falls by when "
+    "it alone goes on for ten steps: near zero for all of them is as near to an equilibrium as these players come, a "
+    "large one names the player that lags behind, and their sum approximates the duality gap."
 )
 
 
@@ -473,8 +475,8 @@ def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> d
         f"{count(len(judgement.cases), 'case')}, {count(facts['slices'], 'slice')}",
         **judge.measured(),
         "Compared with": "; ".join(f"{name}: {about}" for name, about in facts["methods"].items() if about),
-        "Intervals and tests": "95 %, bootstrap over subjects; Wilcoxon signed-rank over subjects, not adjusted for "
-        "the number of scores",
+        "Intervals and tests": f"95 %, bootstrap over {judge.resampled}; Wilcoxon signed-rank over them, not adjusted "
+        "for the number of scores",
         "Trained on": f"{training['data']}, {count(len(training['subjects']['train']), 'subject')}, seed "
         f"{training['seed']}, rounds: {rounds}",
         "Weights": f"{facts['weights']}; the best are chosen on validation data by {selection['score']} "

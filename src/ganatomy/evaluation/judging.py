@@ -33,7 +33,9 @@ JUDGES: dict[str, str] = {
     "synthesis": "ganatomy.evaluation.synthesis:SynthesisJudge",
     "anomaly-detection": "ganatomy.evaluation.detection:DetectionJudge",
     "translation": "ganatomy.evaluation.translation:TranslationJudge",
+    "mr-denoising": "ganatomy.evaluation.mr_denoising:MRDenoisingJudge",
     "super-resolution": "ganatomy.evaluation.superresolution:SuperResolutionJudge",
+    "mr-reconstruction": "ganatomy.evaluation.reconstruction:ReconstructionJudge",
 }
 """Name of each task, and where its judge is defined."""
 
@@ -177,6 +179,8 @@ class Judge(ABC):
     """Names of the scores that are drawn subject by subject."""
     reference: ClassVar[str] = INPUT
     """The contender that a trained run must beat to be of use."""
+    resampled: ClassVar[str] = "subjects"
+    """What the rows stand for, over which intervals are taken."""
     compares_with_training: ClassVar[bool] = False
     """Whether ``score_all`` looks at what the runs were trained on."""
 
@@ -254,6 +258,10 @@ class ImageJudge(Judge):
     ) -> dict[str, float]:
         """Scores of a block of slices."""
 
+    def sample(self, case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
+        """What slices of a case are scored with."""
+        return sample_slices(case, start, stop)
+
     def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, PreparedCase]:
         """Median, worst and best case of the output, each once, by the very first of the leading scores or another."""
         ranked = judgement.scores.by_case(OUTPUT, score or self.leading[0])
@@ -292,7 +300,7 @@ class ImageJudge(Judge):
             outputs = []
             for start, stop in blocks(case.shape[0]):
                 output = contender.run(case, start, stop)
-                scores = self.score(output, sample_slices(case, start, stop), case.spacing)
+                scores = self.score(output, self.sample(case, start, stop), case.spacing)
                 found = {name: value for name, value in scores.items() if name in kept}
                 rows.append(Row(case.case.name, case.case.subject, (start, stop), contender.name, found))
                 if truth is not None:

@@ -118,7 +118,13 @@ def reproduce(
     results = [check(predicate, scores, judge) for predicate in claim.predicates]
     first = {arm: models[label(arm, 0)].facts for arm in claim.arms}
     subjects = sorted({case.case.subject for case in prepared})
-    facts = {"data": place(data), "preset": preset, "test_subjects": subjects, **_facts(first, seeds)}
+    facts = {
+        "data": place(data),
+        "preset": preset,
+        "test_subjects": subjects,
+        "resampled": judge.resampled,
+        **_facts(first, seeds),
+    }
     found = Reproduction(claim, results, *overall(results), facts, out, problems)
     write_text(out / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
     write_text(out / "claim.md", markdown(found))
@@ -264,9 +270,9 @@ def markdown(found: Reproduction) -> str:
             "|" + "---|" * len(HEADINGS),
             *[f"| {' | '.join(cells(result))} |" for result in found.results],
             "",
-            "Arrows point to the better side. Means with 95 % intervals from a bootstrap over subjects and seeds: a "
-            "part is reproduced where the interval of the difference lies on the claimed side of zero, not reproduced "
-            "where it lies on the other, else undecided.",
+            "Arrows point to the better side. Means with 95 % intervals from a bootstrap over "
+            f"{facts['resampled']} and seeds: a part is reproduced where the interval of the difference lies on the "
+            "claimed side of zero, not reproduced where it lies on the other, else undecided.",
             "",
             f"Data: {facts['data']}; {count(facts['train_subjects'], 'training subject')}, "
             f"{count(len(facts['test_subjects']), 'test subject')}, {count(facts['seeds'], 'seed')}, preset "
@@ -306,7 +312,7 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
     columns = [Column("arm"), *[judge.named(name).column for name in wanted]]
     rows: list[list[Cell]] = [[arm, *[crossed_bootstrap(scores.table(arm, name)) for name in wanted]] for arm in arms]
-    page.table(rows, columns, caption="Means with 95 % intervals over subjects and seeds.")
+    page.table(rows, columns, caption=f"Means with 95 % intervals over {judge.resampled} and seeds.")
     for name in wanted:
         score = judge.named(name)
         page.figure(
@@ -320,7 +326,7 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
             "Claim": "written in ganatomy.evaluation.claims before it was tested",
             "Finding": "reproduced where the 95 % interval of the difference lies on the claimed side of zero, not "
             "reproduced where it lies on the other side, undecided where it holds zero",
-            "Intervals": "bootstrap over subjects and, crossed with them, seeds",
+            "Intervals": f"bootstrap over {judge.resampled} and, crossed with them, seeds",
             "Rounds": _rounds(facts),
             "Weights chosen by": ", ".join(f"{arm}: {name}" for arm, name in facts["selection"].items()),
             **judge.measured(),

@@ -116,6 +116,7 @@ class SynthesisJudge(Judge):
     leading = (KERNEL, COVERAGE, MS_SSIM, COPIES)
     plotted = (COVERAGE,)
     reference: ClassVar[str] = NOISE
+    resampled = "resamplings of the test images"
     compares_with_training = True
 
     def __init__(self, task: Synthesis, kind: FeatureKind = "random"):

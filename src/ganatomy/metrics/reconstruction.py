@@ -5,6 +5,7 @@ so every variant has to be named.
 """
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -61,7 +62,7 @@ def band_errors(
     rows, columns = (np.fft.fftfreq(extent) for extent in theirs.shape[1:])
     frequency = np.hypot(rows[:, None], columns)
     edges = (0.0, *limits, np.inf)
-    bands = [(frequency > low) & (frequency <= high) for low, high in zip(edges, edges[1:], strict=False)]
+    bands = [(frequency > low) & (frequency <= high) for low, high in pairwise(edges)]
     return tuple(math.sqrt(_ratio(errors[band].sum(), powers[band].sum())) for band in bands)
 
 

@@ -67,13 +67,9 @@ class DealiasingDiscriminator(nn.Sequential):
         widest = width * 2 ** (strided - 1)
         half, quarter, few = (max(1, widest // part) for part in (2, 4, 16))
         layers += [*_normed(widest, half, 1), *_normed(half, quarter, 1)[:-1]]
-        branch = nn.Sequential(
-            *_normed(quarter, few, 1), *_normed(few, few, 3), *_normed(few, quarter, 3)[:-1]
-        )
+        branch = nn.Sequential(*_normed(quarter, few, 1), *_normed(few, few, 3), *_normed(few, quarter, 3)[:-1])
         positions = (size[0] >> strided) * (size[1] >> strided)
-        super().__init__(
-            *layers, Residual(branch), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(quarter * positions, 1)
-        )
+        super().__init__(*layers, Residual(branch), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(quarter * positions, 1))
 
 
 def _normed(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -81,15 +77,15 @@ def _normed(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Mo
     return [convolution, nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
 
 
-def init_dealiasing(network: nn.Module, spread: float, width: int = 64) -> None:
-    """N(0, spread) weights truncated at two deviations, N(1, 0.02) norm gains and zero biases, in place.
+def init_dealiasing(network: nn.Module, width: int = 64) -> None:
+    """N(0, 0.01) weights truncated at two deviations, N(1, 0.02) norm gains and zero biases, in place.
 
-    Narrower networks than the published ones, of ``width`` channels instead of 64, get weights as much larger as keeps
+    Narrower networks than the published one, of ``width`` channels instead of 64, get weights as much larger as keeps
     the size of the activations.
     """
-    spread *= (64 / width) ** 0.5
+    spread = 0.01 * (64 / width) ** 0.5
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.trunc_normal_(module.weight, 0.0, spread, -2 * spread, 2 * spread)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)

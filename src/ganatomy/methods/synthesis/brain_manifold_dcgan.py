@@ -1,22 +1,32 @@
-"""Midline slices of the brain in T1-weighted MR, from a DCGAN of their size."""
+"""Midline slices of the brain in T1-weighted MR: made by a DCGAN, and freed from noise by an autoencoder."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, relu
+
+from ganatomy.game import Batch, Method, MethodConfig, Player, Sampling, Stage, Turn, adam
 from ganatomy.images.codecs import Window
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.methods.frameworks.pair import Pair, PairConfig
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 from ganatomy.tasks.framing import Fit
+from ganatomy.tasks.mr_denoising import MRDenoising
 from ganatomy.tasks.synthesis import Synthesis
 
 PATIENTS = 500
 """Of the embedded phantom; the paper has 528."""
+DENOISER_MOVES: Mapping[str, Any] = {"learning_rate": 1e-3, "betas": (0.9, 0.999)}
+"""Adam of the autoencoder (our choice)."""
 
 
-class MidlineSlices(Synthesis):
+class Midline:
     """One axial slice of each patient, at the same height in all of them."""
+
+    size: tuple[int, ...]
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         rows, columns = self.size
@@ -24,16 +34,29 @@ class MidlineSlices(Synthesis):
         return {"shape": shape, "slices": 1}
 
 
+class MidlineSlices(Midline, Synthesis):
+    """To be made from noise."""
+
+
+class NoisyMidlineSlices(Midline, MRDenoising):
+    """To be freed from noise; the phantom has none of its own, so that the target is clean."""
+
+    def phantom_grid(self, size: int | None) -> dict[str, Any]:
+        return {**super().phantom_grid(size), "noise": 0.0}
+
+
 class BrainManifoldDCGAN(Pair):
     """Whole axial slices of 220 x 172 pixels, from about 500 healthy brains.
 
     Bermudez, Plassard, Davis, Newton, Resnick & Landman, Learning Implicit Brain MRI Manifolds with Deep Learning, SPIE
-    Medical Imaging 2018. arXiv 1801.01847. Slices are to be registered to each other beforehand.
+    Medical Imaging 2018. arXiv 1801.01847. Slices are to be registered to each other beforehand. The paper's second
+    model, a denoising autoencoder, is the variant ``denoiser``; it restores slices instead of making them.
     """
 
     class Config(PairConfig):
         """The paper's size and length; layers and optimiser are our choices."""
 
+        variant: Literal["dcgan", "denoiser"] = "dcgan"  # slices from noise, or from noisy slices
         size: tuple[int, ...] = (220, 172)  # rows and columns, of 1 mm in the paper
         fit: Fit = "contain"  # of training images: inside the size whole, filling it, or patches of it
         channels: int = 1  # of the images
@@ -50,6 +73,9 @@ class BrainManifoldDCGAN(Pair):
         discriminator_widths: tuple[int, ...] = (32, 64, 128, 256, 512)  # channels of its convolutions (our choice)
         kernel: Kernel = 5  # of all convolutions but the generator's last, which has 3 (our choice)
         dropout: float = 0.3  # rate after every convolution of the discriminator (our choice)
+        snr: float = Field(10.0, gt=0)  # of slices to be denoised, mean of the head / SD of the noise; paper 1, 10, 100
+        denoiser_depth: int = Field(10, ge=1)  # convolutions of the autoencoder, and as many transposed (our choice)
+        denoiser_width: int = 64  # channels of all of them (our choice)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -64,9 +90,25 @@ class BrainManifoldDCGAN(Pair):
                 "flips": (2,),
                 "ema_halflife": 1000.0,
             },
+            "denoiser": {"variant": "denoiser", "game_rounds": 49_500, "batch_size": 16, **DENOISER_MOVES},
+            "small-denoiser": {
+                "variant": "denoiser",
+                "size": (56, 44),
+                "game_rounds": 800,
+                "batch_size": 8,
+                "denoiser_depth": 4,
+                "denoiser_width": 16,
+                "flips": (2,),
+                **DENOISER_MOVES,
+            },
         }
 
     config: Config
+
+    @classmethod
+    def of(cls, config: MethodConfig) -> Method:
+        assert isinstance(config, cls.Config)
+        return BrainDenoiser(config) if config.variant == "denoiser" else cls(config)
 
     def __init__(self, config: Config):
         super().__init__(config)
@@ -110,3 +152,75 @@ class BrainManifoldDCGAN(Pair):
             scores={"real": of_real, "fake": of_fake},
         )
         yield Turn("generator", adversarial=nonsaturating_generator(self.discriminator(fake)))
+
+
+class SkipAutoencoder(nn.Module):
+    """Convolutions and as many transposed ones, all of one width and none with a stride.
+
+    The result of every second convolution is added where the mirrored layer has come back to its depth, and the image
+    itself to what comes out, so that training begins with the image unchanged (our choice).
+
+    Args:
+        channels: of the image.
+        width: channels of the hidden layers.
+        depth: number of convolutions.
+    """
+
+    def __init__(self, channels: int, width: int, depth: int):
+        super().__init__()
+        widths = [channels, *[width] * depth]
+        self.encoder = nn.ModuleList(nn.Conv2d(inputs, outputs, 3, padding=1) for inputs, outputs in pairwise(widths))
+        self.decoder = nn.ModuleList(
+            nn.ConvTranspose2d(inputs, outputs, 3, padding=1) for inputs, outputs in pairwise(reversed(widths))
+        )
+        last = self.decoder[-1]
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias") or parameter is last.weight:
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, channels, rows, columns) to the same."""
+        made, skips = image, []
+        for number, layer in enumerate(self.encoder):
+            skips.append(made if number % 2 == 0 else None)
+            made = relu(layer(made))
+        for layer in self.decoder:
+            made, skip = layer(made), skips.pop()
+            if skip is not None:
+                made = made + skip
+            if skips:
+                made = relu(made)
+        return made
+
+
+class BrainDenoiser(Method):
+    """Noisy slices of one noise level to clean ones; one network, no adversary."""
+
+    Config = BrainManifoldDCGAN.Config
+    config: BrainManifoldDCGAN.Config
+
+    def __init__(self, config: BrainManifoldDCGAN.Config):
+        super().__init__(config)
+        self.autoencoder = SkipAutoencoder(1, config.denoiser_width, config.denoiser_depth)
+
+    @property
+    def task(self) -> NoisyMidlineSlices:
+        c = self.config
+        codec = Window(low=c.window[0], high=c.window[1], to=(0.0, 1.0), unit=c.window_unit)
+        return NoisyMidlineSlices(codec, c.snr, c.size, c.phantom, c.phantom_image, PATIENTS)
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        player = Player("autoencoder", (self.autoencoder,), adam(c.learning_rate, c.betas), ema_halflife=c.ema_halflife)
+        sampling = Sampling(c.batch_size, (1, c.size[0], c.size[1]), flips=c.flips, quarter_turns=c.quarter_turns)
+        return [Stage("denoise", self.turns, [player], c.game_rounds, sampling)]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        batch = next(batches)
+        yield Turn("autoencoder", error=mse_loss(self.autoencoder(batch["input"]), batch["target"]))
+
+    def restore(self, input: Tensor) -> Tensor:
+        """Noisy slices (N, 1, H, W) to clean ones; [0, 1] is the window."""
+        return self.autoencoder(input)  # type: ignore[no-any-return]

@@ -1,0 +1,194 @@
+"""GANCS: a residual network whose output is projected onto what was measured, with a least-squares adversary."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import sqrt
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+
+from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam
+from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
+from ganatomy.nets.residual import Residual
+from ganatomy.physics.coils import Encoding
+from ganatomy.physics.consistency import consistent
+from ganatomy.physics.fourier import as_channels, as_complex, magnitude
+from ganatomy.physics.sampling import Undersampling
+from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, unpacked
+
+SMALL = 1e-3
+"""Scale of the first weights within residual blocks, which begin as the identity."""
+
+
+class GANCS(Reconstructor):
+    """Generative reconstruction with an affine projection onto the measured samples.
+
+    Mardani et al., Deep Generative Adversarial Networks for Compressed Sensing Automates MRI, 2017, arXiv 1706.00051;
+    IEEE Trans. Med. Imaging 38(1):167-179, 2019.
+    """
+
+    class Config(ReconstructionConfig):
+        """The numbers of the released code."""
+
+        warm_up_rounds: int = 2_000  # updates of the generator for its pixel loss alone
+        game_rounds: int = 50_000  # updates of each player after that (our choice)
+        batch_size: int = 16  # slices
+        learning_rate: float = 1e-5  # Adam, both players
+        beta1: float = 0.5  # Adam, both players
+        halvings: int = 5  # of the learning rate, evenly spread over the game; the code halves it every 10 000 updates
+        adversarial_weight: float = 0.25  # of the game, which the pixel loss complements to 1; 0 leaves the pixel loss
+        l1_share: float = 1.0  # part of the pixel loss that is the mean absolute error; the rest is the squared one
+        copies: int = 1  # how often generator and projection are repeated, with the same weights
+        stages_of_blocks: int = 4  # of the generator
+        blocks: int = 2  # residual blocks of a stage
+        width: int = 128  # channels of the generator
+        critic_width: int = 8  # channels of the discriminator's first layer
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+        size: tuple[int, int] = (256, 128)  # rows and columns of image and k-space
+        phase: float = 1.0  # SD in rad of a smooth phase put on images, as the paper's are complex (our choice)
+        scan: Undersampling = Undersampling(  # five-fold acceleration by lines
+            pattern="power", fraction=0.2, decay=2.0
+        )
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (64, 64),
+                "scan": Undersampling(pattern="power", fraction=0.3),
+                "warm_up_rounds": 400,
+                "game_rounds": 200,
+                "batch_size": 4,
+                "learning_rate": 2e-3,
+                "halvings": 2,
+                "adversarial_weight": 0.02,
+                "stages_of_blocks": 2,
+                "width": 16,
+                "ema_halflife": 200.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.generator = ResidualReconstructor(c.width, c.stages_of_blocks, c.blocks)
+        self.discriminator = MagnitudeDiscriminator(c.critic_width) if c.adversarial_weight else None
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate, (c.beta1, 0.999))
+
+        def rate(progress: Progress) -> float:
+            return 0.5 ** int(progress.fraction * (c.halvings + 1))
+
+        def players(schedule: Any = None) -> list[Player]:
+            generator = Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife)
+            if not self.discriminator:
+                return [generator]
+            return [Player("discriminator", (self.discriminator,), moves, schedule), generator]
+
+        sampling = self.sampling(c.batch_size)
+        warm_up = Stage(
+            "warm-up", self.warm_up_turns, players(), c.warm_up_rounds, sampling, validated=not self.adversarial
+        )
+        return [warm_up, Stage("game", self.turns, players(rate), c.game_rounds, sampling)]
+
+    def warm_up_turns(self, batches: Iterator[Batch]) -> Iterator[Any]:
+        """The discriminator learns already, but the generator does not listen."""
+        yield from self._moves(next(batches), 0.0)
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Any]:
+        """The game sets in slowly; the code's weight of it would be negative in the first rounds."""
+        weight = self.config.adversarial_weight * max(0.0, 1 - 4 / sqrt(self.progress.stage_round + 6))
+        yield from self._moves(next(batches), weight)
+
+    def _moves(self, batch: Batch, weight: float) -> Iterator[Any]:
+        c, true = self.config, batch["target"]
+        fake = self.restore(batch["input"])
+        pixel = c.l1_share * l1_loss(fake, true) + (1 - c.l1_share) * mse_loss(fake, true)
+        losses = {"pixel": (1 - weight) * pixel}
+        if not self.discriminator:
+            yield Turn("generator", losses)
+            return
+        real_scores, fake_scores = self.discriminator(true), self.discriminator(fake.detach())
+        if weight:
+            losses["adversarial"] = weight * least_squares_generator(self.discriminator(fake))
+        yield (
+            Turn(
+                "discriminator",
+                adversarial=2 * least_squares_discriminator(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            ),
+            Turn("generator", losses),
+        )
+
+    def restore(self, input: Tensor) -> Tensor:
+        image, mask = unpacked(input)
+        encoding = Encoding(mask)
+        measured = encoding.forward(image)
+        for _ in range(self.config.copies):
+            image = consistent(as_complex(self.generator(as_channels(image))), measured, encoding)
+        return magnitude(image)
+
+
+class ResidualReconstructor(nn.Sequential):
+    """Real and imaginary part to the same, (N, 2, H, W), without pooling.
+
+    Args:
+        width: channels.
+        stages: each of some residual blocks and a convolution.
+        blocks: of a stage.
+    """
+
+    def __init__(self, width: int, stages: int, blocks: int):
+        layers: list[nn.Module] = []
+        for index in range(stages * blocks):
+            layers.append(self._block(width if index else 2, width))
+            if index % blocks == blocks - 1:
+                layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, width, 3, padding=1)]
+        layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU()]
+        super().__init__(*layers, nn.Conv2d(width, 2, 1))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.xavier_normal_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for block in (layer for layer in layers if isinstance(layer, Residual)):
+            for module in block.branch.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.xavier_normal_(module.weight, SMALL)
+
+    @staticmethod
+    def _block(before: int, after: int) -> Residual:
+        """Pre-activation; a 1x1 convolution where the number of channels changes."""
+        layers: list[nn.Module] = []
+        for inputs in (before, after):
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, after, 3, padding=1)]
+        return Residual(nn.Sequential(*layers), nn.Conv2d(before, after, 1) if before != after else None)
+
+
+class MagnitudeDiscriminator(nn.Module):
+    """A raw score (N, 1) of magnitudes (N, 1, H, W) in [0, 1]: the mean of those of patches.
+
+    Args:
+        width: channels of the first layer, doubled by each of the next three.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        widths = [width * 2**level for level in range(4)]
+        shapes: list[tuple[int, int, Literal[1, 3], Literal[1, 2]]] = [
+            (before, after, 3, 2) for before, after in zip([1, *widths], widths, strict=False)
+        ]
+        shapes += [(widths[-1], widths[-1], 3, 1), (widths[-1], widths[-1], 1, 1)]
+        layers: list[nn.Module] = []
+        for before, after, kernel, stride in shapes:
+            convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2)
+            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+        self.patches = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 1, H, W) to (N, 1)."""
+        scores: Tensor = self.patches(2 * image - 1)
+        return scores.flatten(1).mean(1, keepdim=True)

@@ -1,0 +1,282 @@
+"""RefineGAN: two chained generators, a critic of all pairs of two samples, and losses in image and k-space."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, l1_loss
+
+from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam
+from ganatomy.losses.adversarial import wasserstein_critic, wasserstein_generator
+from ganatomy.losses.matching import total_variation
+from ganatomy.nets.residual import Residual
+from ganatomy.physics.coils import Encoding
+from ganatomy.physics.consistency import consistent
+from ganatomy.physics.fourier import as_channels, as_complex
+from ganatomy.physics.sampling import Undersampling
+from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, complete, unpacked
+
+
+class RefineGAN(Reconstructor):
+    """Reconstruction refined by a second generator, each followed by the measured samples.
+
+    Quan, Nguyen-Duc & Jeong, Compressed Sensing MRI Reconstruction using a Generative Adversarial Network with a Cyclic
+    Loss, IEEE Trans. Med. Imaging 37(6):1488-1497, 2018, doi:10.1109/TMI.2018.2820120. arXiv 1709.00753.
+    """
+
+    class Config(ReconstructionConfig):
+        """The numbers of the released code, which plays the Wasserstein game instead of the logarithmic one."""
+
+        game_rounds: int = 50_000  # updates of each player; 500 epochs of 100
+        batch_size: int = 1  # slices of a sample, of which there are two a round
+        learning_rates: tuple[float, ...] = (1e-4, 3e-4, 2e-5, 1e-5, 2e-6, 1e-6)  # Adam, evenly spread, linear between
+        beta1: float = 0.5  # Adam, both players
+        epsilon: float = 1e-3  # Adam, both players
+        clip: float = 0.01  # largest weight of the critic
+        image_weight: float = 10.0  # mean absolute error after the measured samples are put in, times rate; of [-1, 1]
+        direct_weight: float = 1000.0  # the same before they are put in
+        kspace_weight: float = 1.0  # error of the measured samples before, FFT not normalised, times rate squared
+        rate: float | None = None  # factor of these; none: half the acceleration, as in the port; 0.5 in the code
+        smoothness_weight: float = 1e-4  # total variation, summed over the pixels
+        shrinkage: float = 1e-5  # sum of the absolute weights, both players
+        adversarial_weight: float = 1.0  # of the game, summed over eight pairs; 0 leaves the other losses
+        augment: bool = True  # whether training images are turned, flipped and enlarged before they are scanned
+        enlarge: int = 11  # pixels cut off at most before an augmented image is brought to its size again
+        width: int = 64  # channels of the generators' first level
+        levels: int = 4  # stride-2 steps of the generators; sizes are multiples of 2**levels
+        chain: int = 2  # generators
+        critic_width: int = 64  # channels of the critic's first layers
+        ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
+        scan: Undersampling = Undersampling(pattern="radial")  # spokes, 30 %
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "size": (64, 64),
+                "game_rounds": 250,
+                "batch_size": 2,
+                "learning_rates": (1e-3, 1e-3, 1e-4),
+                "enlarge": 3,
+                "width": 12,
+                "levels": 3,
+                "critic_width": 8,
+                "ema_halflife": 100.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.generators = nn.ModuleList(RefineGenerator(c.width, c.levels) for _ in range(c.chain))
+        self.critic = RefineCritic(c.critic_width) if c.adversarial_weight else None
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.trunc_normal_(module.weight, 0.0, 0.02, -0.04, 0.04)
+
+    @property
+    def multiple(self) -> int:
+        return int(2**self.config.levels)
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rates[0], (c.beta1, 0.999), c.epsilon)
+        ends = np.linspace(0, 1, len(c.learning_rates))
+
+        def rate(progress: Progress) -> float:
+            return float(np.interp(progress.fraction, ends, c.learning_rates)) / c.learning_rates[0]
+
+        players = [Player("generators", (self.generators,), moves, rate, ema_halflife=c.ema_halflife)]
+        if self.critic:
+            players.insert(0, Player("critic", (self.critic,), moves, rate))
+        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+
+    @property
+    def pairs(self) -> int:
+        """Two real images, each judged beside what every generator of the chain makes of both."""
+        return 4 * self.config.chain
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c = self.config
+        first, second = self.scanned(next(batches)), self.scanned(next(batches))
+        true, input = (torch.cat(parts) for parts in zip(first, second, strict=True))
+        direct, kept = self.refined(input)
+        if self.critic:
+            real_scores, fake_scores = self.critic(_seen(true)), self.critic(_seen(torch.cat(kept).detach()))
+            yield Turn(
+                "critic",
+                adversarial=self.pairs * wasserstein_critic(real_scores, fake_scores),
+                shrinkage=c.shrinkage * _absolute(self.critic),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+            _clip(self.critic, c.clip)
+        losses = self.cycles(direct, kept, true, input)
+        if self.critic:
+            fake = self.critic(_seen(torch.cat(kept)))
+            losses["adversarial"] = self.pairs * c.adversarial_weight * wasserstein_generator(fake)
+        yield Turn("generators", losses)
+
+    def cycles(
+        self, direct: Sequence[Tensor], kept: Sequence[Tensor], true: Tensor, input: Tensor
+    ) -> dict[str, Tensor]:
+        """Distances from the true image and from what was measured, summed over the chain and the two samples.
+
+        Args:
+            direct: what every generator made, complex (2N, 1, H, W).
+            kept: the same with the measured samples.
+            true: image of the complete scan, alike.
+            input: as shown, (2N, 3, H, W).
+        """
+        c = self.config
+        image, mask = unpacked(input)
+        encoding = Encoding(mask)
+        measured, pixels = encoding.forward(image), true[0].numel()
+        rate = c.rate if c.rate is not None else 0.5 / float(mask.float().mean())
+
+        def distance(ours: Sequence[Tensor], theirs: Tensor) -> Tensor:
+            return 2 * torch.stack([l1_loss(_seen(one), _seen(theirs)) for one in ours]).sum()
+
+        variation = torch.stack([total_variation(_seen(one)) for one in kept]).sum()
+        spectra = [encoding.forward(one) for one in direct]
+        return {
+            "image": c.image_weight * rate * distance(kept, true),
+            "direct": c.direct_weight * rate * distance(direct, true),
+            "k-space": c.kspace_weight * rate**2 * pixels**0.5 * distance(spectra, measured),
+            "smoothness": c.smoothness_weight * 4 * pixels * variation,
+            "shrinkage": c.shrinkage * _absolute(self.generators),
+        }
+
+    def refined(self, input: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What every generator of the chain makes, and the same with the measured samples, complex (N, 1, H, W)."""
+        image, mask = unpacked(input)
+        encoding = Encoding(mask)
+        measured = encoding.forward(image)
+        direct, kept = [], [image]
+        for generator in self.generators:
+            direct.append(kept[-1] + as_complex(generator(_seen(kept[-1]))) / 2)
+            kept.append(consistent(direct[-1], measured, encoding))
+        return direct, kept[1:]
+
+    def scanned(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """True images, complex, and what a scan of them shows; augmented first, as aliasing depends on the anatomy."""
+        true = complete(batch)
+        if not self.config.augment:
+            return true, batch["input"]
+        _, mask = unpacked(batch["input"])
+        draws = self.noise.uniform(len(true), 6)
+        true = torch.stack([self.augmented(image, draw) for image, draw in zip(true, draws, strict=True)])
+        return true, self.rescanned(true, mask)
+
+    def augmented(self, image: Tensor, draw: Tensor) -> Tensor:
+        """One complex image (1, H, W) turned by quarters where it is square, flipped, and enlarged a little."""
+        rows, columns = image.shape[1:]
+        turns = int(4 * draw[0]) if rows == columns else 0
+        image = torch.rot90(image, turns, (1, 2))
+        image = image.flip([axis for axis in (1, 2) if draw[axis] < 0.5])
+        less = int(draw[3] * (self.config.enlarge + 1))
+        top, left = (int(part * (less + 1)) for part in draw[4:])
+        part = image[None, :, top : rows - less + top, left : columns - less + left]
+        return as_complex(interpolate(as_channels(part), (rows, columns), mode="bilinear"))[0]
+
+    def restore(self, input: Tensor) -> Tensor:
+        return self.refined(input)[1][-1].abs()
+
+
+def _seen(image: Tensor) -> Tensor:
+    """Complex (N, 1, H, W) as the networks see it, (N, 2, H, W), where [0, 1] becomes as wide as [-1, 1]."""
+    return 2 * as_channels(image)
+
+
+def _absolute(network: nn.Module) -> Tensor:
+    """Sum of the absolute weights of all convolutions."""
+    kernels = [p for p in network.parameters() if p.dim() > 1]
+    return torch.stack([kernel.abs().sum() for kernel in kernels]).sum()
+
+
+@torch.no_grad()
+def _clip(network: nn.Module, limit: float) -> None:
+    for parameter in network.parameters():
+        parameter.clamp_(-limit, limit)
+
+
+def _convolution(before: int, after: int, stride: int = 1, up: bool = False) -> list[nn.Module]:
+    """3x3, normalised, with a leaky ReLU; ``up`` enlarges by the stride."""
+    layer = (
+        nn.ConvTranspose2d(before, after, 3, stride, 1, stride - 1, bias=False)
+        if up
+        else nn.Conv2d(before, after, 3, stride, 1, bias=False)
+    )
+    return [layer, nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+
+
+def _residual(width: int) -> Residual:
+    half = width // 2
+    last = nn.Conv2d(half, width, 3, padding=1, bias=False)
+    return Residual(nn.Sequential(*_convolution(width, width), *_convolution(width, half), last))
+
+
+def _encoder(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(*_convolution(before, after, 2), _residual(after), *_convolution(after, after))
+
+
+def _decoder(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        *_convolution(before, after, up=True), _residual(after), *_convolution(after, after, 2, up=True)
+    )
+
+
+class RefineGenerator(nn.Module):
+    """A residual autoencoder whose encoder's features are added to its decoder's; (N, 2, H, W) to [-1, 1].
+
+    Args:
+        width: channels of the first level, doubled by each of the next.
+        levels: stride-2 steps.
+    """
+
+    def __init__(self, width: int = 64, levels: int = 4):
+        super().__init__()
+        widths = [width * 2**level for level in range(levels)]
+        self.down = nn.ModuleList(
+            _encoder(before, after) for before, after in zip([2, *widths[:-1]], widths, strict=True)
+        )
+        narrower = [width, *widths[:-1]]
+        self.up = nn.ModuleList(
+            _decoder(before, after) for before, after in zip(reversed(widths), reversed(narrower), strict=True)
+        )
+        self.head = nn.Conv2d(width, 2, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 2, H, W) to the same."""
+        skips: list[Tensor] = []
+        for down in self.down:
+            image = down(image)
+            skips.append(image)
+        skips.pop()
+        for up in self.up:
+            image = up(image)
+            if skips:
+                image = image + skips.pop()
+        return self.head(image).tanh()  # type: ignore[no-any-return]
+
+
+class RefineCritic(nn.Sequential):
+    """A convolution and four encoder blocks; a map of raw scores of (N, 2, H, W), a 32nd of its size.
+
+    Args:
+        width: channels of the first two layers, doubled by each of the next.
+    """
+
+    def __init__(self, width: int = 64):
+        widths = [width, *(width * 2**level for level in range(4))]
+        blocks = [_encoder(before, after) for before, after in pairwise(widths)]
+        super().__init__(
+            nn.Conv2d(2, width, 4, 2, 1, bias=False),
+            nn.LeakyReLU(0.2),
+            *blocks,
+            nn.Conv2d(widths[-1], 1, 4, padding="same"),
+        )
