@@ -20,6 +20,15 @@ SCAN = Undersampling(pattern="radial", fraction=0.4)
 SOURCE = PhantomSource("brain-mr", 0, ())
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Transforms as small as these lose more to waiting for each other than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def task(**values):
     return MRReconstruction(ReconstructionConfig(**{"size": (32, 32), "scan": SCAN, **values}), True)
 
@@ -42,7 +51,7 @@ def case(seed=0, asked=None):
     return PreparedCase(Case(f"p{seed}", f"p{seed}", "test", {"target": SOURCE}), arrays, (3.0, 1.0, 1.0))
 
 
-def judged(run, asked=None, count=6):
+def judged(run, asked=None, count=4):
     judge, cases = judge_of(asked or task()), [case(seed, asked) for seed in range(count)]
     contenders = judge.lineup(Contender(OUTPUT, run), judge.classical())
     rows = [row for one in cases for row in judge.score_case(contenders, one)]

@@ -31,8 +31,7 @@ class RandomEmbedding(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.ModuleList(
-                convolution(before, after, 3, stride=2, padding=1)
-                for before, after in pairwise(widths)
+                convolution(before, after, 3, stride=2, padding=1) for before, after in pairwise(widths)
             )
             for layer in self.layers:
                 nn.init.orthogonal_(layer.weight, gain=2.0)  # type: ignore[arg-type]

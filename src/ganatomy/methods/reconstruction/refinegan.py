@@ -278,5 +278,6 @@ class RefineCritic(nn.Sequential):
             nn.Conv2d(2, width, 4, 2, 1, bias=False),
             nn.LeakyReLU(0.2),
             *blocks,
-            nn.Conv2d(widths[-1], 1, 4, padding="same"),
+            nn.ZeroPad2d((1, 2, 1, 2)),
+            nn.Conv2d(widths[-1], 1, 4),
         )
