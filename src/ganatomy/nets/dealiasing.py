@@ -33,8 +33,8 @@ class DealiasingUNet(nn.Module):
             )
         for level in reversed(range(levels)):
             before = down[level] + (0 if level == levels - 1 else up[level + 1])
-            convolution = nn.ConvTranspose2d(before, up[level], 4, 2, 1)
-            self.up.append(nn.Sequential(convolution, nn.BatchNorm2d(up[level]), nn.ReLU()))
+            enlarging = nn.ConvTranspose2d(before, up[level], 4, 2, 1)
+            self.up.append(nn.Sequential(enlarging, nn.BatchNorm2d(up[level]), nn.ReLU()))
         self.head = nn.Conv2d(up[0], 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class DealiasingDiscriminator(nn.Sequential):
     Source as above.
 
     Args:
-        size: rows and columns, multiples of 8 at least; the shorter one decides the number of convolutions.
+        size: rows and columns; the shorter side is a power of two, and the longer a multiple of a quarter of it.
         width: channels of the first layer, doubled by each of the others.
     """
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.images.codecs import Codec, Window
+from ganatomy.images.codecs import Codec, IntensityCodec, Window
 from ganatomy.images.image import Image
 from ganatomy.tasks.framing import Framing
 
@@ -117,7 +117,7 @@ class ImageToImage(Task):
         """Ranges of the source and the product where their contrasts differ; none where they should look alike."""
         return None
 
-    def bound(self, image: Image) -> tuple[Codec, Codec]:
+    def bound(self, image: Image) -> tuple[IntensityCodec, IntensityCodec]:
         """Codecs of the source and of the product with the numbers of one image put in.
 
         Raises:

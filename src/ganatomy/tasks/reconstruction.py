@@ -132,14 +132,13 @@ class MRReconstruction(ImageToImage):
             raise UserError(f"{image.header.label}: {image.channels} channels (colour?); give magnitude images")
         self.codecs["target"].check(image)
 
-    def bound(self, image: Image) -> tuple[Codec, Codec]:
+    def bound(self, image: Image) -> tuple[Window, Window]:
         """The image's own percentile becomes 1, so that results go back to its unit."""
-        high = PercentileWindow(p_low=0, p_high=self._percentile).bind(
-            _magnitude(image) if image.channels == 2 else image
-        )
-        if high.high <= 0:
+        magnitudes = _magnitude(image) if image.channels == 2 else image
+        bright = PercentileWindow(p_low=0, p_high=self._percentile).bind(magnitudes).high
+        if bright <= 0:
             raise UserError(f"{image.header.label} has no value above 0: it is no magnitude image")
-        relative = Window(low=0, high=high.high, to=RANGE, unit=image.unit)
+        relative = Window(low=0, high=bright, to=RANGE, unit=image.unit)
         return relative, relative
 
     def presented(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """GANCS: a residual network whose output is projected onto what was measured, with a least-squares adversary."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import sqrt
 from typing import Any, ClassVar, Literal
 
@@ -83,7 +83,7 @@ class GANCS(Reconstructor):
         def rate(progress: Progress) -> float:
             return 0.5 ** int(progress.fraction * (c.halvings + 1))
 
-        def players(schedule: Any = None) -> list[Player]:
+        def players(schedule: Callable[[Progress], float] | None = None) -> list[Player]:
             generator = Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife)
             if not self.discriminator:
                 return [generator]
