@@ -107,7 +107,9 @@ def test_cyclegan_moves_both_generators_first_and_both_discriminators_together()
 
 
 def test_cyclegan_weighs_its_terms_as_the_paper():
-    method = small(CycleGAN, identity_weight=0.5, channels=(1, 1))
+    paper = CycleGAN.Config()
+    weights = {"adversarial_weight": paper.adversarial_weight, "cycle_weight": paper.cycle_weight}
+    method = small(CycleGAN, identity_weight=0.5, channels=(1, 1), **weights)
     method.to_a, method.to_b = nn.Identity(), nn.Hardtanh(-0.1, 0.1)
     a, b = torch.full((2, 1, 32, 32), 0.5), torch.full((2, 1, 32, 32), 0.3)
     for discriminator in (method.discriminator_a, method.discriminator_b):

@@ -77,6 +77,6 @@ def field_comments(config: type) -> dict[str, str]:
             name, colon, _ = code.strip().partition(":")
             if colon and name.isidentifier():
                 current = name
-            if mark:
+            if mark and code.strip():
                 found.setdefault(current, comment.strip())
     return found
