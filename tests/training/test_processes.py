@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ganatomy.training.monitor import read_metrics
+from ganatomy.evaluation.curves import read_metrics
 
 CONSOLE = "import sys; from ganatomy.cli import main; sys.exit(main())"
 
@@ -50,7 +50,7 @@ def agree(folders, names, rounds):
     curves = [read_metrics(folder / "metrics.csv") for folder in folders]
     assert curves[0].keys() == curves[1].keys()
     for name in names:
-        one, two = (torch.tensor([value for _, value in curve[name]][:rounds]) for curve in curves)
+        one, two = (torch.tensor(curve[name][1][:rounds]) for curve in curves)
         torch.testing.assert_close(one, two, rtol=2e-5, atol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 

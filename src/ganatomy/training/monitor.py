@@ -154,15 +154,6 @@ def _keep_until(path: Path, last_round: int) -> None:
     write_atomically(path, write)
 
 
-def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """The curves of a ``metrics.csv``: name to (round, value) pairs."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    with path.open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            curves.setdefault(row["name"], []).append((int(row["round"]), float(row["value"])))
-    return curves
-
-
 class Bar:
     """A progress bar with the time that is left, or nothing where nobody watches."""
 
