@@ -252,7 +252,7 @@ def test_wgan_clips_every_parameter_after_every_move_of_the_critic():
 def test_minus_the_loss_of_the_wgan_critic_is_the_difference_of_mean_scores():
     turn = turns(tiny("wgan"))[0]
     estimate = turn.scores["real"].mean() - turn.scores["fake"].mean()
-    assert turn.total.item() == pytest.approx(-float(estimate), abs=1e-6)
+    assert turn.total.item() == pytest.approx(-estimate.item(), abs=1e-6)
 
 
 def test_wgan_with_dense_networks_has_the_paper_widths():
