@@ -195,6 +195,15 @@ def test_a_manifest_with_a_mistake(trains, tmp_path):
     assert "list.csv line 2" in trains(tmp_path / "list.csv")
 
 
+def test_images_of_one_kind_where_two_are_needed(refused, tmp_path, tmp_path_factory):
+    (tmp_path / "images").mkdir()
+    for number in range(6):
+        image = Image.from_array(np.random.default_rng(number).uniform(0, 900, (2, 64, 64)).astype(np.float32))
+        write(tmp_path / "images" / f"{number}.nii.gz", image)
+    words = ("--data", tmp_path / "images", "--out", tmp_path / "run", "--cache", tmp_path_factory.mktemp("cache"))
+    assert refused("train", "cyclegan", "--preset", "small", *words) == "no training case has the roles b"
+
+
 def test_places_that_cannot_be_written(refused, cases, tmp_path):
     (tmp_path / "file").write_text("mine")
     phantom = ["--phantom-subjects", "4", "--phantom-size", "96", *TINY]

@@ -13,7 +13,7 @@ from ganatomy.evaluation.judging import OUTPUT, Contender, Judgement, Scores, ju
 from ganatomy.evaluation.report import Report
 from ganatomy.evaluation.synthesis import SynthesisJudge
 from ganatomy.evaluation.synthesis_images import ImageSet, Maker, Wanted, halves, noise, real_images
-from ganatomy.evaluation.synthesis_pictures import lerp, slerp, tile
+from ganatomy.evaluation.synthesis_pictures import beside, lerp, slerp, tile
 from ganatomy.evaluation.synthesis_scores import (
     ACCURACY,
     AUTHENTICITY,
@@ -271,3 +271,14 @@ def test_walks_keep_their_ends_and_their_length() -> None:
     assert float(slerp(unit, other, 0.5).norm()) == pytest.approx(1, abs=1e-5)
     assert float(lerp(unit, other, 0.5).norm()) < 0.9
     torch.testing.assert_close(slerp(unit, unit, 0.3), unit)
+
+
+def test_images_without_labels_stand_beside_as_many_real_ones() -> None:
+    images = torch.rand(40, 1, SIZE, SIZE)
+    labels = torch.arange(40) % 2
+    made, real = ImageSet(images, None, ()), ImageSet(images, labels, ())
+    task = Synthesis({"image": Window(low=-100, high=100)}, (SIZE, SIZE), classes=SIDES)
+    left, right = (axes.images[0].get_array().shape for axes in beside({OUTPUT: made, "real": real}, task).axes)
+    assert left == right and left[0] == left[1]
+    rows, columns = beside({OUTPUT: real, "real": real}, task).axes[0].images[0].get_array().shape[:2]
+    assert rows < columns / 2, "a row per class"

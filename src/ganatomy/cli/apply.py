@@ -9,7 +9,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional, arg
@@ -19,7 +18,7 @@ from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.apply import Applier, Format, Output, check_meaning, plan, select
-from ganatomy.inference.model import Which, check_device
+from ganatomy.inference.model import Which
 
 
 @dataclass
@@ -66,9 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     meaning = RasterMeaning(options.slope, options.intercept, options.unit, options.pixel_mm)
     sources = find(options.input, uneven=options.uneven, meaning=meaning)
     sources = select(sources, options.out, options.input)
-    check_device(options.device)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    applier = Applier(options.run, options.which, best if options.device == "auto" else options.device)
+    applier = Applier(options.run, options.which, options.device)
     outputs = plan(sources, options.out, options.format, real=applier.detects)
     check_meaning(sources, outputs)
     with _terminable():

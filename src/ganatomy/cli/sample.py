@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional, arg
 
 from ganatomy.cli.options import parse
-from ganatomy.inference.model import Which, check_device, load
+from ganatomy.inference.model import Which, load
 from ganatomy.inference.sampling import LIST, NOTE, Format, write_samples
 
 
@@ -47,12 +46,12 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Make synthetic images."""
     options = parse(Options, arguments, "ganatomy sample")
-    check_device(options.device)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load(options.run, options.which, best if options.device == "auto" else options.device)
+    model = load(options.run, options.which, options.device)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("images"))
     console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+    times = TimeElapsedColumn(), TimeRemainingColumn()
+    hidden = not console.is_terminal
+    with Progress(*columns, *times, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("sampling", total=max(options.n, 0))
         files = write_samples(
             model,

@@ -6,7 +6,6 @@ from math import isnan
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
@@ -14,7 +13,7 @@ from tyro.conf import Positional, arg
 from ganatomy.cli.options import leading, parse
 from ganatomy.errors import UserError
 from ganatomy.evaluation.turing import FORMS, KEY, Filter, RaterScore, Scoring, build_test, score_answers, verdict
-from ganatomy.inference.model import Which, check_device, load
+from ganatomy.inference.model import Which, load
 from ganatomy.metrics.detection import Proportion
 
 HELP = """usage: ganatomy turing build RUN --out DIR [--images N] [--raters R] [--filter FILTER] [...]
@@ -75,9 +74,7 @@ def run(arguments: Sequence[str]) -> int:
 def build(arguments: Sequence[str]) -> int:
     """Write forms and key."""
     options = parse(BuildOptions, arguments, "ganatomy turing build")
-    check_device(options.device)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load(options.run, options.which, best if options.device == "auto" else options.device)
+    model = load(options.run, options.which, options.device)
     forms = build_test(model, options.out, options.images, options.filter, options.seed, options.raters, options.which)
     for path in forms:
         print(path)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import zip_longest
 from math import isfinite
 from pathlib import Path
@@ -80,7 +81,13 @@ class PhantomSource:
 
     def truth(self) -> Any:
         """The patient with masks, regions and known scores."""
-        return phantoms.make(self.name, self.seed, **dict(self.grid))
+        return _drawn(self.name, self.seed, self.grid)
+
+
+@lru_cache(maxsize=8)
+def _drawn(name: str, seed: int, grid: tuple[tuple[str, Any], ...]) -> Any:
+    """The phantom; drawing one takes up to seconds, and every role of a case, and its judge, asks for it."""
+    return phantoms.make(name, seed, **dict(grid))
 
 
 @dataclass(frozen=True)

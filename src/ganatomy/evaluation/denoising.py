@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -120,7 +119,7 @@ class DenoisingJudge(ImageJudge):
     def truth(self, case: Case) -> Any:
         """The phantom, where the case is one."""
         source = case.sources.get("clean")
-        return _drawn(source) if isinstance(source, PhantomSource) else None
+        return source.truth() if isinstance(source, PhantomSource) else None
 
     def score_truth(self, output: Volume, case: PreparedCase, truth: Any) -> dict[str, float]:
         """Calcium and uniform regions, against the phantom and its routine-dose scan."""
@@ -304,12 +303,6 @@ class DenoisingJudge(ImageJudge):
             "No score here sees a lesion that was removed or invented; look at the differences, and at the cases."
         )
         return points
-
-
-@lru_cache(maxsize=8)
-def _drawn(source: PhantomSource) -> Any:
-    """The phantom; drawing one takes seconds."""
-    return source.truth()
 
 
 def _middle_block(case: PreparedCase) -> tuple[int, int]:

@@ -48,7 +48,8 @@ def illustrate(report: Report, judgement: Judgement, task: Synthesis, held: Imag
     wanted = Wanted(COUNTED, 0, _labels(task, held, COUNTED), held, known)
     sets = {maker.name: maker.run(wanted) for maker in makers}
     real = held.take(np.random.default_rng(0).permutation(len(held))[:COUNTED])
-    report.figure(beside({**sets, "real": real}, task), _beside_words(task))
+    shown = {**sets, "real": real}
+    report.figure(beside(shown, task), _beside_words(task, labelled(shown)))
     own = makers[0]
     if len(known):
         report.figure(
@@ -78,13 +79,14 @@ def illustrate(report: Report, judgement: Judgement, task: Synthesis, held: Imag
 
 @rc_context(STYLE)
 def beside(sets: Mapping[str, ImageSet], task: Synthesis) -> Figure:
-    """A grid of images of every set, at one size and in one window; a row per class where images have labels.
+    """A grid of images of every set, at one size and in one window; a row per class where all images have labels.
 
     Args:
         sets: name to images.
         task: that names classes and roles.
     """
-    grids = {name: _grid(one, task) for name, one in sets.items()}
+    by_class = labelled(sets)
+    grids = {name: _grid(one, task, by_class) for name, one in sets.items()}
     rows, columns = next(iter(grids.values())).shape[:2]
     width = 12.0 / max(2, len(sets))
     figure = new_figure(width * len(sets), width * rows / columns + 0.4)
@@ -93,7 +95,7 @@ def beside(sets: Mapping[str, ImageSet], task: Synthesis) -> Figure:
         show_image(place, grid, (0, 1), None)
         place.set_anchor("N")
         place.set_title("Generated" if name == OUTPUT else title(name))
-    if all(one.labels is not None for one in sets.values()):
+    if by_class:
         _name_rows(axes[0], task.classes, rows)
     return figure
 
@@ -234,9 +236,14 @@ def _figure(sheet: Picture) -> Figure:
     return figure
 
 
-def _grid(one: ImageSet, task: Synthesis) -> Picture:
-    """Images in rows, a row per class where they have labels."""
-    if one.labels is None:
+def labelled(sets: Mapping[str, ImageSet]) -> bool:
+    """Whether all sets know what their images show."""
+    return all(one.labels is not None for one in sets.values())
+
+
+def _grid(one: ImageSet, task: Synthesis, by_class: bool) -> Picture:
+    """Images in rows, perhaps a row per class."""
+    if not by_class:
         tiles = _tiles(one.images[: GRID * GRID], task)
         return _sheet([tiles[start : start + GRID] for start in range(0, GRID * GRID, GRID)] if tiles else [])
     rows = [_tiles(one.images[one.labels == place][:GRID], task) for place in range(len(task.classes))]
@@ -281,8 +288,8 @@ def _peaks(made: ImageSet, real: ImageSet) -> Any:
         return []
 
 
-def _beside_words(task: Synthesis) -> str:
-    rows = "A row per class. " if task.classes else ""
+def _beside_words(task: Synthesis, by_class: bool) -> str:
+    rows = "A row per class. " if by_class else ""
     roles = f"Side by side in every picture: {', '.join(task.roles)}. " if len(task.roles) > 1 else ""
     return (
         f"Generated images, not picked, beside held-out real ones of the same size. {rows}{roles}Black to white: "

@@ -75,20 +75,32 @@ def check_device(device: str) -> None:
         raise UserError("--device cuda: this machine has no usable GPU; use --device cpu")
 
 
+def chosen_device(device: str) -> str:
+    """The device that is meant: ``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: it is not there.
+    """
+    check_device(device)
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Model:
     """Load a trained method from its run folder.
 
     Args:
         folder: made by ``ganatomy train``.
         which: ``best`` on the validation data, or ``last``.
-        device: where it runs, such as ``cuda``.
+        device: where it runs, such as ``cuda``, or ``auto``.
 
     Raises:
         UserError: no run there, no weights yet, weights of another method, or no such device.
     """
     folder = Path(folder)
     facts = read_run(folder)
-    check_device(device)
+    device = chosen_device(device)
     path = folder / WEIGHTS[which]
     if not path.is_file():
         raise UserError(f"{path}: no weights yet; train first, or take the other ones with --which")

@@ -12,6 +12,7 @@ from ganatomy.game import Noise
 
 Norm = Literal["batch", "instance", "layer", "virtual", "none"]
 Activation = Literal["relu", "leaky", "tanh", "sigmoid", "linear"]
+Prior = Literal["normal", "uniform"]
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
@@ -73,7 +74,7 @@ def centre_crop(image: Tensor, size: Sequence[int]) -> Tensor:
     return image
 
 
-def latents(noise: Noise, rows: int, size: int, prior: Literal["normal", "uniform"] = "normal") -> Tensor:
+def latents(noise: Noise, rows: int, size: int, prior: Prior = "normal") -> Tensor:
     """Draws of N(0, 1) or U(-1, 1), shape (rows, size)."""
     return noise.normal(rows, size) if prior == "normal" else 2 * noise.uniform(rows, size) - 1
 

@@ -2,17 +2,7 @@
 
 from torch import Tensor, nn
 
-
-def norm_layer(kind: str, channels: int) -> nn.Module:
-    """``batch``, ``instance`` or ``none`` normalisation of 2D feature maps."""
-    match kind:
-        case "batch":
-            return nn.BatchNorm2d(channels)
-        case "instance":
-            return nn.InstanceNorm2d(channels)
-        case "none":
-            return nn.Identity()
-    raise ValueError(f"unknown normalisation {kind!r}")
+from ganatomy.nets.aids import Norm, normalisation
 
 
 class PatchGAN(nn.Sequential):
@@ -25,7 +15,7 @@ class PatchGAN(nn.Sequential):
         norm: normalisation after all but the first and the last convolution.
     """
 
-    def __init__(self, channels: int, width: int = 64, strided: int = 3, norm: str = "batch"):
+    def __init__(self, channels: int, width: int = 64, strided: int = 3, norm: Norm = "batch"):
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         before = width
         for index in range(1, strided + 1):
@@ -33,7 +23,7 @@ class PatchGAN(nn.Sequential):
             stride = 2 if index < strided else 1
             layers += [
                 nn.Conv2d(before, after, 4, stride, 1, bias=norm == "none"),
-                norm_layer(norm, after),
+                normalisation(norm, after),
                 nn.LeakyReLU(0.2),
             ]
             before = after

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ganatomy.nets.patchgan import norm_layer
+from ganatomy.nets.aids import Norm, normalisation
 
 
 class Pix2PixUNet(nn.Module):
@@ -26,7 +26,7 @@ class Pix2PixUNet(nn.Module):
         outputs: int,
         width: int = 64,
         levels: int = 8,
-        norm: str = "batch",
+        norm: Norm = "batch",
         dropout: float = 0.5,
     ):
         super().__init__()
@@ -37,13 +37,15 @@ class Pix2PixUNet(nn.Module):
             plain = level in (0, innermost)
             activation = [] if level == 0 else [nn.LeakyReLU(0.2)]
             convolution = nn.Conv2d(inputs if level == 0 else widths[level - 1], channels, 4, 2, 1, bias=False)
-            self.down.append(nn.Sequential(*activation, convolution, *([] if plain else [norm_layer(norm, channels)])))
+            self.down.append(
+                nn.Sequential(*activation, convolution, *([] if plain else [normalisation(norm, channels)]))
+            )
         for level in reversed(range(levels)):
             before = widths[level] * (1 if level == innermost else 2)
             after = outputs if level == 0 else widths[level - 1]
             layers: list[nn.Module] = [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=level == 0)]
             if level > 0:
-                layers.append(norm_layer(norm, after))
+                layers.append(normalisation(norm, after))
                 if level > innermost - 3 and widths[level - 1] == widths[-1] and dropout:
                     layers.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*layers))

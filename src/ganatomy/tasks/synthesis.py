@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,14 +15,13 @@ from ganatomy.images.codecs import Codec, Window
 from ganatomy.images.image import Image
 from ganatomy.metrics.distribution import kernel_distance
 from ganatomy.metrics.diversity import total_variance_ratio
+from ganatomy.nets.aids import Prior, latents
 from ganatomy.nets.embedding import embed
 from ganatomy.tasks.base import Task
 from ganatomy.tasks.framing import Fit, Framing
 
 SLICES = 8
 """Images of each patient of the phantom."""
-
-Prior = Literal["normal", "uniform"]
 
 
 class SynthesisConfig(MethodConfig):
@@ -194,9 +193,7 @@ class Synthesiser(Method):
 
     def latents(self, rows: int) -> Tensor:
         """Latent numbers to train with, (rows, latent_size)."""
-        if self.prior == "uniform":
-            return 2 * self.noise.uniform(rows, self.latent_size) - 1
-        return self.noise.normal(rows, self.latent_size)
+        return latents(self.noise, rows, self.latent_size, self.prior)
 
     def draw(self, seeds: Iterable[int], truncation: float = 1.0) -> Tensor:
         """Latent numbers that depend on each image's own seed alone, (n, latent_size).

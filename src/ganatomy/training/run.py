@@ -215,6 +215,8 @@ class Run:
         self.store = Store(self.task, data.cache)
         self.cases = discover(self.task, data, options.seed)
         self.train_ranges, self.val_ranges, problems = self._prepare()
+        self.ranges = self.train_ranges
+        self._check_roles()
         self.facts = facts if resume else self._describe(facts, problems)
         self.validate_every = options.validate_every or max(25, sum(self.rounds) // 20)
 
@@ -241,6 +243,16 @@ class Run:
         if validation:
             return training, validation, problems
         return *hold_out(training), problems
+
+    def _check_roles(self) -> None:
+        """Refuse data that lack what a stage draws before anything is written; what is derived comes later.
+
+        Raises:
+            UserError: naming the roles that no training case has.
+        """
+        for stage in self.method.stages():
+            if not stage.derive:
+                self._patches(stage, ())
 
     def _describe(self, facts: dict[str, Any], problems: Sequence[str]) -> dict[str, Any]:
         subjects: dict[str, list[str]] = {"train": [], "val": [], "test": []}

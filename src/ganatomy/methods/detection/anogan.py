@@ -9,6 +9,7 @@ from torch.nn.functional import softplus
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.nets.aids import latents
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector
 from ganatomy.tasks.framing import Fit
@@ -114,7 +115,7 @@ class AnoGAN(Detector):
 
     def generated(self, rows: int) -> Tensor:
         """Patches to train with."""
-        return self.generator(2 * self.noise.uniform(rows, self.config.latent) - 1)  # type: ignore[no-any-return]
+        return self.generator(latents(self.noise, rows, self.config.latent, "uniform"))  # type: ignore[no-any-return]
 
     def detect(self, image: Tensor) -> Detection:
         found = self.search(image)

@@ -1,11 +1,11 @@
 """AC-GAN: images by class; the discriminator classifies, too."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from torch.nn.functional import cross_entropy
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.game import Batch, Turn
 from ganatomy.methods.frameworks.pair import LIVER, LIVER_CLASSES, Aided, AidedConfig, check_classes, logarithmic
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
@@ -83,14 +83,6 @@ class ACGAN(Aided):
             noise=c.activation_noise,
             classes=classes,
             discrimination=c.minibatch_discrimination,
-        )
-
-    def stages(self) -> Sequence[Stage]:
-        c = self.config
-        moves = adam(c.learning_rate, c.betas)
-        return self.game(
-            Player("discriminator", (self.discriminator,), moves),
-            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
         )
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

@@ -1,9 +1,9 @@
 """DCGAN: a generator and a discriminator made of strided convolutions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.game import Batch, Turn
 from ganatomy.methods.frameworks.pair import LIVER, Aided, AidedConfig, logarithmic
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
@@ -60,14 +60,6 @@ class DCGAN(Aided):
             kernel=c.kernel,
             norm=c.discriminator_norm,
             discrimination=c.minibatch_discrimination,
-        )
-
-    def stages(self) -> Sequence[Stage]:
-        c = self.config
-        moves = adam(c.learning_rate, c.betas)
-        return self.game(
-            Player("discriminator", (self.discriminator,), moves),
-            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
         )
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

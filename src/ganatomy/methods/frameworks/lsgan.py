@@ -1,12 +1,12 @@
 """LSGAN: scores are regressed to targets instead of classified."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.game import Batch, Turn
 from ganatomy.losses.adversarial import GAMES, AdversarialLoss, least_squares_discriminator, least_squares_generator
 from ganatomy.methods.frameworks.pair import LIVER, Aided, AidedConfig
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
@@ -87,14 +87,6 @@ class LSGAN(Aided):
             kernel=c.discriminator_kernel,
             norm=c.discriminator_norm,
             discrimination=c.minibatch_discrimination,
-        )
-
-    def stages(self) -> Sequence[Stage]:
-        c = self.config
-        moves = adam(c.learning_rate, c.betas)
-        return self.game(
-            Player("discriminator", (self.discriminator,), moves),
-            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
         )
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Player, Stage, Turn
+from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import (
     GAMES,
     AdversarialLoss,
@@ -51,6 +51,16 @@ class Pair(Synthesiser):
     """A generator and its opponent; labels, where there are any, join the latent numbers as one-hot vectors."""
 
     generator: nn.Module
+    discriminator: Any
+
+    def stages(self) -> Sequence[Stage]:
+        """The discriminator moves first, both by Adam, unless the framework has other players."""
+        c = self.config
+        moves = adam(c.learning_rate, c.betas)
+        return self.game(
+            Player("discriminator", (self.discriminator,), moves),
+            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
+        )
 
     def game(self, *players: Player) -> list[Stage]:
         """The only stage."""
@@ -126,7 +136,6 @@ class Look(NamedTuple):
 class Aided(Pair):
     """A pair whose discriminator has ``features`` and ``score``, and whose config is an `AidedConfig`."""
 
-    discriminator: Any
     loss: AdversarialLoss
 
     def __init__(self, config: AidedConfig):

@@ -134,14 +134,6 @@ class BrainManifoldDCGAN(Pair):
             PATIENTS,
         )
 
-    def stages(self) -> Sequence[Stage]:
-        c = self.config
-        moves = adam(c.learning_rate, c.betas)
-        return self.game(
-            Player("discriminator", (self.discriminator,), moves),
-            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
-        )
-
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         real = self.real(next(batches))
         fake = self.generator(self.latents(len(real)))
