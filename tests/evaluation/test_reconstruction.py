@@ -11,9 +11,10 @@ from ganatomy.evaluation.reconstruction import DEPARTURE, HIGH, LOW, Measurement
 from ganatomy.evaluation.report import Report
 from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.dagan import DAGAN
+from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
-from ganatomy.tasks.reconstruction import PSNR, MRReconstruction, ReconstructionConfig
+from ganatomy.tasks.reconstruction import PSNR, MRReconstruction, ReconstructionConfig, Scan
 from ganatomy.training.run import TrainConfig, train
 
 SCAN = Undersampling(pattern="radial", fraction=0.4)
@@ -70,19 +71,19 @@ def test_total_variation_finds_an_image_of_few_edges_and_keeps_what_was_measured
     true = torch.from_numpy(blocks())[:, None]
     mask = SCAN.mask((32, 32)).expand(len(true), 1, -1, -1)
     seen = zero_filled(undersample(true, mask))
-    found = total_variation(seen, mask)
+    found = total_variation(Scan(seen, Encoding(mask)))
     assert (found - true).abs().square().mean() < 0.1 * (seen - true).abs().square().mean()
     torch.testing.assert_close(fft(found) * mask, fft(seen) * mask, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("phase", [0.0, 1.0])
-def test_departure_is_the_share_of_the_measurement_that_is_contradicted(phase):
-    judge = judge_of(task(phase=phase))
+@pytest.mark.parametrize("values", [{}, {"phase": 1.0}, {"coils": 4, "sensitivities": "known", "phase": 1.0}])
+def test_departure_is_the_share_of_the_measurement_that_is_contradicted(values):
+    judge = judge_of(task(**values))
     one = case(asked=judge.task)
     measured = Measurement.of(judge.sample(one, 0, 3))
     assert measured.departure(right(one, 0, 3)) == pytest.approx(0, abs=1e-5)
     assert measured.departure(brighter(one, 0, 3)) == pytest.approx(0.1, rel=1e-3)
-    assert measured.departure_map(right(one, 0, 3)).max() < 1e-5
+    assert measured.departure_map(right(one, 0, 3)).max() < 2e-5
     assert measured.departure_map(brighter(one, 0, 3)).max() > 0.05
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ganatomy.errors import UserError
+from ganatomy.images.files import find, read
 from ganatomy.images.kspace import read_kspace
 
 ROWS, COLUMNS = 12, 10
@@ -135,6 +136,35 @@ def test_ismrmrd(tmp_path: Path) -> None:
     np.testing.assert_allclose(kspace.slab(1, 2)[0], expected[1], rtol=1e-6)
     np.testing.assert_allclose(kspace.numpy()[0], expected[0], rtol=1e-6)
     assert kspace.sampled(0, 1)[0].any(0).tolist() == [False, *[True] * 8, False]
+
+
+def test_raw_data_open_as_images_of_their_kind(tmp_path: Path) -> None:
+    values = measured(2, 3)
+    np.save(tmp_path / "scan.npy", values)
+    np.save(tmp_path / "image.npy", np.abs(values[:, 0]))
+    assert [source.kind for source in find(tmp_path)] == ["npy", "kspace"]
+    image = read(tmp_path / "scan.npy")
+    assert image.header.kind == "kspace" and image.header.modality == "MR" and image.unit == "a.u."
+    assert image.array.shape == (6, 2, ROWS, COLUMNS)
+    np.testing.assert_array_equal(image.slab(1, 2)[2, 0] + 1j * image.slab(1, 2)[3, 0], values[1, 1])
+
+
+def test_an_oversampled_readout_is_cut_to_what_is_shown(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+    true = np.zeros((1, ROWS, COLUMNS), np.complex64)
+    true[:, 3:9] = rng.standard_normal((1, 6, COLUMNS)) + 3
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(true, (1, 2)), norm="ortho"), (1, 2))
+    kspace[..., ::3] = 0
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = kspace.astype(np.complex64)
+        file["ismrmrd_header"] = HEADER.format(trajectory="cartesian").encode()
+    image = read(tmp_path / "scan.h5")
+    assert image.shape == (1, 6, COLUMNS) and image.spacing == pytest.approx((5, 20, 15))
+    found = image.numpy()[0, 0] + 1j * image.numpy()[1, 0]
+    assert not found[:, ::3].any() and found[:, 1::3].all()
+    cut = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(true[0, 3:9]), norm="ortho"))
+    np.testing.assert_allclose(found[:, 1::3], cut[:, 1::3], atol=1e-5)
 
 
 def test_a_short_readout_is_placed_by_its_middle(tmp_path: Path) -> None:

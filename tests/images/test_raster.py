@@ -228,7 +228,7 @@ def test_npy_obeys_the_meaning(tmp_path):
     assert (image.unit, image.spacing) == ("HU", (1.0, 0.75, 0.75))
 
 
-@pytest.mark.parametrize("array", [np.array([object()]), np.zeros(3), np.zeros((2, 2), complex)])
+@pytest.mark.parametrize("array", [np.array([object()]), np.zeros(3), np.zeros((2, 2, 2, 2, 2), complex)])
 def test_npy_of_other_things_is_refused(tmp_path, array):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(UserError, match=r"a\.npy"):

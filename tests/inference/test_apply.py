@@ -21,6 +21,10 @@ from ganatomy.images.image import Image, RasterMeaning
 from ganatomy.inference.apply import Applier, Grid, Output, check_meaning, plan, select
 from ganatomy.inference.checks import Comparison
 from ganatomy.inference.model import build
+from ganatomy.physics.coils import simulated_sensitivities
+from ganatomy.physics.fourier import fft
+from ganatomy.physics.sampling import Undersampling
+from ganatomy.tasks.reconstruction import Scan
 
 IDENTITY = {"variant": "cnn-mse", "width": 2, "start": "identity"}
 GAIN = 1.1
@@ -450,3 +454,33 @@ def test_sigterm_unwinds(tmp_path, applier, monkeypatch):
         apply(applier, source, tmp_path / "out.nii.gz")
     assert stop.value.code == 143
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_raw_data_become_images_that_keep_to_them(tmp_path, coils):
+    make_run(tmp_path / "run", "gancs", {"size": (32, 24), "width": 4, "critic_width": 4})
+    kspace, true = raw_data(coils)
+    np.save(tmp_path / "scan.npy", kspace)
+    (source,) = find(tmp_path / "scan.npy")
+    (output,) = plan([source], tmp_path / "out")
+    assert output.path == tmp_path / "out" / "scan.nii.gz"
+    applier = Applier(tmp_path / "run")
+    assert all("contrast" not in warning for warning in applier(source, output))
+    made = read(output.path)
+    assert made.shape == (2, 32, 24) and made.unit in (None, "a.u.")
+    task = applier.model.method.task
+    scan = Scan.of(torch.from_numpy(task.received(source.open()).numpy()).transpose(0, 1))
+    restored = torch.from_numpy(made.numpy()).transpose(0, 1) * torch.polar(torch.ones_like(true.abs()), true.angle())
+    seen = (scan.encoding.normal(restored) - scan.image).abs().mean() / scan.image.abs().mean()
+    assert seen < 0.5, "an untrained network adds noise, but what was measured is there"
+    assert json.loads(output.note.read_text())["checks"]["correlation with input"] > 0.5
+
+
+def raw_data(coils):
+    """Undersampled raw data of two slices, (slices, coils, 32, 24), and the complex images behind them."""
+    y, x = np.linspace(-1, 1, 32)[:, None], np.linspace(-1, 1, 24)
+    images = (y**2 + x**2 < 0.7) * (2 + np.cos(9 * y) * np.sin(7 * x))
+    true = torch.from_numpy(np.stack([images, 0.5 * images])[:, None].astype(np.complex64))
+    maps = simulated_sensitivities(coils, (32, 24), 1) if coils > 1 else torch.ones(1, 1, 1, 1)
+    mask = Undersampling(fraction=0.4).mask((32, 24))
+    return (fft(true * maps) * mask).numpy(), true

@@ -1,3 +1,4 @@
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,14 +7,16 @@ import torch
 from torch import nn
 
 from ganatomy.game import Progress, moves
+from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.dagan import DAGAN, relative_error, spectral_error
 from ganatomy.methods.reconstruction.deep_dealiasing import DeepDealiasing
 from ganatomy.methods.reconstruction.gancs import GANCS, MagnitudeDiscriminator, ResidualReconstructor
 from ganatomy.methods.reconstruction.refinegan import RefineCritic, RefineGAN, RefineGenerator
 from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet
+from ganatomy.physics.consistency import departure
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import undersample, zero_filled
-from ganatomy.tasks.reconstruction import packed, unpacked
+from ganatomy.tasks.reconstruction import Scan, packed, unpacked
 
 KINDS = (DeepDealiasing, DAGAN, GANCS, RefineGAN)
 
@@ -226,3 +229,31 @@ def test_every_system_learns_one_scan_by_heart(kind):
             optimizer.step()
     after = (method.restore(input) - true).square().mean().item()
     assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_system_learns_from_several_coils_and_takes_any_number_of_them(kind):
+    method = small(kind, coils=4)
+    asked = method.task
+    values = 100 * scan(method, 2)[0].transpose(0, 1).numpy()
+    prepared = asked.prepare({"target": Image.from_array(values)}, 0)
+    batch = {name: torch.from_numpy(image.numpy()).transpose(0, 1) for name, image in prepared.items()}
+    assert batch["input"].shape[1] == 11
+    for stage in method.stages():
+        for move in moves(stage.turns(itertools.repeat(batch))):
+            for turn in move:
+                assert turn.total.isfinite()
+    method.inference_mode()
+    fewer = torch.cat([batch["input"][:, :3], batch["input"][:, 3:7]], dim=1)
+    assert method.restore(batch["input"]).shape == method.restore(fewer).shape == (2, 1, 32, 32)
+
+
+@pytest.mark.parametrize("kind", [GANCS, RefineGAN])
+def test_what_several_coils_measured_is_kept(kind):
+    method = small(kind, coils=4, sensitivities="known").inference_mode()
+    values = scan(method, 2)[0].transpose(0, 1).numpy()
+    prepared = method.task.prepare({"target": Image.from_array(values)}, 0)
+    shown = Scan.of(torch.from_numpy(prepared["input"].numpy()).transpose(0, 1))
+    start = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
+    before, after = (departure(image, shown.image, shown.encoding).mean() for image in (start, shown.keep(start)))
+    assert after < 0.1 * before

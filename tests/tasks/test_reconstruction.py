@@ -8,6 +8,7 @@ from ganatomy.inference.model import Model
 from ganatomy.methods.reconstruction.dagan import DAGAN
 from ganatomy.methods.reconstruction.gancs import GANCS
 from ganatomy.metrics.reconstruction import nmse
+from ganatomy.physics.coils import Encoding, simulated_sensitivities
 from ganatomy.physics.fourier import as_channels, fft, ifft
 from ganatomy.physics.sampling import Undersampling
 from ganatomy.tasks.reconstruction import (
@@ -15,9 +16,8 @@ from ganatomy.tasks.reconstruction import (
     PSNR,
     MRReconstruction,
     ReconstructionConfig,
+    Scan,
     complete,
-    packed,
-    unpacked,
 )
 
 SCAN = Undersampling(fraction=0.4)
@@ -39,10 +39,11 @@ def tensor(prepared, role):
 def test_a_prepared_case_is_a_scan_of_its_target():
     given = image()
     prepared = task().prepare({"target": given}, 0)
-    assert list(prepared) == ["input", "target"] and prepared["input"].channels == 3
+    assert list(prepared) == ["input", "target", "phase"] and prepared["input"].channels == 3
     target = prepared["target"].numpy()
     np.testing.assert_allclose(target, given.numpy() / given.numpy().max(), rtol=1e-6)
-    shown, mask = unpacked(tensor(prepared, "input"))
+    scan = Scan.of(tensor(prepared, "input"))
+    shown, mask = scan.image, scan.mask
     assert torch.equal(mask[0, 0], SCAN.mask((32, 32))) and mask.float().mean() == pytest.approx(0.4, abs=0.02)
     measured = fft(tensor(prepared, "target")) * mask
     torch.testing.assert_close(fft(shown), measured, atol=1e-5, rtol=0)
@@ -62,7 +63,8 @@ def test_the_phase_is_part_of_what_was_measured():
     prepared = task(phase=1.0).prepare({"target": image()}, 0)
     true = complete({role: tensor(prepared, role) for role in prepared})
     torch.testing.assert_close(true.abs(), tensor(prepared, "target"))
-    shown, mask = unpacked(tensor(prepared, "input"))
+    scan = Scan.of(tensor(prepared, "input"))
+    shown, mask = scan.image, scan.mask
     torch.testing.assert_close(fft(shown), fft(true) * mask, atol=1e-5, rtol=0)
     assert true.angle().std() > 0.3
 
@@ -135,25 +137,100 @@ def test_a_complex_scan_keeps_what_was_measured():
     method.restore = lambda shown: found.append(shown) or shown[:, :1]
     restored = Model(method)(Image.from_array(parts, (3.0, 1.0, 1.0), "a.u."))
     np.testing.assert_allclose(restored.numpy()[0], parts[0], atol=1e-2)
-    assert torch.equal(unpacked(found[0])[1][0, 0], mask)
+    assert torch.equal(Scan.of(found[0]).mask[0, 0], mask)
 
 
-def test_packing_is_undone_by_unpacking():
+@pytest.mark.parametrize("coils", [None, 3])
+def test_packing_a_scan_is_undone(coils):
     shown, mask = torch.randn(2, 1, 6, 5, dtype=torch.complex64), torch.rand(2, 1, 6, 5) < 0.5
-    again, where = unpacked(packed(shown, mask))
-    assert torch.equal(again, shown) and torch.equal(where, mask)
+    maps = coils and torch.randn(2, coils, 6, 5, dtype=torch.complex64)
+    again = Scan.of(Scan(shown, Encoding(mask, maps)).packed)
+    assert torch.equal(again.image, shown) and torch.equal(again.mask, mask)
+    assert torch.equal(again.encoding.sensitivities, maps) if coils else again.encoding.sensitivities is None
+
+
+def smooth(rows=32, columns=32, slices=2):
+    """Complex images with an empty border, bright and with a phase, (slices, 1, rows, columns)."""
+    y, x = (np.linspace(-1, 1, extent) for extent in (rows, columns))
+    inside = (y[:, None] ** 2 + x**2 < 0.7) * (2 + np.cos(9 * y[:, None]) * np.sin(7 * x))
+    planes = [300 * inside * np.exp(1j * (n + y[:, None])) for n in range(slices)]
+    return torch.from_numpy(np.stack(planes)[:, None].astype(np.complex64))
+
+
+def raw(coils=4, measured=1.0, **kind):
+    """Raw data of several coils as an image."""
+    maps = simulated_sensitivities(coils, (32, 32), 1) if coils > 1 else torch.ones(1, 1, 1, 1)
+    kspace = fft(smooth() * maps) * (SCAN.mask((32, 32)) if measured < 1 else 1)
+    return Image.from_array(as_channels(kspace).transpose(0, 1).numpy(), (3.0, 1.0, 1.0), "a.u.", Header("kspace"))
+
+
+@pytest.mark.parametrize("sensitivities", ["estimated", "known"])
+def test_several_coils_are_combined_and_kept_to(sensitivities):
+    prepared = task(coils=4, phase=1.0, sensitivities=sensitivities).prepare({"target": magnitudes()}, 0)
+    assert prepared["input"].channels == 11
+    scan = Scan.of(tensor(prepared, "input"))
+    true = complete({role: tensor(prepared, role) for role in prepared})
+    inside = tensor(prepared, "target") > 0.1
+    error = (scan.keep(true) - true).abs()[inside].mean() / true.abs()[inside].mean()
+    assert error < (1e-4 if sensitivities == "known" else 0.06)
+    (shown,) = prepared["target"].numpy()
+    np.testing.assert_allclose(shown, magnitudes().numpy()[0] / magnitudes().numpy().max(), atol=2e-5)
+
+
+def magnitudes():
+    return Image.from_array(smooth().abs().transpose(0, 1).numpy(), (3.0, 1.0, 1.0), "a.u.", Header(modality="MR"))
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_complete_raw_data_are_learned_from_as_they_were_measured(coils):
+    prepared = task(coils=coils).prepare({"target": raw()}, 0)
+    scan, true = Scan.of(tensor(prepared, "input")), complete({role: tensor(prepared, role) for role in prepared})
+    shown = true.abs() / true.abs().max()
+    torch.testing.assert_close(shown, (smooth() / smooth().abs().max()).abs(), atol=0.03, rtol=0)
+    assert true.abs().max() == pytest.approx(1, abs=0.02) and scan.mask.float().mean() < 0.5
+    assert (scan.encoding.sensitivities is None) == (coils == 1)
+    inside = shown > 0.1
+    assert (scan.keep(true) - true).abs()[inside].mean() < 0.06
+
+
+def test_raw_data_are_received_with_their_own_mask_and_coils():
+    method = GANCS(GANCS.Config.preset("small", size=(32, 32), scan=Undersampling(redrawn=True)))
+    asked, given = method.task, raw(measured=0.4)
+    scan = Scan.of(torch.from_numpy(asked.received(given).numpy()).transpose(0, 1))
+    assert torch.equal(scan.mask[0, 0], SCAN.mask((32, 32))) and scan.encoding.sensitivities.shape[1] == 4
+    found = []
+    method.restore = lambda shown: found.append(shown) or Scan.of(shown).image.abs()
+    made = Model(method.inference_mode())(given)
+    assert made.channels == 1 and made.unit == "a.u." and made.shape == (2, 32, 32)
+    np.testing.assert_allclose(made.numpy()[0], scan.image.abs()[:, 0].numpy(), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(torch.cat(found)[:, 2:], scan.packed[:, 2:])
+    assert asked.visible(asked.received(given)).channels == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "told"),
+    [
+        (task(coils=2), raw(), "4 coils; train with --coils 4"),
+        (task(), raw(measured=0.4), "41% of k-space is measured"),
+        (task(size=(32, 48)), raw(), "train with --size 32 32"),
+    ],
+)
+def test_raw_data_that_cannot_be_learned_from_are_refused(asked, given, told):
+    with pytest.raises(UserError, match=told):
+        prepared = asked.prepare({"target": given}, 0)
+        prepared["input"].slab(0, 1)
 
 
 def test_scanning_again_gives_what_was_prepared_and_fresh_noise():
     prepared = task(phase=1.0).prepare({"target": image()}, 0)
     batch = {role: tensor(prepared, role) for role in prepared}
     method = GANCS(GANCS.Config.preset("small", size=(32, 32), scan=SCAN))
-    mask = unpacked(batch["input"])[1]
-    torch.testing.assert_close(method.rescanned(complete(batch), mask), batch["input"], atol=1e-5, rtol=0)
+    scan = Scan.of(batch["input"])
+    torch.testing.assert_close(method.rescanned(complete(batch), scan.encoding), batch["input"], atol=1e-5, rtol=0)
     noisy = GANCS(GANCS.Config.preset("small", size=(32, 32), scan=Undersampling(noise=0.01)))
-    difference = unpacked(noisy.rescanned(complete(batch), mask))[0] - unpacked(batch["input"])[0]
+    difference = Scan.of(noisy.rescanned(complete(batch), scan.encoding)).image - scan.image
     power = fft(difference).abs().square()
-    assert power[mask].mean() == pytest.approx(0.01, rel=0.15) and power[~mask].max() < 1e-9
+    assert power[scan.mask].mean() == pytest.approx(0.01, rel=0.15) and power[~scan.mask].max() < 1e-9
 
 
 def test_scores_are_those_of_the_magnitudes():

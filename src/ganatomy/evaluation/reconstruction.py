@@ -33,11 +33,9 @@ from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.evaluation.style import STYLE, new_figure, show_image
 from ganatomy.inference.prepared import sample_slices
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
-from ganatomy.physics.coils import Encoding
-from ganatomy.physics.consistency import consistent, departure
-from ganatomy.physics.fourier import fft
+from ganatomy.physics.consistency import departure
 from ganatomy.tasks.base import Volume
-from ganatomy.tasks.reconstruction import EDGES, NMSE, NMSE_SQUARED, NRMSE, PSNR, RANGE, SNR, SSIM, unpacked
+from ganatomy.tasks.reconstruction import EDGES, NMSE, NMSE_SQUARED, NRMSE, PSNR, RANGE, SNR, SSIM, Scan
 
 SHARPNESS_ERROR, DEPARTURE = "sharpness error", "departure"
 LOW, MID, HIGH = (f"{band} error" for band in BANDS)
@@ -47,71 +45,59 @@ TV_STEPS = 100
 """Of total variation; three times as many change PSNR by less than 0.1 dB."""
 TV_STEP, TV_WEIGHT = 0.35, 0.1
 """Primal and dual step, at most 1/√8; and how much a unit of variation weighs, which scales the steps only."""
+SHOWN_TO = "shown "
+"""Beginning of the names under which the channels of the input are sampled."""
 CONTRADICTION = 0.01
 """Departure beyond that of the noise that deserves a warning (our choice)."""
 SHOWN = 0.1
 """Departure in image units, per pixel, that is drawn brightest (our choice)."""
 
 
-def total_variation(image: Tensor, mask: Tensor) -> Tensor:
-    """The image of least total variation among those with the measured samples, (N, 1, H, W), complex.
+def total_variation(scan: Scan) -> Tensor:
+    """The image of least total variation among those that agree with what was measured, (N, 1, H, W), complex.
 
     Compressed sensing as by Lustig, Donoho & Pauly, Magn. Reson. Med. 58(6), 2007, doi 10.1002/mrm.21391, with
     isotropic variation that wraps around the edges, by the primal-dual algorithm of Chambolle & Pock, J. Math. Imaging
     Vis. 40, 2011, doi 10.1007/s10851-010-0251-1. The measurement counts as exact, so there is nothing to tune.
-
-    Args:
-        image: zero-filled, complex.
-        mask: of the measured samples, bool.
     """
-    encoding = Encoding(mask)
-    measured = encoding.forward(image)
-    leading, dual = image, torch.zeros(2, *image.shape, dtype=image.dtype)
+    image = leading = scan.image
+    dual = torch.zeros(2, *image.shape, dtype=image.dtype)
     for _ in range(TV_STEPS):
         dual = dual + TV_STEP * torch.stack([leading.roll(-1, axis) - leading for axis in (2, 3)])
         dual = dual / (dual.abs().square().sum(0).sqrt() / TV_WEIGHT).clamp_min(1)
         slope = sum(part.roll(1, axis) - part for part, axis in zip(dual, (2, 3), strict=True))
-        moved = consistent(image - TV_STEP * slope, measured, encoding)
+        moved = scan.keep(image - TV_STEP * slope)
         image, leading = moved, 2 * moved - image
     return image
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of some slices, each tensor (slices, 1, rows, columns)."""
+    """What was measured of some slices."""
 
-    image: Tensor
-    """Zero-filled, complex."""
-    mask: Tensor
-    """Of the measured samples, bool."""
+    scan: Scan
     phase: Tensor
-    """Of the complete scan, in rad, which magnitudes have lost."""
+    """Of the complete scan, in rad, which magnitudes have lost, (slices, 1, rows, columns)."""
 
     @classmethod
     def of(cls, sample: Mapping[str, Volume]) -> Measurement:
         """That of slices as the judge samples them."""
-        parts = {name: torch.from_numpy(np.array(values, np.float32))[:, None] for name, values in sample.items()}
-        image, mask = unpacked(torch.cat([parts["real"], parts["imaginary"], parts["mask"]], dim=1))
-        return cls(image, mask, parts.get("phase", torch.zeros(mask.shape)))
-
-    @property
-    def kspace(self) -> Tensor:
-        """Complex, zero where it was not measured."""
-        return fft(self.image) * self.mask
+        shown = [sample[name] for name in sorted(sample) if name.startswith(SHOWN_TO)]
+        input = torch.from_numpy(np.stack(shown, axis=1).astype(np.float32))
+        return cls(Scan.of(input), torch.from_numpy(np.array(sample["phase"], np.float32))[:, None])
 
     def complex(self, magnitude: Volume) -> Tensor:
         """Magnitudes (slices, rows, columns) with the phase of the complete scan."""
-        values = torch.from_numpy(np.array(magnitude, np.float32))[:, None]
-        return values * torch.polar(torch.ones_like(self.phase), self.phase)
+        return torch.polar(torch.from_numpy(np.array(magnitude, np.float32))[:, None].clamp_min(0), self.phase)
 
     def departure(self, magnitude: Volume) -> float:
         """Share of the measurement that an image contradicts, mean over the slices."""
-        return float(departure(self.complex(magnitude), self.kspace, Encoding(self.mask)).mean())
+        return float(departure(self.complex(magnitude), self.scan.image, self.scan.encoding).mean())
 
     def departure_map(self, magnitude: Volume) -> NDArray[np.float32]:
         """By how much every pixel would have to change for the image to agree, (slices, rows, columns)."""
         image = self.complex(magnitude)
-        return (consistent(image, self.kspace, Encoding(self.mask)) - image).abs()[:, 0].numpy()
+        return (self.scan.keep(image) - image).abs()[:, 0].numpy()
 
 
 class ReconstructionJudge(ImageJudge):
@@ -140,7 +126,7 @@ class ReconstructionJudge(ImageJudge):
         """The magnitude of the zero-filled scan, and that of the complete one."""
 
         def zero_filled(case: PreparedCase, start: int, stop: int) -> Volume:
-            return np.asarray(Measurement.of(self.sample(case, start, stop)).image.abs()[:, 0].numpy())
+            return np.asarray(Measurement.of(self.sample(case, start, stop)).scan.image.abs()[:, 0].numpy())
 
         return [Contender(INPUT, zero_filled, "zeros in place of what was not measured")], [role(TARGET)]
 
@@ -148,8 +134,8 @@ class ReconstructionJudge(ImageJudge):
         """Total variation."""
 
         def restored(case: PreparedCase, start: int, stop: int) -> Volume:
-            seen = Measurement.of(self.sample(case, start, stop))
-            return np.asarray(total_variation(seen.image, seen.mask).abs()[:, 0].numpy())
+            scan = Measurement.of(self.sample(case, start, stop)).scan
+            return np.asarray(total_variation(scan).abs()[:, 0].numpy())
 
         return Contender(
             "total variation",
@@ -159,10 +145,10 @@ class ReconstructionJudge(ImageJudge):
         )
 
     def sample(self, case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
-        """The target, and the parts of the measurement one by one."""
-        parts = np.asarray(case.arrays["input"][:, start:stop])
+        """Target and phase, and the channels of the input one by one."""
+        shown = np.asarray(case.arrays["input"][:, start:stop])
         kept = {name: values for name, values in sample_slices(case, start, stop).items() if name != "input"}
-        return {**kept, "real": parts[0], "imaginary": parts[1], "mask": parts[2]}
+        return {**kept, **{f"{SHOWN_TO}{number:03d}": values for number, values in enumerate(shown)}}
 
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
@@ -249,7 +235,7 @@ class ReconstructionJudge(ImageJudge):
         }
         figure = new_figure(3 * (1 + len(maps)), 3.3)
         first, *others = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
-        show_image(first, seen.mask[0, 0].numpy(), (0, 1), None)
+        show_image(first, seen.scan.mask[0, 0].numpy(), (0, 1), None)
         first.set_title("K-space mask")
         for axes, (name, image) in zip(others, maps.items(), strict=True):
             show_image(axes, image, (0, SHOWN), case.spacing[1:], "magma")
@@ -267,8 +253,9 @@ class ReconstructionJudge(ImageJudge):
     def measured(self) -> dict[str, str]:
         """The scan, the intensities and the blocks."""
         scan, size = self.task.scan, self.task.size
+        coils = f"{self.task.coils} coils" if self.task.coils > 1 else "one coil"
         return {
-            "Scan": f"simulated from magnitude images: pattern {scan.pattern}, {scan.fraction:.0%} asked for, "
+            "Scan": f"simulated, {coils}: pattern {scan.pattern}, {scan.fraction:.0%} asked for, "
             f"{float(scan.mask(size).float().mean()):.1%} of k-space measured, "
             + ("a mask for every image" if scan.redrawn else "one mask for all images"),
             "Intensities": "divided by the case's own brightest ones before the scan, so 1 is the same for all cases",
@@ -277,12 +264,15 @@ class ReconstructionJudge(ImageJudge):
 
     def caveats(self, judgement: Judgement) -> list[str]:
         """Simulated k-space, phantoms, and contradicted measurements."""
-        phase = (
-            "with an artificial phase: a scanner's own is harder."
-            if "phase" in self.task.roles
-            else "without phase: half of it follows from the other half by symmetry, which flatters every method."
-        )
-        points = [f"K-space is simulated from magnitude images, for a single coil, {phase}"]
+        points = []
+        if not all(_raw(case) for case in judgement.cases):
+            phase = (
+                "with an artificial phase: a scanner's own is harder."
+                if self.task.phase
+                else "without phase: half of it follows from the other half by symmetry, which flatters every method."
+            )
+            coils = f"{self.task.coils} made-up coils" if self.task.coils > 1 else "a single coil"
+            points.append(f"K-space is simulated from magnitude images, for {coils}, {phase}")
         if any(not source.paths for case in judgement.cases for source in case.case.sources.values()):
             points.append(
                 "The patients are procedural phantoms: this shows that a method works as its paper describes, not that "
@@ -299,3 +289,8 @@ class ReconstructionJudge(ImageJudge):
             "sees it. Look at the differences, and at the cases."
         )
         return points
+
+
+def _raw(case: PreparedCase) -> bool:
+    """Whether the case comes from raw data."""
+    return getattr(case.case.sources.get("target"), "kind", None) == "kspace"

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganatomy.errors import UserError
-from ganatomy.images import nifti, npy, raster
+from ganatomy.images import kspace, nifti, npy, raster
 from ganatomy.images.dicom import Frame, group, is_dicom, open_series, read_frames
 from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.image import NO_MEANING, Image, Kind, RasterMeaning
 from ganatomy.images.paths import safe_name, unique_name
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-_READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF or .npy"
+_READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, .npy or raw MR data (.h5, .mrd)"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Source:
             return nifti.read_nifti(self.paths[0])
         if self.kind == "npy":
             return npy.read_npy(self.paths[0], self.meaning)
+        if self.kind == "kspace":
+            return kspace.open_kspace(self.paths[0])
         return raster.read_raster(self.paths[0], self.meaning)
 
 
@@ -141,6 +143,7 @@ def _kind(path: Path) -> Kind | None:
         "nifti": nifti.SUFFIXES,
         "raster": raster.SUFFIXES,
         "npy": npy.SUFFIXES,
+        "kspace": kspace.SUFFIXES,
         "dicom": _DICOM_SUFFIXES,
     }
     return next((kind for kind, suffixes in kinds.items() if name.endswith(tuple(suffixes))), None)
@@ -155,7 +158,9 @@ def _sources(root: Path) -> Iterator[Source]:
         slices: list[Path] = []
         for path in paths:
             kind = _kind(path)
-            if kind in ("nifti", "raster", "npy"):
+            if kind == "npy" and kspace.is_complex(path):
+                kind = "kspace"
+            if kind in ("nifti", "raster", "npy", "kspace"):
                 yield Source(_name(root, path), _subject(root, path), kind, (path,))
             else:
                 slices.append(path)
@@ -206,7 +211,7 @@ def _series(root: Path, folder: Path, paths: Sequence[Path]) -> Iterator[Source]
 def _name(root: Path, path: Path) -> str:
     """The way from the root to a file or folder, without suffix."""
     parts = path.relative_to(root).parts or (path.resolve().name,)
-    known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *_DICOM_SUFFIXES)
+    known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *kspace.SUFFIXES, *_DICOM_SUFFIXES)
     ending = next((end for end in known if parts[-1].lower().endswith(end)), "")
     return "_".join(parts)[: -len(ending) or None]
 

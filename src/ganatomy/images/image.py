@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ganatomy.errors import UserError
 
 Shape4 = tuple[int, int, int, int]
-Kind = Literal["dicom", "nifti", "raster", "npy", "array"]
+Kind = Literal["dicom", "nifti", "raster", "npy", "kspace", "array"]
 
 # DICOM counts millimetres towards the patient's left and back, nibabel towards right and front.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
+from ganatomy.images.image import ComputedArray, Header, Image, axial_affine
 
 Array = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
@@ -106,6 +107,50 @@ def read_kspace(path: Path | str, *, centred: bool = True) -> KSpace:
         kspace = replace(kspace, fetch=partial(_centred, kspace.fetch), mask=_centred_mask(kspace.mask))
     _check_centre(kspace)
     return kspace
+
+
+def open_kspace(path: Path) -> Image:
+    """Raw data as an image of kind ``kspace``, read slice by slice: real and imaginary part of each coil in turn.
+
+    What the file's mask leaves out is 0. Where the readout is oversampled, and lines are measured whole, k-space is
+    that of the rows which the scanner shows.
+
+    Raises:
+        UserError: as `read_kspace`.
+    """
+    kspace = read_kspace(path)
+    slices, coils, rows, columns = kspace.shape
+    mask = True if kspace.mask is None else kspace.mask
+    lines = bool((kspace.sampled(0, 1)[0].any(0) == kspace.sampled(0, 1)[0].all(0)).all())
+    shown = kspace.field[0] if kspace.field and lines else rows
+
+    def slab(start: int, stop: int) -> NDArray[np.float32]:
+        values = _shown_rows(kspace.slab(start, stop) * mask, shown)
+        parts = np.stack([values.real, values.imag], axis=2).astype(np.float32)
+        return parts.reshape(stop - start, 2 * coils, shown, columns).swapaxes(0, 1)
+
+    array = ComputedArray((2 * coils, slices, shown, columns), np.float32, slab)
+    header = Header(kind="kspace", paths=(path,), modality="MR")
+    return Image(array, axial_affine(kspace.spacing or (1.0, 1.0, 1.0)), "a.u.", header)
+
+
+def is_complex(path: Path) -> bool:
+    """Whether a ``.npy`` file holds complex numbers, which only raw data are."""
+    try:
+        return bool(np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind == "c")
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _shown_rows(kspace: Array, rows: int) -> Array:
+    """K-space of the rows in the middle of the image, with the same noise in every sample."""
+    extent = kspace.shape[2]
+    if rows >= extent:
+        return kspace
+    start = extent // 2 - rows // 2
+    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, 2), axis=2, norm="ortho"), 2)
+    cut = np.fft.ifftshift(image[:, :, start : start + rows], 2)
+    return np.asarray(np.fft.fftshift(np.fft.fft(cut, axis=2, norm="ortho"), 2), np.complex64)
 
 
 def _read_numpy(path: Path) -> KSpace:

@@ -104,8 +104,10 @@ def _format_of(path: Path) -> Format | None:
 
 
 def _kind(source: Source) -> Format:
-    """The format of the source; JPEG, which loses detail, becomes PNG."""
-    return "dicom" if source.kind == "dicom" else _format_of(source.paths[0]) or "nifti"
+    """The format of the source; JPEG, which loses detail, becomes PNG, and raw data become NIfTI."""
+    if source.kind in ("dicom", "kspace"):
+        return "dicom" if source.kind == "dicom" else "nifti"
+    return _format_of(source.paths[0]) or "nifti"
 
 
 def _under(folder: Path, source: Source, format: Format) -> Output:
@@ -203,11 +205,11 @@ class Applier:
         return list(note["warnings"])
 
     def _restore(self, source: Source, output: Output, overwrite: bool, advance: Advance) -> dict[str, Any]:
-        image = rolling(source.open())
-        restored, task = self.model.restore(image), self.model.method.task
+        image, task = rolling(source.open()), self.model.method.task
+        restored = self.model.restore(image)
         assert isinstance(task, ImageToImage)
         comparison = Comparison(restored.unit, task.contrasts)
-        result = self._watched(image, restored, output, source, comparison, advance)
+        result = self._watched(task.visible(task.received(image)), restored, output, source, comparison, advance)
         _write(output, result, self._derivation(source), source.meaning)
         warnings = [*comparison.warnings, *self._spacing(image)]
         return self._note(source, output, result, comparison, warnings)

@@ -175,6 +175,7 @@ class Model:
         task = self.method.task
         if not isinstance(task, ImageToImage):
             raise UserError(f"{self.facts.get('system', 'this system')} cannot turn an image into another one")
+        image = task.received(image)
         task.check(image)
         source, target = task.bound(image)
         tiler, frame = tiler_of(self.method, self.device), task.framing
@@ -184,8 +185,7 @@ class Model:
         outside = target.low if isinstance(target, Window) else 0.0
 
         def encoded(start: int, stop: int) -> NDArray[np.float32]:
-            values = image.slab(start, stop).astype(np.float32)
-            return task.presented(np.asarray(source.encode(frame.into(values) if frame else values), np.float32))
+            return task.presented(image.slab(start, stop).astype(np.float32), source)
 
         def slab(start: int, stop: int) -> NDArray[np.float32]:
             made = np.asarray(target.decode(tiler(encoded, seen, start, stop)), np.float32)

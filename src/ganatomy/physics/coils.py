@@ -69,6 +69,20 @@ def calibration(kspace: Tensor, width: int) -> Tensor:
     return ifft(kspace * windows[0][:, None] * windows[1])
 
 
+def centre_width(mask: Tensor, most: int = 24) -> int:
+    """Samples across the square around the zero frequency that is measured as a whole, `most` at most, 1 at least.
+
+    Args:
+        mask: bool (rows, columns).
+        most: beyond which more is not needed.
+    """
+    away = [(torch.arange(extent, device=mask.device) - extent // 2).abs() for extent in mask.shape]
+    distance = torch.maximum(away[0][:, None], away[1])
+    holes = distance[~mask]
+    free = int(holes.min()) if len(holes) else most
+    return int(max(1, min(most, 2 * free - 1, *mask.shape)))
+
+
 def estimated_sensitivities(kspace: Tensor, width: int = 24, threshold: float = 0.02) -> Tensor:
     """Sensitivities from the fully measured centre: coil images of low resolution over their root sum of squares.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ganatomy.physics.coils import Encoding
-from ganatomy.physics.fourier import TINY, as_channels, as_complex, fft, ifft
+from ganatomy.physics.fourier import TINY, as_channels, as_complex
 
 COIL_STEPS = 6
 """Conjugate gradient steps with several coils (our choice)."""
@@ -37,11 +37,27 @@ def consistent(
     Returns:
         Complex (N, 1, H, W).
     """
+    return consistent_with(image, encoding.adjoint(measured), encoding, weight, steps)
+
+
+def consistent_with(
+    image: Tensor, seen: Tensor, encoding: Encoding, weight: Tensor | float | None = None, steps: int = COIL_STEPS
+) -> Tensor:
+    """The same, of the zero-filled image, which tells as much about the consistent one as the measurement itself does.
+
+    Args:
+        image: z, complex (N, 1, H, W).
+        seen: A* y, complex (N, 1, H, W).
+        encoding: A, the scanner.
+        weight: v > 0, of the measurement.
+        steps: conjugate gradient steps, for several coils.
+
+    Returns:
+        Complex (N, 1, H, W).
+    """
+    missing = seen - encoding.normal(image)
     if encoding.sensitivities is None:
-        kspace = fft(image)
-        mixed = measured if weight is None else (kspace + weight * measured) / (1 + weight)
-        return ifft(torch.where(encoding.mask.bool(), mixed, kspace))
-    missing = encoding.adjoint(measured - encoding.forward(image))
+        return image + (missing if weight is None else weight / (1 + weight) * missing)
     if weight is None:
         return image + conjugate_gradients(encoding.normal, missing, steps)
     return image + conjugate_gradients(lambda x: x + weight * encoding.normal(x), weight * missing, steps)
@@ -71,16 +87,18 @@ def conjugate_gradients(operator: Callable[[Tensor], Tensor], target: Tensor, st
     return solution
 
 
-def departure(image: Tensor, measured: Tensor, encoding: Encoding) -> Tensor:
-    """‖A x − y‖ / ‖y‖ of every sample, (N,): the share of the measurement that an image contradicts.
+def departure(image: Tensor, seen: Tensor, encoding: Encoding) -> Tensor:
+    """‖A* (A x − y)‖ / ‖A* y‖ of every sample, (N,): the share of the measurement that an image contradicts.
+
+    With one coil this is ‖A x − y‖ / ‖y‖. With several, what no image could explain is left out, such as most noise.
 
     Args:
         image: x, complex (N, 1, H, W).
-        measured: y, complex (N, C, H, W), zero where it is not measured.
+        seen: A* y, the zero-filled image, complex (N, 1, H, W).
         encoding: A, the scanner.
     """
-    difference = encoding.forward(image) - measured
-    norms = [torch.linalg.vector_norm(values.flatten(1), dim=1) for values in (difference, measured)]
+    difference = encoding.normal(image) - seen
+    norms = [torch.linalg.vector_norm(values.flatten(1), dim=1) for values in (difference, seen)]
     share: Tensor = norms[0] / norms[1].clamp_min(TINY)
     return share
 

@@ -125,16 +125,26 @@ class ImageToImage(Task):
         """
         return self.codecs[self.source].bind(image), self.codecs[self.product].bind(image)
 
-    def presented(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the method is shown of an image that is not a prepared case: in the range of the networks, framed.
+    def received(self, image: Image) -> Image:
+        """An image as the user gives it, as the rest of the task knows it."""
+        return image
+
+    def visible(self, image: Image) -> Image:
+        """What there is to see in a received image, for comparison with the product."""
+        return image
+
+    def presented(self, values: NDArray[np.float32], codec: IntensityCodec) -> NDArray[np.float32]:
+        """What the method is shown of a received image that is no prepared case: in the range of the networks, framed.
 
         Args:
             values: (channels, slices, rows, columns) of the image.
+            codec: of the source, bound to the image.
 
         Returns:
             The same with the channels of the source.
         """
-        return values
+        frame = self.framing
+        return np.asarray(codec.encode(frame.into(values) if frame else values), np.float32)
 
     @abstractmethod
     def scores(

@@ -1,7 +1,10 @@
 """Undersampled MR to what a complete scan would have shown."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal
 
@@ -12,13 +15,23 @@ from torch import Tensor
 
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Method, MethodConfig, Sampling
-from ganatomy.images.codecs import Codec, PercentileWindow, Window
+from ganatomy.images.codecs import Codec, IntensityCodec, PercentileWindow, Window
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.metrics.fidelity import psnr, ssim
 from ganatomy.metrics.reconstruction import BANDS, band_errors, nmse, nrmse, snr
 from ganatomy.metrics.sharpness import gradient_ratio
-from ganatomy.physics.fourier import as_channels, as_complex, magnitude, smooth_phase
-from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
+from ganatomy.physics.coils import (
+    Encoding,
+    adaptive_sensitivities,
+    centre_width,
+    combine,
+    estimated_sensitivities,
+    root_sum_of_squares,
+    simulated_sensitivities,
+)
+from ganatomy.physics.consistency import consistent_with
+from ganatomy.physics.fourier import as_channels, as_complex, ifft, magnitude, smooth_phase
+from ganatomy.physics.sampling import Undersampling
 from ganatomy.tasks.base import ImageToImage, Volume
 from ganatomy.tasks.framing import Framing
 
@@ -32,6 +45,11 @@ TISSUE = 0.05
 """Magnitude above which a pixel shows tissue (our choice)."""
 CONTENT = 0.1
 """Share of a slice that must show tissue for the slice to be worth learning from, as in the code of DAGAN."""
+COMPLETE = 0.75
+"""Share of k-space beyond which raw data count as complete; scanners leave out corners and partial echoes."""
+
+CoilImages = Callable[[int, int], tuple[Tensor, Tensor]]
+"""Slices start to stop as every coil sees them, and the sensitivities of the coils; complex (slices, C, H, W)."""
 
 
 class ReconstructionConfig(MethodConfig):
@@ -41,17 +59,73 @@ class ReconstructionConfig(MethodConfig):
     size: tuple[int, int] = (256, 256)  # rows and columns of image and k-space
     fit: Literal["contain", "cover"] = "contain"  # of images of another size: lie inside whole, or fill it
     phase: float = 0.0  # SD in rad of a smooth phase put on images; with 0 k-space is symmetric, easier than a real one
+    coils: int = 1  # receiver coils; simulated for images, those of raw data must be as many, or 1 to combine them
+    sensitivities: Literal["estimated", "known"] = "estimated"  # of several coils: from the measured centre of k-space
     percentile: float = 100.0  # of a case's values, which becomes 1; 100 is the maximum
     phantom: str = "brain-mr"  # learned from where no data are given
     part: str = "t1"  # of the phantom: the image that is scanned
 
 
+@dataclass(frozen=True)
+class Scan:
+    """What a method is shown of undersampled scans.
+
+    Attributes:
+        image: zero-filled, which is A* y, complex (N, 1, H, W).
+        encoding: A, the scanner: its mask is bool (N, 1, H, W), sensitivities are complex (N, C, H, W) or None.
+    """
+
+    image: Tensor
+    encoding: Encoding
+
+    @classmethod
+    def of(cls, input: Tensor) -> Scan:
+        """The inverse of `packed`."""
+        maps = as_complex(input[:, 3:]) if input.shape[1] > 3 else None
+        return cls(as_complex(input[:, :2]), Encoding(input[:, 2:3] > 0.5, maps))
+
+    @classmethod
+    def measured(cls, kspace: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> Scan:
+        """The scan of a k-space.
+
+        Args:
+            kspace: complex (N, C, H, W), zero where it is not measured.
+            mask: bool (N, 1, H, W).
+            sensitivities: of several coils; estimated from the measured centre where they are not given.
+        """
+        if kspace.shape[1] > 1 and sensitivities is None:
+            parts = [
+                estimated_sensitivities(one[None], centre_width(place[0]))
+                for one, place in zip(kspace, mask, strict=True)
+            ]
+            sensitivities = torch.cat(parts)
+        encoding = Encoding(mask, sensitivities)
+        return cls(encoding.adjoint(kspace), encoding)
+
+    @property
+    def mask(self) -> Tensor:
+        """Of the measured samples, bool (N, 1, H, W)."""
+        return self.encoding.mask
+
+    @property
+    def packed(self) -> Tensor:
+        """Real part, imaginary part, mask, and the parts of C sensitivities if there are any, (N, 3 [+ 2C], H, W)."""
+        maps = self.encoding.sensitivities
+        parts = [as_channels(self.image), self.mask.to(self.image.real.dtype)]
+        return torch.cat([*parts, *([] if maps is None else [as_channels(maps)])], dim=1)
+
+    def keep(self, image: Tensor) -> Tensor:
+        """The image closest to a given one that agrees with what was measured; both complex (N, 1, H, W)."""
+        return consistent_with(image, self.image, self.encoding)
+
+
 class MRReconstruction(ImageToImage):
     """The magnitude of a complete scan is the target; the input is the same scan undersampled.
 
-    K-space is simulated slice by slice from magnitude images, which are framed and divided by a percentile of the case
-    first. What a method is shown has three channels, so that it can keep to what was measured: real and imaginary part
-    of the zero-filled image, whose k-space is the measured one, and the mask (1 where k-space is measured).
+    Complete scans are magnitude images, whose k-space is simulated slice by slice after they are framed, or raw data.
+    Both are divided by a percentile of the case. What a method is shown has three channels, so that it can keep to what
+    was measured: real and imaginary part of the zero-filled image and the mask (1 where k-space is measured); and two
+    more for the sensitivity of each of several coils.
 
     Args:
         config: of the method.
@@ -61,6 +135,7 @@ class MRReconstruction(ImageToImage):
     name = "mr-reconstruction"
     ability = "restore"
     given = "target"
+    roles = ("input", "target", "phase")
 
     directions: ClassVar[Mapping[str, str]] = {
         PSNR: "higher",
@@ -76,9 +151,9 @@ class MRReconstruction(ImageToImage):
 
     def __init__(self, config: ReconstructionConfig, phased: bool):
         self.scan, self.size, self.phased = config.scan, config.size, phased
-        self._fit, self._phase, self._percentile = config.fit, config.phase, config.percentile
+        self.phase, self.coils, self._known = config.phase, config.coils, config.sensitivities == "known"
+        self._fit, self._percentile = config.fit, config.percentile
         self.phantom, self._part = config.phantom, config.part
-        self.roles = ("input", "target", *(["phase"] if config.phase else []))
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         return {"size": size or max(self.size)}
@@ -93,11 +168,12 @@ class MRReconstruction(ImageToImage):
 
     @property
     def channels(self) -> Mapping[str, int]:
-        return {"input": 3}
+        return {"input": 3 if self.coils == 1 else 3 + 2 * self.coils}
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.scan.model_dump_json()} {self.size} {self._fit} {self._phase} {self._percentile}"
+        coils = f"{self.coils} {self._known}" if self.coils > 1 else ""
+        return f"{self.scan.model_dump_json()} {self.size} {self._fit} {self.phase} {self._percentile} {coils}"
 
     @property
     def framing(self) -> Framing:
@@ -106,46 +182,75 @@ class MRReconstruction(ImageToImage):
     def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_] | None:
         return np.asarray((arrays["target"] > TISSUE).mean(axis=(0, 2, 3)) >= CONTENT)
 
+    def received(self, image: Image) -> Image:
+        """Raw data as what a method is shown of them, before intensities are divided; other images as they are."""
+        if image.header.kind != "kspace":
+            return image
+        self._check_size(image)
+        coils = image.channels // 2
+
+        def slab(start: int, stop: int) -> NDArray[np.float32]:
+            kspace = _planes(image, start, stop)
+            mask = (kspace != 0).any(1, keepdim=True)
+            return Scan.measured(kspace, mask).packed.transpose(0, 1).numpy()
+
+        channels = 3 if coils == 1 else 3 + 2 * coils
+        return image.with_array(ComputedArray((channels, *image.shape), np.float32, slab))
+
+    def visible(self, image: Image) -> Image:
+        return image if image.channels == 1 else _magnitude(image)
+
     def check(self, image: Image) -> None:
-        """Refuse an image that is no undersampled scan: a magnitude, or real and imaginary part as two channels."""
-        self._check_magnitude(_magnitude(image) if image.channels == 2 else image)
-        if image.channels == 2 and image.shape[1:] != self.size:
-            raise UserError(
-                f"{image.header.label}: {image.shape[1:]} rows and columns, but this run's scan measures {self.size}; "
-                "complex images are not resized, train with their --size"
-            )
-        if self.phased and image.channels != 2:
+        """Refuse an image that is no undersampled scan: raw data as received, a magnitude, or real and imaginary part
+        as two channels.
+        """
+        raw = image.header.kind == "kspace"
+        self._check_magnitude(image if image.channels == 1 else _magnitude(image), image.channels)
+        if image.channels == 2:
+            self._check_size(image)
+        if self.phased and image.channels == 1:
             raise UserError(
                 f"{image.header.label}: a magnitude, from which the measured k-space cannot be told; this system needs "
-                "the real and the imaginary part of the zero-filled image as two channels"
+                "raw data, or the real and the imaginary part of the zero-filled image as two channels"
             )
-        if self.phased and self.scan.redrawn:
+        if self.phased and not raw and self.scan.redrawn:
             raise UserError(
                 f"{image.header.label}: which samples were measured is not known, since this run draws a mask for "
-                "every image; train with scan.redrawn false for one mask"
+                "every image; give raw data, or train with scan.redrawn false for one mask"
             )
 
-    def _check_magnitude(self, image: Image) -> None:
+    def _check_size(self, image: Image) -> None:
+        if image.shape[1:] != self.size:
+            rows, columns = image.shape[1:]
+            raise UserError(
+                f"{image.header.label}: {rows} rows and {columns} columns, but this run's scan measures "
+                f"{self.size[0]}x{self.size[1]}; complex images are not resized, train with --size {rows} {columns}"
+            )
+
+    def _check_magnitude(self, image: Image, channels: int) -> None:
+        raw = image.header.kind == "kspace"
         if image.header.modality not in (None, "MR"):
             raise UserError(f"{image.header.label}: modality {image.header.modality}, but this system reconstructs MR")
-        if image.channels != 1:
-            raise UserError(f"{image.header.label}: {image.channels} channels (colour?); give magnitude images")
+        if not raw and channels > 2:
+            raise UserError(f"{image.header.label}: {channels} channels (colour?); give magnitude images")
         self.codecs["target"].check(image)
 
     def bound(self, image: Image) -> tuple[Window, Window]:
         """The image's own percentile becomes 1, so that results go back to its unit."""
-        magnitudes = _magnitude(image) if image.channels == 2 else image
-        bright = PercentileWindow(p_low=0, p_high=self._percentile).bind(magnitudes).high
+        bright = PercentileWindow(p_low=0, p_high=self._percentile).bind(self.visible(image)).high
         if bright <= 0:
             raise UserError(f"{image.header.label} has no value above 0: it is no magnitude image")
         relative = Window(low=0, high=bright, to=RANGE, unit=image.unit)
         return relative, relative
 
-    def presented(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Real part, imaginary part and mask of a magnitude or a complex image, (3, slices, rows, columns)."""
+    def presented(self, values: NDArray[np.float32], codec: IntensityCodec) -> NDArray[np.float32]:
+        """What a method is shown of raw data as received, of a complex or of a magnitude image."""
+        if len(values) > 2:
+            return np.concatenate([np.asarray(codec.encode(values[:2]), np.float32), values[2:]])
+        seen = super().presented(values, codec)
         mask = self.scan.mask(self.size).numpy().astype(np.float32)
-        missing = np.zeros((2 - len(values), *values.shape[1:]), np.float32)
-        return np.concatenate([values, missing, np.broadcast_to(mask, (1, *values.shape[1:]))])
+        missing = np.zeros((2 - len(seen), *seen.shape[1:]), np.float32)
+        return np.concatenate([seen, missing, np.broadcast_to(mask, (1, *seen.shape[1:]))])
 
     def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
         image = given["target"]
@@ -154,31 +259,78 @@ class MRReconstruction(ImageToImage):
                 f"{image.header.label}: give complete scans as target and nothing beside them; {', '.join(others)} "
                 "is simulated"
             )
-        self._check_magnitude(image)
-        codec, framed = self.bound(image)[1], self.framing(image)
+        shape, coil_images = self._measured(image) if image.header.kind == "kspace" else self._simulated(image, seed)
 
         @lru_cache(maxsize=1)
         def scanned(start: int, stop: int) -> Mapping[str, Tensor]:
-            true = torch.from_numpy(codec.encode(framed.slab(start, stop).astype(np.float32))).transpose(0, 1)
-            phase = self._phases(seed, start, stop)
-            kspace, masks = self.scan.acquire(torch.polar(true, phase) if self._phase else true, seed, start)
-            return {"input": packed(zero_filled(kspace), masks), "target": true, "phase": phase}
+            seen, known = coil_images(start, stop)
+            kspace, mask = self.scan.acquire(seen, seed, start)
+            scan = Scan.measured(kspace, mask, known if self._known and self.coils > 1 else None)
+            maps = scan.encoding.sensitivities
+            true = seen if maps is None else combine(seen, maps)
+            return {
+                "input": scan.packed,
+                "target": true.abs() if maps is None else root_sum_of_squares(seen),
+                "phase": true.angle(),
+            }
 
         def slab(role: str, start: int, stop: int) -> NDArray[np.float32]:
             return scanned(start, stop)[role].transpose(0, 1).numpy()
 
         return {
-            role: framed.with_array(
-                ComputedArray((self.channels.get(role, 1), *framed.shape), np.float32, partial(slab, role)), unit=None
+            role: shape.with_array(
+                ComputedArray((self.channels.get(role, 1), *shape.shape), np.float32, partial(slab, role)), unit=None
             )
             for role in self.roles
         }
 
+    def _simulated(self, image: Image, seed: int) -> tuple[Image, CoilImages]:
+        """Coil images of a magnitude image, whose phase and coils are made up."""
+        self._check_magnitude(image, image.channels)
+        if image.channels != 1:
+            raise UserError(f"{image.header.label}: {image.channels} channels; give magnitude images, or raw data")
+        codec, framed = self.bound(image)[1], self.framing(image)
+        maps = simulated_sensitivities(self.coils, self.size, seed) if self.coils > 1 else torch.ones(1, 1, 1, 1)
+
+        def coil_images(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            true = torch.from_numpy(codec.encode(framed.slab(start, stop).astype(np.float32))).transpose(0, 1)
+            seen = torch.polar(true, self._phases(seed, start, stop)) if self.phase else true
+            return seen * maps, maps.expand(stop - start, -1, -1, -1)
+
+        return framed, coil_images
+
+    def _measured(self, image: Image) -> tuple[Image, CoilImages]:
+        """Coil images of complete raw data."""
+        self._check_size(image)
+        coils = image.channels // 2
+        if self.coils not in (1, coils):
+            raise UserError(f"{image.header.label}: {coils} coils; train with --coils {coils}, or 1 to combine them")
+
+        def complete_(start: int, stop: int) -> Tensor:
+            kspace = _planes(image, start, stop)
+            lines = (kspace != 0).any(1)
+            if float(lines.float().mean()) < COMPLETE:
+                raise UserError(
+                    f"{image.header.label}: {float(lines.float().mean()):.0%} of k-space is measured; only complete "
+                    "scans can be learned from or judged by, apply a trained run to this one"
+                )
+            return ifft(kspace)
+
+        def magnitudes(start: int, stop: int) -> NDArray[np.float32]:
+            return root_sum_of_squares(complete_(start, stop)).transpose(0, 1).numpy()
+
+        bright = self.bound(image.with_array(ComputedArray((1, *image.shape), np.float32, magnitudes)))[1].high
+
+        def coil_images(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            seen = complete_(start, stop) / bright
+            maps = adaptive_sensitivities(seen) if coils > 1 else torch.ones_like(seen)
+            return (combine(seen, maps), maps) if self.coils < coils else (seen, maps)
+
+        return image, coil_images
+
     def _phases(self, seed: int, start: int, stop: int) -> Tensor:
         """Phase in rad of slices, (slices, 1, rows, columns)."""
-        if not self._phase:
-            return torch.zeros(stop - start, 1, *self.size)
-        planes = [smooth_phase(self.size, seed + (number << 32), self._phase) for number in range(start, stop)]
+        planes = [smooth_phase(self.size, seed + (number << 32), self.phase) for number in range(start, stop)]
         return torch.stack(planes)[:, None].angle()
 
     def scores(
@@ -208,7 +360,7 @@ class Reconstructor(Method):
 
     @abstractmethod
     def restore(self, input: Tensor) -> Tensor:
-        """Undersampled scans (N, 3, H, W), as `packed`, to magnitudes (N, 1, H, W); about [0, 1] both."""
+        """Scans (N, 3 [+ 2C], H, W), as `Scan.packed`, to magnitudes (N, 1, H, W); about [0, 1] both."""
 
     @property
     def adversarial(self) -> bool:
@@ -223,46 +375,47 @@ class Reconstructor(Method):
         """Batches of whole slices, not flipped: the mask would no longer fit."""
         return Sampling(batch_size, (1, *self.config.size))
 
-    def rescanned(self, image: Tensor, mask: Tensor) -> Tensor:
+    def rescanned(self, image: Tensor, encoding: Encoding) -> Tensor:
         """What the method is shown of other images scanned alike, such as augmented ones.
 
         Args:
             image: real or complex (N, 1, H, W).
-            mask: bool (N, 1, H, W).
+            encoding: the scanner.
         """
-        kspace = undersample(image, mask)
+        encoding = encoding if isinstance(encoding, Encoding) else Encoding(encoding)  # TRANSITIONAL
+        kspace = encoding.forward(image)
         if self.config.scan.noise:
-            drawn = as_complex(self.noise.normal(len(image), 2, *image.shape[2:]))
-            kspace = kspace + mask * (self.config.scan.noise / 2) ** 0.5 * drawn
-        return packed(zero_filled(kspace), mask)
-
-
-def packed(image: Tensor, mask: Tensor) -> Tensor:
-    """What a method is shown: real part, imaginary part and mask, (N, 3, H, W).
-
-    Args:
-        image: zero-filled, complex (N, 1, H, W).
-        mask: of the measured samples, bool (N, 1, H, W).
-    """
-    return torch.cat([as_channels(image), mask.to(image.real.dtype)], dim=1)
-
-
-def unpacked(input: Tensor) -> tuple[Tensor, Tensor]:
-    """Zero-filled image, complex (N, 1, H, W), and mask, bool of the same shape: the inverse of `packed`."""
-    return as_complex(input[:, :2]), input[:, 2:] > 0.5
+            drawn = as_complex(self.noise.normal(len(image), 2 * kspace.shape[1], *image.shape[2:]))
+            kspace = kspace + encoding.mask * (self.config.scan.noise / 2) ** 0.5 * drawn
+        return Scan(encoding.adjoint(kspace), encoding).packed
 
 
 def complete(batch: Batch) -> Tensor:
     """The image of the complete scan, complex (N, 1, H, W)."""
-    true = batch["target"]
-    return torch.polar(true, batch["phase"]) if "phase" in batch else torch.complex(true, torch.zeros_like(true))
+    return torch.polar(batch["target"], batch["phase"])
+
+
+def packed(image: Tensor, mask: Tensor) -> Tensor:
+    """TRANSITIONAL"""
+    return Scan(image, Encoding(mask)).packed
+
+
+def unpacked(input: Tensor) -> tuple[Tensor, Tensor]:
+    """TRANSITIONAL"""
+    scan = Scan.of(input)
+    return scan.image, scan.mask
+
+
+def _planes(image: Image, start: int, stop: int) -> Tensor:
+    """Slices of raw data, complex (slices, coils, rows, columns)."""
+    return as_complex(torch.from_numpy(image.slab(start, stop).astype(np.float32)).transpose(0, 1))
 
 
 def _magnitude(image: Image) -> Image:
-    """A complex image of two channels as its magnitude."""
+    """The magnitude of a complex image, whose parts are the first two channels."""
 
     def slab(start: int, stop: int) -> NDArray[np.float32]:
-        parts = torch.from_numpy(image.slab(start, stop).astype(np.float32))
+        parts = torch.from_numpy(image.slab(start, stop)[:2].astype(np.float32))
         return magnitude(parts[None])[0].numpy()
 
     return image.with_array(ComputedArray((1, *image.shape), np.float32, slab))

@@ -15,7 +15,7 @@ from ganatomy.nets.dcgan import init_dcgan
 from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet, init_dealiasing
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.physics.fourier import fft, ifft, magnitude
-from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, unpacked
+from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan
 
 
 class DAGAN(Reconstructor):
@@ -133,9 +133,8 @@ class DAGAN(Reconstructor):
         true = batch["target"]
         if not self.config.augment:
             return true, batch["input"]
-        phase, (_, mask) = batch.get("phase"), unpacked(batch["input"])
         true = self.augmented(true)
-        return true, self.rescanned(true if phase is None else torch.polar(true, phase), mask)
+        return true, self.rescanned(torch.polar(true, batch["phase"]), Scan.of(batch["input"]).encoding)
 
     def augmented(self, image: Tensor) -> Tensor:
         """Mirrored, turned by 10°, shifted by 10 %, zoomed by 10 %, bent, and brightened at most, (N, 1, H, W)."""

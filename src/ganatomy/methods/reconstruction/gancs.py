@@ -10,11 +10,9 @@ from torch.nn.functional import l1_loss, mse_loss
 from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
 from ganatomy.nets.residual import Residual
-from ganatomy.physics.coils import Encoding
-from ganatomy.physics.consistency import consistent
 from ganatomy.physics.fourier import as_channels, as_complex, magnitude
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, unpacked
+from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan
 
 SMALL = 1e-3
 """Scale of the first weights within residual blocks, which begin as the identity."""
@@ -125,11 +123,10 @@ class GANCS(Reconstructor):
         )
 
     def restore(self, input: Tensor) -> Tensor:
-        image, mask = unpacked(input)
-        encoding = Encoding(mask)
-        measured = encoding.forward(image)
+        scan = Scan.of(input)
+        image = scan.image
         for _ in range(self.config.copies):
-            image = consistent(as_complex(self.generator(as_channels(image))), measured, encoding)
+            image = scan.keep(as_complex(self.generator(as_channels(image))))
         return magnitude(image)
 
 

@@ -13,11 +13,9 @@ from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam
 from ganatomy.losses.adversarial import wasserstein_critic, wasserstein_generator
 from ganatomy.losses.matching import total_variation
 from ganatomy.nets.residual import Residual
-from ganatomy.physics.coils import Encoding
-from ganatomy.physics.consistency import consistent
-from ganatomy.physics.fourier import as_channels, as_complex
+from ganatomy.physics.fourier import as_channels, as_complex, fft
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, complete, unpacked
+from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan, complete
 
 
 class RefineGAN(Reconstructor):
@@ -132,17 +130,15 @@ class RefineGAN(Reconstructor):
             true: image of the complete scan, alike.
             input: as shown, (2N, 3, H, W).
         """
-        c = self.config
-        image, mask = unpacked(input)
-        encoding = Encoding(mask)
-        measured, pixels = encoding.forward(image), true[0].numel()
-        rate = c.rate if c.rate is not None else 0.5 / float(mask.float().mean())
+        c, scan = self.config, Scan.of(input)
+        measured, pixels = fft(scan.image), true[0].numel()
+        rate = c.rate if c.rate is not None else 0.5 / float(scan.mask.float().mean())
 
         def distance(ours: Sequence[Tensor], theirs: Tensor) -> Tensor:
             return 2 * torch.stack([l1_loss(_seen(one), _seen(theirs)) for one in ours]).sum()
 
         variation = torch.stack([total_variation(_seen(one)) for one in kept]).sum()
-        spectra = [encoding.forward(one) for one in direct]
+        spectra = [fft(scan.encoding.normal(one)) for one in direct]
         return {
             "image": c.image_weight * rate * distance(kept, true),
             "direct": c.direct_weight * rate * distance(direct, true),
@@ -153,13 +149,11 @@ class RefineGAN(Reconstructor):
 
     def refined(self, input: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """What every generator of the chain makes, and the same with the measured samples, complex (N, 1, H, W)."""
-        image, mask = unpacked(input)
-        encoding = Encoding(mask)
-        measured = encoding.forward(image)
-        direct, kept = [], [image]
+        scan = Scan.of(input)
+        direct, kept = [], [scan.image]
         for generator in self.generators:
             direct.append(kept[-1] + as_complex(generator(_seen(kept[-1]))) / 2)
-            kept.append(consistent(direct[-1], measured, encoding))
+            kept.append(scan.keep(direct[-1]))
         return direct, kept[1:]
 
     def scanned(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -167,10 +161,9 @@ class RefineGAN(Reconstructor):
         true = complete(batch)
         if not self.config.augment:
             return true, batch["input"]
-        _, mask = unpacked(batch["input"])
         draws = self.noise.uniform(len(true), 6)
         true = torch.stack([self.augmented(image, draw) for image, draw in zip(true, draws, strict=True)])
-        return true, self.rescanned(true, mask)
+        return true, self.rescanned(true, Scan.of(batch["input"]).encoding)
 
     def augmented(self, image: Tensor, draw: Tensor) -> Tensor:
         """One complex image (1, H, W) turned by quarters where it is square, flipped, and enlarged a little."""
