@@ -16,8 +16,8 @@ from ganatomy.inference.model import Which, read_run
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--baseline RUN2 ...] [--which best|last] [--out DIR] [...]
 
 Without --data a run is judged on the test subjects it kept aside. With it, on the rows a manifest marks `test`, else
-on everything there but the run's training subjects. The input is always compared, and the runs named with --baseline,
-or a classical method where none is named. `ganatomy evaluate RUN --help` shows all options."""
+on everything there but the run's training subjects. The input is always compared, a classical method where there is one,
+and the runs named with --baseline. `ganatomy evaluate RUN --help` shows all options."""
 
 
 @dataclasses.dataclass
@@ -25,7 +25,7 @@ class Choice:
     """What is compared, and where results go."""
 
     baseline: tuple[Path, ...] = ()
-    """Runs of the same task to compare with; none means a classical method."""
+    """Runs of the same task to compare with, beside the input and a classical method."""
     which: Which = "best"
     """Weights: the best on the validation data, or the last."""
     out: Path | None = None

@@ -79,7 +79,7 @@ def evaluate(
     Args:
         run: folder made by ``ganatomy train``.
         data: images; none means the run's own, whose recorded test subjects are then judged.
-        baselines: other runs of the same task to compare with; none means a classical method.
+        baselines: other runs of the same task to compare with, beside a classical method if there is one.
         which: weights, ``best`` on the validation data or ``last``.
         out: folder for the results, ``RUN/evaluation`` unless given.
         device: where networks run, such as ``cuda``.
@@ -92,7 +92,7 @@ def evaluate(
     task = model.method.task
     judge = judge_of(task)
     rivals = load_baselines(baselines, task, which, device)
-    classical = judge.classical() if not rivals else None
+    classical = judge.classical()
     cases, notes = choose_cases(task, model.facts, data)
     out = writable(out or run / "evaluation")
     own = data or recorded_data(model.facts)
