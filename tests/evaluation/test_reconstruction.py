@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.reconstruction import DEPARTURE, HIGH, LOW, Measurement, total_variation
 from ganatomy.evaluation.report import Report
+from ganatomy.evaluation.semantics import INTERPRETABILITY
 from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.dagan import DAGAN
 from ganatomy.physics.coils import Encoding
@@ -133,7 +136,8 @@ def test_claims_name_scores_that_have_a_better_direction():
         assert {predicate.second for predicate in claim.predicates} <= {*claim.arms, INPUT}
 
 
-def test_a_trained_run_is_evaluated(tmp_path):
+def test_a_trained_run_is_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr("ganatomy.evaluation.semantics.STEPS", 5)
     config = DAGAN.Config.preset(
         "small", size=(32, 32), levels=3, width=4, batch_size=2, perceptual_weight=0.0, adversarial_weight=0.0
     )
@@ -142,3 +146,5 @@ def test_a_trained_run_is_evaluated(tmp_path):
     train("dagan", tmp_path / "run", config, data, options)
     evaluate(tmp_path / "run", out=tmp_path / "report")
     assert (tmp_path / "report" / "report.html").is_file()
+    table = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert INTERPRETABILITY in json.dumps(table)

@@ -240,6 +240,8 @@ def judge_cases(
     problems: list[str] = []
     with _bar(console) as bar:
         work = bar.add_task("judging", total=len(cases) * len(contenders))
+        training = store.get_all(known)[0] if judge.compares_with_training else []
+        judge.learn(training)
         for number, case in enumerate(cases, start=1):
             bar.update(work, description=f"judging {case.name}")
             try:
@@ -252,7 +254,6 @@ def judge_cases(
             bar.update(work, completed=number * len(contenders))
         if prepared:
             bar.update(work, description="judging all together")
-            training = store.get_all(known)[0] if judge.compares_with_training else []
             rows += judge.score_all(contenders, prepared, training)
     return prepared, rows, problems
 

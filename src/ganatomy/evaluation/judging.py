@@ -35,6 +35,7 @@ JUDGES: dict[str, str] = {
     "translation": "ganatomy.evaluation.translation:TranslationJudge",
     "mr-denoising": "ganatomy.evaluation.mr_denoising:MRDenoisingJudge",
     "super-resolution": "ganatomy.evaluation.superresolution:SuperResolutionJudge",
+    "endomicroscopy": "ganatomy.evaluation.endomicroscopy:FibreJudge",
     "mr-reconstruction": "ganatomy.evaluation.reconstruction:ReconstructionJudge",
 }
 """Name of each task, and where its judge is defined."""
@@ -182,7 +183,7 @@ class Judge(ABC):
     resampled: ClassVar[str] = "subjects"
     """What the rows stand for, over which intervals are taken."""
     compares_with_training: ClassVar[bool] = False
-    """Whether ``score_all`` looks at what the runs were trained on."""
+    """Whether ``learn`` and ``score_all`` look at what the runs were trained on."""
 
     def __init__(self, task: Any):
         self.task = task
@@ -203,6 +204,9 @@ class Judge(ABC):
         """These contenders with the references around them."""
         before, after = self.references()
         return [*before, *contenders, *after]
+
+    def learn(self, training: Sequence[PreparedCase]) -> None:  # noqa: B027 - most judges need nothing
+        """Take what scores need from the cases that the runs were trained on, before any case is scored."""
 
     def score_case(
         self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None

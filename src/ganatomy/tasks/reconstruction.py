@@ -64,6 +64,7 @@ class ReconstructionConfig(MethodConfig):
     percentile: float = 100.0  # of a case's values, which becomes 1; 100 is the maximum
     phantom: str = "brain-mr"  # learned from where no data are given
     part: str = "t1"  # of the phantom: the image that is scanned
+    structure: str = "white"  # of the phantom: what a segmenter should find in reconstructions, too
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class MRReconstruction(ImageToImage):
     ability = "restore"
     given = "target"
     roles = ("input", "target", "phase")
+    optional = ("mask",)
 
     directions: ClassVar[Mapping[str, str]] = {
         PSNR: "higher",
@@ -153,13 +155,13 @@ class MRReconstruction(ImageToImage):
         self.scan, self.size, self.phased = config.scan, config.size, phased
         self.phase, self.coils, self._known = config.phase, config.coils, config.sensitivities == "known"
         self._fit, self._percentile = config.fit, config.percentile
-        self.phantom, self._part = config.phantom, config.part
+        self.phantom, self._part, self._structure = config.phantom, config.part, config.structure
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         return {"size": size or max(self.size)}
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
-        return {"target": self._part}
+        return {"target": self._part, "mask": f"mask:{self._structure}"}
 
     @property
     def codecs(self) -> Mapping[str, Codec]:
@@ -254,9 +256,9 @@ class MRReconstruction(ImageToImage):
 
     def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
         image = given["target"]
-        if others := sorted(set(given) - {"target"}):
+        if others := sorted(set(given) - {"target", "mask"}):
             raise UserError(
-                f"{image.header.label}: give complete scans as target and nothing beside them; {', '.join(others)} "
+                f"{image.header.label}: give complete scans as target, perhaps with a mask; {', '.join(others)} "
                 "is simulated"
             )
         shape, coil_images = self._measured(image) if image.header.kind == "kspace" else self._simulated(image, seed)
@@ -277,12 +279,19 @@ class MRReconstruction(ImageToImage):
         def slab(role: str, start: int, stop: int) -> NDArray[np.float32]:
             return scanned(start, stop)[role].transpose(0, 1).numpy()
 
-        return {
+        made = {
             role: shape.with_array(
                 ComputedArray((self.channels.get(role, 1), *shape.shape), np.float32, partial(slab, role)), unit=None
             )
             for role in self.roles
         }
+        return made | ({"mask": self._mask(given["mask"], image)} if "mask" in given else {})
+
+    def _mask(self, mask: Image, image: Image) -> Image:
+        """A mask as the scan is framed."""
+        if mask.shape != image.shape or mask.channels != 1:
+            raise UserError(f"{mask.header.label}: a mask of {mask.shape} voxels for an image of {image.shape}")
+        return self.framing(mask)
 
     def _simulated(self, image: Image, seed: int) -> tuple[Image, CoilImages]:
         """Coil images of a magnitude image, whose phase and coils are made up."""

@@ -1,0 +1,119 @@
+"""Whether a segmentation network finds in made images what it finds in real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, pad
+
+from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.judging import Score
+from ganatomy.metrics.detection import dice
+from ganatomy.nets.unet import ConvUNet
+from ganatomy.tasks.base import Volume
+
+DICE, INTERPRETABILITY = "dice of a segmenter", "semantic interpretability"
+SEMANTICS = (
+    Score(DICE, None, "", "Overlap of the mask with what a network, trained on complete images, finds; 1 is best.",
+          "What it shows", 3),
+    Score(INTERPRETABILITY, "higher", "", "That overlap over the one in the complete image; 1 is as good.",
+          "What it shows", 3),
+)  # fmt: skip
+
+STEPS, BATCH, RATE = 300, 8, 1e-3
+"""Updates of the segmenter, slices of each, and Adam's rate (our choice)."""
+WIDTH, LEVELS = 12, 4
+FEWEST = 20
+"""Training slices with a mask below which nothing is learned."""
+LEAST = 20
+"""Pixels of a mask below which an overlap says nothing."""
+
+
+class Segmenter:
+    """A small U-Net that learned to find a structure in real images.
+
+    Seitzer et al., MICCAI 2018, arXiv 1806.11216, rate reconstructions by the Dice coefficient of such a network. Their
+    score is at most 1 only if divided by the one on the true images, which the network does not segment perfectly.
+
+    Args:
+        images: (n, H, W), real.
+        masks: bool (n, H, W).
+    """
+
+    def __init__(self, images: Tensor, masks: Tensor):
+        self.mean, self.deviation = images.mean(), images.std().clamp_min(1e-6)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = ConvUNet(1, 1, WIDTH, LEVELS)
+            optimizer = torch.optim.Adam(self.network.parameters(), RATE)
+            for _ in range(STEPS):
+                chosen = torch.randint(len(images), (BATCH,))
+                loss = _loss(self._logits(images[chosen]), masks[chosen].float())
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """What it finds, bool (n, H, W) of (n, H, W)."""
+        with torch.no_grad():
+            return self._logits(images) > 0
+
+    def _logits(self, images: Tensor) -> Tensor:
+        rows, columns = images.shape[1:]
+        step = 2 ** (LEVELS - 1)
+        seen = ((images - self.mean) / self.deviation)[:, None]
+        whole = pad(seen, (0, -columns % step, 0, -rows % step), mode="replicate")
+        found: Tensor = self.network(whole)[:, 0, :rows, :columns]
+        return found
+
+
+def learn(training: Sequence[PreparedCase], product: str) -> Segmenter | None:
+    """A segmenter of the cases' masks; none where there are too few.
+
+    Args:
+        training: cases, some of which may have a ``mask``.
+        product: the role of the real images.
+    """
+    images, masks = [], []
+    for case in training:
+        if "mask" not in case.arrays:
+            continue
+        mask = np.asarray(case.arrays["mask"][0]) > 0.5
+        shown = mask.any(axis=(1, 2))
+        masks.append(torch.from_numpy(mask[shown]))
+        images.append(torch.from_numpy(np.array(case.arrays[product], np.float32)[:, shown].mean(axis=0)))
+    if sum(len(part) for part in masks) < FEWEST or len({part.shape[1:] for part in masks}) > 1:
+        return None
+    return Segmenter(torch.cat(images), torch.cat(masks))
+
+
+def semantic_scores(segmenter: Segmenter, output: Volume, truth: Volume, mask: NDArray[Any]) -> dict[str, float]:
+    """Both scores of a block of slices; none where the mask is all but empty.
+
+    Args:
+        segmenter: of the structure.
+        output: made, (slices, rows, columns).
+        truth: the complete image.
+        mask: of the structure, above 0.5 inside.
+    """
+    inside = mask > 0.5
+    if inside.sum() < LEAST:
+        return {}
+    made, real = (dice(_found(segmenter, image), inside) for image in (output, truth))
+    return {DICE: made, INTERPRETABILITY: made / max(real, 1e-6)}
+
+
+def _found(segmenter: Segmenter, image: Volume) -> NDArray[np.bool_]:
+    return np.asarray(segmenter(torch.from_numpy(np.array(image, np.float32))).numpy())
+
+
+def _loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy, and one minus a soft Dice coefficient."""
+    inside = logits.sigmoid()
+    overlap = 2 * (inside * masks).sum() / (inside.sum() + masks.sum()).clamp_min(1)
+    return binary_cross_entropy_with_logits(logits, masks) + 1 - overlap
