@@ -40,6 +40,15 @@ def test_a_run_is_judged_and_the_result_printed(run: Path, tmp_path: Path, capsy
     assert facts["subjects"] == ["phantom001"] and "48² pixels" in facts["data"]
 
 
+def test_opinions_of_readers_stand_beside_the_scores(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("case,method,rating\nthorax-ct-001,output,4\nthorax-ct-001,input,2\n")
+    words = ["evaluate", str(run), "--phantom-size", "48", "--ratings", str(tmp_path / "ratings.csv")]
+    assert main([*words, "--out", str(tmp_path / "e")]) == 0
+    found = json.loads((tmp_path / "e" / "metrics.json").read_text())["scores"]["mean opinion"]
+    assert found["methods"]["output"]["mean"] == 4 and found["methods"]["input"]["mean"] == 2
+    assert "mean opinion" in (tmp_path / "e" / "report.html").read_text()
+
+
 def test_mistakes_are_told_in_a_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no run here" in told(capsys, "evaluate", str(tmp_path))
     assert "needs a run" in told(capsys, "evaluate", "--which", "best")

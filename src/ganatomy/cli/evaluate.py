@@ -16,8 +16,8 @@ from ganatomy.inference.model import Which, read_run
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--baseline RUN2 ...] [--which best|last] [--out DIR] [...]
 
 Without --data a run is judged on the test subjects it kept aside. With it, on the rows a manifest marks `test`, else
-on everything there but the run's training subjects. The input is always compared, a classical method where there is one,
-and the runs named with --baseline. `ganatomy evaluate RUN --help` shows all options."""
+on everything there but the run's training subjects. The input is always compared, and a classical method where there
+is one; so are the runs named with --baseline. `ganatomy evaluate RUN --help` shows all options."""
 
 
 @dataclasses.dataclass
@@ -30,6 +30,8 @@ class Choice:
     """Weights: the best on the validation data, or the last."""
     out: Path | None = None
     """Folder for metrics.json, cases.csv and report.html; none means RUN/evaluation."""
+    ratings: Path | None = None
+    """Readers' opinions: a CSV file with the columns case, method (input, output, ...) and rating, a line for each."""
     device: str = "cpu"
     """Where networks run, such as cuda."""
 
@@ -54,7 +56,10 @@ def run(arguments: Sequence[str]) -> int:
     default = Options(Choice(), DataConfig(cache=own.cache) if elsewhere else own)
     options = parse(Options, arguments[1:], f"ganatomy evaluate {folder}", default)
     choice = options.choice
-    result = evaluate(folder, options.data, choice.baseline, choice.which, choice.out, device=choice.device, show=True)
+    data, out = options.data, choice.out
+    result = evaluate(
+        folder, data, choice.baseline, choice.which, out, ratings=choice.ratings, device=choice.device, show=True
+    )
     show(result)
     return 0
 

@@ -37,6 +37,7 @@ from ganatomy.evaluation.judging import (
     judge_of,
     limits,
 )
+from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.evaluation.report import Cell, Column, Report
 from ganatomy.evaluation.statistics import Comparison, count
 from ganatomy.evaluation.style import title
@@ -71,6 +72,7 @@ def evaluate(
     which: Which = "best",
     out: Path | None = None,
     *,
+    ratings: Path | None = None,
     device: str = "cpu",
     show: bool = False,
 ) -> Evaluation:
@@ -82,11 +84,13 @@ def evaluate(
         baselines: other runs of the same task to compare with, beside a classical method if there is one.
         which: weights, ``best`` on the validation data or ``last``.
         out: folder for the results, ``RUN/evaluation`` unless given.
+        ratings: what human readers said of the cases, as `read_ratings` takes it.
         device: where networks run, such as ``cuda``.
         show: a progress bar on the terminal.
 
     Raises:
-        UserError: no run there, no case to judge, a baseline of another task, or nowhere to write.
+        UserError: no run there, no case to judge, a baseline of another task, ratings of other cases, or nowhere to
+            write.
     """
     model = load(run, which, device)
     task = model.method.task
@@ -98,12 +102,17 @@ def evaluate(
     own = data or recorded_data(model.facts)
     others = [judge.contender(rival, name) for name, rival in rivals.items()] + ([classical] if classical else [])
     contenders = judge.lineup(judge.contender(model, OUTPUT), *others)
+    opinions: list[Row] = []
+    if ratings:
+        names = {case.name: case.subject for case in cases}
+        opinions = read_ratings(ratings, names, [contender.name for contender in contenders])
+        judge.scores = (*judge.scores, OPINION)
     console = Console(stderr=True, quiet=not show)
     known = seen_cases(task, model.facts)
     prepared, rows, problems = judge_cases(judge, contenders, cases, Store(task, own.cache), console, known)
     if not rows:
         raise UserError(f"no case could be judged: {problems[0]}")
-    judgement = Judgement(contenders, prepared, Scores(rows))
+    judgement = Judgement(contenders, prepared, Scores([*rows, *opinions]))
     seen = [note for rival in rivals.values() for note in _unfair(rival, model, prepared)]
     headline, outcome = judge.verdict(judgement)
     facts = describe(model, which, own, judgement, [*notes, *problems, *seen])
