@@ -3,12 +3,13 @@
 import anogan_search
 import apply_volume
 import frameworks_round
+import reconstruction
 import startup
 import training_round
 
 
 def main() -> None:
-    for benchmark in (startup, apply_volume, training_round, frameworks_round, anogan_search):
+    for benchmark in (startup, apply_volume, training_round, frameworks_round, anogan_search, reconstruction):
         benchmark.main()
         print()
 

@@ -484,3 +484,12 @@ def raw_data(coils):
     maps = simulated_sensitivities(coils, (32, 24), 1) if coils > 1 else torch.ones(1, 1, 1, 1)
     mask = Undersampling(fraction=0.4).mask((32, 24))
     return (fft(true * maps) * mask).numpy(), true
+
+
+def test_a_measured_scan_of_eight_coils(tmp_path, shared):
+    make_run(tmp_path / "run", "gancs", {"size": (230, 180), "width": 4, "blocks": 1, "critic_width": 4})
+    (source,) = find(shared / "recon-mr-volumes/kspace/sigpy_cartesian_ksp.npy")
+    (output,) = plan([source], tmp_path / "out")
+    Applier(tmp_path / "run")(source, output)
+    note = json.loads(output.note.read_text())
+    assert read(output.path).shape == (1, 230, 180) and note["checks"]["correlation with input"] > 0.5

@@ -94,7 +94,7 @@ class Undersampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pattern: Pattern = "gaussian"
+    pattern: Pattern = "gaussian"  # which samples are measured: lines of some density, points, spokes or a spiral
     fraction: float = Field(0.3, ge=0.05, le=1)  # share of k-space that is measured; its inverse is the acceleration
     centre: int | None = Field(None, ge=0)  # lines, or samples across, measured in the middle; None: the pattern's own
     lines: Literal["columns", "rows"] = "columns"  # what one readout measures, where the pattern is one of lines
