@@ -53,6 +53,7 @@ def test_mistakes_are_told_in_a_line(run: Path, tmp_path: Path, capsys: pytest.C
     assert "no run here" in told(capsys, "evaluate", str(tmp_path))
     assert "needs a run" in told(capsys, "evaluate", "--which", "best")
     assert "no run here" in told(capsys, "evaluate", str(run), "--baseline", str(tmp_path))
+    assert "only sets of generated images" in told(capsys, "evaluate", str(run), "--features", "in-domain")
     assert "middle" in told(capsys, "evaluate", str(run), "--which", "middle")
     (tmp_path / "file").write_text("")
     assert "--out" in told(capsys, "evaluate", str(run), "--out", str(tmp_path / "file"))

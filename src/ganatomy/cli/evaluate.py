@@ -11,6 +11,7 @@ from rich.table import Table
 from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
 from ganatomy.evaluation.evaluate import Evaluation, evaluate, recorded_data
+from ganatomy.evaluation.features import FeatureKind
 from ganatomy.inference.model import Which, read_run
 
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--baseline RUN2 ...] [--which best|last] [--out DIR] [...]
@@ -32,6 +33,8 @@ class Choice:
     """Folder for metrics.json, cases.csv and report.html; none means RUN/evaluation."""
     ratings: Path | None = None
     """Readers' opinions: a CSV file with the columns case, method (input, output, ...) and rating, a line for each."""
+    features: FeatureKind | None = None
+    """By which sets of generated images are compared: random convolutions (default), an in-domain encoder, VGG-19."""
     device: str = "cpu"
     """Where networks run, such as cuda."""
 
@@ -56,9 +59,16 @@ def run(arguments: Sequence[str]) -> int:
     default = Options(Choice(), DataConfig(cache=own.cache) if elsewhere else own)
     options = parse(Options, arguments[1:], f"ganatomy evaluate {folder}", default)
     choice = options.choice
-    data, out = options.data, choice.out
     result = evaluate(
-        folder, data, choice.baseline, choice.which, out, ratings=choice.ratings, device=choice.device, show=True
+        folder,
+        options.data,
+        choice.baseline,
+        choice.which,
+        choice.out,
+        ratings=choice.ratings,
+        features=choice.features,
+        device=choice.device,
+        show=True,
     )
     show(result)
     return 0

@@ -22,6 +22,7 @@ from ganatomy.data.cases import Case, DataConfig, discover, find_cases
 from ganatomy.data.store import PreparedCase, Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.curves import read_metrics, training_curves
+from ganatomy.evaluation.features import FeatureKind
 from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import (
     FEW,
@@ -41,6 +42,7 @@ from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.evaluation.report import Cell, Column, Report
 from ganatomy.evaluation.statistics import Comparison, count
 from ganatomy.evaluation.style import title
+from ganatomy.evaluation.synthesis import SynthesisJudge
 from ganatomy.inference.model import Model, Which, load
 from ganatomy.tasks.base import Task
 from ganatomy.training.files import write_atomically, write_text
@@ -73,6 +75,7 @@ def evaluate(
     out: Path | None = None,
     *,
     ratings: Path | None = None,
+    features: FeatureKind | None = None,
     device: str = "cpu",
     show: bool = False,
 ) -> Evaluation:
@@ -85,16 +88,19 @@ def evaluate(
         which: weights, ``best`` on the validation data or ``last``.
         out: folder for the results, ``RUN/evaluation`` unless given.
         ratings: what human readers said of the cases, as `read_ratings` takes it.
+        features: by which sets of generated images are compared; none means random ones.
         device: where networks run, such as ``cuda``.
         show: a progress bar on the terminal.
 
     Raises:
-        UserError: no run there, no case to judge, a baseline of another task, ratings of other cases, or nowhere to
-            write.
+        UserError: no run there, no case to judge, a baseline of another task, ratings of other cases, features where
+            none are used, or nowhere to write.
     """
     model = load(run, which, device)
     task = model.method.task
     judge = judge_of(task)
+    if features:
+        _compare_by(judge, features)
     rivals = load_baselines(baselines, task, which, device)
     classical = judge.classical()
     cases, notes = choose_cases(task, model.facts, data)
@@ -125,6 +131,12 @@ def evaluate(
     ).headline(headline, outcome)
     compose(page, judge, judgement, model, facts).save(out / "report.html")
     return Evaluation(out, judgement.scores, judge.leading, headline, [*notes, *problems])
+
+
+def _compare_by(judge: Judge, features: FeatureKind) -> None:
+    if not isinstance(judge, SynthesisJudge):
+        raise UserError(f"--features {features}: only sets of generated images are compared by features")
+    judge.kind = features
 
 
 def choose_cases(task: Task, facts: Mapping[str, Any], data: DataConfig | None = None) -> tuple[list[Case], list[str]]:
