@@ -8,17 +8,20 @@ from torch import nn
 
 from ganatomy.game import Progress, moves
 from ganatomy.images.image import Image
+from ganatomy.methods.reconstruction.csmri_refinement import CSMRIRefinement, FeatureDiscriminator, RecNet, Refiner
 from ganatomy.methods.reconstruction.dagan import DAGAN, relative_error, spectral_error
 from ganatomy.methods.reconstruction.deep_dealiasing import DeepDealiasing
 from ganatomy.methods.reconstruction.gancs import GANCS, MagnitudeDiscriminator, ResidualReconstructor
+from ganatomy.methods.reconstruction.kspace_gan import CentreDiscriminator, KSpaceGAN
 from ganatomy.methods.reconstruction.refinegan import RefineCritic, RefineGAN, RefineGenerator
 from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet
+from ganatomy.physics.coils import Encoding
 from ganatomy.physics.consistency import departure
-from ganatomy.physics.fourier import fft
-from ganatomy.physics.sampling import undersample, zero_filled
-from ganatomy.tasks.reconstruction import Scan, packed, unpacked
+from ganatomy.physics.fourier import as_complex, fft, ifft
+from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
+from ganatomy.tasks.reconstruction import Scan
 
-KINDS = (DeepDealiasing, DAGAN, GANCS, RefineGAN)
+KINDS = (DeepDealiasing, DAGAN, GANCS, RefineGAN, CSMRIRefinement, KSpaceGAN)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,7 +47,7 @@ def scan(method, count=2, size=32):
     true = torch.zeros(count, 1, size, size)
     true[..., size // 4 : -size // 4, size // 8 : -size // 8] = torch.linspace(0.4, 0.9, count).view(-1, 1, 1, 1)
     mask = method.task.scan.mask((size, size)).expand(count, 1, -1, -1)
-    return true, packed(zero_filled(undersample(true, mask)), mask)
+    return true, Scan(zero_filled(undersample(true, mask)), Encoding(mask)).packed
 
 
 def batches(method):
@@ -108,7 +111,7 @@ def test_a_refining_network_that_says_nothing_leaves_the_magnitude():
         nn.init.zeros_(method.generator.head.weight)
         nn.init.zeros_(method.generator.head.bias)
         _, input = scan(method)
-        want = unpacked(input)[0].abs().clamp_max(1) if refine else torch.full_like(input[:, :1], 0.5)
+        want = Scan.of(input).image.abs().clamp_max(1) if refine else torch.full_like(input[:, :1], 0.5)
         torch.testing.assert_close(method.restore(input), want, atol=1e-5, rtol=0)
 
 
@@ -123,8 +126,8 @@ def test_augmented_images_are_scanned_again():
 
 
 def scanned_by_hand(true, input):
-    _, mask = unpacked(input)
-    return packed(zero_filled(undersample(true, mask)), mask)
+    encoding = Scan.of(input).encoding
+    return Scan(zero_filled(undersample(true, encoding.mask)), encoding).packed
 
 
 def test_images_are_bent_by_a_few_percent_of_their_size_whatever_that_is():
@@ -137,7 +140,8 @@ def test_images_are_bent_by_a_few_percent_of_their_size_whatever_that_is():
 def test_the_measured_samples_are_kept(kind):
     method = small(kind).inference_mode()
     _, input = scan(method)
-    image, mask = unpacked(input)
+    shown = Scan.of(input)
+    image, mask = shown.image, shown.mask
     complex_ = []
     if kind is GANCS:
         method.generator.register_forward_hook(lambda module, given, made: complex_.append(made))
@@ -221,7 +225,7 @@ def test_every_system_learns_one_scan_by_heart(kind):
     true, input = scan(method)
     (player,) = method.stages()[-1].players
     optimizer = torch.optim.Adam(player.parameters(), 2e-3)
-    before = (unpacked(input)[0].abs() - true).square().mean().item()
+    before = (Scan.of(input).image.abs() - true).square().mean().item()
     for _ in range(40):
         for move in moves(method.stages()[-1].turns(batches(method))):
             optimizer.zero_grad()
@@ -257,3 +261,161 @@ def test_what_several_coils_measured_is_kept(kind):
     start = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
     before, after = (departure(image, shown.image, shown.encoding).mean() for image in (start, shown.keep(start)))
     assert after < 0.1 * before
+
+
+def columns(config):
+    """Which columns a scan measures."""
+    mask = config.scan.mask(config.size)
+    assert mask.all(0).tolist() == mask.any(0).tolist(), "whole columns"
+    return mask[0]
+
+
+def test_recnet_has_the_published_size_and_an_eighth_of_the_lines():
+    with torch.device("meta"):
+        assert parameters(RecNet()) == 31_302
+    config = CSMRIRefinement.Config()
+    lines = columns(config)
+    assert len(lines) == 512 and lines.sum() == 64 and lines[252:260].all()
+    masks = [config.scan.mask(config.size, draw) for draw in (1, 2, 1)]
+    assert torch.equal(masks[0], masks[2]) and not torch.equal(masks[0], masks[1])
+
+
+def test_the_refining_networks_are_those_of_the_code():
+    with torch.device("meta"):
+        critic = FeatureDiscriminator()
+        maps = critic(torch.empty(1, 1, 512, 512))
+        assert [tuple(found.shape[1:]) for found in maps] == [
+            *((64, 256, 256), (128, 128, 128), (256, 64, 64), (512, 32, 32), (1024, 16, 16), (1024, 16, 16)),
+            (1, 13, 13),
+        ]
+        first_layers = [layer[0] for layer in (*critic.hidden, critic.head)]
+        assert [isinstance(layer, nn.Dropout2d) for layer in first_layers] == [False] * 4 + [True] * 3
+        network = Refiner().unet
+        assert [layer[0].out_channels for layer in network.down] == [32, 64, 128]
+        assert [layer[0].out_channels for layer in network.up] == [64, 32]
+    gains = [module.weight.flatten(1) for module in Refiner((4, 6)).modules() if isinstance(module, nn.Conv2d)]
+    for weight in gains:
+        torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(len(weight)), atol=1e-5, rtol=0)
+
+
+def test_a_closed_gate_leaves_the_reconstruction_and_an_open_one_ignores_the_measurement():
+    method = small(CSMRIRefinement).inference_mode()
+    input = scan(method)[1]
+    kept, plain = Scan.of(input), method.recnet(input)
+    torch.testing.assert_close(method.restore(input), plain.abs().clamp_max(1))
+    assert departure(plain, kept.image, kept.encoding).max() < 1e-5
+    nn.init.constant_(method.refiner.gate, 0.1)
+    refined, _ = method.refiner(plain)
+    assert departure(refined, kept.image, kept.encoding).min() > 1e-3
+
+
+def test_the_correction_counts_in_halves_of_the_range_of_the_real_part():
+    refiner = Refiner((4, 6)).eval()
+    nn.init.zeros_(refiner.unet.head.weight)
+    nn.init.ones_(refiner.unet.head.bias)
+    nn.init.constant_(refiner.gate, 0.5)
+    image = torch.complex(torch.linspace(-1, 3, 64).view(1, 1, 8, 8), torch.rand(1, 1, 8, 8))
+    refined, correction = refiner(torch.cat([image, 10 * image]))
+    assert torch.equal(correction, torch.ones(2, 1, 8, 8))
+    torch.testing.assert_close(refined, torch.cat([image + 1, 10 * image + 10]))
+
+
+def test_refinement_has_the_losses_of_the_code():
+    method = small(CSMRIRefinement, dropout=0.0)
+    first, second = method.stages()
+    assert (first.name, second.name) == ("reconstruction", "refinement")
+    assert not first.validated and second.validated
+    turns = played(method)
+    assert list(turns) == ["discriminator", "refiner"]
+    real, fake = turns["discriminator"].scores["real"], turns["discriminator"].scores["fake"]
+    cross = nn.functional.binary_cross_entropy_with_logits
+    want = cross(real, torch.full_like(real, 0.9)) + cross(fake, torch.zeros_like(fake))
+    assert turns["discriminator"].total.item() == pytest.approx(want.item(), rel=1e-5)
+    assert set(turns["refiner"].losses) == {"adversarial", "matching", "perceptual", "penalty"}
+    true = scan(method)[0]
+    exact, wrong = method.appearance(true, true), method.appearance(0.5 * true, true)
+    assert exact["matching"].item() == 0 and exact["perceptual"].item() == 0
+    maps = zip(method.discriminator(0.5 * true), method.discriminator(true), strict=True)
+    want = np.mean([(ours - theirs).abs().mean().item() for ours, theirs in maps])
+    assert wrong["matching"].item() == pytest.approx(want, rel=1e-5)
+
+
+def test_redrawn_masks_are_new_whenever_a_slice_is_learned_from():
+    method = small(CSMRIRefinement, scan=Undersampling(pattern="varden", fraction=0.5, centre=4, redrawn=True))
+    batch = next(batches(method))
+    seen = [Scan.of(method.scanned(batch)) for _ in range(2)]
+    masks = torch.cat([one.mask for one in seen])
+    assert all((a != b).any() for a, b in itertools.combinations(masks, 2))
+    want = zero_filled(undersample(batch["target"], masks[:2]))
+    torch.testing.assert_close(seen[0].image, want, atol=1e-5, rtol=0)
+    fixed = small(CSMRIRefinement, scan=Undersampling(pattern="varden", fraction=0.5))
+    assert torch.equal(fixed.scanned(batch), batch["input"])
+
+
+def test_kspace_gan_measures_half_of_the_lines_and_looks_at_the_middle():
+    lines = columns(KSpaceGAN.Config())
+    assert len(lines) == 256 and lines.sum() == round(0.52 * 256) and lines[104:152].all()
+    with torch.device("meta"):
+        critic = CentreDiscriminator((64, 128, 256, 512), (128, 128))
+        assert critic(torch.empty(2, 1, 256, 256)).shape == (2, 1, 16, 16)
+        layers = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
+    assert [layer.out_channels for layer in layers] == [64, 64, 128, 128, 256, 256, 512, 1]
+    assert [layer.stride[0] for layer in layers] == [1, 2, 1, 2, 1, 2, 1, 1]
+    critic = CentreDiscriminator((2, 4), (8, 8))
+    image = torch.rand(1, 1, 16, 16)
+    other = image.clone()
+    other[..., :4], other[:, :, 12:] = 0, 0
+    assert torch.equal(critic(image), critic(other))
+
+
+def test_kspace_is_completed_around_the_measured_samples_at_a_scale_of_its_own():
+    method = small(KSpaceGAN).inference_mode()
+    input = scan(method)[1]
+    kept = Scan.of(input)
+    torch.testing.assert_close(method.restore(input), kept.image.abs(), msg="an untrained network fills in nothing")
+    nn.init.ones_(method.completer.head.bias)
+    seen = []
+    method.completer.register_forward_hook(lambda module, given, made: seen.append(as_complex(given[0])))
+    for drawn in (torch.zeros_like(kept.image), torch.complex(*torch.rand(2, *kept.image.shape))):
+        found = fft(method.completed(input, drawn))
+        torch.testing.assert_close(found * kept.mask, fft(kept.image), atol=1e-5, rtol=0)
+        missing = torch.where(kept.mask, 0, (1 + 1j) * method.unit(kept))
+        torch.testing.assert_close(found * ~kept.mask, missing, atol=1e-5, rtol=0)
+        torch.testing.assert_close(seen[-1] * ~kept.mask, drawn * ~kept.mask, atol=1e-5, rtol=0)
+        assert np.percentile(seen[-1][0][kept.mask[0]].abs(), 99) == pytest.approx(1, rel=1e-4)
+    brighter = Scan(5 * kept.image, kept.encoding).packed
+    torch.testing.assert_close(method.restore(brighter), 5 * method.restore(input), atol=1e-4, rtol=1e-3)
+
+
+def test_incompleteness_counts_the_missing_samples():
+    method = small(KSpaceGAN)
+    batch = next(batches(method))
+    kept, true = Scan.of(batch["input"]), batch["target"]
+    assert method.incompleteness(true, batch).item() == pytest.approx(0, abs=1e-9)
+    unit = method.unit(kept)
+    wrong = true + ifft(torch.where(kept.mask, 0, 0.5 * unit))
+    largest = (fft(true).abs() / unit).amax((1, 2, 3))
+    assert method.incompleteness(wrong, batch).item() == pytest.approx((0.25 / largest).mean().item(), rel=1e-4)
+
+
+def test_the_discriminator_of_kspace_gan_waits_for_generators_far_behind():
+    method = small(KSpaceGAN)
+    assert method.discriminator_moves(torch.zeros(3), torch.zeros(3))
+    assert not method.discriminator_moves(torch.full((3,), 2.0), torch.full((3,), -2.0))
+    assert list(played(method)) == ["discriminator", "generator"]
+    method.discriminator_moves = lambda real, fake: False
+    assert list(played(method)) == ["generator"]
+
+
+def test_the_second_network_of_a_w_net_corrects_the_image():
+    config = KSpaceGAN.Config.preset("w-net")
+    assert config.image_network and not KSpaceGAN.Config().image_network
+    method = small(KSpaceGAN, image_network=True).inference_mode()
+    nn.init.zeros_(method.corrector.head.weight)
+    nn.init.zeros_(method.corrector.head.bias)
+    input = scan(method)[1]
+    plain = small(KSpaceGAN).inference_mode()
+    plain.completer.load_state_dict(method.completer.state_dict())
+    torch.testing.assert_close(method.restore(input), plain.restore(input).tanh())
+    nn.init.constant_(method.corrector.head.bias, -9.0)
+    assert method.restore(input).max() == 0

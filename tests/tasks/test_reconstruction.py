@@ -12,6 +12,8 @@ from ganatomy.physics.coils import Encoding, simulated_sensitivities
 from ganatomy.physics.fourier import as_channels, fft, ifft
 from ganatomy.physics.sampling import Undersampling
 from ganatomy.tasks.reconstruction import (
+    BEST,
+    EDGES,
     NMSE,
     PSNR,
     MRReconstruction,
@@ -240,3 +242,6 @@ def test_scores_are_those_of_the_magnitudes():
     assert scores[NMSE] == pytest.approx(nmse(true + 0.01, true, "norm ratio"), rel=1e-4)
     assert set(scores) == set(task().directions)
     assert task().selection in scores
+    assert scores[BEST] == pytest.approx(scores[NMSE] + abs(np.log(scores[EDGES])))
+    assert GANCS(GANCS.Config()).task.selection == BEST
+    assert GANCS(GANCS.Config(adversarial_weight=0)).task.selection == NMSE

@@ -1,5 +1,9 @@
 """U-Nets used by several methods."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -62,31 +66,61 @@ class Pix2PixUNet(nn.Module):
         return image
 
 
-class ConvUNet(nn.Module):
-    """A plain U-Net: two 3x3 convolutions a level, leaky ReLUs, max pooling, nearest up-sampling, linear output.
+class UNet(nn.Module):
+    """Two convolutions a level, max pooling between the levels, skips by concatenation, linear output.
 
-    After Ronneberger et al., arXiv 1505.04597, with padding. H and W are multiples of 2**(levels - 1).
+    After Ronneberger et al., arXiv 1505.04597, with padding. H and W are multiples of ``2**(len(encoder) - 1)``.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        encoder: channels of every level on the way down, the last one at the bottom.
+        decoder: channels of every level on the way up, one less than those down.
+        kernel: side of the convolutions; an even one is padded by one more on the right and at the bottom.
+        norm: after every convolution, which has a bias only without.
+        slope: of the leaky ReLUs below zero; 0 makes them ReLUs.
+        padding: what lies beyond the border.
+        upsampling: how a level is brought to the size of the next one up.
+        convolved: whether a convolution follows each up-sampling, before the skip joins.
+
+    Raises:
+        ValueError: the decoder does not have one level less than the encoder.
     """
 
-    def __init__(self, inputs: int, outputs: int, width: int = 32, levels: int = 4):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        encoder: Sequence[int],
+        decoder: Sequence[int],
+        *,
+        kernel: int = 3,
+        norm: Norm = "batch",
+        slope: float = 0.2,
+        padding: Literal["zeros", "reflect"] = "zeros",
+        upsampling: Literal["nearest", "bilinear"] = "nearest",
+        convolved: bool = False,
+    ):
         super().__init__()
-        widths = [width * 2**level for level in range(levels)]
-        self.down = nn.ModuleList(
-            self._double(before, after) for before, after in zip([inputs, *widths[:-1]], widths, strict=True)
-        )
-        self.up = nn.ModuleList(
-            self._double(widths[level] + widths[level - 1], widths[level - 1]) for level in range(levels - 1, 0, -1)
-        )
-        self.head = nn.Conv2d(width, outputs, 1)
+        if len(decoder) != len(encoder) - 1:
+            raise ValueError(f"{len(encoder)} levels down need {len(encoder) - 1} up, not {len(decoder)}")
 
-    @staticmethod
-    def _double(before: int, after: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(before, after, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(after, after, 3, padding=1),
-            nn.ReLU(),
-        )
+        def convolutions(*widths: int) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            for before, after in pairwise(widths):
+                layers.append(nn.Conv2d(before, after, kernel, 1, "same", bias=norm == "none", padding_mode=padding))
+                layers += [normalisation(norm, after)] if norm != "none" else []
+                layers.append(nn.LeakyReLU(slope))
+            return nn.Sequential(*layers)
+
+        self.down = nn.ModuleList(convolutions(before, after, after) for before, after in pairwise([inputs, *encoder]))
+        self.up, self.enlarged = nn.ModuleList(), nn.ModuleList()
+        for (before, after), skip in zip(pairwise([encoder[-1], *decoder]), reversed(encoder[:-1]), strict=True):
+            joining = after if convolved else before
+            self.enlarged.append(convolutions(before, joining) if convolved else nn.Identity())
+            self.up.append(convolutions(joining + skip, after, after))
+        self.head = nn.Conv2d((*encoder, *decoder)[-1], outputs, 1)
+        self.upsampling = upsampling
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H, W)."""
@@ -95,7 +129,22 @@ class ConvUNet(nn.Module):
             image = down(nn.functional.max_pool2d(image, 2) if skips else image)
             skips.append(image)
         skips.pop()
-        for up in self.up:
-            image = nn.functional.interpolate(image, scale_factor=2.0, mode="nearest")
+        for enlarged, up in zip(self.enlarged, self.up, strict=True):
+            image = enlarged(nn.functional.interpolate(image, scale_factor=2.0, mode=self.upsampling))
             image = up(torch.cat([image, skips.pop()], dim=1))
         return self.head(image)  # type: ignore[no-any-return]
+
+
+class ConvUNet(UNet):
+    """The plain one, whose width doubles with every level: 3x3 convolutions with ReLUs and nothing else.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        width: channels of the first level.
+        levels: sizes are multiples of ``2**(levels - 1)``.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int = 32, levels: int = 4):
+        widths = [width * 2**level for level in range(levels)]
+        super().__init__(inputs, outputs, widths, widths[-2::-1], norm="none", slope=0.0)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from math import isfinite, log
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -39,7 +40,9 @@ RANGE = (0.0, 1.0)
 """Of the magnitudes of a prepared case, but for what lies above the percentile that becomes 1."""
 PSNR, SSIM = "psnr[0,1]", "ssim[0,1]"
 NMSE, NMSE_SQUARED, NRMSE, SNR = "nmse[norm ratio]", "nmse[squared ratio]", "nrmse[euclidean]", "snr"
-EDGES = "gradient ratio[0,1]"
+EDGES, BEST = "gradient ratio[0,1]", "error+sharpness"
+BLUNT = 0.01
+"""Edges count as at least this strong, relative to the true ones."""
 
 TISSUE = 0.05
 """Magnitude above which a pixel shows tissue (our choice)."""
@@ -131,6 +134,7 @@ class MRReconstruction(ImageToImage):
     Args:
         config: of the method.
         phased: whether the method works with real and imaginary part, and not with the magnitude alone.
+        selection: the score that decides which weights are best.
     """
 
     name = "mr-reconstruction"
@@ -148,11 +152,11 @@ class MRReconstruction(ImageToImage):
         SNR: "higher",
         **{f"{band} error": "lower" for band in BANDS},
         EDGES: "target",
+        BEST: "lower",
     }
-    selection = NMSE
 
-    def __init__(self, config: ReconstructionConfig, phased: bool):
-        self.scan, self.size, self.phased = config.scan, config.size, phased
+    def __init__(self, config: ReconstructionConfig, phased: bool, selection: str = NMSE):
+        self.scan, self.size, self.phased, self._selection = config.scan, config.size, phased, selection
         self.phase, self.coils, self._known = config.phase, config.coils, config.sensitivities == "known"
         self._fit, self._percentile = config.fit, config.percentile
         self.phantom, self._part, self._structure = config.phantom, config.part, config.structure
@@ -176,6 +180,10 @@ class MRReconstruction(ImageToImage):
     def fingerprint(self) -> str:
         coils = f"{self.coils} {self._known}" if self.coils > 1 else ""
         return f"{self.scan.model_dump_json()} {self.size} {self._fit} {self.phase} {self._percentile} {coils}"
+
+    @property
+    def selection(self) -> str:
+        return self._selection
 
     @property
     def framing(self) -> Framing:
@@ -348,17 +356,21 @@ class MRReconstruction(ImageToImage):
         """Distances from the complete scan, whose percentile is 1; PSNR, SSIM and edges of values clipped to [0, 1]."""
         true = sample["target"]
         ours, theirs = np.clip(output, *RANGE), np.clip(true, *RANGE)
-        errors = band_errors(output, true)
-        return {
+        errors, edges = band_errors(output, true), gradient_ratio(ours, theirs, spacing[1:])
+        error = nmse(output, true, "norm ratio")
+        scores = {
             PSNR: psnr(ours, theirs, window=RANGE),
             SSIM: ssim(ours, theirs, window=RANGE),
-            NMSE: nmse(output, true, "norm ratio"),
+            NMSE: error,
             NMSE_SQUARED: nmse(output, true, "squared ratio"),
             NRMSE: nrmse(output, true),
             SNR: snr(output, true),
             **{f"{band} error": error for band, error in zip(BANDS, errors, strict=True)},
-            EDGES: gradient_ratio(ours, theirs, spacing[1:]),
+            EDGES: edges,
         }
+        if isfinite(edges):
+            scores[BEST] = error + abs(log(max(edges, BLUNT)))
+        return scores
 
 
 class Reconstructor(Method):
@@ -378,7 +390,7 @@ class Reconstructor(Method):
 
     @property
     def task(self) -> MRReconstruction:
-        return MRReconstruction(self.config, self.phased)
+        return MRReconstruction(self.config, self.phased, BEST if self.adversarial else NMSE)
 
     def sampling(self, batch_size: int) -> Sampling:
         """Batches of whole slices, not flipped: the mask would no longer fit."""
@@ -391,7 +403,6 @@ class Reconstructor(Method):
             image: real or complex (N, 1, H, W).
             encoding: the scanner.
         """
-        encoding = encoding if isinstance(encoding, Encoding) else Encoding(encoding)  # TRANSITIONAL
         kspace = encoding.forward(image)
         if self.config.scan.noise:
             drawn = as_complex(self.noise.normal(len(image), 2 * kspace.shape[1], *image.shape[2:]))
@@ -402,17 +413,6 @@ class Reconstructor(Method):
 def complete(batch: Batch) -> Tensor:
     """The image of the complete scan, complex (N, 1, H, W)."""
     return torch.polar(batch["target"], batch["phase"])
-
-
-def packed(image: Tensor, mask: Tensor) -> Tensor:
-    """TRANSITIONAL"""
-    return Scan(image, Encoding(mask)).packed
-
-
-def unpacked(input: Tensor) -> tuple[Tensor, Tensor]:
-    """TRANSITIONAL"""
-    scan = Scan.of(input)
-    return scan.image, scan.mask
 
 
 def _planes(image: Image, start: int, stop: int) -> Tensor:

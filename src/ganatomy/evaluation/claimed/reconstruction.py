@@ -3,6 +3,7 @@
 from ganatomy.evaluation.claim import Claim, Predicate
 
 PSNR, SSIM, NMSE, SNR, SHARPNESS = "psnr[0,1]", "ssim[0,1]", "nmse[norm ratio]", "snr", "sharpness error"
+INTERPRETABILITY = "semantic interpretability"
 
 DEEP_DEALIASING = Claim(
     "deep-dealiasing",
@@ -58,4 +59,37 @@ REFINEGAN = Claim(
     ),
 )
 
-CLAIMS = (DEEP_DEALIASING, DAGAN, GANCS, REFINEGAN)
+CSMRI_REFINEMENT = Claim(
+    "csmri-refinement",
+    "Refinement costs the reconstruction a little PSNR, makes it look more like a complete scan, and lets a segmenter "
+    "find more in it.",
+    {"refinement": {}, "reconstruction alone": {"adversarial_weight": 0.0}},
+    (
+        Predicate("PSNR is higher than the zero-filled image's", PSNR, "refinement"),
+        Predicate("the reconstruction alone has the higher PSNR", PSNR, "reconstruction alone", "refinement"),
+        Predicate(
+            "edges are nearer to the complete scan than without refinement",
+            SHARPNESS,
+            "refinement",
+            "reconstruction alone",
+        ),
+        Predicate(
+            "a segmenter finds more of what it finds in the complete scan than without refinement",
+            INTERPRETABILITY,
+            "refinement",
+            "reconstruction alone",
+        ),
+    ),
+)
+
+KSPACE_GAN = Claim(
+    "kspace-gan",
+    "Of about half of k-space, the completed rest makes a better image than zeros.",
+    {"kspace-gan": {}},
+    (
+        Predicate("PSNR is higher than the zero-filled image's", PSNR, "kspace-gan"),
+        Predicate("SSIM is higher than the zero-filled image's", SSIM, "kspace-gan"),
+    ),
+)
+
+CLAIMS = (DEEP_DEALIASING, DAGAN, GANCS, REFINEGAN, CSMRI_REFINEMENT, KSPACE_GAN)

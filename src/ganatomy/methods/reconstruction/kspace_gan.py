@@ -1,0 +1,201 @@
+"""k-space GAN: a U-Net fills in the samples that were not measured, and a discriminator judges the image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, smooth_l1_loss, softplus
+
+from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam, over_processes
+from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.nets.aids import centre_crop
+from ganatomy.nets.dcgan import init_dcgan
+from ganatomy.nets.unet import UNet
+from ganatomy.physics.fourier import TINY, as_channels, as_complex, fft, ifft, magnitude
+from ganatomy.physics.sampling import Undersampling
+from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan, complete
+
+
+class KSpaceGAN(Reconstructor):
+    """Completion of k-space, in which the measured samples stay as they are.
+
+    Shitrit & Riklin-Raviv, Accelerated Magnetic Resonance Imaging by Adversarial Neural Network, DLMIA 2017, LNCS
+    10553:30-38. Networks and losses are those released with its sequel (Shaul et al., Medical Image Analysis, 2020,
+    doi:10.1016/j.media.2020.101747), except that every slice is completed without its neighbours. The sequel's second
+    network, which works on the image, is the preset w-net.
+    """
+
+    class Config(ReconstructionConfig):
+        """The numbers of the sequel's release, which need not be the paper's; the scale of k-space is our choice."""
+
+        game_rounds: int = 50_000  # updates of the generators; 50 epochs in the release (our choice)
+        batch_size: int = 32  # slices
+        learning_rate: float = 1e-3  # Adam, generators
+        critic_learning_rate: float = 2e-3  # Adam, discriminator
+        beta1: float = 0.5  # Adam, both players
+        halvings: int = 4  # of the generators' rate, evenly spread; the release lowers it on plateaus (our choice)
+        squared_weight: float = 1000.0  # mean squared error of the magnitude
+        smooth_weight: float = 1000.0  # the same, linear above 1
+        kspace_weight: float = 5.0  # squared error of the missing samples over their number and the largest sample
+        adversarial_weight: float = 0.1  # of the game; 0 leaves the other losses
+        patience: float = 1.5  # the discriminator waits where fooling it costs this times its own error on real images
+        uncertainty: float = 0.01  # half width of uniform noise in place of missing samples while training, scaled
+        percentile_of_kspace: float = 99.0  # of the measured magnitudes of a slice, which becomes 1 (our choice)
+        encoder: tuple[int, ...] = (32, 64, 128, 256, 256)  # channels of the U-Nets' levels down
+        decoder: tuple[int, ...] = (128, 64, 32, 32)  # and up again
+        image_network: bool = False  # whether a second U-Net corrects the image, as in the release
+        critic_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of the discriminator's levels
+        seen: tuple[int, int] = (128, 128)  # rows and columns in the middle that the discriminator sees
+        ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
+        scan: Undersampling = Undersampling(fraction=0.52)  # Gaussian lines, 52 %
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "w-net": {"image_network": True},
+            "small": {
+                "size": (64, 64),
+                "game_rounds": 600,
+                "batch_size": 8,
+                "halvings": 2,
+                "encoder": (16, 32, 48, 64),
+                "decoder": (48, 32, 16),
+                "critic_widths": (8, 16, 32, 64),
+                "seen": (32, 32),
+                "ema_halflife": 200.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.completer = UNet(2, 2, c.encoder, c.decoder, upsampling="bilinear")
+        # Training begins with the zero-filled image, which random samples would spoil.
+        nn.init.zeros_(self.completer.head.weight)
+        nn.init.zeros_(self.completer.head.bias)  # type: ignore[arg-type]
+        self.corrector = UNet(1, 1, c.encoder, c.decoder, upsampling="bilinear") if c.image_network else None
+        self.discriminator = CentreDiscriminator(c.critic_widths, c.seen) if c.adversarial_weight else None
+
+    @property
+    def multiple(self) -> int:
+        return int(2 ** (len(self.config.encoder) - 1))
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        betas = (c.beta1, 0.999)
+
+        def rate(progress: Progress) -> float:
+            return 0.5 ** int(progress.fraction * (c.halvings + 1))
+
+        networks: tuple[nn.Module, ...] = (self.completer, *([self.corrector] if self.corrector else []))
+        players = [Player("generator", networks, adam(c.learning_rate, betas), rate, ema_halflife=c.ema_halflife)]
+        if self.discriminator:
+            players.insert(0, Player("discriminator", (self.discriminator,), adam(c.critic_learning_rate, betas)))
+        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c = self.config
+        batch = next(batches)
+        true, input = batch["target"], batch["input"]
+        drawn = as_complex(2 * self.noise.uniform(len(input), 2, *input.shape[2:]) - 1)
+        image = self.completed(input, c.uncertainty * drawn)
+        fake = self.visible(image)
+        if self.discriminator:
+            real_scores, fake_scores = self.discriminator(true), self.discriminator(fake.detach())
+            if self.discriminator_moves(real_scores, fake_scores):
+                yield Turn(
+                    "discriminator",
+                    adversarial=0.5 * nonsaturating_discriminator(real_scores, fake_scores),
+                    scores={"real": real_scores, "fake": fake_scores},
+                )
+        losses = {
+            "squared": c.squared_weight * mse_loss(fake, true),
+            "smooth": c.smooth_weight * smooth_l1_loss(fake, true),
+            "k-space": c.kspace_weight * self.incompleteness(image, batch),
+        }
+        if self.discriminator:
+            losses["adversarial"] = c.adversarial_weight * nonsaturating_generator(self.discriminator(fake))
+        yield Turn("generator", losses)
+
+    def discriminator_moves(self, real: Tensor, fake: Tensor) -> bool:
+        """Whether the generators are not far behind, given its scores."""
+        deceiving, recognising = over_processes(torch.stack([softplus(-fake).mean(), softplus(-real).mean()]).detach())
+        return bool(deceiving < self.config.patience * recognising)
+
+    def incompleteness(self, image: Tensor, batch: Batch) -> Tensor:
+        """Squared error of k-space over the number of missing samples and the largest one, k-space scaled.
+
+        Args:
+            image: completed, (N, 1, H, W).
+            batch: that it was made of.
+        """
+        scan = Scan.of(batch["input"])
+        unit = self.unit(scan)
+        true = fft(complete(batch)) / unit
+        error = torch.view_as_real(fft(image) / unit - true).square().sum((1, 2, 3, 4))
+        number = (~scan.mask).sum((1, 2, 3)).clamp_min(1)
+        return (error / (number * true.abs().amax((1, 2, 3)))).mean()
+
+    def unit(self, scan: Scan) -> Tensor:
+        """What becomes 1 in the network, (N, 1, 1, 1); the centre of k-space is orders of magnitude above its edges."""
+        measured = torch.where(scan.mask, fft(scan.image).abs(), torch.nan).flatten(1)
+        level: Tensor = measured.nanquantile(self.config.percentile_of_kspace / 100, dim=1)
+        return level.clamp_min(TINY).view(-1, 1, 1, 1)
+
+    def completed(self, input: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+        """The image of the measured k-space with the missing samples filled in, complex (N, 1, H, W).
+
+        Of several coils, the k-space of their combination is completed.
+
+        Args:
+            input: as `Scan.packed`.
+            noise: complex (N, 1, H, W), put where nothing was measured; scaled.
+        """
+        scan = Scan.of(input)
+        unit = self.unit(scan)
+        kspace = fft(scan.image) / unit + ~scan.mask * noise
+        missing = as_complex(self.completer(as_channels(kspace)))
+        return scan.keep(scan.image + ifft(unit * missing))
+
+    def visible(self, image: Tensor) -> Tensor:
+        """Magnitude (N, 1, H, W) of a completed image, corrected where there is a network for it."""
+        seen = magnitude(image)
+        return (self.corrector(seen) + seen).tanh().clamp(0, 1) if self.corrector else seen
+
+    def restore(self, input: Tensor) -> Tensor:
+        """Without the noise, so that a scan always gives the same image."""
+        return self.visible(self.completed(input))
+
+
+class CentreDiscriminator(nn.Module):
+    """Scores of overlapping patches in the middle of the image.
+
+    Args:
+        widths: channels of each level but the last of two convolutions, the second of which halves the size.
+        seen: rows and columns in the middle that it sees.
+    """
+
+    def __init__(self, widths: Sequence[int], seen: tuple[int, int]):
+        super().__init__()
+        self.seen = seen
+        first, *_, last = widths
+        layers: list[nn.Module] = []
+        for before, after in pairwise([1, *widths[:-1]]):
+            for inputs, stride in ((before, 1), (after, 2)):
+                layers += self._convolution(inputs, after, stride, normed=after != first)
+        layers += self._convolution(widths[-2], last, 1, normed=True)
+        self.patches = nn.Sequential(*layers, nn.Conv2d(last, 1, 3, padding=1))
+        init_dcgan(self, 0.02 * (64 / first) ** 0.5)
+
+    @staticmethod
+    def _convolution(before: int, after: int, stride: int, normed: bool) -> list[nn.Module]:
+        norm = [nn.BatchNorm2d(after)] if normed else []
+        return [nn.Conv2d(before, after, 3, stride, 1, bias=not normed), *norm, nn.LeakyReLU(0.2)]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Magnitudes (N, 1, H, W) to a map of raw scores, an eighth of what is seen."""
+        return self.patches(centre_crop(image, self.seen))  # type: ignore[no-any-return]
