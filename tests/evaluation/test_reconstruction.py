@@ -104,6 +104,18 @@ def test_the_complete_scan_is_perfect_and_the_references_are_in_order():
     assert compared.outcome == "better"
 
 
+def test_slices_without_tissue_are_left_out():
+    judge, one = judge_of(task()), case()
+    sample = judge.sample(one, 0, 3)
+    with_empty = {name: np.concatenate([values, 0 * values]) for name, values in sample.items()}
+    with_empty["shown 002"] = np.concatenate([sample["shown 002"]] * 2)
+    output = brighter(one, 0, 3)
+    spacing = (3.0, 1.0, 1.0)
+    want = judge.score(output, sample, spacing)
+    assert judge.score(np.concatenate([output, output]), with_empty, spacing) == pytest.approx(want)
+    assert judge.score(output, {name: 0 * values for name, values in sample.items()}, spacing) == {}
+
+
 def test_the_verdict_says_who_is_nearer_and_what_contradicts():
     judge, judgement = judged(brighter)
     sentence, outcome = judge.verdict(judgement)

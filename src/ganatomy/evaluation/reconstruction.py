@@ -37,7 +37,7 @@ from ganatomy.inference.prepared import sample_slices
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
 from ganatomy.physics.consistency import departure
 from ganatomy.tasks.base import Volume
-from ganatomy.tasks.reconstruction import EDGES, NMSE, NMSE_SQUARED, NRMSE, PSNR, RANGE, SNR, SSIM, Scan
+from ganatomy.tasks.reconstruction import CONTENT, EDGES, NMSE, NMSE_SQUARED, NRMSE, PSNR, RANGE, SNR, SSIM, Scan
 
 SHARPNESS_ERROR, DEPARTURE = "sharpness error", "departure"
 LOW, MID, HIGH = (f"{band} error" for band in BANDS)
@@ -168,7 +168,13 @@ class ReconstructionJudge(ImageJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores, the distance from the right sharpness, and the departure from what was measured."""
+        """The task's scores, the distance from the right sharpness, the departure from what was measured, and how much
+        a segmenter finds; of the slices with something to see.
+        """
+        shown = self.task.shown(sample[self.task.product][None])
+        if not shown.any():
+            return {}
+        output, sample = output[shown], {name: values[shown] for name, values in sample.items()}
         scores = self.task.scores(output, sample, spacing)
         scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
         scores[DEPARTURE] = Measurement.of(sample).departure(output)
@@ -277,7 +283,8 @@ class ReconstructionJudge(ImageJudge):
             + ("a mask for every image" if scan.redrawn else "one mask for all images"),
             "Intensities": "divided by the case's own brightest ones before the scan, so 1 is the same for all cases",
             **({"Segmenter": SEGMENTED} if self.segmenter else {}),
-            "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject",
+            "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject; slices "
+            f"with tissue in less than {CONTENT:.0%} of the pixels are left out",
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:

@@ -190,7 +190,11 @@ class MRReconstruction(ImageToImage):
         return Framing(self.size, self._fit)
 
     def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_] | None:
-        return np.asarray((arrays["target"] > TISSUE).mean(axis=(0, 2, 3)) >= CONTENT)
+        return self.shown(arrays["target"])
+
+    def shown(self, target: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which slices of complete scans, (1, slices, rows, columns), show enough tissue to learn from and judge by."""
+        return np.asarray((target > TISSUE).mean(axis=(0, 2, 3)) >= CONTENT)
 
     def received(self, image: Image) -> Image:
         """Raw data as what a method is shown of them, before intensities are divided; other images as they are."""
