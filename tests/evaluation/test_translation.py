@@ -13,7 +13,6 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgem
 from ganatomy.evaluation.report import Report
 from ganatomy.evaluation.translation import SHARPNESS_ERROR, SPECTRUM, spectrum_distance
 from ganatomy.images.codecs import Window
-from ganatomy.tasks.superresolution import SuperResolution
 from ganatomy.tasks.translation import BEST, CONTRAST, INFORMATION, MAE, PSNR, Translation
 from ganatomy.training.run import TrainConfig, train
 
@@ -114,17 +113,6 @@ def test_the_spectrum_distance_sees_blur_and_flat_images_have_none():
     assert spectrum_distance(2 * image, image) == pytest.approx(20 * math.log10(2))
     assert spectrum_distance(blurred, image) > 5
     assert math.isnan(spectrum_distance(image, np.zeros_like(image)))
-
-
-def test_super_resolution_is_compared_with_interpolation():
-    own = SuperResolution(CODECS["a"], 4, 0.0, 1, "brain-mr", "t1", MAE)
-    fine = np.broadcast_to(np.linspace(100, 900, 32, dtype=np.float32), (1, 2, 32, 32))
-    low = fine.reshape(1, 2, 8, 4, 8, 4).mean((3, 5))
-    whole = PreparedCase(Case("p", "p", "test", {"image": SOURCE}), {"image": fine, "low": low}, (3.0, 1.0, 1.0))
-    judge, judgement = judged(lambda one, start, stop: one.arrays["image"][0, start:stop], [whole], own)
-    assert judgement.scores.interval(OUTPUT, MAE).mean == 0
-    assert 0 < judgement.scores.interval(INPUT, MAE).mean < 10, "a ramp is interpolated well but at the border"
-    assert "4 times fewer rows" in " ".join(judge.measured().values())
 
 
 @pytest.mark.parametrize("slug", ["pix2pix", "cyclegan", "mgan", "srgan"])

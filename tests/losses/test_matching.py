@@ -114,3 +114,12 @@ def test_total_variation_of_a_step():
     assert matching.total_variation(image, 2).item() == pytest.approx(4 / 4)
     assert matching.total_variation(image.unsqueeze(2)).item() == pytest.approx(2 / 4)
     assert matching.total_variation(torch.ones(1, 1, 1, 1)).item() == 0
+
+
+def test_the_gradient_difference_counts_steps_and_not_their_direction():
+    real, fake = torch.zeros(2, 1, 3, 4, 5), torch.zeros(2, 1, 3, 4, 5)
+    real[:, :, :, :, 2:] = 2.0
+    fake[:, :, :, :, 2:] = -1.0
+    assert matching.gradient_difference(fake, real, "sum").item() == 2 * 3 * 4
+    assert matching.gradient_difference(fake, real, "mean").item() == pytest.approx(1 / 4)
+    assert matching.gradient_difference(-real, real, "sum").item() == 0

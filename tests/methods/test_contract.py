@@ -19,7 +19,7 @@ from ganatomy.training.loop import Trainer
 READY = [system.slug for system in catalogue.ready()]
 MODELS = [*READY, "brain-manifold-dcgan:small-denoiser"]
 """Systems with their small presets, and presets that make another model."""
-SMALLER = {"batch_size": 2, "patch": 32, "search_steps": 10}
+SMALLER = {"batch_size": 2, "patch": 32, "patch_shape": (12, 16, 16), "search_steps": 10}
 """Where a system has such options."""
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -84,7 +84,7 @@ def shown(method, count=3):
         return method.draw(range(count))
     if task.ability == "detect":
         return 0.2 * torch.randn(count, task.channels.get("image", 1), *task.size, generator=draw)
-    grow = method.multiple * max(1, 32 // method.multiple)
+    grow = method.multiple * max(1, (32 if method.dims == 2 else 8) // method.multiple)
     sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(method.margin)]
     width = task.channels.get(task.source, 1)
     return 0.5 + 0.2 * torch.randn(count, width, *sizes[3 - method.dims :], generator=draw)

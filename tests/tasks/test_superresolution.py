@@ -1,25 +1,38 @@
 import numpy as np
+import pydicom
 import pytest
 import torch
 
+from ganatomy.data.store import write_slabs
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import find, read, write
-from ganatomy.images.image import Header, Image
+from ganatomy.images.image import ComputedArray, Header, Image
 from ganatomy.inference.apply import Applier, Output
 from ganatomy.inference.checks import Comparison
 from ganatomy.inference.model import Model
 from ganatomy.methods.frameworks.pix2pix import Pix2Pix
 from ganatomy.methods.frameworks.srgan import SRGAN
-from ganatomy.physics.resolution import coarser, enlarged
+from ganatomy.methods.reconstruction.thin_slice_3dsrgan import ThinSliceSRGAN
+from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
 from ganatomy.tasks.superresolution import SuperResolution
 from ganatomy.training.run import DataConfig, TrainConfig, train
 
 CODEC = Window(low=0, high=1000, unit="a.u.", clip=True)
 
 
-def task(factor=4, blur=0.0):
-    return SuperResolution(CODEC, factor, blur, 1, "brain-mr", "t1", "mae[window]")
+IN_PLANE = Bicubic((1, 4, 4))
+IN_SPACE = (Decimation((2, 2, 2)), ThickSlices((3, 1, 1)), Truncation((1, 2, 2)), Truncation((2, 1, 2)))
+
+
+def task(coarsening=IN_PLANE, dims=2):
+    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, dims, "brain-mr", "t1", "mae[window]")
+
+
+def enlarged(values, factor):
+    """Bicubic interpolation of (N, C, H, W)."""
+    planes = Bicubic((1, factor, factor)).interpolated(np.float32(values).reshape(-1, *values.shape[2:]))
+    return torch.from_numpy(planes.reshape(*values.shape[:2], *planes.shape[1:]))
 
 
 def picture(rows=34, columns=29, slices=3, dtype=np.float32, unit="a.u."):
@@ -39,15 +52,64 @@ def test_the_coarse_image_lies_where_the_fine_one_does():
     assert low.spacing == pytest.approx((3.0, 3.6, 2.8))
     middle = fine.affine @ [0, 1.5, 1.5, 1]
     np.testing.assert_allclose(low.affine @ [0, 0, 0, 1], middle)
-    want = coarser(torch.from_numpy(fine.numpy()), 4, 0.0).numpy()
+    want = task().coarsening(torch.from_numpy(fine.numpy())).numpy()
     np.testing.assert_allclose(low.numpy(), want, rtol=1e-5)
     assert np.array_equal(low.slab(1, 2), low.numpy()[:, 1:2])
+
+
+@pytest.mark.parametrize("coarsening", IN_SPACE)
+def test_a_volume_is_made_coarse_slab_by_slab_as_if_it_were_whole(coarsening):
+    given = picture(rows=13, columns=14, slices=19)
+    prepared = task(coarsening, 3).prepare({"image": given}, 0)
+    fine, low = prepared["image"], prepared["low"]
+    scale = coarsening.scale
+    assert fine.shape == tuple(extent - extent % times for extent, times in zip(given.shape, scale, strict=True))
+    assert low.shape == tuple(extent // times for extent, times in zip(given.shape, scale, strict=True))
+    want = coarsening(torch.from_numpy(fine.numpy())).numpy()
+    parts = [low.slab(index, index + 1) for index in range(low.shape[0])]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), want, rtol=1e-5, atol=1e-2)
+    middle = [(times - 1) / 2 for times in scale]
+    np.testing.assert_allclose(low.affine @ [0, 0, 0, 1], fine.affine @ [*middle, 1])
+    assert low.spacing == pytest.approx([step * times for step, times in zip(given.spacing, scale, strict=True)])
+
+
+@pytest.mark.parametrize("coarsening", [IN_PLANE, *IN_SPACE])
+def test_a_slice_on_the_disk_is_read_once(coarsening, tmp_path):
+    asked, values = [], picture(rows=16, columns=16, slices=12)
+
+    def slab(start, stop):
+        asked.extend(range(start, stop))
+        return values.slab(start, stop)
+
+    lazy = values.with_array(ComputedArray((1, *values.shape), np.float32, slab))
+    own = task(coarsening)
+    own.check = lambda image: None
+    write_slabs(tmp_path, own.prepare({"image": lazy}, 0))
+    assert asked == list(range(12)), "in order, so that a compressed file is read as it is decompressed"
+    low = np.load(tmp_path / "low.npy")
+    np.testing.assert_allclose(low, coarsening(torch.from_numpy(values.numpy())).numpy(), rtol=1e-4, atol=1e-2)
+
+
+def test_patches_are_cut_from_both_images_where_they_share_a_grid():
+    assert task().roles == ("image",)
+    own = task(Truncation((1, 2, 2)), 3)
+    assert own.roles == ("image", "low")
+    fine, other = picture(), picture(rows=32)
+    assert own.prepare({"image": fine, "low": fine}, 0)["low"] is fine
+    with pytest.raises(UserError, match="give pairs on one grid"):
+        own.prepare({"image": fine, "low": other}, 0)
+
+
+def test_a_phantom_for_volumes_has_voxels_as_high_as_wide():
+    assert task(dims=2).phantom_grid(64) == {"size": 64}
+    assert task(dims=3).phantom_grid(64) == {"size": 64, "slices": 32, "distance_mm": 200 / 64}
+    assert task(dims=2).fingerprint != task(Bicubic((1, 4, 4), 1.0), 2).fingerprint
 
 
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        (picture(rows=3), "too few to be 4 times coarser"),
+        (picture(rows=3), "too few to be 1 x 4 x 4 times coarser"),
         (picture(unit="HU"), "is in HU"),
         (Image.from_array(picture().numpy().repeat(3, 0), unit="a.u."), "3 channels, but the system works with 1"),
     ],
@@ -96,6 +158,43 @@ def test_files_are_written_on_the_finer_grid(run, tmp_path, name, kind):
     np.testing.assert_allclose(fine.affine @ [0, 1.5, 1.5, 1], coarse.affine @ [0, 0, 0, 1], atol=1e-3)
     want = enlarged(torch.from_numpy(coarse.numpy().astype(np.float32)), 4).numpy()
     assert np.abs(fine.numpy() - want).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def thin(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("thin")
+    sizes = {"patch_shape": (12, 16, 16), "batch_size": 2, "blocks": 1, "width": 2}
+    config = ThinSliceSRGAN.Config.preset("small", window=(0.0, 1000.0), adversarial_weight=0.0, **sizes)
+    options = TrainConfig(rounds=2, validate_every=2, validation_slices=1, threads=1, diagnose=False)
+    data = DataConfig(phantom_subjects=3, phantom_size=32, cache=folder)
+    train("thin-slice-3dsrgan", folder / "run", config, data, options)
+    return folder / "run"
+
+
+@pytest.mark.parametrize(("given", "name", "kind"), [("in.nii.gz", "out.nii.gz", "nifti"), ("series", "out", "dicom")])
+def test_files_get_more_slices_between_those_they_have(thin, tmp_path, given, name, kind):
+    thick = picture(12, 11, slices=5, dtype=np.int16)
+    write(tmp_path / given, thick)
+    (source,) = find(tmp_path / given)
+    applier = Applier(thin)
+    applier.model.method.restore = lambda input: nearest(
+        input[:, :, *(slice(m, -m) for m in applier.model.method.margin)]
+    )
+    applier(source, Output(tmp_path / name, kind))
+    fine, coarse = read(tmp_path / name), read(tmp_path / given)
+    assert fine.shape == (15, 12, 11) and not fine.uneven
+    assert fine.spacing == pytest.approx((1.0, 0.9, 0.7), rel=1e-4)
+    np.testing.assert_allclose(fine.affine @ [1, 0, 0, 1], coarse.affine @ [0, 0, 0, 1], atol=1e-3)
+    np.testing.assert_allclose(fine.affine @ [13, 0, 0, 1], coarse.affine @ [4, 0, 0, 1], atol=1e-3)
+    assert np.abs(fine.numpy() - coarse.numpy().repeat(3, 1)).max() <= 1
+    if kind == "dicom":
+        header = pydicom.dcmread(sorted((tmp_path / name).glob("*.dcm"))[7])
+        assert header.SliceThickness == 1 and header.InstanceNumber == 8
+        assert len(header.SourceImageSequence) == 1
+
+
+def nearest(volume):
+    return volume.repeat_interleave(3, 2)
 
 
 def test_a_translator_of_one_size_gives_results_on_the_grid_of_the_image():

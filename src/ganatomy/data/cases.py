@@ -180,7 +180,8 @@ def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
 
 def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     assert config.data is not None
-    if len(task.roles) > 1 and all((config.data / role).is_dir() for role in task.roles):
+    needed = [role for group in task.streams for role in group] or task.roles
+    if len(needed) > 1 and all((config.data / role).is_dir() for role in needed):
         return _role_cases(config.data, task, config)
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
     # Where labels are wanted, folders stand for them and not for patients.
@@ -197,9 +198,9 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
 
 
 def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
-    """Cases of a folder with a subfolder for every role: images of one name in them are of one object."""
+    """Cases of a folder with subfolders for roles: images of one name in them are of one object."""
     named: dict[str, dict[str, Source]] = {}
-    for role in task.roles:
+    for role in (role for role in (*task.roles, *task.optional) if (folder / role).is_dir()):
         for source in find(folder / role, meaning=config.meaning, uneven=config.uneven):
             named.setdefault(source.name, {})[role] = source
     cases = [

@@ -112,9 +112,10 @@ def _load(path: Path) -> NDArray[np.float32]:
 
 
 def write_slabs(folder: Path, images: Mapping[str, Image]) -> None:
-    """Write images of one grid as float32 .npy files named by role, slice by slice.
+    """Write images as float32 .npy files named by role, slice by slice.
 
-    In lockstep, because a simulated role is made from the slice of its source that was just computed.
+    In lockstep, because a simulated role is made from the slice of its source that was just computed; images with
+    fewer slices than the first one in proportion.
 
     Raises:
         UserError: values that are not finite.
@@ -126,11 +127,14 @@ def write_slabs(folder: Path, images: Mapping[str, Image]) -> None:
     slices = next(iter(images.values())).shape[0]
     for index in range(slices):
         for role, image in images.items():
-            slab: NDArray[Any] = image.slab(index, index + 1)
+            start, stop = (image.shape[0] * place // slices for place in (index, index + 1))
+            if start == stop:
+                continue
+            slab: NDArray[Any] = image.slab(start, stop)
             if not np.isfinite(slab).all():
                 raise UserError(
-                    f"{image.header.label}: slice {index} holds values that are not finite; repair or leave it out"
+                    f"{image.header.label}: slice {start} holds values that are not finite; repair or leave it out"
                 )
-            targets[role][:, index : index + 1] = slab
+            targets[role][:, start:stop] = slab
     for target in targets.values():
         target.flush()

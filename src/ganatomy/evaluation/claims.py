@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from ganatomy import catalogue
 from ganatomy.errors import UserError
 from ganatomy.evaluation.claim import Claim, Predicate
-from ganatomy.evaluation.claimed import denoising, detection, frameworks, reconstruction, synthesis
+from ganatomy.evaluation.claimed import (
+    denoising,
+    detection,
+    frameworks,
+    reconstruction,
+    superresolution,
+    synthesis,
+    volumes,
+)
 from ganatomy.evaluation.judging import Judge, Scores
 from ganatomy.evaluation.report import Outcome
 from ganatomy.evaluation.statistics import Interval, crossed_bootstrap
@@ -23,7 +31,7 @@ FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided")
 
 CLAIMS: dict[str, Claim] = {
     claim.slug: claim
-    for section in (denoising, frameworks, synthesis, detection, reconstruction)
+    for section in (denoising, frameworks, synthesis, detection, reconstruction, superresolution, volumes)
     for claim in section.CLAIMS
 }
 """By slug of the system."""

@@ -35,12 +35,17 @@ def minimax_generator(fake: Tensor) -> Tensor:
     return -softplus(fake).mean()
 
 
-def least_squares_discriminator(real: Tensor, fake: Tensor, *, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """½E[(s(x) - b)²] + ½E[(s(G) - a)²]. Mao et al., arXiv 1611.04076, 0-1 coding unless told otherwise."""
+def least_squares_discriminator(
+    real: Tensor, fake: Tensor, *, a: float | Tensor = 0.0, b: float | Tensor = 1.0
+) -> Tensor:
+    """½E[(s(x) - b)²] + ½E[(s(G) - a)²]. Mao et al., arXiv 1611.04076, 0-1 coding unless told otherwise.
+
+    Labels that differ from sample to sample are tensors of the scores' shape.
+    """
     return 0.5 * (real - b).square().mean() + 0.5 * (fake - a).square().mean()
 
 
-def least_squares_generator(fake: Tensor, *, c: float = 1.0) -> Tensor:
+def least_squares_generator(fake: Tensor, *, c: float | Tensor = 1.0) -> Tensor:
     """E[(s(G) - c)²]. Mao et al., arXiv 1611.04076, without the factor ½ as in CycleGAN."""
     return (fake - c).square().mean()
 

@@ -97,3 +97,15 @@ def total_variation(image: Tensor, power: Literal[1, 2] = 1) -> Tensor:
     """
     steps = [image.diff(dim=axis).abs().pow(power).mean() for axis in range(2, image.dim()) if image.shape[axis] > 1]
     return torch.stack(steps).sum() if steps else image.sum() * 0
+
+
+def gradient_difference(fake: Tensor, real: Tensor, reduction: Literal["sum", "mean"]) -> Tensor:
+    """(|∇x| - |∇x̂|)² along every spatial axis of (N, C, ...), summed over the axes. Mathieu et al., arXiv 1511.05440.
+
+    Args:
+        fake: generated images.
+        real: true ones, same shape.
+        reduction: over samples and neighbours: their sum, or per axis their mean.
+    """
+    errors = [(real.diff(dim=axis).abs() - fake.diff(dim=axis).abs()).square() for axis in range(2, real.dim())]
+    return torch.stack([error.sum() if reduction == "sum" else error.mean() for error in errors]).sum()

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganatomy.nets.aids import Activation, Norm, activation_layer, base_size, centre_crop, normalisation
+from ganatomy.nets.aids import CONVOLUTION, Activation, Norm, activation_layer, base_size, centre_crop, normalisation
 
 
 class Residual(nn.Module):
@@ -126,26 +126,37 @@ class SRDiscriminator(nn.Sequential):
 
     Args:
         inputs: image channels.
-        size: (rows, columns) of the image.
+        size: (rows, columns) of the image, or (slices, rows, columns) of a volume.
         width: channels of the first layer; grows to eight times that.
         dense: units of the dense layer.
         norm: normalisation after all convolutions but the first.
+        slope: of the leaky ReLUs below zero.
     """
 
-    def __init__(self, inputs: int, size: Sequence[int], width: int = 64, dense: int = 1024, norm: Norm = "batch"):
-        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1), nn.LeakyReLU(0.2)]
+    def __init__(
+        self,
+        inputs: int,
+        size: Sequence[int],
+        width: int = 64,
+        dense: int = 1024,
+        norm: Norm = "batch",
+        slope: float = 0.2,
+    ):
+        dims = len(size)
+        convolution = CONVOLUTION[dims]
+        layers: list[nn.Module] = [convolution(inputs, width, 3, padding=1), nn.LeakyReLU(slope)]
         before = width
         for index in range(1, 8):
             after = width * 2 ** (index // 2)
             layers += [
-                nn.Conv2d(before, after, 3, 1 + index % 2, 1, bias=norm == "none"),
-                normalisation(norm, after),
-                nn.LeakyReLU(0.2),
+                convolution(before, after, 3, 1 + index % 2, 1, bias=norm == "none"),
+                normalisation(norm, after, dims),
+                nn.LeakyReLU(slope),
             ]
             before = after
         positions = torch.Size(base_size(size, 4)).numel()
         super().__init__(
-            *layers, nn.Flatten(), nn.Linear(before * positions, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)
+            *layers, nn.Flatten(), nn.Linear(before * positions, dense), nn.LeakyReLU(slope), nn.Linear(dense, 1)
         )
 
 

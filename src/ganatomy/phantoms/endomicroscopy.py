@@ -25,8 +25,8 @@ class EndomicroscopyMosaic:
 
     Attributes:
         image: brightness from 0 to 255, float32, (1, slices, size, size).
-        images: the same by name, "image".
-        masks: "crypts", "lumen", "vessels".
+        images: by name, "image" and "elsewhere", as many mosaics of other places in the same person.
+        masks: "crypts", "lumen", "vessels" of the former.
         regions: none is uniform.
     """
 
@@ -46,13 +46,17 @@ class EndomicroscopyMosaic:
             raise UserError(f"{slices} mosaics of {size} pixels with noise {noise:g} cannot be drawn")
         pixel = WIDTH / size
         grid = Grid.centred((1, size, size), (1.0, pixel, pixel))
-        drawn = [_draw(rng, grid, noise) for rng in np.random.default_rng(seed).spawn(slices)]
+        drawn = [_draw(rng, grid, noise) for rng in np.random.default_rng(seed).spawn(2 * slices)]
         values = np.concatenate([mosaic for mosaic, _ in drawn])
         self.masks: dict[str, Mask] = {
-            name: np.concatenate([masks[name] for _, masks in drawn]) for name in ("crypts", "lumen", "vessels")
+            name: np.concatenate([masks[name] for _, masks in drawn[:slices]])
+            for name in ("crypts", "lumen", "vessels")
         }
-        self.image = Image.from_array(values, (1.0, pixel, pixel), header=Header(modality="ES"))
-        self.images = {"image": self.image}
+        self.image, elsewhere = (
+            Image.from_array(part, (1.0, pixel, pixel), header=Header(modality="ES"))
+            for part in (values[:slices], values[slices:])
+        )
+        self.images = {"image": self.image, "elsewhere": elsewhere}
         self.regions: dict[str, Mask] = {}
 
 

@@ -1,4 +1,4 @@
-"""Coarser acquisitions of volumes: fewer samples of k-space, thicker slices."""
+"""Coarser sampling of images and volumes: fewer samples of k-space, thicker slices, Gaussian means."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ def truncated(image: Tensor, factors: Sequence[float], window: Window = "none", 
     Raises:
         ValueError: a factor is below 1, or leaves nothing.
     """
-    dims = tuple(range(-len(factors), 0))
-    kspace = fft(image, dims)
-    for dim, factor in zip(dims, factors, strict=True):
+    shortened = {dim: factor for dim, factor in zip(range(-len(factors), 0), factors, strict=True) if factor != 1}
+    if not shortened:
+        return image
+    kspace = fft(image, tuple(shortened))
+    for dim, factor in shortened.items():
         extent = image.shape[dim]
         kept = round(extent / factor)
         if factor < 1 or not kept:
@@ -48,15 +50,15 @@ def truncated(image: Tensor, factors: Sequence[float], window: Window = "none", 
             inside = inside * _hann(kept).to(image.device).view(-1, *(1,) * (-1 - dim))
         after = extent - start - kept
         kspace = _between(inside, dim, start, after) if same_grid else inside * math.sqrt(kept / extent)
-    result = ifft(kspace, dims)
+    result = ifft(kspace, tuple(shortened))
     return result if image.is_complex() else result.abs()
 
 
-def thick_slices(volume: Tensor, factor: int, profile: Profile = "box", gap: int = 0, dim: int = 2) -> Tensor:
+def thick_slices(volume: Tensor, factor: int, profile: Profile = "box", gap: int = 0, dim: int = -3) -> Tensor:
     """Thick slices out of thin ones; each lies in the middle of those it takes the place of.
 
     Args:
-        volume: (N, C, D, H, W).
+        volume: (..., slices, rows, columns).
         factor: thin slices per thick one, which divides their number.
         profile: ``box`` averages thin slices; ``gaussian`` weights them by a profile whose full width at half maximum
             is the thickness, so that neighbours contribute too.
@@ -64,7 +66,7 @@ def thick_slices(volume: Tensor, factor: int, profile: Profile = "box", gap: int
         dim: the axis across the slices.
 
     Returns:
-        (N, C, D / factor, H, W).
+        (..., slices / factor, rows, columns).
 
     Raises:
         ValueError: the factor does not divide the number of slices, or the gap leaves no thickness.
@@ -73,7 +75,7 @@ def thick_slices(volume: Tensor, factor: int, profile: Profile = "box", gap: int
     if thickness < 1 or volume.shape[dim] % factor:
         raise ValueError(f"{volume.shape[dim]} slices cannot be joined by {factor} with gaps of {gap}")
     if profile == "gaussian":
-        return _sampled(volume, factor, thickness / FWHM, dim)
+        return gaussian_means(volume, factor, profile_sd(thickness), dim)
     start = gap // 2
     return volume.unfold(dim, factor, factor)[..., start : start + thickness].mean(-1)
 
@@ -92,13 +94,30 @@ def decimated(volume: Tensor, factors: Sequence[int], blur: float) -> Tensor:
     for dim, factor in zip(range(-len(factors), 0), factors, strict=True):
         if volume.shape[dim] % factor:
             raise ValueError(f"{volume.shape[dim]} voxels cannot be sampled at every {factor}-th place")
-        volume = _sampled(volume, factor, blur, dim) if factor > 1 else volume
+        volume = gaussian_means(volume, factor, blur, dim) if factor > 1 else volume
     return volume
 
 
-def _sampled(values: Tensor, step: int, sigma: float, dim: int) -> Tensor:
-    """Gaussian means around the middle of every `step` values; the ends are continued."""
-    reach = max(0, math.ceil(3 * sigma - step / 2))
+def profile_sd(thickness: float) -> float:
+    """SD of the Gaussian slice profile whose full width at half maximum is the thickness."""
+    return thickness / FWHM
+
+
+def gaussian_reach(step: int, sigma: float) -> int:
+    """Values beyond the `step` in the middle that `gaussian_means` looks at on either side."""
+    return max(0, math.ceil(3 * sigma - step / 2))
+
+
+def gaussian_means(values: Tensor, step: int, sigma: float, dim: int) -> Tensor:
+    """Gaussian means around the middle of every `step` values along an axis; the ends are continued.
+
+    Args:
+        values: (..., axes).
+        step: values per mean, which divide the extent; 1 blurs.
+        sigma: SD of the Gaussian, in values.
+        dim: negative number of the axis.
+    """
+    reach = gaussian_reach(step, sigma)
     offsets = torch.arange(step + 2 * reach, dtype=torch.float32, device=values.device)
     taps = torch.exp(-0.5 * ((offsets - offsets.mean()) / sigma).square())
     longer = _continued(values, dim, reach)

@@ -12,7 +12,7 @@ from ganatomy.images.codecs import Window
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.nets.residual import SRDiscriminator, SRResNet
-from ganatomy.physics.resolution import coarser
+from ganatomy.physics.resolution import Bicubic
 from ganatomy.tasks.superresolution import SuperResolution, SuperResolutionConfig
 from ganatomy.tasks.translation import BEST, MAE
 
@@ -78,19 +78,24 @@ class SRGAN(Method):
         self.discriminator = self.features = None
         if c.adversarial_weight:
             self.discriminator = SRDiscriminator(c.channels, (c.patch, c.patch), c.critic_width, c.critic_dense)
-            self.features = VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
+            self.features = self.content_features()
+
+    def content_features(self) -> VGG19Features | None:
+        """The network whose features are compared; none where the content needs no such thing."""
+        c = self.config
+        return VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
 
     @property
     def task(self) -> SuperResolution:
         c = self.config
         codec = Window(low=c.window[0], high=c.window[1], unit=c.window_unit, clip=True)
-        return SuperResolution(
-            codec, c.factor, c.blur, c.channels, c.phantom, c.part, BEST if self.adversarial else MAE
-        )
+        coarsening = Bicubic((1, c.factor, c.factor), c.blur)
+        selection = BEST if self.adversarial else MAE
+        return SuperResolution(coarsening, codec, (0.0, 1.0), c.channels, self.dims, c.phantom, c.part, selection)
 
     @property
     def scale(self) -> tuple[int, int, int]:
-        return (1, self.config.factor, self.config.factor)
+        return self.task.coarsening.scale
 
     @property
     def adversarial(self) -> bool:
@@ -122,7 +127,7 @@ class SRGAN(Method):
 
     def coarse(self, fine: Tensor) -> Tensor:
         """What the generator is given for fine images in [-1, 1]: coarse ones in [0, 1]."""
-        return coarser((fine + 1) / 2, self.config.factor, self.config.blur)
+        return self.task.coarsening((fine + 1) / 2)
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Squared error alone."""
@@ -130,7 +135,7 @@ class SRGAN(Method):
         yield Turn("generator", error=mse_loss(self.restore(self.coarse(fine)), fine))
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        assert self.discriminator and self.features
+        assert self.discriminator
         c = self.config
         fine = next(batches)["image"]
         fake = self.restore(self.coarse(fine))
@@ -141,12 +146,17 @@ class SRGAN(Method):
             scores={"real": real_scores, "fake": fake_scores},
         )
         losses = {
-            "content": self.features.distance((fake + 1) / 2, (fine + 1) / 2) / c.content_scale**2,
+            "content": self.content((fake + 1) / 2, (fine + 1) / 2),
             "adversarial": c.adversarial_weight * nonsaturating_generator(self.discriminator(fake)),
         }
         if c.pixel_weight:
             losses["error"] = c.pixel_weight * mse_loss(fake, fine)
         yield Turn("generator", losses)
+
+    def content(self, fake: Tensor, fine: Tensor) -> Tensor:
+        """How far images in [0, 1], (N, C, H, W), are from showing the same as the true ones, a scalar."""
+        assert self.features
+        return self.features.distance(fake, fine) / self.config.content_scale**2
 
     def restore(self, input: Tensor) -> Tensor:
         """Coarse images in [0, 1], (N, C, H, W), to fine ones in [-1, 1], (N, C, factor·H, factor·W)."""

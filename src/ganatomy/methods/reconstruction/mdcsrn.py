@@ -1,0 +1,145 @@
+"""mDCSRN-GAN: a densely connected network for absolute error, then refined against a Wasserstein critic."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import PositiveInt
+from torch.nn.functional import l1_loss
+
+from ganatomy.game import Batch, Player, Sampling, Stage, Turn, adam
+from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from ganatomy.nets.dense import MultiLevelDense
+from ganatomy.nets.residual import SRDiscriminator
+from ganatomy.nets.volumetric import Factors
+from ganatomy.physics.resolution import Truncation
+from ganatomy.physics.slices import Window
+from ganatomy.tasks.superresolution import VolumeConfig, VolumeResolver
+
+
+class MDCSRN(VolumeResolver):
+    """Detail of T1 volumes that a four times shorter scan leaves out of k-space.
+
+    Chen et al., Efficient and Accurate MRI Super-Resolution using a Generative Adversarial Network and 3D Multi-Level
+    Densely Connected Network, MICCAI 2018, LNCS 11070, 91-99. arXiv 1803.01417.
+    """
+
+    span = (0.0, 1.0)
+
+    class Config(VolumeConfig):
+        """The numbers of the paper; without the critic the network of its first stage remains."""
+
+        factors: tuple[PositiveInt, PositiveInt, PositiveInt] = (
+            1,
+            2,
+            2,
+        )  # of slices, rows, columns: k-space is shorter
+        apodisation: Window = "none"  # of the kept part of k-space; hann fades it out against ringing (our option)
+        trim: int | None = 3  # voxels per side of every tile that are seen but not kept; none: all that have an effect
+        pretrain_rounds: int = 500_000  # updates for absolute error
+        critic_rounds: int = 10_000  # updates of the critic alone after that
+        game_rounds: int = 550_000  # updates of the generator against it
+        critic_steps: int = 7  # updates of the critic before each of the generator
+        burst: int = 200  # more updates of the critic
+        burst_every: int = 500  # updates of the generator, after each of which these come
+        batch_size: int = 2  # patches
+        patch_shape: Factors = (64, 64, 64)  # slices, rows, columns
+        flips: tuple[int, ...] = ()  # axes along which patches are mirrored at random: 0 slices, 1 rows, 2 columns
+        learning_rate: float = 1e-4  # Adam, for absolute error
+        game_learning_rate: float = 5e-6  # Adam, both players
+        adversarial_weight: float = 1e-3  # of the game, beside the absolute error; 0 leaves the first stage
+        penalty_weight: float = 10.0  # of the critic's slope, as in WGAN-GP
+        blocks: int = 4  # dense blocks
+        units: int = 4  # of a block
+        growth: int = 16  # channels that a unit adds
+        critic_width: int = 64  # channels of the critic's first layer
+        critic_dense: int = 1024  # units of its dense layer
+        ema_halflife: float | None = None  # patches; average of the generator used at inference (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "pretrain_rounds": 300,
+                "critic_rounds": 60,
+                "game_rounds": 60,
+                "critic_steps": 5,
+                "batch_size": 4,
+                "patch_shape": (24, 24, 24),
+                "flips": (2,),
+                "learning_rate": 2e-3,
+                "game_learning_rate": 5e-4,
+                "adversarial_weight": 0.06,
+                "trim": None,
+                "blocks": 2,
+                "units": 2,
+                "growth": 8,
+                "critic_width": 8,
+                "critic_dense": 32,
+                "ema_halflife": 60.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+    generator: MultiLevelDense
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.generator = MultiLevelDense(c.blocks, c.units, c.growth)
+        self.critic = None
+        if c.adversarial_weight:
+            self.critic = SRDiscriminator(1, c.patch_shape, c.critic_width, c.critic_dense, norm="layer")
+
+    @property
+    def coarsening(self) -> Truncation:
+        return Truncation(self.config.factors, self.config.apodisation)
+
+    @property
+    def margin(self) -> Factors:
+        trim = self.generator.reach if self.config.trim is None else self.config.trim
+        return trim, trim, trim
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        sampling = Sampling(c.batch_size, c.patch_shape, flips=c.flips)
+
+        def generator(learning_rate: float) -> Player:
+            return Player("generator", (self.generator,), adam(learning_rate), ema_halflife=c.ema_halflife)
+
+        first = [generator(c.learning_rate)]
+        pretrain = Stage(
+            "pretrain", self.pretrain_turns, first, c.pretrain_rounds, sampling, validated=not self.adversarial
+        )
+        if not self.critic:
+            return [pretrain]
+        critic = Player("critic", (self.critic,), adam(c.game_learning_rate))
+        alone = Stage("critic", self.critic_turns, [critic], c.critic_rounds, sampling, validated=False)
+        players = [critic, generator(c.game_learning_rate)]
+        return [pretrain, alone, Stage("game", self.turns, players, c.game_rounds, sampling)]
+
+    def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        """Absolute error alone."""
+        batch = next(batches)
+        yield Turn("generator", error=l1_loss(self.generator(batch["low"]), batch["image"]))
+
+    def critic_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        """The critic learns about a generator that stands still."""
+        assert self.critic
+        c, batch = self.config, next(batches)
+        fine, fake = batch["image"], self.generator(batch["low"]).detach()
+        scores = {"real": self.critic(fine), "fake": self.critic(fake)}
+        penalty = gradient_penalty(self.critic, fine, fake, self.noise.uniform(len(fine)))
+        wasserstein = wasserstein_critic(**scores)
+        yield Turn("critic", wasserstein=wasserstein, penalty=c.penalty_weight * penalty, scores=scores)
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        """One update of the generator, and before it those of the critic."""
+        assert self.critic
+        c, done = self.config, self.progress.stage_round
+        more = c.burst if done and done % c.burst_every == 0 else 0
+        for _ in range(more + c.critic_steps):
+            yield from self.critic_turns(batches)
+        batch = next(batches)
+        fake = self.generator(batch["low"])
+        game = wasserstein_generator(self.critic(fake))
+        yield Turn("generator", error=l1_loss(fake, batch["image"]), adversarial=c.adversarial_weight * game)

@@ -1,0 +1,147 @@
+"""Ravì et al.: endomicroscopy freed of its fibres, which are asked whether they would have seen the same."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.game import Batch, Method, Player, Sampling, Stage, Turn, adam
+from ganatomy.losses.adversarial import GAMES
+from ganatomy.losses.matching import total_variation
+from ganatomy.nets.residual import SRDiscriminator, SRResNet
+from ganatomy.physics.fibre import OUTSIDE, cell_means, whole_cells
+from ganatomy.tasks.endomicroscopy import MOST_FIBRES, FibreConfig, FibreSuperResolution
+from ganatomy.tasks.translation import BEST, MAE
+
+INSIDE = 0.5
+"""Share of a patch that must lie in the field of view for the patch to be learned from (our choice)."""
+
+
+class PCLECycleSR(Method):
+    """Unpaired super-resolution of endomicroscopy: as real as good images are, and as the fibres measured.
+
+    Ravì, Szczotka, Pereira & Vercauteren, Adversarial training with cycle consistency for unsupervised super-resolution
+    in endomicroscopy, Med. Image Anal. 53, 2019. doi:10.1016/j.media.2019.01.011. arXiv 1901.06988. The way back of the
+    cycle is no network but the instrument: the mean of the sharpened image over the cell of each fibre.
+    """
+
+    class Config(FibreConfig):
+        """The networks of SRGAN without enlargement; weights and training of the paper are not known."""
+
+        game_rounds: int = 100_000  # updates of each player (our choice)
+        batch_size: int = 16  # patches of either kind (our choice)
+        patch: int = 64  # side of the patches, pixels (our choice)
+        flips: tuple[int, ...] = (1, 2)  # axes along which patches are mirrored at random (our choice)
+        learning_rate: float = 1e-4  # Adam, both players (our choice)
+        game: Literal["nonsaturating", "least-squares"] = "nonsaturating"  # what the two players play (our choice)
+        adversarial_weight: float = 1e-3  # of the game; 0 leaves the fibres and the regularisation alone (our choice)
+        vector_weight: float = 1.0  # mean difference from what the fibres measured, in SDs of the frames (our choice)
+        variation_weight: float = 0.1  # total variation of the result, in the paper's place of l_reg (our choice)
+        width: int = 64  # channels of the generator
+        blocks: int = 16  # its residual blocks
+        critic_width: int = 64  # channels of the discriminator's first layer
+        critic_dense: int = 1024  # units of its dense layer
+        ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "game_rounds": 400,
+                "batch_size": 8,
+                "learning_rate": 1e-3,
+                "width": 16,
+                "blocks": 2,
+                "critic_width": 12,
+                "critic_dense": 64,
+                "ema_halflife": 400.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        self.generator = SRResNet(1, 1, c.width, c.blocks, factor=1)
+        # The frame as it is agrees with the fibres: training starts there.
+        for parameter in self.generator.end.parameters():
+            nn.init.zeros_(parameter)
+        self.discriminator = None
+        if c.adversarial_weight:
+            self.discriminator = SRDiscriminator(1, (c.patch, c.patch), c.critic_width, c.critic_dense)
+
+    @property
+    def task(self) -> FibreSuperResolution:
+        return FibreSuperResolution(self.config, BEST if self.adversarial else MAE)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether anybody plays against the generator."""
+        return bool(self.config.adversarial_weight)
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate)
+        players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
+        if self.discriminator:
+            players.insert(0, Player("discriminator", (self.discriminator,), moves))
+        streams = (("low", "signal", "cells"), ("high",))
+        sampling = Sampling(
+            c.batch_size, (1, c.patch, c.patch), flips=c.flips, streams=streams, accepts=_in_the_field_of_view
+        )
+        return [Stage("game", self.turns, players, c.game_rounds, sampling)]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c = self.config
+        batch = next(batches)
+        fake = self.restore(batch["low"])
+        losses = {}
+        if self.discriminator:
+            game = GAMES[c.game]
+            # Seen through the same field of view, or its edge would tell the two apart.
+            real = self._in_field(batch["high"], batch["low"])
+            real_scores, fake_scores = self.discriminator(real), self.discriminator(fake.detach())
+            yield Turn(
+                "discriminator",
+                adversarial=game.discriminator(real_scores, fake_scores),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+            losses["adversarial"] = c.adversarial_weight * game.generator(self.discriminator(fake))
+        if c.vector_weight:
+            losses["vectors"] = c.vector_weight * vector_distance(fake, batch["signal"], batch["cells"])
+        if c.variation_weight:
+            losses["variation"] = c.variation_weight * total_variation(fake)
+        yield Turn("generator", losses)
+
+    def restore(self, input: Tensor) -> Tensor:
+        """Frames (N, 1, H, W) in the range of the codec, to sharp ones; what is black stays black."""
+        return self._in_field(input + self.generator(input), input)
+
+    def _in_field(self, image: Tensor, frame: Tensor) -> Tensor:
+        black = self.task.codec.to[0]
+        return torch.where(frame > black, image, black)
+
+
+def vector_distance(image: Tensor, signal: Tensor, cells: Tensor) -> Tensor:
+    """Mean absolute difference between the means of an image over cells and what the fibres measured, a scalar.
+
+    Cells that the patch cuts do not count: their means are not known.
+
+    Args:
+        image: (N, 1, H, W).
+        signal: at each pixel what the fibre of its cell measured, same shape.
+        cells: number of the cell of each pixel divided by `MOST_FIBRES`, negative outside, same shape.
+    """
+    numbers = (cells * MOST_FIBRES).round()
+    # Of tens of thousands of fibres a patch shows some hundred, which are numbered anew.
+    there, places = torch.unique(numbers, return_inverse=True)
+    places = places.where(numbers >= 0, OUTSIDE)
+    whole = whole_cells(places, len(there))
+    ours, theirs = (cell_means(values, places, len(there))[0] for values in (image, signal))
+    return ((ours - theirs).abs() * whole).sum() / whole.sum().clamp_min(1)
+
+
+def _in_the_field_of_view(patch: Mapping[str, Any]) -> bool:
+    return "cells" not in patch or float((patch["cells"] >= 0).mean()) >= INSIDE

@@ -1,0 +1,63 @@
+"""Mahapatra et al.: SRGAN for the retina, whose errors count where the eye would look."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ganatomy.losses.saliency import local_contrast, saliency_filters, salient_error
+from ganatomy.methods.frameworks.srgan import SRGAN
+from ganatomy.nets.features import VGG19Features
+
+
+class SaliencySRGAN(SRGAN):
+    """Super-resolution of fundus photographs with a content loss between images weighted by their saliency.
+
+    Mahapatra, Bozorgtabar, Hewavitharanage & Garnavi, Image Super Resolution Using Generative Adversarial Networks and
+    Local Saliency Maps for Retinal Image Analysis, MICCAI 2017, LNCS 10435. A sibling paper is
+    arXiv 1710.04783.
+    """
+
+    class Config(SRGAN.Config):
+        """SRGAN's numbers, where the paper's are not known. Saliency counts in the game, not in the training before."""
+
+        saliency: Literal["filters", "contrast", "none"] = "filters"  # map that weighs; none: all pixels alike
+        superpixels: int = 250  # in which patches are divided by ``filters`` (our choice)
+        domain: Literal["pixel", "vgg"] = "pixel"  # weighted images are compared as they are, or their VGG-19 features
+        pretrain_rounds: int = 100_000  # updates for squared error (our choice)
+        channels: int = 3  # red, green and blue
+        window: tuple[float, float] = (0.0, 255.0)  # values mapped to [-1, 1], coarse ones to [0, 1]
+        window_unit: str | None = None  # of these values
+        phantom: str = "fundus"  # learned from where no data are given
+        part: str = "image"  # of the phantom: the image that is made finer
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                **SRGAN.Config.presets["small"],
+                "pretrain_rounds": 900,
+                "game_rounds": 250,
+                "learning_rate": 2e-3,
+                "drop_at": 0.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+
+    def content_features(self) -> VGG19Features | None:
+        return super().content_features() if self.config.domain == "vgg" else None
+
+    def salience(self, image: Tensor) -> Tensor:
+        """What every pixel of images in [0, 1], (N, C, H, W), counts: (N, 1, H, W) in [0, 1]."""
+        c = self.config
+        if c.saliency == "filters":
+            return saliency_filters(image, c.superpixels)
+        return local_contrast(image) if c.saliency == "contrast" else torch.ones_like(image[:, :1])
+
+    def content(self, fake: Tensor, fine: Tensor) -> Tensor:
+        maps = self.salience(fake), self.salience(fine)
+        if self.config.domain == "pixel":
+            return salient_error(fake, fine, *maps)
+        return super().content(maps[0] * fake, maps[1] * fine)

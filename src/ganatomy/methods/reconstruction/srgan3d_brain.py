@@ -1,0 +1,140 @@
+"""SRGAN for brain volumes: squared error, a gradient difference, and a least-squares adversary with noisy labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from ganatomy.game import Batch, Player, Progress, Sampling, Stage, Turn, adam
+from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
+from ganatomy.losses.matching import gradient_difference
+from ganatomy.nets.residual import SRDiscriminator
+from ganatomy.nets.volumetric import Factors, Upsampler, VolumeSRResNet
+from ganatomy.physics.resolution import Decimation
+from ganatomy.tasks.superresolution import VolumeConfig, VolumeResolver
+
+
+class SRGAN3D(VolumeResolver):
+    """Isotropic super-resolution of T1 volumes of the brain.
+
+    Sánchez & Vilaplana, Brain MRI super-resolution using 3D generative adversarial networks, MIDL 2018, abstract track.
+    arXiv 1812.11440.
+    """
+
+    class Config(VolumeConfig):
+        """The numbers of the released code; without the adversary, squared error and gradient difference remain."""
+
+        factor: Literal[2, 4] = 4  # output voxels per input voxel along every axis
+        blur: PositiveFloat = 1.0  # Gaussian before sampling, SD in fine voxels
+        game_rounds: int = 18_800  # updates of each player: 10 epochs of 470 volumes with 4 batches each
+        batch_size: int = 2  # patches
+        patch_shape: Factors = (92, 128, 128)  # fine voxels: slices, rows, columns
+        flips: tuple[int, ...] = ()  # axes along which patches are mirrored at random: 0 slices, 1 rows, 2 columns
+        learning_rate: float = (
+            1e-4  # Adam, both players, divided by 1 + decay times the updates in units of decay_every
+        )
+        decay: float = 0.5  # of the learning rate
+        decay_every: int = 4920  # updates
+        gradient_weight: float = 1.0  # of the gradient difference, summed as the squared error is
+        adversarial_weight: float = 0.1  # of the game, beside errors that are sums over all voxels; 0 leaves those
+        real_labels: tuple[float, float] = (0.7, 1.2)  # range from which those of real volumes are drawn
+        fake_labels: tuple[float, float] = (0.0, 0.3)  # range from which those of generated volumes are drawn
+        label_flips: float = 0.1  # probability with which the two are exchanged for the discriminator
+        upsampler: Upsampler = "sub-pixel-nn"  # or sub-pixel, or resize-conv, whose output is a tanh
+        width: int = 32  # channels of the residual blocks
+        blocks: int = 6  # residual blocks
+        wide: int = 64  # channels of the upsampling
+        critic_width: int = 32  # channels of the discriminator's first layer
+        critic_dense: int = 1024  # units of its dense layer
+        ema_halflife: float | None = None  # patches; average of the generator used at inference (our option)
+
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "paper": {},
+            "small": {
+                "factor": 2,
+                "game_rounds": 600,
+                "batch_size": 4,
+                "patch_shape": (24, 24, 24),
+                "flips": (2,),
+                "learning_rate": 2e-3,
+                "decay": 1.0,
+                "decay_every": 200,
+                "width": 16,
+                "blocks": 2,
+                "wide": 16,
+                "critic_width": 8,
+                "critic_dense": 32,
+                "ema_halflife": 200.0,
+            },
+        }
+        baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
+
+    config: Config
+    generator: VolumeSRResNet
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        c = config
+        steps = [(2, 2, 2)] * (c.factor.bit_length() - 1)
+        output: Literal["tanh", "linear"] = "tanh" if c.upsampler == "resize-conv" else "linear"
+        self.generator = VolumeSRResNet(1, 1, steps, c.width, c.blocks, c.upsampler, c.wide, output=output)
+        self.discriminator = None
+        if c.adversarial_weight:
+            self.discriminator = SRDiscriminator(1, c.patch_shape, c.critic_width, c.critic_dense, slope=0.3)
+
+    @property
+    def coarsening(self) -> Decimation:
+        c = self.config
+        return Decimation((c.factor, c.factor, c.factor), c.blur)
+
+    @property
+    def margin(self) -> Factors:
+        return self.generator.reach
+
+    def stages(self) -> Sequence[Stage]:
+        c = self.config
+        moves = adam(c.learning_rate)
+
+        def rate(progress: Progress) -> float:
+            return 1 / (1 + c.decay * progress.stage_round / c.decay_every)
+
+        generator = Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife)
+        players = [generator]
+        if self.discriminator:
+            players = [Player("discriminator", (self.discriminator,), moves, rate), generator]
+        return [Stage("game", self.turns, players, c.game_rounds, Sampling(c.batch_size, c.patch_shape, flips=c.flips))]
+
+    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+        c = self.config
+        fine = next(batches)["image"]
+        fake = self.generator(self.coarsening(fine))
+        losses = {
+            "error": mse_loss(fake, fine, reduction="sum"),
+            "gradient": c.gradient_weight * gradient_difference(fake, fine, "sum"),
+        }
+        if self.discriminator:
+            real_scores, fake_scores = self.discriminator(fine), self.discriminator(fake.detach())
+            real_labels, fake_labels = self.exchanged(
+                self.labels(c.real_labels, fine), self.labels(c.fake_labels, fine)
+            )
+            yield Turn(
+                "discriminator",
+                adversarial=2 * least_squares_discriminator(real_scores, fake_scores, a=fake_labels, b=real_labels),
+                scores={"real": real_scores, "fake": fake_scores},
+            )
+            aim = self.labels(c.real_labels, fine)
+            losses["adversarial"] = c.adversarial_weight * least_squares_generator(self.discriminator(fake), c=aim)
+        yield Turn("generator", losses)
+
+    def labels(self, limits: tuple[float, float], batch: Tensor) -> Tensor:
+        """A label for every volume of a batch, (N, 1), drawn anew."""
+        low, high = limits
+        return low + (high - low) * self.noise.uniform(len(batch), 1)
+
+    def exchanged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels of real and of generated volumes, a few of them exchanged."""
+        swap = self.noise.uniform(len(real), 1) < self.config.label_flips
+        return torch.where(swap, fake, real), torch.where(swap, real, fake)

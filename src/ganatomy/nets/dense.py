@@ -1,0 +1,64 @@
+"""Densely connected generators of volumes."""
+
+import torch
+from torch import Tensor, nn
+
+from ganatomy.nets.volumetric import Factors, without
+
+
+class DenseBlock(nn.Module):
+    """Units of norm, ELU and convolution, each of which sees all maps before it. Huang et al., arXiv 1608.06993.
+
+    (N, before, D, H, W) to (N, before + units·growth, D, H, W).
+
+    Args:
+        before: input channels.
+        units: how many.
+        growth: channels that each adds.
+    """
+
+    def __init__(self, before: int, units: int, growth: int):
+        super().__init__()
+        self.units = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm3d(channels), nn.ELU(), nn.Conv3d(channels, growth, 3, padding=1, bias=False))
+            for channels in range(before, before + units * growth, growth)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """As above."""
+        for unit in self.units:
+            features = torch.cat([features, unit(features)], dim=1)
+        return features
+
+
+class MultiLevelDense(nn.Module):
+    """mDCSRN: dense blocks, each given a summary of all maps before it, and an image made of the maps of all of them.
+
+    Chen et al., arXiv 1803.01417. (N, 1, D, H, W) to the same, linear; no convolution has a bias.
+
+    Args:
+        blocks: dense blocks.
+        units: of a block.
+        growth: channels that a unit adds; twice as many come out of the first convolution and of every summary.
+    """
+
+    def __init__(self, blocks: int = 4, units: int = 4, growth: int = 16):
+        super().__init__()
+        start, grown = 2 * growth, (2 + units) * growth
+        self.reach = 1 + blocks * units
+        self.begin = nn.Conv3d(1, start, 3, padding=1, bias=False)
+        self.blocks = nn.ModuleList(DenseBlock(start, units, growth) for _ in range(blocks))
+        self.summaries = nn.ModuleList(
+            nn.Conv3d(start + number * grown, start, 1, bias=False) for number in range(1, blocks)
+        )
+        self.end = nn.Conv3d(start + blocks * grown, 1, 1, bias=False)
+
+    def forward(self, volume: Tensor, margin: Factors = (0, 0, 0)) -> Tensor:
+        """(N, 1, D, H, W) to the same without a margin of so many voxels per side, which is seen but not wanted."""
+        begun = self.begin(volume)
+        levels, given = [begun], begun
+        for number, block in enumerate(self.blocks):
+            if number:
+                given = self.summaries[number - 1](torch.cat(levels, dim=1))
+            levels.append(block(given))
+        return self.end(without(torch.cat(levels, dim=1), margin))  # type: ignore[no-any-return]
