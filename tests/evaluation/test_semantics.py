@@ -4,7 +4,7 @@ import torch
 
 from ganatomy.data.cases import Case
 from ganatomy.data.store import PreparedCase
-from ganatomy.evaluation.semantics import DICE, INTERPRETABILITY, learn, semantic_scores
+from ganatomy.evaluation.semantics import DICE, INTERPRETABILITY, learned, semantic_scores
 
 
 def case(number, slices=12, size=30, masked=True):
@@ -27,7 +27,7 @@ def case(number, slices=12, size=30, masked=True):
 def segmenter():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield learn([case(number) for number in range(3)], "target")
+    yield learned([case(number) for number in range(3)], "target")
     torch.set_num_threads(threads)
 
 
@@ -46,7 +46,7 @@ def test_masks_of_a_few_pixels_say_nothing(segmenter):
 
 
 def test_nothing_is_learned_from_too_few_masks():
-    assert learn([case(0, masked=False), case(1, slices=4)], "target") is None
+    assert learned([case(0, masked=False), case(1, slices=4)], "target") is None
 
 
 def test_learning_leaves_the_random_numbers_alone(monkeypatch):
@@ -54,5 +54,5 @@ def test_learning_leaves_the_random_numbers_alone(monkeypatch):
     torch.manual_seed(3)
     want = torch.rand(1)
     torch.manual_seed(3)
-    learn([case(number, size=16) for number in range(2)], "target")
+    learned([case(number, size=16) for number in range(2)], "target")
     assert torch.equal(torch.rand(1), want)

@@ -17,7 +17,7 @@ KINDS = (Bicubic((1, 4, 4)), Decimation((2, 2, 2)), ThickSlices((3, 1, 1)), Trun
 
 
 def task(coarsening):
-    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, 3, "brain-mr", "t1", MAE)
+    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, 3, "brain-mr", {"image": "t1", "mask": "mask:white"}, MAE)
 
 
 def case(coarsening, fine):

@@ -84,6 +84,17 @@ def test_a_percentile_becomes_one():
     assert np.median(target) == pytest.approx(1, rel=1e-3)
 
 
+def test_a_mask_is_framed_with_its_image():
+    given = image(64, 48)
+    mask = given.with_array(255 * (given.numpy() > 400).astype(np.uint8))
+    prepared = task().prepare({"target": given, "mask": mask}, 0)
+    framed = prepared["mask"].numpy()
+    assert framed.shape == (1, 3, 32, 32) and framed.max() <= 1
+    assert framed.mean() == pytest.approx(0.5 * 0.75, abs=0.02)
+    with pytest.raises(UserError, match="a mask of"):
+        task().prepare({"target": given, "mask": image(32, 32)}, 0)
+
+
 def test_slices_without_content_are_not_trained_on():
     target = np.zeros((1, 3, 10, 10), np.float32)
     target[0, 1, 0, 0], target[0, 2, :2] = 1, 1

@@ -18,6 +18,7 @@ from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Trunca
 from ganatomy.tasks.superresolution import SuperResolution
 from ganatomy.training.run import DataConfig, TrainConfig, train
 
+PARTS = {"image": "t1", "mask": "mask:white"}
 CODEC = Window(low=0, high=1000, unit="a.u.", clip=True)
 
 
@@ -26,7 +27,7 @@ IN_SPACE = (Decimation((2, 2, 2)), ThickSlices((3, 1, 1)), Truncation((1, 2, 2))
 
 
 def task(coarsening=IN_PLANE, dims=2):
-    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, dims, "brain-mr", "t1", "mae[window]")
+    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, dims, "brain-mr", PARTS, "mae[window]")
 
 
 def enlarged(values, factor):
@@ -222,3 +223,14 @@ def _alike(values):
     comparison = Comparison("a.u.")
     comparison.add(values, 1000 - values)
     return comparison
+
+
+def test_a_mask_is_cut_like_its_image():
+    fine = Image.from_array(np.arange(2 * 9 * 10, dtype=np.float32).reshape(2, 9, 10) % 1000, (2.0, 0.5, 0.5), "a.u.")
+    mask = fine.with_array((fine.numpy() > 50).astype(np.float32))
+    prepared = task(Bicubic((1, 4, 4)), 2).prepare({"image": fine, "mask": mask}, 0)
+    assert prepared["mask"].shape == prepared["image"].shape == (2, 8, 8)
+    np.testing.assert_array_equal(prepared["mask"].numpy(), mask.numpy()[..., :8, :8])
+    other = Image.from_array(np.zeros((2, 8, 8), np.float32))
+    with pytest.raises(UserError, match="a mask of"):
+        task(Bicubic((1, 4, 4)), 2).prepare({"image": fine, "mask": other}, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from ganatomy.evaluation.judging import (
     OUTPUT,
     TARGET,
     Contender,
-    ImageJudge,
     Judgement,
     Score,
     blocks,
@@ -29,7 +27,7 @@ from ganatomy.evaluation.judging import (
     side_by_side,
 )
 from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.semantics import SEMANTICS, Segmenter, learn, semantic_scores
+from ganatomy.evaluation.semantics import SEMANTICS, SemanticJudge
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.evaluation.style import STYLE, new_figure, show_image
@@ -47,9 +45,6 @@ TV_STEPS = 100
 """Of total variation; three times as many change PSNR by less than 0.1 dB."""
 TV_STEP, TV_WEIGHT = 0.35, 0.1
 """Primal and dual step, at most 1/√8; and how much a unit of variation weighs, which scales the steps only."""
-SEGMENTED = (
-    "a small U-Net, trained on the complete images and masks of the training subjects, finds the masked structure"
-)
 SHOWN_TO = "shown "
 """Beginning of the names under which the channels of the input are sampled."""
 CONTRADICTION = 0.01
@@ -105,7 +100,7 @@ class Measurement:
         return (self.scan.keep(image) - image).abs()[:, 0].numpy()
 
 
-class ReconstructionJudge(ImageJudge):
+class ReconstructionJudge(SemanticJudge):
     """Judges images reconstructed from an undersampled scan against those of the complete one."""
 
     scores = (
@@ -127,15 +122,6 @@ class ReconstructionJudge(ImageJudge):
     )  # fmt: skip
     leading = (PSNR, SSIM, NMSE, DEPARTURE)
     plotted = (PSNR, HIGH)
-    compares_with_training = True
-
-    def __init__(self, task: Any):
-        super().__init__(task)
-        self.segmenter: Segmenter | None = None
-
-    def learn(self, training: Sequence[PreparedCase]) -> None:
-        """A segmenter, where there are masks to learn from."""
-        self.segmenter = learn(training, self.task.product)
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """The magnitude of the zero-filled scan, and that of the complete one."""
@@ -178,8 +164,7 @@ class ReconstructionJudge(ImageJudge):
         scores = self.task.scores(output, sample, spacing)
         scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
         scores[DEPARTURE] = Measurement.of(sample).departure(output)
-        if self.segmenter and "mask" in sample:
-            scores |= semantic_scores(self.segmenter, output, sample[self.task.product], sample["mask"])
+        scores |= self.interpreted(output, sample)
         named = {score.name for score in self.scores}
         return {name: value for name, value in scores.items() if name in named}
 
@@ -282,7 +267,7 @@ class ReconstructionJudge(ImageJudge):
             f"{float(scan.mask(size).float().mean()):.1%} of k-space measured, "
             + ("a mask for every image" if scan.redrawn else "one mask for all images"),
             "Intensities": "divided by the case's own brightest ones before the scan, so 1 is the same for all cases",
-            **({"Segmenter": SEGMENTED} if self.segmenter else {}),
+            **self.told,
             "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject; slices "
             f"with tissue in less than {CONTENT:.0%} of the pixels are left out",
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from ganatomy.data.store import PreparedCase
-from ganatomy.evaluation.judging import Score
+from ganatomy.evaluation.judging import ImageJudge, Score
 from ganatomy.metrics.detection import dice
 from ganatomy.nets.unet import ConvUNet
 from ganatomy.tasks.base import Volume
@@ -25,8 +25,11 @@ SEMANTICS = (
           "What it shows", 3),
 )  # fmt: skip
 
-STEPS, BATCH, RATE = 300, 8, 1e-3
-"""Updates of the segmenter, slices of each, and Adam's rate (our choice)."""
+SEGMENTED = (
+    "a small U-Net, trained on the complete images and masks of the training subjects, finds the masked structure"
+)
+STEPS, BATCH, RATE, CROP = 300, 8, 1e-3, 64
+"""Updates of the segmenter, patches of each, Adam's rate, and the side of patches in pixels (our choice)."""
 WIDTH, LEVELS = 12, 4
 FEWEST = 20
 """Training slices with a mask below which nothing is learned."""
@@ -52,8 +55,8 @@ class Segmenter:
             self.network = ConvUNet(1, 1, WIDTH, LEVELS)
             optimizer = torch.optim.Adam(self.network.parameters(), RATE)
             for _ in range(STEPS):
-                chosen = torch.randint(len(images), (BATCH,))
-                loss = _loss(self._logits(images[chosen]), masks[chosen].float())
+                seen, wanted = _patches(images, masks)
+                loss = _loss(self._logits(seen), wanted)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -72,7 +75,32 @@ class Segmenter:
         return found
 
 
-def learn(training: Sequence[PreparedCase], product: str) -> Segmenter | None:
+class SemanticJudge(ImageJudge):
+    """A judge that also asks what a segmenter finds, where cases have a ``mask``."""
+
+    compares_with_training = True
+
+    def __init__(self, task: Any):
+        super().__init__(task)
+        self.segmenter: Segmenter | None = None
+
+    def learn(self, training: Sequence[PreparedCase]) -> None:
+        """A segmenter, where there are masks to learn from."""
+        self.segmenter = learned(training, self.task.product)
+
+    def interpreted(self, output: Volume, sample: Mapping[str, Volume]) -> dict[str, float]:
+        """Both scores of a block of slices, where they can be told."""
+        if self.segmenter is None or "mask" not in sample:
+            return {}
+        return semantic_scores(self.segmenter, output, sample[self.task.product], sample["mask"])
+
+    @property
+    def told(self) -> dict[str, str]:
+        """How that was done, for the report's list of facts."""
+        return {"Segmenter": SEGMENTED} if self.segmenter else {}
+
+
+def learned(training: Sequence[PreparedCase], product: str) -> Segmenter | None:
     """A segmenter of the cases' masks; none where there are too few.
 
     Args:
@@ -110,6 +138,19 @@ def semantic_scores(segmenter: Segmenter, output: Volume, truth: Volume, mask: N
 
 def _found(segmenter: Segmenter, image: Volume) -> NDArray[np.bool_]:
     return np.asarray(segmenter(torch.from_numpy(np.array(image, np.float32))).numpy())
+
+
+def _patches(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """As many patches as a batch has, at random places, and their masks."""
+    size = [min(CROP, extent) for extent in images.shape[1:]]
+    patches = []
+    for number in torch.randint(len(images), (BATCH,)).tolist():
+        spans = zip(size, images.shape[1:], strict=True)
+        top, left = (int(torch.randint(extent - length + 1, ())) for length, extent in spans)
+        place = (number, slice(top, top + size[0]), slice(left, left + size[1]))
+        patches.append((images[place], masks[place].float()))
+    seen, wanted = zip(*patches, strict=True)
+    return torch.stack(seen), torch.stack(wanted)
 
 
 def _loss(logits: Tensor, masks: Tensor) -> Tensor:

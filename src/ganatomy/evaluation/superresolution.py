@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ganatomy.data.store import PreparedCase
 from ganatomy.evaluation.judging import INPUT, TARGET, Contender, Judgement, role
+from ganatomy.evaluation.semantics import SEMANTICS, SemanticJudge
 from ganatomy.evaluation.translation import NEARNESS, SPECTRUM, TranslationJudge
 from ganatomy.inference.prepared import sample_slices
 from ganatomy.tasks.base import Volume
 from ganatomy.tasks.translation import MAE, PSNR, SSIM
 
 
-class SuperResolutionJudge(TranslationJudge):
+class SuperResolutionJudge(SemanticJudge, TranslationJudge):
     """Judges images made finer; the input counts as what interpolation makes of it."""
 
-    scores = NEARNESS
+    scores = (*NEARNESS, *SEMANTICS)
     leading = (PSNR, SSIM, MAE, SPECTRUM)
     plotted = (PSNR, SPECTRUM)
     warning = (
@@ -32,6 +33,12 @@ class SuperResolutionJudge(TranslationJudge):
             [role(TARGET, self.task.product)],
         )
 
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """Nearness, detail, and how much a segmenter finds."""
+        return super().score(output, sample, spacing) | self.interpreted(output, sample)
+
     def _interpolated(self, case: PreparedCase, start: int, stop: int) -> Volume:
         coarsening, source = self.task.coarsening, self.task.source
         times, around, slices = coarsening.scale[0], coarsening.interpolated_from, case.arrays[source].shape[1]
@@ -40,7 +47,7 @@ class SuperResolutionJudge(TranslationJudge):
         return np.asarray(fine[start - first * times : stop - first * times])
 
     def _tissue(self) -> dict[str, str]:
-        return {"Coarse images": self.task.coarsening.words}
+        return {"Coarse images": self.task.coarsening.words, **self.told}
 
     def _faults(self, judgement: Judgement) -> list[str]:
         return []

@@ -303,7 +303,11 @@ class MRReconstruction(ImageToImage):
         """A mask as the scan is framed."""
         if mask.shape != image.shape or mask.channels != 1:
             raise UserError(f"{mask.header.label}: a mask of {mask.shape} voxels for an image of {image.shape}")
-        return self.framing(mask)
+
+        def inside(start: int, stop: int) -> NDArray[np.float32]:
+            return (mask.slab(start, stop) > 0.5).astype(np.float32)
+
+        return self.framing(mask.with_array(ComputedArray((1, *mask.shape), np.float32, inside)))
 
     def _simulated(self, image: Image, seed: int) -> tuple[Image, CoilImages]:
         """Coil images of a magnitude image, whose phase and coils are made up."""

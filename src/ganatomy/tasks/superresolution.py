@@ -37,6 +37,7 @@ class SuperResolutionConfig(MethodConfig):
     window_unit: str | None = "a.u."  # of these values, such as HU
     phantom: str = "brain-mr"  # learned from where no data are given
     part: str = "t1"  # of the phantom: the image that is made finer
+    structure: str = "white"  # of the phantom: what a segmenter should find in finer images, too
 
 
 class VolumeConfig(MethodConfig):
@@ -46,6 +47,7 @@ class VolumeConfig(MethodConfig):
     window_unit: str | None = "a.u."  # of these values, such as HU
     phantom: str = "brain-mr"  # learned from where no data are given
     part: str = "t1"  # of the phantom: the image that is made finer
+    structure: str = "white"  # of the phantom: what a segmenter should find in finer images, too
 
 
 class SuperResolution(ImageToImage):
@@ -61,13 +63,14 @@ class SuperResolution(ImageToImage):
         channels: of the images.
         dims: 2 for methods that see slices, 3 for volumes; the phantom then has slices as close as its pixels.
         phantom: name of the embedded one.
-        part: of the phantom.
+        parts: of the phantom, by role: the image, and a structure's mask.
         selection: the score that decides which weights are best.
     """
 
     name = "super-resolution"
     ability = "restore"
     given = "image"
+    optional = ("mask",)
     source, product = "low", "image"
 
     directions: ClassVar[Mapping[str, str]] = {
@@ -86,12 +89,12 @@ class SuperResolution(ImageToImage):
         channels: int,
         dims: int,
         phantom: str,
-        part: str,
+        parts: Mapping[str, str],
         selection: str,
     ):
         self.coarsening, self.codec, self.shown, self.dims = coarsening, codec, shown, dims
         self.roles = ("image", "low") if coarsening.same_grid else ("image",)
-        self.phantom, self.part = phantom, part
+        self.phantom, self.parts = phantom, parts
         self._channels, self._selection = channels, selection
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class SuperResolution(ImageToImage):
         return {"size": size, **deep}
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
-        return {"image": self.part}
+        return self.parts
 
     @property
     def codecs(self) -> Mapping[str, Codec]:
@@ -134,15 +137,22 @@ class SuperResolution(ImageToImage):
     def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
         self.check(given["image"])
         image = self._divisible(given["image"])
+        masks = {"mask": self._mask(given["mask"], given["image"])} if "mask" in given else {}
         if "low" not in given:
-            return {"image": image, "low": self._coarse(image)}
+            return {"image": image, "low": self._coarse(image), **masks}
         self.check(given["low"])
         if given["low"].shape != image.shape:
             raise UserError(
                 f"{given['low'].header.label}: {given['low'].shape} voxels, but its fine image "
                 f"{image.header.label} has {image.shape}; give pairs on one grid"
             )
-        return {"image": image, "low": given["low"]}
+        return {"image": image, "low": given["low"], **masks}
+
+    def _mask(self, mask: Image, image: Image) -> Image:
+        """A mask on the grid of the fine image, above 0.5 inside."""
+        if mask.shape != image.shape or mask.channels != 1:
+            raise UserError(f"{mask.header.label}: a mask of {mask.shape} voxels for an image of {image.shape}")
+        return self._divisible(mask)
 
     def _coarse(self, image: Image) -> Image:
         """The coarse image in the place of the fine one, computed when it is read, from the slices that it takes."""
@@ -193,6 +203,11 @@ class SuperResolution(ImageToImage):
         return likeness(output, sample["image"], (self.codec.low, self.codec.high), spacing)
 
 
+def parts_of(config: SuperResolutionConfig | VolumeConfig) -> dict[str, str]:
+    """Of the phantom, by role."""
+    return {"image": config.part, "mask": f"mask:{config.structure}"}
+
+
 def _middles(scale: Factors) -> NDArray[np.float64]:
     """Indices on the coarse grid to indices on the fine one."""
     matrix = np.diag([*(float(times) for times in scale), 1.0])
@@ -239,7 +254,7 @@ class VolumeResolver(Method):
         codec = Window(low=c.window[0], high=c.window[1], to=self.span, unit=c.window_unit, clip=True)
         # By mean absolute error, faint noise in the air around a head would weigh more than its detail.
         selection = BEST if self.adversarial else PSNR
-        return SuperResolution(self.coarsening, codec, self.span, 1, self.dims, c.phantom, c.part, selection)
+        return SuperResolution(self.coarsening, codec, self.span, 1, self.dims, c.phantom, parts_of(c), selection)
 
     @property
     def scale(self) -> Factors:

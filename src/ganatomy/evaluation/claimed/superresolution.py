@@ -3,10 +3,12 @@
 from ganatomy.evaluation.claim import Claim, Predicate
 
 PSNR, SSIM, TOTAL, FIBRES = "psnr[window]", "ssim[window]", "total score", "fibre error"
+INTERPRETABILITY = "semantic interpretability"
 
 SALIENCY_SRGAN = Claim(
     "saliency-srgan",
-    "Weighting errors by saliency super-resolves the retina better than the same network that takes all pixels alike.",
+    "Weighting errors by saliency super-resolves the retina better than the same network that takes all pixels alike, "
+    "and vessels can be segmented in the result.",
     {"saliency": {}, "all pixels alike": {"saliency": "none"}},
     (
         Predicate("SSIM is higher than that of interpolation", SSIM, "saliency"),
@@ -15,6 +17,7 @@ SALIENCY_SRGAN = Claim(
         Predicate(
             "PSNR is higher, so the squared error lower, than without saliency", PSNR, "saliency", "all pixels alike"
         ),
+        Predicate("a segmenter finds more of the vessels than after interpolation", INTERPRETABILITY, "saliency"),
     ),
 )
 

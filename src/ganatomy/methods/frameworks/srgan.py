@@ -13,7 +13,7 @@ from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturati
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.nets.residual import SRDiscriminator, SRResNet
 from ganatomy.physics.resolution import Bicubic
-from ganatomy.tasks.superresolution import SuperResolution, SuperResolutionConfig
+from ganatomy.tasks.superresolution import SuperResolution, SuperResolutionConfig, parts_of
 from ganatomy.tasks.translation import BEST, MAE
 
 
@@ -91,7 +91,7 @@ class SRGAN(Method):
         codec = Window(low=c.window[0], high=c.window[1], unit=c.window_unit, clip=True)
         coarsening = Bicubic((1, c.factor, c.factor), c.blur)
         selection = BEST if self.adversarial else MAE
-        return SuperResolution(coarsening, codec, (0.0, 1.0), c.channels, self.dims, c.phantom, c.part, selection)
+        return SuperResolution(coarsening, codec, (0.0, 1.0), c.channels, self.dims, c.phantom, parts_of(c), selection)
 
     @property
     def scale(self) -> tuple[int, int, int]:

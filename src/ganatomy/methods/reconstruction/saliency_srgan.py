@@ -31,6 +31,7 @@ class SaliencySRGAN(SRGAN):
         window_unit: str | None = None  # of these values
         phantom: str = "fundus"  # learned from where no data are given
         part: str = "image"  # of the phantom: the image that is made finer
+        structure: str = "vessels"  # of the phantom: what a segmenter should find in finer images, too
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
