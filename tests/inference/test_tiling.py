@@ -95,6 +95,35 @@ def test_a_smooth_ramp_shows_no_seams():
     assert np.abs(got - values)[:, 1:-1, 1:-1, 1:-1].max() < 1e-5
 
 
+def seam(image, steps, lost):
+    """Largest jump of the slope across the borders of tiles, over the largest one elsewhere; 1 shows no seam.
+
+    Tiles are so many voxels long; so many are lost at either end of the image.
+    """
+    worst = []
+    for axis, step in enumerate(steps):
+        bend = np.abs(np.diff(image, 2, axis)).max(axis=tuple({0, 1, 2} - {axis}))
+        border = np.zeros(len(bend), bool)
+        border[step - lost - 2 :: step] = border[step - lost - 1 :: step] = True
+        worst.append(bend[border].max() / max(bend[~border].max(), 1e-4))
+    return max(worst)
+
+
+def test_instance_norm_on_a_smooth_ramp_shows_no_steps():
+    axes = np.meshgrid(*(np.linspace(0, 1, extent) for extent in (40, 24, 20)), indexing="ij")
+    ramp = (axes[0] ** 2 + axes[1] + np.sin(axes[2]))[None].astype(np.float32)
+    network, steps = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.InstanceNorm3d(2), nn.Conv3d(2, 1, 1)), (16, 8, 8)
+    tiler = Tiler(network, 3, tile=steps)
+    whole = tiler(reader(ramp), ramp.shape[1:], 0, 40)
+    assert tiler.thickness(40) == 40
+    np.testing.assert_array_equal(tiler(reader(ramp), ramp.shape[1:], 10, 25), whole[:, 10:25])
+    assert seam(whole[0, 1:-1, 1:-1, 1:-1], steps, 1) < 1.5
+    with torch.no_grad():
+        slabs = [network(torch.from_numpy(ramp[None, :, start : start + 16]))[0] for start in (0, 16, 32)]
+    cut = np.concatenate([part.numpy() for part in slabs], axis=1)[0, 1:-1, 1:-1, 1:-1]
+    assert seam(cut, steps, 1) > 10, "the measure sees seams where there are some"
+
+
 def test_no_more_is_read_than_a_slab_and_its_margins():
     asked, values = [], volume(30, 6, 6)
     network = valid(3, 3)
@@ -113,7 +142,8 @@ def test_slabs_that_overlap_read_every_slice_once(slices):
     image = rolling(lazy(values, asked))
     tiler = Tiler(valid(3, 3), 3, (3, 3, 3), tile=(4, 6, 6))
     parts = [
-        tiler(image.slab, (slices, 6, 6), start, min(start + 4, slices)) for start in range(0, slices, tiler.thickness)
+        tiler(image.slab, (slices, 6, 6), start, min(start + 4, slices))
+        for start in range(0, slices, tiler.thickness(slices))
     ]
     assert sorted(index for start, stop in asked for index in range(start, stop)) == list(range(slices))
     np.testing.assert_allclose(np.concatenate(parts, 1), untiled(tiler.network, values, (3, 3, 3)), atol=2e-6)

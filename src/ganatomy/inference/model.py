@@ -193,7 +193,7 @@ class Model:
 
         fine = [extent * times for extent, times in zip(image.shape, tiler.scale, strict=True)]
         shape = (task.channels.get(task.product, 1), fine[0], fine[1], fine[2])
-        array = ComputedArray(shape, np.float32, slab, tiler.thickness)
+        array = ComputedArray(shape, np.float32, slab, tiler.thickness(image.shape[0]))
         return replace(image, unit=target.unit).with_geometry(array, finer(image.affine, tiler.scale))
 
     def detect(self, image: Image) -> Findings:

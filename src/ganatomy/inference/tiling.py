@@ -60,7 +60,8 @@ class Tiler:
     """Runs a network over slabs of an image.
 
     Networks with a margin read that much around every tile, mirrored at the borders of the image, so tiles meet
-    exactly. Networks without one, or with sizes to keep, see whole slices, since their receptive field is not stated.
+    exactly. 2D networks without one, or with sizes to keep, see whole slices, since their receptive field is not
+    stated; for the same reason 3D networks without one see the whole volume.
 
     Shapes, slices and tiles count input voxels, but the slices that are asked for, which are those of the output.
 
@@ -82,15 +83,21 @@ class Tiler:
     tile: tuple[int, int, int] | None = None
     scale: tuple[int, int, int] = (1, 1, 1)
 
+    def thickness(self, slices: int) -> int:
+        """How many output slices of an image with so many input slices are best asked for at once."""
+        return (slices if self.whole else (self.tile or TILES[self.dims])[0]) * self.scale[0]
+
     @property
-    def thickness(self) -> int:
-        """Output slices of one slab: how many are best asked for at once."""
-        return (self.tile or TILES[self.dims])[0] * self.scale[0]
+    def whole(self) -> bool:
+        """Whether the network has to see all slices at once."""
+        return self.dims == 3 and not any(self.margin)
 
     @torch.no_grad()
     def __call__(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
         """Slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
         deep, step = self.scale[0], (self.tile or TILES[self.dims])[0]
+        if self.whole:
+            return self._slab(read, shape, 0, shape[0])[:, start:stop]
         first, last = start // deep, -(-stop // deep)
         slabs = [self._slab(read, shape, at, min(at + step, last)) for at in range(first, last, step)]
         return np.concatenate(slabs, axis=1)[:, start - first * deep : stop - first * deep]

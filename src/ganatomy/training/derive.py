@@ -56,7 +56,8 @@ def _make(path: Path, method: Method, stage: Stage, case: PreparedCase, function
         return np.concatenate([codecs[role].encode(slab) if role in codecs else slab for role, slab in slabs])
 
     def write(work: Path) -> None:
-        slices, step, target = case.shape[0], tiler.thickness, None
+        slices, target = case.shape[0], None
+        step = tiler.thickness(slices)
         for start in range(0, slices, step):
             slab = tiler(read, case.shape, start, min(start + step, slices))
             if target is None:
