@@ -104,7 +104,9 @@ def seam(image, steps, lost):
     for axis, step in enumerate(steps):
         bend = np.abs(np.diff(image, 2, axis)).max(axis=tuple({0, 1, 2} - {axis}))
         border = np.zeros(len(bend), bool)
-        border[step - lost - 2 :: step] = border[step - lost - 1 :: step] = True
+        # A convolution with padding spoils a voxel on either side, and a bend looks at three.
+        for near in range(-3, 1):
+            border[step - lost + near :: step] = True
         worst.append(bend[border].max() / max(bend[~border].max(), 1e-4))
     return max(worst)
 
@@ -112,6 +114,7 @@ def seam(image, steps, lost):
 def test_instance_norm_on_a_smooth_ramp_shows_no_steps():
     axes = np.meshgrid(*(np.linspace(0, 1, extent) for extent in (40, 24, 20)), indexing="ij")
     ramp = (axes[0] ** 2 + axes[1] + np.sin(axes[2]))[None].astype(np.float32)
+    torch.manual_seed(0)
     network, steps = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.InstanceNorm3d(2), nn.Conv3d(2, 1, 1)), (16, 8, 8)
     tiler = Tiler(network, 3, tile=steps)
     whole = tiler(reader(ramp), ramp.shape[1:], 0, 40)
