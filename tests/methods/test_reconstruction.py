@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ganatomy.errors import UserError
 from ganatomy.game import Progress, moves
 from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.csmri_refinement import CSMRIRefinement, FeatureDiscriminator, RecNet, Refiner
@@ -419,3 +420,11 @@ def test_the_second_network_of_a_w_net_corrects_the_image():
     torch.testing.assert_close(method.restore(input), plain.restore(input).tanh())
     nn.init.constant_(method.corrector.head.bias, -9.0)
     assert method.restore(input).max() == 0
+
+
+def test_sizes_that_would_need_padding_are_refused_or_padded_where_that_does_no_harm():
+    with pytest.raises(UserError, match="option size: 36x32, but this system takes multiples of 8"):
+        RefineGAN(RefineGAN.Config.preset("small", size=(36, 32)))
+    method = small(CSMRIRefinement, size=(30, 33)).inference_mode()
+    nn.init.ones_(method.refiner.gate)
+    assert method.restore(torch.rand(2, 3, 30, 33)).shape == (2, 1, 30, 33)

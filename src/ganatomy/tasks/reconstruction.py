@@ -382,10 +382,20 @@ class MRReconstruction(ImageToImage):
 
 
 class Reconstructor(Method):
-    """A method that reconstructs MR; its config is a `ReconstructionConfig` with an ``adversarial_weight``."""
+    """A method that reconstructs MR; its config is a `ReconstructionConfig` with an ``adversarial_weight``.
+
+    Raises:
+        UserError: the networks take no images of this size; k-space is never padded.
+    """
 
     phased: ClassVar[bool] = True
     """Whether it works with real and imaginary part, and not with the magnitude alone."""
+
+    def __init__(self, config: ReconstructionConfig):
+        super().__init__(config)
+        if any(extent % self.multiple for extent in config.size):
+            rows, columns = config.size
+            raise UserError(f"option size: {rows}x{columns}, but this system takes multiples of {self.multiple}")
 
     @abstractmethod
     def restore(self, input: Tensor) -> Tensor:

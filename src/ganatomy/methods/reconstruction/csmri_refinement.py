@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, mse_loss
+from torch.nn.functional import l1_loss, mse_loss, pad
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
@@ -93,10 +93,6 @@ class CSMRIRefinement(Reconstructor):
             self.discriminator = FeatureDiscriminator(c.critic_widths, c.dropped, c.dropout)
             self.features = VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
             self.pool = ImagePool((1, *c.size), c.pool)
-
-    @property
-    def multiple(self) -> int:
-        return int(2 ** (len(self.config.widths) - 1))
 
     def provenance(self) -> dict[str, str]:
         return {"features": self.features.name} if self.features else {}
@@ -223,14 +219,17 @@ class Refiner(nn.Module):
                 nn.init.orthogonal_(module.weight, nn.init.calculate_gain("relu"))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        self.gate = nn.Parameter(torch.zeros(()))
+        self.gate, self.step = nn.Parameter(torch.zeros(())), 2 ** (len(widths) - 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Complex (N, 1, H, W) to the same refined, and to the correction before the gate, real (N, 1, H, W).
 
         The correction is in units in which the real part of the image reaches from -1 to 1.
         """
-        correction: Tensor = self.unet(as_channels(image))
+        rows, columns = image.shape[2:]
+        # Only here sizes matter: the measured samples have been put in.
+        whole = pad(as_channels(image), (0, -columns % self.step, 0, -rows % self.step), mode="reflect")
+        correction = self.unet(whole)[..., :rows, :columns]
         axes = (1, 2, 3)
         unit: Tensor = (image.real.amax(axes, keepdim=True) - image.real.amin(axes, keepdim=True)) / 2
         return torch.complex(image.real + unit * self.gate * correction, image.imag), correction
