@@ -31,7 +31,7 @@ SEGMENTED = (
 STEPS, BATCH, RATE, CROP = 300, 8, 1e-3, 64
 """Updates of the segmenter, patches of each, Adam's rate, and the side of patches in pixels (our choice)."""
 WIDTH, LEVELS = 12, 4
-FEWEST = 20
+FEWEST = 8
 """Training slices with a mask below which nothing is learned."""
 LEAST = 20
 """Pixels of a mask below which an overlap says nothing."""
