@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 from torch import Tensor
 
 from ganatomy.errors import UserError
@@ -62,7 +63,7 @@ class ReconstructionConfig(MethodConfig):
     size: tuple[int, int] = (256, 256)  # rows and columns of image and k-space
     fit: Literal["contain", "cover"] = "contain"  # of images of another size: lie inside whole, or fill it
     phase: float = 0.0  # SD in rad of a smooth phase put on images; with 0 k-space is symmetric, easier than a real one
-    coils: int = 1  # receiver coils; simulated for images, those of raw data must be as many, or 1 to combine them
+    coils: PositiveInt = 1  # receiver coils; simulated for images; raw data have as many, or are combined for 1
     sensitivities: Literal["estimated", "known"] = "estimated"  # of several coils: from the measured centre of k-space
     percentile: float = 100.0  # of a case's values, which becomes 1; 100 is the maximum
     phantom: str = "brain-mr"  # learned from where no data are given
@@ -230,7 +231,7 @@ class MRReconstruction(ImageToImage):
         if self.phased and not raw and self.scan.redrawn:
             raise UserError(
                 f"{image.header.label}: which samples were measured is not known, since this run draws a mask for "
-                "every image; give raw data, or train with scan.redrawn false for one mask"
+                "every image; give raw data, or train with --no-redrawn for one mask"
             )
 
     def _check_size(self, image: Image) -> None:
