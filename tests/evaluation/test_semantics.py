@@ -49,6 +49,15 @@ def test_nothing_is_learned_from_too_few_masks():
     assert learned([case(0, masked=False), case(1, slices=4)], "target") is None
 
 
+def test_of_many_slices_a_share_of_every_case_is_held(monkeypatch):
+    held = []
+    monkeypatch.setattr("ganatomy.evaluation.semantics.MOST", 10)
+    monkeypatch.setattr("ganatomy.evaluation.semantics.Segmenter", lambda images, masks: held.append(images))
+    cases = [case(number) for number in range(2)]
+    learned(cases, "target")
+    np.testing.assert_array_equal(held[0].numpy(), np.concatenate([one.arrays["target"][0, ::3] for one in cases]))
+
+
 def test_learning_leaves_the_random_numbers_alone(monkeypatch):
     monkeypatch.setattr("ganatomy.evaluation.semantics.STEPS", 2)
     torch.manual_seed(3)

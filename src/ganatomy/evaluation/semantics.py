@@ -31,8 +31,8 @@ SEGMENTED = (
 STEPS, BATCH, RATE, CROP = 300, 8, 1e-3, 64
 """Updates of the segmenter, patches of each, Adam's rate, and the side of patches in pixels (our choice)."""
 WIDTH, LEVELS = 12, 4
-FEWEST = 8
-"""Training slices with a mask below which nothing is learned."""
+FEWEST, MOST = 8, 2000
+"""Training slices with a mask below which nothing is learned, and about how many are held in memory."""
 LEAST = 20
 """Pixels of a mask below which an overlap says nothing."""
 
@@ -107,17 +107,17 @@ def learned(training: Sequence[PreparedCase], product: str) -> Segmenter | None:
         training: cases, some of which may have a ``mask``.
         product: the role of the real images.
     """
+    masked = [case for case in training if "mask" in case.arrays]
     images, masks = [], []
-    for case in training:
-        if "mask" not in case.arrays:
-            continue
-        mask = np.asarray(case.arrays["mask"][0]) > 0.5
-        shown = mask.any(axis=(1, 2))
-        masks.append(torch.from_numpy(mask[shown]))
-        images.append(torch.from_numpy(np.array(case.arrays[product], np.float32)[:, shown].mean(axis=0)))
-    if sum(len(part) for part in masks) < FEWEST or len({part.shape[1:] for part in masks}) > 1:
+    for case in masked:
+        mask = case.arrays["mask"][0]
+        places = np.flatnonzero([(plane > 0.5).any() for plane in mask])
+        for place in places[:: -(-len(places) * len(masked) // MOST) or 1]:
+            masks.append(torch.from_numpy(np.asarray(mask[place]) > 0.5))
+            images.append(torch.from_numpy(np.array(case.arrays[product][:, place], np.float32).mean(axis=0)))
+    if len(masks) < FEWEST or len({part.shape for part in masks}) > 1:
         return None
-    return Segmenter(torch.cat(images), torch.cat(masks))
+    return Segmenter(torch.stack(images), torch.stack(masks))
 
 
 def semantic_scores(segmenter: Segmenter, output: Volume, truth: Volume, mask: NDArray[Any]) -> dict[str, float]:
