@@ -235,8 +235,8 @@ def test_a_process_of_its_own_says_no_more(tmp_path):
     done = process("train", "wgan-vgg", "--data", str(tmp_path), "--out", str(tmp_path / "run"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"ganatomy: {tmp_path} holds no image: it takes DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF or .npy, "
-        "or a folder of these\n"
+        f"ganatomy: {tmp_path} holds no image: it takes DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, .npy or raw MR "
+        "data (.h5, .mrd), or a folder of these\n"
     )
 
 
