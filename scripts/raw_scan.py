@@ -1,0 +1,55 @@
+"""A measured scan reconstructed in four ways, side by side: python scripts/raw_scan.py RUN SCAN PICTURE.png
+
+RUN is a run of a system that reconstructs MR, SCAN raw data of the size it was trained with. Prints by how much each
+image contradicts what was measured; there is no complete scan to compare with. The network gives magnitudes, which are
+compared with the phase of the image of least total variation.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganatomy.evaluation.reconstruction import total_variation
+from ganatomy.evaluation.style import new_figure, show_image
+from ganatomy.images.files import read
+from ganatomy.inference.model import load
+from ganatomy.physics.consistency import consistent_with, departure
+from ganatomy.tasks.reconstruction import Scan
+
+STEPS = 30
+"""Of conjugate gradients, which go on to fit noise if not stopped (Pruessmann et al., 2001, doi 10.1002/mrm.1241)."""
+
+
+def main(run: Path, path: Path, picture: Path) -> None:
+    """Reconstruct the middle slice."""
+    matplotlib.use("Agg")
+    model = load(run)
+    task, raw = model.method.task, read(path)
+    image = task.received(raw)
+    middle = image.shape[0] // 2
+    shown = torch.from_numpy(image.slab(middle, middle + 1)).transpose(0, 1)
+    shown[:, :2] /= task.bound(image)[0].high
+    scan = Scan.of(shown)
+    with torch.no_grad():
+        smooth = total_variation(scan)
+        found: dict[str, Tensor] = {
+            "Zero-filled": scan.image,
+            "Conjugate gradients": consistent_with(0 * scan.image, scan.image, scan.encoding, steps=STEPS),
+            "Total variation": smooth,
+            "Network": torch.polar(model.method.restore(shown), smooth.angle()),
+        }
+    bright = 1.3 * float(np.percentile(scan.image.abs(), 99.7))
+    figure = new_figure(4 * len(found), 4.6)
+    for axes, (name, made) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+        show_image(axes, made.abs()[0, 0].numpy(), (0, bright), raw.spacing[1:])
+        axes.set_title(name)
+        print(f"{name}: departure {float(departure(made, scan.image, scan.encoding)[0]):.4f}")
+    figure.savefig(picture, dpi=75)
+
+
+if __name__ == "__main__":
+    main(*(Path(argument) for argument in sys.argv[1:]))
