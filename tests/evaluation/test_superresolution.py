@@ -56,6 +56,15 @@ def test_slabs_are_interpolated_as_parts_of_the_volume(coarsening):
         np.testing.assert_allclose(interpolated.run(one, start, stop), whole[start:stop], atol=1e-2)
 
 
+def test_slices_with_nothing_to_see_are_left_out():
+    fine = np.random.default_rng(0).uniform(100, 900, (1, 24, 16, 16)).astype(np.float32)
+    fine[:, 8:] = 0
+    _, judgement = judged(Bicubic((1, 4, 4)), fine)
+    (full,) = judgement.scores.values(INPUT, MAE)[0]
+    _, alone = judged(Bicubic((1, 4, 4)), fine[:, :8])
+    assert full == pytest.approx(alone.scores.interval(INPUT, MAE).mean)
+
+
 @pytest.mark.parametrize("slug", ["thin-slice-3dsrgan", "srgan3d-brain", "mdcsrn"])
 def test_claims_name_scores_that_the_judge_has(slug):
     claim, cls = find_claim(slug), catalogue.load(slug)

@@ -121,7 +121,7 @@ class SuperResolution(ImageToImage):
     def selection(self) -> str:
         return self._selection
 
-    def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_] | None:
+    def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
         return np.asarray((arrays["image"] > self.codec.low).mean(axis=(0, 2, 3)) >= CONTENT)
 
     def check(self, image: Image) -> None:
