@@ -12,7 +12,7 @@ from ganatomy.evaluation.semantics import SEMANTICS, SemanticJudge
 from ganatomy.evaluation.translation import NEARNESS, SPECTRUM, TranslationJudge
 from ganatomy.inference.prepared import sample_slices
 from ganatomy.tasks.base import Volume
-from ganatomy.tasks.translation import CONTENT, MAE, PSNR, SSIM
+from ganatomy.tasks.translation import MAE, PSNR, SSIM
 
 
 class SuperResolutionJudge(SemanticJudge, TranslationJudge):
@@ -36,13 +36,8 @@ class SuperResolutionJudge(SemanticJudge, TranslationJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """Nearness, detail, and how much a segmenter finds, of the slices with something to see."""
-        true = sample[self.task.product]
-        shown = self.task.trainable(None, {self.task.product: true[None]})
-        if not shown.any():
-            return {}
-        kept = {name: values[shown] for name, values in sample.items() if values.shape == true.shape}
-        return super().score(output[shown], kept, spacing) | self.interpreted(output[shown], kept)
+        """Nearness, detail, and how much a segmenter finds."""
+        return super().score(output, sample, spacing) | self.interpreted(output, sample)
 
     def _interpolated(self, case: PreparedCase, start: int, stop: int) -> Volume:
         coarsening, source = self.task.coarsening, self.task.source
@@ -52,11 +47,7 @@ class SuperResolutionJudge(SemanticJudge, TranslationJudge):
         return np.asarray(fine[start - first * times : stop - first * times])
 
     def _tissue(self) -> dict[str, str]:
-        return {
-            "Coarse images": self.task.coarsening.words,
-            "Slices": f"those with less than {CONTENT:.0%} of the pixels above the window's lower end are left out",
-            **self.told,
-        }
+        return {"Coarse images": self.task.coarsening.words, **self.told}
 
     def _faults(self, judgement: Judgement) -> list[str]:
         return []
