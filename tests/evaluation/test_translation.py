@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from ganatomy import catalogue
 from ganatomy.data.cases import Case, DataConfig, PhantomSource
@@ -113,6 +114,10 @@ def test_the_spectrum_distance_sees_blur_and_flat_images_have_none():
     assert spectrum_distance(2 * image, image) == pytest.approx(20 * math.log10(2))
     assert spectrum_distance(blurred, image) > 5
     assert math.isnan(spectrum_distance(image, np.zeros_like(image)))
+    y, x = np.indices((256, 256)) / 256
+    fine = np.random.default_rng(0).normal(0, 0.3, (256, 256))
+    smooth = (900 * np.exp(-8 * ((y - 0.5) ** 2 + (x - 0.5) ** 2)) + fine)[None].astype(np.float32)
+    assert spectrum_distance(gaussian_filter(smooth, (0, 3, 3)), smooth) > 3, "little detail is detail, too"
 
 
 @pytest.mark.parametrize("slug", ["pix2pix", "cyclegan", "mgan", "srgan"])

@@ -1,5 +1,6 @@
 """What the papers on translation and super-resolution state of their networks and games."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -169,6 +170,14 @@ def test_srgan_makes_four_times_as_many_rows_and_columns():
     assert method.restore(torch.rand(2, 1, 8, 6)).shape == (2, 1, 32, 24)
     fine = torch.full((1, 1, 32, 32), -1.0)
     assert torch.allclose(method.coarse(fine), torch.zeros(1, 1, 8, 8), atol=1e-5)
+
+
+def test_srgan_with_a_skip_begins_with_bicubic_interpolation():
+    method = small(SRGAN, patch=32, skip=True).inference_mode()
+    low = torch.rand(2, 1, 8, 8)
+    (bicubic,) = method.task.coarsening.interpolated(low[:1, 0].numpy())
+    np.testing.assert_allclose(method.restore(low)[0, 0].detach().numpy(), 2 * bicubic - 1, atol=1e-5)
+    assert not SRGAN.Config().skip, "the paper's network has none"
 
 
 def test_srgan_divides_features_and_weighs_the_adversary():

@@ -43,6 +43,9 @@ BAND = (0.1, 0.5)
 KEPT = 0.5
 """Share of what the true image has in common with the input, below which an output has lost it (our choice)."""
 
+QUIET = 1e-9
+"""Part of the strongest frequencies' power under which nothing is compared: large smooth images have little detail."""
+
 NEARNESS = (
     Score(PSNR, "higher", "dB", "Both images clipped to the window of the product, whose width is the data range.",
           FIDELITY),
@@ -259,6 +262,6 @@ def spectrum_distance(output: Volume, true: Volume) -> float:
     """
     if not np.ptp(true):
         return math.nan
-    ratio = spectrum_ratio_db(true[:, None], output[:, None])
+    ratio = spectrum_ratio_db(true[:, None], output[:, None], QUIET)
     inside = (ratio.frequencies >= BAND[0]) & (ratio.frequencies <= BAND[1])
     return float(np.sqrt(np.mean(ratio.power[inside] ** 2)))

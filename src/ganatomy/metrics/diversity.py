@@ -173,12 +173,13 @@ def radial_spectrum(images: npt.ArrayLike) -> RadialSpectrum:
     return RadialSpectrum(np.arange(len(members)) / min(rows, columns), mean_power)
 
 
-def spectrum_ratio_db(real: npt.ArrayLike, fake: npt.ArrayLike) -> RadialSpectrum:
+def spectrum_ratio_db(real: npt.ArrayLike, fake: npt.ArrayLike, quiet: float = QUIET) -> RadialSpectrum:
     """Radial spectrum of the fakes over that of real images of the same size, in dB, in the place of ``power``.
 
     Args:
         real: images (n, channels, rows, columns).
         fake: images (m, channels, rows, columns).
+        quiet: part of the strongest ring of the real images that weaker power counts as.
 
     Raises:
         ValueError: the images differ in size, or the real ones are flat.
@@ -186,10 +187,10 @@ def spectrum_ratio_db(real: npt.ArrayLike, fake: npt.ArrayLike) -> RadialSpectru
     reference, ours = radial_spectrum(real), radial_spectrum(fake)
     if reference.frequencies.shape != ours.frequencies.shape:
         raise ValueError("spectra can be compared only for images of one size")
-    quiet = QUIET * reference.power.max()
-    if quiet == 0:
+    floor = quiet * reference.power.max()
+    if floor == 0:
         raise ValueError("the real images are all flat")
-    ratio = np.maximum(ours.power, quiet) / np.maximum(reference.power, quiet)
+    ratio = np.maximum(ours.power, floor) / np.maximum(reference.power, floor)
     return RadialSpectrum(reference.frequencies, 10 * np.log10(ratio))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -120,15 +121,18 @@ class Bicubic(Coarsening):
 
     def interpolated(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bicubic interpolation, slice by slice."""
-        _, *factors = self.scale
-        # With this switch torch takes the usual cubic kernel, which keeps ramps straight.
-        fine = interpolate(
-            torch.from_numpy(np.array(coarse))[:, None],
-            scale_factor=tuple(map(float, factors)),
-            mode="bicubic",
-            antialias=True,
-        )
-        return np.asarray(fine[:, 0].numpy())
+        return np.asarray(enlarged(torch.from_numpy(np.array(coarse))[:, None], self.scale[1:])[:, 0].numpy())
+
+
+def enlarged(image: Tensor, factors: Sequence[int]) -> Tensor:
+    """Bicubic interpolation, every new pixel over the old one it stands for, differentiable.
+
+    Args:
+        image: (N, C, H, W).
+        factors: new pixels per old one along rows and columns.
+    """
+    # With this switch torch takes the usual cubic kernel, which keeps ramps straight.
+    return interpolate(image, scale_factor=tuple(map(float, factors)), mode="bicubic", antialias=True)
 
 
 @dataclass(frozen=True)

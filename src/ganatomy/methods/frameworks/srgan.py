@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from ganatomy.game import Batch, Method, Player, Progress, Sampling, Stage, Turn, adam
@@ -12,7 +12,7 @@ from ganatomy.images.codecs import Window
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.nets.residual import SRDiscriminator, SRResNet
-from ganatomy.physics.resolution import Bicubic
+from ganatomy.physics.resolution import Bicubic, enlarged
 from ganatomy.tasks.superresolution import SuperResolution, SuperResolutionConfig, parts_of
 from ganatomy.tasks.translation import BEST, MAE
 
@@ -43,6 +43,7 @@ class SRGAN(Method):
         features_width: float = 1.0  # channel multiplier of the substitute features
         width: int = 64  # channels of the generator
         blocks: int = 16  # its residual blocks
+        skip: bool = False  # whether it adds to the bicubic interpolation, where training then begins (our option)
         critic_width: int = 64  # channels of the discriminator's first layer
         critic_dense: int = 1024  # units of its dense layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
@@ -62,6 +63,7 @@ class SRGAN(Method):
                 "features_width": 0.25,
                 "width": 24,
                 "blocks": 3,
+                "skip": True,
                 "critic_width": 12,
                 "critic_dense": 64,
                 "ema_halflife": 200.0,
@@ -75,6 +77,9 @@ class SRGAN(Method):
         super().__init__(config)
         c = config
         self.generator = SRResNet(c.channels, c.channels, c.width, c.blocks, c.factor)
+        if c.skip:
+            for parameter in self.generator.end.parameters():
+                nn.init.zeros_(parameter)
         self.discriminator = self.features = None
         if c.adversarial_weight:
             self.discriminator = SRDiscriminator(c.channels, (c.patch, c.patch), c.critic_width, c.critic_dense)
@@ -160,4 +165,5 @@ class SRGAN(Method):
 
     def restore(self, input: Tensor) -> Tensor:
         """Coarse images in [0, 1], (N, C, H, W), to fine ones in [-1, 1], (N, C, factor·H, factor·W)."""
-        return self.generator(input)  # type: ignore[no-any-return]
+        made: Tensor = self.generator(input)
+        return made + 2 * enlarged(input, self.scale[1:]) - 1 if self.config.skip else made
