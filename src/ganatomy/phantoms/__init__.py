@@ -21,6 +21,8 @@ PHANTOMS: dict[str, str] = {
     "thorax-ct": "ganatomy.phantoms.thorax:ThoraxCT",
     "calcium-inserts": "ganatomy.phantoms.calcium:CalciumInserts",
     "brain-mr": "ganatomy.phantoms.brain:BrainMR",
+    "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
+    "chest-mr": "ganatomy.phantoms.torso:ChestMR",
     "retinal-oct": "ganatomy.phantoms.oct:RetinalOCT",
     "prostate-lesion": "ganatomy.phantoms.prostate:ProstateLesion",
     "liver-lesion": "ganatomy.phantoms.liver:LiverLesion",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
-from math import atan2, ceil, cos, sin
+from math import atan2, ceil
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -18,12 +18,14 @@ from ganatomy.phantoms.shapes import (
     Mask,
     PlaneWaves,
     Point,
+    average,
     blend,
     capsule,
     ellipsoid,
     label_of,
     ramp,
     superellipse,
+    turned,
 )
 
 DISEASES = ("ms", "tumour")
@@ -180,14 +182,8 @@ class Anatomy:
         x, y, z = place
         shapes = []
         for (cx, cy, cz), radii, tilt in NUCLEI:
-            shapes.append(ellipsoid((*_turned(x - cx, y - cy, tilt), z - cz), radii))
+            shapes.append(ellipsoid((*turned(x - cx, y - cy, tilt), z - cz), radii))
         return np.minimum(np.minimum(*shapes[:2]), shapes[2])
-
-
-def _turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
-    """Coordinates along axes that are turned by an angle in radians."""
-    c, s = cos(angle), sin(angle)
-    return c * x + s * y, c * y - s * x
 
 
 def _cone(place: tuple[Array, Array, Array], a: tuple[float, ...], b: tuple[float, ...], scale: float) -> Array:
@@ -278,7 +274,7 @@ class BrainMR:
         tissues = _tissues(self.anatomy, fine, skull)
         affected = _affected(tissues, _lesions(self.anatomy, fine, pathological, self.disease))
         tissues, affected = (
-            {name: _average(share, parts) for name, share in shares.items()} for shares in (tissues, affected)
+            {name: average(share, parts) for name, share in shares.items()} for shares in (tissues, affected)
         )
         self.masks = _masks(tissues, affected)
         self.regions = {name: affected[name] > 0.8 for name in ("white", "ventricles")}
@@ -297,12 +293,6 @@ class BrainMR:
                     noisy *= self.masks["brain"]
                 images[name] = Image.from_array(noisy, (distance_mm, pixel, pixel), "a.u.", Header(modality="MR"))
         self.image = self.images[contrast]
-
-
-def _average(values: Array, parts: int) -> Array:
-    """Pixels from `parts` x `parts` finer ones."""
-    slices, rows, columns = values.shape
-    return np.asarray(values.reshape(slices, rows // parts, parts, columns // parts, parts).mean((2, 4)), np.float32)
 
 
 def _paint(shares: dict[str, Array], name: str, share: Array) -> None:
@@ -433,7 +423,7 @@ def _plaques(coarse: Grid, where: Mask, grid: Grid, rng: np.random.Generator, re
     for x, y, z in _pick(coarse, band, rng, int(rng.integers(5, 13))):
         length = rng.uniform(2.3, 5.0)
         width = max(length * rng.uniform(0.55, 0.9), 1.6)
-        along, across = _turned(grid.x - x, grid.y - y, atan2(y, x) + rng.normal(0, 0.4))
+        along, across = turned(grid.x - x, grid.y - y, atan2(y, x) + rng.normal(0, 0.4))
         plaque = ellipsoid((along, across, grid.z - z), (length, width, max(width, 2.5)))
         np.maximum(share, ramp(plaque, 0.8, -0.8), out=share)
     return share

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import cos, sin
 from typing import Self
 
 import numpy as np
@@ -146,6 +147,12 @@ def grow_tree(root: Point, targets: Path, thinnest: float) -> Tubes:
     )
 
 
+def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
+    """Coordinates along axes that are turned by an angle in radians."""
+    c, s = cos(angle), sin(angle)
+    return c * x + s * y, c * y - s * x
+
+
 def ellipsoid(position: tuple[Array, ...], radii: tuple[float, ...]) -> Array:
     """Distance to an ellipse or ellipsoid around the origin, close to exact near its surface."""
     scaled = np.sqrt(sum((p / np.float32(r)) ** 2 for p, r in zip(position, radii, strict=True)))
@@ -173,6 +180,12 @@ def blend(a: Array, b: Array, reach: float) -> Array:
     """Union of two shapes whose joint is rounded over `reach` mm."""
     h = np.maximum(reach - np.abs(a - b), 0) / np.float32(reach)
     return np.asarray(np.minimum(a, b) - h * h * np.float32(reach / 4), np.float32)
+
+
+def average(values: Array, parts: int) -> Array:
+    """Pixels from `parts` x `parts` finer ones."""
+    slices, rows, columns = values.shape
+    return np.asarray(values.reshape(slices, rows // parts, parts, columns // parts, parts).mean((2, 4)), np.float32)
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int, int], spacing: Point, grain: float) -> Array:

@@ -118,6 +118,22 @@ class Anatomy:
         u, v, w = (np.asarray(a[0] * x + a[1] * y + a[2] * z) for a in self.heart_axes().astype(np.float32))
         return u, v, w
 
+    def chambers(self, grid: Grid) -> dict[str, Array]:
+        """Distance to the inside of each chamber of the heart, which may reach into its wall."""
+        position, scale = self.heart_position(grid), self.heart[1] / 48
+        chambers = {
+            "left ventricle": ((12, -20, 0), (36, 15, 20)),
+            "right ventricle": ((8, 23, 0), (36, 13, 26)),
+            "left atrium": ((-36, -16, 0), (16, 20, 24)),
+            "right atrium": ((-28, 22, 0), (18, 16, 22)),
+        }
+        return {
+            name: ellipsoid(
+                tuple(p - scale * c for p, c in zip(position, centre, strict=True)), tuple(scale * r for r in radii)
+            )
+            for name, (centre, radii) in chambers.items()
+        }
+
     def sac(self, grid: Grid) -> Array:
         """Distance of the pericardium from the muscle: thick fat in front and over grooves, else thin."""
         u, v, w = self.heart_position(grid)
@@ -143,6 +159,29 @@ class Anatomy:
         middle = blend(middle, cava, 6)
         right, left = self.diaphragm(grid)
         return np.maximum(np.maximum(self.cavity(grid) + 3, -middle), -np.minimum(right, left))
+
+    def great_vessels(self) -> list[Tubes]:
+        """Ascending aorta with its arch, pulmonary arteries, caval veins and azygos."""
+        heart_x, heart_y, _ = self.heart_centre
+        courses: list[tuple[list[Point], float]] = [
+            (
+                [
+                    (heart_x - 20, heart_y, 10),
+                    (-14, heart_y - 4, 58),
+                    (-4, -6, 82),
+                    (14, 20, 84),
+                    (*self.aorta_centre, 66),
+                ],
+                15,
+            ),
+            ([(heart_x - 8, heart_y - 18, 15), (12, heart_y - 6, 44), (6, heart_y + 12, 52)], 13),
+            ([(6, heart_y + 12, 50), (-44, 8, 40)], 10),
+            ([(10, heart_y + 8, 52), (48, 14, 42)], 10),
+            ([(-24, heart_y + 8, 10), (-24, heart_y - 2, 130)], 8.5),
+            ([(-14, 10, -15), (-14, 10, -140)], 11),
+            ([(-9, self.spine - 18, -200), (-9, self.spine - 18, 60)], 3.5),
+        ]
+        return [Tubes.along(np.asarray(path, np.float64), radius, radius) for path, radius in courses]
 
     def coronaries(self) -> dict[str, Path]:
         """Courses of the three arteries on the heart, points (x, y, z)."""
@@ -381,28 +420,8 @@ class _Drawing:
         a, grid = self.anatomy, self.grid
         aorta = np.hypot(grid.x - a.aorta_centre[0], grid.y - a.aorta_centre[1]) + 0 * grid.z
         gullet = (grid.x + 3, grid.y - (a.spine - 27))
-        heart_x, heart_y, _ = a.heart_centre
-        vessels = [
-            (
-                [
-                    (heart_x - 20, heart_y, 10),
-                    (-14, heart_y - 4, 58),
-                    (-4, -6, 82),
-                    (14, 20, 84),
-                    (*a.aorta_centre, 66),
-                ],
-                15,
-            ),
-            ([(heart_x - 8, heart_y - 18, 15), (12, heart_y - 6, 44), (6, heart_y + 12, 52)], 13),
-            ([(6, heart_y + 12, 50), (-44, 8, 40)], 10),
-            ([(10, heart_y + 8, 52), (48, 14, 42)], 10),
-            ([(-24, heart_y + 8, 10), (-24, heart_y - 2, 130)], 8.5),
-            ([(-14, 10, -15), (-14, 10, -140)], 11),
-            ([(-9, a.spine - 18, -200), (-9, a.spine - 18, 60)], 3.5),
-        ]
-        for path, radius in vessels:
-            tubes = Tubes.along(np.asarray(path, np.float64), radius, radius)
-            self.paint(tubes.draw(grid), BLOOD)
+        for vessel in a.great_vessels():
+            self.paint(vessel.draw(grid), BLOOD)
         self.fill(ellipsoid(gullet, (9, 6.5)) + 0 * grid.z, 34)
         if a.oesophagus_air > 1:
             self.fill(ellipsoid(gullet, (a.oesophagus_air, 0.7 * a.oesophagus_air)) + 0 * grid.z, AIR)
@@ -414,22 +433,14 @@ class _Drawing:
         """Pericardium, myocardium and four chambers, hardly discernible without contrast medium."""
         a, grid = self.anatomy, self.grid
         u, v, w = a.heart_position(grid)
-        scale = a.heart[1] / 48
         surface = ellipsoid((u, v, w), a.heart)
         sac = surface - a.sac(grid)
         self.outside_heart = 1 - grid.coverage(sac - 1.5)
         self.paint(0.6 * grid.coverage(np.maximum(np.abs(sac) - 0.7, self.cavity)), SKIN)
         muscle = np.maximum(surface, self.cavity + 2)
         self.shares["heart"] = self.fill(muscle, MYOCARDIUM + 2 * self.mottle)
-        chambers = {
-            "left ventricle": ((12, -20, 0), (36, 15, 20)),
-            "right ventricle": ((8, 23, 0), (36, 13, 26)),
-            "left atrium": ((-36, -16, 0), (16, 20, 24)),
-            "right atrium": ((-28, 22, 0), (18, 16, 22)),
-        }
-        for centre, radii in chambers.values():
-            shape = tuple(p - scale * c for p, c in zip((u, v, w), centre, strict=True))
-            cavity = np.maximum(ellipsoid(shape, tuple(scale * r for r in radii)), muscle + 3)
+        for chamber in a.chambers(grid).values():
+            cavity = np.maximum(chamber, muscle + 3)
             self.fill(cavity, BLOOD)
             pool = grid.coverage(cavity + 3)
             self.uniform["heart"] = np.maximum(self.uniform.get("heart", pool), pool)
