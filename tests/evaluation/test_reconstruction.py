@@ -11,7 +11,7 @@ from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.reconstruction import DEPARTURE, HIGH, LOW, Measurement, total_variation
 from ganatomy.evaluation.report import Report
-from ganatomy.evaluation.semantics import INTERPRETABILITY
+from ganatomy.evaluation.semantics import DICE
 from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.dagan import DAGAN
 from ganatomy.physics.coils import Encoding
@@ -159,4 +159,4 @@ def test_a_trained_run_is_evaluated(tmp_path, monkeypatch):
     evaluate(tmp_path / "run", out=tmp_path / "report")
     assert (tmp_path / "report" / "report.html").is_file()
     table = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    assert INTERPRETABILITY in json.dumps(table)
+    assert DICE in json.dumps(table)

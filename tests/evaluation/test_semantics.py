@@ -36,8 +36,10 @@ def test_the_structure_is_found_in_other_cases_and_lost_with_its_contrast(segmen
     truth, mask = other.arrays["target"][0], other.arrays["mask"][0]
     perfect = semantic_scores(segmenter, truth, truth, mask)
     assert perfect[DICE] > 0.7 and perfect[INTERPRETABILITY] == 1
-    faded = semantic_scores(segmenter, np.minimum(truth, 0.5), truth, mask)
+    faded = semantic_scores(segmenter, np.where(mask > 0.5, truth - 1, truth), truth, mask)
     assert faded[INTERPRETABILITY] < 0.5
+    unknown = semantic_scores(segmenter, truth, -truth, mask)
+    assert set(unknown) == {DICE}, "of what is not found in the complete image nothing can be lost"
 
 
 def test_masks_of_a_few_pixels_say_nothing(segmenter):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, pad
+from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, pad
 
 from ganatomy.data.store import PreparedCase
 from ganatomy.evaluation.judging import ImageJudge, Score
@@ -30,11 +30,14 @@ SEGMENTED = (
 )
 STEPS, BATCH, RATE, CROP = 300, 8, 1e-3, 64
 """Updates of the segmenter, patches of each, Adam's rate, and the side of patches in pixels (our choice)."""
-WIDTH, LEVELS = 12, 4
+WIDTH, LEVELS, SURROUNDINGS = 12, 4, 15
+"""Channels and levels of the network, and pixels across what counts as beside a pixel (our choice)."""
 FEWEST, MOST = 8, 2000
 """Training slices with a mask below which nothing is learned, and about how many are held in memory."""
 LEAST = 20
 """Pixels of a mask below which an overlap says nothing."""
+RECOGNISED = 0.3
+"""Overlap in the complete image below which the segmenter has not learned what it looks for (our choice)."""
 
 
 class Segmenter:
@@ -50,9 +53,10 @@ class Segmenter:
 
     def __init__(self, images: Tensor, masks: Tensor):
         self.mean, self.deviation = images.mean(), images.std().clamp_min(1e-6)
+        self.detail = (images.diff(dim=2).std() / self.deviation).clamp_min(1e-6)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = ConvUNet(1, 1, WIDTH, LEVELS)
+            self.network = ConvUNet(2, 1, WIDTH, LEVELS)
             optimizer = torch.optim.Adam(self.network.parameters(), RATE)
             for _ in range(STEPS):
                 seen, wanted = _patches(images, masks)
@@ -69,7 +73,10 @@ class Segmenter:
     def _logits(self, images: Tensor) -> Tensor:
         rows, columns = images.shape[1:]
         step = 2 ** (LEVELS - 1)
-        seen = ((images - self.mean) / self.deviation)[:, None]
+        bright = ((images - self.mean) / self.deviation)[:, None]
+        around = avg_pool2d(bright, SURROUNDINGS, 1, SURROUNDINGS // 2, count_include_pad=False)
+        # Thin structures differ little from what is beside them, and much less than images do from place to place.
+        seen = torch.cat([bright, (bright - around) / self.detail], dim=1)
         whole = pad(seen, (0, -columns % step, 0, -rows % step), mode="replicate")
         found: Tensor = self.network(whole)[:, 0, :rows, :columns]
         return found
@@ -133,7 +140,7 @@ def semantic_scores(segmenter: Segmenter, output: Volume, truth: Volume, mask: N
     if inside.sum() < LEAST:
         return {}
     made, real = (dice(_found(segmenter, image), inside) for image in (output, truth))
-    return {DICE: made, INTERPRETABILITY: made / max(real, 1e-6)}
+    return {DICE: made, **({INTERPRETABILITY: made / real} if real >= RECOGNISED else {})}
 
 
 def _found(segmenter: Segmenter, image: Volume) -> NDArray[np.bool_]:
