@@ -3,8 +3,8 @@ import pytest
 
 from ganatomy.data.cases import Case, PhantomSource
 from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.classical import non_local_means
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
-from ganatomy.evaluation.mr_denoising import non_local_means
 from ganatomy.evaluation.report import Report
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image

@@ -217,7 +217,8 @@ def test_raw_data_are_received_with_their_own_mask_and_coils():
     assert made.channels == 1 and made.unit == "a.u." and made.shape == (2, 32, 32)
     np.testing.assert_allclose(made.numpy()[0], scan.image.abs()[:, 0].numpy(), rtol=1e-4, atol=1e-2)
     torch.testing.assert_close(torch.cat(found)[:, 2:], scan.packed[:, 2:])
-    assert asked.visible(asked.received(given)).channels == 1
+    received = asked.received(given)
+    assert asked.visible(received).channels == 1 and asked.received(received) is received
 
 
 @pytest.mark.parametrize(

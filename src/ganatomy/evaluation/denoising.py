@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.restoration import denoise_nl_means
 
 from ganatomy.data.cases import Case, PhantomSource
 from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation import classical
+from ganatomy.evaluation.classical import PATCH, REACH, STRENGTH
 from ganatomy.evaluation.figures import nps_plot, profile_plot, region_plot
 from ganatomy.evaluation.judging import (
     INPUT,
@@ -44,9 +45,6 @@ NPS, EDGES = "nps distance", "gradient ratio[-160,240]"
 
 FIDELITY, NOISE, CONTENT, CALCIUM = "Fidelity", "Noise", "Sharpness and CT numbers", "Calcium"
 
-PATCH, REACH, STRENGTH = 5, 6, 0.8
-"""Non-local means: side of the patches and reach of the search in pixels, and smoothing relative to the noise."""
-
 PROFILE_MM = 120.0
 """Length of the plotted profile."""
 
@@ -57,20 +55,13 @@ LEAST_NOISE = 1.0
 def non_local_means(image: Volume, spacing_mm: tuple[float, float]) -> Volume:
     """Denoise slice by slice in HU, with the noise measured in flat soft tissue of the image itself.
 
-    Buades, Coll, Morel, A non-local algorithm for image denoising, CVPR 2005. doi:10.1109/CVPR.2005.38; strength and
-    patches as scikit-image's documentation recommends for its fast form, not tuned to the data.
-
     Args:
         image: (slices, rows, columns) in HU.
         spacing_mm: between rows, between columns.
     """
     boxes = homogeneous_regions(image, spacing_mm, count=2 * len(image))
     sigma = max(noise_sd(cut(image, boxes)) if boxes else 0.0, LEAST_NOISE)
-    restored = [
-        denoise_nl_means(plane, patch_size=PATCH, patch_distance=REACH, h=STRENGTH * sigma, sigma=sigma, fast_mode=True)
-        for plane in np.asarray(image, np.float32)
-    ]
-    return np.stack(restored).astype(np.float32)
+    return classical.non_local_means(image, [sigma] * len(image))
 
 
 class DenoisingJudge(ImageJudge):

@@ -266,6 +266,20 @@ class ImageJudge(Judge):
         """What slices of a case are scored with."""
         return sample_slices(case, start, stop)
 
+    def worth_judging(self, output: Volume, sample: Mapping[str, Volume]) -> tuple[Volume, dict[str, Volume]]:
+        """The slices worth learning from, perhaps none: an empty one is reproduced perfectly by leaving it empty, and
+        errors relative to nothing say nothing.
+
+        Args:
+            output: (slices, rows, columns).
+            sample: roles of the same slices; those with another number of slices are left out.
+        """
+        roles = {name: sample[name][None] for name in (self.task.source, self.task.product) if name in sample}
+        shown = self.task.trainable(None, roles)
+        if shown is None:
+            return output, dict(sample)
+        return output[shown], {name: part[shown] for name, part in sample.items() if len(part) == len(shown)}
+
     def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, PreparedCase]:
         """Median, worst and best case of the output, each once, by the very first of the leading scores or another."""
         ranked = judgement.scores.by_case(OUTPUT, score or self.leading[0])

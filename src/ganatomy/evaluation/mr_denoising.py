@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from skimage.restoration import denoise_nl_means
-
 from ganatomy.data.store import PreparedCase
-from ganatomy.evaluation.denoising import PATCH, REACH, STRENGTH
+from ganatomy.evaluation.classical import PATCH, REACH, STRENGTH, non_local_means
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
@@ -29,23 +26,6 @@ from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.inference.prepared import sample_slices
 from ganatomy.tasks.base import Volume
 from ganatomy.tasks.mr_denoising import PSNR, RMSE, SSIM
-
-
-def non_local_means(noisy: Volume, sigmas: list[float]) -> Volume:
-    """Denoise slice by slice, with the standard deviation of the noise known.
-
-    Buades, Coll & Morel, A non-local algorithm for image denoising, CVPR 2005. doi:10.1109/CVPR.2005.38.
-
-    Args:
-        noisy: (slices, rows, columns).
-        sigmas: of the noise in each slice, in the unit of the slices; where it is 0 the slice stays as it is.
-    """
-    how = {"patch_size": PATCH, "patch_distance": REACH, "fast_mode": True}
-    restored = [
-        denoise_nl_means(plane, h=STRENGTH * sigma, sigma=sigma, **how) if sigma else plane
-        for plane, sigma in zip(np.asarray(noisy, np.float32), sigmas, strict=True)
-    ]
-    return np.stack(restored).astype(np.float32)
 
 
 class MRDenoisingJudge(ImageJudge):

@@ -155,12 +155,11 @@ class ReconstructionJudge(SemanticJudge):
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
         """The task's scores, the distance from the right sharpness, the departure from what was measured, and how much
-        a segmenter finds; of the slices with something to see.
+        a segmenter finds.
         """
-        shown = self.task.shown(sample[self.task.product][None])
-        if not shown.any():
+        output, sample = self.worth_judging(output, sample)
+        if not len(output):
             return {}
-        output, sample = output[shown], {name: values[shown] for name, values in sample.items()}
         scores = self.task.scores(output, sample, spacing)
         scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
         scores[DEPARTURE] = Measurement.of(sample).departure(output)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ganatomy.data.store import PreparedCase
 from ganatomy.errors import UserError
@@ -85,13 +84,10 @@ class TranslationJudge(ImageJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores, and distances of sharpness and texture from those of the true image, of the slices with
-        something to see: an empty one is reproduced perfectly by leaving it empty.
-        """
-        shown = self._shown(output, sample)
-        if not shown.any():
+        """The task's scores, and distances of sharpness and texture from those of the true image."""
+        output, sample = self.worth_judging(output, sample)
+        if not len(output):
             return {}
-        output, sample = output[shown], {name: part[shown] for name, part in sample.items() if len(part) == len(shown)}
         scores = self.task.scores(output, sample, spacing)
         if self.task.product in sample:
             low, high = self.window
@@ -99,12 +95,6 @@ class TranslationJudge(ImageJudge):
             scores[SPECTRUM] = spectrum_distance(np.clip(output, low, high), sample[self.task.product].clip(low, high))
         named = {score.name for score in self.scores}
         return {name: value for name, value in scores.items() if name in named}
-
-    def _shown(self, output: Volume, sample: Mapping[str, Volume]) -> NDArray[np.bool_]:
-        """Which slices are worth judging by: those worth learning from."""
-        roles = {name: sample[name][None] for name in (self.task.source, self.task.product) if name in sample}
-        found = self.task.trainable(None, roles)
-        return np.ones(len(output), np.bool_) if found is None else np.asarray(found)
 
     @property
     def window(self) -> tuple[float, float]:

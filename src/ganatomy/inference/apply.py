@@ -205,11 +205,13 @@ class Applier:
         return list(note["warnings"])
 
     def _restore(self, source: Source, output: Output, overwrite: bool, advance: Advance) -> dict[str, Any]:
-        image, task = rolling(source.open()), self.model.method.task
+        image, task = source.open(), self.model.method.task
+        # Raw data become a scan but once, though the network sees it and the output is compared with it.
+        image = rolling(task.received(image) if isinstance(task, ImageToImage) else image)
         restored = self.model.restore(image)
         assert isinstance(task, ImageToImage)
         comparison = Comparison(restored.unit, task.contrasts)
-        result = self._watched(task.visible(task.received(image)), restored, output, source, comparison, advance)
+        result = self._watched(task.visible(image), restored, output, source, comparison, advance)
         _write(output, result, self._derivation(source), source.meaning)
         warnings = [*comparison.warnings, *self._spacing(image)]
         return self._note(source, output, result, comparison, warnings)

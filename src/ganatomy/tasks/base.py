@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.errors import UserError
 from ganatomy.images.codecs import Codec, IntensityCodec, Window
 from ganatomy.images.image import Image
 from ganatomy.tasks.framing import Framing
@@ -151,3 +152,13 @@ class ImageToImage(Task):
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
         """Numbers of one case, each named with its variant; outputs and samples in physical units."""
+
+
+def check_mask(mask: Image, image: Image) -> None:
+    """Refuse a mask that does not lie on its image.
+
+    Raises:
+        UserError: naming it, and both sizes.
+    """
+    if mask.shape != image.shape or mask.channels != 1:
+        raise UserError(f"{mask.header.label}: a mask of {mask.shape} voxels for an image of {image.shape}")

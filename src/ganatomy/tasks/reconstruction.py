@@ -34,7 +34,7 @@ from ganatomy.physics.coils import (
 from ganatomy.physics.consistency import consistent_with
 from ganatomy.physics.fourier import as_channels, as_complex, ifft, magnitude, smooth_phase
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.base import ImageToImage, Volume
+from ganatomy.tasks.base import ImageToImage, Volume, check_mask
 from ganatomy.tasks.framing import Framing
 
 RANGE = (0.0, 1.0)
@@ -192,15 +192,11 @@ class MRReconstruction(ImageToImage):
         return Framing(self.size, self._fit)
 
     def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_] | None:
-        return self.shown(arrays["target"])
-
-    def shown(self, target: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which slices of complete scans, (1, slices, rows, columns), show enough tissue to learn from and judge by."""
-        return np.asarray((target > TISSUE).mean(axis=(0, 2, 3)) >= CONTENT)
+        return np.asarray((arrays["target"] > TISSUE).mean(axis=(0, 2, 3)) >= CONTENT)
 
     def received(self, image: Image) -> Image:
         """Raw data as what a method is shown of them, before intensities are divided; other images as they are."""
-        if image.header.kind != "kspace":
+        if image.header.kind != "kspace" or _received(image):
             return image
         self._check_size(image)
         coils = image.channels // 2
@@ -303,8 +299,7 @@ class MRReconstruction(ImageToImage):
 
     def _mask(self, mask: Image, image: Image) -> Image:
         """A mask as the scan is framed."""
-        if mask.shape != image.shape or mask.channels != 1:
-            raise UserError(f"{mask.header.label}: a mask of {mask.shape} voxels for an image of {image.shape}")
+        check_mask(mask, image)
 
         def inside(start: int, stop: int) -> NDArray[np.float32]:
             return (mask.slab(start, stop) > 0.5).astype(np.float32)
@@ -433,6 +428,11 @@ class Reconstructor(Method):
 def complete(batch: Batch) -> Tensor:
     """The image of the complete scan, complex (N, 1, H, W)."""
     return torch.polar(batch["target"], batch["phase"])
+
+
+def _received(image: Image) -> bool:
+    """Whether raw data are a scan already: coils have two channels each, a scan has three more."""
+    return image.channels % 2 == 1
 
 
 def _planes(image: Image, start: int, stop: int) -> Tensor:

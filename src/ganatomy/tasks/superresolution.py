@@ -17,7 +17,7 @@ from ganatomy.game import Method, MethodConfig
 from ganatomy.images.codecs import Codec, Window
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.physics.resolution import Coarsening, Factors
-from ganatomy.tasks.base import ImageToImage, Volume
+from ganatomy.tasks.base import ImageToImage, Volume, check_mask
 from ganatomy.tasks.synthesis import check_window
 from ganatomy.tasks.translation import BEST, CONTENT, EDGES, MAE, PSNR, SSIM, likeness
 
@@ -150,8 +150,7 @@ class SuperResolution(ImageToImage):
 
     def _mask(self, mask: Image, image: Image) -> Image:
         """A mask on the grid of the fine image, above 0.5 inside."""
-        if mask.shape != image.shape or mask.channels != 1:
-            raise UserError(f"{mask.header.label}: a mask of {mask.shape} voxels for an image of {image.shape}")
+        check_mask(mask, image)
         return self._divisible(mask)
 
     def _coarse(self, image: Image) -> Image:
