@@ -476,6 +476,14 @@ def test_raw_data_become_images_that_keep_to_them(tmp_path, coils):
     assert json.loads(output.note.read_text())["checks"]["correlation with input"] > 0.5
 
 
+def test_raw_data_are_refused_where_nothing_is_reconstructed(tmp_path, applier):
+    np.save(tmp_path / "scan.npy", raw_data(2)[0])
+    (source,) = find(tmp_path / "scan.npy")
+    with pytest.raises(UserError, match="only systems that reconstruct MR take"):
+        applier(source, Output(tmp_path / "out.nii.gz", "nifti"))
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
 def raw_data(coils):
     """Undersampled raw data of two slices, (slices, coils, 32, 24), and the complex images behind them."""
     y, x = np.linspace(-1, 1, 32)[:, None], np.linspace(-1, 1, 24)

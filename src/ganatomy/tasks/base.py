@@ -127,7 +127,13 @@ class ImageToImage(Task):
         return self.codecs[self.source].bind(image), self.codecs[self.product].bind(image)
 
     def received(self, image: Image) -> Image:
-        """An image as the user gives it, as the rest of the task knows it."""
+        """An image as the user gives it, as the rest of the task knows it.
+
+        Raises:
+            UserError: raw data, which only systems that reconstruct MR take.
+        """
+        if image.header.kind == "kspace":
+            raise UserError(f"{image.header.label}: raw MR data, which only systems that reconstruct MR take")
         return image
 
     def visible(self, image: Image) -> Image:
