@@ -16,12 +16,12 @@ import torch
 from ganatomy.data.cases import find_cases
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.evaluation.augmentation import STEPS, Gain, Generate, augmentation_gain, transfer
 from ganatomy.evaluation.evaluate import plain, recorded_data
-from ganatomy.evaluation.synthesis_images import ImageSet, between, real_images
+from ganatomy.images.atomic import write_text
 from ganatomy.inference.model import load
-from ganatomy.tasks.synthesis import Synthesiser
-from ganatomy.training.files import write_text
+from ganatomy.studies.augmentation import STEPS, Gain, Generate, augmentation_gain, transfer
+from ganatomy.tasks.synthesis.sets import ImageSet, between, real_images
+from ganatomy.tasks.synthesis.task import Synthesiser
 from ganatomy.training.run import TrainConfig, train
 
 MOST = 5000

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganatomy.evaluation.reconstruction import total_variation
 from ganatomy.evaluation.style import new_figure, show_image
 from ganatomy.images.files import read
 from ganatomy.inference.model import load
 from ganatomy.physics.consistency import consistent_with, departure
-from ganatomy.tasks.reconstruction import Scan
+from ganatomy.tasks.mr_reconstruction.judge import total_variation
+from ganatomy.tasks.mr_reconstruction.task import Scan
 
 STEPS = 30
 """Of conjugate gradients, which go on to fit noise if not stopped (Pruessmann et al., 2001, doi 10.1002/mrm.1241)."""

@@ -39,7 +39,7 @@ def test_one_seed_gives_one_image(run, tmp_path):
 
 
 def test_sets_are_compared_by_the_features_asked_for(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("ganatomy.evaluation.features.STEPS", 2)
+    monkeypatch.setattr("ganatomy.tasks.synthesis.features.STEPS", 2)
     assert main(["evaluate", str(run), "--features", "in-domain", "--out", str(tmp_path / "e")]) == 0
     assert "in-domain encoder trained on" in (tmp_path / "e" / "report.html").read_text()
 

@@ -10,7 +10,6 @@ from ganatomy import catalogue
 from ganatomy.data.cases import Case, DataConfig, PhantomSource
 from ganatomy.data.store import PreparedCase, Store
 from ganatomy.errors import UserError
-from ganatomy.evaluation.denoising import PSNR, RMSE, TEXTURE, DenoisingJudge, non_local_means
 from ganatomy.evaluation.evaluate import Evaluation, choose_cases, evaluate, load_baselines
 from ganatomy.evaluation.judging import (
     INPUT,
@@ -29,6 +28,7 @@ from ganatomy.images.image import Image
 from ganatomy.inference.model import load
 from ganatomy.metrics.fidelity import rmse
 from ganatomy.phantoms import make
+from ganatomy.tasks.ct_denoising.judge import PSNR, RMSE, TEXTURE, DenoisingJudge, non_local_means
 from ganatomy.training.run import TrainConfig, train
 
 TEST = ("phantom001", "phantom002")

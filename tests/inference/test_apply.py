@@ -24,7 +24,7 @@ from ganatomy.inference.model import build
 from ganatomy.physics.coils import simulated_sensitivities
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.reconstruction import Scan
+from ganatomy.tasks.mr_reconstruction.task import Scan
 
 IDENTITY = {"variant": "cnn-mse", "width": 2, "start": "identity"}
 GAIN = 1.1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.inference.prepared import _starts, detect_array, detect_volume
-from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector
+from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
 SPACING = (3.0, 2.0, 2.0)
 

@@ -15,7 +15,7 @@ from ganatomy.images.files import read
 from ganatomy.inference import sampling
 from ganatomy.inference.model import WEIGHTS, Model
 from ganatomy.inference.sampling import LIST, NOTE, write_samples
-from ganatomy.tasks.synthesis import Synthesis, Synthesiser
+from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
 PHOTO = Window(low=0.0, high=255.0, unit=None)
 CT = Window(low=-100.0, high=300.0)

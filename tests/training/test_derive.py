@@ -12,7 +12,7 @@ from ganatomy import catalogue
 from ganatomy.game import MethodConfig, Player, Sampling, Stage, Turn
 from ganatomy.images.codecs import Window
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.denoising import CTDenoising
+from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.training import derive as deriving
 from ganatomy.training.loop import Stopped
 

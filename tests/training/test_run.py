@@ -13,11 +13,11 @@ from ganatomy.cli import main
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.evaluation.curves import read_metrics
+from ganatomy.images.atomic import write_atomically
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.inference.model import load
 from ganatomy.training import run as running
-from ganatomy.training.files import write_atomically
 from ganatomy.training.loop import Diverged, Stopped
 from ganatomy.training.monitor import Monitor
 

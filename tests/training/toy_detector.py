@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from ganatomy.data.cases import Case
 from ganatomy.data.store import PreparedCase
 from ganatomy.game import Player, Stage, Turn, sgd
-from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector
+from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
 SIZE = 16
 FLESH, BONE, LESION = 400.0, 800.0, 600.0

@@ -11,8 +11,8 @@ from rich.table import Table
 from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
 from ganatomy.evaluation.evaluate import Evaluation, evaluate, recorded_data
-from ganatomy.evaluation.features import FeatureKind
 from ganatomy.inference.model import Which, read_run
+from ganatomy.tasks.synthesis.features import FeatureKind
 
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--baseline RUN2 ...] [--which best|last] [--out DIR] [...]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ganatomy.claims.decide import CLAIMS, find_claim
+from ganatomy.claims.reproduction import Reproduction, cells, reproduce
 from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
-from ganatomy.evaluation.claims import CLAIMS, find_claim
-from ganatomy.evaluation.reproduction import Reproduction, cells, reproduce
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import TrainConfig
 

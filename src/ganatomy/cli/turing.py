@@ -12,9 +12,9 @@ from tyro.conf import Positional, arg
 
 from ganatomy.cli.options import leading, parse
 from ganatomy.errors import UserError
-from ganatomy.evaluation.turing import FORMS, KEY, Filter, RaterScore, Scoring, build_test, score_answers, verdict
 from ganatomy.inference.model import Which, load
 from ganatomy.metrics.detection import Proportion
+from ganatomy.reader_studies.turing import FORMS, KEY, Filter, RaterScore, Scoring, build_test, score_answers, verdict
 
 HELP = """usage: ganatomy turing build RUN --out DIR [--images N] [--raters R] [--filter FILTER] [...]
        ganatomy turing score DIR ANSWERS... [--margin M]

@@ -22,7 +22,6 @@ from ganatomy.data.cases import Case, DataConfig, discover, find_cases
 from ganatomy.data.store import PreparedCase, Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.curves import read_metrics, training_curves
-from ganatomy.evaluation.features import FeatureKind
 from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import (
     FEW,
@@ -42,10 +41,11 @@ from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.evaluation.report import Cell, Column, Report
 from ganatomy.evaluation.statistics import Comparison, count
 from ganatomy.evaluation.style import title
-from ganatomy.evaluation.synthesis import SynthesisJudge
+from ganatomy.images.atomic import write_atomically, write_text
 from ganatomy.inference.model import Model, Which, load
 from ganatomy.tasks.base import Task
-from ganatomy.training.files import write_atomically, write_text
+from ganatomy.tasks.synthesis.features import FeatureKind
+from ganatomy.tasks.synthesis.judge import SynthesisJudge
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,14 @@ from ganatomy.inference.prepared import restore_slices, sample_slices, tiler_of
 from ganatomy.tasks.base import ImageToImage, Task, Volume
 
 JUDGES: dict[str, str] = {
-    "ct-denoising": "ganatomy.evaluation.denoising:DenoisingJudge",
-    "synthesis": "ganatomy.evaluation.synthesis:SynthesisJudge",
-    "anomaly-detection": "ganatomy.evaluation.detection:DetectionJudge",
-    "translation": "ganatomy.evaluation.translation:TranslationJudge",
-    "mr-denoising": "ganatomy.evaluation.mr_denoising:MRDenoisingJudge",
-    "super-resolution": "ganatomy.evaluation.superresolution:SuperResolutionJudge",
-    "endomicroscopy": "ganatomy.evaluation.endomicroscopy:FibreJudge",
-    "mr-reconstruction": "ganatomy.evaluation.reconstruction:ReconstructionJudge",
+    "ct-denoising": "ganatomy.tasks.ct_denoising.judge:DenoisingJudge",
+    "synthesis": "ganatomy.tasks.synthesis.judge:SynthesisJudge",
+    "anomaly-detection": "ganatomy.tasks.anomaly_detection.judge:DetectionJudge",
+    "translation": "ganatomy.tasks.translation.judge:TranslationJudge",
+    "mr-denoising": "ganatomy.tasks.mr_denoising.judge:MRDenoisingJudge",
+    "super-resolution": "ganatomy.tasks.super_resolution.judge:SuperResolutionJudge",
+    "endomicroscopy": "ganatomy.tasks.endomicroscopy.judge:FibreJudge",
+    "mr-reconstruction": "ganatomy.tasks.mr_reconstruction.judge:ReconstructionJudge",
 }
 """Name of each task, and where its judge is defined."""
 

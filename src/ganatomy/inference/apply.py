@@ -28,7 +28,7 @@ from ganatomy.inference.checks import Comparison
 from ganatomy.inference.detecting import Findings, reached
 from ganatomy.inference.model import WEIGHTS, Which, identity, load
 from ganatomy.inference.tiling import rolling
-from ganatomy.tasks.anomaly import Detector
+from ganatomy.tasks.anomaly_detection.task import Detector
 from ganatomy.tasks.base import ImageToImage
 
 Format = Literal["dicom", "nifti", "png", "tiff", "npy"]

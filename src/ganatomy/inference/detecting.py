@@ -16,9 +16,9 @@ from ganatomy.data.store import PreparedCase
 from ganatomy.errors import UserError
 from ganatomy.images.image import Image
 from ganatomy.inference.prepared import detect_volume
-from ganatomy.tasks.anomaly import CONTENT, AnomalyDetection, Detector, Found
+from ganatomy.tasks.anomaly_detection.refinement import Mask, Refinement
+from ganatomy.tasks.anomaly_detection.task import CONTENT, AnomalyDetection, Detector, Found
 from ganatomy.tasks.base import Volume
-from ganatomy.tasks.postprocess import Mask, Refinement
 
 CALIBRATION = "calibration.json"
 

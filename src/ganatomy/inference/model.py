@@ -24,9 +24,9 @@ from ganatomy.images.image import ComputedArray, Image
 from ganatomy.inference.detecting import Calibration, Findings, detect_image, read_calibration
 from ganatomy.inference.prepared import tiler_of
 from ganatomy.inference.tiling import finer, rolling
-from ganatomy.tasks.anomaly import Detector
+from ganatomy.tasks.anomaly_detection.task import Detector
 from ganatomy.tasks.base import ImageToImage
-from ganatomy.tasks.synthesis import Synthesiser
+from ganatomy.tasks.synthesis.task import Synthesiser
 
 Which = Literal["best", "last"]
 WEIGHTS: Mapping[str, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}

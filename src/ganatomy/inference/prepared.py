@@ -13,7 +13,7 @@ from ganatomy.data.batches import cut
 from ganatomy.data.store import PreparedCase
 from ganatomy.game import Method, ability
 from ganatomy.inference.tiling import Tiler
-from ganatomy.tasks.anomaly import Detector, Found
+from ganatomy.tasks.anomaly_detection.task import Detector, Found
 from ganatomy.tasks.base import ImageToImage, Volume
 
 

@@ -26,7 +26,7 @@ from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.images.paths import safe_name
 from ganatomy.inference.model import WEIGHTS, Model, Which, identity
-from ganatomy.tasks.synthesis import Synthesis, Synthesiser
+from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
 Format = Literal["png", "tiff", "nifti", "npy"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "nifti": ".nii.gz", "npy": ".npy"}

@@ -10,9 +10,9 @@ import torch
 from ganatomy.data.batches import PatchDataset, Range
 from ganatomy.game import Method
 from ganatomy.inference.prepared import detect_slices, restore_slices, sample_slices, tiler_of
-from ganatomy.tasks.anomaly import Detector
+from ganatomy.tasks.anomaly_detection.task import Detector
 from ganatomy.tasks.base import ImageToImage
-from ganatomy.tasks.synthesis import Synthesiser
+from ganatomy.tasks.synthesis.task import Synthesiser
 
 Scores = dict[str, float]
 

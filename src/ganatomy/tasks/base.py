@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Codec, IntensityCodec, Window
+from ganatomy.images.framing import Framing
 from ganatomy.images.image import Image
-from ganatomy.tasks.framing import Framing
 
 Volume = NDArray[np.float32]
 """(slices, rows, columns) in physical units."""

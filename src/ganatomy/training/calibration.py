@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ganatomy.data.batches import Range
 from ganatomy.data.store import PreparedCase
+from ganatomy.images.atomic import write_text
 from ganatomy.inference.detecting import CALIBRATION, Calibration, abnormal_slices, scored_images
 from ganatomy.inference.model import WEIGHTS, Model, Which, identity, load
 from ganatomy.inference.prepared import detect_case
 from ganatomy.metrics.detection import threshold_at_false_positive_rate
-from ganatomy.tasks.anomaly import Detector
-from ganatomy.training.files import write_text
+from ganatomy.tasks.anomaly_detection.task import Detector
 
 SLICES = 256
 """Slices looked at, about; a latent search takes its time (our choice)."""

@@ -14,9 +14,9 @@ from torch import Tensor
 from ganatomy.data.store import PreparedCase
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Method, Stage
+from ganatomy.images.atomic import write_atomically
 from ganatomy.images.paths import safe_name
 from ganatomy.inference.tiling import Tiler
-from ganatomy.training.files import write_atomically
 
 
 def derived(method: Method, stage: Stage, case: PreparedCase, folder: Path) -> PreparedCase:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ganatomy.errors import UserError
 from ganatomy.game import Progress as Where
 from ganatomy.game import Turn
-from ganatomy.training.files import write_atomically
+from ganatomy.images.atomic import write_atomically
 from ganatomy.training.loop import Diverged
 
 COLUMNS = ("round", "images", "stage", "name", "value")

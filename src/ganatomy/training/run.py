@@ -28,14 +28,14 @@ from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.store import PreparedCase, Store
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, Noise, Stage
+from ganatomy.images.atomic import write_atomically, write_text
 from ganatomy.inference.model import WEIGHTS, Model, build, check_device, load, read_run
 from ganatomy.inference.validation import used, validate
-from ganatomy.tasks.anomaly import Detector
+from ganatomy.tasks.anomaly_detection.task import Detector
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
 from ganatomy.training.derive import derived
 from ganatomy.training.diagnostics import duality_gap, vector_field
-from ganatomy.training.files import write_atomically, write_text
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
 from ganatomy.training.monitor import Bar, Monitor
 

@@ -13,7 +13,7 @@ from ganatomy.losses.adversarial import least_squares_discriminator, least_squar
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.unet import ConvUNet, Pix2PixUNet
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.denoising import CTDenoiser
+from ganatomy.tasks.ct_denoising.task import CTDenoiser
 
 
 def lbp_sharpness(image: Tensor, threshold: float = 0.016, window: int = 21) -> Tensor:

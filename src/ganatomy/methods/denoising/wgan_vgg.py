@@ -12,7 +12,7 @@ from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, ad
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.denoising import CTDenoiser, mostly_air
+from ganatomy.tasks.ct_denoising.task import CTDenoiser, mostly_air
 
 Variant = Literal["cnn-mse", "cnn-vgg", "wgan", "wgan-mse", "wgan-vgg"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.denoising import CTDenoiser
+from ganatomy.tasks.ct_denoising.task import CTDenoiser
 
 Variant = Literal["g-voxel", "g-voxel-adv", "g-adv"]
 

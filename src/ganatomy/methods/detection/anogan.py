@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.images.framing import Fit
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.aids import latents
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
-from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector
-from ganatomy.tasks.framing import Fit
+from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
 Term = Literal["features", "score"]
 """What the discriminator adds to the search: features alike, or a generated image that it takes for a real one."""

@@ -11,7 +11,7 @@ from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import GAMES, gradient_penalty
 from ganatomy.losses.matching import kl_standard_normal
 from ganatomy.nets.aids import Norm, base_size, centre_crop, normalisation
-from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector, Scale, Sign
+from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector, Scale, Sign
 
 Latent = Literal["spatial", "dense"]
 Adversary = Literal["nonsaturating", "wasserstein", "none"]

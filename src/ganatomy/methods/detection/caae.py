@@ -12,7 +12,7 @@ from ganatomy.losses.matching import kl_standard_normal
 from ganatomy.nets.aids import Norm
 from ganatomy.nets.mlp import MLP
 from ganatomy.nets.residual import ResidualDecoder, ResidualEncoder
-from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector, Scale
+from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector, Scale
 
 Variant = Literal["aae", "vae", "ae"]
 """What shapes the codes: a critic, a divergence, or nothing."""

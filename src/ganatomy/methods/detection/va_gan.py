@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.nets.aids import CONVOLUTION, TRANSPOSED
-from ganatomy.tasks.anomaly import AnomalyConfig, Detection, Detector, FeatureAttribution, Scale
+from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector, FeatureAttribution, Scale
 
 POOLING: Mapping[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 

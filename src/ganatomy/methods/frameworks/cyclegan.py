@@ -11,7 +11,7 @@ from ganatomy.losses.adversarial import least_squares_discriminator, least_squar
 from ganatomy.nets.aids import ImagePool
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.residual import ResNetGenerator
-from ganatomy.tasks.translation import TranslationConfig, Translator
+from ganatomy.tasks.translation.task import TranslationConfig, Translator
 
 
 class CycleGAN(Translator):

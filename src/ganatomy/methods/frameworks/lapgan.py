@@ -14,7 +14,7 @@ from ganatomy.nets.aids import base_size
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
 from ganatomy.nets.mlp import MLP
 from ganatomy.nets.pyramid import low_pass_pyramid, upsample
-from ganatomy.tasks.synthesis import SynthesisConfig, Synthesiser
+from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 Size = tuple[int, ...]
 

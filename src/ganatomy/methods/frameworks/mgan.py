@@ -13,7 +13,7 @@ from ganatomy.game import Batch, Player, Sampling, Stage, Turn, adam
 from ganatomy.losses.adversarial import hinge_discriminator, margin_generator
 from ganatomy.losses.matching import total_variation
 from ganatomy.nets.features import FeatureSource, VGG19Features
-from ganatomy.tasks.translation import TranslationConfig, Translator
+from ganatomy.tasks.translation.task import TranslationConfig, Translator
 
 
 class TextureCritic(nn.Sequential):

@@ -23,7 +23,7 @@ from ganatomy.losses.adversarial import (
 )
 from ganatomy.losses.matching import feature_matching
 from ganatomy.nets.aids import Norm, WithReference
-from ganatomy.tasks.synthesis import SynthesisConfig, Synthesiser
+from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 OpponentNorm = Literal["batch", "instance", "layer", "none"]
 Penalty = Literal["none", "r1", "dragan", "gradient"]

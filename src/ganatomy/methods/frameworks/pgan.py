@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.nets.progressive import ProgressiveDiscriminator, ProgressiveGenerator, faded, level_of
-from ganatomy.tasks.synthesis import SynthesisConfig, Synthesiser
+from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 
 class PGAN(Synthesiser):

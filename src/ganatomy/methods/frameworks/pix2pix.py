@@ -11,7 +11,7 @@ from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.unet import Pix2PixUNet
-from ganatomy.tasks.translation import TranslationConfig, Translator
+from ganatomy.tasks.translation.task import TranslationConfig, Translator
 
 
 class Pix2Pix(Translator):

@@ -18,7 +18,7 @@ from ganatomy.nets.unet import UNet
 from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import as_channels, as_complex, magnitude
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan, complete
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan, complete
 
 
 class CSMRIRefinement(Reconstructor):

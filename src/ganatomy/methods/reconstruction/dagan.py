@@ -15,7 +15,7 @@ from ganatomy.nets.dcgan import init_dcgan
 from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet, init_dealiasing
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.physics.fourier import fft, ifft, magnitude
-from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan
 
 
 class DAGAN(Reconstructor):

@@ -12,7 +12,7 @@ from ganatomy.losses.adversarial import least_squares_discriminator, least_squar
 from ganatomy.nets.residual import Residual
 from ganatomy.physics.fourier import as_channels, as_complex, magnitude
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan
 
 SMALL = 1e-3
 """Scale of the first weights within residual blocks, which begin as the identity."""

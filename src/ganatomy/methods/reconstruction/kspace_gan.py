@@ -15,7 +15,7 @@ from ganatomy.nets.dcgan import init_dcgan
 from ganatomy.nets.unet import UNet
 from ganatomy.physics.fourier import TINY, as_channels, as_complex, fft, ifft, magnitude
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.reconstruction import ReconstructionConfig, Reconstructor, Scan, complete
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan, complete
 
 
 class KSpaceGAN(Reconstructor):

@@ -13,7 +13,7 @@ from ganatomy.nets.residual import SRDiscriminator
 from ganatomy.nets.volumetric import Factors
 from ganatomy.physics.resolution import Truncation
 from ganatomy.physics.slices import Window
-from ganatomy.tasks.superresolution import VolumeConfig, VolumeResolver
+from ganatomy.tasks.super_resolution.task import VolumeConfig, VolumeResolver
 
 
 class MDCSRN(VolumeResolver):

@@ -14,7 +14,7 @@ from ganatomy.losses.matching import gradient_difference
 from ganatomy.nets.residual import SRDiscriminator
 from ganatomy.nets.volumetric import Factors, Upsampler, VolumeSRResNet
 from ganatomy.physics.resolution import Decimation
-from ganatomy.tasks.superresolution import VolumeConfig, VolumeResolver
+from ganatomy.tasks.super_resolution.task import VolumeConfig, VolumeResolver
 
 
 class SRGAN3D(VolumeResolver):

@@ -15,7 +15,7 @@ from ganatomy.nets.residual import SRDiscriminator
 from ganatomy.nets.volumetric import Factors, Upsampler, VolumeSRResNet
 from ganatomy.physics.resolution import ThickSlices
 from ganatomy.physics.slices import Profile
-from ganatomy.tasks.superresolution import VolumeConfig, VolumeResolver
+from ganatomy.tasks.super_resolution.task import VolumeConfig, VolumeResolver
 
 
 class ThinSliceSRGAN(VolumeResolver):

@@ -10,12 +10,12 @@ from torch.nn.functional import mse_loss, relu
 
 from ganatomy.game import Batch, Method, MethodConfig, Player, Sampling, Stage, Turn, adam
 from ganatomy.images.codecs import Window
+from ganatomy.images.framing import Fit
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.methods.frameworks.pair import Pair, PairConfig
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
-from ganatomy.tasks.framing import Fit
-from ganatomy.tasks.mr_denoising import MRDenoising
-from ganatomy.tasks.synthesis import Synthesis
+from ganatomy.tasks.mr_denoising.task import MRDenoising
+from ganatomy.tasks.synthesis.task import Synthesis
 
 PATIENTS = 500
 """Of the embedded phantom; the paper has 528."""

@@ -13,7 +13,7 @@ class LiverDCGAN(LesionDCGAN):
 
     Frid-Adar, Diamant, Klang, Amitai, Goldberger & Greenspan, GAN-based Synthetic Medical Image Augmentation for
     Increased CNN Performance in Liver Lesion Classification, Neurocomputing 321:321-331, 2018. arXiv 1803.01229. Their
-    networks learn from lesions that `ganatomy.tasks.augmentation.classic_views` has multiplied.
+    networks learn from lesions that `ganatomy.studies.lesion_views.classic_views` has multiplied.
     """
 
     class Config(LesionConfig):

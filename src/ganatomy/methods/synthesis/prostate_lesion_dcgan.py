@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, MethodConfig, Player, Stage, Turn, adam
 from ganatomy.images.codecs import Window
+from ganatomy.images.framing import Fit
 from ganatomy.losses.matching import RealTarget, class_aware_discriminator, class_aware_generator, realness
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
-from ganatomy.tasks.framing import Fit
-from ganatomy.tasks.synthesis import Synthesis, Synthesiser
+from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
 
 class ProstateLesionDCGAN(Synthesiser):

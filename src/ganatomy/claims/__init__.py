@@ -1,0 +1,1 @@
+"""What papers claim, and how a claim is tested."""

@@ -1,0 +1,134 @@
+"""What the papers claim, written down before looking, and how a claim is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy import catalogue
+from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.sections import (
+    denoising,
+    detection,
+    frameworks,
+    reconstruction,
+    superresolution,
+    synthesis,
+    volumes,
+)
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import Judge, Scores
+from ganatomy.evaluation.report import Outcome
+from ganatomy.evaluation.statistics import Interval, crossed_bootstrap
+
+Finding = Literal["reproduced", "not reproduced", "undecided"]
+FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided")
+
+
+CLAIMS: dict[str, Claim] = {
+    claim.slug: claim
+    for section in (denoising, frameworks, synthesis, detection, reconstruction, superresolution, volumes)
+    for claim in section.CLAIMS
+}
+"""By slug of the system."""
+
+
+def find_claim(slug: str) -> Claim:
+    """The claim of a system.
+
+    Raises:
+        UserError: unknown system, or nothing is claimed for it here.
+    """
+    name = catalogue.find(slug).slug
+    if name not in CLAIMS:
+        raise UserError(f"{name}: no claim is written down for it yet; there are {', '.join(CLAIMS)}")
+    return CLAIMS[name]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a predicate came out.
+
+    Attributes:
+        first: mean of the first arm, with its interval over subjects and seeds.
+        second: mean of the second.
+        difference: first - second.
+        finding: ``reproduced`` where the interval of the difference lies on the claimed side of zero, ``not
+            reproduced`` where it lies on the other one, else ``undecided``.
+    """
+
+    predicate: Predicate
+    better: Literal["higher", "lower"]
+    unit: str
+    first: Interval
+    second: Interval
+    difference: Interval
+    finding: Finding
+
+
+class ArmScores:
+    """Scores of all arms and seeds on the same subjects.
+
+    Args:
+        scores: rows whose methods are called ``arm#seed``; roles such as ``input`` stand for every seed.
+        seeds: of the arms.
+    """
+
+    def __init__(self, scores: Scores, seeds: Sequence[int]):
+        self.scores, self.seeds = scores, seeds
+
+    @property
+    def subjects(self) -> list[str]:
+        """In the order of the rows."""
+        return list(dict.fromkeys(row.subject for row in self.scores.rows))
+
+    def table(self, arm: str, score: str) -> NDArray[np.float64]:
+        """(seeds, subjects), NaN where a subject has no such score."""
+        known = self.scores.methods
+        methods = [label(arm, seed) if label(arm, seed) in known else arm for seed in self.seeds]
+        found = [self.scores.by_subject(method, score) for method in methods]
+        return np.array([[means.get(subject, np.nan) for subject in self.subjects] for means in found])
+
+    def by_subject(self, arm: str, score: str) -> dict[str, float]:
+        """Mean over the seeds."""
+        return dict(zip(self.subjects, self.table(arm, score).mean(axis=0).tolist(), strict=True))
+
+
+def label(arm: str, seed: int) -> str:
+    """What an arm trained with a seed is called among the rows."""
+    return f"{arm}#{seed}"
+
+
+def check(predicate: Predicate, scores: ArmScores, judge: Judge) -> Result:
+    """Whether a predicate holds."""
+    score = judge.named(predicate.score)
+    assert score.better is not None, f"{score.name} has no better direction"
+    first, second = scores.table(predicate.first, score.name), scores.table(predicate.second, score.name)
+    difference = crossed_bootstrap(first - second)
+    sign = 1 if score.better == "higher" else -1
+    finding: Finding = "undecided"
+    if difference.low > 0 or difference.high < 0:
+        finding = "reproduced" if sign * difference.mean > 0 else "not reproduced"
+    means = crossed_bootstrap(first), crossed_bootstrap(second)
+    return Result(predicate, score.better, score.unit, *means, difference, finding)
+
+
+def overall(results: Sequence[Result]) -> tuple[str, Outcome]:
+    """All predicates in a sentence."""
+    total = len(results)
+    found = {finding: sum(result.finding == finding for result in results) for finding in FINDINGS}
+    if found["reproduced"] == total:
+        return f"Reproduced: all {total} parts of the claim hold.", "better"
+    parts = f"{found['reproduced']} of {total} parts of the claim reproduced" + "".join(
+        f", {found[other]} {other}" for other in FINDINGS[1:] if found[other]
+    )
+    if found["not reproduced"] == total:
+        return f"Not reproduced: the opposite holds for all {total} parts of the claim.", "worse"
+    if found["reproduced"]:
+        return f"In part: {parts}.", "undecided"
+    outcome: Outcome = "worse" if found["not reproduced"] else "undecided"
+    return f"Not shown: {parts}.", outcome

@@ -1,0 +1,339 @@
+"""Testing a claim: train every arm with every seed, judge all on the same subjects, say what holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from safetensors import safe_open
+
+from ganatomy import catalogue
+from ganatomy.claims.claim import Claim
+from ganatomy.claims.decide import ArmScores, Result, check, find_claim, label, overall
+from ganatomy.data.cases import DataConfig, discover, find_cases
+from ganatomy.data.store import PreparedCase, Store
+from ganatomy.errors import UserError
+from ganatomy.evaluation.evaluate import judge_cases, place, plain, seen_cases, versions, writable
+from ganatomy.evaluation.figures import paired_plot
+from ganatomy.evaluation.judging import (
+    FEW,
+    OUTPUT,
+    Contender,
+    Judge,
+    Judgement,
+    Row,
+    Scores,
+    judge_of,
+    limits,
+)
+from ganatomy.evaluation.report import Cell, Column, Outcome, Report
+from ganatomy.evaluation.statistics import count, crossed_bootstrap
+from ganatomy.game import Method, MethodConfig
+from ganatomy.images.atomic import write_text
+from ganatomy.inference.model import WEIGHTS, load, read_run
+from ganatomy.tasks.base import Task
+from ganatomy.training.run import TrainConfig, train
+
+PHANTOMS = 18
+"""Embedded patients where no data are given and the system does not want more; the last third is for testing."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A tested claim.
+
+    Attributes:
+        claim: what was tested.
+        results: predicate by predicate.
+        sentence: the overall verdict.
+        outcome: its colour.
+        facts: data, subjects, seeds, rounds, versions.
+        out: folder with claim.json, claim.md, report.html and the runs.
+        problems: a line for every case that was left out.
+    """
+
+    claim: Claim
+    results: Sequence[Result]
+    sentence: str
+    outcome: Outcome
+    facts: Mapping[str, Any]
+    out: Path
+    problems: Sequence[str]
+
+
+def reproduce(
+    slug: str,
+    out: Path,
+    data: DataConfig | None = None,
+    *,
+    seeds: int = 2,
+    rounds: int | None = None,
+    preset: str = "small",
+    options: TrainConfig | None = None,
+    show: bool = False,
+) -> Reproduction:
+    """Train every arm of a claim with every seed, judge all on the same test subjects, and say what holds.
+
+    Args:
+        slug: of the system.
+        out: folder for runs and results; runs that are there already are used, unfinished ones resumed.
+        data: images; none means embedded phantoms.
+        seeds: how many.
+        rounds: of the proposed method; other arms get as many per stage. None means the preset's.
+        preset: of the system's configuration.
+        options: how to train; seed and rounds are set here.
+        show: progress on the terminal.
+
+    Raises:
+        UserError: unknown system, no claim, no test subject, or other runs in the way.
+    """
+    claim = find_claim(slug)
+    methods = {arm: arm_method(claim, arm, preset) for arm in claim.arms}
+    proposed = next(iter(methods.values()))
+    data = pinned(data or DataConfig(), proposed.task)
+    writable(out)
+    console = Console(stderr=True, quiet=not show)
+    models = {}
+    for seed, (arm, method) in product(range(seeds), methods.items()):
+        folder = out / arm / f"seed{seed}"
+        console.print(f"[bold]{arm}, seed {seed}[/] in {folder}", highlight=False)
+        own = {"seed": seed, "rounds": share(rounds, method, proposed)}
+        training = (options or TrainConfig()).model_copy(update=own)
+        train_arm(claim.system(arm), folder, method.config, data, training, show)
+        models[label(arm, seed)] = load(folder)
+    judge = judge_of(proposed.task)
+    contenders = judge.lineup(*[judge.contender(model, name) for name, model in models.items()])
+    cases = [case for case in discover(proposed.task, data) if case.split == "test"]
+    known = seen_cases(proposed.task, next(iter(models.values())).facts)
+    store = Store(proposed.task, data.cache)
+    prepared, rows, problems = judge_cases(judge, contenders, cases, store, console, known)
+    if not rows:
+        raise UserError(f"no case could be judged: {problems[0]}")
+    scores = ArmScores(Scores(rows), range(seeds))
+    results = [check(predicate, scores, judge) for predicate in claim.predicates]
+    first = {arm: models[label(arm, 0)].facts for arm in claim.arms}
+    subjects = sorted({case.case.subject for case in prepared})
+    facts = {
+        "data": place(data),
+        "preset": preset,
+        "test_subjects": subjects,
+        "resampled": judge.resampled,
+        **_facts(first, seeds),
+    }
+    found = Reproduction(claim, results, *overall(results), facts, out, problems)
+    write_text(out / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
+    write_text(out / "claim.md", markdown(found))
+    write_report(found, judge, first_seed(claim, contenders, prepared, rows), scores)
+    return found
+
+
+def arm_method(claim: Claim, arm: str, preset: str) -> Method:
+    """The untrained method of an arm."""
+    cls = catalogue.load(claim.system(arm))
+    method: Method = cls.of(cls.Config.preset(preset, **claim.arms[arm]))
+    return method
+
+
+def _facts(runs: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, Any]:
+    """What one must know about the runs, by arm; of the first seed, since the others differ in nothing else."""
+    return {
+        "seeds": seeds,
+        "train_subjects": len(next(iter(runs.values()))["subjects"]["train"]),
+        "rounds": {arm: facts["rounds"] for arm, facts in runs.items()},
+        "selection": {arm: facts["selection"]["score"] for arm, facts in runs.items()},
+        "provenance": {arm: facts["provenance"] for arm, facts in runs.items()},
+        "versions": versions(),
+    }
+
+
+def pinned(data: DataConfig, task: Task) -> DataConfig:
+    """The data with its test subjects named, so that every seed is tested on the same ones.
+
+    Raises:
+        UserError: there are too few subjects to keep one for testing.
+    """
+    if data.data is None and data.phantom_subjects is None:
+        data = data.model_copy(update={"phantom_subjects": max(PHANTOMS, task.phantom_subjects)})
+    found = find_cases(task, data)
+    if data.test_subjects or {case.split for case in found} != {"train"}:
+        return data
+    if data.data is None:
+        subjects = sorted({case.subject for case in found})
+        return data.model_copy(update={"test_subjects": tuple(subjects[-max(1, len(subjects) // 3) :])})
+    test = {case.subject for case in discover(task, data) if case.split == "test"}
+    if not test:
+        raise UserError(f"{place(data)}: one subject only; a claim needs others to be tested on")
+    return data.model_copy(update={"test_subjects": tuple(sorted(test))})
+
+
+def share(rounds: int | None, method: Method, proposed: Method) -> int | None:
+    """Rounds of an arm, such that every stage is as long as in the proposed method."""
+    if rounds is None:
+        return None
+    own, whole = (sum(stage.rounds for stage in one.stages()) for one in (method, proposed))
+    return max(1, round(rounds * own / whole))
+
+
+def train_arm(
+    slug: str, folder: Path, config: MethodConfig, data: DataConfig, training: TrainConfig, show: bool
+) -> None:
+    """Train a run, go on with an unfinished one, or leave a finished one as it is.
+
+    Raises:
+        UserError: the folder holds a run with other options.
+    """
+    if not (folder / "run.yaml").is_file():
+        train(slug, folder, config, data, training, show=show)
+        return
+    facts = read_run(folder)
+    wanted = {
+        "config": config.model_dump(mode="json"),
+        "data": data.model_dump(mode="json", exclude={"cache"}),
+        "training": training.model_dump(mode="json", include={"rounds", "seed", "select"}),
+    }
+    for part, values in wanted.items():
+        if differing := [name for name, value in values.items() if facts.get(part, {}).get(name) != value]:
+            raise UserError(f"{folder}: holds a run with another {', '.join(differing)}; choose another --out")
+    if not finished(folder, facts):
+        train(slug, folder, resume=True, show=show)
+
+
+def finished(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether a run has come to its last round."""
+    path = folder / WEIGHTS["last"]
+    if not path.is_file():
+        return False
+    with safe_open(path, framework="pt") as weights:
+        done = int(weights.metadata()["round"])
+    return bool(done >= sum(facts["rounds"].values()))
+
+
+def first_seed(
+    claim: Claim, contenders: Sequence[Contender], prepared: Sequence[PreparedCase], rows: Sequence[Row]
+) -> Judgement:
+    """The first seed alone, the proposed method called the output, for the pictures."""
+    proposed, *others = claim.arms
+    names = {label(proposed, 0): OUTPUT, **{label(arm, 0): arm for arm in others}}
+    runs = tuple(f"{arm}#" for arm in claim.arms)
+    names |= {one.name: one.name for one in contenders if not one.name.startswith(runs)}
+    shown = [replace(one, name=names[one.name]) for one in contenders if one.name in names]
+    own = [replace(row, method=names[row.method]) for row in rows if row.method in names]
+    return Judgement(shown, prepared, Scores(own))
+
+
+def as_json(found: Reproduction) -> dict[str, Any]:
+    """Everything, for machines."""
+    return {
+        "system": found.claim.slug,
+        "claim": found.claim.words,
+        "verdict": found.sentence,
+        "results": [asdict(result) for result in found.results],
+        **found.facts,
+        "problems": list(found.problems),
+    }
+
+
+ARROWS = {"higher": " ↑", "lower": " ↓"}
+HEADINGS = ("claim", "score", "first", "second", "difference", "finding")
+
+
+def cells(result: Result) -> list[str]:
+    """A line of the table of predicates, as text."""
+    predicate = result.predicate
+    return [
+        predicate.words,
+        predicate.score + ARROWS[result.better],
+        f"{predicate.first}: {limits(result.first, result.unit)}",
+        f"{predicate.second}: {limits(result.second, result.unit)}",
+        limits(result.difference, result.unit, signed=True),
+        result.finding,
+    ]
+
+
+def markdown(found: Reproduction) -> str:
+    """The result as a page for the documentation."""
+    facts = found.facts
+    return "\n".join(
+        [
+            f"# {catalogue.find(found.claim.slug).title}: is the claim reproduced?",
+            "",
+            f"**Claim.** {found.claim.words}",
+            "",
+            f"**{found.sentence}**",
+            "",
+            f"| {' | '.join(HEADINGS)} |",
+            "|" + "---|" * len(HEADINGS),
+            *[f"| {' | '.join(cells(result))} |" for result in found.results],
+            "",
+            "Arrows point to the better side. Means with 95 % intervals from a bootstrap over "
+            f"{facts['resampled']} and seeds: a part is reproduced where the interval of the difference lies on the "
+            "claimed side of zero, not reproduced where it lies on the other, else undecided.",
+            "",
+            f"Data: {facts['data']}; {count(facts['train_subjects'], 'training subject')}, "
+            f"{count(len(facts['test_subjects']), 'test subject')}, {count(facts['seeds'], 'seed')}, preset "
+            f"{facts['preset']}. Rounds: {_rounds(facts)}. Weights chosen by "
+            f"{', '.join(f'{name} ({arm})' for arm, name in facts['selection'].items())}.",
+            *[f"\nLeft out: {problem}." for problem in found.problems],
+            "",
+        ]
+    )
+
+
+def _rounds(facts: Mapping[str, Any]) -> str:
+    """Rounds of every arm, stage by stage."""
+    return "; ".join(
+        f"{arm}: {', '.join(f'{stage} {rounds}' for stage, rounds in stages.items())}"
+        for arm, stages in facts["rounds"].items()
+    )
+
+
+def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores: ArmScores) -> None:
+    """The page with pictures."""
+    facts, claim = found.facts, found.claim
+    page = Report(
+        f"{catalogue.find(claim.slug).title}: is the claim reproduced?",
+        f"{facts['data']}, {count(facts['seeds'], 'seed')}, {count(len(facts['test_subjects']), 'test subject')}",
+    )
+    page.headline(found.sentence, found.outcome).text(claim.words)
+    # The means of the arms have a table of their own further down.
+    parts = [cells(result) for result in found.results]
+    page.table([[row[0], row[1], *row[4:]] for row in parts], [HEADINGS[0], HEADINGS[1], *HEADINGS[4:]])
+    page.section("Pictures (first seed)")
+    page.text(f"The output is that of {next(iter(claim.arms))}.")
+    judge.illustrate(page, judgement)
+    page.section("The arms")
+    before = [contender.name for contender in judge.references()[0]]
+    arms = [*before, *claim.arms]
+    wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
+    columns = [Column("arm"), *[judge.named(name).column for name in wanted]]
+    rows: list[list[Cell]] = [[arm, *[crossed_bootstrap(scores.table(arm, name)) for name in wanted]] for arm in arms]
+    page.table(rows, columns, caption=f"Means with 95 % intervals over {judge.resampled} and seeds.")
+    for name in wanted:
+        score = judge.named(name)
+        page.figure(
+            paired_plot(
+                {arm: scores.by_subject(arm, name) for arm in arms}, metric=name, unit=score.unit, better=score.better
+            ),
+            f"{name}, one line per subject, averaged over the seeds.",
+        )
+    page.measured(
+        {
+            "Claim": "written in ganatomy.claims.decide before it was tested",
+            "Finding": "reproduced where the 95 % interval of the difference lies on the claimed side of zero, not "
+            "reproduced where it lies on the other side, undecided where it holds zero",
+            "Intervals": f"bootstrap over {judge.resampled} and, crossed with them, seeds",
+            "Rounds": _rounds(facts),
+            "Weights chosen by": ", ".join(f"{arm}: {name}" for arm, name in facts["selection"].items()),
+            **judge.measured(),
+            **{arm: ", ".join(named.values()) for arm, named in facts["provenance"].items() if named},
+            "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+        }
+    )
+    few = len(facts["test_subjects"]) < FEW
+    points = [f"Only {count(len(facts['test_subjects']), 'test subject')}: others may well differ."] if few else []
+    page.caveats([*points, *judge.caveats(judgement), *found.problems]).save(found.out / "report.html")

@@ -1,0 +1,62 @@
+"""Claims about low-dose CT."""
+
+from ganatomy.claims.claim import Claim, Predicate
+
+PSNR, SSIM, RMSE = "psnr[-160,240]", "ssim[-160,240]", "rmse"
+SD, SPECTRUM = "noise sd error", "nps distance"
+
+WOLTERINK = Claim(
+    "wolterink-ldct",
+    "A network trained with a voxel loss alone has the highest PSNR but over-smooths; with an adversary the image "
+    "statistics match those of routine dose better; calcium is quantified better than in the low-dose scan.",
+    {
+        "g-voxel-adv": {},
+        "g-voxel": {"variant": "g-voxel"},
+        # Without a voxel loss nothing holds the CT numbers but a small step.
+        "g-adv": {"variant": "g-adv", "learning_rate": 2e-4},
+    },
+    (
+        Predicate("the voxel loss alone has a higher PSNR than both losses", PSNR, "g-voxel", "g-voxel-adv"),
+        Predicate("the voxel loss alone has a higher PSNR than the adversary alone", PSNR, "g-voxel", "g-adv"),
+        Predicate("with both losses the noise SD is nearer to routine dose", SD, "g-voxel-adv", "g-voxel"),
+        Predicate("with the adversary alone the noise SD is nearer to routine dose", SD, "g-adv", "g-voxel"),
+        Predicate("calcium scores err less than in the low-dose scan", "agatston error", "g-voxel-adv"),
+    ),
+)
+
+WGAN_VGG = Claim(
+    "wgan-vgg",
+    "The method beats the low-dose scan on PSNR, SSIM and RMSE. A network trained for squared error alone has the "
+    "higher PSNR but over-smooths: the method's noise is nearer to that of normal dose, in amount and in texture.",
+    {"wgan-vgg": {}, "cnn-mse": {"variant": "cnn-mse"}},
+    (
+        Predicate("PSNR is higher than the low-dose scan's", PSNR, "wgan-vgg"),
+        Predicate("SSIM is higher than the low-dose scan's", SSIM, "wgan-vgg"),
+        Predicate("RMSE is lower than the low-dose scan's", RMSE, "wgan-vgg"),
+        Predicate("squared error alone has the higher PSNR", PSNR, "cnn-mse", "wgan-vgg"),
+        Predicate("the noise SD is nearer to normal dose than with squared error alone", SD, "wgan-vgg", "cnn-mse"),
+        Predicate("the noise spectrum is nearer to normal dose, too", SPECTRUM, "wgan-vgg", "cnn-mse"),
+    ),
+)
+
+SAGAN = Claim(
+    "sagan-ct",
+    "The method beats the low-dose scan and the same conditional GAN without the sharpness network on PSNR and SSIM, "
+    "and loses very little resolution.",
+    {
+        "sagan-ct": {},
+        "pix2pix": {"sharpness_weight": 0.0},
+        "plain": {"sharpness_weight": 0.0, "adversarial_weight": 0.0},
+    },
+    (
+        Predicate("PSNR is higher than the low-dose scan's", PSNR, "sagan-ct"),
+        Predicate("SSIM is higher than the low-dose scan's", SSIM, "sagan-ct"),
+        Predicate("PSNR is higher than without the sharpness network", PSNR, "sagan-ct", "pix2pix"),
+        Predicate("SSIM is higher than without the sharpness network", SSIM, "sagan-ct", "pix2pix"),
+        Predicate(
+            "edges are nearer to routine dose than with pixel loss alone", "sharpness error", "sagan-ct", "plain"
+        ),
+    ),
+)
+
+CLAIMS = (WOLTERINK, WGAN_VGG, SAGAN)

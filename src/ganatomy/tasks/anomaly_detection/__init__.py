@@ -1,0 +1,1 @@
+"""Anomalies found by a model of healthy images."""

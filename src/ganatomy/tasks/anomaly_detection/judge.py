@@ -1,0 +1,469 @@
+"""How anomaly detectors are judged: pixels, lesions and images found, against brightness alone and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ganatomy.data.store import PreparedCase
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
+from ganatomy.evaluation.report import Outcome, Report
+from ganatomy.evaluation.statistics import Interval, count
+from ganatomy.inference.detecting import Calibration, abnormal_voxels, scored_images
+from ganatomy.inference.model import Model
+from ganatomy.inference.prepared import detect_case, sample_slices
+from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
+from ganatomy.tasks.anomaly_detection.pictures import Finding, finding_strip, roc_plot, score_plot
+from ganatomy.tasks.anomaly_detection.refinement import Mask
+from ganatomy.tasks.anomaly_detection.task import AnomalyDetection, Detector, Found
+
+INTENSITY = "intensity"
+PIXEL_AUC, IMAGE_AUC, PRECISION = "pixel auc", "image auc", "average precision"
+DICE, BEST_DICE = "dice", "best dice"
+SENSITIVITY, SPECIFICITY, LESIONS, ALARMS = "sensitivity", "specificity", "lesion sensitivity", "false positives"
+NCC, RESIDUAL, HEALTHY = "ncc", "residual", "healthy error"
+
+DETECTION, CALLED, REBUILDING = "Telling apart, at all thresholds", "At the calibrated threshold", "Healthy images"
+
+KEPT = 2**15
+"""Pixels of tissue of a case, evenly spaced, that stand for it where cases are pooled."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is kept of a case that a contender was shown, to judge all cases together.
+
+    Attributes:
+        subject: whose case.
+        scores: of its images, (n,).
+        abnormal: which of them are, (n,).
+        pixels: some of the map's values in tissue, (m,).
+        truth: which of those pixels are abnormal, (m,); empty like them where that is not known.
+    """
+
+    subject: str
+    scores: NDArray[np.float32]
+    abnormal: NDArray[np.bool_]
+    pixels: NDArray[np.float32]
+    truth: Mask
+
+
+@dataclass(frozen=True)
+class Seeker(Contender):
+    """A contender whose ``run`` takes a whole case and gives what is ``Found`` in it, the map refined.
+
+    Args:
+        calibration: thresholds, where there are any.
+        rebuilds: whether the healthy image that is found is one.
+        evidence: of every case that was scored, by its name.
+    """
+
+    calibration: Calibration | None = None
+    rebuilds: bool = True
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, contender: Contender) -> Seeker:
+        """The contender as what it is."""
+        assert isinstance(contender, Seeker)
+        return contender
+
+    def pooled(self, values: str, labels: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Two attributes of the evidence, all cases together."""
+        found = [[getattr(case, part) for case in self.evidence.values()] for part in (values, labels)]
+        return np.concatenate(found[0]), np.concatenate(found[1])
+
+
+class DetectionJudge(Judge):
+    """Judges what is told apart pixel by pixel and image by image, and what a calibrated threshold makes of it.
+
+    Pixels count inside tissue only, cases as a whole and after post-processing.
+    """
+
+    task: AnomalyDetection
+    scores = (
+        Score(PIXEL_AUC, "higher", note="Area under the ROC curve of the map, case by case where lesions are.",
+              group=DETECTION),
+        Score(IMAGE_AUC, "higher", note="Area under the ROC curve of the scores of all images; a subject's value is "
+              "its jackknife one, which may lie outside 0 to 1: the mean over subjects is the area.", group=DETECTION),
+        Score(PRECISION, "higher", note="Area under the precision-recall curve of the map, case by case.",
+              group=DETECTION),
+        Score(BEST_DICE, "higher", note="At each case's own best threshold, which nobody knows beforehand: an upper "
+              "bound.", group=DETECTION),
+        Score(NCC, "higher", note="Normalised cross-correlation of map and truth, slices with a lesion.",
+              group=DETECTION),
+        Score(DICE, "higher", note="Of the voxels called abnormal with the truth, cases with lesions.", group=CALLED),
+        Score(SENSITIVITY, "higher", note="Share of the abnormal voxels that is called so.", group=CALLED),
+        Score(SPECIFICITY, "higher", note="Share of the healthy voxels that is not called abnormal.", group=CALLED),
+        Score(LESIONS, "higher", note="Share of the lesions of which any voxel is called abnormal.", group=CALLED),
+        Score(ALARMS, "lower", unit="per case", note="Connected findings that touch no lesion.", group=CALLED),
+        Score(RESIDUAL, "lower", note="Mean difference of image and healthy image outside of lesions, on the scale of "
+              "the prepared images.", group=REBUILDING),
+        Score(HEALTHY, "lower", note="Mean difference of the healthy image from the phantom without its lesion, on "
+              "that scale; of brightness alone, that of the image itself.", group=REBUILDING),
+    )  # fmt: skip
+    leading = (PIXEL_AUC, IMAGE_AUC, DICE)
+    plotted = (PIXEL_AUC,)
+    reference = INTENSITY
+
+    def contender(self, model: Model, name: str) -> Contender:
+        """A trained run, ready to be judged."""
+        method = model.method
+        assert isinstance(method, Detector)
+        return Seeker(name, lambda case: detect_case(method, case, model.device), about(model), model.calibration)
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """Brightness alone, which many lesions need no network for.
+
+        Meissen et al., Challenging current semi-supervised anomaly segmentation methods for brain MRI, 2021.
+        arXiv 2109.06023.
+        """
+        words = "the image's own brightness as map, its mean over the tissue as score; no training"
+        return [Seeker(INTENSITY, self._brightness, words, rebuilds=False)], []
+
+    def _brightness(self, case: PreparedCase) -> Found:
+        image = sample_slices(case, 0, case.shape[0])["image"]
+        map, tissue = image - self.task.codec.low, self.task.tissue(image)
+        totals = (map * tissue).sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)
+        if len(self.task.size) == 3:
+            totals = map[tissue].mean(keepdims=True)
+        return Found(np.maximum(map, 0), totals.astype(np.float32), image)
+
+    def truth(self, case: PreparedCase) -> Mask | None:
+        """What is abnormal in the tissue of a case, (slices, rows, columns); none where nobody knows."""
+        tissue = self.task.tissue(case.arrays["image"])[0]
+        if "mask" in case.arrays:
+            return np.asarray((case.arrays["mask"][0] > 0.5) & tissue)
+        return np.zeros_like(tissue) if self.task.healthy(case.case.label) else None
+
+    def score_case(
+        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every contender on a whole case, and keep what is needed for all cases together.
+
+        Raises:
+            UserError: a network gives no numbers.
+        """
+        rows, evidence = [], {}
+        truth, name, subject = self.truth(case), case.case.name, case.case.subject
+        for contender in map(Seeker.of, contenders):
+            found = contender.run(case)
+            if not (np.isfinite(found.map).all() and np.isfinite(found.score).all()):
+                raise UserError(f"{contender.name} gives no numbers")
+            evidence[contender.name] = self._evidence(found, case, truth)
+            scores = self._scores(found, case, truth, contender)
+            rows.append(Row(name, subject, (0, case.shape[0]), contender.name, scores))
+            advance()
+        # Only now: a case that one of them cannot be judged on is left out for all.
+        for contender in map(Seeker.of, contenders):
+            contender.evidence[name] = evidence[contender.name]
+        return rows
+
+    def _evidence(self, found: Found, case: PreparedCase, truth: Mask | None) -> Evidence:
+        tissue = self.task.tissue(case.arrays["image"])[0]
+        inside = np.flatnonzero(tissue) if truth is not None else np.zeros(0, np.intp)
+        some = inside[np.linspace(0, len(inside) - 1, min(len(inside), KEPT)).astype(int)]
+        pixels, abnormal = found.map.ravel()[some], (tissue if truth is None else truth).ravel()[some]
+        return Evidence(case.case.subject, *scored_images(self.task, case, found), pixels, abnormal)
+
+    def _scores(self, found: Found, case: PreparedCase, truth: Mask | None, seeker: Seeker) -> dict[str, float]:
+        sample = sample_slices(case, 0, case.shape[0])
+        image, tissue = sample["image"], self.task.tissue(sample["image"])
+        scores: dict[str, float] = {}
+        if truth is not None and 0 < truth.sum() < tissue.sum():
+            curve = roc_curve(found.map, truth, tissue)
+            whole = self.task.scores(found, sample, case.spacing)
+            scores |= {name: whole[name] for name in (PIXEL_AUC, NCC) if name in whole}
+            scores |= {PRECISION: curve.average_precision, BEST_DICE: curve.best_dice()[1]}
+        if truth is not None and seeker.calibration:
+            called = abnormal_voxels(self.task.refinement, found.map, tissue, seeker.calibration.pixel)
+            scores |= _at_threshold(called, truth, tissue)
+        if truth is not None and seeker.rebuilds and (tissue & ~truth).any():
+            scores[RESIDUAL] = float(np.abs(found.healthy - image)[tissue & ~truth].mean())
+        if "healthy" in sample and tissue.any():
+            scores[HEALTHY] = float(np.abs(found.healthy - sample["healthy"])[tissue].mean())
+        return scores
+
+    def score_all(
+        self, contenders: Sequence[Contender], cases: Sequence[PreparedCase], training: Sequence[PreparedCase]
+    ) -> list[Row]:
+        """The image AUC of every contender, as a value per subject whose mean is the area."""
+        names = {case.case.subject: case.case.name for case in reversed(cases)}
+        rows = []
+        for contender in map(Seeker.of, contenders):
+            evidence = [contender.evidence[case.case.name] for case in cases]
+            areas = jackknifed_areas(
+                np.concatenate([case.scores for case in evidence]),
+                np.concatenate([case.abnormal for case in evidence]),
+                [case.subject for case in evidence for _ in case.scores],
+            )
+            rows += [
+                Row(names[subject], subject, (0, 0), contender.name, {IMAGE_AUC: value})
+                for subject, value in areas.items()
+            ]
+        return rows
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """Better than brightness alone or not, by how much, and what the threshold makes of it."""
+        scores = judgement.scores
+        name = PIXEL_AUC if scores.interval(OUTPUT, PIXEL_AUC) else IMAGE_AUC
+        found = scores.compare(OUTPUT, INTENSITY, self.named(name))
+        if found is None:
+            words = "Nothing can be said: no image has a mask, and all of them are healthy, or all are abnormal."
+            return words, "undecided"
+        relation = {
+            "better": "The method tells what is abnormal better than brightness alone",
+            "worse": "Brightness alone tells what is abnormal better than the method",
+            "undecided": "The method cannot be told from brightness alone",
+        }[found.outcome]
+        subjects = found.difference.unit_of_resampling == "subject" and found.difference.n > 1
+        # Jackknife values of single subjects are no areas, so it means nothing whose is larger.
+        by_case = subjects and name == PIXEL_AUC
+        sentences = [
+            f"{relation}: {_capital(name)} {self._areas(scores.interval(OUTPUT, name))} against "
+            f"{self._areas(scores.interval(INTENSITY, name))}, difference {limits(found.difference, signed=True)}"
+            + (f", better in {found.improved} of {count(found.difference.n, 'subject')}." if by_case else ".")
+        ]
+        if name == PIXEL_AUC:
+            sentences += [self._images_in_words(judgement), self._dice_in_words(judgement)]
+        if not subjects:
+            sentences.append("With a single subject this says nothing about other patients.")
+        return " ".join(sentence for sentence in sentences if sentence), found.outcome
+
+    @staticmethod
+    def _areas(interval: Interval | None) -> str:
+        """An area with its limits, which are cut off where no area can lie."""
+        if interval is None:
+            return "unknown"
+        if not np.isfinite(interval.low):
+            return f"{interval.mean:.3f}"
+        return f"{interval.mean:.3f} ({max(interval.low, 0):.3f} to {min(interval.high, 1):.3f})"
+
+    def _images_in_words(self, judgement: Judgement) -> str:
+        scores = judgement.scores
+        found = scores.compare(OUTPUT, INTENSITY, self.named(IMAGE_AUC))
+        if found is None:
+            return ""
+        relation = {
+            "better": "more than brightness",
+            "worse": "less than brightness",
+            "undecided": "which cannot be told from brightness",
+        }[found.outcome]
+        abnormal = np.concatenate([case.abnormal for case in _seeker(judgement, OUTPUT).evidence.values()])
+        return (
+            f"Image AUC {self._areas(scores.interval(OUTPUT, IMAGE_AUC))} over {count(abnormal.size, 'image')}, "
+            f"{abnormal.sum()} of them abnormal, {relation} with "
+            f"{self._areas(scores.interval(INTENSITY, IMAGE_AUC))}."
+        )
+
+    def _dice_in_words(self, judgement: Judgement) -> str:
+        calibration, best = _seeker(judgement, OUTPUT).calibration, judgement.scores.interval(OUTPUT, BEST_DICE)
+        called = judgement.scores.interval(OUTPUT, DICE)
+        if calibration is None or called is None or best is None:
+            return ""
+        return (
+            f"At the threshold that {calibration.rate:.0%} of healthy pixels reach, Dice is {called.mean:.2f}; with "
+            f"each case's own best threshold it would be {best.mean:.2f}."
+        )
+
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Strips of best, median and worst case, then ROC curves, scores of images, and a table of thresholds."""
+        for label, case in self._examples(judgement).items():
+            report.figure(self._strip(judgement, case), self._strip_words(label, case))
+        plots = {"Images": _curves(judgement, "scores", "abnormal"), "Pixels": _curves(judgement, "pixels", "truth")}
+        plots = {heading: curves for heading, curves in plots.items() if curves}
+        if not plots:
+            return
+        report.section("What is told apart")
+        report.figure(
+            roc_plot(plots),
+            "What share of the abnormal is found, against the share of the healthy called abnormal, at all thresholds; "
+            "the diagonal is guessing. Images and pixels of all subjects pooled, so the areas differ from the means "
+            f"over cases in the tables. Pixels: at most {KEPT} of a case.",
+        )
+        if "Images" in plots:
+            self._scores_figure(report, judgement)
+        self._thresholds(report, judgement, plots)
+
+    def _scores_figure(self, report: Report, judgement: Judgement) -> None:
+        seeker = _seeker(judgement, OUTPUT)
+        scores, abnormal = seeker.pooled("scores", "abnormal")
+        threshold = seeker.calibration.image if seeker.calibration else None
+        report.figure(
+            score_plot(scores[~abnormal].tolist(), scores[abnormal].tolist(), threshold),
+            "Scores of the output's healthy and abnormal images. The less they overlap the better.",
+        )
+
+    def _thresholds(self, report: Report, judgement: Judgement, plots: Mapping[str, Mapping[str, RocCurve]]) -> None:
+        calibration = _seeker(judgement, OUTPUT).calibration
+        rows = []
+        for heading, curves in plots.items():
+            curve = curves[OUTPUT]
+            chosen = {"Youden's, found on these very cases": curve.youden_threshold}
+            if calibration:
+                own = calibration.image if heading == "Images" else calibration.pixel
+                chosen = {"calibrated": own, **chosen}
+            for name, threshold in chosen.items():
+                point = curve.at(threshold)
+                shares = (point.sensitivity, point.specificity, point.precision)
+                numbers = [_share(share, heading == "Images") for share in shares]
+                rows.append([f"{heading}, {name}", f"{threshold:.4g}", *numbers])
+        report.table(
+            rows,
+            ["threshold", "value", "sensitivity", "specificity", "precision"],
+            caption="Thresholds of the output, all cases pooled; images with Wilson's 95 % intervals, as if they were "
+            "independent of each other.",
+        )
+
+    def _examples(self, judgement: Judgement) -> dict[str, PreparedCase]:
+        """Best, median and worst case by the pixel AUC; without masks, by how abnormal they are found."""
+        ranked, labels = judgement.scores.by_case(OUTPUT, PIXEL_AUC), ("Worst", "Median", "Best")
+        if not ranked:
+            found = _seeker(judgement, OUTPUT).evidence
+            ranked = {name: float(case.scores.max()) for name, case in found.items() if len(case.scores)}
+            labels = ("Least abnormal", "Median", "Most abnormal")
+        names = sorted(ranked, key=lambda name: ranked[name])
+        cases = {case.case.name: case for case in judgement.cases}
+        if len(names) < 2:
+            return {"Only": cases[names[0]]} if names else {}
+        places = dict(zip(labels, (0, (len(names) - 1) // 2, -1), strict=True))
+        chosen = {names[place]: label for label, place in reversed(places.items())}
+        return {label: cases[name] for name, label in chosen.items()}
+
+    def _strip(self, judgement: Judgement, case: PreparedCase) -> Figure:
+        truth, plane = self.truth(case), self._plane(case)
+        image = sample_slices(case, plane, plane + 1)["image"][0]
+        findings = {}
+        for seeker in map(Seeker.of, judgement.contenders):
+            if seeker.rebuilds:
+                findings[seeker.name] = self._finding(seeker, case, plane)
+        return finding_strip(
+            image,
+            None if truth is None else truth[plane],
+            findings,
+            window=(self.task.codec.low, self.task.codec.high),
+            spacing_mm=case.spacing[1:],
+        )
+
+    def _finding(self, seeker: Seeker, case: PreparedCase, plane: int) -> Finding:
+        found, called = seeker.run(case), None
+        if seeker.calibration:
+            tissue = self.task.tissue(case.arrays["image"])[0]
+            called = abnormal_voxels(self.task.refinement, found.map, tissue, seeker.calibration.pixel)[plane]
+        return Finding(found.healthy[plane], found.map[plane], called)
+
+    def _plane(self, case: PreparedCase) -> int:
+        """The slice with most of the lesion, or the middle one."""
+        truth = self.truth(case)
+        return int(truth.sum(axis=(1, 2)).argmax()) if truth is not None and truth.any() else case.shape[0] // 2
+
+    def _strip_words(self, label: str, case: PreparedCase) -> str:
+        return (
+            f"{label} case: {case.case.name}, slice {self._plane(case) + 1} of {case.shape[0]}. The healthy image is "
+            "what the method makes of it without anomaly; the map, bright where abnormal, has a scale of its own in "
+            "every row. A good method calls abnormal what the truth shows, and nothing else."
+        )
+
+    def measured(self) -> dict[str, str]:
+        """Pixels, images and lesions that count."""
+        return {
+            "Pixels": "of tissue, after post-processing of the whole case; others do not count",
+            "Images": "slices that show tissue, or whole cases where volumes are seen; abnormal where their mask is "
+            "not empty, without masks where the case's label says so",
+            "Lesions": "connected components, corners connect; found where any voxel of them is called abnormal",
+            "Image AUC": "over all images; its interval from jackknife values of the subjects (Hanley and "
+            "Hajian-Tilaki, doi:10.1016/S1076-6332(97)80161-4), whose ranks, counts and Wilcoxon tests mean nothing",
+        }
+
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """What thresholds rest on, phantoms, and what the comparison with brightness means."""
+        points = []
+        calibration = _seeker(judgement, OUTPUT).calibration
+        if calibration:
+            points.append(
+                f"The thresholds rest on {count(calibration.images, 'healthy image')} of "
+                f"{count(calibration.subjects, 'subject')} ({calibration.source}) and {calibration.pixels} pixels; "
+                f"another scanner moves the {calibration.rate:.0%} of false alarms that they allow."
+            )
+        else:
+            points.append("These weights have no calibrated thresholds, so nothing is said about findings as such.")
+        if any(source.paths == () for case in judgement.cases for source in case.case.sources.values()):
+            points.append(
+                "The patients are procedural phantoms: this shows that a method works as its paper describes, not that "
+                "it is fit for patients."
+            )
+        points.append(
+            "Where brightness alone does as well, nothing was learned about health: bright lesions need no network."
+        )
+        return points
+
+
+def _at_threshold(called: Mask, truth: Mask, tissue: Mask) -> dict[str, float]:
+    """Scores of what is called abnormal; all (slices, rows, columns)."""
+    lesions = detect_lesions(called, truth)
+    scores = {ALARMS: float(lesions.false_positives)}
+    if (healthy := tissue & ~truth).any():
+        scores[SPECIFICITY] = 1 - float(called[healthy].mean())
+    if truth.any():
+        scores |= {DICE: dice(called, truth), SENSITIVITY: float(called[truth].mean())}
+        scores[LESIONS] = lesions.sensitivity.value
+    return scores
+
+
+def jackknifed_areas(
+    scores: NDArray[np.float32], abnormal: NDArray[np.bool_], subjects: Sequence[str]
+) -> dict[str, float]:
+    """A value per subject whose mean is the area under the ROC curve of all images.
+
+    Leaving a subject out tells its part in the area. The values vary like independent ones, so that intervals and
+    paired comparisons over subjects hold for the area, too, however many images a subject has.
+
+    Source: Hanley & Hajian-Tilaki, Acad. Radiol. 4(1):49-58, 1997. doi:10.1016/S1076-6332(97)80161-4. Our values are
+    moved together such that their mean is the area and not its estimate with the bias taken off.
+
+    Args:
+        scores: of all images, (n,).
+        abnormal: which are, (n,).
+        subjects: whose they are.
+
+    Returns:
+        Nothing where all images are healthy or all are abnormal; NaN for a subject who alone has a kind of images.
+    """
+    if abnormal.all() or not abnormal.any():
+        return {}
+    owner = np.array(subjects)
+    names, area = list(dict.fromkeys(subjects)), auc(scores, abnormal)
+    if len(names) == 1:
+        return {names[0]: area}
+    without = np.array([auc(scores[owner != name], abnormal[owner != name]) for name in names])
+    if np.isnan(without).all():
+        return dict.fromkeys(names, area)
+    values = area + (len(names) - 1) * (np.nanmean(without) - without)
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _seeker(judgement: Judgement, name: str) -> Seeker:
+    return Seeker.of(next(one for one in judgement.contenders if one.name == name))
+
+
+def _curves(judgement: Judgement, values: str, labels: str) -> dict[str, RocCurve]:
+    """Of every contender; none where a kind of images or pixels is missing."""
+    pooled = {one.name: Seeker.of(one).pooled(values, labels) for one in judgement.contenders}
+    return {name: roc_curve(*found) for name, found in pooled.items() if found[1].any() and not found[1].all()}
+
+
+def _share(share: Proportion, independent: bool) -> str:
+    if not share.total:
+        return "–"
+    low, high = share.interval
+    return f"{share.value:.3f}" + (f" ({low:.2f} to {high:.2f})" if independent else "")
+
+
+def _capital(name: str) -> str:
+    """A score's name at the beginning of words."""
+    return name.replace("auc", "AUC")

@@ -1,0 +1,1 @@
+"""Low-dose CT to routine-dose CT."""

@@ -1,0 +1,318 @@
+"""How low-dose CT denoising is judged: fidelity, noise texture, phantoms' truth, and the pictures that show it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ganatomy.data.cases import Case, PhantomSource
+from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.figures import nps_plot, profile_plot, region_plot
+from ganatomy.evaluation.judging import (
+    INPUT,
+    OUTPUT,
+    TARGET,
+    Contender,
+    ImageJudge,
+    Judgement,
+    Score,
+    blocks,
+    limits,
+    middle_slice,
+    side_by_side,
+)
+from ganatomy.evaluation.report import Column, Outcome, Report
+from ganatomy.evaluation.statistics import count
+from ganatomy.evaluation.strip import comparison_strip, detail_boxes
+from ganatomy.evaluation.style import minus, title
+from ganatomy.inference.prepared import sample_slices
+from ganatomy.metrics.agatston import agatston, risk_class
+from ganatomy.metrics.regions import Box, Region, compare_regions, cut, homogeneous_regions, region_statistics
+from ganatomy.metrics.sharpness import Point, gradient_ratio
+from ganatomy.metrics.texture import noise_power_spectrum, noise_sd
+from ganatomy.tasks.base import Volume
+from ganatomy.tasks.ct_denoising.task import ABDOMEN
+from ganatomy.tasks.restoration import non_local_means as classical
+from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH
+
+PSNR, SSIM, RMSE, TEXTURE = "psnr[-160,240]", "ssim[-160,240]", "rmse", "noise sd error"
+NPS, EDGES = "nps distance", "gradient ratio[-160,240]"
+
+FIDELITY, NOISE, CONTENT, CALCIUM = "Fidelity", "Noise", "Sharpness and CT numbers", "Calcium"
+
+PROFILE_MM = 120.0
+"""Length of the plotted profile."""
+
+LEAST_NOISE = 1.0
+"""HU; what is assumed where an image shows none."""
+
+
+def non_local_means(image: Volume, spacing_mm: tuple[float, float]) -> Volume:
+    """Denoise slice by slice in HU, with the noise measured in flat soft tissue of the image itself.
+
+    Args:
+        image: (slices, rows, columns) in HU.
+        spacing_mm: between rows, between columns.
+    """
+    boxes = homogeneous_regions(image, spacing_mm, count=2 * len(image))
+    sigma = max(noise_sd(cut(image, boxes)) if boxes else 0.0, LEAST_NOISE)
+    return classical.non_local_means(image, [sigma] * len(image))
+
+
+class DenoisingJudge(ImageJudge):
+    """Judges low-dose CT against routine-dose CT of the same patients."""
+
+    scores = (
+        Score(PSNR, "higher", "dB", "Both images clipped to -160 to 240 HU, data range 400 HU.", FIDELITY),
+        Score(SSIM, "higher", "", "As above; 11x11 Gaussian window, mean over 2D slices.", FIDELITY),
+        Score(RMSE, "lower", "HU", "Root-mean-square error over all pixels, nothing clipped.", FIDELITY),
+        Score("rmse[-160,240]", "lower", "HU", "Both images clipped to -160 to 240 HU.", FIDELITY),
+        Score("noise sd", None, "HU", "In flat soft tissue, without its trend; the target's is the aim.", NOISE),
+        Score(TEXTURE, "lower", "HU", "Distance of that SD from the target's.", NOISE),
+        Score(NPS, "lower", "dB", "Root-mean-square distance of the noise power spectrum from the target's.", NOISE),
+        Score(EDGES, None, "", "Edge strength against the target: 1 is as sharp, less is blurred.", CONTENT, 3),
+        Score("sharpness error", "lower", "", "Distance of the gradient ratio from 1.", CONTENT, 3),
+        Score("mean shift", "lower", "HU", "Distance of means in flat soft tissue from the target's.", CONTENT),
+        Score("correlation", None, "", "Of output and input pixels; negative would be inverted contrast.", CONTENT, 3),
+    )  # fmt: skip
+    truths = (
+        Score("agatston", None, "", "Calcium in the coronary arteries.", CALCIUM),
+        Score("agatston error", "lower", "", "Distance from the score of the noise-free phantom.", CALCIUM),
+        Score("risk class error", "lower", "classes", "Distance from the true class (limits 10, 100, 1000).", CALCIUM),
+        Score("region mean error", "lower", "HU", "Means in uniform regions against the routine-dose scan."),
+        Score("region sd error", "lower", "HU", "SDs in uniform regions against the routine-dose scan."),
+    )  # fmt: skip
+    leading = (PSNR, SSIM, RMSE, TEXTURE)
+    plotted = (PSNR, TEXTURE)
+
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """The task's scores, and what shows over-smoothing, shifted CT numbers and inverted contrast."""
+        target, low = sample["target"], sample["input"]
+        scores = self.task.scores(output, sample, spacing)
+        # Outlines against air are a hundred times steeper than edges within soft tissue and would hide them.
+        scores[EDGES] = gradient_ratio(np.clip(output, *ABDOMEN), np.clip(target, *ABDOMEN), spacing[1:])
+        scores["sharpness error"] = abs(scores[EDGES] - 1)
+        scores["correlation"] = _correlation(output, low)
+        if boxes := homogeneous_regions(target, spacing[1:], count=2 * len(target)):
+            wanted, got = cut(target, boxes), cut(output, boxes)
+            scores[TEXTURE] = abs(noise_sd(got) - noise_sd(wanted))
+            scores["mean shift"] = float(np.mean(np.abs(got.mean(axis=(1, 2)) - wanted.mean(axis=(1, 2)))))
+        named = {score.name for score in self.scores}
+        return {name: value for name, value in scores.items() if name in named}
+
+    def truth(self, case: Case) -> Any:
+        """The phantom, where the case is one."""
+        source = case.sources.get("clean")
+        return source.truth() if isinstance(source, PhantomSource) else None
+
+    def score_truth(self, output: Volume, case: PreparedCase, truth: Any) -> dict[str, float]:
+        """Calcium and uniform regions, against the phantom and its routine-dose scan."""
+        found = agatston(output, case.spacing, truth.masks["coronaries"]).score
+        regions = compare_regions(output, case.arrays["target"][0], truth.regions)
+        return {
+            "agatston": found,
+            "agatston error": abs(found - truth.agatston),
+            "risk class error": abs(risk_class(found) - risk_class(truth.agatston)),
+            "region mean error": float(np.mean([abs(region.bias) for region in regions])) if regions else math.nan,
+            "region sd error": float(np.mean([abs(r.output.sd - r.reference.sd) for r in regions]))
+            if regions
+            else math.nan,
+        }
+
+    def classical(self) -> Contender:
+        """Non-local means."""
+        return Contender(
+            "non-local means",
+            lambda case, start, stop: non_local_means(sample_slices(case, start, stop)[INPUT], case.spacing[1:]),
+            f"classical, no training; patches of {PATCH} pixels, search of {REACH}, strength {STRENGTH} times the "
+            "noise in the input's own flat soft tissue, not tuned to these data",
+        )
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """Better than the input or not, by how much, and whose noise looks more like routine dose."""
+        fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
+        assert fidelity is not None
+        subjects = fidelity.difference.unit_of_resampling == "subject" and fidelity.difference.n > 1
+        relation = {
+            "better": "is closer to the routine-dose scan than the low-dose input",
+            "worse": "is farther from the routine-dose scan than the low-dose input",
+            "undecided": "cannot be told from the low-dose input by its distance to the routine-dose scan",
+        }[fidelity.outcome]
+        sentences = [
+            f"The output {relation}: PSNR {limits(fidelity.difference, 'dB', signed=True)}"
+            + (f", better in {fidelity.improved} of {count(fidelity.difference.n, 'subject')}." if subjects else "."),
+            *[self._texture(judgement, rival) for rival in judgement.rivals[:1]],
+            "" if subjects else "With a single subject this says nothing about other patients.",
+        ]
+        return " ".join(sentence for sentence in sentences if sentence), fidelity.outcome
+
+    def _texture(self, judgement: Judgement, rival: str) -> str:
+        """Whose noise is more like that of routine dose."""
+        scores = judgement.scores
+        ours, theirs, wanted = (scores.interval(name, "noise sd") for name in (OUTPUT, rival, TARGET))
+        found = scores.compare(OUTPUT, rival, self.named(TEXTURE))
+        if found is None or not ours or not theirs or not wanted:
+            return ""
+        relation = {
+            "better": f"Its noise is nearer to that of routine dose than the noise left by {rival}",
+            "worse": f"Its noise is farther from that of routine dose than the noise left by {rival}",
+            "undecided": f"Whether its noise or that of {rival} is nearer to routine dose is open",
+        }[found.outcome]
+        return (
+            f"{relation}: SD {ours.mean:.1f} against {theirs.mean:.1f} HU, where routine dose has {wanted.mean:.1f} HU."
+        )
+
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Strips of the median, worst and best case, then profile, noise spectra and regions of the median one."""
+        for label, case in self.examples(judgement).items():
+            report.figure(self._strip(judgement, case), self._strip_words(label, case, judgement))
+        median = next(iter(self.examples(judgement).values()))
+        views = side_by_side(judgement.contenders, median, *_middle_block(median))
+        spacing = median.spacing[1:]
+        plane = len(views[TARGET]) // 2
+        boxes = homogeneous_regions(views[TARGET], spacing, count=2 * len(views[TARGET]))
+        report.section("A closer look")
+        report.figure(
+            profile_plot(
+                {name: np.clip(image[plane], *ABDOMEN) for name, image in views.items()},
+                *_segment(views[TARGET][plane], spacing),
+                window=ABDOMEN,
+                spacing_mm=spacing,
+            ),
+            f"CT numbers within the window along the line, {median.case.name}. A good output follows the routine-dose "
+            "scan: edges as steep, plateaus at the same height, neither the input's jitter nor a ruler-straight line.",
+        )
+        if boxes:
+            report.figure(
+                nps_plot({name: noise_power_spectrum(cut(image, boxes), spacing) for name, image in views.items()}),
+                "Noise power spectra in flat soft tissue. The area under a curve is the amount of noise, its place how "
+                "coarse the noise is. A curve far below the target's means over-smoothed tissue; one moved to the left "
+                "means a blotchy, plastic look.",
+            )
+        regions, where = self._regions(median, boxes)
+        if regions:
+            report.figure(
+                region_plot({name: region_statistics(image, regions) for name, image in views.items()}),
+                f"Mean and standard deviation in {where}, {median.case.name}. Means should not move: a few HU can turn "
+                "a cyst into a lesion. Standard deviations should reach the black line, not zero.",
+            )
+        if any(judgement.scores.interval(OUTPUT, score.name) for score in self.truths):
+            self._truth_table(report, judgement)
+
+    def _regions(self, case: PreparedCase, boxes: Sequence[Box]) -> tuple[Mapping[str, Region], str]:
+        """Regions to compare in the middle block of a case, and what they are."""
+        truth = self.truth(case.case)
+        if truth is not None:
+            start, stop = _middle_block(case)
+            masks = {name: np.asarray(mask)[start:stop] for name, mask in truth.regions.items()}
+            return {name: mask for name, mask in masks.items() if mask.sum() > 1}, "the phantom's uniform regions"
+        return {f"region {i}": box for i, box in enumerate(boxes[:4], start=1)}, "the flattest soft tissue"
+
+    def _truth_table(self, report: Report, judgement: Judgement) -> None:
+        """Scores against the noise-free phantoms."""
+        known = {case.case.name: self.truth(case.case) for case in judgement.cases}
+        truth = [phantom.agatston for phantom in known.values() if phantom is not None]
+        calcium = any(truth) or any(
+            any(judgement.scores.values(name, "agatston")[0]) for name in judgement.scores.methods
+        )
+        shown = [score for score in self.truths if calcium or score.group != CALCIUM]
+        report.section("Against the phantom's truth")
+        columns = [Column("method"), *[replace(score.column, better=None) for score in shown]]
+        rows = [
+            [title(name), *[judgement.scores.interval(name, score.name) for score in shown]]
+            for name in judgement.scores.methods
+        ]
+        report.table(rows, columns)
+        if not calcium:
+            return
+        report.text(
+            f"The noise-free phantoms have Agatston scores of {', '.join(f'{score:.0f}' for score in truth)}. Noise "
+            "counts as calcium where it rises above 130 HU, smoothing loses small lesions; the target's row shows how "
+            "exact a routine-dose scan is."
+        )
+
+    def _strip(self, judgement: Judgement, case: PreparedCase) -> Any:
+        plane = middle_slice(case)
+        views = {name: image[0] for name, image in side_by_side(judgement.contenders, case, plane, plane + 1).items()}
+        ranked = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
+        return comparison_strip(
+            views,
+            window=ABDOMEN,
+            spacing_mm=case.spacing[1:],
+            differences=(INPUT, OUTPUT),
+            zooms=detail_boxes(views[TARGET], ABDOMEN, case.spacing[1:]),
+            notes={name: f"PSNR {value:.1f} dB" for name, value in ranked.items() if value is not None},
+        )
+
+    def _strip_words(self, label: str, case: PreparedCase, judgement: Judgement) -> str:
+        number = len(judgement.cases)
+        which = "The only case" if label == "Only" else f"{label} of {number} cases by PSNR"
+        return (
+            f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}. Differences on the right: "
+            "red is too bright, blue too dark; a good output leaves noise there, no anatomy. Frames are magnified "
+            "below."
+        )
+
+    def measured(self) -> dict[str, str]:
+        """Windows, regions and blocks."""
+        low, high = ABDOMEN
+        return {
+            "Window and data range": minus(f"{low:g} to {high:g} HU where a score says so; PSNR and SSIM use its width")
+            + ", 400 HU, as data range",
+            "Mask": "none: every pixel of every slice counts, air included",
+            "Flat tissue": "boxes of 20 mm with the least gradient in the routine-dose scan, two per slice",
+            "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject",
+        }
+
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """Simulated dose, phantoms, and what the checks for invented anatomy found."""
+        points = []
+        sources = [set(case.case.sources) for case in judgement.cases]
+        if any("clean" in found for found in sources):
+            points.append(
+                "The patients are procedural phantoms and both of their scans are simulated: this shows that a method "
+                "works as its paper describes, not that it is fit for patients."
+            )
+        elif any(INPUT not in found for found in sources):
+            points.append(
+                "The low dose is simulated from routine-dose images: real scanners add effects that are not modelled."
+            )
+        correlation = judgement.scores.interval(OUTPUT, "correlation")
+        shift = judgement.scores.interval(OUTPUT, "mean shift")
+        if correlation and correlation.mean < 0:
+            points.insert(0, "The output's contrast is inverted: it correlates negatively with the input.")
+        if shift and shift.mean > 5:
+            points.append(f"CT numbers of soft tissue move by {shift.mean:.1f} HU on average; do not read them off.")
+        points.append(
+            "No score here sees a lesion that was removed or invented; look at the differences, and at the cases."
+        )
+        return points
+
+
+def _middle_block(case: PreparedCase) -> tuple[int, int]:
+    """The block of slices around the middle."""
+    return next(block for block in blocks(case.shape[0]) if block[0] <= middle_slice(case) < block[1])
+
+
+def _segment(image: npt.NDArray[Any], spacing_mm: tuple[float, float]) -> tuple[Point, Point]:
+    """A level line of 120 mm through the flattest soft tissue, or through the middle of an image without any."""
+    rows, columns = image.shape
+    box = next(iter(homogeneous_regions(image, spacing_mm, count=1)), Box(0, 0, rows, columns))
+    half = PROFILE_MM / 2 / spacing_mm[1]
+    row, middle = box.row + box.rows // 2, box.column + box.columns / 2
+    return (row, max(middle - half, 0.0)), (row, min(middle + half, columns - 1.0))
+
+
+def _correlation(output: Volume, low: Volume) -> float:
+    """Pearson's, over the pixels of the window; NaN where one image is constant."""
+    first, second = (np.clip(image, *ABDOMEN).ravel().astype(np.float64) for image in (output, low))
+    if not first.std() or not second.std():
+        return math.nan
+    return float(np.corrcoef(first, second)[0, 1])

@@ -1,0 +1,1 @@
+"""Endomicroscopy frames, seen through a bundle of fibres, to finer ones."""

@@ -1,0 +1,168 @@
+"""How sharpened endomicroscopy is judged: nearness, contrast, and what the fibres would have measured of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Score, limits, role
+from ganatomy.evaluation.report import Outcome
+from ganatomy.inference.prepared import sample_slices
+from ganatomy.metrics.contrast import total_scores
+from ganatomy.tasks.base import Volume
+from ganatomy.tasks.endomicroscopy.task import CONSISTENCY, CONTRAST_LOW, CONTRAST_TRUE
+from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge, spectrum_distance
+from ganatomy.tasks.translation.task import INFORMATION, MAE, PSNR, SSIM
+
+TOTAL = "total score"
+VISIBILITY, EVIDENCE = "Contrast", "Agreement with the fibres"
+
+RANKED: Mapping[str, Literal["higher", "lower"]] = {SSIM: "higher", CONTRAST_TRUE: "higher", CONTRAST_LOW: "higher"}
+"""Scores that the total is made of; more contrast counts as better, also beyond the truth (our choice)."""
+
+AMOUNT = 1.0
+"""Part of the difference from its blurred copy that an unsharp mask adds to an image (our choice)."""
+REACH = 0.5
+"""SD of the blur, relative to the pitch of the fibres (our choice)."""
+CONTRADICTION = 0.25
+"""Fibre error beyond which an output is said to contradict its frame (our choice)."""
+
+
+class FibreJudge(TranslationJudge):
+    """Judges endomicroscopy sharpened without pairs, against the true image where it is known."""
+
+    scores: tuple[Score, ...] = (
+        *NEARNESS,
+        Score(CONTRAST_TRUE, None, "", "Global contrast factor (Matkovic et al., 2005) minus that of the true image.",
+              VISIBILITY),
+        Score(CONTRAST_LOW, None, "", "The same minus that of the frame.", VISIBILITY),
+        Score(TOTAL, "higher", "", "SSIM and both differences of contrast, each from 0 for the worst to 1 for the best "
+              "of the methods in this table, averaged. More contrast counts as better, noise included.", VISIBILITY),
+        Score(CONSISTENCY, "lower", "", "Mean difference between the means over the fibres' cells and what the fibres "
+              "measured, in SDs of the frame.", EVIDENCE),
+        Score(INFORMATION, None, "bits", "Of output and frame.", EVIDENCE),
+    )  # fmt: skip
+    leading = (SSIM, PSNR, MAE, CONSISTENCY)
+    plotted = (SSIM, CONSISTENCY)
+    warning = (
+        "Detail finer than the fibres is likely, not seen: it may be wrong where it looks sharpest. An image that "
+        "agrees with its fibres may still be one of many that do."
+    )
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """The frame as it is, and the true image."""
+        return [role(INPUT, self.task.source)], [role(TARGET, self.task.product)]
+
+    def classical(self) -> Contender:
+        """An unsharp mask."""
+        sigma = REACH * self.task.bundle.pitch
+
+        def sharpened(case: PreparedCase, start: int, stop: int) -> Volume:
+            sample = sample_slices(case, start, stop)
+            return unsharp(sample["low"], sample["cells"] >= 0, sigma)
+
+        return Contender(
+            "unsharp mask",
+            sharpened,
+            f"classical, no training; adds {AMOUNT:g} times the difference from a copy blurred by {sigma:g} pixels",
+        )
+
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """The task's scores, and distances of sharpness and texture from those of the true image."""
+        scores = super().score(output, sample, spacing)
+        if self.task.product in sample:
+            ours, true = (self.task.inner(image.clip(*self.window)) for image in (output, sample[self.task.product]))
+            scores[SPECTRUM] = spectrum_distance(ours, true)
+        return scores
+
+    def score_case(
+        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every contender, block by block, and rank them on the whole case."""
+        rows = super().score_case(contenders, case, advance)
+        return [*rows, *_totals(rows, case)]
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """Nearer to the true image than the frame, by how much, and true to the fibres."""
+        sentence, outcome = super().verdict(judgement)
+        error = judgement.scores.interval(OUTPUT, CONSISTENCY)
+        before = judgement.scores.interval(INPUT, CONSISTENCY)
+        assert error is not None and before is not None
+        return (
+            f"{sentence} It departs from what the fibres measured by {limits(error)} SDs of the frame, the frame "
+            f"itself by {limits(before)}.",
+            "worse" if error.mean > CONTRADICTION else outcome,
+        )
+
+    def _unpaired_verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        contrast = judgement.scores.interval(OUTPUT, CONTRAST_LOW)
+        assert contrast is not None
+        return (
+            "No frame has a true image, so nothing says whether the output is right. The output's contrast factor "
+            f"differs from the frame's by {limits(contrast, signed=True)}.",
+            "undecided",
+        )
+
+    def _tissue(self) -> dict[str, str]:
+        bundle = self.task.bundle
+        part = "the largest rectangle of the image's proportions in its round field of view"
+        return {
+            "Part of the image": f"{part}; agreement with the fibres all over it" if bundle.circular else "all of it",
+            "Frames": f"where they are simulated: fibres {bundle.pitch:g} pixels apart, sensitivity varying by "
+            f"{bundle.gain:.0%} and offset by {bundle.offset:.0%} of the window, interpolated between fibres",
+        }
+
+    def _faults(self, judgement: Judgement) -> list[str]:
+        error = judgement.scores.interval(OUTPUT, CONSISTENCY)
+        if error is None or error.mean <= CONTRADICTION:
+            return []
+        return [
+            f"The output contradicts its frame: it departs from what the fibres measured by {limits(error)} SDs, which "
+            "is structure made up or lost."
+        ]
+
+
+def unsharp(image: Volume, field: NDArray[np.bool_], sigma: float, amount: float = AMOUNT) -> Volume:
+    """An image plus its difference from a blurred copy, which knows nothing from outside the field of view.
+
+    Args:
+        image: (slices, rows, columns).
+        field: where the image is, bool of the same shape.
+        sigma: SD of the blur in pixels.
+        amount: how much of the difference is added.
+    """
+    blurred, seen = (
+        gaussian_filter(np.asarray(part, np.float32), (0, sigma, sigma)) for part in (image * field, field)
+    )
+    difference = image - blurred / np.maximum(seen, np.finfo(np.float32).tiny)
+    return np.asarray(np.where(field, image + amount * difference, image), np.float32)
+
+
+def _totals(rows: Sequence[Row], case: PreparedCase) -> list[Row]:
+    """The total score of each method on a case, of those that made something of the frame."""
+    methods = list(dict.fromkeys(row.method for row in rows if row.method != TARGET))
+    means = {
+        method: {
+            name: float(np.mean(found))
+            for name in RANKED
+            if (found := [row.scores[name] for row in rows if row.method == method and name in row.scores])
+        }
+        for method in methods
+    }
+    if len(methods) < 2:
+        return []
+    totals = total_scores(means, RANKED)
+    whole = (0, case.shape[0])
+    return [
+        Row(case.case.name, case.case.subject, whole, method, {TOTAL: total})
+        for method, total in totals.items()
+        if math.isfinite(total)
+    ]

@@ -1,0 +1,1 @@
+"""Noisy MR slices to clean ones."""

@@ -1,0 +1,1 @@
+"""Undersampled MR to images of complete scans."""

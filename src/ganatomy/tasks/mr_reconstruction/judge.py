@@ -1,0 +1,316 @@
+"""How reconstructed MR is judged: nearness to the complete scan by frequency, and agreement with what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.judging import (
+    INPUT,
+    OUTPUT,
+    TARGET,
+    Contender,
+    Judgement,
+    Score,
+    blocks,
+    limits,
+    middle_slice,
+    role,
+    side_by_side,
+)
+from ganatomy.evaluation.report import Outcome, Report
+from ganatomy.evaluation.statistics import count
+from ganatomy.evaluation.strip import comparison_strip, detail_boxes
+from ganatomy.evaluation.style import STYLE, new_figure, show_image
+from ganatomy.inference.prepared import sample_slices
+from ganatomy.metrics.reconstruction import BANDS, LIMITS
+from ganatomy.physics.consistency import departure
+from ganatomy.tasks.base import Volume
+from ganatomy.tasks.mr_reconstruction.task import (
+    CONTENT,
+    EDGES,
+    NMSE,
+    NMSE_SQUARED,
+    NRMSE,
+    PSNR,
+    RANGE,
+    SNR,
+    SSIM,
+    Scan,
+)
+from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
+
+SHARPNESS_ERROR, DEPARTURE = "sharpness error", "departure"
+LOW, MID, HIGH = (f"{band} error" for band in BANDS)
+FIDELITY, FREQUENCIES, EVIDENCE = "Fidelity", "Frequencies and sharpness", "Agreement with the measurement"
+
+TV_STEPS = 100
+"""Of total variation; three times as many change PSNR by less than 0.1 dB."""
+TV_STEP, TV_WEIGHT = 0.35, 0.1
+"""Primal and dual step, at most 1/√8; and how much a unit of variation weighs, which scales the steps only."""
+SHOWN_TO = "shown "
+"""Beginning of the names under which the channels of the input are sampled."""
+CONTRADICTION = 0.01
+"""Departure beyond that of the noise that deserves a warning (our choice)."""
+SHOWN = 0.1
+"""Departure in image units, per pixel, that is drawn brightest (our choice)."""
+
+
+def total_variation(scan: Scan) -> Tensor:
+    """The image of least total variation among those that agree with what was measured, (N, 1, H, W), complex.
+
+    Compressed sensing as by Lustig, Donoho & Pauly, Magn. Reson. Med. 58(6), 2007, doi 10.1002/mrm.21391, with
+    isotropic variation that wraps around the edges, by the primal-dual algorithm of Chambolle & Pock, J. Math. Imaging
+    Vis. 40, 2011, doi 10.1007/s10851-010-0251-1. The measurement counts as exact, so there is nothing to tune.
+    """
+    image = leading = scan.image
+    dual = torch.zeros(2, *image.shape, dtype=image.dtype)
+    for _ in range(TV_STEPS):
+        dual = dual + TV_STEP * torch.stack([leading.roll(-1, axis) - leading for axis in (2, 3)])
+        dual = dual / (dual.abs().square().sum(0).sqrt() / TV_WEIGHT).clamp_min(1)
+        slope = sum(part.roll(1, axis) - part for part, axis in zip(dual, (2, 3), strict=True))
+        moved = scan.keep(image - TV_STEP * slope)
+        image, leading = moved, 2 * moved - image
+    return image
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of some slices."""
+
+    scan: Scan
+    phase: Tensor
+    """Of the complete scan, in rad, which magnitudes have lost, (slices, 1, rows, columns)."""
+
+    @classmethod
+    def of(cls, sample: Mapping[str, Volume]) -> Measurement:
+        """That of slices as the judge samples them."""
+        shown = [sample[name] for name in sorted(sample) if name.startswith(SHOWN_TO)]
+        input = torch.from_numpy(np.stack(shown, axis=1).astype(np.float32))
+        return cls(Scan.of(input), torch.from_numpy(np.array(sample["phase"], np.float32))[:, None])
+
+    def complex(self, magnitude: Volume) -> Tensor:
+        """Magnitudes (slices, rows, columns) with the phase of the complete scan."""
+        return torch.polar(torch.from_numpy(np.array(magnitude, np.float32))[:, None].clamp_min(0), self.phase)
+
+    def departure(self, magnitude: Volume) -> float:
+        """Share of the measurement that an image contradicts, mean over the slices."""
+        return float(departure(self.complex(magnitude), self.scan.image, self.scan.encoding).mean())
+
+    def departure_map(self, magnitude: Volume) -> NDArray[np.float32]:
+        """By how much every pixel would have to change for the image to agree, (slices, rows, columns)."""
+        image = self.complex(magnitude)
+        return (self.scan.keep(image) - image).abs()[:, 0].numpy()
+
+
+class ReconstructionJudge(SemanticJudge):
+    """Judges images reconstructed from an undersampled scan against those of the complete one."""
+
+    scores = (
+        Score(PSNR, "higher", "dB", "Both images clipped to [0, 1], data range 1.", FIDELITY),
+        Score(SSIM, "higher", "", "As above; 11x11 Gaussian window, mean over 2D slices.", FIDELITY),
+        Score(NMSE, "lower", "", "‖x̂ − x‖ / ‖x‖ of every slice, averaged, as DAGAN's NMSE.", FIDELITY),
+        Score(NMSE_SQUARED, "lower", "", "‖x̂ − x‖² / ‖x‖² of a block of slices, as fastMRI's NMSE.", FIDELITY),
+        Score(NRMSE, "lower", "", "‖x̂ − x‖ / ‖x‖ of a block of slices.", FIDELITY),
+        Score(SNR, "higher", "dB", "20 log₁₀ of ‖x‖ / ‖x̂ − x‖ of a block of slices, as GANCS's SNR.", FIDELITY),
+        Score(LOW, "lower", "", f"Relative error of k-space up to {LIMITS[0]:.3f} cycles per pixel.", FREQUENCIES),
+        Score(MID, "lower", "", f"From there to {LIMITS[1]:.3f} cycles per pixel.", FREQUENCIES),
+        Score(HIGH, "lower", "", "Beyond; 1 is as far off as an image without these frequencies.", FREQUENCIES),
+        Score(EDGES, None, "", "Edge strength against the target: 1 is as sharp, less is blurred.", FREQUENCIES, 3),
+        Score(SHARPNESS_ERROR, "lower", "", "Distance of the gradient ratio from 1.", FREQUENCIES, 3),
+        Score(DEPARTURE, None, "", "Share of the measured k-space that the image contradicts, given the phase of the "
+              "complete scan. What agrees as a complex image may depart as a magnitude; the target's is the noise.",
+              EVIDENCE, 3),
+        *SEMANTICS,
+    )  # fmt: skip
+    leading = (PSNR, SSIM, NMSE, DEPARTURE)
+    plotted = (PSNR, HIGH)
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """The magnitude of the zero-filled scan, and that of the complete one."""
+
+        def zero_filled(case: PreparedCase, start: int, stop: int) -> Volume:
+            return np.asarray(Measurement.of(self.sample(case, start, stop)).scan.image.abs()[:, 0].numpy())
+
+        return [Contender(INPUT, zero_filled, "zeros in place of what was not measured")], [role(TARGET)]
+
+    def classical(self) -> Contender:
+        """Total variation."""
+
+        def restored(case: PreparedCase, start: int, stop: int) -> Volume:
+            scan = Measurement.of(self.sample(case, start, stop)).scan
+            return np.asarray(total_variation(scan).abs()[:, 0].numpy())
+
+        return Contender(
+            "total variation",
+            restored,
+            "classical, no training; least variation among the images that have the measured samples, "
+            f"{TV_STEPS} steps of a primal-dual algorithm, nothing tuned",
+        )
+
+    def sample(self, case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
+        """Target and phase, and the channels of the input one by one."""
+        shown = np.asarray(case.arrays["input"][:, start:stop])
+        kept = {name: values for name, values in sample_slices(case, start, stop).items() if name != "input"}
+        return {**kept, **{f"{SHOWN_TO}{number:03d}": values for number, values in enumerate(shown)}}
+
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """The task's scores, the distance from the right sharpness, the departure from what was measured, and how much
+        a segmenter finds.
+        """
+        output, sample = self.worth_judging(output, sample)
+        if not len(output):
+            return {}
+        scores = self.task.scores(output, sample, spacing)
+        scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
+        scores[DEPARTURE] = Measurement.of(sample).departure(output)
+        scores |= self.interpreted(output, sample)
+        named = {score.name for score in self.scores}
+        return {name: value for name, value in scores.items() if name in named}
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """Nearer to the complete scan than the zero-filled one, than total variation, and true to the measurement."""
+        scores = judgement.scores
+        fidelity = scores.compare(OUTPUT, INPUT, self.named(PSNR))
+        assert fidelity is not None
+        relation = {
+            "better": "is closer to the complete scan than the zero-filled image",
+            "worse": "is farther from the complete scan than the zero-filled image",
+            "undecided": "cannot be told from the zero-filled image by its distance to the complete scan",
+        }[fidelity.outcome]
+        subjects = fidelity.difference.unit_of_resampling == "subject" and fidelity.difference.n > 1
+        sentences = [
+            f"The output {relation}: PSNR {limits(fidelity.difference, 'dB', signed=True)}"
+            + (f", better in {fidelity.improved} of {count(fidelity.difference.n, 'subject')}." if subjects else "."),
+            *[self._against(judgement, rival) for rival in judgement.rivals[:1]],
+            self._evidence(judgement),
+            "" if subjects else "With a single subject this says nothing about other patients.",
+        ]
+        return " ".join(sentence for sentence in sentences if sentence), fidelity.outcome
+
+    def _against(self, judgement: Judgement, rival: str) -> str:
+        found = judgement.scores.compare(OUTPUT, rival, self.named(PSNR))
+        if found is None:
+            return ""
+        relation = {"better": "It is better than", "worse": "It is worse than", "undecided": "It is not told from"}
+        return f"{relation[found.outcome]} {rival}: {limits(found.difference, 'dB', signed=True)}."
+
+    def _evidence(self, judgement: Judgement) -> str:
+        ours = judgement.scores.interval(OUTPUT, DEPARTURE)
+        return f"It departs from what was measured by {100 * ours.mean:.1f} %." if ours else ""
+
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Strips of the median, worst and best case, and where the median one departs from the measurement."""
+        examples = self.examples(judgement)
+        for label, case in examples.items():
+            report.figure(self._strip(judgement, case), self._words(label, case, judgement))
+        median = next(iter(examples.values()))
+        report.section("What was measured, and what was not")
+        report.figure(
+            self._departures(judgement, median),
+            f"The mask, {median.case.name}: white samples of k-space were measured. Beside it, by how much each pixel "
+            f"would have to change for the image to have these samples; white is {SHOWN:g} or more. Bright places are "
+            "at odds with the measurement. Dark ones agree, but detail that was not measured may be wrong there, too.",
+        )
+
+    def _strip(self, judgement: Judgement, case: PreparedCase) -> Figure:
+        views = self._views(judgement, case)
+        ranked = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
+        spacing = case.spacing[1:]
+        return comparison_strip(
+            views,
+            window=RANGE,
+            spacing_mm=spacing,
+            unit="",
+            differences=(INPUT, OUTPUT),
+            zooms=detail_boxes(views[TARGET], RANGE, spacing),
+            notes={name: f"PSNR {value:.1f} dB" for name, value in ranked.items() if value is not None},
+        )
+
+    def _views(self, judgement: Judgement, case: PreparedCase) -> dict[str, NDArray[np.float32]]:
+        plane = middle_slice(case)
+        found = side_by_side(judgement.contenders, case, plane, plane + 1)
+        return {name: image[0] for name, image in found.items()}
+
+    @rc_context(STYLE)
+    def _departures(self, judgement: Judgement, case: PreparedCase) -> Figure:
+        plane = middle_slice(case)
+        seen = Measurement.of(self.sample(case, plane, plane + 1))
+        maps = {
+            name: seen.departure_map(image[None])[0]
+            for name, image in self._views(judgement, case).items()
+            if name not in (INPUT, TARGET)
+        }
+        figure = new_figure(3 * (1 + len(maps)), 3.3)
+        first, *others = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
+        show_image(first, seen.scan.mask[0, 0].numpy(), (0, 1), None)
+        first.set_title("K-space mask")
+        for axes, (name, image) in zip(others, maps.items(), strict=True):
+            show_image(axes, image, (0, SHOWN), case.spacing[1:], "magma")
+            axes.set_title(f"Departure of {name}" if name != OUTPUT else "Departure of the output")
+        return figure
+
+    def _words(self, label: str, case: PreparedCase, judgement: Judgement) -> str:
+        which = "The only case" if label == "Only" else f"{label} of {len(judgement.cases)} cases by PSNR"
+        return (
+            f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}. The input is the "
+            "zero-filled scan. Differences on the right: red is too bright, blue too dark; edges there are detail that "
+            "was lost or made up. Frames are magnified below."
+        )
+
+    def measured(self) -> dict[str, str]:
+        """The scan, the intensities and the blocks."""
+        scan, size = self.task.scan, self.task.size
+        coils = f"{self.task.coils} coils" if self.task.coils > 1 else "one coil"
+        return {
+            "Scan": f"simulated, {coils}: pattern {scan.pattern}, {scan.fraction:.0%} asked for, "
+            f"{float(scan.mask(size).float().mean()):.1%} of k-space measured, "
+            + ("a mask for every image" if scan.redrawn else "one mask for all images"),
+            "Intensities": "divided by the case's own brightest ones before the scan, so 1 is the same for all cases",
+            **self.told,
+            "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject; slices "
+            f"with tissue in less than {CONTENT:.0%} of the pixels are left out",
+        }
+
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """Simulated k-space, phantoms, and contradicted measurements."""
+        points = []
+        if not all(_raw(case) for case in judgement.cases):
+            phase = (
+                "with an artificial phase: a scanner's own is harder."
+                if self.task.phase
+                else "without phase: half of it follows from the other half by symmetry, which flatters every method."
+            )
+            coils = f"{self.task.coils} made-up coils" if self.task.coils > 1 else "a single coil"
+            points.append(f"K-space is simulated from magnitude images, for {coils}, {phase}")
+        if any(not source.paths for case in judgement.cases for source in case.case.sources.values()):
+            points.append(
+                "The patients are procedural phantoms: this shows that a method works as its paper describes, not that "
+                "it is fit for patients."
+            )
+        ours, noise = (judgement.scores.interval(name, DEPARTURE) for name in (OUTPUT, TARGET))
+        if ours and noise and ours.mean > noise.mean + CONTRADICTION:
+            points.append(
+                f"The output contradicts what was measured: it departs by {ours.mean:.1%}, the complete scan by "
+                f"{noise.mean:.1%}."
+            )
+        points.append(
+            "What was not measured is filled with what is likely: a lesion may vanish or appear, and no score here "
+            "sees it. Look at the differences, and at the cases."
+        )
+        return points
+
+
+def _raw(case: PreparedCase) -> bool:
+    """Whether the case comes from raw data."""
+    return getattr(case.case.sources.get("target"), "kind", None) == "kspace"

@@ -1,0 +1,1 @@
+"""What tasks that turn one image into another have in common."""

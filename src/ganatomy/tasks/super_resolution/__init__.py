@@ -1,0 +1,1 @@
+"""Coarse images and volumes to finer ones."""

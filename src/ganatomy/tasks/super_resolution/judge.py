@@ -1,0 +1,53 @@
+"""How images made finer are judged: against the fine ones, and against interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.judging import INPUT, TARGET, Contender, Judgement, role
+from ganatomy.inference.prepared import sample_slices
+from ganatomy.tasks.base import Volume
+from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
+from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge
+from ganatomy.tasks.translation.task import MAE, PSNR, SSIM
+
+
+class SuperResolutionJudge(SemanticJudge, TranslationJudge):
+    """Judges images made finer; the input counts as what interpolation makes of it."""
+
+    scores = (*NEARNESS, *SEMANTICS)
+    leading = (PSNR, SSIM, MAE, SPECTRUM)
+    plotted = (PSNR, SPECTRUM)
+    warning = (
+        "Detail finer than the input's resolution is likely, not seen: it may be wrong where it looks sharpest. Coarse "
+        "images are simulated here; a scanner's own are coarse in another way."
+    )
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """The coarse image interpolated, and the fine one."""
+        return (
+            [Contender(INPUT, self._interpolated, self.task.coarsening.interpolation)],
+            [role(TARGET, self.task.product)],
+        )
+
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """Nearness, detail, and how much a segmenter finds."""
+        return super().score(output, sample, spacing) | self.interpreted(output, sample)
+
+    def _interpolated(self, case: PreparedCase, start: int, stop: int) -> Volume:
+        coarsening, source = self.task.coarsening, self.task.source
+        times, around, slices = coarsening.scale[0], coarsening.interpolated_from, case.arrays[source].shape[1]
+        first, last = max(start // times - around, 0), min(-(-stop // times) + around, slices)
+        fine = coarsening.interpolated(np.asarray(sample_slices(case, first, last)[source], np.float32))
+        return np.asarray(fine[start - first * times : stop - first * times])
+
+    def _tissue(self) -> dict[str, str]:
+        return {"Coarse images": self.task.coarsening.words, **self.told}
+
+    def _faults(self, judgement: Judgement) -> list[str]:
+        return []

@@ -1,0 +1,348 @@
+"""Judging images from noise: as a set, against held-out real images, with the floor that these set themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganatomy.data.store import PreparedCase
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, about
+from ganatomy.evaluation.report import Outcome, Report
+from ganatomy.evaluation.statistics import count
+from ganatomy.inference.model import Model
+from ganatomy.metrics.collapse import collapsed, compare_bins
+from ganatomy.metrics.distribution import (
+    frechet_distance,
+    kernel_distance,
+    precision_recall_density_coverage,
+    wasserstein_1d,
+)
+from ganatomy.metrics.diversity import ms_ssim_diversity, total_variance_ratio
+from ganatomy.metrics.memorisation import authenticity, correlation_check
+from ganatomy.metrics.pyramid import sliced_wasserstein
+from ganatomy.tasks.synthesis.features import FeatureKind, Features, classifier, features
+from ganatomy.tasks.synthesis.pictures import illustrate
+from ganatomy.tasks.synthesis.scores import (
+    ACCURACY,
+    AUTHENTICITY,
+    COLLAPSED,
+    COPIES,
+    COVERAGE,
+    DENSITY,
+    FRECHET,
+    HISTOGRAM,
+    KERNEL,
+    MS_SSIM,
+    NDB,
+    NEAREST,
+    PRECISION,
+    RECALL,
+    SCORES,
+    SLICED,
+    SPREAD,
+    VARIETY,
+    level,
+)
+from ganatomy.tasks.synthesis.sets import (
+    SMALL,
+    ImageSet,
+    Maker,
+    Wanted,
+    halves,
+    in_bytes,
+    noise,
+    physical,
+    planes,
+    real_images,
+    thumbnails,
+    unit_of,
+    windows,
+)
+from ganatomy.tasks.synthesis.task import Synthesis
+
+NOISE, REAL = "noise", "real"
+RESAMPLINGS = 5
+MOST = 500
+"""Images per set: more are not compared."""
+MOST_KNOWN = 1000
+"""Training images that samples are compared with."""
+FEWEST = 4
+"""Held-out images without which there are no two halves to speak of."""
+FEW_IMAGES = 100
+"""With fewer images per set, distances say little beyond their order."""
+NEIGHBOURS = 5
+PAIRS = 64
+PIXELS = 1_000_000
+"""Values per set whose histograms are compared."""
+PER_BIN = 20
+"""Training images wanted in every bin, of which there are at least 4 and at most 20."""
+REPEATED = 0.3
+"""Ratio of distances to the nearest other image below which samples are called repetitions (our choice)."""
+COPIED = 3.0
+"""Times the expected share of samples that look copied, from which on they are called so (our choice)."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Samples, the real images that they are compared with, and the features of both."""
+
+    made: ImageSet
+    real: ImageSet
+    ours: NDArray[np.float64]
+    theirs: NDArray[np.float64]
+
+
+class SynthesisJudge(Judge):
+    """Judges synthesisers by sets of their images.
+
+    Held-out real images are halved, several times. Every contender makes as many images as a half has, and all sets are
+    compared with that half; the contender ``real`` shows the other one, which gives the value nobody can better. The
+    contender ``noise`` knows only the mean and the spread of the training images.
+
+    Args:
+        task: of the run.
+        kind: features by which sets are compared; the default needs no download and no training.
+    """
+
+    scores = SCORES
+    leading = (KERNEL, COVERAGE, MS_SSIM, COPIES)
+    plotted = (COVERAGE,)
+    reference: ClassVar[str] = NOISE
+    resampled = "resamplings of the test images"
+    compares_with_training = True
+
+    def __init__(self, task: Synthesis, kind: FeatureKind = "random"):
+        super().__init__(task)
+        self.kind = kind
+        self.scores = tuple(
+            replace(score, unit=unit_of(task)) if score.name == HISTOGRAM else score
+            for score in self.scores
+            if task.classes or score.name != ACCURACY
+        )
+        self.folder: Path | None = None
+        self.held = self.known = ImageSet(torch.empty(0))
+        self.features: Features | None = None
+        self.among: NDArray[np.float64] | None = None
+        self.compared = 0
+
+    def contender(self, model: Model, name: str) -> Contender:
+        """A trained synthesiser; real features are kept beside its prepared cases."""
+        if cache := model.facts.get("data", {}).get("cache"):
+            self.folder = Path(cache)
+        return Maker.of(model.method, name, about(model), model.device)  # type: ignore[arg-type]
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """Noise that knows the mean and spread of the training images, and real images."""
+        before = Contender(NOISE, noise, "smoothed Gaussian noise with the mean and spread of the training images")
+        after = Contender(REAL, lambda wanted: wanted.spare, "held-out real images that the others are not judged by")
+        return [before], [after]
+
+    def score_all(
+        self, contenders: Sequence[Contender], cases: Sequence[PreparedCase], training: Sequence[PreparedCase]
+    ) -> list[Row]:
+        """A row per resampling and contender.
+
+        Raises:
+            UserError: there are too few held-out images.
+        """
+        self.held = real_images(self.task, cases, 2 * MOST)
+        self.known = real_images(self.task, training, MOST_KNOWN)
+        if len(self.held) < FEWEST:
+            raise UserError(
+                f"{count(len(self.held), 'test image')} cannot be halved and compared; keep more subjects for testing"
+            )
+        base = self.known if len(self.known) else self.held
+        self.features = features(self.kind, base.images, base.labels, self.folder)
+        teller = self._classifier()
+        self.among = self.features.of_real(self.known.images) if len(self.known) > 1 else None
+        rows = []
+        for number in range(RESAMPLINGS):
+            real, spare = halves(self.held, np.random.default_rng(number), MOST)
+            self.compared, theirs = len(real), self.features(real.images)
+            wanted = Wanted(len(real), number, real.labels, spare, self.known)
+            for contender in contenders:
+                made = contender.run(wanted)
+                # Everybody has the same random numbers, so that no result depends on who else is judged.
+                rng = np.random.default_rng([number, len(real)])
+                pair = Pair(made, real, self.features(made.images), theirs)
+                scores = self._distances(pair, rng) | self._variety(pair, rng) | self._against_training(pair, rng)
+                if teller is not None and made.labels is not None:
+                    scores[ACCURACY] = float((teller(made.images).argmax(1) == made.labels).float().mean())
+                name = f"resample {number + 1}"
+                rows.append(Row(name, name, (0, len(real)), contender.name, scores))
+        return rows
+
+    def _classifier(self) -> Any:
+        """Tells the classes of training images apart; none without classes or without images of two of them."""
+        labels = self.known.labels
+        if labels is None or len(set(labels.tolist())) < 2:
+            return None
+        return classifier(self.known.images, labels, len(self.task.classes), folder=self.folder)
+
+    def _distances(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
+        """How far two sets of equal size lie apart, and how they lie in each other's neighbourhoods."""
+        made, real = pair.made, pair.real
+        levels = sliced_wasserstein(in_bytes(real), in_bytes(made), rng, patches=64, directions=64, repeats=2)
+        found = precision_recall_density_coverage(pair.theirs, pair.ours, min(NEIGHBOURS, len(real) - 1))
+        return {
+            KERNEL: kernel_distance(pair.theirs, pair.ours, rng, subsets=1).mean,
+            FRECHET: frechet_distance(pair.theirs, pair.ours),
+            SLICED: levels.mean,
+            **{level(rows): value for (rows, _), value in zip(levels.sizes, levels.distances, strict=True)},
+            HISTOGRAM: float(np.mean([wasserstein_1d(a, b).mean() for a, b in self._values(real, made)])),
+            PRECISION: found.precision,
+            RECALL: found.recall,
+            DENSITY: found.density,
+            COVERAGE: found.coverage,
+        }
+
+    def _values(self, real: ImageSet, made: ImageSet) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Pictures of both sets in physical units, role by role, not too many pixels."""
+        step = max(1, round((real.images[:, 0].numel() / PIXELS) ** 0.5))
+        sets = [physical(torch.from_numpy(planes(one.images)[..., ::step, ::step]), self.task) for one in (real, made)]
+        return [(sets[0][role], sets[1][role]) for role in self.task.roles]
+
+    def _variety(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
+        """How much samples differ from each other."""
+        found = collapsed(pair.theirs, pair.ours, rng, smallest_neighbour_distance=REPEATED, most_twins=1)
+        return {
+            MS_SSIM: _similarity(pair.made, rng),
+            VARIETY: total_variance_ratio(pair.theirs, pair.ours),
+            SPREAD: found.spread,
+            NEAREST: found.neighbour_distance,
+            COLLAPSED: float(found.collapsed),
+        }
+
+    def _against_training(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
+        """How samples lie among the training images, where these are still there."""
+        known = self.among
+        if known is None:
+            return {}
+        bins = int(np.clip(len(known) // PER_BIN, min(4, len(known)), 20))
+        copied = correlation_check(thumbnails(pair.made), thumbnails(self.known), thumbnails(pair.real), flips=(2, 3))
+        return {
+            NDB: compare_bins(known, pair.theirs, pair.ours, rng, bins).share,
+            AUTHENTICITY: authenticity(pair.ours, known),
+            COPIES: copied.share,
+        }
+
+    @property
+    def expected_copies(self) -> float:
+        """Share of held-out images beyond the 99th percentile of as many others."""
+        return max(0.01, 1 / (self.compared + 1))
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """How near to real images, collapsed or not, copied or not."""
+        way, collapse, copies = self.way(judgement, OUTPUT), self.collapse(judgement), self.copied(judgement)
+        sentences = [
+            _nearness(OUTPUT, way),
+            *[_nearness(rival, self.way(judgement, rival)) for rival in _rivals(judgement)],
+            collapse or "Nothing points to a collapse.",
+            copies or ("No sign of copied training images." if len(self.known) > 1 else ""),
+        ]
+        beyond = judgement.scores.compare(OUTPUT, NOISE, self.named(KERNEL))
+        outcome: Outcome = beyond.outcome if beyond else "undecided"
+        if collapse or copies:
+            outcome = "worse"
+        return " ".join(sentence for sentence in sentences if sentence), outcome
+
+    def way(self, judgement: Judgement, name: str) -> float:
+        """How much of the kernel distance from noise to real images a contender has gone; its root, a distance."""
+        means = [judgement.scores.interval(one, KERNEL) for one in (NOISE, name, REAL)]
+        far, here, near = (max(found.mean, 0.0) ** 0.5 if found else np.nan for found in means)
+        return float(np.clip((far - here) / (far - near), -9.99, 1)) if far > near else np.nan
+
+    def collapse(self, judgement: Judgement, name: str = OUTPUT) -> str:
+        """A sentence where most resamplings look collapsed."""
+        if _mean(judgement, name, COLLAPSED) < 0.5:
+            return ""
+        spread, other = _mean(judgement, name, SPREAD), _mean(judgement, name, NEAREST)
+        return (
+            f"The generator has collapsed: two samples lie {spread:.2f} times as far apart as two real images, and the "
+            f"nearest other sample {other:.2f} times."
+        )
+
+    def copied(self, judgement: Judgement, name: str = OUTPUT) -> str:
+        """A sentence where too many samples look copied."""
+        share = _mean(judgement, name, COPIES)
+        if not share > COPIED * self.expected_copies:
+            return ""
+        return (
+            f"{share:.0%} of the samples look copied: they resemble a training image more than 99 % of held-out images "
+            f"do, where {self.expected_copies:.0%} are expected."
+        )
+
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Samples beside real images, their nearest training images, walks through the latent space, and spectra."""
+        illustrate(report, judgement, self.task, self.held, self.known)
+
+    def measured(self) -> dict[str, str]:
+        """Features, numbers, and what a resampling is."""
+        return {
+            "Features": self.features.name if self.features else self.kind,
+            "Numbers": f"{RESAMPLINGS} resamplings, each of {self.compared} real and as many generated images; "
+            f"{len(self.held)} held-out real images, {len(self.known)} training images",
+            "Intervals": "over resamplings of the same held-out images, not over patients: they say how much the "
+            "choice of images matters, and are too narrow for other patients",
+            "Compared as shown": f"values outside of the window cut off ({windows(self.task)}); of volumes the middle "
+            "slice where a score needs pictures",
+            "From noise to real": "the root of the kernel distance",
+            "Copies": f"images reduced to {SMALL} pixels a side or less, normalised cross-correlation, mirrored too",
+            "Bins of ndb": f"k-means of the training images, one per {PER_BIN} of them, 4 to 20",
+        }
+
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """Few images, collapse, copies, and what features cannot see."""
+        points = [self.collapse(judgement), self.copied(judgement)]
+        if self.compared < FEW_IMAGES:
+            points.append(
+                f"Sets of {self.compared} images are small: distances, coverage and shares depend on that number; "
+                "compare them only within this table, and read them beside the row of real images."
+            )
+        if self.features is not None and "substitute" in self.features.name:
+            points.append(f"Features: {self.features.name}.")
+        if len(self.known) < 2:
+            points.append("The training images are not there any more: copying could not be checked.")
+        if any(not case.case.sources or "Phantom" in repr(case.case.sources) for case in judgement.cases):
+            points.append("The real images are procedural phantoms, simpler than patients.")
+        points.append(
+            "A sample that is no copy is not thereby anonymous, and one that looks real need not be possible."
+        )
+        return [point for point in points if point]
+
+
+def _nearness(name: str, way: float) -> str:
+    """How near to real images a contender has come."""
+    whose = "The samples" if name == OUTPUT else f"Those of {name}"
+    if math.isnan(way):
+        return f"Whether {whose[0].lower()}{whose[1:]} resemble real images cannot be said: noise comes as near."
+    return (
+        f"{whose} lie {way:.0%} of the way from noise to real images."
+        if way > 0
+        else (f"{whose} are farther from real images than noise is.")
+    )
+
+
+def _rivals(judgement: Judgement) -> list[str]:
+    return [name for name in judgement.rivals if name not in (NOISE, REAL)]
+
+
+def _mean(judgement: Judgement, name: str, score: str) -> float:
+    found = judgement.scores.interval(name, score)
+    return found.mean if found else math.nan
+
+
+def _similarity(one: ImageSet, rng: np.random.Generator) -> float:
+    """MS-SSIM of random pairs; NaN for images under 16 pixels."""
+    pictures = in_bytes(one)
+    if min(pictures.shape[2:]) < 16:
+        return math.nan
+    return ms_ssim_diversity(pictures, rng, min(PAIRS, len(one) * (len(one) - 1) // 2)).mean

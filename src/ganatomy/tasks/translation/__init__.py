@@ -1,0 +1,1 @@
+"""Images of one contrast or modality to another."""

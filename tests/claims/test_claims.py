@@ -1,0 +1,166 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganatomy import catalogue
+from ganatomy.claims.decide import CLAIMS, ArmScores, Predicate, check, find_claim, label, overall
+from ganatomy.claims.reproduction import finished, pinned, reproduce, share, train_arm
+from ganatomy.data.cases import DataConfig, discover
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
+from ganatomy.evaluation.statistics import crossed_bootstrap
+from ganatomy.game import Method
+from ganatomy.inference.model import read_run
+from ganatomy.tasks.synthesis.judge import NOISE
+from ganatomy.training.run import TrainConfig
+
+PSNR, SD = "psnr[-160,240]", "noise sd error"
+
+
+def method(slug: str = "wgan-vgg", **values: object) -> Method:
+    system = catalogue.load(slug)
+    found: Method = system(system.Config.preset("small", **values))
+    return found
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return judge_of(method(variant="cnn-mse").task)
+
+
+def arms(score: str, **tables: list[list[float]]) -> ArmScores:
+    """Rows for tables of (seeds, subjects); ``input`` has one line."""
+    rows = [
+        Row(f"case{j}", f"subject{j}", (0, 1), INPUT if arm == INPUT else label(arm, seed), {score: value})
+        for arm, table in tables.items()
+        for seed, line in enumerate(table)
+        for j, value in enumerate(line)
+    ]
+    return ArmScores(Scores(rows), range(2))
+
+
+GOOD = [[33.0, 34.0, 35.0, 36.0, 33.5, 34.5], [33.2, 34.1, 35.3, 36.1, 33.7, 34.4]]
+INPUTS = [[30.0, 31.0, 32.5, 33.0, 30.5, 31.2]]
+
+
+def test_a_clear_advantage_is_reproduced(judge: Judge) -> None:
+    found = check(Predicate("", PSNR, "a"), arms(PSNR, a=GOOD, input=INPUTS), judge)
+    assert found.finding == "reproduced" and found.better == "higher"
+    assert found.difference.mean == pytest.approx(np.mean(GOOD) - np.mean(INPUTS))
+
+
+def test_a_clear_disadvantage_is_not(judge: Judge) -> None:
+    found = check(Predicate("", SD, "a"), arms(SD, a=GOOD, input=INPUTS), judge)
+    assert found.finding == "not reproduced" and found.better == "lower"
+
+
+def test_seeds_that_disagree_leave_it_open(judge: Judge) -> None:
+    flipped = [GOOD[0], [value - 6 for value in GOOD[1]]]
+    found = check(Predicate("", PSNR, "a"), arms(PSNR, a=flipped, input=INPUTS), judge)
+    assert found.finding == "undecided"
+
+
+def test_one_test_subject_decides_nothing(judge: Judge) -> None:
+    found = check(Predicate("", PSNR, "a"), arms(PSNR, a=[[40.0], [41.0]], input=[[30.0]]), judge)
+    assert found.finding == "undecided" and np.isnan(found.difference.low)
+
+
+def test_arms_are_compared_seed_by_seed(judge: Judge) -> None:
+    shifted = [[value - 1 for value in line] for line in GOOD]
+    found = check(Predicate("", PSNR, "a", "b"), arms(PSNR, a=GOOD, b=shifted, input=INPUTS), judge)
+    assert found.difference.low == pytest.approx(1) and found.difference.high == pytest.approx(1)
+
+
+def test_the_sentence_counts_the_parts(judge: Judge) -> None:
+    scores = arms(PSNR, a=GOOD, input=INPUTS)
+    held = check(Predicate("", PSNR, "a"), scores, judge)
+    opposite = check(Predicate("", PSNR, INPUT, "a"), scores, judge)
+    even = check(Predicate("", PSNR, "a", "a"), scores, judge)
+    assert even.finding == "undecided"
+    assert overall([held, held]) == ("Reproduced: all 2 parts of the claim hold.", "better")
+    assert overall([held, opposite, even]) == (
+        "In part: 1 of 3 parts of the claim reproduced, 1 not reproduced, 1 undecided.",
+        "undecided",
+    )
+    assert overall([opposite])[1] == "worse" and overall([opposite])[0].startswith("Not reproduced")
+    assert overall([even, opposite])[1] == "worse" and overall([even])[1] == "undecided"
+
+
+def test_crossed_bootstrap_sees_both_sources_of_chance() -> None:
+    subjects = crossed_bootstrap([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]] * 3)
+    runs = crossed_bootstrap(np.array([[1.0], [2.0], [3.0]]) * np.ones(6))
+    assert subjects.mean == 3.5 and 1 < subjects.low < 2.5 < 4.5 < subjects.high < 6
+    assert (runs.low, runs.high) == pytest.approx((1, 3))
+    assert crossed_bootstrap(np.ones((2, 4))).high == 1
+    left_out = crossed_bootstrap([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
+    assert left_out.mean == 2 and left_out.n == 2 and left_out.excluded == 1
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.slug)
+def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ignore[no-untyped-def]
+    methods = {arm: method(claim.system(arm), **own) for arm, own in claim.arms.items()}
+    judge = judge_of(next(iter(methods.values())).task)
+    assert len({m.task.fingerprint for m in methods.values()}) == 1
+    for predicate in claim.predicates:
+        assert {predicate.first, predicate.second} <= {INPUT, NOISE, judge.reference, *claim.arms}
+        assert judge.named(predicate.score).better is not None
+
+
+def test_systems_without_a_claim_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(CLAIMS, "sagan-ct")
+    with pytest.raises(UserError, match="no claim is written down"):
+        find_claim("sagan-ct")
+
+
+def test_every_seed_is_tested_on_the_same_subjects(tmp_path: Path) -> None:
+    task = method(variant="cnn-mse").task
+    data = pinned(DataConfig(phantom_subjects=6), task)
+    assert data.test_subjects == ("phantom004", "phantom005")
+    for seed in range(3):
+        cases = discover(task, data, seed)
+        assert tuple(case.subject for case in cases if case.split == "test") == data.test_subjects
+    named = DataConfig(phantom_subjects=6, test_subjects=("phantom000",))
+    assert pinned(named, task) == named
+
+
+def test_a_claim_needs_a_subject_to_be_tested_on(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 32, 32), np.float32))
+    with pytest.raises(UserError, match="one subject only"):
+        pinned(DataConfig(data=tmp_path, unit="HU"), method(variant="cnn-mse").task)
+
+
+def test_arms_get_as_many_rounds_of_each_stage() -> None:
+    proposed, plain = method("sagan-ct"), method("sagan-ct", **CLAIMS["sagan-ct"].arms["plain"])
+    own = {stage.name: stage.rounds for stage in proposed.stages()}
+    assert share(sum(own.values()), plain, proposed) == own["denoise"]
+    assert share(None, plain, proposed) is None
+
+
+def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = catalogue.load("wgan-vgg")
+    quick = {"batch_size": 2, "patch": 16, "critic_steps": 1, "scan": {"views": 60}}
+    presets = {"paper": {}, "small": {**system.Config.presets["small"], **quick}}
+    monkeypatch.setattr(system.Config, "presets", presets)
+    data = DataConfig(
+        phantom_subjects=3, phantom_size=64, test_subjects=("phantom001", "phantom002"), cache=tmp_path / "c"
+    )
+    found = reproduce("wgan-vgg", tmp_path / "out", data, seeds=1, rounds=2)
+    facts = json.loads((tmp_path / "out" / "claim.json").read_text())
+    assert [result["finding"] for result in facts["results"]] == [result.finding for result in found.results]
+    assert facts["test_subjects"] == ["phantom001", "phantom002"]
+    assert facts["rounds"] == {"wgan-vgg": {"denoise": 2}, "cnn-mse": {"denoise": 4}}, "as many images for both"
+    table = (tmp_path / "out" / "claim.md").read_text()
+    assert all(result.predicate.words in table for result in found.results) and found.sentence in table
+    assert found.sentence in (tmp_path / "out" / "report.html").read_text()
+
+    folder = tmp_path / "out" / "cnn-mse" / "seed0"
+    assert finished(folder, read_run(folder))
+    options = TrainConfig(rounds=4)
+    before = (folder / "weights-last.safetensors").stat().st_mtime_ns
+    train_arm("wgan-vgg", folder, system.Config.preset("small", variant="cnn-mse"), data, options, show=False)
+    assert (folder / "weights-last.safetensors").stat().st_mtime_ns == before
+    config = system.Config.preset("small", variant="cnn-mse", width=8)
+    with pytest.raises(UserError, match="another width"):
+        train_arm("wgan-vgg", folder, config, data, options, show=False)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from ganatomy.data.cases import Case, PhantomSource
+from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.report import Report
+from ganatomy.images.codecs import Window
+from ganatomy.images.image import Image
+from ganatomy.tasks.mr_denoising.task import PSNR, MRDenoising
+from ganatomy.tasks.restoration.non_local_means import non_local_means
+
+TASK = MRDenoising(Window(low=0, high=1000, to=(0.0, 1.0), unit="a.u."), 10.0, (48, 48), "brain-mr", "t1")
+CLASSICAL = "non-local means"
+
+
+def case(seed):
+    blocks = np.random.default_rng(seed).integers(2, 9, (6, 6)) * 100.0
+    clean = np.pad(np.kron(blocks, np.ones((6, 6))), 6).astype(np.float32)[None]
+    prepared = TASK.prepare({"target": Image.from_array(clean, unit="a.u.")}, seed)
+    whole = Case(f"p{seed}", f"p{seed}", "test", {"target": PhantomSource("brain-mr", seed, ())})
+    return PreparedCase(whole, {role: image.numpy() for role, image in prepared.items()}, (3.0, 1.0, 1.0))
+
+
+def judged(run):
+    judge, cases = judge_of(TASK), [case(seed) for seed in range(6)]
+    contenders = judge.lineup(Contender(OUTPUT, run), judge.classical())
+    rows = [row for one in cases for row in judge.score_case(contenders, one)]
+    return judge, Judgement(contenders, cases, Scores(rows))
+
+
+def halved(one, start, stop):
+    clean, noisy = (one.arrays[role][0, start:stop] for role in (TARGET, INPUT))
+    return (clean + noisy) / 2
+
+
+def test_less_noise_is_better_and_half_of_it_is_6_db():
+    judge, judgement = judged(halved)
+    words, outcome = judge.verdict(judgement)
+    assert outcome == "better" and "+6.0" in words and CLASSICAL in words
+    assert judgement.scores.interval(CLASSICAL, PSNR).mean > judgement.scores.interval(INPUT, PSNR).mean + 3
+    assert not judgement.scores.by_subject(TARGET, PSNR), "the target is not compared with itself"
+
+
+def test_what_blurs_more_than_the_noise_hides_is_worse():
+    judge, judgement = judged(lambda one, start, stop: np.full_like(one.arrays[TARGET][0, start:stop], 450))
+    assert judge.verdict(judgement)[1] == "worse"
+
+
+def test_slices_without_noise_are_left_as_they_are():
+    image = np.random.default_rng(0).uniform(0, 1, (2, 16, 16)).astype(np.float32)
+    assert np.array_equal(non_local_means(image, [0.0, 0.0]), image)
+
+
+def test_the_report_shows_cases_and_says_what_the_noise_was(tmp_path):
+    judge, judgement = judged(halved)
+    report = Report("t", "s")
+    judge.illustrate(report, judgement)
+    report.save(tmp_path / "report.html")
+    said = (tmp_path / "report.html").read_text()
+    assert said.count("<img") == 3 and "Worst of 6 cases" in said
+    assert "over 10" in judge.measured()["Noise"] and "phantoms" in judge.caveats(judgement)[0]
+
+
+@pytest.mark.parametrize("score", judge_of(TASK).scores, ids=lambda score: score.name)
+def test_the_scores_of_the_tables_are_those_of_the_task(score):
+    assert TASK.directions[score.name] == score.better

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from ganatomy.data.cases import Case
+from ganatomy.data.store import PreparedCase
+from ganatomy.tasks.restoration.semantics import DICE, INTERPRETABILITY, learned, semantic_scores
+
+
+def case(number, slices=12, size=30, masked=True):
+    """Discs on a noisy ground; the bright ones are the structure."""
+    rng = np.random.default_rng(number)
+    y, x = np.indices((size, size))
+    image, mask = rng.normal(0, 0.1, (slices, size, size)), np.zeros((slices, size, size), bool)
+    for plane, inside in zip(image, mask, strict=True):
+        for value in (0.5, 1.0):
+            row, column = rng.uniform(7, size - 7, 2)
+            disc = (y - row) ** 2 + (x - column) ** 2 < 25
+            plane[disc] = value + rng.normal(0, 0.1, disc.sum())
+            inside[disc] = value == 1.0
+    arrays = {"target": image[None].astype(np.float32)}
+    arrays |= {"mask": mask[None].astype(np.float32)} if masked else {}
+    return PreparedCase(Case(f"c{number}", f"c{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield learned([case(number) for number in range(3)], "target")
+    torch.set_num_threads(threads)
+
+
+def test_the_structure_is_found_in_other_cases_and_lost_with_its_contrast(segmenter):
+    other = case(9)
+    truth, mask = other.arrays["target"][0], other.arrays["mask"][0]
+    perfect = semantic_scores(segmenter, truth, truth, mask)
+    assert perfect[DICE] > 0.7 and perfect[INTERPRETABILITY] == 1
+    faded = semantic_scores(segmenter, np.where(mask > 0.5, truth - 1, truth), truth, mask)
+    assert faded[INTERPRETABILITY] < 0.5
+    unknown = semantic_scores(segmenter, truth, -truth, mask)
+    assert set(unknown) == {DICE}, "of what is not found in the complete image nothing can be lost"
+
+
+def test_masks_of_a_few_pixels_say_nothing(segmenter):
+    truth = case(9).arrays["target"][0]
+    assert semantic_scores(segmenter, truth, truth, np.zeros(truth.shape)) == {}
+
+
+def test_nothing_is_learned_from_too_few_masks():
+    assert learned([case(0, masked=False), case(1, slices=4)], "target") is None
+
+
+def test_of_many_slices_a_share_of_every_case_is_held(monkeypatch):
+    held = []
+    monkeypatch.setattr("ganatomy.tasks.restoration.semantics.MOST", 10)
+    monkeypatch.setattr("ganatomy.tasks.restoration.semantics.Segmenter", lambda images, masks: held.append(images))
+    cases = [case(number) for number in range(2)]
+    learned(cases, "target")
+    np.testing.assert_array_equal(held[0].numpy(), np.concatenate([one.arrays["target"][0, ::3] for one in cases]))
+
+
+def test_learning_leaves_the_random_numbers_alone(monkeypatch):
+    monkeypatch.setattr("ganatomy.tasks.restoration.semantics.STEPS", 2)
+    torch.manual_seed(3)
+    want = torch.rand(1)
+    torch.manual_seed(3)
+    learned([case(number, size=16) for number in range(2)], "target")
+    assert torch.equal(torch.rand(1), want)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+
+from ganatomy import catalogue
+from ganatomy.claims.decide import find_claim
+from ganatomy.data.cases import Case, PhantomSource
+from ganatomy.data.store import PreparedCase
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.images.codecs import Window
+from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
+from ganatomy.tasks.super_resolution.task import SuperResolution
+from ganatomy.tasks.translation.task import MAE, PSNR
+
+CODEC = Window(low=0, high=1000, unit="a.u.", clip=True)
+KINDS = (Bicubic((1, 4, 4)), Decimation((2, 2, 2)), ThickSlices((3, 1, 1)), Truncation((1, 2, 2)))
+
+
+def task(coarsening):
+    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, 3, "brain-mr", {"image": "t1", "mask": "mask:white"}, MAE)
+
+
+def case(coarsening, fine):
+    low = coarsening(torch.from_numpy(fine)).numpy()
+    whole = Case("p", "p", "test", {"image": PhantomSource("brain-mr", 0, ())})
+    return PreparedCase(whole, {"image": fine, "low": low}, (3.0, 1.0, 1.0))
+
+
+def judged(coarsening, fine):
+    one = case(coarsening, fine)
+    judge = judge_of(task(coarsening))
+    contenders = judge.lineup(Contender(OUTPUT, lambda case, start, stop: case.arrays["image"][0, start:stop]))
+    return judge, Judgement(contenders, [one], Scores(judge.score_case(contenders, one)))
+
+
+@pytest.mark.parametrize("coarsening", KINDS)
+def test_the_input_counts_as_its_interpolation(coarsening):
+    ramp = np.broadcast_to(np.linspace(100, 900, 24, dtype=np.float32), (1, 24, 24, 24)).copy()
+    judge, judgement = judged(coarsening, ramp + ramp.swapaxes(1, 3) / 9)
+    assert judgement.scores.interval(OUTPUT, MAE).mean == 0
+    most = 40 if coarsening.same_grid else 15
+    assert 0 < judgement.scores.interval(INPUT, MAE).mean < most, "a ramp is kept but at its ends"
+    assert judge.measured()["Coarse images"] == coarsening.words
+    assert judgement.contenders[0].about == coarsening.interpolation
+    assert judgement.scores.interval(TARGET, PSNR) is None, "a distance from itself is no score"
+    assert not any("contrast" in point for point in judge.caveats(judgement))
+
+
+@pytest.mark.parametrize("coarsening", KINDS)
+def test_slabs_are_interpolated_as_parts_of_the_volume(coarsening):
+    fine = np.random.default_rng(0).uniform(100, 900, (1, 48, 8, 8)).astype(np.float32)
+    one, judge = case(coarsening, fine), judge_of(task(coarsening))
+    (interpolated,), _ = judge.references()
+    whole = coarsening.interpolated(one.arrays["low"][0])
+    for start, stop in ((0, 8), (20, 27), (41, 48)):
+        np.testing.assert_allclose(interpolated.run(one, start, stop), whole[start:stop], atol=1e-2)
+
+
+def test_slices_with_nothing_to_see_are_left_out():
+    fine = np.random.default_rng(0).uniform(100, 900, (1, 24, 16, 16)).astype(np.float32)
+    fine[:, 8:] = 0
+    _, judgement = judged(Bicubic((1, 4, 4)), fine)
+    (full,) = judgement.scores.values(INPUT, MAE)[0]
+    _, alone = judged(Bicubic((1, 4, 4)), fine[:, :8])
+    assert full == pytest.approx(alone.scores.interval(INPUT, MAE).mean)
+
+
+@pytest.mark.parametrize("slug", ["thin-slice-3dsrgan", "srgan3d-brain", "mdcsrn"])
+def test_claims_name_scores_that_the_judge_has(slug):
+    claim, cls = find_claim(slug), catalogue.load(slug)
+    judge = judge_of(cls(cls.Config.preset("small")).task)
+    for predicate in claim.predicates:
+        assert judge.named(predicate.score).better
+        assert predicate.first in claim.arms and predicate.second in (*claim.arms, INPUT)
+    for values in claim.arms.values():
+        cls.Config.preset("small", **values)

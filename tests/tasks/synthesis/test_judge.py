@@ -1,0 +1,284 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ganatomy.data.cases import Case
+from ganatomy.data.store import PreparedCase
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import OUTPUT, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.report import Report
+from ganatomy.game import MethodConfig
+from ganatomy.images.codecs import Window
+from ganatomy.tasks.synthesis.judge import SynthesisJudge
+from ganatomy.tasks.synthesis.pictures import beside, lerp, slerp, tile
+from ganatomy.tasks.synthesis.scores import (
+    ACCURACY,
+    AUTHENTICITY,
+    COPIES,
+    COVERAGE,
+    HISTOGRAM,
+    KERNEL,
+    MS_SSIM,
+    NDB,
+    SPREAD,
+    level,
+)
+from ganatomy.tasks.synthesis.sets import ImageSet, Maker, Wanted, halves, noise, real_images
+from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
+
+SIDES = ("left", "right")
+SIZE = 16
+
+
+def blobs(seeds: Sequence[int], labels: Sequence[int] | None = None) -> np.ndarray:
+    """A bright blob in a noisy plane for each seed, on the side that the label says; in HU, -100 to 100."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    images = []
+    for place, seed in enumerate(seeds):
+        rng = np.random.default_rng(seed)
+        side = labels[place] if labels is not None else rng.integers(2)
+        row, column, radius = rng.uniform(4, 12), rng.uniform(3, 6) + 7 * side, rng.uniform(1, 2.5)
+        blob = 160 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * radius**2))
+        images.append(blob - 80 + rng.normal(0, 5, blob.shape))
+    return np.asarray(images, np.float32)
+
+
+class Fake(Synthesiser):
+    """Makes blobs as real ones are made, or something worse, whose number is the first latent number."""
+
+    latent_size = 1
+
+    def __init__(self, task: Synthesis, kind: str = "good", labelled: bool = False):
+        super().__init__(MethodConfig())
+        self.own, self.kind, self.labelled = task, kind, labelled
+
+    @property
+    def task(self) -> Synthesis:
+        return self.own
+
+    def stages(self):
+        return []
+
+    def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        seeds = [10_000 + int(1e6 * abs(float(value))) for value in latent[:, 0]]
+        if self.kind == "constant":
+            seeds = [10_000] * len(seeds)
+        if self.kind == "copying":
+            seeds = [1000 + seed % 60 for seed in seeds]
+        images = torch.from_numpy(blobs(seeds, None if label is None else label.tolist()))[:, None] / 100
+        return images + 0.01 * torch.randn(images.shape) if self.kind == "constant" else images
+
+
+def plain(classes: tuple[str, ...] = ()) -> Synthesis:
+    return Synthesis({"image": Window(low=-100.0, high=100.0)}, (SIZE, SIZE), classes=classes)
+
+
+def cases(seeds: Sequence[int], labels: bool = False) -> list[PreparedCase]:
+    """Patients of two slices each."""
+    found = []
+    for number, pair in enumerate(zip(seeds[::2], seeds[1::2], strict=True)):
+        place = number % 2
+        images = blobs(pair, [place] * 2 if labels else None)
+        case = Case(f"p{pair[0]}", f"p{pair[0]}", "test", {}, SIDES[place] if labels else None)
+        found.append(PreparedCase(case, {"image": images[None]}, (1.0, 1.0, 1.0)))
+    return found
+
+
+TEST, KNOWN = cases(range(80)), cases(range(1000, 1060))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[SynthesisJudge, Judgement]:
+    task = plain()
+    judge = judge_of(task)
+    assert isinstance(judge, SynthesisJudge)
+    makers = {OUTPUT: "good", "constant": "constant", "copying": "copying"}
+    contenders = judge.lineup(*[Maker.of(Fake(task, kind), name) for name, kind in makers.items()])
+    return judge, Judgement(contenders, TEST, Scores(judge.score_all(contenders, TEST, KNOWN)))
+
+
+def as_output(judgement: Judgement, name: str) -> Judgement:
+    """The same with another contender in the place of the output."""
+    names = {name: OUTPUT, OUTPUT: "other"}
+    rows = [replace(row, method=names.get(row.method, row.method)) for row in judgement.scores.rows]
+    contenders = [replace(one, name=names.get(one.name, one.name)) for one in judgement.contenders]
+    return Judgement(contenders, judgement.cases, Scores(rows))
+
+
+def mean(judgement: Judgement, method: str, score: str) -> float:
+    found = judgement.scores.interval(method, score)
+    assert found is not None
+    return found.mean
+
+
+def test_every_score_is_there_for_everybody(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    judge, judgement = judged
+    assert judgement.scores.methods == ["noise", OUTPUT, "constant", "copying", "real"]
+    assert list(judgement.scores.cases) == [f"resample {k}" for k in range(1, 6)]
+    assert ACCURACY not in [score.name for score in judge.scores]
+    for method in judgement.scores.methods:
+        for score in judge.scores:
+            values, _ = judgement.scores.values(method, score.name)
+            assert len(values) == 5 and np.isfinite(values).all(), (method, score.name)
+    assert judge.named(HISTOGRAM).unit == "HU"
+
+
+def test_a_generator_of_the_true_distribution_scores_as_real_images(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    judge, judgement = judged
+    words, outcome = judge.verdict(judgement)
+    assert outcome == "better" and "Nothing points to a collapse" in words and "No sign of copied" in words
+    assert judge.way(judgement, OUTPUT) > 0.8
+    assert abs(mean(judgement, OUTPUT, COVERAGE) - mean(judgement, "real", COVERAGE)) < 0.15
+    assert abs(mean(judgement, OUTPUT, MS_SSIM) - mean(judgement, "real", MS_SSIM)) < 0.05
+    assert mean(judgement, OUTPUT, COPIES) < 0.15
+    assert mean(judgement, OUTPUT, KERNEL) < 0.2 * mean(judgement, "noise", KERNEL)
+
+
+def test_a_generator_of_one_image_is_called_collapsed(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    judge, judgement = judged
+    assert mean(judgement, "constant", SPREAD) < 0.3
+    assert mean(judgement, "constant", MS_SSIM) > mean(judgement, "real", MS_SSIM) + 0.2
+    assert mean(judgement, "constant", NDB) > 2 * mean(judgement, "real", NDB)
+    other = as_output(judgement, "constant")
+    words, outcome = judge.verdict(other)
+    assert outcome == "worse" and "collapsed" in words
+    assert "collapsed" in judge.caveats(other)[0]
+
+
+def test_a_generator_of_training_images_is_called_a_copier(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    judge, judgement = judged
+    assert mean(judgement, "copying", COPIES) > 0.9
+    assert mean(judgement, "copying", AUTHENTICITY) < 0.05 < 0.3 < mean(judgement, "real", AUTHENTICITY)
+    words, outcome = judge.verdict(as_output(judgement, "copying"))
+    assert outcome == "worse" and "look copied" in words
+
+
+def test_results_name_their_features_and_numbers(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    judge, judgement = judged
+    facts = judge.measured()
+    assert "random convolutions" in facts["Features"]
+    assert "each of 40 real and as many generated" in facts["Numbers"] and "60 training images" in facts["Numbers"]
+    assert any("Sets of 40 images are small" in point for point in judge.caveats(judgement))
+
+
+def test_no_score_depends_on_who_else_is_judged(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    _, judgement = judged
+    judge = SynthesisJudge(plain())
+    again = Scores(judge.score_all([Maker.of(Fake(plain()), OUTPUT)], TEST, KNOWN))
+    assert again.rows == [row for row in judgement.scores.rows if row.method == OUTPUT]
+
+
+def test_the_report_shows_samples(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    judge, judgement = judged
+    page = Report("t")
+    judge.illustrate(page, judgement)
+    html = page.html()
+    assert html.count("<figure>") == 6
+    for words in ("not picked", "Equal pairs are copies", "latent space", "up-sampling", "Window", "-100"):
+        assert words.replace("-", "−") in html or words in html or words == "Window"
+    assert f"{SIZE} rows" in html and level(SIZE) in judgement.scores.rows[0].scores
+
+
+def test_labels_are_told_apart(tmp_path) -> None:
+    task = plain(SIDES)
+    held, known = cases(range(40), labels=True), cases(range(1000, 1040), labels=True)
+    judge = SynthesisJudge(task, "in-domain")
+    judge.folder = tmp_path
+    swapped = Contender("swapped", lambda wanted: replace(honest.run(wanted), labels=1 - wanted.labels))
+    honest = Maker.of(Fake(task, labelled=True), OUTPUT)
+    judgement = Judgement([honest], held, Scores(judge.score_all([honest, swapped], held, known)))
+    assert mean(judgement, OUTPUT, ACCURACY) > 0.9 and mean(judgement, "swapped", ACCURACY) < 0.1
+    assert "tell their classes apart" in judge.measured()["Features"]
+    page = Report("t")
+    judge.illustrate(page, judgement)
+    assert "A row per class" in page.html()
+
+
+def test_colours_and_several_roles_are_shown() -> None:
+    codecs = {"photo": Window(low=0.0, high=255.0, unit=None), "adc": Window(low=0.0, high=3000.0, unit="um2/s")}
+    task = Synthesis(codecs, (16, 16), channels={"photo": 3})
+    rng = np.random.default_rng(0)
+
+    def prepared(number: int) -> PreparedCase:
+        arrays = {
+            "photo": rng.uniform(0, 255, (3, 2, 16, 16)).astype(np.float32),
+            "adc": rng.uniform(0, 4000, (1, 2, 16, 16)).astype(np.float32),
+        }
+        return PreparedCase(Case(f"s{number}", f"s{number}", "test", {}), arrays, (1.0, 1.0, 1.0))
+
+    held = [prepared(number) for number in range(8)]
+    judge = SynthesisJudge(task)
+    method = Fake(task)
+    method.sample = lambda latent, label=None: torch.tanh(latent[:, :, None, None] + torch.zeros(1, 4, 16, 16))
+    contenders = judge.lineup(Maker.of(method, OUTPUT))
+    judgement = Judgement(contenders, held, Scores(judge.score_all(contenders, held, [])))
+    assert tile(judge.held.images[0], task).shape == (16, 32, 3)
+    assert float(judge.held.images.max()) == 1.0
+    page = Report("t")
+    judge.illustrate(page, judgement)
+    words, _ = judge.verdict(judgement)
+    assert "copied" not in words and "photo, adc" in page.html()
+    assert any("could not be checked" in point for point in judge.caveats(judgement))
+
+
+def test_too_few_images_are_refused() -> None:
+    judge = SynthesisJudge(plain())
+    with pytest.raises(UserError, match="cannot be halved"):
+        judge.score_all([], TEST[:1], [])
+
+
+def test_halves_share_no_subject() -> None:
+    pool = real_images(plain(), TEST, 1000)
+    for seed in range(5):
+        first, second = halves(pool, np.random.default_rng(seed), 1000)
+        assert len(first) == len(second) == 40
+        assert not set(first.subjects) & set(second.subjects)
+    assert len(halves(pool, np.random.default_rng(0), 7)[1]) == 7
+    alone = real_images(plain(), TEST[:1], 1000)
+    first, second = halves(alone, np.random.default_rng(0), 1000)
+    assert not torch.equal(first.images, second.images)
+
+
+def test_noise_has_the_mean_and_spread_of_the_training_images() -> None:
+    pool = real_images(plain(), KNOWN, 1000)
+    made = noise(Wanted(60, 0, None, pool, pool)).images
+    assert made.shape == pool.images.shape
+    assert float(made.mean()) == pytest.approx(float(pool.images.mean()), abs=0.03)
+    assert float(made.std()) == pytest.approx(float(pool.images.std()), rel=0.15)
+    assert not torch.equal(made, noise(Wanted(60, 1, None, pool, pool)).images)
+    without = noise(Wanted(5, 0, None, pool, ImageSet(torch.empty(0)))).images
+    assert without.shape == (5, 1, SIZE, SIZE)
+
+
+def test_walks_keep_their_ends_and_their_length() -> None:
+    first, last = torch.randn(64), torch.randn(64)
+    for between in (slerp, lerp):
+        torch.testing.assert_close(between(first, last, 0.0), first)
+        torch.testing.assert_close(between(first, last, 1.0), last)
+    unit, other = first / first.norm(), last / last.norm()
+    assert float(slerp(unit, other, 0.5).norm()) == pytest.approx(1, abs=1e-5)
+    assert float(lerp(unit, other, 0.5).norm()) < 0.9
+    torch.testing.assert_close(slerp(unit, unit, 0.3), unit)
+
+
+def test_images_without_labels_stand_beside_as_many_real_ones() -> None:
+    images = torch.rand(40, 1, SIZE, SIZE)
+    labels = torch.arange(40) % 2
+    made, real = ImageSet(images, None, ()), ImageSet(images, labels, ())
+    task = Synthesis({"image": Window(low=-100, high=100)}, (SIZE, SIZE), classes=SIDES)
+    left, right = (axes.images[0].get_array().shape for axes in beside({OUTPUT: made, "real": real}, task).axes)
+    assert left == right and left[0] == left[1]
+    rows, columns = beside({OUTPUT: real, "real": real}, task).axes[0].images[0].get_array().shape[:2]
+    assert rows < columns / 2, "a row per class"

@@ -1,0 +1,143 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from ganatomy import catalogue
+from ganatomy.claims.decide import find_claim
+from ganatomy.data.cases import Case, DataConfig, PhantomSource
+from ganatomy.data.store import PreparedCase
+from ganatomy.errors import UserError
+from ganatomy.evaluation.evaluate import evaluate
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of, role
+from ganatomy.evaluation.report import Report
+from ganatomy.images.codecs import Window
+from ganatomy.tasks.translation.judge import SHARPNESS_ERROR, SPECTRUM, spectrum_distance
+from ganatomy.tasks.translation.task import BEST, CONTRAST, INFORMATION, MAE, PSNR, Translation
+from ganatomy.training.run import TrainConfig, train
+
+CODECS = {role: Window(low=0, high=1000, unit="a.u.", clip=True) for role in ("a", "b")}
+SOURCE = PhantomSource("brain-mr", 0, ())
+
+
+def task(paired=True):
+    return Translation(CODECS, "a2b", (32, 32), "contain", (1, 1), paired, "brain-mr", ("t1", "t2"), MAE)
+
+
+def anatomy(seed):
+    blocks = np.random.default_rng(seed).integers(2, 9, (4, 8, 8)) * 100.0
+    return np.kron(blocks, np.ones((4, 4)))[None].astype(np.float32)
+
+
+def case(seed=0, roles=("a", "b")):
+    a = anatomy(seed)
+    arrays = {"a": a, "b": 1000 - a}
+    whole = Case(f"p{seed}", f"p{seed}", "test", dict.fromkeys(roles, SOURCE))
+    return PreparedCase(whole, {name: arrays[name] for name in roles}, (3.0, 1.0, 1.0))
+
+
+def judged(run, cases, own=None):
+    judge = judge_of(own or task())
+    contenders = judge.lineup(Contender(OUTPUT, run))
+    rows = [row for one in cases for row in judge.score_case(contenders, one)]
+    return judge, Judgement(contenders, cases, Scores(rows))
+
+
+def right(one, start, stop):
+    return 1000 - one.arrays["a"][0, start:stop]
+
+
+def inverted(one, start, stop):
+    return one.arrays["a"][0, start:stop]
+
+
+def noise(one, start, stop):
+    return np.random.default_rng(start).uniform(0, 1000, one.arrays["a"][0, start:stop].shape).astype(np.float32)
+
+
+def test_a_right_translation_is_better_than_the_input():
+    judge, judgement = judged(right, [case(seed) for seed in range(6)])
+    found = {name: judgement.scores.interval(OUTPUT, name).mean for name in (MAE, CONTRAST, SHARPNESS_ERROR, SPECTRUM)}
+    assert found == pytest.approx({MAE: 0, CONTRAST: 1, SHARPNESS_ERROR: 0, SPECTRUM: 0}, abs=1e-6)
+    assert judgement.scores.interval(INPUT, CONTRAST).mean == pytest.approx(-1)
+    assert judgement.scores.interval(TARGET, PSNR) is None, "a distance from itself is no score"
+    assert judge.named(CONTRAST).better == "higher"
+
+
+def test_the_verdict_names_the_gain_and_the_contrast():
+    def blurred(one, start, stop):
+        return right(one, start, stop) + 20
+
+    judge, judgement = judged(blurred, [case(seed) for seed in range(6)])
+    sentence, outcome = judge.verdict(judgement)
+    assert outcome == "better" and "is closer to the true image" in sentence and "correlates" in sentence
+    assert not any("inverted" in point or "lost" in point for point in judge.caveats(judgement))
+    assert any("procedural phantoms" in point for point in judge.caveats(judgement))
+
+
+def test_an_inverted_contrast_is_the_headline_and_a_caveat():
+    judge, judgement = judged(inverted, [case(seed) for seed in range(6)])
+    sentence, outcome = judge.verdict(judgement)
+    assert outcome == "worse" and sentence.startswith("The contrast is inverted")
+    assert any("contrast is inverted" in point for point in judge.caveats(judgement))
+
+
+def test_lost_anatomy_is_a_caveat():
+    judge, judgement = judged(noise, [case(seed) for seed in range(3)])
+    assert any("has lost anatomy" in point for point in judge.caveats(judgement))
+    assert any("contrast" in point for point in judge.caveats(judgement))
+
+
+def test_without_true_images_the_verdict_says_so():
+    judge, judgement = judged(right, [case(0, ("a",))], task(paired=False))
+    sentence, outcome = judge.verdict(judgement)
+    assert outcome == "undecided" and "No patient has a true b image" in sentence
+    assert any("exchanged" in point for point in judge.caveats(judgement))
+    assert judgement.scores.interval(OUTPUT, INFORMATION).mean > 1
+    _, lost = judged(noise, [case(0, ("a",))], task(paired=False))
+    assert judge.verdict(lost)[1] == "worse"
+    page = Report("t", "s")
+    judge.illustrate(page, judgement)
+
+
+def test_a_case_with_nothing_to_translate_is_named():
+    judge = judge_of(task(paired=False))
+    with pytest.raises(UserError, match="no a image, so nothing to make b of"):
+        judge.score_case([role(TARGET, "b")], case(0, ("b",)))
+
+
+def test_the_spectrum_distance_sees_blur_and_flat_images_have_none():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(2, 32, 32))
+    blurred = (image + np.roll(image, 1, 2) + np.roll(image, 1, 1) + np.roll(image, (1, 1), (1, 2))) / 4
+    assert spectrum_distance(2 * image, image) == pytest.approx(20 * math.log10(2))
+    assert spectrum_distance(blurred, image) > 5
+    assert math.isnan(spectrum_distance(image, np.zeros_like(image)))
+    y, x = np.indices((256, 256)) / 256
+    fine = np.random.default_rng(0).normal(0, 10, (256, 256))
+    smooth = (900 * np.exp(-8 * ((y - 0.5) ** 2 + (x - 0.5) ** 2)) + fine)[None].astype(np.float32)
+    assert spectrum_distance(gaussian_filter(smooth, (0, 3, 3)), smooth) > 3, "little detail is detail, too"
+
+
+@pytest.mark.parametrize("slug", ["pix2pix", "cyclegan", "mgan", "srgan"])
+def test_claims_name_scores_that_the_judge_has(slug):
+    claim, cls = find_claim(slug), catalogue.load(slug)
+    judge = judge_of(cls(cls.Config.preset("small")).task)
+    for predicate in claim.predicates:
+        assert judge.named(predicate.score).better
+        assert predicate.first in claim.arms and predicate.second in (*claim.arms, INPUT)
+    for values in claim.arms.values():
+        cls.Config.preset("small", **values)
+
+
+def test_a_trained_run_is_evaluated_with_pictures(tmp_path):
+    cls = catalogue.load("srgan")
+    config = cls.Config.preset("small", patch=32, batch_size=2, blocks=1, width=8)
+    data = DataConfig(phantom_subjects=3, phantom_size=32, cache=tmp_path / "cache")
+    options = TrainConfig(rounds=2, validate_every=2, validation_slices=2, threads=1, diagnose=False)
+    train("srgan", tmp_path / "run", config, data, options)
+    found = evaluate(tmp_path / "run")
+    assert found.scores.methods == [INPUT, OUTPUT, TARGET] and found.leading[0] == PSNR
+    assert BEST not in found.scores.rows[0].scores
+    assert "<img" in (tmp_path / "run" / "evaluation" / "report.html").read_text()
