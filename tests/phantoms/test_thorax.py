@@ -4,7 +4,6 @@ from scipy.ndimage import binary_erosion
 
 from ganatomy.errors import UserError
 from ganatomy.metrics.agatston import agatston
-from ganatomy.phantoms import PHANTOMS, label, make
 from ganatomy.phantoms.thorax import ThoraxCT
 
 
@@ -109,25 +108,3 @@ def test_impossible_sizes_are_refused() -> None:
         ThoraxCT(0, slices=0)
     with pytest.raises(UserError, match="cannot be drawn"):
         ThoraxCT(0, spacing_mm=(3, 0, 1))
-
-
-@pytest.mark.parametrize("name", PHANTOMS)
-def test_every_phantom_keeps_the_common_promise(name: str) -> None:
-    phantom = make(name, 0, size=96)
-    shape = phantom.image.array.shape[1:]
-    assert phantom.masks
-    for region in (*phantom.masks.values(), *phantom.regions.values()):
-        assert region.shape == shape
-        assert region.dtype == bool
-
-
-@pytest.mark.parametrize("name", PHANTOMS)
-def test_labels_are_known_without_building_a_patient(name: str) -> None:
-    assert [label(name, seed) for seed in range(3)] == [
-        getattr(make(name, s, size=96), "label", None) for s in range(3)
-    ]
-
-
-def test_an_unknown_phantom_is_named() -> None:
-    with pytest.raises(UserError, match="no phantom 'head': choose one of thorax-ct"):
-        make("head", 0)

@@ -21,6 +21,7 @@ PHANTOMS: dict[str, str] = {
     "thorax-ct": "ganatomy.phantoms.thorax:ThoraxCT",
     "calcium-inserts": "ganatomy.phantoms.calcium:CalciumInserts",
     "brain-mr": "ganatomy.phantoms.brain:BrainMR",
+    "brain-tumour-mr": "ganatomy.phantoms.brain:BrainTumourMR",
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
     "chest-mr": "ganatomy.phantoms.torso:ChestMR",
     "retinal-oct": "ganatomy.phantoms.oct:RetinalOCT",
@@ -71,18 +72,31 @@ def label(name: str, seed: int) -> str | None:
 
 def part(phantom: Any, name: str) -> Image:
     """An image of a phantom: ``image``, one of its ``images`` by name, ``healthy:NAME`` for the same without what is
-    abnormal, or a mask as ``mask:NAME``.
-    """
-    from ganatomy.images.image import Image
+    abnormal, a mask as ``mask:NAME`` (float32, 0 and 1), or a label map as ``labels:NAME`` (uint8).
 
-    kind, _, inner = name.rpartition(":")
-    if kind == "mask":
-        return Image.from_array(phantom.masks[inner].astype("float32"), phantom.image.spacing)
-    if name == "image":
-        image: Image = phantom.image
-        return image
-    images: dict[str, Image] = phantom.healthy if kind == "healthy" else phantom.images
-    return images[inner]
+    Masks and label maps lie where `image` does and have no unit.
+
+    Raises:
+        UserError: the phantom has no part of this name.
+    """
+    there = _parts(phantom)
+    if name not in there:
+        raise UserError(f"{type(phantom).__name__} has no part {name!r}: choose one of {', '.join(there)}")
+    found = there[name]
+    if not hasattr(found, "affine"):
+        array = found.astype("float32") if found.dtype == bool else found
+        found = type(phantom.image)(array[None], phantom.image.affine)
+    image: Image = found
+    return image
+
+
+def _parts(phantom: Any) -> dict[str, Any]:
+    """Images, masks and label maps of a phantom by the names that `part` takes."""
+    there: dict[str, Any] = {"image": phantom.image}
+    for attribute, prefix in (("images", ""), ("healthy", "healthy:"), ("masks", "mask:"), ("labels", "labels:")):
+        for name, value in getattr(phantom, attribute, {}).items():
+            there.setdefault(prefix + name, value)
+    return there
 
 
 def _kind(name: str) -> Any:

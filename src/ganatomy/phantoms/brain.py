@@ -1,4 +1,4 @@
-"""A procedural cerebrum in MR: T1, T2 and FLAIR slices of one patient per seed, healthy or with lesions."""
+"""A procedural cerebrum in MR: T1, T1 after gadolinium, T2 and FLAIR of one patient per seed, healthy or not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
 from math import atan2, ceil
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import Header, Image
@@ -29,7 +30,10 @@ from ganatomy.phantoms.shapes import (
 )
 
 DISEASES = ("ms", "tumour")
-CONTRASTS = ("t1", "t2", "flair")
+CONTRASTS = ("t1", "t2", "flair", "t1c")  # "t1c" last: noise is drawn in this order
+
+NECROTIC, OEDEMA, ENHANCING = 1, 2, 4  # values of the label map of a tumour, as in BRATS since 2017
+CSF, GREY, WHITE = 1, 2, 3  # values of the label map of tissues
 
 FIELD_OF_VIEW = 200.0  # mm, of a square image
 PORTRAIT = (220.0, 172.0)  # mm, what an image of another shape shows at least
@@ -37,14 +41,16 @@ FINEST = 1.6  # mm, of the pixels that coarser ones are averaged from, at most
 MOTTLE = 0.07  # mean share of grey in white matter, which varies
 COARSE = 4.0  # mm between the places that a lesion may start from
 REACH = 0.3  # share of the scanned height over which a lesion extends at most, up and down
+RELAXIVITY = 4.5  # 1/(s mM), T1 relaxivity of gadolinium chelates
 
 
 class Tissue(NamedTuple):
-    """Proton density relative to water, and relaxation times in ms at 1.5 T."""
+    """Proton density relative to water, relaxation times in ms at 1.5 T, and gadolinium taken up in mM."""
 
     density: float
     t1: float
     t2: float
+    uptake: float = 0.0
 
 
 WATER = Tissue(1.0, 2569, 329)
@@ -54,16 +60,19 @@ TISSUES = {
     "grey": Tissue(0.86, 833, 83),
     "white": Tissue(0.77, 500, 70),
     "plaque": Tissue(0.76, 752, 237),
-    "tumour": Tissue(0.90, 1300, 130),
+    "tumour": Tissue(0.90, 1300, 130, 0.8),
+    "unenhanced": Tissue(0.90, 1300, 130),
     "necrosis": Tissue(0.95, 1900, 250),
     "oedema": Tissue(0.86, 1000, 140),
     "bone": Tissue(0.03, 500, 70),
     "marrow": Tissue(0.45, 400, 70),
     "fat": Tissue(1.0, 350, 70),
-    "muscle": Tissue(1.0, 900, 47),
+    "muscle": Tissue(1.0, 900, 47, 0.05),
+    "blood": Tissue(0.80, 1440, 200, 1.0),
 }
 """CSF, grey and white matter, MS plaques, fat and muscle as in BrainWeb (Kwan, Evans and Pike, IEEE Trans. Med. Imaging
-18(11), 1999, doi 10.1109/42.816072); the others are our choice."""
+18(11), 1999, doi 10.1109/42.816072); the others and all uptakes are our choice. "unenhanced" is tumour that the
+contrast agent does not reach."""
 
 BRAIN = ("csf", "grey", "white", "plaque", "tumour", "necrosis", "oedema")
 
@@ -90,8 +99,13 @@ def signal(tissue: Tissue, contrast: str) -> float:
     """Signal of a tissue relative to that of water at rest.
 
     Spin echo with TR/TE 4000/100 ms for T2; inversion recovery with TR/TI/TE 3000/1000/10 ms for T1, and with TR/TE
-    9000/120 ms and the inversion time that nulls CSF for FLAIR.
+    9000/120 ms and the inversion time that nulls CSF for FLAIR. "t1c" is T1 with T1 times shortened by the contrast
+    agent that the tissue took up, at a relaxivity within those measured in plasma at 1.5 T (Rohrer et al., Invest.
+    Radiol. 40(11), 2005).
     """
+    if contrast == "t1c":
+        rate = 1 / tissue.t1 + RELAXIVITY * tissue.uptake / 1000
+        return signal(tissue._replace(t1=1 / rate), "t1")
     if contrast == "t2":
         recovered, echo = 1 - np.exp(-4000 / tissue.t1), 100
     else:
@@ -202,22 +216,33 @@ class BrainMR:
     Sick patients have either several MS plaques in the white matter around the ventricles or one tumour with oedema
     and a necrotic core. Lesions displace nothing: all around them is as in `healthy`.
 
+    After gadolinium the viable tumour enhances unevenly, as a ring around its necrosis, and so do vessels in the sulci,
+    which the other contrasts do not show; plaques do not.
+
     Attributes:
         LABELS: the classes, in the order in which seeds take turns.
+        DISEASES: of the sick, in the order in which they take turns.
+        TUMOUR_RADIUS: least and greatest radius in mm of a tumour without its oedema.
         image: the chosen contrast, float32 (1, slices, rows, columns) in a.u.; the brightest tissue of the brain has
             1000. With a slow bias field and Rician noise; 0 outside the brain unless the skull is drawn.
-        images: "t1", "t2" and "flair".
+        images: "t1", "t2", "flair" and "t1c", T1 after gadolinium.
         healthy: the same with the same noise and no lesion.
         masks: "brain" (with its fluid), of which "grey", "white" and "csf" are parts, where lesions count as what
             they grew in; "lesion"; "tumour", which is lesion without oedema; and "altered", wherever the lesion
             takes any share of a voxel.
         regions: "white" and "ventricles".
+        labels: label maps, uint8 (slices, rows, columns). "tumour" has 0 for background, 1 for necrosis, 2 for oedema
+            and 4 for enhancing tumour, as in BRATS since 2017: 1 and 4 together are the mask "tumour", all three
+            "lesion". "plaques" has 1 in MS plaques. "tissue" has 1 for CSF, 2 for grey and 3 for white matter; there
+            lesions count as what they grew in.
         label: "healthy" or "sick".
         disease: "ms" or "tumour"; None for the healthy.
         anatomy: the patient.
     """
 
     LABELS: ClassVar[tuple[str, ...]] = ("healthy", "sick")
+    DISEASES: ClassVar[tuple[str, ...]] = DISEASES
+    TUMOUR_RADIUS: ClassVar[tuple[float, float]] = (6, 17)
 
     def __init__(
         self,
@@ -258,41 +283,77 @@ class BrainMR:
                 f"a brain of {slices} x {rows} x {columns} voxels, {distance_mm} mm apart, cannot be drawn: give at "
                 "least one slice of 8 x 8 pixels, and at most 10 mm between slices"
             )
-        for kind, asked, choices in (("contrast", contrast, CONTRASTS), ("disease", disease or "ms", DISEASES)):
-            if asked not in choices:
+        for kind, asked, choices in (("contrast", contrast, CONTRASTS), ("disease", disease, self.DISEASES)):
+            if asked is not None and asked not in choices:
                 raise UserError(f"there is no {kind} {asked!r}: choose one of {', '.join(choices)}")
         pixel = max(PORTRAIT[0] / rows, PORTRAIT[1] / columns) if shape else FIELD_OF_VIEW / size
         self.label = label_of(seed, self.LABELS, label)
-        anatomical, pathological, physical = np.random.default_rng(seed).spawn(3)
+        anatomical, pathological, physical, vascular = np.random.default_rng(seed).spawn(4)
         self.anatomy = Anatomy.draw(anatomical)
-        self.disease = (disease or DISEASES[seed // 2 % 2]) if self.label == "sick" else None
+        self.disease = (disease or self.DISEASES[seed // 2 % len(self.DISEASES)]) if self.label == "sick" else None
 
         parts = ceil(pixel / FINEST)
         fine = Grid.centred(
             (slices, rows * parts, columns * parts), (distance_mm, pixel / parts, pixel / parts), self.anatomy.level
         )
         tissues = _tissues(self.anatomy, fine, skull)
-        affected = _affected(tissues, _lesions(self.anatomy, fine, pathological, self.disease))
+        lesions = _lesions(self.anatomy, fine, pathological, self.disease, self.TUMOUR_RADIUS)
+        affected = _affected(tissues, lesions)
         tissues, affected = (
             {name: average(share, parts) for name, share in shares.items()} for shares in (tissues, affected)
         )
         self.masks = _masks(tissues, affected)
         self.regions = {name: affected[name] > 0.8 for name in ("white", "ventricles")}
+        self.labels = _label_maps(self.masks, affected, self.disease)
 
         grid = Grid.centred((slices, rows, columns), (distance_mm, pixel, pixel), self.anatomy.level)
         coil = np.exp(np.float32(bias) * self.anatomy.coil(grid.x, grid.y, grid.z))
+        perfused = _Perfusion.draw(vascular, grid)
         self.images: dict[str, Image] = {}
         self.healthy: dict[str, Image] = {}
         for name in CONTRASTS:
             values = intensities(name)
             thermal = noise * values["white"] * physical.standard_normal((2, *grid.shape), np.float32)
             for shares, images in ((affected, self.images), (tissues, self.healthy)):
-                clean = coil * sum(values[tissue] * share for tissue, share in shares.items())
+                seen = perfused(shares) if name == "t1c" else shares
+                clean = coil * sum(values[tissue] * share for tissue, share in seen.items())
                 noisy = np.hypot(clean + thermal[0], thermal[1]).astype(np.float32)
                 if not skull:
                     noisy *= self.masks["brain"]
                 images[name] = Image.from_array(noisy, (distance_mm, pixel, pixel), "a.u.", Header(modality="MR"))
         self.image = self.images[contrast]
+
+
+class BrainTumourMR(BrainMR):
+    """`BrainMR` in which every patient has a tumour, in the scanned slices and larger than there.
+
+    All four contrasts and `labels["tumour"]` make up a training case of brain tumour segmentation.
+    """
+
+    LABELS = ("sick",)
+    DISEASES = ("tumour",)
+    TUMOUR_RADIUS = (12, 26)
+
+
+class _Perfusion(NamedTuple):
+    """Where the contrast agent goes: shares of fluid that are vessels, and of tumour that takes it up."""
+
+    vessels: Array
+    reached: Array
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, grid: Grid) -> Self:
+        vessels = PlaneWaves.draw(rng, 9.0, 12)(grid.x, grid.y, grid.z)
+        reached = PlaneWaves.draw(rng, 13.0, 12)(grid.x, grid.y, grid.z)
+        return cls(ramp(vessels, 0.9, 1.9), np.asarray(np.clip(0.9 + 0.2 * reached, 0.4, 1), np.float32))
+
+    def __call__(self, shares: dict[str, Array]) -> dict[str, Array]:
+        """Shares of a voxel with blood and tumour that does not enhance told apart."""
+        seen = {**shares, "csf": shares["csf"] * (1 - self.vessels), "blood": shares["csf"] * self.vessels}
+        if "tumour" in shares:
+            seen["tumour"] = shares["tumour"] * self.reached
+            seen["unenhanced"] = shares["tumour"] * (1 - self.reached)
+        return seen
 
 
 def _paint(shares: dict[str, Array], name: str, share: Array) -> None:
@@ -393,7 +454,9 @@ def _affected(tissues: dict[str, Array], lesions: dict[str, Array]) -> dict[str,
     return shares
 
 
-def _lesions(anatomy: Anatomy, grid: Grid, rng: np.random.Generator, disease: str | None) -> dict[str, Array]:
+def _lesions(
+    anatomy: Anatomy, grid: Grid, rng: np.random.Generator, disease: str | None, radii: tuple[float, float]
+) -> dict[str, Array]:
     """Shares of flesh that lesions replace, in the order in which they do; each is cut by a slice in its middle."""
     if disease is None:
         return {}
@@ -405,7 +468,7 @@ def _lesions(anatomy: Anatomy, grid: Grid, rng: np.random.Generator, disease: st
         near = (from_ventricles > 1) & (from_ventricles < 14) & (from_hull > 16) & (anatomy.nuclei(place) > 1)
         return {"plaque": _plaques(coarse, near & (place[0] > 4), grid, rng, reach)}
     roomy = (from_hull > 16) & (from_ventricles > 6) & (place[0] > 16)
-    return _tumour(coarse, roomy, grid, rng, reach)
+    return _tumour(coarse, roomy, grid, rng, reach, radii)
 
 
 def _pick(coarse: Grid, where: Mask, rng: np.random.Generator, count: int) -> Array:
@@ -429,10 +492,12 @@ def _plaques(coarse: Grid, where: Mask, grid: Grid, rng: np.random.Generator, re
     return share
 
 
-def _tumour(coarse: Grid, where: Mask, grid: Grid, rng: np.random.Generator, reach: float) -> dict[str, Array]:
+def _tumour(
+    coarse: Grid, where: Mask, grid: Grid, rng: np.random.Generator, reach: float, radii: tuple[float, float]
+) -> dict[str, Array]:
     """A tumour with a ragged border, its oedema along the white matter, and necrosis in its middle."""
     (centre,) = _pick(coarse, where, rng, 1)
-    radius, swelling = rng.uniform(6, 17), rng.uniform(5, 12)
+    radius, swelling = rng.uniform(*radii), rng.uniform(5, 12)
     height = min(1.0, reach / (radius + swelling))
     x, y, z = grid.x - centre[0], grid.y - centre[1], (grid.z - centre[2]) / np.float32(height)
     ragged = PlaneWaves.draw(rng, 1.6 * radius, 10)(x, y, z)
@@ -462,3 +527,19 @@ def _masks(tissues: dict[str, Array], affected: dict[str, Array]) -> dict[str, M
         "tumour": brain & (tumour >= 0.5),
         "altered": brain & (lesion > 0),
     }
+
+
+def _label_maps(
+    masks: dict[str, Mask], affected: dict[str, Array], disease: str | None
+) -> dict[str, NDArray[np.uint8]]:
+    """Label maps of tumour, plaques and tissue that agree with the masks."""
+    maps = {name: np.zeros(masks["brain"].shape, np.uint8) for name in ("tumour", "plaques", "tissue")}
+    for value, name in ((CSF, "csf"), (GREY, "grey"), (WHITE, "white")):
+        maps["tissue"][masks[name]] = value
+    if disease == "ms":
+        maps["plaques"][masks["lesion"]] = 1
+    if disease == "tumour":
+        maps["tumour"][masks["lesion"]] = OEDEMA
+        dead = affected["necrosis"] > affected["tumour"]
+        maps["tumour"][masks["tumour"]] = np.where(dead, NECROTIC, ENHANCING)[masks["tumour"]]
+    return maps

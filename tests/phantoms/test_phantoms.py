@@ -1,0 +1,62 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ganatomy.errors import UserError
+from ganatomy.images.image import Image
+from ganatomy.phantoms import PHANTOMS, label, make, part
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_every_phantom_keeps_the_common_promise(name: str) -> None:
+    phantom = make(name, 0, size=96)
+    shape = phantom.image.array.shape[1:]
+    assert phantom.masks
+    for region in (*phantom.masks.values(), *phantom.regions.values()):
+        assert region.shape == shape
+        assert region.dtype == bool
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_labels_are_known_without_building_a_patient(name: str) -> None:
+    assert [label(name, seed) for seed in range(3)] == [
+        getattr(make(name, s, size=96), "label", None) for s in range(3)
+    ]
+
+
+def test_an_unknown_phantom_is_named() -> None:
+    with pytest.raises(UserError, match="no phantom 'head': choose one of thorax-ct"):
+        make("head", 0)
+
+
+def test_parts_of_a_phantom_are_images_on_its_grid() -> None:
+    patient = make("brain-mr", 3, size=24, slices=5)
+    assert part(patient, "image") is patient.image
+    assert part(patient, "t1c") is patient.images["t1c"]
+    assert part(patient, "healthy:t2") is patient.healthy["t2"]
+    mask, labels = part(patient, "mask:lesion"), part(patient, "labels:tumour")
+    assert mask.array.dtype == np.float32
+    np.testing.assert_array_equal(mask.array[0], patient.masks["lesion"])
+    assert labels.array.dtype == np.uint8
+    np.testing.assert_array_equal(labels.array[0], patient.labels["tumour"])
+    for derived in (mask, labels):
+        np.testing.assert_array_equal(derived.affine, patient.image.affine)
+        assert derived.unit is None
+
+
+def test_masks_and_label_maps_lie_where_the_image_does_however_it_is_stored() -> None:
+    affine = np.array([[0, 0, -0.7, 5], [0, 2.0, 0, -8], [3.0, 0, 0, 11], [0, 0, 0, 1]])
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    stored = SimpleNamespace(
+        image=Image(values[None], affine, "HU"), masks={"high": values > 7}, labels={"parts": values.astype(np.uint8)}
+    )
+    for name in ("mask:high", "labels:parts"):
+        np.testing.assert_array_equal(part(stored, name).affine, affine)
+
+
+@pytest.mark.parametrize("name", ["t3", "mask:t1", "healthy:image", "labels:lesion", "pet:t1"])
+def test_a_part_that_a_phantom_lacks_is_refused_with_those_that_it_has(name: str) -> None:
+    patient = make("brain-mr", 0, size=16, slices=1)
+    with pytest.raises(UserError, match=f"no part '{name}': choose one of image, t1, .*healthy:t1.*labels:tissue"):
+        part(patient, name)
