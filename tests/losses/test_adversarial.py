@@ -204,3 +204,65 @@ def test_penalty_of_a_conditional_critic_moves_the_image_only():
 
     real, fake = torch.randn(2, 1, 3, 3), torch.randn(2, 1, 3, 3)
     assert adv.gradient_penalty(critic, real, fake, torch.rand(2)).item() == pytest.approx(4, rel=1e-5)
+
+
+def test_losses_of_a_wasserstein_game_on_signals():
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.0, -1.0])
+    assert adv.wasserstein_critic(real, fake).item() == -2.5
+    assert adv.wasserstein_generator(fake).item() == 0.5
+
+
+def test_penalty_of_signals_takes_its_norm_over_channels_and_samples():
+    weight = torch.arange(8.0).reshape(2, 4) / 10
+    assert weight.norm().item() == pytest.approx(1.183216, abs=5e-7)
+    real, fake = torch.randn(5, 2, 4), torch.randn(5, 2, 4)
+    penalty = adv.gradient_penalty(lambda signal: (weight * signal).sum((1, 2)), real, fake, torch.rand(5))
+    # 10 (‖w‖ - 1)², the weight of the penalty being 10.
+    assert 10 * penalty.item() == pytest.approx(0.335681, abs=5e-6)
+
+
+def test_penalty_of_signals_draws_one_mixture_per_signal():
+    points = []
+
+    def critic(signal):
+        points.append(signal.detach())
+        return signal.sum((1, 2))
+
+    real, fake, mix = torch.zeros(3, 2, 4), torch.ones(3, 2, 4), torch.tensor([0.25, 0.5, 1.0])
+    adv.gradient_penalty(critic, real, fake, mix)
+    assert torch.equal(points[0], mix[:, None, None].expand(3, 2, 4))
+
+
+@pytest.mark.parametrize("penalty", ["gradient", "r1", "dragan"])
+def test_a_gradient_of_zero_is_penalised_without_nan(penalty):
+    weight = torch.zeros(4, 3, requires_grad=True)
+    real, fake = torch.randn(5, 4, 3), torch.randn(5, 4, 3)
+
+    def critic(signal):
+        return (weight * signal).sum((1, 2))
+
+    value = {
+        "gradient": lambda: adv.gradient_penalty(critic, real, fake, torch.rand(5)),
+        "r1": lambda: adv.r1_penalty(critic, real),
+        "dragan": lambda: adv.dragan_penalty(critic, real, torch.rand_like(real)),
+    }[penalty]()
+    value.backward()
+    assert value.item() == (0 if penalty == "r1" else 1)
+    assert torch.equal(weight.grad, torch.zeros(4, 3))
+
+
+def test_penalty_asks_for_no_gradient_of_a_side_input():
+    length = torch.rand(3, 1, requires_grad=True)
+    network = torch.nn.Conv1d(3, 1, 5, bias=False)
+
+    def critic(signal):
+        return network(torch.cat([signal, length[:, :, None].expand(-1, -1, 6)], 1)).flatten(1).square().sum(1)
+
+    real, fake, mix = torch.randn(3, 2, 6), torch.randn(3, 2, 6), torch.rand(3)
+    point = (real + mix[:, None, None] * (fake - real)).requires_grad_()
+    by_signal, by_length = torch.autograd.grad(critic(point).sum(), [point, length])
+    norms = by_signal.flatten(1).norm(dim=1)
+    assert by_length.abs().min() > 0.001
+    assert adv.gradient_penalty(critic, real, fake, mix).item() == pytest.approx(
+        (norms - 1).square().mean().item(), rel=1e-5
+    )

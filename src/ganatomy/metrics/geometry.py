@@ -1,0 +1,165 @@
+"""Shape of vessels, given by a centre-line with radii, and how far two samples of vessels differ in it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from scipy.spatial.distance import cdist
+
+from ganatomy.metrics.metric import Array
+
+
+@dataclass(frozen=True)
+class TubeShape:
+    """Shape of one vessel in numbers that do not change when it is moved or rotated.
+
+    Attributes:
+        length_mm: arc length of the centre-line.
+        mean_radius_mm: mean radius over arc length.
+        max_radius_mm: largest radius.
+        tortuosity: arc length over the distance of the ends, 1 for a straight line; infinite for a closed one.
+        taper: least-squares slope of radius over arc length in mm per mm, negative where the vessel gets thinner.
+        curvature_per_mm: mean over all points with two neighbours of 1 / radius of the circle through the three.
+    """
+
+    length_mm: float
+    mean_radius_mm: float
+    max_radius_mm: float
+    tortuosity: float
+    taper: float
+    curvature_per_mm: float
+
+    @classmethod
+    def of(cls, points: npt.ArrayLike, radii: npt.ArrayLike) -> "TubeShape":
+        """Measure a vessel; points that repeat the one before do not count.
+
+        Args:
+            points: (n, 3) mm along the centre-line.
+            radii: (n,) mm.
+
+        Returns:
+            NaN for what needs more points than there are: tortuosity and taper two, curvature three.
+        """
+        p, r = _polyline(points, radii)
+        arc = _arc(p)
+        length, chord = float(arc[-1]), float(np.linalg.norm(p[-1] - p[0]))
+        several = len(p) > 1
+        return cls(
+            length_mm=length,
+            mean_radius_mm=float(np.trapezoid(r, arc) / length) if several else float(r[0]),
+            max_radius_mm=float(r.max()),
+            tortuosity=(length / chord if chord else math.inf) if several else math.nan,
+            taper=float(np.polynomial.Polynomial.fit(arc, r, 1).convert().coef[1]) if several else math.nan,
+            curvature_per_mm=float(curvatures(p).mean()) if len(p) > 2 else math.nan,
+        )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Distance between two samples of one number.
+
+    Attributes:
+        wasserstein: Wasserstein-1 distance in the number's unit.
+        kolmogorov_smirnov: largest difference of the cumulative distributions, 0 when equal, 1 when disjoint.
+        n: compared members of the first sample.
+        m: compared members of the second sample.
+    """
+
+    wasserstein: float
+    kolmogorov_smirnov: float
+    n: int
+    m: int
+
+
+def curvatures(points: npt.ArrayLike) -> Array:
+    """Curvature in 1/mm at each inner point of a polyline, of the circle through it and its two neighbours.
+
+    Args:
+        points: (n, 3) mm, none equal to the one before.
+
+    Returns:
+        (n - 2,); infinite where the line turns back to where it came from.
+    """
+    p = np.asarray(points, dtype=np.float64)
+    before, after = p[1:-1] - p[:-2], p[2:] - p[1:-1]
+    across = np.linalg.norm(np.cross(before, after), axis=1)
+    sides = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1) * np.linalg.norm(before + after, axis=1)
+    return np.asarray(np.divide(2 * across, sides, out=np.full(len(sides), np.inf), where=sides > 0))
+
+
+def intersects_itself(points: npt.ArrayLike, radii: npt.ArrayLike) -> bool:
+    """Whether a vessel runs into itself: two points far apart along it are nearer in space than their radii together.
+
+    Far apart is more than π times the mean of the two radii, the way around a bend as narrow as the vessel.
+
+    Args:
+        points: (n, 3) mm along the centre-line, some per radius.
+        radii: (n,) mm.
+    """
+    p, r = _polyline(points, radii)
+    arc = _arc(p)
+    together = r[:, None] + r
+    apart_along = np.abs(arc[:, None] - arc) > np.pi * together / 2
+    return bool((apart_along & (cdist(p, p) < together)).any())
+
+
+def difference(real: npt.ArrayLike, fake: npt.ArrayLike) -> Difference:
+    """Wasserstein-1 and Kolmogorov-Smirnov distance of two samples of numbers.
+
+    Numbers that are not finite are left out, as the counts in the result show.
+
+    Args:
+        real: (n,).
+        fake: (m,).
+
+    Raises:
+        ValueError: a sample has no finite number.
+    """
+    x, y = (values[np.isfinite(values)] for values in (np.asarray(v, dtype=np.float64).ravel() for v in (real, fake)))
+    if not (x.size and y.size):
+        raise ValueError("a sample without a finite number cannot be compared")
+    # Only the distance is asked for, so its p-value need not be exact.
+    kolmogorov_smirnov = stats.ks_2samp(x, y, method="asymp").statistic
+    return Difference(float(stats.wasserstein_distance(x, y)), float(kolmogorov_smirnov), x.size, y.size)
+
+
+def shape_differences(real: Sequence[TubeShape], fake: Sequence[TubeShape]) -> dict[str, Difference]:
+    """Difference of two samples of vessels in each number of `TubeShape`, by its name.
+
+    Raises:
+        ValueError: a number is not finite in all vessels of a sample.
+    """
+    names = [field.name for field in fields(TubeShape)]
+    return {name: difference(*([getattr(v, name) for v in sample] for sample in (real, fake))) for name in names}
+
+
+def relative_length_errors(lengths_mm: npt.ArrayLike, asked_mm: npt.ArrayLike) -> Array:
+    """|length - asked| / asked of vessels that were generated for a length.
+
+    Args:
+        lengths_mm: (n,) arc lengths.
+        asked_mm: (n,) or one for all, positive.
+
+    Raises:
+        ValueError: a length that was asked for is not positive.
+    """
+    lengths, asked = np.asarray(lengths_mm, dtype=np.float64), np.asarray(asked_mm, dtype=np.float64)
+    if not (asked > 0).all():
+        raise ValueError("lengths to generate must be positive")
+    return np.asarray(np.abs(lengths - asked) / asked)
+
+
+def _polyline(points: npt.ArrayLike, radii: npt.ArrayLike) -> tuple[Array, Array]:
+    """Points and radii in double precision, without points that repeat the one before."""
+    p, r = np.asarray(points, dtype=np.float64), np.asarray(radii, dtype=np.float64)
+    if p.ndim != 2 or p.shape[1] != 3 or r.shape != p.shape[:1] or not len(p):
+        raise ValueError(f"a vessel is (n, 3) points and (n,) radii, not {p.shape} and {r.shape}")
+    kept = np.append(True, np.any(np.diff(p, axis=0) != 0, axis=1))
+    return p[kept], r[kept]
+
+
+def _arc(points: Array) -> Array:
+    return np.append(0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
