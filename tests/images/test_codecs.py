@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ganatomy.errors import UserError
-from ganatomy.images.codecs import Codec, OpticalDensity, PercentileWindow, Window, ZScore
-from ganatomy.images.image import Image
+from ganatomy.images.codecs import Codec, OpticalDensity, PercentileWindow, Window, ZScore, body_above
+from ganatomy.images.image import ComputedArray, Image
 
 ADAPTER = pydantic.TypeAdapter(Codec)
 CT = Window(low=-160, high=240)
@@ -74,7 +74,16 @@ def test_codecs_let_gradients_through():
     assert values.grad.item() == pytest.approx(2 / 400)
 
 
-@pytest.mark.parametrize("codec", [*FIXED, ZScore(), PercentileWindow(p_low=2, p_high=98, unit="a.u.")])
+@pytest.mark.parametrize(
+    "codec",
+    [
+        *FIXED,
+        ZScore(),
+        PercentileWindow(p_low=2, p_high=98, unit="a.u."),
+        ZScore(over="body", background=-3.5),
+        ZScore(mean=3, std=2, over="body", above=0.5, background=-3.5),
+    ],
+)
 def test_codecs_are_saved_as_text(codec):
     assert ADAPTER.validate_python(json.loads(codec.model_dump_json())) == codec
 
@@ -86,6 +95,10 @@ def test_codecs_are_saved_as_text(codec):
         {"kind": "window", "low": 0, "high": 1, "to": [1, -1]},
         {"kind": "zscore", "mean": 1},
         {"kind": "zscore", "mean": 1, "std": 0},
+        {"kind": "zscore", "above": 3.0},
+        {"kind": "zscore", "background": -3.0},
+        {"kind": "zscore", "mean": 1, "std": 2, "over": "body", "background": -3.0},
+        {"kind": "percentile", "above": 3.0},
         {"kind": "optical_density", "white": -1},
         {"kind": "other"},
         {"kind": "window", "low": 0, "high": 1, "typo": 2},
@@ -162,3 +175,74 @@ def test_check_accepts_what_is_right():
     CT.check(image([[0, 50]], "HU"))
     ZScore().check(image([[0.5, 1.5]]))
     OpticalDensity().check(image([[0, 255]]))
+
+
+def head(air):
+    """A head in air: (5, 12, 9) values, 60 % of which are what ``air`` draws, and where the head is."""
+    rng = np.random.default_rng(5)
+    inside = np.zeros((5, 12, 9), bool)
+    inside[1:, 2:11, 1:7] = True
+    return np.where(inside, rng.normal(900, 50, inside.shape), air(rng, inside.shape)).astype(np.float32), inside
+
+
+@pytest.mark.parametrize("lowest", [0.0, -17.5])
+def test_what_was_masked_out_is_no_body(lowest):
+    values, inside = head(lambda rng, shape: np.full(shape, lowest))
+    values[2, 5, 4] = lowest + 1e-3  # dark, but body
+    assert body_above(image(values)) == lowest
+    codec = ZScore(over="body").bind(image(values))
+    np.testing.assert_allclose([codec.mean, codec.std], [values[inside].mean(), values[inside].std()], rtol=1e-5)
+    window = PercentileWindow(p_low=1, p_high=99, over="body").bind(image(values))
+    np.testing.assert_allclose([window.low, window.high], np.percentile(values[inside], [1, 99]))
+
+
+def test_noise_in_the_air_is_below_the_mean():
+    values, inside = head(lambda rng, shape: np.abs(rng.normal(0, 9, shape)))
+    assert body_above(image(values)) == pytest.approx(values.mean())
+    codec = ZScore(over="body").bind(image(values))
+    np.testing.assert_allclose([codec.mean, codec.std], [values[inside].mean(), values[inside].std()], rtol=1e-5)
+    assert codec.mean > ZScore().bind(image(values)).mean + 100
+
+
+@pytest.mark.parametrize(("share", "masked"), [(0.06, True), (0.04, False)])
+def test_a_twentieth_of_the_voxels_must_have_the_lowest_value(share, masked):
+    values = np.random.default_rng(1).permutation(np.maximum(np.arange(1000.0), 1000 * share - 1)).reshape(10, 10, 10)
+    assert body_above(values) == (values.min() if masked else values.mean())
+
+
+def test_a_stated_threshold_is_kept_and_others_are_not_looked_for():
+    values, _ = head(lambda rng, shape: np.zeros(shape))
+    codec = ZScore(over="body", above=900.0).bind(image(values))
+    assert (codec.above, codec.mean) == (900.0, pytest.approx(values[values > 900].astype(np.float64).mean()))
+    window = PercentileWindow(p_low=0, p_high=100, over="body", above=900.0).bind(image(values))
+    assert window.low == values[values > 900].min()
+    with pytest.raises(UserError, match="above 5000"):
+        ZScore(over="body", above=5000.0).bind(image(values))
+    with pytest.raises(UserError, match="above 5000"):
+        PercentileWindow(over="body", above=5000.0).bind(image(values))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_the_background_is_set_and_the_body_comes_back(kind):
+    values, inside = head(lambda rng, shape: np.full(shape, -4.0))
+    codec = ZScore(over="body", background=-3.5).bind(image(values))
+    encoded = codec.encode(kind(values))
+    assert type(encoded) is type(kind(values)) and encoded.dtype == kind(values).dtype
+    assert (np.asarray(encoded)[~inside] == -3.5).all() and (np.asarray(encoded)[inside] > -3.5).all()
+    np.testing.assert_allclose(np.asarray(codec.decode(encoded))[inside], values[inside], rtol=1e-5)
+    plain = codec.model_copy(update={"background": None})
+    np.testing.assert_array_equal(np.asarray(encoded)[inside], np.asarray(plain.encode(kind(values)))[inside])
+
+
+@pytest.mark.parametrize("codec", [ZScore(over="body"), PercentileWindow(over="body")])
+def test_the_body_is_found_slab_by_slab(codec):
+    values, _ = head(lambda rng, shape: np.zeros(shape))
+    asked = []
+
+    def slab(start, stop):
+        asked.append((start, stop))
+        return values[None, start:stop]
+
+    lazy = image(values).with_array(ComputedArray((1, *values.shape), np.float32, slab))
+    assert codec.bind(lazy) == codec.bind(image(values))
+    assert asked == [(index, index + 1) for index in range(5)] * 2

@@ -21,6 +21,12 @@ from ganatomy.images.image import Image
 # An array or a torch tensor; to name the latter, reading a file would have to import torch.
 Values = Any
 
+Over = Literal["all", "body"]
+"""Which voxels the numbers of an image are taken over: all, or those of the body and not the air."""
+
+AIR = 0.05
+"""Share of voxels that must have the lowest value exactly for it to be the value of what was masked out or padded."""
+
 # Percentiles sort: beyond this many values an evenly strided subset stands for the image.
 _MOST_VALUES = 2**24
 
@@ -35,6 +41,11 @@ class IntensityCodec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     unit: str | None = None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether its numbers are those of each image, which `bind` puts in."""
+        return False
 
     @abstractmethod
     def encode(self, values: Values) -> Values:
@@ -116,28 +127,71 @@ class Window(IntensityCodec):
         return (numbers - source[0]) * scale + target[0]
 
 
-class ZScore(IntensityCodec):
+class _OverBody(IntensityCodec):
+    """A codec whose numbers may be taken over the body alone.
+
+    Attributes:
+        over: Voxels that the numbers are taken over.
+        above: Value in physical units that the body lies above; None finds one in each image, see `body_above`.
+    """
+
+    over: Over = "all"
+    above: float | None = None
+
+    @model_validator(mode="after")
+    def _of_the_body(self) -> Self:
+        if self.above is not None and self.over != "body":
+            raise ValueError('above tells the body from the air: it needs over="body"')
+        return self
+
+    def _threshold(self, image: Image | Any) -> float | None:
+        """What the body of an image lies above; None where all voxels count."""
+        if self.over == "all":
+            return None
+        return body_above(image) if self.above is None else self.above
+
+
+class ZScore(_OverBody):
     """Mean to 0, standard deviation to 1; without numbers, those of each image (see `bind`).
 
     Attributes:
         mean: In physical units; None until bound.
         std: In physical units; None until bound.
+        background: Standard deviations that voxels outside the body are set to when encoding, which cannot be
+            undone; None leaves them. It needs ``over="body"``.
     """
 
     kind: Literal["zscore"] = "zscore"
     mean: float | None = None
     std: float | None = Field(default=None, gt=0)
+    background: float | None = None
 
     @model_validator(mode="after")
     def _both(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("give both mean and std, or neither to take them from each image")
+        if self.background is not None and self.over != "body":
+            raise ValueError('background is what is not body: it needs over="body"')
+        if self.background is not None and self.mean is not None and self.above is None:
+            raise ValueError("with mean and std given, background needs above, the value that the body lies above")
         return self
+
+    @property
+    def adaptive(self) -> bool:
+        """Without numbers of its own."""
+        return self.mean is None
 
     def encode(self, values: Values) -> Values:
         """Physical values to standard deviations from the mean."""
         mean, std = self._numbers()
-        return (_real(values) - mean) / std
+        numbers = _real(values)
+        scores = (numbers - mean) / std
+        if self.background is None:
+            return scores
+        inside = numbers > self.above
+        if isinstance(scores, np.ndarray | np.generic):
+            return np.where(inside, scores, self.background)
+        return scores.where(inside, self.background)
 
     def decode(self, values: Values) -> Values:
         """Standard deviations from the mean to physical values."""
@@ -145,11 +199,15 @@ class ZScore(IntensityCodec):
         return _real(values) * std + mean
 
     def bind(self, image: Image | Any, mask: Any = None) -> ZScore:
-        """This codec with the image's (masked) mean and standard deviation, unless it has its own."""
+        """This codec with the image's (masked) mean and standard deviation, unless it has its own.
+
+        Over the body, the codec also keeps the value that the body lies above.
+        """
         if self.mean is not None:
             return self
+        above = self._threshold(image)
         count, total, squares, shift = 0, 0.0, 0.0, None
-        for values in _pieces(image, mask):
+        for values in _pieces(image, mask, above):
             # Sums of squares about a value near the mean keep their digits.
             shift = float(values[0]) if shift is None and len(values) else shift
             moved = values.astype(np.float64) - (shift or 0.0)
@@ -161,8 +219,10 @@ class ZScore(IntensityCodec):
         mean = total / max(count, 1)
         std = math.sqrt(max(squares / max(count, 1) - mean**2, 0.0))
         if not count or std <= 0:
-            raise UserError(f"{_label(image)} has the same value everywhere: it has no z-score; check the file")
-        return self.model_copy(update={"mean": mean + (shift or 0.0), "std": std})
+            raise UserError(
+                f"{_label(image)} has the same value everywhere{_beyond(above)}: it has no z-score; check the file"
+            )
+        return self.model_copy(update={"mean": mean + (shift or 0.0), "std": std, "above": above})
 
     def _numbers(self) -> tuple[float, float]:
         if self.mean is None or self.std is None:
@@ -170,7 +230,7 @@ class ZScore(IntensityCodec):
         return self.mean, self.std
 
 
-class PercentileWindow(IntensityCodec):
+class PercentileWindow(_OverBody):
     """A `Window` between two percentiles of each image; `bind` finds them.
 
     Attributes:
@@ -186,6 +246,11 @@ class PercentileWindow(IntensityCodec):
     to: tuple[float, float] = (-1.0, 1.0)
     clip: bool = False
 
+    @property
+    def adaptive(self) -> bool:
+        """Always."""
+        return True
+
     def encode(self, values: Values) -> Values:
         """Always raises: only the bound codec can."""
         raise ValueError("a percentile window has no numbers: bind it to an image first")
@@ -198,10 +263,12 @@ class PercentileWindow(IntensityCodec):
         """The window between this image's (masked) percentiles; of 2^24 evenly strided values at most."""
         size = math.prod(image.array.shape if isinstance(image, Image) else image.shape)
         stride = math.ceil(size / _MOST_VALUES)
-        pieces = [values[::stride] for values in _pieces(image, mask)]
+        above = self._threshold(image)
+        pieces = [values[::stride] for values in _pieces(image, mask, above)]
         values = np.concatenate(pieces)
         if not len(values):
-            raise UserError(f"{_label(image)} has nothing inside its mask: check the mask")
+            where = "inside its mask: check the mask" if above is None else f"above {above:g}: check the file"
+            raise UserError(f"{_label(image)} has nothing {where}")
         low, high = (float(number) for number in np.percentile(values, [self.p_low, self.p_high]))
         if not low < high:
             raise UserError(
@@ -244,6 +311,31 @@ class OpticalDensity(IntensityCodec):
 Codec = Annotated[Window | ZScore | PercentileWindow | OpticalDensity, Field(discriminator="kind")]
 
 
+def body_above(image: Image | Any) -> float:
+    """The value that the body of an image lies above, found slab by slab.
+
+    Where at least 5 % of the voxels share the lowest value exactly, they have been masked out or padded, as in
+    brain-extracted or cropped images, and everything above it is body; elsewhere what is above the mean is.
+
+    Args:
+        image: An `Image`, NumPy array or tensor.
+
+    Raises:
+        UserError: The image has NaN or infinite values.
+    """
+    low, lowest, count, total = math.inf, 0, 0, 0.0
+    for values in _pieces(image):
+        if (least := float(values.min())) < low:
+            low, lowest = least, 0
+        lowest += int(np.count_nonzero(values == low))
+        count, total = count + len(values), total + float(values.sum(dtype=np.float64))
+    return low if lowest >= AIR * count else total / count
+
+
+def _beyond(above: float | None) -> str:
+    return "" if above is None else f" above {above:g}"
+
+
 def _real(values: Any) -> Any:
     """`values` as real numbers: integers become float32."""
     if isinstance(values, np.ndarray | np.generic):
@@ -255,8 +347,12 @@ def _label(image: Image | Any) -> str:
     return image.header.label if isinstance(image, Image) else "the array"
 
 
-def _pieces(image: Image | Any, mask: Any = None) -> Iterator[NDArray[Any]]:
-    """The (masked) values of an image as flat arrays, slab by slab; raises `UserError` at NaN or infinity."""
+def _pieces(image: Image | Any, mask: Any = None, above: float | None = None) -> Iterator[NDArray[Any]]:
+    """The (masked) values of an image above a threshold as flat arrays, slab by slab.
+
+    Raises:
+        UserError: NaN or infinite values.
+    """
     if isinstance(image, Image):
         shape, slabs = image.array.shape, image.slabs()
     else:
@@ -270,7 +366,7 @@ def _pieces(image: Image | Any, mask: Any = None) -> Iterator[NDArray[Any]]:
         values = slab.reshape(-1) if inside is None else slab[inside[:, start:stop]]
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise UserError(f"{_label(image)} holds NaN or infinite values: replace them before use")
-        yield values
+        yield values if above is None else values[values > above]
         start = stop
 
 
