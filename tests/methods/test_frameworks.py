@@ -389,9 +389,10 @@ def test_volumes_and_channels_of_any_number(slug, size, channels):
     assert method.eval().images(range(2), label).shape == (2, channels, *size)
 
 
-def test_residual_networks_are_for_flat_images():
-    with pytest.raises(UserError, match="--networks dcgan"):
-        tiny("wgan-gp", networks="residual", size=(16, 16, 16))
+def test_residual_networks_make_volumes_too():
+    method = tiny("wgan-gp", networks="residual", critic_norm="layer", size=(8, 12, 16))
+    assert set(play(method)) == {"critic", "generator"}
+    assert method.eval().images(range(2), None).shape == (2, 1, 8, 12, 16)
 
 
 @pytest.mark.parametrize(("slug", "more"), [("cgan", {}), ("ac-gan", {}), ("wgan-gp", {"auxiliary": True})])

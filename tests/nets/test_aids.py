@@ -9,6 +9,8 @@ from torch import nn
 
 from ganatomy.game import Noise
 from ganatomy.nets import aids
+from ganatomy.nets.layers import BATCH_NORM, CONVOLUTION, CONVOLVE
+from ganatomy.nets.patchgan import PatchGAN
 
 
 @settings(deadline=None)
@@ -24,7 +26,7 @@ def test_centre_crop_takes_the_centre():
     assert aids.centre_crop(image, (6, 6)).shape == image.shape
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", [1, 2, 3])
 def test_layer_norm_is_over_channels_and_space(dims):
     image = 3 + 5 * torch.randn(4, 3, *[6] * dims)
     normalised = aids.normalisation("layer", 3, dims)(image).flatten(1)
@@ -149,6 +151,85 @@ def test_a_reference_layer_alone_says_what_is_missing():
     assert broken.network[0].reference is None
 
 
+def trained(dims):
+    """Two normalised layers with gains, biases and running averages of their own, and a batch of three images."""
+    torch.manual_seed(dims)
+    network = nn.Sequential(
+        CONVOLUTION[dims](1, 3, 3),
+        BATCH_NORM[dims](3),
+        nn.Sequential(nn.ReLU(), CONVOLUTION[dims](3, 2, 2), BATCH_NORM[dims](2, affine=False)),
+    ).double()
+    nn.init.normal_(network[1].weight)
+    nn.init.normal_(network[1].bias)
+    images = torch.stack([3 * k + (1 + k) * torch.randn(1, *(7, 6, 5)[:dims]).double() for k in range(3)])
+    network(images)
+    return network, images
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_own_statistics_give_each_sample_what_a_batch_of_one_would(dims):
+    network, images = trained(dims)
+    alone = copy.deepcopy(network).train()
+    wanted = torch.cat([alone(image[None]) for image in images])
+    before = copy.deepcopy(network.state_dict())
+    assert not torch.allclose(network.eval()(images), wanted)
+    result = aids.own_statistics(network)
+    assert result is network
+    torch.testing.assert_close(network(images), wanted)
+    torch.testing.assert_close(network(images.flip(0)), wanted.flip(0))
+    assert list(network.state_dict()) == list(before)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_own_statistics_are_for_inference_alone(dims):
+    network, images = trained(dims)
+    ordinary = copy.deepcopy(network).train()
+    parameters = list(network.parameters())
+    for _ in range(2):
+        aids.own_statistics(network.eval())
+    network.train()
+    assert torch.equal(network(images), ordinary(images))
+    for name, value in ordinary.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value)
+    assert all(one is other for one, other in zip(network.parameters(), parameters, strict=True))
+    assert isinstance(network[1], BATCH_NORM[dims])
+    clone = copy.deepcopy(network).eval()
+    torch.testing.assert_close(clone(images)[:1], clone(images[:1]))
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_one_value_per_channel_becomes_the_bias(dims, training):
+    layer = BATCH_NORM[dims](2)
+    nn.init.constant_(layer.bias, 0.75)
+    features = torch.randn(1 if training else 3, 2, *[1] * dims, requires_grad=True)
+    if training:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            layer(features)
+    aids.own_statistics(layer).train(training)
+    assert torch.equal(layer(features), torch.full_like(features, 0.75))
+    assert torch.equal(layer.running_mean, torch.zeros(2))
+    plain = aids.own_statistics(BATCH_NORM[dims](2, affine=False)).train(training)
+    assert torch.equal(plain(features), torch.zeros_like(features))
+
+
+def test_own_statistics_of_vectors_leave_the_bias_and_wrong_shapes_are_refused():
+    layer = aids.own_statistics(nn.BatchNorm1d(2)).eval()
+    nn.init.constant_(layer.bias, -2.0)
+    assert torch.equal(layer(torch.randn(4, 2)), torch.full((4, 2), -2.0))
+    with pytest.raises(ValueError, match="4D"):
+        aids.own_statistics(nn.BatchNorm2d(2)).eval()(torch.randn(1, 2, 3))
+
+
+def test_a_published_network_with_its_own_statistics_judges_each_sample_alone():
+    network = aids.own_statistics(PatchGAN(1, width=4, strided=2).eval())
+    images = torch.randn(3, 1, 24, 40) * torch.tensor([1.0, 5.0, 20.0]).reshape(3, 1, 1, 1)
+    torch.testing.assert_close(network(images), torch.cat([network(image[None]) for image in images]))
+    train = copy.deepcopy(network).train()
+    torch.testing.assert_close(network(images)[1:2], train(images[1:2]))
+
+
 def simple_pool(capacity):
     kept = []
 
@@ -202,7 +283,7 @@ def test_the_pool_takes_no_graph_and_leaves_the_fakes_alone():
     assert torch.equal(aids.ImagePool((1,), 0)(fakes, torch.rand(2, 2)), before)
 
 
-@pytest.mark.parametrize("layer", [aids.EqualisedConv2d(32, 64, 3, 1), aids.EqualisedLinear(256, 512)])
+@pytest.mark.parametrize("layer", [aids.EqualisedConv(32, 64, 3, 1), aids.EqualisedLinear(256, 512)])
 def test_equalised_layers_keep_the_scale_with_weights_of_unit_size(layer):
     assert layer.weight.std().item() == pytest.approx(1, rel=0.02)
     assert layer.bias.abs().sum() == 0
@@ -212,9 +293,10 @@ def test_equalised_layers_keep_the_scale_with_weights_of_unit_size(layer):
     assert inner.std().item() == pytest.approx(math.sqrt(2), rel=0.05)
 
 
-def test_equalised_layers_scale_at_run_time():
-    layer = aids.EqualisedConv2d(2, 3, 3, gain=1.0).double()
-    image = torch.randn(1, 2, 5, 5, dtype=torch.float64)
-    wanted = nn.functional.conv2d(image, layer.weight / math.sqrt(18))
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_equalised_layers_scale_at_run_time(dims):
+    layer = aids.EqualisedConv(2, 3, 3, padding=1, gain=1.0, dims=dims).double()
+    image = torch.randn(1, 2, *(5, 6, 7)[:dims], dtype=torch.float64)
+    wanted = CONVOLVE[dims](image, layer.weight / math.sqrt(2 * 3**dims), padding=1)
     torch.testing.assert_close(layer(image), wanted)
     assert set(layer.state_dict()) == {"weight", "bias"}

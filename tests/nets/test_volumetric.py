@@ -6,7 +6,7 @@ from torch import nn
 
 from ganatomy.nets.dense import DenseBlock, MultiLevelDense
 from ganatomy.nets.residual import SRDiscriminator
-from ganatomy.nets.volumetric import NearestTransposed, VolumeSRResNet, VoxelShuffle, without
+from ganatomy.nets.volumetric import VolumeSRResNet, without
 
 KINDS = ("sub-pixel", "sub-pixel-nn", "resize-conv")
 
@@ -41,30 +41,6 @@ def test_parameters_of_the_volumetric_discriminator():
     assert slopes == {0.3}
 
 
-def test_shuffled_channels_lie_in_the_voxel_they_come_from():
-    features = torch.arange(2 * 12 * 2 * 3 * 4.0).view(1, 24, 2, 3, 4)
-    fine = VoxelShuffle((3, 2, 2))(features)
-    assert fine.shape == (1, 2, 6, 6, 8)
-    torch.testing.assert_close(fine[0, 1, 4, 3, 5], features[0, 12 + (1 * 2 + 1) * 2 + 1, 1, 1, 2])
-    plane = VoxelShuffle((1, 2, 2))(features[:, :, :1])
-    torch.testing.assert_close(plane[:, :, 0], nn.functional.pixel_shuffle(features[:, :, 0], 2))
-
-
-@pytest.mark.parametrize("factors", [(2, 2, 2), (3, 1, 1), (1, 2, 4)])
-def test_a_nearest_transposed_convolution_begins_without_checkerboard(factors):
-    layer = NearestTransposed(2, 3, factors)
-    coarse = torch.randn(1, 2, 4, 5, 6)
-    fine = layer(coarse)
-    assert list(fine.shape[2:]) == [size * times for size, times in zip((4, 5, 6), factors, strict=True)]
-    first = fine[:, :, :: factors[0], :: factors[1], :: factors[2]]
-    for axis, times in enumerate(factors, start=2):
-        first = first.repeat_interleave(times, axis)
-    torch.testing.assert_close(fine, first)
-    small = layer.weight[..., :: factors[0], :: factors[1], :: factors[2]]
-    want = nn.functional.conv_transpose3d(coarse, small, layer.bias, padding=1)
-    torch.testing.assert_close(fine[:, :, :: factors[0], :: factors[1], :: factors[2]], want)
-
-
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("steps", [((2, 2, 2),), ((3, 1, 1),), ((2, 2, 2), (2, 1, 2))])
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,6 +56,20 @@ def test_a_tile_with_its_margin_is_part_of_the_whole_volume(kind, steps, skip):
     first = [(start + side) * more for start, side, more in zip((1, 2, 0), reach, times, strict=True)]
     want = whole[:, :, *(slice(at, at + size * more) for at, size, more in zip(first, (1, 2, 3), times, strict=True))]
     torch.testing.assert_close(tile, want)
+
+
+@pytest.mark.parametrize(("dims", "steps"), [(1, ((3,), (2,))), (2, ((2, 3),))])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tile_of_an_image_or_a_signal_is_part_of_the_whole(kind, dims, steps):
+    network = VolumeSRResNet(1, 1, steps, 3, 1, kind, 12, std=None, skip=True, dims=dims).double().eval()
+    nn.init.normal_(network.end[0].weight)
+    reach, times = network.reach, network.factors
+    image = torch.randn(1, 1, *(2 * side + 4 + axis for axis, side in enumerate(reach)), dtype=torch.float64)
+    whole = network(image)
+    assert list(whole.shape[2:]) == [size * more for size, more in zip(image.shape[2:], times, strict=True)]
+    tile = network(image[:, :, 1:], reach)
+    first = without(whole, [side * more for side, more in zip(reach, times, strict=True)])[:, :, times[0] :]
+    torch.testing.assert_close(tile, first)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,7 +88,7 @@ def test_a_network_with_a_skip_begins_with_linear_interpolation():
 
 
 def test_channels_that_cannot_be_shared_are_refused():
-    with pytest.raises(ValueError, match="8 channels cannot be shared among 3"):
+    with pytest.raises(ValueError, match="8 channels cannot be shared among 3 pixels"):
         VolumeSRResNet(1, 1, ((3, 1, 1),), 4, 1, "sub-pixel", 8)
 
 

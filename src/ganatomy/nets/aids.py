@@ -1,38 +1,38 @@
 """Small layers that help adversarial training along, and helpers shared by the networks of this package."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from ganatomy.game import Noise
+from ganatomy.nets.layers import BATCH_NORM, CONVOLVE, INSTANCE_NORM
 
 Norm = Literal["batch", "instance", "layer", "virtual", "none"]
 Activation = Literal["relu", "leaky", "tanh", "sigmoid", "linear"]
 Prior = Literal["normal", "uniform"]
 
-CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def normalisation(kind: Norm, channels: int, dims: int = 2) -> nn.Module:
-    """Normalisation of feature maps with ``dims`` spatial axes; ``layer`` is over channels and space together,
-    ``virtual`` needs the network to be inside `WithReference`.
+    """Normalisation of feature maps with ``dims`` spatial axes, 1 to 3.
+
+    ``layer`` is over channels and space together, ``virtual`` needs the network to be inside `WithReference`.
 
     Raises:
         ValueError: unknown kind.
     """
     match kind:
         case "batch":
-            return nn.BatchNorm2d(channels) if dims == 2 else nn.BatchNorm3d(channels)
+            return BATCH_NORM[dims](channels)
         case "instance":
-            return nn.InstanceNorm2d(channels) if dims == 2 else nn.InstanceNorm3d(channels)
+            return INSTANCE_NORM[dims](channels)
         case "layer":
             return nn.GroupNorm(1, channels)
         case "virtual":
@@ -118,6 +118,64 @@ class MinibatchDiscrimination(nn.Module):
         itself = torch.eye(len(points), dtype=torch.bool, device=points.device).unsqueeze(-1)
         closeness = torch.exp(-distances).masked_fill(itself, 0.0).sum(1)
         return torch.cat([features, closeness + self.bias], dim=1)
+
+
+class OwnBatchNorm(_BatchNorm):
+    """Batch normalisation that, at inference, takes mean and variance over space of each sample alone.
+
+    Inference then gives every sample what batch statistics would give it in a batch of one, whatever it is given
+    together with, and uses no running average. Training is as ever. Where there is one value per channel, its
+    normalised value is 0 and the result is the layer's bias; torch refuses such batches.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) to the same shape."""
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        values = input.shape[2:].numel() * (len(input) if self.training else 1)
+        if values == 1:
+            zeros = torch.zeros_like(input)
+            shape = (-1, *[1] * (input.dim() - 2))
+            return zeros if self.bias is None else zeros + self.bias.to(zeros.dtype).reshape(shape)
+        if self.training:
+            return super().forward(input)
+        return nn.functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+class OwnBatchNorm1d(OwnBatchNorm, nn.BatchNorm1d):
+    """`OwnBatchNorm` of (N, C, L); of vectors (N, C) it leaves the bias at inference."""
+
+
+class OwnBatchNorm2d(OwnBatchNorm, nn.BatchNorm2d):
+    """`OwnBatchNorm` of (N, C, H, W)."""
+
+
+class OwnBatchNorm3d(OwnBatchNorm, nn.BatchNorm3d):
+    """`OwnBatchNorm` of (N, C, D, H, W)."""
+
+
+OWN_BATCH_NORM: Mapping[type[nn.Module], type[OwnBatchNorm]] = {
+    nn.BatchNorm1d: OwnBatchNorm1d,
+    nn.BatchNorm2d: OwnBatchNorm2d,
+    nn.BatchNorm3d: OwnBatchNorm3d,
+}
+
+
+def own_statistics(network: Network) -> Network:
+    """Make every batch normalisation inside an `OwnBatchNorm`, in place, and return the network.
+
+    For systems whose papers keep batch statistics at inference. Parameters, buffers, their names and the mode of the
+    layers stay, and a second call changes nothing, so a method may call it in its ``inference_mode``::
+
+        def inference_mode(self) -> Self:
+            self.eval()
+            own_statistics(self.generator)
+            return self
+    """
+    for layer in network.modules():
+        if type(layer) in OWN_BATCH_NORM:
+            # Another class for the same object: optimisers, averages and players go on holding what they hold.
+            layer.__class__ = OWN_BATCH_NORM[type(layer)]
+    return network
 
 
 class ReferenceBatchNorm(nn.Module):
@@ -254,7 +312,7 @@ class ImagePool(nn.Module):
         return shown
 
 
-class EqualisedConv2d(nn.Conv2d):
+class EqualisedConv(_ConvNd):
     """Convolution whose weights are drawn from N(0, 1) and scaled at run time, so that all learn at one rate.
 
     Karras et al., arXiv 1710.10196.
@@ -265,21 +323,28 @@ class EqualisedConv2d(nn.Conv2d):
         kernel: side of the kernel.
         padding: zeros added per side.
         gain: the weights are multiplied by gain / √fan-in.
+        dims: spatial axes, 1 to 3.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int = 0, gain: float = math.sqrt(2)):
-        super().__init__(inputs, outputs, kernel, padding=padding)
-        self.scale = gain / math.sqrt(inputs * kernel * kernel)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, padding: int = 0, gain: float = math.sqrt(2), dims: int = 2
+    ):
+        ones = (1,) * dims
+        super().__init__(
+            inputs, outputs, (kernel,) * dims, ones, (padding,) * dims, ones, False, (0,) * dims, 1, True, "zeros"
+        )
+        self.scale = gain / math.sqrt(inputs * kernel**dims)
+        self.convolve = CONVOLVE[dims]
         nn.init.normal_(self.weight)
         nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, ...)."""
-        return self._conv_forward(input, self.weight * self.scale, self.bias)  # type: ignore[no-any-return]
+        """(N, inputs, ...) to (N, outputs, ...)."""
+        return self.convolve(input, self.weight * self.scale, self.bias, padding=self.padding)
 
 
 class EqualisedLinear(nn.Linear):
-    """Dense layer with the run-time scaling of `EqualisedConv2d`."""
+    """Dense layer with the run-time scaling of `EqualisedConv`."""
 
     def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2)):
         super().__init__(inputs, outputs)

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ganatomy.nets.layers import AVERAGE_POOL, CONVOLUTION
+
 
 class Classifier(nn.Module):
     """Convolution, group norm, ReLU and halving, three times; then mean and maximum of every map, and a linear layer.
@@ -16,7 +18,7 @@ class Classifier(nn.Module):
         channels: of the images.
         classes: outputs.
         widths: channels of each block, multiples of 8.
-        dims: 2 or 3.
+        dims: spatial axes, 1 to 3.
         dropout: of the features while training.
     """
 
@@ -24,8 +26,7 @@ class Classifier(nn.Module):
         self, channels: int, classes: int, widths: Sequence[int] = (16, 32, 64), dims: int = 2, dropout: float = 0.5
     ):
         super().__init__()
-        convolution: type[nn.Module] = nn.Conv2d if dims == 2 else nn.Conv3d
-        pool: type[nn.Module] = nn.AvgPool2d if dims == 2 else nn.AvgPool3d
+        convolution, pool = CONVOLUTION[dims], AVERAGE_POOL[dims]
         layers: list[nn.Module] = []
         for before, after in pairwise((channels, *widths)):
             layers += [convolution(before, after, 3, padding=1), nn.GroupNorm(8, after), nn.ReLU(), pool(2)]
@@ -35,10 +36,10 @@ class Classifier(nn.Module):
         self.head = nn.Linear(self.width, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(n, channels, [D,] H, W) of 8 or more pixels a side to (n, width)."""
+        """(n, channels, ...) of 8 or more pixels a side to (n, width)."""
         maps = self.trunk(images).flatten(2)
         return torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, channels, [D,] H, W) to logits (n, classes)."""
+        """(n, channels, ...) to logits (n, classes)."""
         return self.head(self.dropout(self.features(images)))  # type: ignore[no-any-return]

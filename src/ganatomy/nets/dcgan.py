@@ -1,4 +1,4 @@
-"""The convolutional pair of DCGAN, in two and three dimensions and at any size."""
+"""The convolutional pair of DCGAN, in one to three dimensions and at any size."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ganatomy.nets.aids import (
-    CONVOLUTION,
-    TRANSPOSED,
     Activation,
     GaussianNoise,
     MinibatchDiscrimination,
@@ -19,6 +17,7 @@ from ganatomy.nets.aids import (
     centre_crop,
     normalisation,
 )
+from ganatomy.nets.layers import CONVOLUTION, TRANSPOSED, Convolution, Transposed, map_norms
 
 Kernel = Literal[3, 4, 5]
 
@@ -27,13 +26,17 @@ DOUBLING = {3: (1, 1), 4: (1, 0), 5: (2, 1)}
 
 
 def init_dcgan(network: nn.Module, std: float = 0.02) -> None:
-    """N(0, std) weights, N(1, 0.02) batch-norm gains, zero biases, in place. Radford et al., arXiv 1511.06434."""
+    """N(0, std) weights, N(1, 0.02) gains of the maps' batch norms, zero biases, in place.
+
+    Radford et al., arXiv 1511.06434.
+    """
+    norms = map_norms(network)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear):
+        if isinstance(module, Convolution | Transposed | nn.Linear):
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+        elif isinstance(module, norms):
             nn.init.normal_(module.weight, 1.0, 0.02)
 
 
@@ -46,7 +49,7 @@ class DCGenerator(nn.Module):
     Args:
         latent: size of the latent vector, with the condition where there is one.
         outputs: image channels.
-        size: (rows, columns) or (slices, rows, columns) of the image.
+        size: extents of the image along its axes, one to three.
         channels: of the projection and of every hidden layer.
         kernel: side of the transposed convolutions.
         strides: of every hidden layer; 2 everywhere unless given, 1 with an odd kernel.
@@ -112,7 +115,7 @@ class DCDiscriminator(nn.Module):
 
     Args:
         inputs: image channels, with the condition where there is one.
-        size: (rows, columns) or (slices, rows, columns) of the image.
+        size: extents of the image along its axes, one to three.
         channels: of every convolution.
         kernel: side of the convolutions.
         strides: of every convolution; 2 everywhere unless given.

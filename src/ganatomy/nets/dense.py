@@ -1,31 +1,37 @@
-"""Densely connected generators of volumes."""
+"""Densely connected generators."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ganatomy.nets.volumetric import Factors, without
+from ganatomy.nets.layers import BATCH_NORM, CONVOLUTION
+from ganatomy.nets.volumetric import without
 
 
 class DenseBlock(nn.Module):
     """Units of norm, ELU and convolution, each of which sees all maps before it. Huang et al., arXiv 1608.06993.
 
-    (N, before, D, H, W) to (N, before + units·growth, D, H, W).
+    (N, before, ...) to (N, before + units·growth, ...), of the same extents.
 
     Args:
         before: input channels.
         units: how many.
         growth: channels that each adds.
+        dims: spatial axes, 1 to 3.
     """
 
-    def __init__(self, before: int, units: int, growth: int):
+    def __init__(self, before: int, units: int, growth: int, dims: int = 3):
         super().__init__()
         self.units = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm3d(channels), nn.ELU(), nn.Conv3d(channels, growth, 3, padding=1, bias=False))
+            nn.Sequential(
+                BATCH_NORM[dims](channels), nn.ELU(), CONVOLUTION[dims](channels, growth, 3, padding=1, bias=False)
+            )
             for channels in range(before, before + units * growth, growth)
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """As above."""
+        """(N, before, ...) to (N, before + units·growth, ...)."""
         for unit in self.units:
             features = torch.cat([features, unit(features)], dim=1)
         return features
@@ -34,31 +40,34 @@ class DenseBlock(nn.Module):
 class MultiLevelDense(nn.Module):
     """mDCSRN: dense blocks, each given a summary of all maps before it, and an image made of the maps of all of them.
 
-    Chen et al., arXiv 1803.01417. (N, 1, D, H, W) to the same, linear; no convolution has a bias.
+    Chen et al., arXiv 1803.01417. (N, 1, ...) to the same, linear; no convolution has a bias.
 
     Args:
         blocks: dense blocks.
         units: of a block.
         growth: channels that a unit adds; twice as many come out of the first convolution and of every summary.
+        dims: spatial axes, 1 to 3.
     """
 
-    def __init__(self, blocks: int = 4, units: int = 4, growth: int = 16):
+    def __init__(self, blocks: int = 4, units: int = 4, growth: int = 16, dims: int = 3):
         super().__init__()
+        convolution = CONVOLUTION[dims]
         start, grown = 2 * growth, (2 + units) * growth
         self.reach = 1 + blocks * units
-        self.begin = nn.Conv3d(1, start, 3, padding=1, bias=False)
-        self.blocks = nn.ModuleList(DenseBlock(start, units, growth) for _ in range(blocks))
+        self.begin = convolution(1, start, 3, padding=1, bias=False)
+        self.blocks = nn.ModuleList(DenseBlock(start, units, growth, dims) for _ in range(blocks))
         self.summaries = nn.ModuleList(
-            nn.Conv3d(start + number * grown, start, 1, bias=False) for number in range(1, blocks)
+            convolution(start + number * grown, start, 1, bias=False) for number in range(1, blocks)
         )
-        self.end = nn.Conv3d(start + blocks * grown, 1, 1, bias=False)
+        self.end = convolution(start + blocks * grown, 1, 1, bias=False)
 
-    def forward(self, volume: Tensor, margin: Factors = (0, 0, 0)) -> Tensor:
-        """(N, 1, D, H, W) to the same without a margin of so many voxels per side, which is seen but not wanted."""
+    def forward(self, volume: Tensor, margin: Sequence[int] = ()) -> Tensor:
+        """(N, 1, ...) to the same without a margin of so many voxels per side, which is seen but not wanted."""
         begun = self.begin(volume)
         levels, given = [begun], begun
         for number, block in enumerate(self.blocks):
             if number:
                 given = self.summaries[number - 1](torch.cat(levels, dim=1))
             levels.append(block(given))
-        return self.end(without(torch.cat(levels, dim=1), margin))  # type: ignore[no-any-return]
+        features = torch.cat(levels, dim=1)
+        return self.end(without(features, margin) if margin else features)  # type: ignore[no-any-return]

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ganatomy.nets.layers import CONVOLUTION
+
 WIDTHS = (32, 64, 128)
 
 
@@ -18,7 +20,7 @@ class RandomEmbedding(nn.Module):
 
     Args:
         channels: of the images.
-        dims: 2 or 3.
+        dims: spatial axes, 1 to 3.
         seed: of the weights.
     """
 
@@ -26,12 +28,11 @@ class RandomEmbedding(nn.Module):
 
     def __init__(self, channels: int, dims: int = 2, seed: int = 0):
         super().__init__()
-        convolution: type[nn.Module] = nn.Conv2d if dims == 2 else nn.Conv3d
         widths = (channels, *WIDTHS)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.ModuleList(
-                convolution(before, after, 3, stride=2, padding=1) for before, after in pairwise(widths)
+                CONVOLUTION[dims](before, after, 3, stride=2, padding=1) for before, after in pairwise(widths)
             )
             for layer in self.layers:
                 nn.init.orthogonal_(layer.weight, gain=2.0)  # type: ignore[arg-type]
@@ -44,7 +45,7 @@ class RandomEmbedding(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(n, channels, [D,] H, W) in [-1, 1] to (n, features)."""
+        """(n, channels, ...) in [-1, 1] to (n, features)."""
         found = []
         for layer in self.layers:
             images = nn.functional.leaky_relu(layer(images), 0.2)
@@ -59,6 +60,6 @@ def _embedding(channels: int, dims: int) -> RandomEmbedding:
 
 
 def embed(images: Tensor, batch: int = 64) -> NDArray[np.float64]:
-    """Random features of images in [-1, 1], (n, channels, [D,] H, W) to (n, features)."""
+    """Random features of images in [-1, 1], (n, channels, ...) to (n, features)."""
     network = _embedding(images.shape[1], images.dim() - 2)
     return torch.cat([network(part) for part in torch.split(images, batch)]).double().numpy()

@@ -3,31 +3,36 @@
 from torch import Tensor, nn
 
 from ganatomy.nets.aids import Norm, normalisation
+from ganatomy.nets.layers import CONVOLUTION, Convolution, Transposed, map_norms
 
 
 class PatchGAN(nn.Sequential):
     """Scores overlapping patches; returns a map of logits. Isola et al., arXiv 1611.07004.
+
+    (N, channels, ...) to (N, 1, ...).
 
     Args:
         channels: input channels (condition and image together).
         width: channels of the first layer.
         strided: number of stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels.
         norm: normalisation after all but the first and the last convolution.
+        dims: spatial axes, 1 to 3.
     """
 
-    def __init__(self, channels: int, width: int = 64, strided: int = 3, norm: Norm = "batch"):
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+    def __init__(self, channels: int, width: int = 64, strided: int = 3, norm: Norm = "batch", dims: int = 2):
+        convolution = CONVOLUTION[dims]
+        layers: list[nn.Module] = [convolution(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         before = width
         for index in range(1, strided + 1):
             after = width * min(2**index, 8)
             stride = 2 if index < strided else 1
             layers += [
-                nn.Conv2d(before, after, 4, stride, 1, bias=norm == "none"),
-                normalisation(norm, after),
+                convolution(before, after, 4, stride, 1, bias=norm == "none"),
+                normalisation(norm, after, dims),
                 nn.LeakyReLU(0.2),
             ]
             before = after
-        super().__init__(*layers, nn.Conv2d(before, 1, 4, 1, 1))
+        super().__init__(*layers, convolution(before, 1, 4, 1, 1))
 
 
 def init_pix2pix(network: nn.Module, width: int = 64) -> None:
@@ -37,10 +42,11 @@ def init_pix2pix(network: nn.Module, width: int = 64) -> None:
     keeps the size of the activations; else faint noise would drown in the epsilon of the normalisation.
     """
     spread = 0.02 * (64 / width) ** 0.5
+    norms = map_norms(network)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, Convolution | Transposed):
             nn.init.normal_(module.weight, 0.0, spread)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, norms):
             nn.init.normal_(module.weight, 1.0, 0.02)
         bias = getattr(module, "bias", None)
         if isinstance(bias, Tensor):

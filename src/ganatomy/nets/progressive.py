@@ -1,6 +1,6 @@
 """The growing pair of PGAN. Karras et al., arXiv 1710.10196.
 
-Level 0 is 4x4 pixels, every level doubles the side. Both networks hold all levels from the beginning and are told the
+Level 0 has 4 pixels a side, every level doubles it. Both networks hold all levels from the beginning and are told the
 present ``level`` and ``alpha``, the weight of that level while it fades in; what lies above takes no part.
 """
 
@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
-from ganatomy.nets.aids import EqualisedConv2d, EqualisedLinear
+from ganatomy.nets.aids import EqualisedConv, EqualisedLinear
+from ganatomy.nets.layers import AVERAGE_POOL
 
 
 class PixelNorm(nn.Module):
@@ -25,13 +26,14 @@ def minibatch_stddev(features: Tensor, group: int = 4) -> Tensor:
     """Append one constant map: the standard deviation within a group, averaged over channels and space.
 
     Groups are ``group`` consecutive samples; a batch that does not divide into such groups is one group.
-    (N, C, H, W) to (N, C + 1, H, W).
+    (N, C, ...) to (N, C + 1, ...).
     """
     rows = len(features)
     size = group if rows % group == 0 else rows
     variance = features.reshape(-1, size, *features.shape[1:]).var(1, correction=0)
     spread = (variance + 1e-8).sqrt().flatten(1).mean(1)
-    plane = spread.repeat_interleave(size).reshape(rows, 1, 1, 1).expand(-1, -1, *features.shape[2:])
+    shape = features.shape[2:]
+    plane = spread.repeat_interleave(size).reshape(rows, 1, *[1] * len(shape)).expand(-1, -1, *shape)
     return torch.cat([features, plane], dim=1)
 
 
@@ -52,18 +54,18 @@ def level_of(size: int) -> int:
 
 
 def faded(image: Tensor, alpha: float) -> Tensor:
-    """Real images (N, C, H, W) as a level that is fading in shows them: mixed with their own half resolution."""
+    """Real images (N, C, ...) as a level that is fading in shows them: mixed with their own half resolution."""
     if alpha >= 1:
         return image
-    return torch.lerp(interpolate(avg_pool2d(image, 2), scale_factor=2.0), image, alpha)
+    return torch.lerp(interpolate(AVERAGE_POOL[image.dim() - 2](2)(image), scale_factor=2.0), image, alpha)
 
 
-def _layer(before: int, after: int, kernel: int, padding: int) -> list[nn.Module]:
-    return [EqualisedConv2d(before, after, kernel, padding), nn.LeakyReLU(0.2)]
+def _layer(before: int, after: int, kernel: int, padding: int, dims: int) -> list[nn.Module]:
+    return [EqualisedConv(before, after, kernel, padding, dims=dims), nn.LeakyReLU(0.2)]
 
 
 class ProgressiveGenerator(nn.Module):
-    """Latent vector to square image, linear output.
+    """Latent vector to an image of equal sides, linear output.
 
     Args:
         latent: size of the latent vector, with the condition where there is one.
@@ -71,28 +73,38 @@ class ProgressiveGenerator(nn.Module):
         size: side of the image when fully grown, in pixels, 4 to 1024.
         base: level l has ``stage_channels(l + 1, base, maximum)`` channels.
         maximum: see ``base``.
+        dims: spatial axes, 1 to 3.
     """
 
-    def __init__(self, latent: int = 512, outputs: int = 3, size: int = 1024, base: int = 8192, maximum: int = 512):
+    def __init__(
+        self,
+        latent: int = 512,
+        outputs: int = 3,
+        size: int = 1024,
+        base: int = 8192,
+        maximum: int = 512,
+        dims: int = 2,
+    ):
         super().__init__()
+        self.dims = dims
         widths = [stage_channels(level + 1, base, maximum) for level in range(level_of(size) + 1)]
 
         def block(*layers: nn.Module, width: int) -> nn.Sequential:
-            return nn.Sequential(*layers, PixelNorm(), *_layer(width, width, 3, 1), PixelNorm())
+            return nn.Sequential(*layers, PixelNorm(), *_layer(width, width, 3, 1, dims), PixelNorm())
 
-        # A 4x4 kernel on one padded pixel is the dense first layer, with its scaling.
-        self.blocks = nn.ModuleList([block(PixelNorm(), *_layer(latent, widths[0], 4, 3), width=widths[0])])
+        # A kernel of side 4 on one padded pixel is the dense first layer, with its scaling.
+        self.blocks = nn.ModuleList([block(PixelNorm(), *_layer(latent, widths[0], 4, 3, dims), width=widths[0])])
         for before, after in pairwise(widths):
-            self.blocks.append(block(nn.Upsample(scale_factor=2), *_layer(before, after, 3, 1), width=after))
-        self.to_image = nn.ModuleList(EqualisedConv2d(width, outputs, 1, gain=1.0) for width in widths)
+            self.blocks.append(block(nn.Upsample(scale_factor=2), *_layer(before, after, 3, 1, dims), width=after))
+        self.to_image = nn.ModuleList(EqualisedConv(width, outputs, 1, gain=1.0, dims=dims) for width in widths)
 
     def forward(self, latent: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
-        """(N, latent) to (N, outputs, 4·2**level, 4·2**level); fully grown when no level is named.
+        """(N, latent) to (N, outputs, ...) of 4·2**level pixels a side; fully grown when no level is named.
 
         The image is ``alpha`` parts of this level and the rest of the level before, enlarged.
         """
         level = len(self.blocks) - 1 if level is None else level
-        before = features = latent[:, :, None, None]
+        before = features = latent.reshape(*latent.shape, *[1] * self.dims)
         for block in self.blocks[: level + 1]:
             before, features = features, block(features)
         image: Tensor = self.to_image[level](features)
@@ -103,7 +115,7 @@ class ProgressiveGenerator(nn.Module):
 
 
 class ProgressiveDiscriminator(nn.Module):
-    """Square image to raw score, without norm; the samples of a group see their common standard deviation.
+    """Image of equal sides to raw score, without norm; the samples of a group see their common standard deviation.
 
     Args:
         inputs: image channels.
@@ -112,36 +124,45 @@ class ProgressiveDiscriminator(nn.Module):
         maximum: as of `ProgressiveGenerator`.
         group: samples per group of `minibatch_stddev`.
         classes: size of a second, classifying head; 0 for none.
+        dims: spatial axes, 1 to 3.
     """
 
     def __init__(
-        self, inputs: int = 3, size: int = 1024, base: int = 8192, maximum: int = 512, group: int = 4, classes: int = 0
+        self,
+        inputs: int = 3,
+        size: int = 1024,
+        base: int = 8192,
+        maximum: int = 512,
+        group: int = 4,
+        classes: int = 0,
+        dims: int = 2,
     ):
         super().__init__()
         self.group = group
+        self.halve = AVERAGE_POOL[dims](2)
         dense, *widths = [stage_channels(stage, base, maximum) for stage in range(level_of(size) + 2)]
-        self.from_image = nn.ModuleList(nn.Sequential(*_layer(inputs, width, 1, 0)) for width in widths)
+        self.from_image = nn.ModuleList(nn.Sequential(*_layer(inputs, width, 1, 0, dims)) for width in widths)
         self.blocks = nn.ModuleList(
-            nn.Sequential(*_layer(width, width, 3, 1), *_layer(width, below, 3, 1), nn.AvgPool2d(2))
+            nn.Sequential(*_layer(width, width, 3, 1, dims), *_layer(width, below, 3, 1, dims), AVERAGE_POOL[dims](2))
             for below, width in pairwise(widths)
         )
         self.last = nn.Sequential(
-            *_layer(widths[0] + 1, widths[0], 3, 1),
+            *_layer(widths[0] + 1, widths[0], 3, 1, dims),
             nn.Flatten(),
-            EqualisedLinear(16 * widths[0], dense),
+            EqualisedLinear(4**dims * widths[0], dense),
             nn.LeakyReLU(0.2),
         )
         self.head = EqualisedLinear(dense, 1, gain=1.0)
         self.classifier = EqualisedLinear(dense, classes, gain=1.0) if classes else None
 
     def features(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
-        """(N, inputs, 4·2**level, 4·2**level) to (N, features); ``level`` and ``alpha`` as the generator's."""
+        """(N, inputs, ...) of 4·2**level pixels a side to (N, features); ``level`` and ``alpha`` as the generator's."""
         level = len(self.blocks) if level is None else level
         features: Tensor = self.from_image[level](image)
         if level:
             features = self.blocks[level - 1](features)
             if alpha < 1:
-                features = torch.lerp(self.from_image[level - 1](avg_pool2d(image, 2)), features, alpha)
+                features = torch.lerp(self.from_image[level - 1](self.halve(image)), features, alpha)
         for index in reversed(range(level - 1)):
             features = self.blocks[index](features)
         return self.last(minibatch_stddev(features, self.group))  # type: ignore[no-any-return]
@@ -161,5 +182,5 @@ class ProgressiveDiscriminator(nn.Module):
         return self.classifier(features)  # type: ignore[no-any-return]
 
     def forward(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
-        """(N, inputs, 4·2**level, 4·2**level) to (N, 1); fully grown when no level is named."""
+        """(N, inputs, ...) of 4·2**level pixels a side to (N, 1); fully grown when no level is named."""
         return self.score(self.features(image, level, alpha))

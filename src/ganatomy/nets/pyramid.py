@@ -7,28 +7,31 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
+
+from ganatomy.nets.layers import CONVOLVE
 
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 def downsample(image: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C, H / 2, W / 2), rounded up: smoothed, then every second row and column.
+    """Smooth (N, C, ...), then keep every second pixel along every axis; extents are halved and rounded up.
 
-    The border is mirrored without repeating its pixels; sides are 3 at least.
+    One to three spatial axes. The border is mirrored without repeating its pixels; sides are 3 at least.
     """
     return _smoothed(image, stride=2)
 
 
 def upsample(image: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, C, h, w) to (N, C, *size), interpolated by the filter that ``downsample`` smooths with.
+    """Interpolate (N, C, ...) to (N, C, *size) by the filter that ``downsample`` smooths with.
 
     Args:
         image: low-pass image.
-        size: rows and columns wanted, 2h or 2h - 1, and likewise for columns; 3 at least.
+        size: extents wanted, twice those of the image or one less; 3 at least.
     """
     spread = image.new_zeros(*image.shape[:2], *size)
-    spread[..., ::2, ::2] = 4 * image
+    every_other = [slice(None)] * 2 + [slice(None, None, 2)] * len(size)
+    spread[tuple(every_other)] = 2 ** len(size) * image
     return _smoothed(spread)
 
 
@@ -41,8 +44,11 @@ def low_pass_pyramid(image: Tensor, levels: int) -> list[Tensor]:
 
 
 def _smoothed(image: Tensor, stride: int = 1) -> Tensor:
+    dims = image.dim() - 2
     kernel = torch.tensor(BINOMIAL, dtype=image.dtype, device=image.device)
-    planes = pad(image.flatten(0, 1).unsqueeze(1), (2, 2, 2, 2), mode="reflect")
-    planes = conv2d(planes, kernel.reshape(1, 1, 5, 1), stride=(stride, 1))
-    planes = conv2d(planes, kernel.reshape(1, 1, 1, 5), stride=(1, stride))
+    planes = pad(image.flatten(0, 1).unsqueeze(1), (2, 2) * dims, mode="reflect")
+    for axis in range(dims):
+        along, step = [1] * dims, [1] * dims
+        along[axis], step[axis] = len(BINOMIAL), stride
+        planes = CONVOLVE[dims](planes, kernel.reshape(1, 1, *along), stride=step)
     return planes.reshape(*image.shape[:2], *planes.shape[2:])

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganatomy.nets.aids import CONVOLUTION, Activation, Norm, activation_layer, base_size, centre_crop, normalisation
+from ganatomy.nets.aids import Activation, Norm, activation_layer, base_size, centre_crop, normalisation
+from ganatomy.nets.layers import AVERAGE_POOL, CONVOLUTION, TRANSPOSED, ChannelShuffle
 
 
 class Residual(nn.Module):
@@ -26,7 +27,8 @@ class Residual(nn.Module):
 class ResNetGenerator(nn.Sequential):
     """The generator of CycleGAN. Zhu et al., arXiv 1703.10593.
 
-    (N, inputs, H, W) to (N, outputs, H, W); H and W are multiples of 2**strided and 8 at least. All layers have a bias.
+    (N, inputs, ...) to (N, outputs, ...), of the same extents, which are multiples of 2**strided and 8 at least. All
+    layers have a bias.
 
     Args:
         inputs: input channels.
@@ -37,6 +39,7 @@ class ResNetGenerator(nn.Sequential):
         norm: normalisation of the hidden layers.
         dropout: rate inside the residual blocks.
         output: activation of the image.
+        dims: spatial axes, 1 to 3.
     """
 
     def __init__(
@@ -49,38 +52,40 @@ class ResNetGenerator(nn.Sequential):
         norm: Norm = "instance",
         dropout: float = 0.0,
         output: Activation = "tanh",
+        dims: int = 2,
     ):
+        convolution, transposed = CONVOLUTION[dims], TRANSPOSED[dims]
         widths = [width * 2**level for level in range(strided + 1)]
 
         def hidden(channels: int) -> list[nn.Module]:
-            return [normalisation(norm, channels), nn.ReLU()]
+            return [normalisation(norm, channels, dims), nn.ReLU()]
 
         def block(channels: int) -> nn.Module:
             return Residual(
                 nn.Sequential(
-                    nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+                    convolution(channels, channels, 3, padding=1, padding_mode="reflect"),
                     *hidden(channels),
                     nn.Dropout(dropout),
-                    nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
-                    normalisation(norm, channels),
+                    convolution(channels, channels, 3, padding=1, padding_mode="reflect"),
+                    normalisation(norm, channels, dims),
                 )
             )
 
-        layers = [nn.Conv2d(inputs, width, 7, padding=3, padding_mode="reflect"), *hidden(width)]
+        layers = [convolution(inputs, width, 7, padding=3, padding_mode="reflect"), *hidden(width)]
         for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, 2, 1), *hidden(after)]
+            layers += [convolution(before, after, 3, 2, 1), *hidden(after)]
         layers += [block(widths[-1]) for _ in range(blocks)]
         for before, after in pairwise(reversed(widths)):
-            layers += [nn.ConvTranspose2d(before, after, 3, 2, 1, 1), *hidden(after)]
-        last = nn.Conv2d(width, outputs, 7, padding=3, padding_mode="reflect")
+            layers += [transposed(before, after, 3, 2, 1, 1), *hidden(after)]
+        last = convolution(width, outputs, 7, padding=3, padding_mode="reflect")
         super().__init__(*layers, last, activation_layer(output))
 
 
 class SRResNet(nn.Module):
     """The super-resolution generator of SRGAN. Ledig et al., arXiv 1609.04802.
 
-    (N, inputs, H, W) to (N, outputs, factor·H, factor·W), linear output. Every PReLU has one slope; convolutions have
-    a bias where no norm follows.
+    (N, inputs, ...) to (N, outputs, ...) of ``factor`` times the extents, linear output. Every PReLU has one slope;
+    convolutions have a bias where no norm follows.
 
     Args:
         inputs: input channels.
@@ -89,33 +94,41 @@ class SRResNet(nn.Module):
         blocks: residual blocks.
         factor: enlargement, a power of two.
         norm: normalisation inside the blocks.
+        dims: spatial axes, 1 to 3.
 
     Raises:
         ValueError: the factor is no power of two.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, width: int = 64, blocks: int = 16, factor: int = 4, norm: Norm = "batch"
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 64,
+        blocks: int = 16,
+        factor: int = 4,
+        norm: Norm = "batch",
+        dims: int = 2,
     ):
         super().__init__()
         if factor < 1 or factor & (factor - 1):
             raise ValueError(f"enlargement {factor} is no power of two")
-        bias = norm == "none"
+        convolution, bias = CONVOLUTION[dims], norm == "none"
 
-        def convolution() -> list[nn.Module]:
-            return [nn.Conv2d(width, width, 3, padding=1, bias=bias), normalisation(norm, width)]
+        def hidden() -> list[nn.Module]:
+            return [convolution(width, width, 3, padding=1, bias=bias), normalisation(norm, width, dims)]
 
-        self.begin = nn.Sequential(nn.Conv2d(inputs, width, 9, padding=4), nn.PReLU())
-        body = [Residual(nn.Sequential(*convolution(), nn.PReLU(), *convolution())) for _ in range(blocks)]
-        self.body = Residual(nn.Sequential(*body, *convolution()))
+        self.begin = nn.Sequential(convolution(inputs, width, 9, padding=4), nn.PReLU())
+        body = [Residual(nn.Sequential(*hidden(), nn.PReLU(), *hidden())) for _ in range(blocks)]
+        self.body = Residual(nn.Sequential(*body, *hidden()))
         doublings: list[nn.Module] = []
         for _ in range(factor.bit_length() - 1):
-            doublings += [nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()]
+            doublings += [convolution(width, 2**dims * width, 3, padding=1), ChannelShuffle((2,) * dims), nn.PReLU()]
         self.enlarge = nn.Sequential(*doublings)
-        self.end = nn.Conv2d(width, outputs, 9, padding=4)
+        self.end = convolution(width, outputs, 9, padding=4)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, factor·H, factor·W)."""
+        """(N, inputs, ...) to (N, outputs, ...) of ``factor`` times the extents."""
         return self.end(self.enlarge(self.body(self.begin(image))))  # type: ignore[no-any-return]
 
 
@@ -126,7 +139,7 @@ class SRDiscriminator(nn.Sequential):
 
     Args:
         inputs: image channels.
-        size: (rows, columns) of the image, or (slices, rows, columns) of a volume.
+        size: extents of the image along its axes, one to three.
         width: channels of the first layer; grows to eight times that.
         dense: units of the dense layer.
         norm: normalisation after all convolutions but the first.
@@ -160,24 +173,26 @@ class SRDiscriminator(nn.Sequential):
         )
 
 
-def preactivation_block(before: int, after: int, resample: Literal["up", "down"], norm: Norm) -> Residual:
+def preactivation_block(
+    before: int, after: int, resample: Literal["up", "down"], norm: Norm, dims: int = 2
+) -> Residual:
     """Norm, ReLU, convolution, twice; half or double the size. Gulrajani et al., arXiv 1704.00028.
 
-    ``up`` is nearest-neighbour enlargement before the first convolution and before the 1x1 convolution of the shortcut,
-    ``down`` a 2x2 mean behind the second convolution and before that of the shortcut.
+    ``up`` is nearest-neighbour enlargement before the first convolution and before the shortcut's convolution of kernel
+    1, ``down`` a mean of two pixels along every axis behind the second convolution and before that of the shortcut.
     """
-    up = resample == "up"
-    enlarge, shrink = nn.Upsample(scale_factor=2), nn.AvgPool2d(2)
+    up, convolution = resample == "up", CONVOLUTION[dims]
+    enlarge, shrink = nn.Upsample(scale_factor=2), AVERAGE_POOL[dims](2)
     between = after if up else before
-    first = nn.Conv2d(before, between, 3, padding=1, bias=False)
-    second = nn.Conv2d(between, after, 3, padding=1)
-    for convolution in (first, second):
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    first = convolution(before, between, 3, padding=1, bias=False)
+    second = convolution(between, after, 3, padding=1)
+    for layer in (first, second):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     branch = [
-        *[normalisation(norm, before), nn.ReLU(), *([enlarge] if up else []), first],
-        *[normalisation(norm, between), nn.ReLU(), second, *([] if up else [shrink])],
+        *[normalisation(norm, before, dims), nn.ReLU(), *([enlarge] if up else []), first],
+        *[normalisation(norm, between, dims), nn.ReLU(), second, *([] if up else [shrink])],
     ]
-    return Residual(nn.Sequential(*branch), nn.Sequential(enlarge if up else shrink, nn.Conv2d(before, after, 1)))
+    return Residual(nn.Sequential(*branch), nn.Sequential(enlarge if up else shrink, convolution(before, after, 1)))
 
 
 class PreactivationGenerator(nn.Module):
@@ -188,7 +203,7 @@ class PreactivationGenerator(nn.Module):
     Args:
         latent: size of the latent vector.
         outputs: image channels.
-        size: (rows, columns) of the image.
+        size: extents of the image along its axes, one to three.
         channels: of the dense layer and behind every doubling.
         norm: normalisation inside the blocks.
         output: activation of the image.
@@ -204,14 +219,15 @@ class PreactivationGenerator(nn.Module):
         output: Activation = "tanh",
     ):
         super().__init__()
+        dims = len(size)
         self.size = tuple(size)
         self.base = (channels[0], *base_size(size, len(channels) - 1))
         self.project = nn.Linear(latent, torch.Size(self.base).numel())
         self.layers = nn.Sequential(
-            *[preactivation_block(before, after, "up", norm) for before, after in pairwise(channels)],
-            normalisation(norm, channels[-1]),
+            *[preactivation_block(before, after, "up", norm, dims) for before, after in pairwise(channels)],
+            normalisation(norm, channels[-1], dims),
             nn.ReLU(),
-            nn.Conv2d(channels[-1], outputs, 3, padding=1),
+            CONVOLUTION[dims](channels[-1], outputs, 3, padding=1),
             activation_layer(output),
         )
 
@@ -227,7 +243,7 @@ class PreactivationCritic(nn.Sequential):
 
     Args:
         inputs: image channels.
-        size: (rows, columns) of the image.
+        size: extents of the image along its axes, one to three.
         channels: of the first convolution and behind every halving.
         norm: normalisation inside the blocks.
         outputs: numbers per image; those beyond the score may be class logits.
@@ -241,25 +257,25 @@ class PreactivationCritic(nn.Sequential):
         norm: Norm = "layer",
         outputs: int = 1,
     ):
-        halvings = len(channels) - 1
+        dims, halvings = len(size), len(channels) - 1
         positions = torch.Size([length // 2**halvings for length in size]).numel()
         super().__init__(
-            nn.Conv2d(inputs, channels[0], 3, padding=1),
-            *[preactivation_block(before, after, "down", norm) for before, after in pairwise(channels)],
+            CONVOLUTION[dims](inputs, channels[0], 3, padding=1),
+            *[preactivation_block(before, after, "down", norm, dims) for before, after in pairwise(channels)],
             nn.Flatten(),
             nn.Linear(channels[-1] * positions, outputs),
         )
 
 
-def down_block(width: int, norm: Norm) -> Residual:
+def down_block(width: int, norm: Norm, dims: int = 2) -> Residual:
     """``width`` channels to twice as many at half the size, both paths normalised.
 
     Chen & Konukoglu, arXiv 1806.04972.
     """
 
     def layer(before: int, after: int, stride: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(before, after, 3, stride, 1, bias=norm == "none")
-        return [convolution, normalisation(norm, after), nn.LeakyReLU(0.2)]
+        convolution = CONVOLUTION[dims](before, after, 3, stride, 1, bias=norm == "none")
+        return [convolution, normalisation(norm, after, dims), nn.LeakyReLU(0.2)]
 
     return Residual(
         nn.Sequential(*layer(width, width, 2), *layer(width, 2 * width, 1)),
@@ -267,19 +283,19 @@ def down_block(width: int, norm: Norm) -> Residual:
     )
 
 
-def up_block(width: int, norm: Norm) -> Residual:
+def up_block(width: int, norm: Norm, dims: int = 2) -> Residual:
     """``width`` channels to half as many at twice the size, with a plain shortcut.
 
     Chen & Konukoglu, arXiv 1806.04972.
     """
 
     def layer(after: int, stride: int) -> list[nn.Module]:
-        convolution = nn.ConvTranspose2d(width, after, 3, stride, 1, stride - 1, bias=norm == "none")
-        return [convolution, normalisation(norm, after), nn.LeakyReLU(0.2)]
+        convolution = TRANSPOSED[dims](width, after, 3, stride, 1, stride - 1, bias=norm == "none")
+        return [convolution, normalisation(norm, after, dims), nn.LeakyReLU(0.2)]
 
     return Residual(
         nn.Sequential(*layer(width, 2), *layer(width // 2, 1)),
-        nn.ConvTranspose2d(width, width // 2, 3, 2, 1, 1),
+        TRANSPOSED[dims](width, width // 2, 3, 2, 1, 1),
     )
 
 
@@ -290,7 +306,7 @@ class ResidualEncoder(nn.Sequential):
 
     Args:
         inputs: image channels.
-        size: (rows, columns) of the image.
+        size: extents of the image along its axes, one to three.
         latent: size of the code.
         width: channels at full size; doubles with every block.
         blocks: halvings.
@@ -306,12 +322,12 @@ class ResidualEncoder(nn.Sequential):
         blocks: int = 4,
         norm: Norm = "batch",
     ):
-        positions = torch.Size(base_size(size, blocks)).numel()
+        dims, positions = len(size), torch.Size(base_size(size, blocks)).numel()
         super().__init__(
-            nn.Conv2d(inputs, width, 3, padding=1, bias=norm == "none"),
-            normalisation(norm, width),
+            CONVOLUTION[dims](inputs, width, 3, padding=1, bias=norm == "none"),
+            normalisation(norm, width, dims),
             nn.LeakyReLU(0.2),
-            *[down_block(width * 2**level, norm) for level in range(blocks)],
+            *[down_block(width * 2**level, norm, dims) for level in range(blocks)],
             nn.Flatten(),
             nn.Linear(width * 2**blocks * positions, latent),
         )
@@ -323,7 +339,7 @@ class ResidualDecoder(nn.Module):
     Args:
         latent: size of the code.
         outputs: image channels.
-        size: (rows, columns) of the image; what the doublings make beyond is cropped off.
+        size: extents of the image along its axes, one to three; what the doublings make beyond is cropped off.
         width: channels into the last block; those of the dense layer are 2**blocks times as many.
         blocks: doublings.
         norm: normalisation of the blocks.
@@ -339,16 +355,16 @@ class ResidualDecoder(nn.Module):
         norm: Norm = "batch",
     ):
         super().__init__()
-        widest = width * 2**blocks
+        dims, widest = len(size), width * 2**blocks
         self.size = tuple(size)
         self.base = (widest, *base_size(size, blocks))
         self.project = nn.Linear(latent, torch.Size(self.base).numel())
         self.layers = nn.Sequential(
             nn.LeakyReLU(0.2),
-            nn.Conv2d(widest, widest // 2, 3, padding=1),
+            CONVOLUTION[dims](widest, widest // 2, 3, padding=1),
             nn.LeakyReLU(0.2),
-            *[up_block(width * 2**level, norm) for level in reversed(range(blocks))],
-            nn.Conv2d(width // 2, outputs, 3, padding=1),
+            *[up_block(width * 2**level, norm, dims) for level in reversed(range(blocks))],
+            CONVOLUTION[dims](width // 2, outputs, 3, padding=1),
         )
 
     def forward(self, latent: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ganatomy.nets.aids import Norm, normalisation
+from ganatomy.nets.layers import CONVOLUTION, LINEAR, MAX_POOL, TRANSPOSED
 
 
 class Pix2PixUNet(nn.Module):
     """The U-Net-256 of pix2pix: strided convolutions down to one pixel, skips at every level, no output activation.
 
-    Isola et al., arXiv 1611.07004. Input and output (N, C, H, W); H and W are multiples of 2**levels.
+    Isola et al., arXiv 1611.07004. Input and output (N, C, ...); every extent is a multiple of 2**levels.
 
     Args:
         inputs: input channels.
@@ -22,6 +23,7 @@ class Pix2PixUNet(nn.Module):
         levels: stride-2 steps; 8 for 256 pixels.
         norm: ``batch`` or ``instance``; only the last convolution has a bias.
         dropout: rate in the three innermost of the full-width decoder levels.
+        dims: spatial axes, 1 to 3.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Pix2PixUNet(nn.Module):
         levels: int = 8,
         norm: Norm = "batch",
         dropout: float = 0.5,
+        dims: int = 2,
     ):
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(levels)]
@@ -40,22 +43,23 @@ class Pix2PixUNet(nn.Module):
         for level, channels in enumerate(widths):
             plain = level in (0, innermost)
             activation = [] if level == 0 else [nn.LeakyReLU(0.2)]
-            convolution = nn.Conv2d(inputs if level == 0 else widths[level - 1], channels, 4, 2, 1, bias=False)
+            before = inputs if level == 0 else widths[level - 1]
+            convolution = CONVOLUTION[dims](before, channels, 4, 2, 1, bias=False)
             self.down.append(
-                nn.Sequential(*activation, convolution, *([] if plain else [normalisation(norm, channels)]))
+                nn.Sequential(*activation, convolution, *([] if plain else [normalisation(norm, channels, dims)]))
             )
         for level in reversed(range(levels)):
             before = widths[level] * (1 if level == innermost else 2)
             after = outputs if level == 0 else widths[level - 1]
-            layers: list[nn.Module] = [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=level == 0)]
+            layers: list[nn.Module] = [nn.ReLU(), TRANSPOSED[dims](before, after, 4, 2, 1, bias=level == 0)]
             if level > 0:
-                layers.append(normalisation(norm, after))
+                layers.append(normalisation(norm, after, dims))
                 if level > innermost - 3 and widths[level - 1] == widths[-1] and dropout:
                     layers.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*layers))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H, W)."""
+        """(N, inputs, ...) to (N, outputs, ...), of the same extents."""
         skips = []
         for down in self.down:
             image = down(image)
@@ -69,19 +73,21 @@ class Pix2PixUNet(nn.Module):
 class UNet(nn.Module):
     """Two convolutions a level, max pooling between the levels, skips by concatenation, linear output.
 
-    After Ronneberger et al., arXiv 1505.04597, with padding. H and W are multiples of ``2**(len(encoder) - 1)``.
+    After Ronneberger et al., arXiv 1505.04597, with padding. (N, inputs, ...) to (N, outputs, ...); every extent is a
+    multiple of ``2**(len(encoder) - 1)``.
 
     Args:
         inputs: input channels.
         outputs: output channels.
         encoder: channels of every level on the way down, the last one at the bottom.
         decoder: channels of every level on the way up, one less than those down.
-        kernel: side of the convolutions; an even one is padded by one more on the right and at the bottom.
+        kernel: side of the convolutions; an even one is padded by one more at the end of every axis.
         norm: after every convolution, which has a bias only without.
         slope: of the leaky ReLUs below zero; 0 makes them ReLUs.
         padding: what lies beyond the border.
         upsampling: how a level is brought to the size of the next one up.
         convolved: whether a convolution follows each up-sampling, before the skip joins.
+        dims: spatial axes, 1 to 3.
 
     Raises:
         ValueError: the decoder does not have one level less than the encoder.
@@ -98,8 +104,9 @@ class UNet(nn.Module):
         norm: Norm = "batch",
         slope: float = 0.2,
         padding: Literal["zeros", "reflect"] = "zeros",
-        upsampling: Literal["nearest", "bilinear"] = "nearest",
+        upsampling: Literal["nearest", "linear"] = "nearest",
         convolved: bool = False,
+        dims: int = 2,
     ):
         super().__init__()
         if len(decoder) != len(encoder) - 1:
@@ -108,8 +115,10 @@ class UNet(nn.Module):
         def convolutions(*widths: int) -> nn.Sequential:
             layers: list[nn.Module] = []
             for before, after in pairwise(widths):
-                layers.append(nn.Conv2d(before, after, kernel, 1, "same", bias=norm == "none", padding_mode=padding))
-                layers += [normalisation(norm, after)] if norm != "none" else []
+                layers.append(
+                    CONVOLUTION[dims](before, after, kernel, 1, "same", bias=norm == "none", padding_mode=padding)
+                )
+                layers += [normalisation(norm, after, dims)] if norm != "none" else []
                 layers.append(nn.LeakyReLU(slope))
             return nn.Sequential(*layers)
 
@@ -119,14 +128,15 @@ class UNet(nn.Module):
             joining = after if convolved else before
             self.enlarged.append(convolutions(before, joining) if convolved else nn.Identity())
             self.up.append(convolutions(joining + skip, after, after))
-        self.head = nn.Conv2d((*encoder, *decoder)[-1], outputs, 1)
-        self.upsampling = upsampling
+        self.head = CONVOLUTION[dims]((*encoder, *decoder)[-1], outputs, 1)
+        self.pool = MAX_POOL[dims](2)
+        self.upsampling = LINEAR[dims] if upsampling == "linear" else upsampling
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H, W)."""
+        """(N, inputs, ...) to (N, outputs, ...), of the same extents."""
         skips: list[Tensor] = []
         for down in self.down:
-            image = down(nn.functional.max_pool2d(image, 2) if skips else image)
+            image = down(self.pool(image) if skips else image)
             skips.append(image)
         skips.pop()
         for enlarged, up in zip(self.enlarged, self.up, strict=True):
@@ -136,15 +146,16 @@ class UNet(nn.Module):
 
 
 class ConvUNet(UNet):
-    """The plain one, whose width doubles with every level: 3x3 convolutions with ReLUs and nothing else.
+    """The plain one, whose width doubles with every level: convolutions of kernel 3 with ReLUs and nothing else.
 
     Args:
         inputs: input channels.
         outputs: output channels.
         width: channels of the first level.
         levels: sizes are multiples of ``2**(levels - 1)``.
+        dims: spatial axes, 1 to 3.
     """
 
-    def __init__(self, inputs: int, outputs: int, width: int = 32, levels: int = 4):
+    def __init__(self, inputs: int, outputs: int, width: int = 32, levels: int = 4, dims: int = 2):
         widths = [width * 2**level for level in range(levels)]
-        super().__init__(inputs, outputs, widths, widths[-2::-1], norm="none", slope=0.0)
+        super().__init__(inputs, outputs, widths, widths[-2::-1], norm="none", slope=0.0, dims=dims)

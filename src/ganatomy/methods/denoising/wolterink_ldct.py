@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, MethodConfig, Player, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.nets.layers import BATCH_NORM, CONVOLUTION
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoiser
 
@@ -52,16 +53,15 @@ class Discriminator(nn.Module):
 
     def __init__(self, patch: int, widths: Sequence[int] = (32, 64, 128), dims: int = 2, slope: float = 0.01):
         super().__init__()
-        convolution: Any = nn.Conv2d if dims == 2 else nn.Conv3d
-        norm: Any = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
-        stride: Any = 2 if dims == 2 else (1, 2, 2)
+        convolution: Any = CONVOLUTION[dims]
+        stride = (1, 2, 2)[-dims:]
         layers: list[nn.Module] = []
         before, side = 1, patch
         for width in widths:
             for index in range(3):
                 layers += [
                     convolution(before, width, 3, stride if index == 2 else 1, 1, bias=False),
-                    norm(width),
+                    BATCH_NORM[dims](width),
                     nn.LeakyReLU(slope),
                 ]
                 before = width
@@ -140,8 +140,8 @@ class WolterinkLDCT(CTDenoiser):
         )
 
     @property
-    def margin(self) -> tuple[int, int, int]:
-        return (self.generator.margin,) * 3
+    def tiling(self) -> Tiling:
+        return Tiling(margin=(self.generator.margin,) * 3)
 
     @property
     def network_range(self) -> tuple[float, float]:
@@ -158,8 +158,10 @@ class WolterinkLDCT(CTDenoiser):
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.append(Player("discriminator", (self.discriminator,), moves))
-        sampling = Sampling(c.batch_size, (c.patch_slices, c.patch, c.patch), self.margin, flips=(1, 2))
-        return [Stage("denoise", self.turns, players, c.game_rounds, sampling)]
+        stream = Stream(
+            "samples", None, c.batch_size, (c.patch_slices, c.patch, c.patch), self.tiling.margin, flips=(1, 2)
+        )
+        return [Stage("denoise", self.turns, players, c.game_rounds, stream)]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         batch = next(batches)

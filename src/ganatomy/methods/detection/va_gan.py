@@ -9,24 +9,30 @@ from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
-from ganatomy.nets.aids import CONVOLUTION, TRANSPOSED
+from ganatomy.nets.layers import (
+    ADAPTIVE_AVERAGE_POOL,
+    BATCH_NORM,
+    CONVOLUTION,
+    MAX_POOL,
+    TRANSPOSED,
+    Convolution,
+    Transposed,
+)
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector, FeatureAttribution, Scale
-
-POOLING: Mapping[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 class MapGenerator(nn.Module):
     """U-Net that returns an additive map, linear; as many axes as ``dims``, each a multiple of 8.
 
     Args:
-        dims: 2 or 3.
+        dims: spatial axes, 1 to 3.
         width: channels at full size; doubled at every halving.
     """
 
     def __init__(self, dims: int, width: int = 16):
         super().__init__()
         widths = [width * 2**level for level in range(4)]
-        self.pool = POOLING[dims](2)
+        self.pool = MAX_POOL[dims](2)
         self.down = nn.ModuleList(pair(before, after, dims) for before, after in pairwise((1, *widths)))
         # The published code enlarges to as many channels at every level.
         self.enlarge = nn.ModuleList(
@@ -55,7 +61,7 @@ class Critic(nn.Sequential):
     """Convolutions, pooling and the mean of a map of scores, without normalisation; (N, 1, ...) to (N, 1).
 
     Args:
-        dims: 2 or 3.
+        dims: spatial axes, 1 to 3.
         width: channels at full size; doubled at every halving.
     """
 
@@ -64,24 +70,22 @@ class Critic(nn.Sequential):
         before = 1
         for level, count in enumerate((1, 1, 2, 2, 3)):
             after = width * 2**level
-            layers += [POOLING[dims](2)] if level else []
+            layers += [MAX_POOL[dims](2)] if level else []
             for _ in range(count):
                 layers += [CONVOLUTION[dims](before, after, 3, padding=1), nn.ReLU()]
                 before = after
-        mean = nn.AdaptiveAvgPool2d(1) if dims == 2 else nn.AdaptiveAvgPool3d(1)
-        super().__init__(*layers, CONVOLUTION[dims](before, 1, 1), mean, nn.Flatten())
+        super().__init__(*layers, CONVOLUTION[dims](before, 1, 1), ADAPTIVE_AVERAGE_POOL[dims](1), nn.Flatten())
         init_he(self)
 
 
 def convolution(before: int, after: int, dims: int) -> nn.Module:
-    """3x3 or 3x3x3, of the same size, to be normalised."""
+    """Convolution of kernel 3 that keeps the size, to be normalised."""
     return CONVOLUTION[dims](before, after, 3, padding=1, bias=False)
 
 
 def normalised(width: int, dims: int) -> list[nn.Module]:
     """Batch normalisation with the published code's constants, and ReLU."""
-    kind = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
-    return [kind(width, eps=1e-3, momentum=0.01), nn.ReLU()]
+    return [BATCH_NORM[dims](width, eps=1e-3, momentum=0.01), nn.ReLU()]
 
 
 def pair(before: int, after: int, dims: int) -> nn.Sequential:
@@ -95,7 +99,7 @@ def pair(before: int, after: int, dims: int) -> nn.Sequential:
 def init_he(network: nn.Module) -> None:
     """N(0, 2 / fan-in) weights, zero biases, in place."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        if isinstance(module, Convolution | Transposed):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -188,7 +192,7 @@ class VAGAN(Detector):
         c = self.config
         moves = adam(c.learning_rate, c.betas)
         players = [Player("critic", (self.critic,), moves), Player("generator", (self.generator,), moves)]
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ganatomy.game import Batch, Turn
 from ganatomy.methods.frameworks.gan import GAN
 from ganatomy.methods.frameworks.pair import LIVER, LIVER_CLASSES, check_classes
-from ganatomy.nets.aids import CONVOLUTION, TRANSPOSED, base_size, centre_crop, normalisation
+from ganatomy.nets.aids import base_size, centre_crop, normalisation
 from ganatomy.nets.dcgan import DOUBLING, Kernel, init_dcgan
+from ganatomy.nets.layers import CONVOLUTION, TRANSPOSED
 from ganatomy.nets.mlp import MLP, Maxout, MaxoutDiscriminator, init_uniform
 
 VectorNorm = Literal["batch", "layer", "none"]
@@ -167,7 +168,7 @@ class TiledGenerator(nn.Module):
         latent: latent numbers.
         classes: numbers of the condition.
         outputs: image channels.
-        size: (rows, columns) or (slices, rows, columns) of the image.
+        size: extents of the image along its axes, one to three.
         dense: units of the first layer.
         channels: of the second dense layer's maps and behind every doubling but the last.
         kernel: side of the transposed convolutions.
@@ -217,7 +218,7 @@ class TiledDiscriminator(nn.Module):
     Args:
         inputs: image channels.
         classes: numbers of the condition.
-        size: (rows, columns) or (slices, rows, columns) of the image.
+        size: extents of the image along its axes, one to three.
         channels: of every convolution.
         dense: units of the dense layer.
         kernel: side of the convolutions.

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Stage, Turn, adam, linear_decay
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.methods.frameworks.pair import LIVER, Pair, PairConfig, check_classes
@@ -82,13 +81,11 @@ class WGANGP(Pair):
             self.critic = DCDiscriminator(
                 c.channels, c.size, c.widths, kernel=4, norm=c.critic_norm, outputs=outputs, std=c.init_std
             )
-        elif self.dims == 2:
+        else:
             # The widest maps are made, and seen, at two sizes.
             up, down = (c.widths[-1], *c.widths[::-1]), (*c.widths, c.widths[-1])
             generator = PreactivationGenerator(inputs, c.channels, c.size, up, c.generator_norm)
             self.critic = PreactivationCritic(c.channels, c.size, down, c.critic_norm, outputs)
-        else:
-            raise UserError("--networks residual: for flat images only; use --networks dcgan for volumes")
         self.generator = self.referenced(generator, c.generator_norm)
 
     def stages(self) -> Sequence[Stage]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, smooth_l1_loss, softplus
 
-from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam, over_processes
+from ganatomy.game import Batch, Player, Progress, Stage, Tiling, Turn, adam, over_processes
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.aids import centre_crop
 from ganatomy.nets.dcgan import init_dcgan
@@ -73,16 +73,16 @@ class KSpaceGAN(Reconstructor):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        self.completer = UNet(2, 2, c.encoder, c.decoder, upsampling="bilinear")
+        self.completer = UNet(2, 2, c.encoder, c.decoder, upsampling="linear")
         # Training begins with the zero-filled image, which random samples would spoil.
         nn.init.zeros_(self.completer.head.weight)
         nn.init.zeros_(self.completer.head.bias)  # type: ignore[arg-type]
-        self.corrector = UNet(1, 1, c.encoder, c.decoder, upsampling="bilinear") if c.image_network else None
+        self.corrector = UNet(1, 1, c.encoder, c.decoder, upsampling="linear") if c.image_network else None
         self.discriminator = CentreDiscriminator(c.critic_widths, c.seen) if c.adversarial_weight else None
 
     @property
-    def multiple(self) -> int:
-        return int(2 ** (len(self.config.encoder) - 1))
+    def tiling(self) -> Tiling:
+        return Tiling(multiple=int(2 ** (len(self.config.encoder) - 1)))
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -95,7 +95,7 @@ class KSpaceGAN(Reconstructor):
         players = [Player("generator", networks, adam(c.learning_rate, betas), rate, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.insert(0, Player("discriminator", (self.discriminator,), adam(c.critic_learning_rate, betas)))
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config

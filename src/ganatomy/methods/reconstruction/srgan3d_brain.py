@@ -8,7 +8,7 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from ganatomy.game import Batch, Player, Progress, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Progress, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
 from ganatomy.losses.matching import gradient_difference
 from ganatomy.nets.residual import SRDiscriminator
@@ -91,8 +91,9 @@ class SRGAN3D(VolumeResolver):
         return Decimation((c.factor, c.factor, c.factor), c.blur)
 
     @property
-    def margin(self) -> Factors:
-        return self.generator.reach
+    def tiling(self) -> Tiling:
+        slices, rows, columns = self.generator.reach
+        return Tiling((slices, rows, columns), scale=self.coarsening.scale)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -105,7 +106,15 @@ class SRGAN3D(VolumeResolver):
         players = [generator]
         if self.discriminator:
             players = [Player("discriminator", (self.discriminator,), moves, rate), generator]
-        return [Stage("game", self.turns, players, c.game_rounds, Sampling(c.batch_size, c.patch_shape, flips=c.flips))]
+        return [
+            Stage(
+                "game",
+                self.turns,
+                players,
+                c.game_rounds,
+                Stream("samples", None, c.batch_size, c.patch_shape, flips=c.flips),
+            )
+        ]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from ganatomy.game import Batch, Player, Progress, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Progress, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
 from ganatomy.losses.matching import total_variation
 from ganatomy.nets.residual import SRDiscriminator
@@ -88,25 +88,26 @@ class ThinSliceSRGAN(VolumeResolver):
         return ThickSlices((self.config.factor, 1, 1), self.config.profile)
 
     @property
-    def margin(self) -> Factors:
-        return self.generator.reach
+    def tiling(self) -> Tiling:
+        slices, rows, columns = self.generator.reach
+        return Tiling((slices, rows, columns), scale=self.coarsening.scale)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = adam(c.learning_rate)
-        sampling = Sampling(c.batch_size, c.patch_shape, flips=c.flips)
+        stream = Stream("samples", None, c.batch_size, c.patch_shape, flips=c.flips)
 
         def rate(progress: Progress) -> float:
             return float(c.decay ** (progress.round // c.decay_every))
 
         generator = Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife)
         pretrain = Stage(
-            "pretrain", self.pretrain_turns, [generator], c.pretrain_rounds, sampling, validated=not self.adversarial
+            "pretrain", self.pretrain_turns, [generator], c.pretrain_rounds, stream, validated=not self.adversarial
         )
         players = [generator]
         if self.discriminator:
             players = [Player("discriminator", (self.discriminator,), moves, rate), generator]
-        return [pretrain, Stage("game", self.turns, players, c.game_rounds, sampling)]
+        return [pretrain, Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Squared error alone."""

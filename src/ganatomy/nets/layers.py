@@ -1,0 +1,103 @@
+"""Layers by the number of their spatial axes (1: signals, 2: images, 3: volumes), so that a network is written once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+
+CONVOLUTION: Mapping[int, type[Convolution]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: Mapping[int, type[Transposed]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+BATCH_NORM: Mapping[int, type[BatchNorm]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+INSTANCE_NORM: Mapping[int, type[nn.InstanceNorm1d] | type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]] = {
+    1: nn.InstanceNorm1d,
+    2: nn.InstanceNorm2d,
+    3: nn.InstanceNorm3d,
+}
+MAX_POOL: Mapping[int, type[nn.MaxPool1d] | type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {
+    1: nn.MaxPool1d,
+    2: nn.MaxPool2d,
+    3: nn.MaxPool3d,
+}
+AVERAGE_POOL: Mapping[int, type[nn.AvgPool1d] | type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {
+    1: nn.AvgPool1d,
+    2: nn.AvgPool2d,
+    3: nn.AvgPool3d,
+}
+ADAPTIVE_AVERAGE_POOL: Mapping[
+    int, type[nn.AdaptiveAvgPool1d] | type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveAvgPool3d]
+] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+CONVOLVE: Mapping[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+"""Convolutions as functions."""
+LINEAR: Mapping[int, str] = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""The ``mode`` of `torch.nn.functional.interpolate` that is linear along every axis."""
+
+
+def map_norms(network: nn.Module) -> tuple[type[BatchNorm], ...]:
+    """Batch normalisations that go with the network's convolutions, for ``isinstance``.
+
+    In networks of images these are `BatchNorm2d` but not the `BatchNorm1d` behind dense layers, which initialisations
+    of feature maps leave alone.
+    """
+    modules = list(network.modules())
+    return tuple(
+        norm
+        for dims, norm in BATCH_NORM.items()
+        if any(isinstance(module, (CONVOLUTION[dims], TRANSPOSED[dims])) for module in modules)
+    )
+
+
+class ChannelShuffle(nn.Module):
+    """Channels to pixels: (N, C·d·h·w, D, H, W) to (N, C, d·D, h·H, w·W), with any number of axes.
+
+    Shi et al., arXiv 1609.05158. Equals `torch.nn.PixelShuffle` on images and factors that are all the same.
+
+    Args:
+        factors: output pixels per input pixel along every axis.
+    """
+
+    def __init__(self, factors: Sequence[int]):
+        super().__init__()
+        self.factors = tuple(factors)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C·d·h·w, D, H, W) to (N, C, d·D, h·H, w·W)."""
+        samples, _, *extents = features.shape
+        dims = len(self.factors)
+        parts = features.reshape(samples, -1, *self.factors, *extents)
+        paired = [axis for place in range(2, 2 + dims) for axis in (place + dims, place)]
+        fine = [extent * times for extent, times in zip(extents, self.factors, strict=True)]
+        return parts.permute(0, 1, *paired).reshape(samples, -1, *fine)
+
+
+def nearest_transposed(before: int, after: int, factors: Sequence[int]) -> nn.Module:
+    """Transposed convolution that begins as a convolution of kernel 3 followed by nearest-neighbour enlargement.
+
+    So it has no checkerboard to unlearn. Aitken et al., arXiv 1707.02937. (N, before, D, H, W) to (N, after, d·D, h·H,
+    w·W), with any number of axes.
+
+    Args:
+        before: input channels.
+        after: output channels.
+        factors: output pixels per input pixel along every axis.
+    """
+    kind: Any = TRANSPOSED[len(factors)]
+    layer: Transposed = kind(before, after, [3 * times for times in factors], tuple(factors), tuple(factors))
+    copy_nearest(layer)
+    return layer
+
+
+@torch.no_grad()
+def copy_nearest(layer: Transposed) -> None:
+    """Give every weight of a `nearest_transposed` the value of the first of those for its coarse pixel, in place."""
+    kernel: Tensor = layer.weight
+    for axis, times in enumerate(layer.stride, start=2):
+        first = torch.arange(0, kernel.shape[axis], times, device=kernel.device)
+        kernel = kernel.index_select(axis, first).repeat_interleave(times, axis)
+    layer.weight.copy_(kernel)
