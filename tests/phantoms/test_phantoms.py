@@ -5,10 +5,12 @@ import pytest
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import Image
-from ganatomy.phantoms import PHANTOMS, label, make, part
+from ganatomy.phantoms import PHANTOMS, label, make, part, subject
+
+IMAGES = [name for name in PHANTOMS if name != "coronary-centrelines"]
 
 
-@pytest.mark.parametrize("name", PHANTOMS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_every_phantom_keeps_the_common_promise(name: str) -> None:
     phantom = make(name, 0, size=96)
     shape = phantom.image.array.shape[1:]
@@ -20,9 +22,8 @@ def test_every_phantom_keeps_the_common_promise(name: str) -> None:
 
 @pytest.mark.parametrize("name", PHANTOMS)
 def test_labels_are_known_without_building_a_patient(name: str) -> None:
-    assert [label(name, seed) for seed in range(3)] == [
-        getattr(make(name, s, size=96), "label", None) for s in range(3)
-    ]
+    size = {"size": 96} if name in IMAGES else {}
+    assert [label(name, seed) for seed in range(3)] == [getattr(make(name, s, **size), "label", None) for s in range(3)]
 
 
 def test_an_unknown_phantom_is_named() -> None:
@@ -60,3 +61,23 @@ def test_a_part_that_a_phantom_lacks_is_refused_with_those_that_it_has(name: str
     patient = make("brain-mr", 0, size=16, slices=1)
     with pytest.raises(UserError, match=f"no part '{name}': choose one of image, t1, .*healthy:t1.*labels:tissue"):
         part(patient, name)
+
+
+def test_vessels_are_parts_with_their_radii() -> None:
+    patient = make("coronary-centrelines", 12)
+    assert patient.label == "RCA"
+    line = part(patient, "vessel")
+    assert line.dtype == np.float64
+    np.testing.assert_array_equal(line, np.column_stack([patient.vessel.points, patient.vessel.radii]))
+    for number, vessel in enumerate(patient.vessels):
+        np.testing.assert_array_equal(part(patient, f"vessel:{number}")[:, :3], vessel.points)
+    np.testing.assert_array_equal(part(patient, "vessel:2"), line)
+    with pytest.raises(UserError, match=r"no part 'image': choose one of vessel, vessel:0, .*vessel:9$"):
+        part(patient, "image")
+
+
+def test_seeds_are_patients_unless_a_phantom_gives_several_to_one() -> None:
+    assert subject("brain-mr", 5) is None
+    assert [subject("coronary-centrelines", seed) for seed in (0, 9, 10, 25)] == [0, 0, 1, 2]
+    with pytest.raises(UserError, match="no phantom 'head'"):
+        subject("head", 0)

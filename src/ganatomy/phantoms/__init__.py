@@ -1,7 +1,7 @@
 """Procedural patients and test objects with ground truth in physical units: data every method can run on.
 
-A phantom carries `image` (an `ganatomy.images.image.Image`), `masks` and `regions` by name, each shaped
-(slices, rows, columns), and whatever else is known of its kind.
+Most phantoms carry `image` (an `ganatomy.images.image.Image`), `masks` and `regions` by name, each shaped
+(slices, rows, columns); others have no image but `vessels`. All carry whatever else is known of their kind.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganatomy.images.image import Image
+    from ganatomy.phantoms.coronary import Vessel
 
 PHANTOMS: dict[str, str] = {
     "thorax-ct": "ganatomy.phantoms.thorax:ThoraxCT",
@@ -32,12 +33,13 @@ PHANTOMS: dict[str, str] = {
     "fundus": "ganatomy.phantoms.fundus:Fundus",
     "endomicroscopy": "ganatomy.phantoms.endomicroscopy:EndomicroscopyMosaic",
     "squares": "ganatomy.phantoms.squares:Squares",
+    "coronary-centrelines": "ganatomy.phantoms.coronary:CoronaryCentrelines",
 }
 """Name of each phantom, and where it is defined."""
 
 
-class Phantom(Protocol):
-    """A procedural object with ground truth.
+class ImagePhantom(Protocol):
+    """A procedural image with ground truth.
 
     Attributes:
         image: the patient, in most phantoms with the noise of its scan.
@@ -48,6 +50,21 @@ class Phantom(Protocol):
     image: Image
     masks: dict[str, NDArray[np.bool_]]
     regions: dict[str, NDArray[np.bool_]]
+
+
+class GeometryPhantom(Protocol):
+    """Procedural vessels without an image.
+
+    Attributes:
+        vessel: the one that is the seed's turn.
+        vessels: all of the patient.
+    """
+
+    vessel: Vessel
+    vessels: tuple[Vessel, ...]
+
+
+Phantom = ImagePhantom | GeometryPhantom
 
 
 def make(name: str, seed: int, **size: Any) -> Phantom:
@@ -70,11 +87,28 @@ def label(name: str, seed: int) -> str | None:
     return labels[seed % len(labels)] if labels else None
 
 
-def part(phantom: Any, name: str) -> Image:
-    """An image of a phantom: ``image``, one of its ``images`` by name, ``healthy:NAME`` for the same without what is
-    abnormal, a mask as ``mask:NAME`` (float32, 0 and 1), or a label map as ``labels:NAME`` (uint8).
+def subject(name: str, seed: int) -> int | None:
+    """The number of the patient that a seed belongs to; None where every seed is a patient of its own.
 
-    Masks and label maps lie where `image` does and have no unit.
+    Raises:
+        UserError: for a name that is not in `PHANTOMS`.
+    """
+    seeds: int | None = getattr(_kind(name), "SEEDS_PER_SUBJECT", None)
+    return None if seeds is None else seed // seeds
+
+
+def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
+    """An image or a centre-line of a phantom.
+
+    Args:
+        phantom: of any kind.
+        name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for the same without what is abnormal, a mask
+            as ``mask:NAME`` (float32, 0 and 1), or a label map as ``labels:NAME`` (uint8); of a phantom of vessels
+            ``vessel`` for the one that is the seed's turn, or any by its number as ``vessel:0``.
+
+    Returns:
+        An image; masks and label maps lie where `image` does and have no unit. Vessels are arrays (n, 4) of x, y, z and
+        radius in mm, RAS+.
 
     Raises:
         UserError: the phantom has no part of this name.
@@ -83,6 +117,9 @@ def part(phantom: Any, name: str) -> Image:
     if name not in there:
         raise UserError(f"{type(phantom).__name__} has no part {name!r}: choose one of {', '.join(there)}")
     found = there[name]
+    if hasattr(found, "polyline"):
+        polyline: NDArray[np.float64] = found.polyline
+        return polyline
     if not hasattr(found, "affine"):
         array = found.astype("float32") if found.dtype == bool else found
         found = type(phantom.image)(array[None], phantom.image.affine)
@@ -91,11 +128,14 @@ def part(phantom: Any, name: str) -> Image:
 
 
 def _parts(phantom: Any) -> dict[str, Any]:
-    """Images, masks and label maps of a phantom by the names that `part` takes."""
-    there: dict[str, Any] = {"image": phantom.image}
+    """Images, masks, label maps and vessels of a phantom by the names that `part` takes."""
+    there: dict[str, Any] = {"image": phantom.image} if hasattr(phantom, "image") else {}
     for attribute, prefix in (("images", ""), ("healthy", "healthy:"), ("masks", "mask:"), ("labels", "labels:")):
         for name, value in getattr(phantom, attribute, {}).items():
             there.setdefault(prefix + name, value)
+    if hasattr(phantom, "vessels"):
+        there["vessel"] = phantom.vessel
+        there |= {f"vessel:{number}": vessel for number, vessel in enumerate(phantom.vessels)}
     return there
 
 
