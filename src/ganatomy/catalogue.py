@@ -346,9 +346,14 @@ def load(slug: str) -> type[Any]:
     if system.module is None:
         names = ", ".join(other.slug for other in ready())
         raise UserError(f"system '{system.slug}' is planned and cannot be used yet; ready are {names}")
-    module, _, name = system.module.partition(":")
-    method: type[Any] = getattr(importlib.import_module(module), name)
+    method: type[Any] = attribute(system.module)
     return method
+
+
+def attribute(place: str) -> Any:
+    """Import what "package.module:Name" names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def ready() -> list[System]:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
@@ -31,13 +32,16 @@ from torch import Tensor, nn
 from ganatomy.errors import UserError
 
 if TYPE_CHECKING:
-    from ganatomy.tasks.base import Task
+    from ganatomy.case import Sample, Task
 
-Batch = Mapping[str, Tensor]
-"""Role name to tensor of shape (samples, channels, [depth,] height, width), in the range of the role's codec.
+Batch = Mapping[str, Any]
+"""Role name to tensor of shape (samples, channels, [[depth,] height,] width), in the range of the role's codec.
 
-Of tasks with classes, also ``label`` of shape (samples,): the place of each sample's label among the classes.
+The role ``label`` of tasks with classes has the shape (samples,): the place of each sample's label among the classes.
+Of stages with several streams, the name of each stream to such a mapping.
 """
+Triple = tuple[int, int, int]
+"""(slices, rows, columns)."""
 
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -118,47 +122,130 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How a stage draws samples from the cases."""
+class Place:
+    """Where patches are cut, other than anywhere with the same probability."""
 
+
+@dataclass(frozen=True)
+class Corners(Place):
+    """At the four corners and the centre of a slice only."""
+
+
+@dataclass(frozen=True)
+class Balanced(Place):
+    """Around voxels of stated labels, from an index made when the case is prepared.
+
+    Attributes:
+        role: of the label map.
+        shares: label to the share of patches centred on a voxel with it; the rest of the patches lies anywhere.
+    """
+
+    role: str
+    shares: Mapping[int, float]
+
+    def __post_init__(self) -> None:
+        if min(self.shares.values(), default=0.0) < 0 or sum(self.shares.values()) > 1 + 1e-9:
+            raise ValueError(f"shares of patches are at least 0 and at most 1 together, not {dict(self.shares)}")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Samples that a stage draws, independently of its other streams.
+
+    Attributes:
+        name: how the stage finds them in its batches, where it has several streams.
+        roles: drawn together from one case; None means all that every case has.
+        batch_size: samples per batch, all processes together.
+        patch: size in voxels (slices, rows, columns); 1 slice for 2D methods, and 1 row too for 1D methods.
+        margin: voxels per side by which the roles of ``wide`` exceed the patch, for networks with valid convolutions.
+        wide: roles that are seen by such networks.
+        without: roles that a case must not have, such as the mask in a stream of unannotated images.
+        flips: axes of the patch (0 slices, 1 rows, 2 columns) flipped with probability one half.
+        quarter_turns: whether square patches are turned in their plane by 0, 90, 180 or 270 degrees, equally likely.
+        place: where patches are cut; None means anywhere.
+        accepts: judges a drawn patch (role name to array in physical units); a refused one is drawn again a few times.
+        balanced: whether every class of the cases' labels is drawn equally often.
+        augment: changes a drawn patch (role name to array in physical units) with a random generator, after flips.
+    """
+
+    name: str
+    roles: tuple[str, ...] | None
     batch_size: int
-    """Samples per batch, all processes together."""
-    patch: tuple[int, int, int]
-    """Target size in voxels (slices, rows, columns); for 2D methods 1 slice, and tensors without a depth axis."""
-    margin: tuple[int, int, int] = (0, 0, 0)
-    """Voxels per side by which the roles of ``wide`` exceed the patch, for networks with valid convolutions."""
+    patch: Triple
+    margin: Triple = (0, 0, 0)
     wide: frozenset[str] = frozenset({"input"})
-    streams: tuple[tuple[str, ...], ...] = ()
-    """Groups of roles drawn independently of each other (unpaired data); empty means all roles come from one case."""
+    without: tuple[str, ...] = ()
     flips: tuple[int, ...] = ()
-    """Axes of the patch (0 slices, 1 rows, 2 columns) flipped with probability one half."""
     quarter_turns: bool = False
-    """Whether square patches are turned in their plane by a multiple of 90 degrees, each equally likely."""
-    positions: Literal["random", "corners"] = "random"
-    """``corners`` cuts at the four corners and the centre of a slice only."""
+    place: Place | None = None
     accepts: Callable[[Mapping[str, Any]], bool] | None = None
-    """Judge of a drawn patch (role name to array in physical units); a refused one is drawn again, a few times."""
+    balanced: bool = False
+    augment: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a network that is larger than memory allows is run over an image: tile by tile.
+
+    Attributes:
+        margin: voxels per side (slices, rows, columns) that the network needs around its output and does not return.
+        multiple: in-plane sizes the network accepts are multiples of this.
+        scale: output voxels for each input voxel along (slices, rows, columns), where the output has a finer grid.
+        tile: output of one pass in input voxels (slices, rows, columns); None means what suits the machine, or the
+            whole image where neither margin nor tile bounds what the network sees.
+        overlap: share of a tile that its neighbour sees too, 0 to below 1.
+        blend: what becomes of overlapping tiles: ``exact`` has none, tiles meet; ``mean`` averages; ``gaussian``
+            averages with weights that fall towards the edges of a tile.
+    """
+
+    margin: Triple = (0, 0, 0)
+    multiple: int = 1
+    scale: Triple = (1, 1, 1)
+    tile: Triple | None = None
+    overlap: float = 0.0
+    blend: Literal["exact", "mean", "gaussian"] = "exact"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"an overlap is a share from 0 to below 1, not {self.overlap}")
+        if self.overlap and (self.blend == "exact" or self.tile is None):
+            raise ValueError("overlapping tiles need a size, and are blended by mean or gaussian")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A named part of training: whose turns, for how many rounds, on which samples."""
+    """A named part of training: whose turns, for how many rounds, on which samples.
+
+    A stage without players computes what its turns do between draws, such as statistics; nobody moves.
+    """
 
     name: str
     turns: Callable[[Iterator[Batch]], Iterator[Any]]
     players: Sequence[Player]
     rounds: int
-    sampling: Sampling
+    streams: Stream | Sequence[Stream]
+    """One stream gives flat batches; several give a mapping from their names to batches."""
     derive: Mapping[str, Callable[[Batch], Tensor]] = field(default_factory=dict)
     """New roles computed once over whole cases when the stage begins: what an earlier stage predicts becomes data.
 
-    A function is given every role of whole slices (3D: of slabs of them), with the margins of ``sampling``, and returns
-    the new role without margin, in the range of the networks. The method is in its inference mode, with its averages.
+    A function is given every role of whole slices (3D: of slabs of them), with the margin of the first stream, and
+    returns the new role without margin, in the range of the networks. The method is in its inference mode, with its
+    averages.
     """
     begin: Callable[[], None] | None = None
     """Runs once when the stage begins, not when it is resumed."""
     validated: bool = True
     """Whether this stage trains the method's ability, so that validation scores and best weights mean something."""
+
+    @property
+    def streams_in_order(self) -> tuple[Stream, ...]:
+        """The streams, also where there is one."""
+        return (self.streams,) if isinstance(self.streams, Stream) else tuple(self.streams)
+
+    @property
+    def stream(self) -> Stream:
+        """The first stream, by whose batch size the images seen are counted."""
+        return self.streams_in_order[0]
 
 
 class MethodConfig(BaseModel):
@@ -216,14 +303,17 @@ class Noise:
 class Method(nn.Module, ABC):
     """A published system: networks, players, turns, and what the trained result can do.
 
-    Abilities are methods with agreed names, looked up by ``apply``, ``evaluate`` and ``sample``:
-    ``restore(input)``, ``segment(image)``, ``detect(image)``, ``classify(image)``, ``locate(image)``,
-    ``sample(latent, label)``. They take and return tensors in codec range, run without gradient, change no state, and
-    give each sample the result it would have alone.
+    Abilities are methods with agreed names, such as ``restore(input)``, ``segment(image)``, ``detect(image)``,
+    ``classify(image)``, ``locate(image)``, ``sample(latent, label)``; the task names a predictor for each. They take
+    and return tensors in codec range, run without gradient, change no state, and give each sample the result it would
+    have alone.
     """
 
     Config: ClassVar[type[MethodConfig]]
     dims: int = 2
+    """Spatial axes of what the networks see."""
+    revision: ClassVar[int] = 1
+    """Raised when the meaning of the method changes, so that older runs are not continued as something else."""
 
     @classmethod
     def of(cls, config: MethodConfig) -> Method:
@@ -235,30 +325,37 @@ class Method(nn.Module, ABC):
         self.config: Any = config
         self.progress = Progress()
         self.noise = Noise()
+        self.fitted = Fitted()
+        self._task: Task | None = None
+
+    @abstractmethod
+    def build_task(self) -> Task:
+        """The task of this configuration; called once."""
 
     @property
-    @abstractmethod
-    def task(self) -> Task:
-        """What a sample, a score and a picture are."""
+    def task(self) -> Any:
+        """The roles of a sample, how it is framed, and what a score is; the same object at every access."""
+        if self._task is None:
+            self._task = self.build_task()
+            self._task.fitted = self.fitted.numbers
+        return self._task
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
         """The parts of training, in order."""
 
     @property
-    def margin(self) -> tuple[int, int, int]:
-        """Voxels per side (slices, rows, columns) lost between input and output at inference."""
-        return (0, 0, 0)
+    def tiling(self) -> Tiling:
+        """How the network is run over images larger than it sees at once."""
+        return Tiling()
 
-    @property
-    def scale(self) -> tuple[int, int, int]:
-        """Output voxels for each input voxel along (slices, rows, columns), where the output has a finer grid."""
-        return (1, 1, 1)
+    def fit(self, samples: Iterable[Sample]) -> None:
+        """Learn numbers from the training cases before the first stage; they are saved with the weights.
 
-    @property
-    def multiple(self) -> int:
-        """In-plane sizes the networks accept are multiples of this."""
-        return 1
+        Args:
+            samples: of training cases, each read when it is asked for.
+        """
+        self.fitted.keep(self.task.fit(samples))
 
     def inference_mode(self) -> Self:
         """Put every layer into the state the method is used in after training."""
@@ -267,6 +364,31 @@ class Method(nn.Module, ABC):
     def provenance(self) -> dict[str, str]:
         """Facts every result must carry, such as which feature network stood in for which."""
         return {}
+
+
+class Fitted(nn.Module):
+    """Numbers learned from training cases, by name, saved and loaded as buffers whose shapes are those of the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: dict[str, Any] = {}
+
+    def keep(self, numbers: Mapping[str, Any]) -> None:
+        """Take numbers in place of those that were there.
+
+        Args:
+            numbers: name to NumPy array.
+        """
+        self.numbers.clear()
+        self.numbers.update(numbers)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        for name, value in self.numbers.items():
+            destination[prefix + name] = torch.from_numpy(np.array(value))
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        found = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        self.keep({name: value.detach().cpu().numpy() for name, value in found.items()})
 
 
 def adam(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> OptimizerFactory:

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganatomy.data.batches import Batches, PatchDataset, Range, cut, hold_out, mirrored, usable
-from ganatomy.data.cases import Case
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.case import Sample
 from ganatomy.errors import UserError
-from ganatomy.game import Sampling
+from ganatomy.game import Stream
 from ganatomy.images.codecs import Window
 
 SLICES, ROWS, COLUMNS = 6, 30, 40
@@ -21,7 +21,7 @@ def prepared(number=0, slices=SLICES, roles=("input", "target"), subject=None):
     z, y, x = np.meshgrid(np.arange(slices), np.arange(ROWS), np.arange(COLUMNS), indexing="ij")
     values = (((number * 10 + z) * 100 + y) * 100 + x).astype(np.float32)[None]
     arrays = {role: values + index * 0.25 for index, role in enumerate(roles)}
-    return PreparedCase(Case(f"case{number}", subject or f"subject{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
+    return Sample(Case(f"case{number}", subject or f"subject{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
 
 
 def whole(cases):
@@ -30,7 +30,7 @@ def whole(cases):
 
 def dataset(ranges=None, dims=3, codecs=None, roles=("input", "target"), seed=(3,), **sampling):
     sampling = {"batch_size": 4, "patch": (2, 8, 10), **sampling}
-    return PatchDataset(ranges or whole([prepared()]), Sampling(**sampling), codecs or {}, roles, dims, seed)
+    return PatchDataset(ranges or whole([prepared()]), Stream(**sampling), codecs or {}, roles, dims, seed)
 
 
 def places(values):
@@ -143,8 +143,8 @@ def test_streams_are_drawn_independently():
     ]
     rows = np.array(pairs, float)
     assert abs(np.corrcoef(rows.T)[0, 1]) < 0.25 and (rows[:, 0] != rows[:, 1]).mean() > 0.7
-    one = PreparedCase(prepared(1).case, {"input": prepared(1).arrays["input"]}, (1.0, 1.0, 1.0))
-    two = PreparedCase(prepared(2).case, {"target": prepared(2).arrays["target"]}, (1.0, 1.0, 1.0))
+    one = Sample(prepared(1).case, {"input": prepared(1).arrays["input"]}, (1.0, 1.0, 1.0))
+    two = Sample(prepared(2).case, {"target": prepared(2).arrays["target"]}, (1.0, 1.0, 1.0))
     unpaired = dataset(whole([one, two]), streams=streams)[5]
     assert set(places(unpaired["input"])[0].flat) == {1} and set(places(unpaired["target"])[0].flat) == {2}
 
@@ -250,7 +250,7 @@ def test_only_slices_fit_for_training_are_in_a_range(fit):
 
 def test_a_sample_carries_its_label():
     cases = [replace(prepared(n), case=Case(f"c{n}", f"s{n}", "train", {}, label)) for n, label in enumerate("abc")]
-    data = PatchDataset(whole(cases), Sampling(1, (1, 8, 8)), {}, ("input",), 2, [0], classes=("c", "a", "b"))
+    data = PatchDataset(whole(cases), Stream(1, (1, 8, 8)), {}, ("input",), 2, [0], classes=("c", "a", "b"))
     for number in range(20):
         sample = data[number]
         case = int(sample["input"].min() // 100_000)

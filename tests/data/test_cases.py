@@ -3,13 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganatomy.data.cases import Case, DataConfig, discover, find_cases, split_by_subject
+from ganatomy.case import Case
+from ganatomy.data.cases import DataConfig, discover, find_cases, split_by_subject
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.denoising import CTDenoising
+from ganatomy.tasks.ct_denoising.task import CTDenoising
 
 TASK = CTDenoising(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from ganatomy.data import store as storing
-from ganatomy.data.cases import Case, DataConfig, discover
+from ganatomy.case import Case
+from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import find, write
 from ganatomy.images.image import Image
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.denoising import CTDenoising
+from ganatomy.tasks.ct_denoising.task import CTDenoising
 
 
 def task(**scan):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from ganatomy import catalogue
-from ganatomy.data.cases import Case, DataConfig, PhantomSource
-from ganatomy.data.store import PreparedCase, Store
+from ganatomy.case import Case
+from ganatomy.data.cases import DataConfig, PhantomSource
+from ganatomy.case import Sample
+from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import Evaluation, choose_cases, evaluate, load_baselines
 from ganatomy.evaluation.judging import (
@@ -34,7 +36,7 @@ from ganatomy.training.run import TrainConfig, train
 TEST = ("phantom001", "phantom002")
 
 
-def toy(name: str, seed: int, slices: int = 3) -> PreparedCase:
+def toy(name: str, seed: int, slices: int = 3) -> Sample:
     """A bright square in fat, with little noise in the target and more in the input."""
     rng = np.random.default_rng(seed)
     clean = np.full((1, slices, 64, 64), -100.0, np.float32)
@@ -43,7 +45,7 @@ def toy(name: str, seed: int, slices: int = 3) -> PreparedCase:
         "target": clean + rng.normal(0, 4, clean.shape).astype(np.float32),
         "input": clean + rng.normal(0, 20, clean.shape).astype(np.float32),
     }
-    return PreparedCase(Case(name, name, "test", {}), arrays, (3.0, 1.5, 1.5))
+    return Sample(Case(name, name, "test", {}), arrays, (3.0, 1.5, 1.5))
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +139,7 @@ def test_a_phantom_is_its_own_truth(judge: DenoisingJudge) -> None:
     source = PhantomSource("thorax-ct", 7, grid)
     truth = make("thorax-ct", 7, **dict(grid))
     clean = np.asarray(truth.image.slab(0, 8), np.float32)
-    case = PreparedCase(
-        Case("p", "p", "test", {"clean": source}), {"target": clean, "input": clean}, truth.image.spacing
-    )
+    case = Sample(Case("p", "p", "test", {"clean": source}), {"target": clean, "input": clean}, truth.image.spacing)
     found = judge.score_truth(clean[0], case, judge.truth(case.case))
     assert found["agatston error"] == found["risk class error"] == found["region mean error"] == 0
     assert found["agatston"] == truth.agatston

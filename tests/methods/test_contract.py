@@ -13,7 +13,7 @@ from ganatomy import catalogue
 from ganatomy.cli.info import field_comments
 from ganatomy.errors import UserError
 from ganatomy.game import Noise, ability, moves
-from ganatomy.tasks.base import ImageToImage
+from ganatomy.tasks.restoration.task import Restoration
 from ganatomy.training.loop import Trainer
 
 READY = [system.slug for system in catalogue.ready()]
@@ -56,18 +56,18 @@ class Samples:
 
     def __init__(self, method, stage, drawn=0, batch=None):
         self.method, self.stage, self.drawn = method, stage, drawn
-        self.batch = batch or stage.sampling.batch_size
+        self.batch = batch or stage.stream.batch_size
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        sampling, draw = self.stage.sampling, torch.Generator().manual_seed(self.drawn)
+        stream, draw = self.stage.stream, torch.Generator().manual_seed(self.drawn)
         self.drawn += 1
         values = {}
         for role in (*self.method.task.roles, *self.stage.derive):
-            around = sampling.margin if role in sampling.wide else (0, 0, 0)
-            shape = [size + 2 * extra for size, extra in zip(sampling.patch, around, strict=True)]
+            around = stream.margin if role in stream.wide else (0, 0, 0)
+            shape = [size + 2 * extra for size, extra in zip(stream.patch, around, strict=True)]
             width = self.method.task.channels.get(role, 1)
             values[role] = 0.5 + 0.2 * torch.randn(self.batch, width, *shape[3 - self.method.dims :], generator=draw)
         if classes := self.method.task.classes:
@@ -262,7 +262,7 @@ def test_each_sample_gets_what_it_would_get_alone(method):
 
 
 def test_the_result_is_smaller_by_the_margin(method):
-    if not isinstance(method.task, ImageToImage):
+    if not isinstance(method.task, Restoration):
         pytest.skip("only images turned into others have the size of their input")
     method.inference_mode()
     for grow in (0, method.multiple):
@@ -277,7 +277,7 @@ def test_the_result_is_smaller_by_the_margin(method):
         ]
         assert len(output) == len(values)
     for stage in method.stages():
-        assert method.dims == 3 or (stage.sampling.patch[0] == 1 and stage.sampling.margin[0] == 0)
+        assert method.dims == 3 or (stage.stream.patch[0] == 1 and stage.stream.margin[0] == 0)
 
 
 @pytest.mark.parametrize("slug", READY)
@@ -287,7 +287,7 @@ def test_every_preset_and_the_baseline_are_valid(slug):
     for name in kind.presets:
         again = kind.preset(name)
         assert kind.model_validate(again.model_dump(mode="json")) == again, "run.yaml would not repeat the run"
-    assert kind.baseline or not isinstance(build(slug).task, ImageToImage), "nothing to compare with"
+    assert kind.baseline or not isinstance(build(slug).task, Restoration), "nothing to compare with"
     with pytest.raises(UserError, match=r"--preset nix: unknown; this system has paper"):
         kind.preset("nix")
     with pytest.raises(UserError, match="option no_such_thing"):

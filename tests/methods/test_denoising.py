@@ -14,14 +14,14 @@ def count(network):
 
 
 def batches(method, stage=-1, generator=None):
-    sampling = method.stages()[stage].sampling
+    stream = method.stages()[stage].stream
     generator = generator or torch.Generator().manual_seed(0)
-    size = sampling.patch[3 - method.dims :]
-    wide = tuple(n + 2 * m for n, m in zip(size, sampling.margin[3 - method.dims :], strict=True))
+    size = stream.patch[3 - method.dims :]
+    wide = tuple(n + 2 * m for n, m in zip(size, stream.margin[3 - method.dims :], strict=True))
     while True:
         yield {
-            "input": torch.rand(sampling.batch_size, 1, *wide, generator=generator),
-            "target": torch.rand(sampling.batch_size, 1, *size, generator=generator),
+            "input": torch.rand(stream.batch_size, 1, *wide, generator=generator),
+            "target": torch.rand(stream.batch_size, 1, *size, generator=generator),
         }
 
 

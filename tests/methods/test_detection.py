@@ -8,7 +8,7 @@ from ganatomy.methods.detection.anogan import AnoGAN
 from ganatomy.methods.detection.anovaegan import AnoVAEGAN
 from ganatomy.methods.detection.caae import CAAE
 from ganatomy.methods.detection.va_gan import VAGAN, Critic, MapGenerator, first_axis_penalty
-from ganatomy.tasks.anomaly import FeatureAttribution
+from ganatomy.tasks.anomaly_detection.task import FeatureAttribution
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -339,8 +339,8 @@ def test_va_gan_learns_from_two_unpaired_groups():
     method = small(VAGAN)
     (stage,) = method.stages()
     assert isinstance(method.task, FeatureAttribution)
-    assert stage.sampling.streams == (("baseline",), ("effect",))
+    assert stage.stream.streams == (("baseline",), ("effect",))
     volumes = VAGAN(VAGAN.Config.preset("volumes", width=2))
-    assert volumes.dims == 3 and volumes.stages()[0].sampling.patch == (128, 160, 112)
+    assert volumes.dims == 3 and volumes.stages()[0].stream.patch == (128, 160, 112)
     assert volumes.task.phantom_parts("healthy") == {"baseline": "t1"}
     assert method.task.phantom_parts("effect") == {"effect": "image", "mask": "mask:effect"}

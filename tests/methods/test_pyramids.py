@@ -203,9 +203,9 @@ def test_pgan_schedule_of_the_code():
     stages = paper(PGAN).stages()
     names = ["hold 4", *[f"{what} {4 << level}" for level in range(1, 9) for what in ("fade to", "hold")]]
     assert [stage.name for stage in stages] == names
-    batch = {stage.name.split()[-1]: stage.sampling.batch_size for stage in stages}
+    batch = {stage.name.split()[-1]: stage.stream.batch_size for stage in stages}
     assert list(batch.values()) == [128, 128, 128, 64, 32, 16, 8, 4, 4]
-    images = [stage.rounds * stage.sampling.batch_size for stage in stages]
+    images = [stage.rounds * stage.stream.batch_size for stage in stages]
     assert images == pytest.approx([600_000] * 16 + [2_400_000], abs=128)
     assert sum(images) == pytest.approx(12e6, rel=1e-3)
     rates = [stage.players[0].optimizer([torch.nn.Parameter(torch.zeros(1))]).defaults["lr"] for stage in stages]
@@ -213,14 +213,14 @@ def test_pgan_schedule_of_the_code():
     assert [stage.validated for stage in stages] == [False] * 16 + [True]
     for stage in stages:
         halflife = stage.players[1].ema_halflife
-        assert 0.5 ** (stage.sampling.batch_size / halflife) == pytest.approx(0.999)
+        assert 0.5 ** (stage.stream.batch_size / halflife) == pytest.approx(0.999)
 
 
 def test_pgan_without_growth_shows_as_many_images():
     shown = []
     for grow in (True, False):
         stages = small(PGAN, grow=grow).stages()
-        shown.append(sum(stage.rounds * stage.sampling.batch_size for stage in stages))
+        shown.append(sum(stage.rounds * stage.stream.batch_size for stage in stages))
     assert [stage.name for stage in stages] == ["hold 32"]
     assert shown[1] == pytest.approx(shown[0], rel=1e-2)
 
@@ -229,7 +229,7 @@ def test_pgan_skin_is_pgan_up_to_256_pixels():
     method = paper(PGANSkin)
     assert len(method.stages()) == 13 and method.stages()[-1].name == "hold 256"
     assert method.task.phantom == "skin-lesion"
-    images = sum(stage.rounds * stage.sampling.batch_size for stage in method.stages())
+    images = sum(stage.rounds * stage.stream.batch_size for stage in method.stages())
     assert images == pytest.approx(600_000 + 6 * 1_200_000, rel=1e-3)
     assert count(method) == count(paper(PGAN, size=(256, 256)))
 

@@ -20,7 +20,7 @@ from ganatomy.physics.coils import Encoding
 from ganatomy.physics.consistency import departure
 from ganatomy.physics.fourier import as_complex, fft, ifft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
-from ganatomy.tasks.reconstruction import Scan
+from ganatomy.tasks.mr_reconstruction.task import Scan
 
 KINDS = (DeepDealiasing, DAGAN, GANCS, RefineGAN, CSMRIRefinement, KSpaceGAN)
 

@@ -14,7 +14,7 @@ from ganatomy.methods.reconstruction.pcle_cycle_sr import PCLECycleSR, vector_di
 from ganatomy.methods.reconstruction.saliency_srgan import SaliencySRGAN
 from ganatomy.phantoms.fundus import Fundus
 from ganatomy.physics.fibre import FibreBundle
-from ganatomy.tasks.endomicroscopy import MOST_FIBRES
+from ganatomy.tasks.endomicroscopy.task import MOST_FIBRES
 from ganatomy.training.run import DataConfig, TrainConfig, train
 
 
@@ -183,10 +183,10 @@ def test_the_discriminator_sees_both_through_one_field_of_view():
 
 def test_frames_and_good_images_are_drawn_apart_and_patches_mostly_inside():
     (stage,) = small(PCLECycleSR).stages()
-    sampling = stage.sampling
-    assert sampling.streams == (("low", "signal", "cells"), ("high",))
+    stream = stage.stream
+    assert stream.streams == (("low", "signal", "cells"), ("high",))
     cells = np.full((1, 1, 4, 4), -1.0)
-    assert not sampling.accepts({"cells": cells}) and sampling.accepts({"high": cells})
+    assert not stream.accepts({"cells": cells}) and stream.accepts({"high": cells})
     cells[..., :2] = 3
-    assert sampling.accepts({"cells": cells})
+    assert stream.accepts({"cells": cells})
     assert [player.name for player in stage.players] == ["discriminator", "generator"]

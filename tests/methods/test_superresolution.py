@@ -54,9 +54,9 @@ def test_parameters_of_the_published_networks():
 )
 def test_published_patches_and_what_the_generators_are_shown_of_them(kind, scale, shown):
     method = kind(kind.Config(critic_width=1, critic_dense=1))
-    sampling = method.stages()[-1].sampling
+    stream = method.stages()[-1].stream
     assert method.scale == scale
-    assert method.coarsening(torch.zeros(1, 1, *sampling.patch)).shape[2:] == shown or method.coarsening.same_grid
+    assert method.coarsening(torch.zeros(1, 1, *stream.patch)).shape[2:] == shown or method.coarsening.same_grid
     assert method.task.roles == (("image", "low") if kind is MDCSRN else ("image",))
     assert method.task.codecs["image"].to == method.task.codecs["low"].to == method.span
 

@@ -43,7 +43,7 @@ def small(kind, **values):
 
 def batches(method, rows=None):
     task, draw = method.task, torch.Generator().manual_seed(0)
-    rows = rows or method.stages()[0].sampling.batch_size
+    rows = rows or method.stages()[0].stream.batch_size
     while True:
         batch = {role: torch.rand(rows, task.channels.get(role, 1), *task.size, generator=draw) for role in task.roles}
         yield {**batch, "label": torch.arange(rows) % max(1, len(task.classes))}
@@ -77,7 +77,7 @@ def test_liver_networks_of_the_paper():
     halvings = 64 + 64 * 128 + 128 * 256 + 256 * 512
     assert count(method.discriminators[0]) == 25 * halvings + 64 + 2 * (128 + 256 + 512) + 512 * 16 + 1
     (stage,) = method.stages()
-    assert stage.sampling.batch_size == 3 * 64 and stage.sampling.patch == (1, 64, 64)
+    assert stage.stream.batch_size == 3 * 64 and stage.stream.patch == (1, 64, 64)
 
 
 def test_liver_acgan_tells_both_networks_the_class():
@@ -85,7 +85,7 @@ def test_liver_acgan_tells_both_networks_the_class():
     assert method.labelled and method.config.learning_rate == 1e-4
     (generator,), (discriminator,) = method.generators, method.discriminators
     assert generator.project.in_features == 103 and discriminator.classifier.out_features == 3
-    assert method.stages()[0].sampling.batch_size == 64
+    assert method.stages()[0].stream.batch_size == 64
     (odena,) = paper(LiverDCGAN, "acgan", discriminator="odena").discriminators
     convolutions = [layer for layer in odena.convolutions if isinstance(layer, nn.Conv2d)]
     assert [layer.stride[0] for layer in convolutions] == [2, 1, 2, 1, 2, 1]
@@ -175,7 +175,7 @@ def test_the_second_model_of_the_brain_paper_is_an_autoencoder_without_opponent(
     ends = (1 * 64 * 9 + 64) + (64 * 1 * 9 + 1)
     assert count(method.autoencoder) == ends + 18 * (64 * 64 * 9 + 64)
     (stage,) = method.stages()
-    assert [player.name for player in stage.players] == ["autoencoder"] and stage.sampling.patch == (1, 220, 172)
+    assert [player.name for player in stage.players] == ["autoencoder"] and stage.stream.patch == (1, 220, 172)
     assert method.task.phantom_grid(None) == {"shape": (220, 172), "slices": 1, "noise": 0.0}
     assert method.task.roles == ("input", "target") and method.task.ability == "restore"
 

@@ -26,13 +26,13 @@ def small(kind, **values):
 
 
 def batches(method, stage=-1, **given):
-    sampling = method.stages()[stage].sampling
+    stream = method.stages()[stage].stream
     roles = (*method.task.roles, *method.stages()[stage].derive)
     while True:
         yield {
             role: given.get(
                 role,
-                2 * torch.rand(sampling.batch_size, method.task.channels.get(role, 1), *sampling.patch[1:]) - 1,
+                2 * torch.rand(stream.batch_size, method.task.channels.get(role, 1), *stream.patch[1:]) - 1,
             )
             for role in roles
         }
@@ -148,8 +148,8 @@ def test_the_rate_of_cyclegan_falls_in_the_second_half():
 
 
 def test_cyclegan_is_drawn_from_independent_streams():
-    assert small(CycleGAN).stages()[0].sampling.streams == (("a",), ("b",))
-    assert small(Pix2Pix).stages()[0].sampling.streams == ()
+    assert small(CycleGAN).stages()[0].stream.streams == (("a",), ("b",))
+    assert small(Pix2Pix).stages()[0].stream.streams == ()
 
 
 def test_srgan_learns_for_squared_error_first_and_its_rate_drops_at_half_the_game():
@@ -226,7 +226,7 @@ def test_a_painting_descends_its_loss():
 def test_mgan_learns_from_what_was_optimised():
     method = small(MGAN)
     texture, network = method.stages()
-    assert set(network.derive) == {"target"} and network.sampling.streams == (("a", "target"),)
+    assert set(network.derive) == {"target"} and network.stream.streams == (("a", "target"),)
     assert not texture.validated and len(list(texture.turns(batches(method, 0)))) == method.config.steps
     with torch.no_grad():
         batch = {"a": torch.rand(1, 1, 32, 32), "b": torch.rand(1, 1, 32, 32)}

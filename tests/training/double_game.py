@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from toys import Quiet, Stream
 
-from ganatomy.game import Method, MethodConfig, Noise, Player, Sampling, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Noise, Player, Stream, Stage, Turn
 from ganatomy.training.loop import Trainer
 
 
@@ -24,7 +24,7 @@ class Wasserstein(Method):
     def stages(self):
         adam = lambda parameters: torch.optim.Adam(parameters, 1e-2, fused=True)  # noqa: E731
         players = [Player("generator", (self.generator,), adam), Player("critic", (self.critic,), adam)]
-        return [Stage("play", self.turns, players, 20, Sampling(4, (1, 1, 1)))]
+        return [Stage("play", self.turns, players, 20, Stream(4, (1, 1, 1)))]
 
     def turns(self, batches):
         for _ in range(2):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ganatomy import catalogue
-from ganatomy.game import MethodConfig, Player, Sampling, Stage, Turn
+from ganatomy.game import MethodConfig, Player, Stream, Stage, Turn
 from ganatomy.images.codecs import Window
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
@@ -42,8 +42,8 @@ class Cascade(catalogue.load("wgan-vgg").__mro__[2]):
     def stages(self):
         sgd = lambda parameters: torch.optim.SGD(parameters, 0.05)  # noqa: E731
         one, two = Player("one", (self.first,), sgd, ema_halflife=4.0), Player("two", (self.second,), sgd)
-        sampling = Sampling(2, (1, 16, 16), self.margin)
-        later = Sampling(2, (1, 16, 16), self.margin, flips=(1, 2))
+        sampling = Stream(2, (1, 16, 16), self.margin)
+        later = Stream(2, (1, 16, 16), self.margin, flips=(1, 2))
         guess = {"guess": lambda batch: self.first(batch["input"]) - 0 * batch["target"]}
         return [
             Stage("begin", self.begin, [one], 3, sampling),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from toys import Stream, Toy
 
-from ganatomy.game import Method, MethodConfig, Player, Sampling, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Player, Stream, Stage, Turn
 from ganatomy.training.diagnostics import dry_round, duality_gap, vector_field
 
 
@@ -29,7 +29,7 @@ class Plane(Method):
     def stages(self):
         sgd = lambda parameters: torch.optim.SGD(parameters, 0.1)  # noqa: E731
         players = [Player("x", (self.x,), sgd), Player("y", (self.y,), sgd)]
-        return [Stage("play", self.turns, players, 1, Sampling(1, (1, 1, 1)))]
+        return [Stage("play", self.turns, players, 1, Stream(1, (1, 1, 1)))]
 
     def turns(self, batches):
         for player, loss in self.losses.items():

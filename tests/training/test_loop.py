@@ -6,7 +6,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from toys import Quiet, Stream, Toy
 
-from ganatomy.game import Method, MethodConfig, Player, Sampling, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Player, Stream, Stage, Turn
 from ganatomy.training.loop import Trainer, plan_rounds
 
 
@@ -148,7 +148,7 @@ class Simultaneous(Method):
     def stages(self):
         sgd = lambda parameters: torch.optim.SGD(parameters, 0.5)  # noqa: E731
         players = [Player("x", (self.x,), sgd), Player("y", (self.y,), sgd)]
-        return [Stage("play", self.turns, players, 1, Sampling(1, (1, 1, 1)))]
+        return [Stage("play", self.turns, players, 1, Stream(1, (1, 1, 1)))]
 
     def turns(self, batches):
         product = (self.x.weight * self.y.weight).sum()

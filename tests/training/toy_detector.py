@@ -5,8 +5,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from ganatomy.data.cases import Case
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.case import Sample
 from ganatomy.game import Player, Stage, Turn, sgd
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
@@ -59,7 +59,7 @@ def patient(name, sick=False, slices=3, masked=True, seed=0, subject=None, split
     if masked:
         arrays["mask"] = mask
     case = Case(name, subject or name, split, {}, "sick" if sick else "healthy")
-    return PreparedCase(case, arrays, (3.0, 1.0, 1.0))
+    return Sample(case, arrays, (3.0, 1.0, 1.0))
 
 
 def save_run(folder, **config):

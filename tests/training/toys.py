@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ganatomy.game import Method, MethodConfig, Player, Sampling, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Player, Stream, Stage, Turn
 
 
 class Stream(Iterator):
@@ -45,7 +45,7 @@ class Toy(Method):
         adam = lambda parameters: torch.optim.Adam(parameters, 1e-2, fused=True)  # noqa: E731
         generator = Player("generator", (self.generator,), adam, ema_halflife=self.config.halflife)
         critic = Player("critic", (self.critic,), adam, schedule=lambda progress: 1 - progress.fraction / 2)
-        sampling = Sampling(4, (1, 1, 1))
+        sampling = Stream(4, (1, 1, 1))
         return [
             Stage("first", self.first, [generator], self.config.first_rounds, sampling),
             Stage("second", self.second, [generator, critic], self.config.second_rounds, sampling),

@@ -13,10 +13,11 @@ from rich.console import Console
 from safetensors import safe_open
 
 from ganatomy import catalogue
+from ganatomy.case import Sample, Task
 from ganatomy.claims.claim import Claim
 from ganatomy.claims.decide import ArmScores, Result, check, find_claim, label, overall
 from ganatomy.data.cases import DataConfig, discover, find_cases
-from ganatomy.data.store import PreparedCase, Store
+from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import judge_cases, place, plain, seen_cases, versions, writable
 from ganatomy.evaluation.figures import paired_plot
@@ -36,7 +37,6 @@ from ganatomy.evaluation.statistics import count, crossed_bootstrap
 from ganatomy.game import Method, MethodConfig
 from ganatomy.images.atomic import write_text
 from ganatomy.inference.model import WEIGHTS, load, read_run
-from ganatomy.tasks.base import Task
 from ganatomy.training.run import TrainConfig, train
 
 PHANTOMS = 18
@@ -214,7 +214,7 @@ def finished(folder: Path, facts: Mapping[str, Any]) -> bool:
 
 
 def first_seed(
-    claim: Claim, contenders: Sequence[Contender], prepared: Sequence[PreparedCase], rows: Sequence[Row]
+    claim: Claim, contenders: Sequence[Contender], prepared: Sequence[Sample], rows: Sequence[Row]
 ) -> Judgement:
     """The first seed alone, the proposed method called the output, for the pictures."""
     proposed, *others = claim.arms

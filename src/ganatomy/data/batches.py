@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Task
+from ganatomy.data.index import LabelIndex, label_index
 from ganatomy.errors import UserError
-from ganatomy.game import Sampling
-from ganatomy.images.codecs import Codec
-from ganatomy.tasks.base import Task
+from ganatomy.game import Balanced, Corners, Stream
 
 TRIES = 10
 """How often a refused patch is drawn again before it is taken as it is."""
@@ -22,28 +21,28 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class Range:
-    """The slices of a case that may be used: start inclusive, stop exclusive."""
+    """The slices of a sample that may be used: start inclusive, stop exclusive."""
 
-    case: PreparedCase
+    sample: Sample
     start: int
     stop: int
 
     @property
     def slices(self) -> int:
-        """How many."""
+        """How many slices there are."""
         return self.stop - self.start
 
 
-def usable(task: Task, cases: Sequence[PreparedCase]) -> list[Range]:
-    """The slices of all cases that the task may be trained on, run by run."""
+def usable(task: Task, samples: Sequence[Sample]) -> list[Range]:
+    """The slices of all samples that the task may be trained on, run by run."""
     ranges = []
-    for case in cases:
-        fit = task.trainable(case.case.label, case.arrays)
+    for sample in samples:
+        fit = task.trainable(sample.case.label, sample.arrays)
         if fit is None:
-            ranges.append(Range(case, 0, case.shape[0]))
+            ranges.append(Range(sample, 0, sample.shape[0]))
             continue
         edges = np.flatnonzero(np.diff(np.concatenate([[False], fit, [False]]).astype(np.int8)))
-        ranges += [Range(case, int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+        ranges += [Range(sample, int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
     return ranges
 
 
@@ -53,119 +52,128 @@ def hold_out(ranges: Sequence[Range], share: float = 0.15) -> tuple[list[Range],
     For data with too few subjects to spare one for validation. The scores it gives are of known patients.
     """
     kept, held = [], []
-    for subject in dict.fromkeys(item.case.case.subject for item in ranges):
-        own = [item for item in ranges if item.case.case.subject == subject]
+    for subject in dict.fromkeys(item.sample.case.subject for item in ranges):
+        own = [item for item in ranges if item.sample.case.subject == subject]
         total = sum(item.slices for item in own)
         left = total - (max(1, round(share * total)) if total > 1 else 0)
         for item in own:
             keep = min(max(left, 0), item.slices)
             left -= item.slices
-            kept += [Range(item.case, item.start, item.start + keep)] if keep else []
-            held += [Range(item.case, item.start + keep, item.stop)] if keep < item.slices else []
+            kept += [Range(item.sample, item.start, item.start + keep)] if keep else []
+            held += [Range(item.sample, item.start + keep, item.stop)] if keep < item.slices else []
     return kept, held or kept
 
 
-def cut(array: NDArray[Any], start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-    """A block of a (channels, slices, rows, columns) array, mirrored where it reaches beyond the edge."""
-    index = []
-    for first, length, extent in zip(start, size, array.shape[1:], strict=True):
-        positions = np.arange(first, first + length)
-        if first < 0 or first + length > extent:
-            positions = mirrored(positions, extent)
-        index.append(positions)
-    if all(positions[-1] - positions[0] == len(positions) - 1 for positions in index):
-        return np.asarray(array[:, *(slice(positions[0], positions[-1] + 1) for positions in index)])
-    return np.asarray(array[:, index[0][:, None, None], index[1][:, None], index[2]])
-
-
-def mirrored(positions: NDArray[np.intp], extent: int) -> NDArray[np.intp]:
-    """Indices reflected at the edges of an axis without repeating the edge, as often as necessary."""
-    if extent == 1:
-        return np.zeros_like(positions)
-    folded = np.abs(positions) % (2 * (extent - 1))
-    return np.where(folded < extent, folded, 2 * (extent - 1) - folded)
-
-
 class PatchDataset(Dataset[dict[str, Tensor]]):
-    """Encoded patches by number.
+    """Encoded patches of one stream by number.
 
     Args:
         ranges: slices to draw from, each as often as it is long.
-        sampling: size, margin, flips and acceptance.
-        codecs: role to codec; roles without one are taken as they are.
-        roles: roles wanted.
-        dims: 2 drops the depth axis of patches one slice thick.
+        stream: roles, size, margin, place, flips and acceptance.
+        roles: roles wanted where the stream does not say.
+        dims: spatial axes of the tensors; patches of fewer slices or rows lose these axes.
         seed: together with the number it decides everything about a sample.
-        classes: labels, whose places become the role ``label``; none where samples carry no label.
+
+    Raises:
+        UserError: no case has the roles of the stream.
     """
 
-    def __init__(
-        self,
-        ranges: Sequence[Range],
-        sampling: Sampling,
-        codecs: Mapping[str, Codec],
-        roles: Sequence[str],
-        dims: int,
-        seed: Sequence[int],
-        classes: Sequence[str] = (),
-    ):
-        self.sampling, self.codecs, self.dims, self.seed = sampling, codecs, dims, list(seed)
-        self.classes = list(classes)
-        self.streams = []
-        for group in sampling.streams or (tuple(roles),):
-            usable = [item for item in ranges if all(role in item.case.arrays for role in group)]
-            if not usable:
-                raise UserError(f"no training case has the roles {', '.join(group)}")
-            self.streams.append((group, usable, np.cumsum([item.slices for item in usable])))
+    def __init__(self, ranges: Sequence[Range], stream: Stream, roles: Sequence[str], dims: int, seed: Sequence[int]):
+        self.stream, self.dims, self.seed = stream, dims, list(seed)
+        self.roles = tuple(stream.roles if stream.roles is not None else roles)
+        self.ranges = [item for item in ranges if self._fits(item.sample)]
+        if not self.ranges:
+            without = f" without {', '.join(stream.without)}" if stream.without else ""
+            raise UserError(f"no training case has the roles {', '.join(self.roles)}{without}")
+        self.ends = np.cumsum([item.slices for item in self.ranges])
+        self.by_class = self._by_class() if stream.balanced else None
+        self.indices = self._indices(stream.place) if isinstance(stream.place, Balanced) else {}
+
+    def _fits(self, sample: Sample) -> bool:
+        there = sample.arrays
+        return all(role in there for role in self.roles) and not any(role in there for role in self.stream.without)
+
+    def _by_class(self) -> list[NDArray[np.intp]]:
+        """Places of the ranges of every class."""
+        labels = [item.sample.case.label for item in self.ranges]
+        return [np.array([i for i, own in enumerate(labels) if own == label]) for label in dict.fromkeys(labels)]
+
+    def _indices(self, place: Balanced) -> dict[int, list[tuple[int, LabelIndex]]]:
+        """Label to the ranges that hold it, each with an index of its voxels."""
+        found: dict[int, list[tuple[int, LabelIndex]]] = {}
+        for label in place.shares:
+            members = []
+            for number, item in enumerate(self.ranges):
+                index = label_index(item.sample.arrays[place.role], label, item.start, item.stop)
+                if len(index):
+                    members.append((number, index))
+            if not members and place.shares[label]:
+                raise UserError(f"no training case has label {label} in {place.role}, around which patches are wanted")
+            found[label] = members
+        return found
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([*self.seed, number])
-        sample: dict[str, Tensor] = {}
-        for group, usable, ends in self.streams:
-            item, patch = self._draw(rng, group, usable, ends)
-            sample |= {role: self._encode(role, values) for role, values in patch.items()}
-            if self.classes:
-                sample["label"] = torch.tensor(self.classes.index(item.case.case.label or ""))
-        return sample
+        item, patch = self._draw(rng)
+        return {role: item.sample.role(role).tensor(values, self.dims) for role, values in patch.items()}
 
-    def _draw(
-        self, rng: np.random.Generator, group: Sequence[str], usable: Sequence[Range], ends: NDArray[np.intp]
-    ) -> tuple[Range, dict[str, NDArray[Any]]]:
+    def _draw(self, rng: np.random.Generator) -> tuple[Range, dict[str, NDArray[Any]]]:
+        stream = self.stream
         for _ in range(TRIES):
-            item = usable[int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))]
-            patch = self._cut(rng, group, item)
-            if self.sampling.accepts is None or self.sampling.accepts(patch):
+            item, centre = self._choose(rng)
+            patch = self._cut(rng, item, centre)
+            if stream.accepts is None or stream.accepts(patch):
                 break
-        flips = tuple(1 + axis for axis in self.sampling.flips if rng.random() < 0.5)
+        kinds = item.sample.roles
+        flips = tuple(axis for axis in stream.flips if rng.random() < 0.5)
         if flips:
-            patch = {role: np.flip(values, flips) for role, values in patch.items()}
-        if self.sampling.quarter_turns:
+            patch = {role: kinds[role].flip(values, flips) for role, values in patch.items()}
+        if stream.quarter_turns:
             turns = int(rng.integers(4))
-            patch = {role: np.rot90(values, turns, axes=(2, 3)) for role, values in patch.items()}
+            patch = {role: kinds[role].quarter_turns(values, turns) for role, values in patch.items()}
+        if stream.augment is not None:
+            patch = dict(stream.augment(patch, rng))
         return item, patch
 
-    def _cut(self, rng: np.random.Generator, group: Sequence[str], item: Range) -> dict[str, NDArray[Any]]:
-        size, margin = self.sampling.patch, self.sampling.margin
-        extents = (item.slices, *item.case.shape[1:])
-        where = (None, *_corner(rng)) if self.sampling.positions == "corners" else (None, None, None)
+    def _choose(self, rng: np.random.Generator) -> tuple[Range, tuple[int, int, int] | None]:
+        """A range, and the voxel that the patch is to be centred on, counted from the range's first slice."""
+        if self.indices:
+            draw, total = rng.random(), 0.0
+            assert isinstance(self.stream.place, Balanced)
+            for label, share in self.stream.place.shares.items():
+                total += share
+                if draw < total:
+                    holders = self.indices[label]
+                    place, index = holders[int(rng.integers(len(holders)))]
+                    return self.ranges[place], index.voxel(int(rng.integers(len(index))))
+        if self.by_class is not None:
+            members = self.by_class[int(rng.integers(len(self.by_class)))]
+            ends = np.cumsum([self.ranges[i].slices for i in members])
+            chosen = members[int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))]
+            return self.ranges[chosen], None
+        return self.ranges[int(np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right"))], None
+
+    def _cut(
+        self, rng: np.random.Generator, item: Range, centre: tuple[int, int, int] | None
+    ) -> dict[str, NDArray[Any]]:
+        stream = self.stream
+        size, margin = stream.patch, stream.margin
+        extents = (item.slices, *item.sample.shape[1:])
+        where = (None, *_corner(rng)) if isinstance(stream.place, Corners) else (None, None, None)
         start = [
-            _start(rng, extent, length, around, place)
-            for extent, length, around, place in zip(extents, size, margin, where, strict=True)
+            _start(rng, extent, length, around, place, None if centre is None else centre[axis])
+            for axis, (extent, length, around, place) in enumerate(zip(extents, size, margin, where, strict=True))
         ]
         patch = {}
-        for role in group:
-            around = margin if role in self.sampling.wide else (0, 0, 0)
+        for role in self.roles:
+            around = margin if role in stream.wide else (0, 0, 0)
             first = [at - extra for at, extra in zip(start, around, strict=True)]
             wide = [extent + 2 * extra for extent, extra in zip(size, around, strict=True)]
+            array: Any = item.sample.arrays[role]
             # Slices outside of the range may be held out: nothing is read from them, not even for a margin.
-            patch[role] = cut(item.case.arrays[role][:, item.start : item.stop], first, wide)
+            kept = array[:, item.start : item.stop] if array.shape[1] == item.sample.shape[0] else array
+            patch[role] = item.sample.roles[role].cut(kept, first, wide)
         return patch
-
-    def _encode(self, role: str, values: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(np.array(values, dtype=np.float32))
-        if role in self.codecs:
-            tensor = self.codecs[role].encode(tensor)
-        return tensor[:, 0] if self.dims == 2 else tensor
 
 
 def _corner(rng: np.random.Generator) -> tuple[float, float]:
@@ -173,22 +181,26 @@ def _corner(rng: np.random.Generator) -> tuple[float, float]:
     return ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))[rng.integers(5)]
 
 
-def _start(rng: np.random.Generator, extent: int, length: int, around: int, place: float | None) -> int:
+def _start(
+    rng: np.random.Generator, extent: int, length: int, around: int, place: float | None, centre: int | None
+) -> int:
     """First index of a patch along one axis, its margin inside the image where the image is large enough."""
     first, last = around, extent - around - length
     if last < first:
         first, last = 0, extent - length
     if last < first:
         return last // 2
+    if centre is not None:
+        return min(max(centre - length // 2, 0), extent - length)
     return int(rng.integers(first, last + 1)) if place is None else round(first + place * (last - first))
 
 
-class Batches(Iterator[dict[str, Tensor]]):
-    """An endless stream of batches that knows how many it has given.
+class Batches(Iterator[dict[str, Any]]):
+    """An endless supply of batches that knows how many it has given.
 
     Args:
-        dataset: patches by number.
-        batch_size: samples per batch, all processes together.
+        datasets: patches by number, by name of the stream.
+        streams: of the stage, whose batch sizes count; one stream gives flat batches.
         rank: this process.
         world: number of processes; each takes its share of every batch.
         drawn: batches already given, when resuming.
@@ -196,40 +208,61 @@ class Batches(Iterator[dict[str, Tensor]]):
         device: where the batches are wanted.
 
     Raises:
-        UserError: the batch cannot be shared evenly.
+        UserError: a batch cannot be shared evenly.
     """
 
     def __init__(
         self,
-        dataset: PatchDataset,
-        batch_size: int,
+        datasets: Mapping[str, PatchDataset],
+        streams: Sequence[Stream],
         rank: int = 0,
         world: int = 1,
         drawn: int = 0,
         workers: int = 0,
         device: torch.device | str = "cpu",
     ):
-        if batch_size % world:
-            raise UserError(f"--batch-size {batch_size}: not a multiple of the {world} processes")
         self.drawn = drawn
         self.device = torch.device(device)
-        share = batch_size // world
-        numbers = _Numbers(drawn * batch_size + rank * share, share, batch_size)
-        pin = self.device.type == "cuda"
-        loader = DataLoader(
-            dataset,
-            batch_sampler=numbers,
-            num_workers=workers,
-            pin_memory=pin,
-            persistent_workers=workers > 0,
-            generator=torch.Generator(),  # of its own, or opening a stream would shift everybody's random numbers
-        )
-        self._batches = iter(loader)
+        self.flat = len(streams) == 1
+        self._batches: dict[str, Iterator[Any]] = {}
+        for stream in streams:
+            if stream.batch_size % world:
+                raise UserError(f"--batch-size {stream.batch_size}: not a multiple of the {world} processes")
+            share = stream.batch_size // world
+            numbers = _Numbers(drawn * stream.batch_size + rank * share, share, stream.batch_size)
+            loader = DataLoader(
+                datasets[stream.name],
+                batch_sampler=numbers,
+                num_workers=workers,
+                pin_memory=self.device.type == "cuda",
+                persistent_workers=workers > 0,
+                generator=torch.Generator(),  # of its own, or opening a stream would shift everybody's random numbers
+            )
+            self._batches[stream.name] = iter(loader)
 
-    def __next__(self) -> dict[str, Tensor]:
-        batch = next(self._batches)
+    def __next__(self) -> dict[str, Any]:
+        drawn = {
+            name: {role: values.to(self.device, non_blocking=True) for role, values in next(batches).items()}
+            for name, batches in self._batches.items()
+        }
         self.drawn += 1
-        return {role: values.to(self.device, non_blocking=True) for role, values in batch.items()}
+        return next(iter(drawn.values())) if self.flat else drawn
+
+
+def datasets(
+    ranges: Sequence[Range], streams: Sequence[Stream], roles: Sequence[str], dims: int, seed: Sequence[int]
+) -> dict[str, PatchDataset]:
+    """Patches of every stream, each with a seed of its own; the first stream's is ``seed``.
+
+    Raises:
+        UserError: two streams have one name, or no case has the roles of a stream.
+    """
+    if len({stream.name for stream in streams}) != len(streams):
+        raise UserError(f"two streams of a stage are called {', '.join(stream.name for stream in streams)}")
+    return {
+        stream.name: PatchDataset(ranges, stream, roles, dims, [*seed, *([number] if number else [])])
+        for number, stream in enumerate(streams)
+    }
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,23 @@
 """Which images there are, who they belong to, and which side of the split they are on."""
 
 import csv
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ganatomy import phantoms
+from ganatomy.case import Case, Openable, Split, Task
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import Image, RasterMeaning
 from ganatomy.images.paths import unique_name
-from ganatomy.tasks.base import Task
-
-Split = Literal["train", "val", "test"]
 
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
@@ -54,17 +51,6 @@ class DataConfig(BaseModel):
         return RasterMeaning(self.slope, self.intercept, self.unit or ("HU" if scaled else None), self.pixel_mm)
 
 
-class Openable(Protocol):
-    """Something that opens as an image."""
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """Its files; empty for a phantom."""
-
-    def open(self) -> Image:
-        """Read the image, lazily."""
-
-
 @dataclass(frozen=True)
 class PhantomSource:
     """One patient of an embedded phantom."""
@@ -88,32 +74,6 @@ class PhantomSource:
 def _drawn(name: str, seed: int, grid: tuple[tuple[str, Any], ...]) -> Any:
     """The phantom; drawing one takes up to seconds, and every role of a case, and its judge, asks for it."""
     return phantoms.make(name, seed, **dict(grid))
-
-
-@dataclass(frozen=True)
-class Case:
-    """Images that show one object, by role."""
-
-    name: str
-    subject: str
-    split: Split
-    sources: Mapping[str, Openable]
-    label: str | None = None
-    """What the image shows, such as a diagnosis."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when a file of the case does."""
-        facts = []
-        for role, source in sorted(self.sources.items()):
-            states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
-            facts.append((role, states or repr(source), repr(getattr(source, "meaning", None))))
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
-
-    @property
-    def seed(self) -> int:
-        """Of the simulated partners of this case; depends on its name alone."""
-        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big")
 
 
 def discover(task: Task, config: DataConfig, seed: int = 0) -> list[Case]:
@@ -180,7 +140,7 @@ def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
 
 def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     assert config.data is not None
-    needed = [role for group in task.streams for role in group] or task.roles
+    needed = [role for group in task.groups for role in group] or task.required
     if len(needed) > 1 and all((config.data / role).is_dir() for role in needed):
         return _role_cases(config.data, task, config)
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
@@ -200,13 +160,13 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
 def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
     """Cases of a folder with subfolders for roles: images of one name in them are of one object."""
     named: dict[str, dict[str, Source]] = {}
-    for role in (role for role in (*task.roles, *task.optional) if (folder / role).is_dir()):
+    for role in (role for role in task.roles if (folder / role).is_dir()):
         for source in find(folder / role, meaning=config.meaning, uneven=config.uneven):
             named.setdefault(source.name, {})[role] = source
     cases = [
         Case(name, next(iter(sources.values())).subject, "train", sources)
         for name, sources in sorted(named.items())
-        if _usable(task, sources)
+        if task.usable(sources)
     ]
     if not cases:
         raise UserError(f"{folder}: no {task.given} image in its subfolder {task.given}")
@@ -216,19 +176,14 @@ def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
 def _columns(path: Path, task: Task) -> dict[str, str] | None:
     """Role or ``subject`` to column name, or None when the file is no manifest of this task."""
     header = next(iter(_rows(path)), [])
-    columns = {role: role for role in (*task.roles, *task.optional, "clean") if role in header}
+    columns = {role: role for role in task.roles if role in header and role not in LABEL_COLUMNS}
     image = next((name for name in IMAGE_COLUMNS if name in header), None)
     if image and task.given not in columns:
         columns[task.given] = image
     subject = [name for name in SUBJECT_COLUMNS if name in header]
-    if not subject or not _usable(task, columns):
+    if not subject or not task.usable(columns):
         return None
     return {**columns, "subject": subject[0]}
-
-
-def _usable(task: Task, roles: Iterable[str]) -> bool:
-    """Whether images of these roles make a case."""
-    return task.given in roles or any(set(group) <= set(roles) for group in task.streams)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -272,7 +227,7 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         subject, split = row[columns["subject"]], row.get("split") or "train"
         if not subject:
             raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
-        if not _usable(task, sources):
+        if not task.usable(sources):
             raise UserError(f"{where}: no {task.given} image")
         if split not in ("train", "val", "test"):
             raise UserError(f"{where}: split {split!r}; use train, val or test")
@@ -285,7 +240,7 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
 
 
 def _others(task: Task) -> list[str]:
-    return [role for role in (*task.roles, *task.optional) if role != task.given]
+    return [role for role in task.roles if role not in (task.given, *LABEL_COLUMNS)]
 
 
 def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: str) -> Source:

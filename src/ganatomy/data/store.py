@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,14 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from ganatomy.data.cases import Case
+from ganatomy.case import Case, Role, Sample, Task, label_of, slab
 from ganatomy.errors import UserError
-from ganatomy.images.image import Image
-from ganatomy.tasks.base import Task
 
-FORMAT = 1
+FORMAT = 2
 """Changes when prepared cases of an older version must not be used any more."""
 SMALL = 2**20
 """Bytes up to which an array is read into memory."""
-
-
-@dataclass(frozen=True)
-class PreparedCase:
-    """A case whose roles are memory-mapped (channels, slices, rows, columns) arrays in physical units."""
-
-    case: Case
-    arrays: Mapping[str, NDArray[np.float32]]
-    spacing: tuple[float, float, float]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(slices, rows, columns)."""
-        _, slices, rows, columns = next(iter(self.arrays.values())).shape
-        return slices, rows, columns
+FACTS = "facts.json"
 
 
 class Store:
@@ -51,21 +35,54 @@ class Store:
         self.folder = folder
 
     def _place(self, case: Case) -> Path:
-        facts = f"{FORMAT}|{self.task.name}|{self.task.fingerprint}|{case.fingerprint}|{case.seed}"
+        facts = f"{FORMAT}|{self.task.name}|{self.task.preparation.digest}|{case.fingerprint}|{case.seed}"
         return self.folder / hashlib.sha256(facts.encode()).hexdigest()[:24]
 
-    def get(self, case: Case) -> PreparedCase:
+    def get(self, case: Case) -> Sample:
         """The prepared case, from the folder or made now.
 
         Raises:
             UserError: the case cannot be read or does not fit the task, or the folder cannot be written.
         """
         place = self._place(case)
-        if not (place / "facts.json").is_file():
+        if not (place / FACTS).is_file():
             self._prepare(case, place)
-        facts = json.loads((place / "facts.json").read_text())
-        arrays = {role: _load(place / f"{role}.npy") for role in facts["roles"]}
-        return PreparedCase(case, arrays, tuple(facts["spacing"]))
+        facts = json.loads((place / FACTS).read_text())
+        sample = Sample(
+            case,
+            {role: _load(place / f"{role}.npy") for role in facts["roles"]},
+            {role: np.array(affine) for role, affine in facts["affines"].items()},
+            self.task.roles,
+            notes=tuple(facts["notes"]),
+        )
+        return replace(sample, numbers=self._numbers(place, case, sample))
+
+    def _numbers(self, place: Path, case: Case, sample: Sample) -> dict[str, Any]:
+        """Numbers of the codecs that are bound to this case, kept beside its arrays once they are known."""
+        return {
+            name: self._number(place, case, role)
+            for name, role in self.task.roles.items()
+            if role.adaptive and (name in case.sources or name in sample.arrays)
+        }
+
+    def _number(self, place: Path, case: Case, role: Role) -> Mapping[str, Any]:
+        unbound = hashlib.sha256(json.dumps(role.numbers(), sort_keys=True).encode()).hexdigest()[:16]
+        path = place / f"{role.name}-{unbound}.json"
+        if path.is_file():
+            found: Mapping[str, Any] = json.loads(path.read_text())
+            return found
+        framed = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
+        numbers = framed.role(role.name).numbers()
+        work = Path(tempfile.mkstemp(dir=place, prefix=".numbers-")[1])
+        work.write_text(json.dumps(numbers))
+        work.replace(path)
+        return numbers
+
+    def _values(self, case: Case) -> dict[str, Any]:
+        values = {role: source.open() for role, source in case.sources.items()}
+        if "label" in self.task.roles and "label" not in values:
+            values["label"] = case.label
+        return values
 
     def _prepare(self, case: Case, place: Path) -> None:
         try:
@@ -74,25 +91,28 @@ class Store:
         except OSError as error:
             raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
         try:
-            images = self.task.prepare({role: source.open() for role, source in case.sources.items()}, case.seed)
-            self._write(work, place, case, images)
+            sample = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
+            self._write(work, place, case, sample)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _write(self, work: Path, place: Path, case: Case, images: Mapping[str, Image]) -> None:
-        spacing = next(iter(images.values())).spacing
-        facts = {"roles": list(images), "spacing": spacing, "case": case.name}
+    def _write(self, work: Path, place: Path, case: Case, sample: Sample) -> None:
+        facts = {
+            "roles": list(sample.arrays),
+            "affines": {role: affine.tolist() for role, affine in sample.affines.items()},
+            "notes": list(sample.notes),
+        }
         try:
-            write_slabs(work, images)
-            (work / "facts.json").write_text(json.dumps(facts))
+            write_slabs(work, sample)
+            (work / FACTS).write_text(json.dumps(facts))
             work.rename(place)
         except OSError as error:
-            if not (place / "facts.json").is_file():
+            if not (place / FACTS).is_file():
                 raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
 
     def get_all(
         self, cases: Iterable[Case], progress: Callable[[Case], None] = lambda case: None
-    ) -> tuple[list[PreparedCase], list[str]]:
+    ) -> tuple[list[Sample], list[str]]:
         """All cases that can be prepared, and one line for each that cannot."""
         good, problems = [], []
         for case in cases:
@@ -104,37 +124,40 @@ class Store:
         return good, problems
 
 
-def _load(path: Path) -> NDArray[np.float32]:
+def _load(path: Path) -> NDArray[Any]:
     """Memory-mapped where it is large: a mapped file stays open, and of small ones there may be thousands."""
-    array: NDArray[np.float32] = np.load(path, mmap_mode="r" if path.stat().st_size > SMALL else None)
+    array: NDArray[Any] = np.load(path, mmap_mode="r" if path.stat().st_size > SMALL else None)
     array.flags.writeable = False
     return array
 
 
-def write_slabs(folder: Path, images: Mapping[str, Image]) -> None:
-    """Write images as float32 .npy files named by role, slice by slice.
+def write_slabs(folder: Path, sample: Sample) -> None:
+    """Write the arrays of a sample as .npy files named by role, slice by slice, in the type that the role is stored in.
 
-    In lockstep, because a simulated role is made from the slice of its source that was just computed; images with
+    In lockstep, because a simulated role is made from the slice of its source that was just computed; arrays with
     fewer slices than the first one in proportion.
 
     Raises:
         UserError: values that are not finite.
     """
     targets = {
-        role: open_memmap(folder / f"{role}.npy", mode="w+", dtype=np.float32, shape=(image.channels, *image.shape))
-        for role, image in images.items()
+        role: open_memmap(
+            folder / f"{role}.npy", mode="w+", dtype=sample.roles[role].stored(array.dtype), shape=tuple(array.shape)
+        )
+        for role, array in sample.arrays.items()
     }
-    slices = next(iter(images.values())).shape[0]
+    slices = sample.arrays[sample.first].shape[1]
     for index in range(slices):
-        for role, image in images.items():
-            start, stop = (image.shape[0] * place // slices for place in (index, index + 1))
+        for role, array in sample.arrays.items():
+            start, stop = (array.shape[1] * place // slices for place in (index, index + 1))
             if start == stop:
                 continue
-            slab: NDArray[Any] = image.slab(start, stop)
-            if not np.isfinite(slab).all():
+            values = slab(array, start, stop)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise UserError(
-                    f"{image.header.label}: slice {start} holds values that are not finite; repair or leave it out"
+                    f"{label_of(sample.values.get(role))}: slice {start} of {role} holds values that are not finite; "
+                    "repair or leave it out"
                 )
-            targets[role][:, start:stop] = slab
+            targets[role][:, start:stop] = values
     for target in targets.values():
         target.flush()

@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ganatomy import catalogue
-from ganatomy.data.cases import Case, DataConfig, discover, find_cases
-from ganatomy.data.store import PreparedCase, Store
+from ganatomy.case import Case, Sample, Task
+from ganatomy.data.cases import DataConfig, discover, find_cases
+from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.curves import read_metrics, training_curves
 from ganatomy.evaluation.figures import paired_plot
@@ -43,9 +44,6 @@ from ganatomy.evaluation.statistics import Comparison, count
 from ganatomy.evaluation.style import title
 from ganatomy.images.atomic import write_atomically, write_text
 from ganatomy.inference.model import Model, Which, load
-from ganatomy.tasks.base import Task
-from ganatomy.tasks.synthesis.features import FeatureKind
-from ganatomy.tasks.synthesis.judge import SynthesisJudge
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def evaluate(
     out: Path | None = None,
     *,
     ratings: Path | None = None,
-    features: FeatureKind | None = None,
+    options: Mapping[str, Any] | None = None,
     device: str = "cpu",
     show: bool = False,
 ) -> Evaluation:
@@ -88,19 +86,17 @@ def evaluate(
         which: weights, ``best`` on the validation data or ``last``.
         out: folder for the results, ``RUN/evaluation`` unless given.
         ratings: what human readers said of the cases, as `read_ratings` takes it.
-        features: by which sets of generated images are compared; none means random ones.
+        options: that the judge of this kind of task has, by name.
         device: where networks run, such as ``cuda``.
         show: a progress bar on the terminal.
 
     Raises:
-        UserError: no run there, no case to judge, a baseline of another task, ratings of other cases, features where
-            none are used, or nowhere to write.
+        UserError: no run there, no case to judge, a baseline of another task, ratings of other cases, options that
+            the judge does not have, or nowhere to write.
     """
     model = load(run, which, device)
     task = model.method.task
-    judge = judge_of(task)
-    if features:
-        _compare_by(judge, features)
+    judge = judge_of(task, options)
     rivals = load_baselines(baselines, task, which, device)
     classical = judge.classical()
     cases, notes = choose_cases(task, model.facts, data)
@@ -131,12 +127,6 @@ def evaluate(
     ).headline(headline, outcome)
     compose(page, judge, judgement, model, facts).save(out / "report.html")
     return Evaluation(out, judgement.scores, judge.leading, headline, [*notes, *problems])
-
-
-def _compare_by(judge: Judge, features: FeatureKind) -> None:
-    if not isinstance(judge, SynthesisJudge):
-        raise UserError(f"--features {features}: only sets of generated images are compared by features")
-    judge.kind = features
 
 
 def choose_cases(task: Task, facts: Mapping[str, Any], data: DataConfig | None = None) -> tuple[list[Case], list[str]]:
@@ -216,12 +206,12 @@ def load_baselines(folders: Sequence[Path], task: Task, which: Which, device: st
     return found
 
 
-def _unfair(rival: Model, model: Model, cases: Sequence[PreparedCase]) -> Iterator[str]:
+def _unfair(rival: Model, model: Model, cases: Sequence[Sample]) -> Iterator[str]:
     """What a reader must know before comparing with a baseline run."""
     seen = {*rival.facts["subjects"]["train"], *rival.facts["subjects"]["val"]}
     if common := sorted({case.case.subject for case in cases} & seen):
         yield f"the baseline {rival.folder} was trained on {', '.join(common)}, which are judged here"
-    if rival.method.task.fingerprint != model.method.task.fingerprint:
+    if rival.method.task.preparation != model.method.task.preparation:
         yield f"the baseline {rival.folder} was trained for another simulated dose or geometry"
 
 
@@ -245,7 +235,7 @@ def judge_cases(
     store: Store,
     console: Console,
     known: Sequence[Case] = (),
-) -> tuple[list[PreparedCase], list[Row], list[str]]:
+) -> tuple[list[Sample], list[Row], list[str]]:
     """Prepare and score cases one by one, then all together; a bad one is named and does not stop the others.
 
     Args:
@@ -256,7 +246,7 @@ def judge_cases(
         console: for progress.
         known: cases that the runs were trained on, prepared where the judge compares with them.
     """
-    prepared: list[PreparedCase] = []
+    prepared: list[Sample] = []
     rows: list[Row] = []
     problems: list[str] = []
     with _bar(console) as bar:

@@ -6,13 +6,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
-from ganatomy.data.cases import Case
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Task, Volume
+from ganatomy.catalogue import attribute
 from ganatomy.errors import UserError
 from ganatomy.evaluation.report import Column, Outcome, Report
 from ganatomy.evaluation.statistics import (
@@ -25,20 +22,7 @@ from ganatomy.evaluation.statistics import (
 )
 from ganatomy.evaluation.style import minus
 from ganatomy.inference.model import Model
-from ganatomy.inference.prepared import restore_slices, sample_slices, tiler_of
-from ganatomy.tasks.base import ImageToImage, Task, Volume
-
-JUDGES: dict[str, str] = {
-    "ct-denoising": "ganatomy.tasks.ct_denoising.judge:DenoisingJudge",
-    "synthesis": "ganatomy.tasks.synthesis.judge:SynthesisJudge",
-    "anomaly-detection": "ganatomy.tasks.anomaly_detection.judge:DetectionJudge",
-    "translation": "ganatomy.tasks.translation.judge:TranslationJudge",
-    "mr-denoising": "ganatomy.tasks.mr_denoising.judge:MRDenoisingJudge",
-    "super-resolution": "ganatomy.tasks.super_resolution.judge:SuperResolutionJudge",
-    "endomicroscopy": "ganatomy.tasks.endomicroscopy.judge:FibreJudge",
-    "mr-reconstruction": "ganatomy.tasks.mr_reconstruction.judge:ReconstructionJudge",
-}
-"""Name of each task, and where its judge is defined."""
+from ganatomy.inference.predictor import Options
 
 BLOCK = 8
 """Slices scored together: bounds the memory, and lets a noise spectrum be taken over several slices."""
@@ -154,7 +138,7 @@ class Judgement:
     """What a judge needs to illustrate: who was judged on what, and how they did."""
 
     contenders: Sequence[Contender]
-    cases: Sequence[PreparedCase]
+    cases: Sequence[Sample]
     scores: Scores
 
     @property
@@ -185,8 +169,12 @@ class Judge(ABC):
     compares_with_training: ClassVar[bool] = False
     """Whether ``learn`` and ``score_all`` look at what the runs were trained on."""
 
-    def __init__(self, task: Any):
+    Options: ClassVar[type[Options]] = Options
+    """Choices that the judge adds to ``evaluate``."""
+
+    def __init__(self, task: Any, options: Options | None = None):
         self.task = task
+        self.options: Any = options or self.Options()
 
     @abstractmethod
     def contender(self, model: Model, name: str) -> Contender:
@@ -205,11 +193,11 @@ class Judge(ABC):
         before, after = self.references()
         return [*before, *contenders, *after]
 
-    def learn(self, training: Sequence[PreparedCase]) -> None:  # noqa: B027 - most judges need nothing
+    def learn(self, training: Sequence[Sample]) -> None:  # noqa: B027 - most judges need nothing
         """Take what scores need from the cases that the runs were trained on, before any case is scored."""
 
     def score_case(
-        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
         """Score every contender on one case.
 
@@ -221,7 +209,7 @@ class Judge(ABC):
         return []
 
     def score_all(
-        self, contenders: Sequence[Contender], cases: Sequence[PreparedCase], training: Sequence[PreparedCase]
+        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
     ) -> list[Row]:
         """Score every contender on all cases together, where single cases do not tell.
 
@@ -253,116 +241,31 @@ class Judge(ABC):
         return next(score for score in (*self.scores, *self.truths) if score.name == name)
 
 
-class ImageJudge(Judge):
-    """Judges methods that turn an image into another one, block of slices by block of slices."""
-
-    @abstractmethod
-    def score(
-        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
-    ) -> dict[str, float]:
-        """Scores of a block of slices."""
-
-    def sample(self, case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
-        """What slices of a case are scored with."""
-        return sample_slices(case, start, stop)
-
-    def worth_judging(self, output: Volume, sample: Mapping[str, Volume]) -> tuple[Volume, dict[str, Volume]]:
-        """The slices worth learning from, perhaps none: an empty one is reproduced perfectly by leaving it empty, and
-        errors relative to nothing say nothing.
-
-        Args:
-            output: (slices, rows, columns).
-            sample: roles of the same slices; those with another number of slices are left out.
-        """
-        roles = {name: sample[name][None] for name in (self.task.source, self.task.product) if name in sample}
-        shown = self.task.trainable(None, roles)
-        if shown is None:
-            return output, dict(sample)
-        return output[shown], {name: part[shown] for name, part in sample.items() if len(part) == len(shown)}
-
-    def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, PreparedCase]:
-        """Median, worst and best case of the output, each once, by the very first of the leading scores or another."""
-        ranked = judgement.scores.by_case(OUTPUT, score or self.leading[0])
-        names = sorted(ranked, key=lambda name: ranked[name])
-        prepared = {case.case.name: case for case in judgement.cases}
-        chosen: dict[str, PreparedCase] = {}
-        for label, name in (("Median", names[(len(names) - 1) // 2]), ("Worst", names[0]), ("Best", names[-1])):
-            if all(case.case.name != name for case in chosen.values()):
-                chosen[label] = prepared[name]
-        return chosen if len(names) > 1 else {"Only": prepared[names[0]]}
-
-    def truth(self, case: Case) -> Any:
-        """The phantom behind a case, or None."""
-        return None
-
-    def score_truth(self, output: Volume, case: PreparedCase, truth: Any) -> dict[str, float]:
-        """Scores of a whole phantom."""
-        return {}
-
-    def contender(self, model: Model, name: str) -> Contender:
-        """A trained run, ready to be judged."""
-        return trained(model, name)
-
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
-        """The input as it is, and the target, for scores that are no distance from it."""
-        return [role(INPUT, self.task.source)], [role(TARGET, self.task.product)]
-
-    def score_case(
-        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
-    ) -> list[Row]:
-        """Score every contender, block by block; phantoms once more as a whole against their truth."""
-        truth = self.truth(case.case)
-        rows = []
-        for contender in contenders:
-            kept = {score.name for score in self.scores if score.better is None or contender.name != TARGET}
-            outputs = []
-            for start, stop in blocks(case.shape[0]):
-                output = contender.run(case, start, stop)
-                scores = self.score(output, self.sample(case, start, stop), case.spacing)
-                found = {name: value for name, value in scores.items() if name in kept}
-                rows.append(Row(case.case.name, case.case.subject, (start, stop), contender.name, found))
-                if truth is not None:
-                    outputs.append(output)
-            if truth is not None:
-                known = self.score_truth(np.concatenate(outputs), case, truth)
-                rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), contender.name, known))
-            advance()
-        return rows
-
-
-def judge_of(task: Task) -> Judge:
+def judge_of(task: Task, options: Mapping[str, Any] | None = None) -> Judge:
     """The judge of a task.
 
+    Args:
+        task: names the class of its judge.
+        options: that the judge has, by name.
+
     Raises:
-        UserError: this kind of task cannot be judged yet.
+        UserError: this judge has no such options.
     """
-    if task.name not in JUDGES:
-        raise UserError(f"{task.name}: cannot be evaluated yet; there are {', '.join(JUDGES)}")
-    module, _, attribute = JUDGES[task.name].partition(":")
-    judge: Judge = getattr(import_module(module), attribute)(task)
-    return judge
+    found = task.judge
+    cls: type[Judge] = attribute(found) if isinstance(found, str) else found
+    for name in options or {}:
+        if name not in cls.Options.model_fields:
+            raise UserError(f"--{name.replace('_', '-')}: {task.name} is judged without such an option")
+    return cls(task, cls.Options(**(options or {})))
 
 
-def role(name: str, played: str | None = None) -> Contender:
-    """A role of the cases as a contender, such as the input left as it is."""
-    return Contender(name, lambda case, start, stop: sample_slices(case, start, stop)[played or name])
-
-
-def trained(model: Model, name: str) -> Contender:
-    """A trained run that turns images into others, as a contender."""
-    task = model.method.task
-    assert isinstance(task, ImageToImage)
-    tiler = tiler_of(model.method, model.device)
-    return Contender(name, lambda case, start, stop: restore_slices(tiler, task, case, start, stop), about(model))
-
-
-def side_by_side(contenders: Sequence[Contender], case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
+def side_by_side(contenders: Sequence[Contender], case: Sample, start: int, stop: int) -> dict[str, Volume]:
     """What every contender makes of some slices, the target last."""
     found = {contender.name: contender.run(case, start, stop) for contender in contenders}
     return {name: found[name] for name in sorted(found, key=lambda name: name == TARGET)}
 
 
-def middle_slice(case: PreparedCase) -> int:
+def middle_slice(case: Sample) -> int:
     """The slice in the middle of a case."""
     return case.shape[0] // 2
 

@@ -106,6 +106,7 @@ class Header:
         meaning: For raster images, how stored numbers became values, so that writing can undo it.
         stored: For raster images, the type of the numbers in the file.
         forms: For NIfTI, the file's qform and sform, each a matrix (or None) and its code.
+        frame_of_reference: DICOM's FrameOfReferenceUID: images that share it share their coordinates.
     """
 
     kind: Kind = "array"
@@ -117,6 +118,7 @@ class Header:
     meaning: RasterMeaning = NO_MEANING
     stored: np.dtype[Any] | None = None
     forms: tuple[tuple[NDArray[np.float64] | None, int], ...] = ()
+    frame_of_reference: str | None = None
 
     @property
     def label(self) -> str:

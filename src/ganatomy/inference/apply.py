@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganatomy import catalogue
+from ganatomy.case import Prediction
 from ganatomy.errors import UserError
 from ganatomy.images import nifti, npy, raster
 from ganatomy.images.dicom import is_dicom
@@ -24,12 +25,11 @@ from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.files import Source, write
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray, RasterMeaning
 from ganatomy.images.paths import replacing
+from ganatomy.images.resampling import on_one_grid
 from ganatomy.inference.checks import Comparison
-from ganatomy.inference.detecting import Findings, reached
-from ganatomy.inference.model import WEIGHTS, Which, identity, load
+from ganatomy.inference.model import WEIGHTS, Which, load
+from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.tiling import rolling
-from ganatomy.tasks.anomaly_detection.task import Detector
-from ganatomy.tasks.base import ImageToImage
 
 Format = Literal["dicom", "nifti", "png", "tiff", "npy"]
 Advance = Callable[[int, int], None]
@@ -155,113 +155,131 @@ class Applier:
         run: folder made by ``ganatomy train``.
         which: ``best`` on the validation data, or ``last``.
         device: where it runs.
+        ability: of systems with several; None means the first.
+        options: that the predictor adds, by name.
 
     Raises:
-        UserError: no trained run there.
+        UserError: no trained run there, no such ability, or options that it does not have.
     """
 
-    def __init__(self, run: Path, which: Which = "best", device: str = "cpu"):
+    def __init__(
+        self,
+        run: Path,
+        which: Which = "best",
+        device: str = "cpu",
+        ability: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ):
         self.model = load(run, which, device)
         self.run, self.which = run, which
         self.system = catalogue.find(self.model.facts["system"])
-        self.identity = identity(run / WEIGHTS[which])
+        self.identity = self.model.identity
+        cls = predictor_class(self.model.method.task, ability)
+        self.predictor = self.model.predictor(ability, cls.Options(**(options or {})))
 
     @property
-    def detects(self) -> bool:
-        """Whether outputs are maps of what is abnormal, with companions, and not restored images."""
-        return isinstance(self.model.method, Detector)
+    def real(self) -> bool:
+        """Whether the main output consists of real numbers that are no image of the input's kind, such as a map."""
+        return self.predictor.real
 
     def __call__(
         self,
-        source: Source,
+        sources: Mapping[str, Source],
         output: Output,
         overwrite: bool = False,
         advance: Advance = lambda done, total: None,
+        resample_to: str | None = None,
+        seed: int = 0,
     ) -> list[str]:
-        """Write the result of one source, and beside it a JSON note on how it was made.
+        """Write everything that is made of one case, and beside it a JSON note on how it was made.
 
-        Systems that detect write a map of what is abnormal, in 32-bit real numbers, and beside it NAME-healthy, the
-        image as it would be without the anomaly, and NAME-mask, where the map reaches the calibrated threshold.
-        Every file appears whole or not at all, the note last.
+        The main output gets the name that was asked for, others are called NAME-ROLE and lie beside it. Every file
+        appears whole or not at all, the note last.
 
         Args:
-            source: image on the disk; read, computed and written slab by slab, or by systems that detect, as a whole.
-            output: where to, and in which format. Integer sources give integers again, rounded to their step and
-                clipped to what their type can hold; real ones float32.
+            sources: role to image on the disk; read, computed and written slab by slab where the method allows.
+            output: where the main output goes, and in which format. Integer sources give integers again, rounded to
+                their step and clipped to what their type can hold; real ones float32.
             overwrite: replace an earlier result.
             advance: told how many slices of how many are done.
+            resample_to: role whose grid the others are brought to.
+            seed: of what is drawn, where anything is.
 
         Returns:
             Warnings: what a look at output and input found.
 
         Raises:
-            UserError: the source cannot be read or does not fit the model, or the output cannot be written.
+            UserError: a source cannot be read or does not fit the model, or an output cannot be written.
         """
-        _check_place(source, output, overwrite)
-        with _memory(source):
-            note = (self._detect if self.detects else self._restore)(source, output, overwrite, advance)
+        main = next(iter(sources.values()))
+        for source in sources.values():
+            _check_place(source, output, overwrite)
+        with _memory(main):
+            note = self._apply(sources, main, output, overwrite, advance, resample_to, seed)
         with replacing(output.note) as temporary:
             temporary.write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return list(note["warnings"])
 
-    def _restore(self, source: Source, output: Output, overwrite: bool, advance: Advance) -> dict[str, Any]:
-        image, task = source.open(), self.model.method.task
-        # Raw data become a scan but once, though the network sees it and the output is compared with it.
-        image = rolling(task.received(image) if isinstance(task, ImageToImage) else image)
-        restored = self.model.restore(image)
-        assert isinstance(task, ImageToImage)
-        comparison = Comparison(restored.unit, task.contrasts)
-        result = self._watched(task.visible(image), restored, output, source, comparison, advance)
-        _write(output, result, self._derivation(source), source.meaning)
-        warnings = [*comparison.warnings, *self._spacing(image)]
-        return self._note(source, output, result, comparison, warnings)
+    def _apply(
+        self,
+        sources: Mapping[str, Source],
+        main: Source,
+        output: Output,
+        overwrite: bool,
+        advance: Advance,
+        resample_to: str | None,
+        seed: int,
+    ) -> dict[str, Any]:
+        values = {name: self._rolling(source.open()) for name, source in sources.items()}
+        if resample_to:
+            values = on_one_grid(values, resample_to, self.model.method.task.label_maps)
+        sample = self.predictor.sample_of(values)
+        prediction = self.predictor.predict(sample, seed)
+        places = self._places(prediction, main, output, overwrite)
+        written, warnings, checks = {}, [*sample.notes, *prediction.notes], {}
+        for name, place in reversed(places.items()):
+            value, compared = prediction.outputs[name], prediction.compared.get(name)
+            derivation = self._derivation(main, name if len(places) > 1 else "")
+            if compared is None or not isinstance(value, Image):
+                _write(place, _bare(value) if isinstance(value, Image) else value, derivation)
+                continue
+            comparison = Comparison(value.unit, compared.windows)
+            value = self._watched(compared.image, value, place, main, comparison, advance)
+            _write(place, value, derivation, main.meaning)
+            written[name], checks[name] = value, comparison.summary()
+            warnings += [f"{name}: {told}" if len(places) > 1 else told for told in comparison.warnings]
+        for name in prediction.missing:
+            output.beside(name, output.format).path.unlink(missing_ok=True)
+        warnings += [told for value in values.values() for told in self._spacing(value)]
+        return self._note(sources, prediction, places, written, checks, warnings)
 
-    def _detect(self, source: Source, output: Output, overwrite: bool, advance: Advance) -> dict[str, Any]:
-        image = source.open()
-        in_dicom: Format = "npy" if image.uneven else "nifti"
-        rebuilt = output.beside("healthy")
-        called = output.beside("mask", in_dicom if output.format == "dicom" else None)
-        for companion in (rebuilt, called):
-            _check_place(source, companion, overwrite)
-        advance(0, image.shape[0])
-        found = self.model.detect(image)
-        if not np.isfinite(found.map.numpy()).all():
-            raise UserError(f"{image.header.label}: the network gives no numbers")
-        comparison = Comparison(image.unit)
-        healthy = self._watched(image, found.healthy, rebuilt, source, comparison, advance)
-        _write(rebuilt, healthy, self._derivation(source, "healthy"), source.meaning)
-        if found.mask:
-            _write(called, _bare(found.mask), self._derivation(source, "mask"))
-        else:
-            called.path.unlink(missing_ok=True)
-        _write(output, _bare(found.map), self._derivation(source, "map"))
-        warnings = [*[f"the healthy image: {told}" for told in comparison.warnings], *self._spacing(image)]
-        if not found.mask:
-            warnings.append(
-                "no mask: these weights have no calibrated thresholds; "
-                f"ganatomy train {self.system.slug} --out {self.run} --resume finds them when it is done"
-            )
-        return {
-            **self._note(source, output, found.map, comparison, warnings),
-            "healthy": rebuilt.path.name,
-            "mask": called.path.name if found.mask else None,
-            **self._judged(found),
-        }
+    def _rolling(self, value: Any) -> Any:
+        return rolling(value) if isinstance(value, Image) else value
 
-    def _spacing(self, image: Image) -> list[str]:
-        if image.uneven and self.model.method.dims == 3:
+    def _places(self, prediction: Prediction, main: Source, output: Output, overwrite: bool) -> dict[str, Output]:
+        """Where every output goes: the main one to ``output``, others beside it.
+
+        Label maps beside DICOM become NIfTI, or .npy where the slices are uneven.
+        """
+        places: dict[str, Output] = {}
+        for number, (name, value) in enumerate(prediction.outputs.items()):
+            labels = isinstance(value, Image) and value.dtype.kind in "iu" and name not in prediction.compared
+            format: Format | None = None
+            if labels and output.format == "dicom":
+                format = "npy" if value.uneven else "nifti"
+            if number == 0:
+                places[name] = (
+                    output if format is None else Output(output.path.with_suffix(SUFFIXES[format][0]), format)
+                )
+            else:
+                places[name] = output.beside(name, format)
+            _check_place(main, places[name], overwrite)
+        return places
+
+    def _spacing(self, image: Any) -> list[str]:
+        if isinstance(image, Image) and image.uneven and self.model.method.dims == 3:
             return ["the slices are unevenly spaced, which a 3D network was not trained on"]
         return []
-
-    def _judged(self, found: Findings) -> dict[str, Any]:
-        """Scores, what they are of, and which of them are above the threshold."""
-        known, volume = self.model.calibration, len(found.score) != found.map.shape[0]
-        return {
-            "scores are of": "the volume" if volume else "slices",
-            "scores": found.score.tolist(),
-            "abnormal": reached(found.score, known.image).tolist() if known else None,
-            "calibration": asdict(known) if known else None,
-        }
 
     def _watched(
         self,
@@ -306,13 +324,22 @@ class Applier:
         )
 
     def _note(
-        self, source: Source, output: Output, result: Image, comparison: Comparison, warnings: list[str]
+        self,
+        sources: Mapping[str, Source],
+        prediction: Prediction,
+        places: Mapping[str, Output],
+        written: Mapping[str, Image],
+        checks: Mapping[str, Any],
+        warnings: list[str],
     ) -> dict[str, Any]:
         task = self.model.method.task
-        return {
-            "output": output.path.name,
-            "source": result.header.label,
-            "source files": len(source.paths),
+        main, place = next(iter(places.items()))
+        value = written.get(main, prediction.outputs[main])
+        facts: dict[str, Any] = {
+            "output": place.path.name,
+            "outputs": {name: other.path.name for name, other in places.items()},
+            "sources": {name: str(source.paths[0]) for name, source in sources.items()},
+            "source files": sum(len(source.paths) for source in sources.values()),
             "system": self.system.slug,
             "run": str(self.run),
             "weights": WEIGHTS[self.which],
@@ -320,9 +347,14 @@ class Applier:
             "ganatomy": version("ganatomy"),
             **self.model.facts.get("provenance", {}),
             "codecs": {role: codec.model_dump(mode="json") for role, codec in task.codecs.items()},
-            "unit": result.unit,
-            "type": str(result.dtype),
-            "checks": comparison.summary(),
+        }
+        if isinstance(value, Image):
+            facts |= {"unit": value.unit, "type": str(value.dtype)}
+        return {
+            **facts,
+            "checks": next(iter(checks.values()), {}) if len(checks) == 1 else dict(checks),
+            **prediction.facts,
+            **({"tables": {name: list(rows) for name, rows in prediction.tables.items()}} if prediction.tables else {}),
             "warnings": warnings,
             "use": "research only, not for diagnosis",
         }

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.images.image import Image
 from ganatomy.inference.prepared import detect_volume
 from ganatomy.tasks.anomaly_detection.refinement import Mask, Refinement
 from ganatomy.tasks.anomaly_detection.task import CONTENT, AnomalyDetection, Detector, Found
-from ganatomy.tasks.base import Volume
 
 CALIBRATION = "calibration.json"
 
@@ -136,7 +135,7 @@ def reached(values: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     return np.asarray(values >= np.float64(threshold))
 
 
-def abnormal_slices(task: AnomalyDetection, case: PreparedCase) -> NDArray[np.bool_]:
+def abnormal_slices(task: AnomalyDetection, case: Sample) -> NDArray[np.bool_]:
     """Which slices of a case show something abnormal: those with a mask, without masks all whose label is not normal.
 
     Returns:
@@ -148,7 +147,7 @@ def abnormal_slices(task: AnomalyDetection, case: PreparedCase) -> NDArray[np.bo
 
 
 def scored_images(
-    task: AnomalyDetection, case: PreparedCase, found: Found, kept: NDArray[np.bool_] | None = None
+    task: AnomalyDetection, case: Sample, found: Found, kept: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scores of the images of a case, and which of them are abnormal.
 

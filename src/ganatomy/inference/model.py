@@ -1,53 +1,30 @@
-"""A trained method, ready for images."""
+"""A trained run, ready for cases."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ganatomy import catalogue
+from ganatomy.case import Held, Openable, Prediction, Role
 from ganatomy.errors import UserError
 from ganatomy.game import Method
-from ganatomy.images.codecs import Window
-from ganatomy.images.files import read
-from ganatomy.images.image import ComputedArray, Image
-from ganatomy.inference.detecting import Calibration, Findings, detect_image, read_calibration
-from ganatomy.inference.prepared import tiler_of
-from ganatomy.inference.tiling import finer, rolling
-from ganatomy.tasks.anomaly_detection.task import Detector
-from ganatomy.tasks.base import ImageToImage
-from ganatomy.tasks.synthesis.task import Synthesiser
+from ganatomy.images.files import find
+from ganatomy.images.image import Image
+from ganatomy.inference.predictor import Options, Predictor, predictor_class, predictor_of
+from ganatomy.inference.runfile import digest_of, read_run
 
 Which = Literal["best", "last"]
 WEIGHTS: Mapping[str, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """The ``run.yaml`` of a run.
-
-    Raises:
-        UserError: no run there, or the file is damaged.
-    """
-    path = folder / "run.yaml"
-    if not path.is_file():
-        raise UserError(
-            f"{folder}: no run here (run.yaml is missing); give the folder that `ganatomy train --out` made"
-        )
-    try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {"system": str(facts["system"]), "config": dict(facts["config"]), **facts}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged or not a run ({type(error).__name__}); restore it, or train again") from None
+CALIBRATION = "calibration.json"
 
 
 def build(facts: Mapping[str, Any]) -> Method:
@@ -121,123 +98,105 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Mode
     if method.dims == 2:
         # CPU convolutions take two thirds of the time in this layout.
         method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    calibration = read_calibration(folder, identity(path)) if isinstance(method, Detector) else None
-    return Model(method.to(device).inference_mode(), facts, folder, device, calibration)
+    identity = digest_of(tensors)
+    calibration = read_calibration(folder, identity)
+    return Model(method.to(device).inference_mode(), facts, folder, device, calibration, identity)
 
 
-def identity(weights: Path) -> str:
-    """What tells these weights from all others: the digest of their file."""
-    with weights.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+def read_calibration(folder: Path, identity: str) -> Mapping[str, Any] | None:
+    """Numbers that were calibrated for these weights, such as thresholds; None where they have not been calibrated.
+
+    Args:
+        folder: of the run.
+        identity: of the weights. Numbers of other ones, such as those of an earlier round, do not count.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / CALIBRATION
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get(identity)
+        return dict(found) if found else None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}); delete it, and train with --resume") from None
 
 
 @dataclass
 class Model:
-    """A trained method: ``model(image)`` does its task on images in physical units.
+    """A trained method: ``model(image)`` or ``model(t1=..., t2=...)`` does its task on values in physical units.
 
     Attributes:
         method: in the state in which it is used.
         facts: the ``run.yaml``.
         folder: of the run.
         device: where it runs.
-        calibration: thresholds of a detector, where it has been calibrated.
+        calibration: numbers calibrated for its weights, where there are any.
+        identity: digest of the weights.
     """
 
     method: Method
     facts: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     device: str = "cpu"
-    calibration: Calibration | None = None
+    calibration: Mapping[str, Any] | None = None
+    identity: str = ""
 
-    def __call__(self, image: Image | str | Path | NDArray[Any], unit: str | None = None) -> Image:
-        """Apply the method: restored images of those that restore, maps of what is abnormal of those that detect.
+    def predictor(self, ability: str | None = None, options: Options | None = None) -> Predictor:
+        """The predictor of an ability; the first one unless told otherwise.
+
+        Raises:
+            UserError: the system has no such ability.
+        """
+        return predictor_of(self.method, self.device, ability, options, self.calibration)
+
+    def __call__(
+        self, image: Any = None, /, *, ability: str | None = None, unit: str | None = None, seed: int = 0, **values: Any
+    ) -> Prediction:
+        """Everything the method makes of one case.
 
         Args:
-            image: an image, a path to one, or an array (rows, columns) or (slices, rows, columns).
-            unit: of an array, such as ``HU``.
-        """
-        if isinstance(image, str | Path):
-            image = read(Path(image))
-        elif not isinstance(image, Image):
-            image = Image.from_array(image, unit=unit)
-        if isinstance(self.method, Detector):
-            return self.detect(image).map
-        return self.restore(image)
-
-    def restore(self, image: Image) -> Image:
-        """The restored image, float32 in the target's unit, computed slab by slab when it is read.
-
-        It lies on the grid of the image, or on one as much finer as the method makes it.
+            image: value of the main input: a path, an image, or an array (rows, columns), (slices, rows, columns) or
+                (channels, slices, rows, columns).
+            ability: of systems with several; None means the first.
+            unit: of arrays, such as ``HU``.
+            seed: of what is drawn, where anything is.
+            values: role to value, where a system takes several.
 
         Raises:
-            UserError: the image does not fit what the method was trained on.
+            UserError: a role is missing or unknown, or a value does not fit what the method was trained on.
         """
-        task = self.method.task
-        if not isinstance(task, ImageToImage):
-            raise UserError(f"{self.facts.get('system', 'this system')} cannot turn an image into another one")
-        image = task.received(image)
-        task.check(image)
-        source, target = task.bound(image)
-        tiler, frame = tiler_of(self.method, self.device), task.framing
-        image = rolling(image)
-        rows, columns = frame.size if frame else image.shape[1:]
-        seen = (image.shape[0], rows, columns)
-        outside = target.low if isinstance(target, Window) else 0.0
+        cls = predictor_class(self.method.task, ability)
+        options = cls.Options(**{name: values.pop(name) for name in cls.Options.model_fields if name in values})
+        predictor = self.predictor(ability, options)
+        if image is not None:
+            values = {predictor.inputs[0]: image, **values}
+        roles = self.method.task.roles
+        opened = {name: opened_value(value, roles.get(name), unit) for name, value in values.items()}
+        return predictor.predict(predictor.sample_of(opened), seed)
 
-        def encoded(start: int, stop: int) -> NDArray[np.float32]:
-            return task.presented(image.slab(start, stop).astype(np.float32), source)
 
-        def slab(start: int, stop: int) -> NDArray[np.float32]:
-            made = np.asarray(target.decode(tiler(encoded, seen, start, stop)), np.float32)
-            return frame.back(made, image.shape[1:], outside) if frame else made
+def opened_value(value: Any, role: Role | None, unit: str | None = None) -> Any:
+    """A path, an array or a value of a role, as a value of the role.
 
-        fine = [extent * times for extent, times in zip(image.shape, tiler.scale, strict=True)]
-        shape = (task.channels.get(task.product, 1), fine[0], fine[1], fine[2])
-        array = ComputedArray(shape, np.float32, slab, tiler.thickness(image.shape[0]))
-        return replace(image, unit=target.unit).with_geometry(array, finer(image.affine, tiler.scale))
+    Raises:
+        UserError: a path that cannot be read, or that holds several images.
+    """
+    if isinstance(value, str | Path) and role is not None:
+        return role.source(str(value), Path(), single).open()
+    if isinstance(value, np.ndarray) and role is not None and role.on_grid:
+        return Image.from_array(value, unit=unit)
+    return value
 
-    def detect(self, image: Image) -> Findings:
-        """What is abnormal, on the grid of the image.
 
-        Raises:
-            UserError: the system finds nothing abnormal, or the image does not fit what it was trained on.
-        """
-        if not isinstance(self.method, Detector):
-            raise UserError(f"{self.facts.get('system', 'this system')} does not look for what is abnormal")
-        return detect_image(self.method, image, self.device, self.calibration)
+def single(path: Path) -> Openable:
+    """The one image at a path.
 
-    def sample(
-        self, seeds: Iterable[int], label: str | None = None, truncation: float = 1.0
-    ) -> dict[str, NDArray[np.float32]]:
-        """Synthetic images in physical units by role, (n, channels, [slices,] rows, columns).
+    Raises:
+        UserError: nothing or several images are there.
+    """
+    from ganatomy.images.files import read
 
-        Args:
-            seeds: one per image; an image depends on its own seed alone.
-            label: of all of them, for systems that make images of a given class; none means all in turn, by seed.
-            truncation: below 1, more typical and less varied.
-
-        Raises:
-            UserError: the system makes no images from noise, or knows no such label.
-        """
-        self.check_label(label)
-        method = self.method
-        assert isinstance(method, Synthesiser)
-        seeds, labels = list(seeds), None
-        if method.labelled:
-            classes = method.task.classes
-            labels = torch.tensor([classes.index(label) if label else seed % len(classes) for seed in seeds])
-        return method.decoded(method.images(seeds, labels, truncation, self.device))
-
-    def check_label(self, label: str | None = None) -> None:
-        """Refuse to sample where that is impossible.
-
-        Raises:
-            UserError: the system makes no images from noise, or knows no such label.
-        """
-        method = self.method
-        if not isinstance(method, Synthesiser):
-            raise UserError(f"{self.facts.get('system', 'this system')} makes no images from noise")
-        classes = method.task.classes
-        if label is not None and not (method.labelled and label in classes):
-            known = f"there are {', '.join(classes)}" if method.labelled else "this run has no labels to choose from"
-            raise UserError(f"--label {label}: {known}")
+    sources = find(path)
+    return sources[0] if len(sources) == 1 else Held(read(path), (path,))

@@ -1,6 +1,6 @@
 """A network on an image larger than memory: slab by slab, tile by tile, without seams."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,19 +9,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganatomy.data.batches import mirrored
+from ganatomy.case import mirrored
+from ganatomy.game import Tiling
 from ganatomy.images.image import Image, LazyArray
 
 Reader = Callable[[int, int], NDArray[np.float32]]
 """Slices start to stop of an encoded image, (channels, slices, rows, columns)."""
 Network = Callable[[Tensor], Tensor]
 
-TILES = {2: (1, 128, 512), 3: (16, 64, 64)}
+TILES = {1: (1, 1, 4096), 2: (1, 128, 512), 3: (16, 64, 64)}
 """Output of one pass of a 2D or 3D network with a margin, in voxels.
 
 Small enough for the allocator to keep its blocks, since fresh pages cost as much as the convolutions; large enough for
 the margin (8 and 7 voxels a side) not to be computed much more than once. About 200 MB of activations at 64 channels.
 """
+
+
+BATCHED: dict[int, Callable[[Tensor], Tensor]] = {
+    1: lambda block: block.permute(1, 2, 0, 3).flatten(0, 1),
+    2: lambda block: block.transpose(0, 1),
+    3: lambda block: block[None],
+}
+"""(channels, slices, rows, columns) as a batch of what networks with so many axes see."""
+UNBATCHED: dict[int, Callable[[Tensor, Sequence[int]], Tensor]] = {
+    1: lambda result, extents: result.unflatten(0, tuple(extents[:2])).permute(2, 0, 1, 3),
+    2: lambda result, extents: result.transpose(0, 1),
+    3: lambda result, extents: result[0],
+}
+"""The inverse, given (slices, rows, columns) of the block."""
 
 
 class Rolling(LazyArray):
@@ -66,26 +81,40 @@ class Tiler:
     Shapes, slices and tiles count input voxels, but the slices that are asked for, which are those of the output.
 
     Args:
-        network: (N, C, [D,] H, W) to the same without the margin, times the scale.
-        dims: 2 or 3.
-        margin: voxels per side lost by the network, (slices, rows, columns).
-        multiple: in-plane sizes must be multiples of this; missing pixels are mirrored.
+        network: (N, C, [[D,] H,] W) to the same without the margin, times the scale.
+        dims: spatial axes of what the network sees.
+        tiling: margin, multiple, scale and tile of the network.
         device: of the network.
-        tile: voxels (slices, rows, columns) of one pass of a network with a margin; none means ``TILES``.
-        scale: output voxels for each input voxel, (slices, rows, columns).
     """
 
     network: Network
     dims: int
-    margin: tuple[int, int, int] = (0, 0, 0)
-    multiple: int = 1
+    tiling: Tiling
     device: torch.device | str = "cpu"
-    tile: tuple[int, int, int] | None = None
-    scale: tuple[int, int, int] = (1, 1, 1)
+
+    @property
+    def margin(self) -> tuple[int, int, int]:
+        """Voxels per side lost by the network."""
+        return self.tiling.margin
+
+    @property
+    def scale(self) -> tuple[int, int, int]:
+        """Output voxels for each input voxel."""
+        return self.tiling.scale
+
+    @property
+    def multiple(self) -> int:
+        """In-plane sizes must be multiples of this; missing pixels are mirrored."""
+        return self.tiling.multiple
+
+    @property
+    def tile(self) -> tuple[int, int, int]:
+        """Output of one pass of a network with a margin, in input voxels."""
+        return self.tiling.tile or TILES[self.dims]
 
     def thickness(self, slices: int) -> int:
         """How many output slices of an image with so many input slices are best asked for at once."""
-        return (slices if self.whole else (self.tile or TILES[self.dims])[0]) * self.scale[0]
+        return (slices if self.whole else self.tile[0]) * self.scale[0]
 
     @property
     def whole(self) -> bool:
@@ -95,7 +124,7 @@ class Tiler:
     @torch.no_grad()
     def __call__(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
         """Slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
-        deep, step = self.scale[0], (self.tile or TILES[self.dims])[0]
+        deep, step = self.scale[0], self.tile[0]
         if self.whole:
             return self._slab(read, shape, 0, shape[0])[:, start:stop]
         first, last = start // deep, -(-stop // deep)
@@ -115,7 +144,7 @@ class Tiler:
         if self.multiple > 1 or not any(self.margin):
             return self._pass(padded)[:, :, : rows * taller, : columns * wider]
         output: NDArray[np.float32] | None = None
-        _, height, width = self.tile or TILES[self.dims]
+        _, height, width = self.tile
         for top in range(0, rows, height):
             for left in range(0, columns, width):
                 bottom, right = min(top + height, rows), min(left + width, columns)
@@ -129,9 +158,9 @@ class Tiler:
     def _pass(self, block: Tensor) -> NDArray[np.float32]:
         """One pass over (channels, slices, rows, columns); 2D networks see the slices as a batch."""
         block = block.to(self.device)
-        batch = block.transpose(0, 1) if self.dims == 2 else block[None]
-        result = self.network(batch).float().cpu()
-        return (result.transpose(0, 1) if self.dims == 2 else result[0]).numpy()
+        batched = BATCHED[self.dims]
+        result = self.network(batched(block)).float().cpu()
+        return UNBATCHED[self.dims](result, block.shape[1:]).numpy()
 
 
 def finer(affine: NDArray[np.float64], scale: tuple[int, int, int]) -> NDArray[np.float64]:

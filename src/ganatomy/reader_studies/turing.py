@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from ganatomy import catalogue
-from ganatomy.data.store import PreparedCase, Store
+from ganatomy.case import Sample
+from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import choose_cases, place, recorded_data
 from ganatomy.images.image import Image
@@ -354,7 +355,7 @@ def _both_kinds(model: Model, count: int, seed: int) -> tuple[ImageSet, ImageSet
     return real, ImageSet(between(made, method.task), labels)
 
 
-def _held_out(model: Model) -> list[PreparedCase]:
+def _held_out(model: Model) -> list[Sample]:
     task = model.method.task
     cases, _ = choose_cases(task, model.facts)
     prepared, problems = Store(task, recorded_data(model.facts).cache).get_all(cases)

@@ -8,60 +8,61 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Method, Stage
 from ganatomy.images.atomic import write_atomically
 from ganatomy.images.paths import safe_name
+from ganatomy.inference.predictor import encoded
 from ganatomy.inference.tiling import Tiler
+from ganatomy.roles.image import ImageRole
 
 
-def derived(method: Method, stage: Stage, case: PreparedCase, folder: Path) -> PreparedCase:
-    """The case with one more array for every role the stage derives, memory-mapped, in the range of the networks.
+def derived(method: Method, stage: Stage, sample: Sample, folder: Path) -> Sample:
+    """The sample with one more array for every role the stage derives, memory-mapped, in the range of the networks.
 
     Files that exist are taken as they are: a resumed stage must find what it began with, though players have moved.
 
     Args:
         method: in its inference mode.
         stage: has the functions, and the margin of the ``wide`` roles that they are given.
-        case: read slab by slab.
+        sample: read slab by slab.
         folder: ``<case>/<role>.npy`` appear here, each whole or not at all.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    arrays = dict(case.arrays)
+    arrays, roles, affines = dict(sample.arrays), dict(sample.roles), dict(sample.affines)
     for role, function in stage.derive.items():
-        path = folder / safe_name(case.case.name) / f"{role}.npy"
+        path = folder / safe_name(sample.case.name) / f"{role}.npy"
         if not path.is_file():
-            _make(path, method, stage, case, function)
+            _make(path, method, stage, sample, function)
         arrays[role] = np.load(path, mmap_mode="r")
-    return replace(case, arrays=arrays)
+        roles[role] = ImageRole(role, optional=True, width=len(arrays[role]))
+        affines[role] = sample.affines[sample.first]
+    return replace(sample, arrays=arrays, roles=roles, affines=affines)
 
 
-def _make(path: Path, method: Method, stage: Stage, case: PreparedCase, function: Callable[[Batch], Tensor]) -> None:
+def _make(path: Path, method: Method, stage: Stage, sample: Sample, function: Callable[[Batch], Tensor]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path.parent}: {error.strerror}; choose another --out") from None
     device = method.noise.generator.device
-    tiler = Tiler(_together(function, stage, case), method.dims, stage.sampling.margin, method.multiple, device)
-    codecs = method.task.codecs
-
-    def read(start: int, stop: int) -> NDArray[np.float32]:
-        slabs = [(role, np.asarray(values[:, start:stop])) for role, values in case.arrays.items()]
-        return np.concatenate([codecs[role].encode(slab) if role in codecs else slab for role, slab in slabs])
+    names = [name for name, array in sample.arrays.items() if name in sample.affines]
+    tiling = replace(method.tiling, margin=stage.stream.margin)
+    tiler = Tiler(_together(function, stage, sample, names), method.dims, tiling, device)
+    read = encoded(sample, names)
 
     def write(work: Path) -> None:
-        slices, target = case.shape[0], None
+        slices, target = sample.shape[0], None
         step = tiler.thickness(slices)
         for start in range(0, slices, step):
-            slab = tiler(read, case.shape, start, min(start + step, slices))
+            slab = tiler(read, sample.shape, start, min(start + step, slices))
             if target is None:
-                target = open_memmap(work, mode="w+", dtype=np.float32, shape=(len(slab), *case.shape))
+                target = open_memmap(work, mode="w+", dtype=np.float32, shape=(len(slab), *sample.shape))
             target[:, start : start + step] = slab
         assert target is not None
         target.flush()
@@ -69,17 +70,19 @@ def _make(path: Path, method: Method, stage: Stage, case: PreparedCase, function
     write_atomically(path, write)
 
 
-def _together(function: Callable[[Batch], Tensor], stage: Stage, case: PreparedCase) -> Callable[[Tensor], Tensor]:
+def _together(
+    function: Callable[[Batch], Tensor], stage: Stage, sample: Sample, names: list[str]
+) -> Callable[[Tensor], Tensor]:
     """The function as a network of all roles, stacked as channels and read with the same margin."""
-    widths = [len(values) for values in case.arrays.values()]
+    widths = [sample.arrays[name].shape[0] for name in names]
 
     def network(stacked: Tensor) -> Tensor:
         batch: dict[str, Any] = {}
-        for role, part in zip(case.arrays, torch.split(stacked, widths, dim=1), strict=True):
+        for role, part in zip(names, torch.split(stacked, widths, dim=1), strict=True):
             inner: list[Any] = [
-                slice(m, part.shape[-axis] - m) for axis, m in zip((3, 2, 1), stage.sampling.margin, strict=True)
+                slice(m, part.shape[-axis] - m) for axis, m in zip((3, 2, 1), stage.stream.margin, strict=True)
             ]
-            wide = role in stage.sampling.wide
+            wide = role in stage.stream.wide
             batch[role] = part if wide else part[..., *inner[-(part.ndim - 2) :]]
         return function(batch)
 

@@ -208,7 +208,7 @@ class Trainer:
             if move is None:
                 break
             self._take(move)
-        images = (self.stream.drawn - drawn) * self.stage.sampling.batch_size
+        images = (self.stream.drawn - drawn) * self.stage.stream.batch_size
         for seat in self.seats.values():
             self.averages.update(seat, images)
         self.progress.images += images

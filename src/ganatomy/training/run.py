@@ -23,15 +23,16 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from ganatomy import catalogue
-from ganatomy.data.batches import Batches, PatchDataset, Range, hold_out, usable
+from ganatomy.case import Sample
+from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
 from ganatomy.data.cases import DataConfig, discover
-from ganatomy.data.store import PreparedCase, Store
+from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.images.atomic import write_atomically, write_text
-from ganatomy.inference.model import WEIGHTS, Model, build, check_device, load, read_run
+from ganatomy.inference.model import WEIGHTS, Model, build, check_device, load
+from ganatomy.inference.runfile import read_run
 from ganatomy.inference.validation import used, validate
-from ganatomy.tasks.anomaly_detection.task import Detector
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
 from ganatomy.training.derive import derived
@@ -177,7 +178,7 @@ def check_stages(stages: Sequence[Stage]) -> None:
         UserError: no samples, or numbers that an optimiser does not take.
     """
     for stage in stages:
-        if stage.sampling.batch_size < 1 or min(stage.sampling.patch) < 1:
+        if any(stream.batch_size < 1 or min(stream.patch) < 1 for stream in stage.streams_in_order):
             raise UserError("--batch-size and --patch: must be at least 1")
         for player in stage.players:
             try:
@@ -225,14 +226,14 @@ class Run:
         wanted = [case for case in self.cases if case.split != "test"]
         with self.console.status("preparing cases") as status:
 
-            def prepare() -> tuple[list[PreparedCase], list[str]]:
+            def prepare() -> tuple[list[Sample], list[str]]:
                 return self.store.get_all(
                     wanted, lambda case: status.update(f"preparing {case.name} (once; kept in {self.data.cache})")
                 )
 
             cases, problems = first_alone(self.fabric, prepare) or prepare()
         training, validation = (
-            usable(self.task, [case for case in cases if case.case.split == split]) for split in ("train", "val")
+            usable(self.task, [sample for sample in cases if sample.case.split == split]) for split in ("train", "val")
         )
         if not training:
             raise UserError(
@@ -250,13 +251,15 @@ class Run:
         Raises:
             UserError: naming the roles that no training case has.
         """
+        derived: set[str] = set()
         for stage in self.method.stages():
-            if not stage.derive:
+            derived |= set(stage.derive)
+            if not derived:
                 self._patches(stage, ())
 
     def _describe(self, facts: dict[str, Any], problems: Sequence[str]) -> dict[str, Any]:
         subjects: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-        used = {item.case.case.name for item in (*self.train_ranges, *self.val_ranges)}
+        used = {item.sample.case.name for item in (*self.train_ranges, *self.val_ranges)}
         for case in self.cases:
             if (case.split == "test" or case.name in used) and case.subject not in subjects[case.split]:
                 subjects[case.split].append(case.subject)
@@ -289,6 +292,8 @@ class Run:
         )
         if state:
             self._take_up(state)
+        else:
+            self._fit()
         self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.chief)
         try:
             self.trainer.fit()
@@ -298,6 +303,10 @@ class Run:
         first_alone(self.fabric, self._calibrate)
         first_alone(self.fabric, self._write_card)
         return load(self.out, device=str(self.fabric.device))
+
+    def _fit(self) -> None:
+        """Numbers that are learned from training cases before the first round; every process learns the same."""
+        self.method.fit(list({item.sample.case.name: item.sample for item in self.train_ranges}.values()))
 
     def _mean(self, values: torch.Tensor) -> torch.Tensor:
         """Over all processes, so that all of them see a loss that is not a number and stop together."""
@@ -348,7 +357,7 @@ class Run:
         self.ranges = self._with_derived(stage)
         return Batches(
             self._patches(stage, (self.options.seed, index)),
-            stage.sampling.batch_size,
+            stage.streams_in_order,
             self.fabric.global_rank,
             self.fabric.world_size,
             drawn,
@@ -356,11 +365,9 @@ class Run:
             self.fabric.device,
         )
 
-    def _patches(self, stage: Stage, seed: Sequence[int]) -> PatchDataset:
-        roles = (*self.task.roles, *stage.derive)
-        return PatchDataset(
-            self.ranges, stage.sampling, self.task.codecs, roles, self.method.dims, seed, self.task.classes
-        )
+    def _patches(self, stage: Stage, seed: Sequence[int]) -> dict[str, PatchDataset]:
+        roles = (*self.task.required, *stage.derive)
+        return datasets(self.ranges, stage.streams_in_order, roles, self.method.dims, seed)
 
     def _with_derived(self, stage: Stage) -> list[Range]:
         """The training slices with what the stage derives, found again where the stage had begun before."""
@@ -368,13 +375,13 @@ class Run:
             return self.train_ranges
         folder = self.out / DERIVED / stage.name
 
-        def derive() -> list[PreparedCase]:
+        def derive() -> list[Sample]:
             with self.trainer.averages.in_place(), used(self.method), self.console.status(f"deriving for {stage.name}"):
                 return [derived(self.method, stage, case, folder) for case in cases]
 
-        cases = list({item.case.case.name: item.case for item in self.train_ranges}.values())
-        more = {case.case.name: case for case in first_alone(self.fabric, derive) or derive()}
-        return [replace(item, case=more[item.case.case.name]) for item in self.train_ranges]
+        cases = list({item.sample.case.name: item.sample for item in self.train_ranges}.values())
+        more = {sample.case.name: sample for sample in first_alone(self.fabric, derive) or derive()}
+        return [replace(item, sample=more[item.sample.case.name]) for item in self.train_ranges]
 
     def _after_round(self, trainer: Trainer, ending: bool) -> None:
         """Validate and save when it is time; every process comes here, the first one writes."""
@@ -404,7 +411,7 @@ class Run:
     def _diagnose(self, trainer: Trainer, ending: bool) -> None:
         stage = trainer.stage
         dry = Batches(
-            self._patches(stage, (self.options.seed, 10_000, trainer.progress.round)), stage.sampling.batch_size,
+            self._patches(stage, (self.options.seed, 10_000, trainer.progress.round)), stage.streams_in_order,
             device=self.fabric.device,
         )  # fmt: skip
         field = vector_field(self.method, stage, dry)
@@ -448,9 +455,7 @@ class Run:
             write_atomically(self.out / BEST, lambda path: _link(self.out / CHECKPOINT, path))
 
     def _calibrate(self) -> None:
-        if not isinstance(self.method, Detector):
-            return
-        with self.console.status("calibrating thresholds on healthy validation slices"):
+        with self.console.status("calibrating on validation cases"):
             calibrate_run(
                 self.out,
                 self.val_ranges,

@@ -3,8 +3,9 @@ import pytest
 
 from ganatomy import catalogue
 from ganatomy.claims.decide import find_claim
-from ganatomy.data.cases import Case, PhantomSource
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.data.cases import PhantomSource
+from ganatomy.case import Sample
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.phantoms.endomicroscopy import EndomicroscopyMosaic
@@ -28,11 +29,11 @@ def case():
     task = FibreSuperResolution(FibreConfig(), SSIM)
     images = task.prepare({"true": phantom.image, "high": phantom.images["elsewhere"]}, 0)
     arrays = {role: image.numpy() for role, image in images.items()}
-    return PreparedCase(Case("p", "p", "test", {"true": SOURCE}), arrays, (1.0, 0.01, 0.01))
+    return Sample(Case("p", "p", "test", {"true": SOURCE}), arrays, (1.0, 0.01, 0.01))
 
 
 def without(case, role):
-    return PreparedCase(case.case, {name: values for name, values in case.arrays.items() if name != role}, case.spacing)
+    return Sample(case.case, {name: values for name, values in case.arrays.items() if name != role}, case.spacing)
 
 
 def shown(role):

@@ -8,7 +8,7 @@ from ganatomy.data.batches import PatchDataset, usable
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.game import Sampling
+from ganatomy.game import Stream
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.phantoms.endomicroscopy import EndomicroscopyMosaic
@@ -191,7 +191,7 @@ def test_frames_and_good_images_come_from_different_cases(tmp_path, manifest):
     store = Store(task(), tmp_path / "cache")
     ranges = usable(task(), [store.get(case) for case in cases])
     streams = (("low", "signal", "cells"), ("high",))
-    data = PatchDataset(ranges, Sampling(2, (1, 32, 32), streams=streams), task().codecs, task().roles, 2, [0])
+    data = PatchDataset(ranges, Stream(2, (1, 32, 32), streams=streams), task().codecs, task().roles, 2, [0])
     assert {role: tuple(values.shape) for role, values in data[0].items()} == dict.fromkeys(task().roles, (1, 32, 32))
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from ganatomy.data.cases import Case, PhantomSource
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.data.cases import PhantomSource
+from ganatomy.case import Sample
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.report import Report
 from ganatomy.images.codecs import Window
@@ -19,7 +20,7 @@ def case(seed):
     clean = np.pad(np.kron(blocks, np.ones((6, 6))), 6).astype(np.float32)[None]
     prepared = TASK.prepare({"target": Image.from_array(clean, unit="a.u.")}, seed)
     whole = Case(f"p{seed}", f"p{seed}", "test", {"target": PhantomSource("brain-mr", seed, ())})
-    return PreparedCase(whole, {role: image.numpy() for role, image in prepared.items()}, (3.0, 1.0, 1.0))
+    return Sample(whole, {role: image.numpy() for role, image in prepared.items()}, (3.0, 1.0, 1.0))
 
 
 def judged(run):

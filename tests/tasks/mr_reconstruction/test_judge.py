@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ganatomy.claims.decide import find_claim
-from ganatomy.data.cases import Case, DataConfig, PhantomSource
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.data.cases import DataConfig, PhantomSource
+from ganatomy.case import Sample
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.report import Report
@@ -52,7 +53,7 @@ def case(seed=0, asked=None):
     asked = asked or task()
     prepared = asked.prepare({"target": Image.from_array(blocks(seed)[None], (3.0, 1.0, 1.0))}, seed)
     arrays = {name: image.numpy() for name, image in prepared.items()}
-    return PreparedCase(Case(f"p{seed}", f"p{seed}", "test", {"target": SOURCE}), arrays, (3.0, 1.0, 1.0))
+    return Sample(Case(f"p{seed}", f"p{seed}", "test", {"target": SOURCE}), arrays, (3.0, 1.0, 1.0))
 
 
 def judged(run, asked=None, count=4):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ganatomy.data.cases import Case
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.case import Sample
 from ganatomy.tasks.restoration.semantics import DICE, INTERPRETABILITY, learned, semantic_scores
 
 
@@ -20,7 +20,7 @@ def case(number, slices=12, size=30, masked=True):
             inside[disc] = value == 1.0
     arrays = {"target": image[None].astype(np.float32)}
     arrays |= {"mask": mask[None].astype(np.float32)} if masked else {}
-    return PreparedCase(Case(f"c{number}", f"c{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
+    return Sample(Case(f"c{number}", f"c{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ import torch
 
 from ganatomy import catalogue
 from ganatomy.claims.decide import find_claim
-from ganatomy.data.cases import Case, PhantomSource
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.data.cases import PhantomSource
+from ganatomy.case import Sample
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
@@ -23,7 +24,7 @@ def task(coarsening):
 def case(coarsening, fine):
     low = coarsening(torch.from_numpy(fine)).numpy()
     whole = Case("p", "p", "test", {"image": PhantomSource("brain-mr", 0, ())})
-    return PreparedCase(whole, {"image": fine, "low": low}, (3.0, 1.0, 1.0))
+    return Sample(whole, {"image": fine, "low": low}, (3.0, 1.0, 1.0))
 
 
 def judged(coarsening, fine):

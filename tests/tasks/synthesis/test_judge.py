@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganatomy.data.cases import Case
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.report import Report
@@ -77,14 +77,14 @@ def plain(classes: tuple[str, ...] = ()) -> Synthesis:
     return Synthesis({"image": Window(low=-100.0, high=100.0)}, (SIZE, SIZE), classes=classes)
 
 
-def cases(seeds: Sequence[int], labels: bool = False) -> list[PreparedCase]:
+def cases(seeds: Sequence[int], labels: bool = False) -> list[Sample]:
     """Patients of two slices each."""
     found = []
     for number, pair in enumerate(zip(seeds[::2], seeds[1::2], strict=True)):
         place = number % 2
         images = blobs(pair, [place] * 2 if labels else None)
         case = Case(f"p{pair[0]}", f"p{pair[0]}", "test", {}, SIDES[place] if labels else None)
-        found.append(PreparedCase(case, {"image": images[None]}, (1.0, 1.0, 1.0)))
+        found.append(Sample(case, {"image": images[None]}, (1.0, 1.0, 1.0)))
     return found
 
 
@@ -186,7 +186,7 @@ def test_the_report_shows_samples(judged: tuple[SynthesisJudge, Judgement]) -> N
     judge.illustrate(page, judgement)
     html = page.html()
     assert html.count("<figure>") == 6
-    for words in ("not picked", "Equal pairs are copies", "latent space", "up-sampling", "Window", "-100"):
+    for words in ("not picked", "Equal pairs are copies", "latent space", "up-stream", "Window", "-100"):
         assert words.replace("-", "−") in html or words in html or words == "Window"
     assert f"{SIZE} rows" in html and level(SIZE) in judgement.scores.rows[0].scores
 
@@ -211,12 +211,12 @@ def test_colours_and_several_roles_are_shown() -> None:
     task = Synthesis(codecs, (16, 16), channels={"photo": 3})
     rng = np.random.default_rng(0)
 
-    def prepared(number: int) -> PreparedCase:
+    def prepared(number: int) -> Sample:
         arrays = {
             "photo": rng.uniform(0, 255, (3, 2, 16, 16)).astype(np.float32),
             "adc": rng.uniform(0, 4000, (1, 2, 16, 16)).astype(np.float32),
         }
-        return PreparedCase(Case(f"s{number}", f"s{number}", "test", {}), arrays, (1.0, 1.0, 1.0))
+        return Sample(Case(f"s{number}", f"s{number}", "test", {}), arrays, (1.0, 1.0, 1.0))
 
     held = [prepared(number) for number in range(8)]
     judge = SynthesisJudge(task)

@@ -6,8 +6,9 @@ from scipy.ndimage import gaussian_filter
 
 from ganatomy import catalogue
 from ganatomy.claims.decide import find_claim
-from ganatomy.data.cases import Case, DataConfig, PhantomSource
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case
+from ganatomy.data.cases import DataConfig, PhantomSource
+from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of, role
@@ -34,7 +35,7 @@ def case(seed=0, roles=("a", "b")):
     a = anatomy(seed)
     arrays = {"a": a, "b": 1000 - a}
     whole = Case(f"p{seed}", f"p{seed}", "test", dict.fromkeys(roles, SOURCE))
-    return PreparedCase(whole, {name: arrays[name] for name in roles}, (3.0, 1.0, 1.0))
+    return Sample(whole, {name: arrays[name] for name in roles}, (3.0, 1.0, 1.0))
 
 
 def judged(run, cases, own=None):

@@ -129,7 +129,7 @@ def test_unpaired_batches_draw_either_kind_from_any_case(tmp_path):
     store = Store(own, tmp_path / "cache")
     cases = [store.get(case) for case in find_cases(own, DataConfig(data=tmp_path / "m.csv"))]
     method = CycleGAN(CycleGAN.Config.preset("small", size=(32, 32)))
-    patches = PatchDataset(usable(own, cases), method.sampling(1), own.codecs, own.roles, 2, [0])
+    patches = PatchDataset(usable(own, cases), method.stream(1), own.codecs, own.roles, 2, [0])
     assert {role: values.shape for role, values in patches[0].items()} == {"a": (1, 32, 32), "b": (1, 32, 32)}
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, conv2d, l1_loss, mse_loss, pad
 
-from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Corners, MethodConfig, Player, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.unet import ConvUNet, Pix2PixUNet
@@ -137,8 +137,8 @@ class SAGAN(CTDenoiser):
         self.sharpness_network = sharpness_network(c.sharpness_width) if c.sharpness_weight else None
 
     @property
-    def multiple(self) -> int:
-        return int(2**self.config.levels)
+    def tiling(self) -> Tiling:
+        return Tiling(multiple=2**self.config.levels)
 
     @property
     def network_range(self) -> tuple[float, float]:
@@ -152,16 +152,23 @@ class SAGAN(CTDenoiser):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         game = adam(c.learning_rate, (c.beta1, 0.999))
-        sampling = Sampling(c.batch_size, (1, c.patch, c.patch), positions=c.positions, flips=(1, 2))
+        stream = Stream(
+            "samples",
+            None,
+            c.batch_size,
+            (1, c.patch, c.patch),
+            flips=(1, 2),
+            place=Corners() if c.positions == "corners" else None,
+        )
         players = [Player("generator", (self.generator,), game, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.append(Player("discriminator", (self.discriminator,), game))
-        stages = [Stage("denoise", self.turns, players, c.game_rounds, sampling)]
+        stages = [Stage("denoise", self.turns, players, c.game_rounds, stream)]
         if self.sharpness_network:
             player = Player("sharpness", (self.sharpness_network,), adam(c.sharpness_learning_rate))
             stages.insert(
                 0,
-                Stage("sharpness", self.sharpness_turns, [player], c.sharpness_rounds, sampling, validated=False),
+                Stage("sharpness", self.sharpness_turns, [player], c.sharpness_rounds, stream, validated=False),
             )
         return stages
 

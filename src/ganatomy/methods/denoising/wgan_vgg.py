@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ganatomy.game import Batch, MethodConfig, Player, Sampling, Stage, Turn, adam, linear_decay
+from ganatomy.game import Batch, MethodConfig, Player, Stage, Stream, Tiling, Turn, adam, linear_decay
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.physics.ct import LowDoseScan
@@ -144,9 +144,9 @@ class WGANVGG(CTDenoiser):
         return (0.0, self.config.scale)
 
     @property
-    def margin(self) -> tuple[int, int, int]:
+    def tiling(self) -> Tiling:
         lost = 0 if self.config.padding else 8
-        return (0, lost, lost)
+        return Tiling(margin=(0, lost, lost))
 
     def provenance(self) -> dict[str, str]:
         return {"features": self.features.name} if self.features else {}
@@ -163,10 +163,12 @@ class WGANVGG(CTDenoiser):
         players = [Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife)]
         if self.critic:
             players.append(Player("critic", (self.critic,), moves, schedule))
-        sampling = Sampling(c.batch_size, (1, c.patch, c.patch), self.margin, accepts=mostly_air(c.max_air))
+        stream = Stream(
+            "samples", None, c.batch_size, (1, c.patch, c.patch), self.tiling.margin, accepts=mostly_air(c.max_air)
+        )
         # A round without a critic draws one batch; as many more of them show the comparison as many images.
         rounds = c.game_rounds * (1 if self.critic else c.critic_steps + 1)
-        return [Stage("denoise", self.turns, players, rounds, sampling)]
+        return [Stage("denoise", self.turns, players, rounds, stream)]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         if self.critic:

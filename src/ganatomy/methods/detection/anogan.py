@@ -98,7 +98,7 @@ class AnoGAN(Detector):
             Player("discriminator", (self.discriminator,), moves),
             Player("generator", (self.generator,), moves),
         ]
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         real = next(batches)["image"]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam, linear_decay
+from ganatomy.game import Batch, Player, Stage, Tiling, Turn, adam, linear_decay
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
 from ganatomy.nets.aids import ImagePool
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
@@ -86,8 +86,8 @@ class CycleGAN(Translator):
         return discriminator
 
     @property
-    def multiple(self) -> int:
-        return int(2**self.config.strided)
+    def tiling(self) -> Tiling:
+        return Tiling(multiple=2**self.config.strided)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -96,7 +96,7 @@ class CycleGAN(Translator):
         if self.discriminator_a and self.discriminator_b:
             players.append(Player("discriminator a", (self.discriminator_a,), moves, schedule))
             players.append(Player("discriminator b", (self.discriminator_b,), moves, schedule))
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, Turn]]:
         c = self.config

@@ -151,8 +151,8 @@ class LAPGAN(Synthesiser):
         for (rows, _), generator, discriminator in zip(self.sizes, self.generators, self.discriminators, strict=True):
             players.append(self.player(f"discriminator {rows}", discriminator))
             players.append(self.player(f"generator {rows}", generator, c.ema_halflife))
-        sampling = self.sampling(c.batch_size, c.flips, c.quarter_turns)
-        return [Stage("game", self.turns, players, c.game_rounds, sampling)]
+        stream = self.stream(c.batch_size, c.flips, c.quarter_turns)
+        return [Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def player(self, name: str, module: nn.Module, ema_halflife: float | None = None) -> Player:
         """A network that moves on its own."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, mse_loss
 
-from ganatomy.game import Batch, Player, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import hinge_discriminator, margin_generator
 from ganatomy.losses.matching import total_variation
 from ganatomy.nets.features import FeatureSource, VGG19Features
@@ -145,8 +145,8 @@ class MGAN(Translator):
         self.critic = MarkovianCritic(seen, c.critic_width, c.border) if c.adversarial_weight else None
 
     @property
-    def multiple(self) -> int:
-        return 8
+    def tiling(self) -> Tiling:
+        return Tiling(multiple=8)
 
     def provenance(self) -> dict[str, str]:
         return {f"{name} features": getattr(self, name).name for name in ("texture", "content", "encoder")}
@@ -158,9 +158,11 @@ class MGAN(Translator):
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.critic:
             players.insert(0, Player("critic", (self.critic,), moves))
-        cuts = Sampling(c.batch_size, (1, c.crop, c.crop), flips=c.flips, streams=((task.source, "target"),))
+        cuts = Stream(
+            "samples", None, c.batch_size, (1, c.crop, c.crop), flips=c.flips, streams=((task.source, "target"),)
+        )
         return [
-            Stage("texture", self.texture_turns, [texture], c.starters, self.sampling(1), validated=False),
+            Stage("texture", self.texture_turns, [texture], c.starters, self.stream(1), validated=False),
             Stage("network", self.turns, players, c.game_rounds, cuts, derive={"target": self.optimised}),
         ]
 

@@ -65,8 +65,8 @@ class Pair(Synthesiser):
     def game(self, *players: Player) -> list[Stage]:
         """The only stage."""
         c = self.config
-        sampling = self.sampling(c.batch_size, c.flips, c.quarter_turns)
-        return [Stage("game", self.turns, players, c.game_rounds, sampling)]
+        stream = self.stream(c.batch_size, c.flips, c.quarter_turns)
+        return [Stage("game", self.turns, players, c.game_rounds, stream)]
 
     @abstractmethod
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, ...]]:

@@ -110,7 +110,7 @@ class PGAN(Synthesiser):
             partial(self.turns, level, fading),
             players,
             max(1, images // batch_size),
-            self.sampling(batch_size, c.flips, c.quarter_turns),
+            self.stream(batch_size, c.flips, c.quarter_turns),
             # Enlarged images of a smaller size may well score better than the first ones of the full size.
             validated=level == self.last and not fading,
         )

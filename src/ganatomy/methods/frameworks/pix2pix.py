@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Stage, Tiling, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.unet import Pix2PixUNet
@@ -72,8 +72,8 @@ class Pix2Pix(Translator):
             init_pix2pix(self.discriminator, c.critic_width)
 
     @property
-    def multiple(self) -> int:
-        return int(2**self.config.levels)
+    def tiling(self) -> Tiling:
+        return Tiling(multiple=2**self.config.levels)
 
     def inference_mode(self) -> Self:
         self.eval()
@@ -89,7 +89,7 @@ class Pix2Pix(Translator):
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.insert(0, Player("discriminator", (self.discriminator,), moves))
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c, task = self.config, self.task

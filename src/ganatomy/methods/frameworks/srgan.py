@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ganatomy.game import Batch, Method, Player, Progress, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Method, Player, Progress, Stage, Stream, Tiling, Turn, adam
 from ganatomy.images.codecs import Window
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.features import FeatureSource, VGG19Features
@@ -90,8 +90,7 @@ class SRGAN(Method):
         c = self.config
         return VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
 
-    @property
-    def task(self) -> SuperResolution:
+    def build_task(self) -> SuperResolution:
         c = self.config
         codec = Window(low=c.window[0], high=c.window[1], unit=c.window_unit, clip=True)
         coarsening = Bicubic((1, c.factor, c.factor), c.blur)
@@ -99,8 +98,8 @@ class SRGAN(Method):
         return SuperResolution(coarsening, codec, (0.0, 1.0), c.channels, self.dims, c.phantom, parts_of(c), selection)
 
     @property
-    def scale(self) -> tuple[int, int, int]:
-        return self.task.coarsening.scale
+    def tiling(self) -> Tiling:
+        return Tiling(scale=self.task.coarsening.scale)
 
     @property
     def adversarial(self) -> bool:
@@ -113,14 +112,14 @@ class SRGAN(Method):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = adam(c.learning_rate)
-        sampling = Sampling(c.batch_size, (1, c.patch, c.patch), flips=c.flips)
+        stream = Stream("samples", None, c.batch_size, (1, c.patch, c.patch), flips=c.flips)
 
         def rate(progress: Progress) -> float:
             return 1.0 if progress.fraction < c.drop_at else 0.1
 
         generator = Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)
         pretrain = Stage(
-            "srresnet", self.pretrain_turns, [generator], c.pretrain_rounds, sampling, validated=not self.adversarial
+            "srresnet", self.pretrain_turns, [generator], c.pretrain_rounds, stream, validated=not self.adversarial
         )
         if not self.discriminator:
             return [pretrain]
@@ -128,7 +127,7 @@ class SRGAN(Method):
             Player("discriminator", (self.discriminator,), moves, rate),
             Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife),
         ]
-        return [pretrain, Stage("game", self.turns, players, c.game_rounds, sampling)]
+        return [pretrain, Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def coarse(self, fine: Tensor) -> Tensor:
         """What the generator is given for fine images in [-1, 1]: coarse ones in [0, 1]."""
@@ -166,4 +165,4 @@ class SRGAN(Method):
     def restore(self, input: Tensor) -> Tensor:
         """Coarse images in [0, 1], (N, C, H, W), to fine ones in [-1, 1], (N, C, factor·H, factor·W)."""
         made: Tensor = self.generator(input)
-        return made + 2 * enlarged(input, self.scale[1:]) - 1 if self.config.skip else made
+        return made + 2 * enlarged(input, self.tiling.scale[1:]) - 1 if self.config.skip else made

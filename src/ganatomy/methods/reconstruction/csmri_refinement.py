@@ -104,7 +104,7 @@ class CSMRIRefinement(Reconstructor):
             self.reconstruction_turns,
             [Player("recnet", (self.recnet,), adam(c.learning_rate))],
             c.reconstruction_rounds,
-            self.sampling(c.batch_size),
+            self.stream(c.batch_size),
             validated=not self.adversarial,
         )
         if not (self.refiner and self.discriminator):
@@ -114,8 +114,8 @@ class CSMRIRefinement(Reconstructor):
             Player("discriminator", (self.discriminator,), moves),
             Player("refiner", (self.refiner,), moves, ema_halflife=c.ema_halflife),
         ]
-        sampling = self.sampling(c.refinement_batch_size)
-        return [reconstruction, Stage("refinement", self.refinement_turns, players, c.refinement_rounds, sampling)]
+        stream = self.stream(c.refinement_batch_size)
+        return [reconstruction, Stage("refinement", self.refinement_turns, players, c.refinement_rounds, stream)]
 
     def reconstruction_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Squared error of real and imaginary part."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Progress, Stage, Tiling, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.dcgan import init_dcgan
 from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet, init_dealiasing
@@ -88,8 +88,8 @@ class DAGAN(Reconstructor):
             self.features = VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
 
     @property
-    def multiple(self) -> int:
-        return int(2**self.config.levels)
+    def tiling(self) -> Tiling:
+        return Tiling(multiple=2**self.config.levels)
 
     def provenance(self) -> dict[str, str]:
         return {"features": self.features.name} if self.features else {}
@@ -104,7 +104,7 @@ class DAGAN(Reconstructor):
         players = [Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.insert(0, Player("discriminator", (self.discriminator,), moves, rate))
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config

@@ -89,11 +89,11 @@ class GANCS(Reconstructor):
                 return [generator]
             return [Player("discriminator", (self.discriminator,), moves, schedule), generator]
 
-        sampling = self.sampling(c.batch_size)
+        stream = self.stream(c.batch_size)
         warm_up = Stage(
-            "warm-up", self.warm_up_turns, players(), c.warm_up_rounds, sampling, validated=not self.adversarial
+            "warm-up", self.warm_up_turns, players(), c.warm_up_rounds, stream, validated=not self.adversarial
         )
-        return [warm_up, Stage("game", self.turns, players(rate), c.game_rounds, sampling)]
+        return [warm_up, Stage("game", self.turns, players(rate), c.game_rounds, stream)]
 
     def warm_up_turns(self, batches: Iterator[Batch]) -> Iterator[Any]:
         """The discriminator learns already, but the generator does not listen."""

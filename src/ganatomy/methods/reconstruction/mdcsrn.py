@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import PositiveInt
 from torch.nn.functional import l1_loss
 
-from ganatomy.game import Batch, Player, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.nets.dense import MultiLevelDense
 from ganatomy.nets.residual import SRDiscriminator
@@ -95,27 +95,27 @@ class MDCSRN(VolumeResolver):
         return Truncation(self.config.factors, self.config.apodisation)
 
     @property
-    def margin(self) -> Factors:
+    def tiling(self) -> Tiling:
         trim = self.generator.reach if self.config.trim is None else self.config.trim
-        return trim, trim, trim
+        return Tiling((trim, trim, trim), scale=self.coarsening.scale)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
-        sampling = Sampling(c.batch_size, c.patch_shape, flips=c.flips)
+        stream = Stream("samples", None, c.batch_size, c.patch_shape, flips=c.flips)
 
         def generator(learning_rate: float) -> Player:
             return Player("generator", (self.generator,), adam(learning_rate), ema_halflife=c.ema_halflife)
 
         first = [generator(c.learning_rate)]
         pretrain = Stage(
-            "pretrain", self.pretrain_turns, first, c.pretrain_rounds, sampling, validated=not self.adversarial
+            "pretrain", self.pretrain_turns, first, c.pretrain_rounds, stream, validated=not self.adversarial
         )
         if not self.critic:
             return [pretrain]
         critic = Player("critic", (self.critic,), adam(c.game_learning_rate))
-        alone = Stage("critic", self.critic_turns, [critic], c.critic_rounds, sampling, validated=False)
+        alone = Stage("critic", self.critic_turns, [critic], c.critic_rounds, stream, validated=False)
         players = [critic, generator(c.game_learning_rate)]
-        return [pretrain, alone, Stage("game", self.turns, players, c.game_rounds, sampling)]
+        return [pretrain, alone, Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Absolute error alone."""

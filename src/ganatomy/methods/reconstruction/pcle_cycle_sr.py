@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ganatomy.game import Batch, Method, Player, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Method, Player, Stage, Stream, Turn, adam
 from ganatomy.losses.adversarial import GAMES
 from ganatomy.losses.matching import total_variation
 from ganatomy.nets.residual import SRDiscriminator, SRResNet
@@ -72,8 +72,7 @@ class PCLECycleSR(Method):
         if c.adversarial_weight:
             self.discriminator = SRDiscriminator(1, (c.patch, c.patch), c.critic_width, c.critic_dense)
 
-    @property
-    def task(self) -> FibreSuperResolution:
+    def build_task(self) -> FibreSuperResolution:
         return FibreSuperResolution(self.config, BEST if self.adversarial else MAE)
 
     @property
@@ -88,10 +87,10 @@ class PCLECycleSR(Method):
         if self.discriminator:
             players.insert(0, Player("discriminator", (self.discriminator,), moves))
         streams = (("low", "signal", "cells"), ("high",))
-        sampling = Sampling(
+        stream = Stream(
             c.batch_size, (1, c.patch, c.patch), flips=c.flips, streams=streams, accepts=_in_the_field_of_view
         )
-        return [Stage("game", self.turns, players, c.game_rounds, sampling)]
+        return [Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss
 
-from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Progress, Stage, Tiling, Turn, adam
 from ganatomy.losses.adversarial import wasserstein_critic, wasserstein_generator
 from ganatomy.losses.matching import total_variation
 from ganatomy.nets.residual import Residual
@@ -78,8 +78,8 @@ class RefineGAN(Reconstructor):
                 nn.init.trunc_normal_(module.weight, 0.0, 0.02, -0.04, 0.04)
 
     @property
-    def multiple(self) -> int:
-        return int(2**self.config.levels)
+    def tiling(self) -> Tiling:
+        return Tiling(multiple=2**self.config.levels)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -92,7 +92,7 @@ class RefineGAN(Reconstructor):
         players = [Player("generators", (self.generators,), moves, rate, ema_halflife=c.ema_halflife)]
         if self.critic:
             players.insert(0, Player("critic", (self.critic,), moves, rate))
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     @property
     def pairs(self) -> int:

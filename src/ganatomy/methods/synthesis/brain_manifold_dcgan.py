@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, relu
 
-from ganatomy.game import Batch, Method, MethodConfig, Player, Sampling, Stage, Turn, adam
+from ganatomy.game import Batch, Method, MethodConfig, Player, Stage, Stream, Turn, adam
 from ganatomy.images.codecs import Window
 from ganatomy.images.framing import Fit
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
@@ -120,8 +120,7 @@ class BrainManifoldDCGAN(Pair):
             c.channels, c.size, c.discriminator_widths, kernel=c.kernel, dropout=c.dropout
         )
 
-    @property
-    def task(self) -> MidlineSlices:
+    def build_task(self) -> MidlineSlices:
         c = self.config
         return MidlineSlices(
             {"image": Window(low=c.window[0], high=c.window[1], unit=c.window_unit)},
@@ -197,8 +196,7 @@ class BrainDenoiser(Method):
         super().__init__(config)
         self.autoencoder = SkipAutoencoder(1, config.denoiser_width, config.denoiser_depth)
 
-    @property
-    def task(self) -> NoisyMidlineSlices:
+    def build_task(self) -> NoisyMidlineSlices:
         c = self.config
         codec = Window(low=c.window[0], high=c.window[1], to=(0.0, 1.0), unit=c.window_unit)
         return NoisyMidlineSlices(codec, c.snr, c.size, c.phantom, c.phantom_image, PATIENTS)
@@ -206,8 +204,10 @@ class BrainDenoiser(Method):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         player = Player("autoencoder", (self.autoencoder,), adam(c.learning_rate, c.betas), ema_halflife=c.ema_halflife)
-        sampling = Sampling(c.batch_size, (1, c.size[0], c.size[1]), flips=c.flips, quarter_turns=c.quarter_turns)
-        return [Stage("denoise", self.turns, [player], c.game_rounds, sampling)]
+        stream = Stream(
+            "samples", None, c.batch_size, (1, c.size[0], c.size[1]), flips=c.flips, quarter_turns=c.quarter_turns
+        )
+        return [Stage("denoise", self.turns, [player], c.game_rounds, stream)]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         batch = next(batches)

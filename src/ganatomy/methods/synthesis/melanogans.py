@@ -66,8 +66,8 @@ class MelanoGANs(LAPGAN):
             for (rows, _), discriminator in zip(self.sizes, self.discriminators, strict=True)
         ]
         players.append(self.player("cascade", self.generators, c.ema_halflife))
-        sampling = self.sampling(c.batch_size, c.flips, c.quarter_turns)
-        return [Stage("game", self.deep_turns, players, c.game_rounds, sampling)]
+        stream = self.stream(c.batch_size, c.flips, c.quarter_turns)
+        return [Stage("game", self.deep_turns, players, c.game_rounds, stream)]
 
     def deep_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """One round of the cascade against the discriminators of all scales."""

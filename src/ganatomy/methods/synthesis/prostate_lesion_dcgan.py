@@ -94,8 +94,7 @@ class ProstateLesionDCGAN(Synthesiser):
         init_unit_scaling(self.discriminator, c.discriminator_gain)
         init_unit_scaling(self.discriminator.head, 1.0)
 
-    @property
-    def task(self) -> Synthesis:
+    def build_task(self) -> Synthesis:
         c = self.config
         codecs = {
             "t2": Window(low=0.0, high=c.t2_scale, to=(0.0, 1.0), unit="a.u."),
@@ -112,7 +111,7 @@ class ProstateLesionDCGAN(Synthesiser):
             Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
             Player("discriminator", (self.discriminator,), moves),
         ]
-        return [Stage("game", self.turns, players, c.game_rounds, self.sampling(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c, batch = self.config, next(batches)

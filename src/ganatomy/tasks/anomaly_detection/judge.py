@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import Interval, count
 from ganatomy.inference.detecting import Calibration, abnormal_voxels, scored_images
 from ganatomy.inference.model import Model
-from ganatomy.inference.prepared import detect_case, sample_slices
+from ganatomy.inference.prepared import detect_case
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
 from ganatomy.tasks.anomaly_detection.pictures import Finding, finding_strip, roc_plot, score_plot
 from ganatomy.tasks.anomaly_detection.refinement import Mask
@@ -126,15 +126,15 @@ class DetectionJudge(Judge):
         words = "the image's own brightness as map, its mean over the tissue as score; no training"
         return [Seeker(INTENSITY, self._brightness, words, rebuilds=False)], []
 
-    def _brightness(self, case: PreparedCase) -> Found:
-        image = sample_slices(case, 0, case.shape[0])["image"]
+    def _brightness(self, case: Sample) -> Found:
+        image = case.slices(0, case.shape[0])["image"]
         map, tissue = image - self.task.codec.low, self.task.tissue(image)
         totals = (map * tissue).sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)
         if len(self.task.size) == 3:
             totals = map[tissue].mean(keepdims=True)
         return Found(np.maximum(map, 0), totals.astype(np.float32), image)
 
-    def truth(self, case: PreparedCase) -> Mask | None:
+    def truth(self, case: Sample) -> Mask | None:
         """What is abnormal in the tissue of a case, (slices, rows, columns); none where nobody knows."""
         tissue = self.task.tissue(case.arrays["image"])[0]
         if "mask" in case.arrays:
@@ -142,7 +142,7 @@ class DetectionJudge(Judge):
         return np.zeros_like(tissue) if self.task.healthy(case.case.label) else None
 
     def score_case(
-        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
         """Score every contender on a whole case, and keep what is needed for all cases together.
 
@@ -164,15 +164,15 @@ class DetectionJudge(Judge):
             contender.evidence[name] = evidence[contender.name]
         return rows
 
-    def _evidence(self, found: Found, case: PreparedCase, truth: Mask | None) -> Evidence:
+    def _evidence(self, found: Found, case: Sample, truth: Mask | None) -> Evidence:
         tissue = self.task.tissue(case.arrays["image"])[0]
         inside = np.flatnonzero(tissue) if truth is not None else np.zeros(0, np.intp)
         some = inside[np.linspace(0, len(inside) - 1, min(len(inside), KEPT)).astype(int)]
         pixels, abnormal = found.map.ravel()[some], (tissue if truth is None else truth).ravel()[some]
         return Evidence(case.case.subject, *scored_images(self.task, case, found), pixels, abnormal)
 
-    def _scores(self, found: Found, case: PreparedCase, truth: Mask | None, seeker: Seeker) -> dict[str, float]:
-        sample = sample_slices(case, 0, case.shape[0])
+    def _scores(self, found: Found, case: Sample, truth: Mask | None, seeker: Seeker) -> dict[str, float]:
+        sample = case.slices(0, case.shape[0])
         image, tissue = sample["image"], self.task.tissue(sample["image"])
         scores: dict[str, float] = {}
         if truth is not None and 0 < truth.sum() < tissue.sum():
@@ -190,7 +190,7 @@ class DetectionJudge(Judge):
         return scores
 
     def score_all(
-        self, contenders: Sequence[Contender], cases: Sequence[PreparedCase], training: Sequence[PreparedCase]
+        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
     ) -> list[Row]:
         """The image AUC of every contender, as a value per subject whose mean is the area."""
         names = {case.case.subject: case.case.name for case in reversed(cases)}
@@ -320,7 +320,7 @@ class DetectionJudge(Judge):
             "independent of each other.",
         )
 
-    def _examples(self, judgement: Judgement) -> dict[str, PreparedCase]:
+    def _examples(self, judgement: Judgement) -> dict[str, Sample]:
         """Best, median and worst case by the pixel AUC; without masks, by how abnormal they are found."""
         ranked, labels = judgement.scores.by_case(OUTPUT, PIXEL_AUC), ("Worst", "Median", "Best")
         if not ranked:
@@ -335,9 +335,9 @@ class DetectionJudge(Judge):
         chosen = {names[place]: label for label, place in reversed(places.items())}
         return {label: cases[name] for name, label in chosen.items()}
 
-    def _strip(self, judgement: Judgement, case: PreparedCase) -> Figure:
+    def _strip(self, judgement: Judgement, case: Sample) -> Figure:
         truth, plane = self.truth(case), self._plane(case)
-        image = sample_slices(case, plane, plane + 1)["image"][0]
+        image = case.slices(plane, plane + 1)["image"][0]
         findings = {}
         for seeker in map(Seeker.of, judgement.contenders):
             if seeker.rebuilds:
@@ -350,19 +350,19 @@ class DetectionJudge(Judge):
             spacing_mm=case.spacing[1:],
         )
 
-    def _finding(self, seeker: Seeker, case: PreparedCase, plane: int) -> Finding:
+    def _finding(self, seeker: Seeker, case: Sample, plane: int) -> Finding:
         found, called = seeker.run(case), None
         if seeker.calibration:
             tissue = self.task.tissue(case.arrays["image"])[0]
             called = abnormal_voxels(self.task.refinement, found.map, tissue, seeker.calibration.pixel)[plane]
         return Finding(found.healthy[plane], found.map[plane], called)
 
-    def _plane(self, case: PreparedCase) -> int:
+    def _plane(self, case: Sample) -> int:
         """The slice with most of the lesion, or the middle one."""
         truth = self.truth(case)
         return int(truth.sum(axis=(1, 2)).argmax()) if truth is not None and truth.any() else case.shape[0] // 2
 
-    def _strip_words(self, label: str, case: PreparedCase) -> str:
+    def _strip_words(self, label: str, case: Sample) -> str:
         return (
             f"{label} case: {case.case.name}, slice {self._plane(case) + 1} of {case.shape[0]}. The healthy image is "
             "what the method makes of it without anomaly; the map, bright where abnormal, has a scale of its own in "

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ganatomy.case import Volume
 from ganatomy.metrics.detection import remove_small
-from ganatomy.tasks.base import Volume
 
 Mask = NDArray[np.bool_]
 """(slices, rows, columns), true inside."""

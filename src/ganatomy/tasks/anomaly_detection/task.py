@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from ganatomy.case import Task, Volume
 from ganatomy.errors import UserError
-from ganatomy.game import Method, MethodConfig, Sampling
+from ganatomy.game import Method, MethodConfig, Stream
 from ganatomy.images.codecs import Codec, PercentileWindow, Window, ZScore
 from ganatomy.images.framing import Fit, Framing
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.metrics.detection import auc, normalised_cross_correlation
 from ganatomy.tasks.anomaly_detection.refinement import Mask, Refinement
-from ganatomy.tasks.base import Task, Volume
 
 Scale = Literal["window", "zscore", "percentiles"]
 """Where the values that the networks see come from: a window for all images, or the numbers of each case."""
@@ -305,8 +305,7 @@ class Detector(Method):
     def detect(self, image: Tensor) -> Detection:
         """Images (n, channels, [slices,] rows, columns) to what is abnormal in them."""
 
-    @property
-    def task(self) -> AnomalyDetection:
+    def build_task(self) -> AnomalyDetection:
         c = self.config
         codec, scale = self.codecs()
         return self.task_class(
@@ -350,8 +349,8 @@ class Detector(Method):
                 return (healthy - image).clamp_min(0)
         return (image - healthy).abs()
 
-    def sampling(self, batch_size: int, flips: Sequence[int] = ()) -> Sampling:
+    def stream(self, batch_size: int, flips: Sequence[int] = ()) -> Stream:
         """Batches of images of the size that is seen."""
         task = self.task
         patch = (1, *task.size) if len(task.size) == 2 else task.size
-        return Sampling(batch_size, patch, streams=task.streams, flips=tuple(flips))  # type: ignore[arg-type]
+        return Stream("samples", None, batch_size, patch, streams=task.streams, flips=tuple(flips))  # type: ignore[arg-type]

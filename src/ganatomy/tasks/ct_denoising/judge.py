@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ganatomy.data.cases import Case, PhantomSource
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Case, Sample, Volume
+from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.figures import nps_plot, profile_plot, region_plot
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
     TARGET,
     Contender,
-    ImageJudge,
     Judgement,
     Score,
     blocks,
@@ -30,14 +29,13 @@ from ganatomy.evaluation.report import Column, Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.evaluation.style import minus, title
-from ganatomy.inference.prepared import sample_slices
 from ganatomy.metrics.agatston import agatston, risk_class
 from ganatomy.metrics.regions import Box, Region, compare_regions, cut, homogeneous_regions, region_statistics
 from ganatomy.metrics.sharpness import Point, gradient_ratio
 from ganatomy.metrics.texture import noise_power_spectrum, noise_sd
-from ganatomy.tasks.base import Volume
 from ganatomy.tasks.ct_denoising.task import ABDOMEN
 from ganatomy.tasks.restoration import non_local_means as classical
+from ganatomy.tasks.restoration.judge import RestorationJudge
 from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH
 
 PSNR, SSIM, RMSE, TEXTURE = "psnr[-160,240]", "ssim[-160,240]", "rmse", "noise sd error"
@@ -64,7 +62,7 @@ def non_local_means(image: Volume, spacing_mm: tuple[float, float]) -> Volume:
     return classical.non_local_means(image, [sigma] * len(image))
 
 
-class DenoisingJudge(ImageJudge):
+class DenoisingJudge(RestorationJudge):
     """Judges low-dose CT against routine-dose CT of the same patients."""
 
     scores = (
@@ -95,7 +93,7 @@ class DenoisingJudge(ImageJudge):
     ) -> dict[str, float]:
         """The task's scores, and what shows over-smoothing, shifted CT numbers and inverted contrast."""
         target, low = sample["target"], sample["input"]
-        scores = self.task.scores(output, sample, spacing)
+        scores = self.task.scores({self.task.product: output}, sample, spacing)
         # Outlines against air are a hundred times steeper than edges within soft tissue and would hide them.
         scores[EDGES] = gradient_ratio(np.clip(output, *ABDOMEN), np.clip(target, *ABDOMEN), spacing[1:])
         scores["sharpness error"] = abs(scores[EDGES] - 1)
@@ -112,7 +110,7 @@ class DenoisingJudge(ImageJudge):
         source = case.sources.get("clean")
         return source.truth() if isinstance(source, PhantomSource) else None
 
-    def score_truth(self, output: Volume, case: PreparedCase, truth: Any) -> dict[str, float]:
+    def score_truth(self, output: Volume, case: Sample, truth: Any) -> dict[str, float]:
         """Calcium and uniform regions, against the phantom and its routine-dose scan."""
         found = agatston(output, case.spacing, truth.masks["coronaries"]).score
         regions = compare_regions(output, case.arrays["target"][0], truth.regions)
@@ -130,7 +128,7 @@ class DenoisingJudge(ImageJudge):
         """Non-local means."""
         return Contender(
             "non-local means",
-            lambda case, start, stop: non_local_means(sample_slices(case, start, stop)[INPUT], case.spacing[1:]),
+            lambda case, start, stop: non_local_means(case.slices(start, stop)[INPUT], case.spacing[1:]),
             f"classical, no training; patches of {PATCH} pixels, search of {REACH}, strength {STRENGTH} times the "
             "noise in the input's own flat soft tissue, not tuned to these data",
         )
@@ -206,7 +204,7 @@ class DenoisingJudge(ImageJudge):
         if any(judgement.scores.interval(OUTPUT, score.name) for score in self.truths):
             self._truth_table(report, judgement)
 
-    def _regions(self, case: PreparedCase, boxes: Sequence[Box]) -> tuple[Mapping[str, Region], str]:
+    def _regions(self, case: Sample, boxes: Sequence[Box]) -> tuple[Mapping[str, Region], str]:
         """Regions to compare in the middle block of a case, and what they are."""
         truth = self.truth(case.case)
         if truth is not None:
@@ -238,7 +236,7 @@ class DenoisingJudge(ImageJudge):
             "exact a routine-dose scan is."
         )
 
-    def _strip(self, judgement: Judgement, case: PreparedCase) -> Any:
+    def _strip(self, judgement: Judgement, case: Sample) -> Any:
         plane = middle_slice(case)
         views = {name: image[0] for name, image in side_by_side(judgement.contenders, case, plane, plane + 1).items()}
         ranked = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
@@ -251,7 +249,7 @@ class DenoisingJudge(ImageJudge):
             notes={name: f"PSNR {value:.1f} dB" for name, value in ranked.items() if value is not None},
         )
 
-    def _strip_words(self, label: str, case: PreparedCase, judgement: Judgement) -> str:
+    def _strip_words(self, label: str, case: Sample, judgement: Judgement) -> str:
         number = len(judgement.cases)
         which = "The only case" if label == "Only" else f"{label} of {number} cases by PSNR"
         return (
@@ -296,7 +294,7 @@ class DenoisingJudge(ImageJudge):
         return points
 
 
-def _middle_block(case: PreparedCase) -> tuple[int, int]:
+def _middle_block(case: Sample) -> tuple[int, int]:
     """The block of slices around the middle."""
     return next(block for block in blocks(case.shape[0]) if block[0] <= middle_slice(case) < block[1])
 

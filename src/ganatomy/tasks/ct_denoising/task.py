@@ -1,7 +1,8 @@
 """Low-dose CT to routine-dose CT."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -9,15 +10,16 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ganatomy.errors import UserError
+from ganatomy.case import Array, Better, Preparation, Role, Sample, Scores, Volume, slab
 from ganatomy.game import Method
-from ganatomy.images.codecs import Codec, Window
-from ganatomy.images.image import ComputedArray, Image
+from ganatomy.images.codecs import Window
+from ganatomy.images.image import ComputedArray
 from ganatomy.metrics.fidelity import psnr, rmse, ssim
 from ganatomy.metrics.regions import cut, homogeneous_regions
 from ganatomy.metrics.texture import noise_power_spectrum, noise_sd, nps_distance
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.base import ImageToImage, Volume
+from ganatomy.roles.image import ImageRole
+from ganatomy.tasks.restoration.task import Restoration
 
 ABDOMEN = (-160.0, 240.0)
 AIR = -500.0
@@ -26,6 +28,8 @@ FIELD_OF_VIEW = 380.0
 """Of the embedded phantom, mm."""
 PHANTOM_SIZE = 256
 """Rows and columns of it."""
+PHANTOM_SLICES = {2: (8, 12.0), 3: (32, 3.0)}
+"""Its slices and the mm between them, for methods that see slices and for those that see volumes."""
 
 
 def mostly_air(limit: float) -> Callable[[Mapping[str, Any]], bool]:
@@ -33,8 +37,31 @@ def mostly_air(limit: float) -> Callable[[Mapping[str, Any]], bool]:
     return lambda patch: float(np.mean(patch["target"] < AIR)) <= limit
 
 
-class CTDenoising(ImageToImage):
+class DosePreparation(Preparation):
+    """How the low-dose partner of a scan is simulated."""
+
+    scan: LowDoseScan  # simulates the partner of a routine-dose scan, and both of a phantom
+
+
+@dataclass(frozen=True)
+class CTRole(ImageRole):
+    """A CT in HU, as the user gives it."""
+
+    def array(self, value: Any, frame: Any) -> Array:
+        """The CT on the working grid, with the scanner's padding, which no tissue has, raised to the lowest number."""
+        array = super().array(value, frame)
+
+        def above(start: int, stop: int) -> Any:
+            return np.maximum(slab(array, start, stop).astype(np.float32), LOWEST)
+
+        shape: Any = array.shape
+        return ComputedArray(shape, np.float32, above)
+
+
+class CTDenoising(Restoration):
     """A routine-dose scan is the target; its low-dose partner, acquired or simulated, is the input.
+
+    A noise-free phantom is ``clean``: both of its scans are simulated.
 
     Args:
         scan: simulates the partner of a routine-dose scan, and both of a phantom.
@@ -44,12 +71,11 @@ class CTDenoising(ImageToImage):
     """
 
     name = "ct-denoising"
-    ability = "restore"
-    roles = ("input", "target")
+    judge = "ganatomy.tasks.ct_denoising.judge:DenoisingJudge"
     given = "target"
     phantom = "thorax-ct"
 
-    directions: ClassVar[Mapping[str, str]] = {
+    directions: ClassVar[Mapping[str, Better]] = {
         "psnr[-160,240]": "higher",
         "ssim[-160,240]": "higher",
         "rmse": "lower",
@@ -61,81 +87,71 @@ class CTDenoising(ImageToImage):
     }
 
     def __init__(self, scan: LowDoseScan, codec: Window, selection: str, dims: int):
-        self.scan, self.codec, self.dims = scan, codec, dims
+        self.scan, self.dims = scan, dims
         self._selection = selection
+        self.roles: Mapping[str, Role] = {
+            "input": CTRole("input", codec, modality="CT"),
+            "target": CTRole("target", codec, modality="CT"),
+            "clean": ImageRole("clean", optional=True, checked=False),
+        }
+
+    @property
+    def preparation(self) -> DosePreparation:
+        return DosePreparation(scan=self.scan)
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         size = size or PHANTOM_SIZE
-        slices, apart = (8, 12.0) if self.dims == 2 else (32, 3.0)
+        slices, apart = PHANTOM_SLICES[self.dims]
         return {
             "size": size,
             "slices": slices,
             "spacing_mm": (apart, FIELD_OF_VIEW / size, FIELD_OF_VIEW / size),
         }
 
-    @property
-    def codecs(self) -> Mapping[str, Codec]:
-        return {"input": self.codec, "target": self.codec}
+    def phantom_parts(self, label: str | None) -> Mapping[str, str]:
+        return {"clean": "image"}
 
-    @property
-    def fingerprint(self) -> str:
-        return self.scan.model_dump_json()
+    def usable(self, roles: Iterable[str]) -> bool:
+        return bool({"target", "clean"} & set(roles))
 
     @property
     def selection(self) -> str:
         return self._selection
 
-    def check(self, image: Image) -> None:
-        if image.header.modality not in (None, "CT"):
-            raise UserError(
-                f"{image.header.label}: modality {image.header.modality}, but this system was trained on CT"
-            )
-        if image.channels != 1:
-            raise UserError(
-                f"{image.header.label}: {image.channels} channels (colour?), but CT has one; give grey images"
-            )
-        self.codec.check(image)
+    def simulate(self, sample: Sample, seed: int) -> Sample:
+        made: dict[str, Any] = {}
+        if "clean" in sample.arrays:
+            made["target"] = self._simulated(sample, sample.arrays["clean"], self.scan.acquire, seed)
+        target = made.get("target", sample.arrays.get("target"))
+        if "input" not in sample.arrays:
+            made["input"] = self._simulated(sample, target, self.scan.low_dose, seed)
+        arrays = {"target": target, "input": made.get("input", sample.arrays.get("input"))}
+        affine = sample.affines[sample.first]
+        return replace(sample, arrays=arrays, affines=dict.fromkeys(arrays, affine))
 
-    def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
-        images = dict(given)
-        if "clean" in images:
-            images["target"] = self._simulated(images.pop("clean"), self.scan.acquire, seed)
-        else:
-            for image in images.values():
-                self.check(image)
-        images["target"] = _above_padding(images["target"])
-        if "input" not in images:
-            images["input"] = self._simulated(images["target"], self.scan.low_dose, seed)
-        images["input"] = _above_padding(images["input"])
-        if images["input"].shape != images["target"].shape:
-            raise UserError(
-                f"{images['input'].header.label}: {images['input'].shape} voxels, but its target "
-                f"{images['target'].header.label} has {images['target'].shape}; give pairs on one grid"
-            )
-        return images
-
-    def _simulated(self, image: Image, scan: Callable[..., Any], seed: int) -> Image:
-        _, *pixel_mm = image.spacing
+    def _simulated(self, sample: Sample, array: Any, scan: Callable[..., Any], seed: int) -> Array:
+        _, *pixel_mm = sample.spacing
 
         @lru_cache(maxsize=1)
-        def slab(start: int, stop: int) -> Any:
-            return scan(image.slab(start, stop)[0], tuple(pixel_mm), seed, first=start)[None]
+        def simulated(start: int, stop: int) -> Any:
+            made = scan(slab(array, start, stop)[0], tuple(pixel_mm), seed, first=start)[None]
+            return np.maximum(made.astype(np.float32), LOWEST)
 
-        return image.with_array(ComputedArray((1, *image.shape), np.float32, slab), unit="HU")
+        return ComputedArray(array.shape, np.float32, simulated)
 
     def scores(
-        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
-    ) -> dict[str, float]:
-        target, low = sample["target"], sample["input"]
+        self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> Scores:
+        made, target, low = output["target"], sample["target"], sample["input"]
         scores = {
-            "psnr[-160,240]": psnr(output, target, window=ABDOMEN),
-            "ssim[-160,240]": ssim(output, target, window=ABDOMEN),
-            "rmse": rmse(output, target),
-            "rmse[-160,240]": rmse(output, target, window=ABDOMEN),
+            "psnr[-160,240]": psnr(made, target, window=ABDOMEN),
+            "ssim[-160,240]": ssim(made, target, window=ABDOMEN),
+            "rmse": rmse(made, target),
+            "rmse[-160,240]": rmse(made, target, window=ABDOMEN),
         }
         boxes = homogeneous_regions(target, spacing[1:], count=2 * len(target))
         if boxes:
-            wanted, got = cut(target, boxes), cut(output, boxes)
+            wanted, got = cut(target, boxes), cut(made, boxes)
             scores["noise sd"] = noise_sd(got)
             scores["texture error"] = abs(noise_sd(got) / noise_sd(wanted) - 1)
             scores["nps distance"] = nps_distance(
@@ -143,17 +159,9 @@ class CTDenoising(ImageToImage):
             )
             # Remaining error relative to the input's, plus how far the noise is from that of a routine scan:
             # neither leaving the noise nor wiping out the texture wins.
-            relative = rmse(output, target) / max(rmse(low, target), 1e-6)
+            relative = rmse(made, target) / max(rmse(low, target), 1e-6)
             scores["rmse+texture"] = relative + abs(np.log(noise_sd(got) / noise_sd(wanted)))
         return scores
-
-
-def _above_padding(image: Image) -> Image:
-    """The image with the scanner's padding, values no tissue has, raised to the lowest CT number."""
-    array = ComputedArray(
-        (1, *image.shape), np.float32, lambda a, b: np.maximum(image.slab(a, b).astype(np.float32), LOWEST)
-    )
-    return image.with_array(array)
 
 
 class CTDenoiser(Method):
@@ -182,11 +190,10 @@ class CTDenoiser(Method):
 
         What lies outside of the window, bone or air, keeps its own values plus the generator's correction.
         """
-        lost = [-extent for extent in reversed(self.margin[3 - self.dims :]) for _ in range(2)]
+        lost = [-extent for extent in reversed(self.tiling.margin[3 - self.dims :]) for _ in range(2)]
         return self.generate(input) + pad(input - self.inside(input), lost)
 
-    @property
-    def task(self) -> CTDenoising:
+    def build_task(self) -> CTDenoising:
         codec = Window(low=self.config.window[0], high=self.config.window[1], to=self.network_range, unit="HU")
         selection = "rmse+texture" if self.adversarial else "rmse"
         return CTDenoising(self.config.scan, codec, selection, self.dims)

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Score, limits, role
 from ganatomy.evaluation.report import Outcome
-from ganatomy.inference.prepared import sample_slices
 from ganatomy.metrics.contrast import total_scores
-from ganatomy.tasks.base import Volume
 from ganatomy.tasks.endomicroscopy.task import CONSISTENCY, CONTRAST_LOW, CONTRAST_TRUE
 from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge, spectrum_distance
 from ganatomy.tasks.translation.task import INFORMATION, MAE, PSNR, SSIM
@@ -63,8 +61,8 @@ class FibreJudge(TranslationJudge):
         """An unsharp mask."""
         sigma = REACH * self.task.bundle.pitch
 
-        def sharpened(case: PreparedCase, start: int, stop: int) -> Volume:
-            sample = sample_slices(case, start, stop)
+        def sharpened(case: Sample, start: int, stop: int) -> Volume:
+            sample = case.slices(start, stop)
             return unsharp(sample["low"], sample["cells"] >= 0, sigma)
 
         return Contender(
@@ -84,7 +82,7 @@ class FibreJudge(TranslationJudge):
         return scores
 
     def score_case(
-        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
         """Score every contender, block by block, and rank them on the whole case."""
         rows = super().score_case(contenders, case, advance)
@@ -146,7 +144,7 @@ def unsharp(image: Volume, field: NDArray[np.bool_], sigma: float, amount: float
     return np.asarray(np.where(field, image + amount * difference, image), np.float32)
 
 
-def _totals(rows: Sequence[Row], case: PreparedCase) -> list[Row]:
+def _totals(rows: Sequence[Row], case: Sample) -> list[Row]:
     """The total score of each method on a case, of those that made something of the frame."""
     methods = list(dict.fromkeys(row.method for row in rows if row.method != TARGET))
     means = {

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganatomy.case import Volume
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
 from ganatomy.images.codecs import Codec, Window
@@ -17,7 +18,7 @@ from ganatomy.images.image import ComputedArray, Image
 from ganatomy.metrics.contrast import global_contrast_factor
 from ganatomy.metrics.dependence import mutual_information
 from ganatomy.physics.fibre import OUTSIDE, FibreBundle, cell_means
-from ganatomy.tasks.base import ImageToImage, Volume
+from ganatomy.tasks.restoration.task import Restoration
 from ganatomy.tasks.synthesis.task import check_window
 from ganatomy.tasks.translation.task import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
 
@@ -39,7 +40,7 @@ class FibreConfig(MethodConfig):
     phantom: str = "endomicroscopy"  # learned from where no data are given
 
 
-class FibreSuperResolution(ImageToImage):
+class FibreSuperResolution(Restoration):
     """Frames seen through fibres, and high-quality images that need not show the same, not even the same organ.
 
     A frame has the roles ``low`` (the brightness of the fibres interpolated between them, black outside the field of

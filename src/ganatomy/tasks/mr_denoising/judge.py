@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
     TARGET,
     Contender,
-    ImageJudge,
     Judgement,
     Score,
     blocks,
@@ -22,13 +21,12 @@ from ganatomy.evaluation.judging import (
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
-from ganatomy.inference.prepared import sample_slices
-from ganatomy.tasks.base import Volume
 from ganatomy.tasks.mr_denoising.task import PSNR, RMSE, SSIM
+from ganatomy.tasks.restoration.judge import RestorationJudge
 from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH, non_local_means
 
 
-class MRDenoisingJudge(ImageJudge):
+class MRDenoisingJudge(RestorationJudge):
     """Judges slices freed from noise against the slices that the noise was added to."""
 
     scores = (
@@ -43,14 +41,14 @@ class MRDenoisingJudge(ImageJudge):
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
         """The task's scores."""
-        found: dict[str, float] = self.task.scores(output, sample, spacing)
+        found: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
         return found
 
     def classical(self) -> Contender:
         """Non-local means that is told how strong the noise is."""
 
-        def run(case: PreparedCase, start: int, stop: int) -> Volume:
-            sample = sample_slices(case, start, stop)
+        def run(case: Sample, start: int, stop: int) -> Volume:
+            sample = case.slices(start, stop)
             noise, inside = sample[INPUT] - sample[TARGET], self.task.head(sample[TARGET])
             pairs = zip(noise, inside, strict=True)
             return non_local_means(
@@ -94,7 +92,7 @@ class MRDenoisingJudge(ImageJudge):
                 "Frames are magnified below.",
             )
 
-    def _strip(self, judgement: Judgement, case: PreparedCase) -> Any:
+    def _strip(self, judgement: Judgement, case: Sample) -> Any:
         plane, window = middle_slice(case), (self.task.codec.low, self.task.codec.high)
         views = {name: image[0] for name, image in side_by_side(judgement.contenders, case, plane, plane + 1).items()}
         scores = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}

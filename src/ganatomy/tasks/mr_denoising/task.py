@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
+from ganatomy.case import Volume
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Codec, Window
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.metrics.fidelity import psnr, rmse, ssim
-from ganatomy.tasks.base import ImageToImage, Volume
+from ganatomy.tasks.restoration.task import Restoration
 from ganatomy.tasks.synthesis.task import check_window
 
 PSNR, SSIM, RMSE = "psnr[head]", "ssim[head]", "rmse[head]"
@@ -22,7 +23,7 @@ CONTENT = 0.05
 """Share of a slice that the head must fill for the slice to be worth learning from (our choice)."""
 
 
-class MRDenoising(ImageToImage):
+class MRDenoising(Restoration):
     """A slice is the target; the input is the slice with Gaussian noise inside of the head, simulated by its seed.
 
     Args:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
@@ -30,10 +30,8 @@ from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.evaluation.style import STYLE, new_figure, show_image
-from ganatomy.inference.prepared import sample_slices
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
 from ganatomy.physics.consistency import departure
-from ganatomy.tasks.base import Volume
 from ganatomy.tasks.mr_reconstruction.task import (
     CONTENT,
     EDGES,
@@ -137,7 +135,7 @@ class ReconstructionJudge(SemanticJudge):
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """The magnitude of the zero-filled scan, and that of the complete one."""
 
-        def zero_filled(case: PreparedCase, start: int, stop: int) -> Volume:
+        def zero_filled(case: Sample, start: int, stop: int) -> Volume:
             return np.asarray(Measurement.of(self.sample(case, start, stop)).scan.image.abs()[:, 0].numpy())
 
         return [Contender(INPUT, zero_filled, "zeros in place of what was not measured")], [role(TARGET)]
@@ -145,7 +143,7 @@ class ReconstructionJudge(SemanticJudge):
     def classical(self) -> Contender:
         """Total variation."""
 
-        def restored(case: PreparedCase, start: int, stop: int) -> Volume:
+        def restored(case: Sample, start: int, stop: int) -> Volume:
             scan = Measurement.of(self.sample(case, start, stop)).scan
             return np.asarray(total_variation(scan).abs()[:, 0].numpy())
 
@@ -156,10 +154,10 @@ class ReconstructionJudge(SemanticJudge):
             f"{TV_STEPS} steps of a primal-dual algorithm, nothing tuned",
         )
 
-    def sample(self, case: PreparedCase, start: int, stop: int) -> dict[str, Volume]:
+    def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
         """Target and phase, and the channels of the input one by one."""
         shown = np.asarray(case.arrays["input"][:, start:stop])
-        kept = {name: values for name, values in sample_slices(case, start, stop).items() if name != "input"}
+        kept = {name: values for name, values in case.slices(start, stop).items() if name != "input"}
         return {**kept, **{f"{SHOWN_TO}{number:03d}": values for number, values in enumerate(shown)}}
 
     def score(
@@ -171,7 +169,7 @@ class ReconstructionJudge(SemanticJudge):
         output, sample = self.worth_judging(output, sample)
         if not len(output):
             return {}
-        scores = self.task.scores(output, sample, spacing)
+        scores = self.task.scores({self.task.product: output}, sample, spacing)
         scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
         scores[DEPARTURE] = Measurement.of(sample).departure(output)
         scores |= self.interpreted(output, sample)
@@ -223,7 +221,7 @@ class ReconstructionJudge(SemanticJudge):
             "at odds with the measurement. Dark ones agree, but detail that was not measured may be wrong there, too.",
         )
 
-    def _strip(self, judgement: Judgement, case: PreparedCase) -> Figure:
+    def _strip(self, judgement: Judgement, case: Sample) -> Figure:
         views = self._views(judgement, case)
         ranked = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
         spacing = case.spacing[1:]
@@ -237,13 +235,13 @@ class ReconstructionJudge(SemanticJudge):
             notes={name: f"PSNR {value:.1f} dB" for name, value in ranked.items() if value is not None},
         )
 
-    def _views(self, judgement: Judgement, case: PreparedCase) -> dict[str, NDArray[np.float32]]:
+    def _views(self, judgement: Judgement, case: Sample) -> dict[str, NDArray[np.float32]]:
         plane = middle_slice(case)
         found = side_by_side(judgement.contenders, case, plane, plane + 1)
         return {name: image[0] for name, image in found.items()}
 
     @rc_context(STYLE)
-    def _departures(self, judgement: Judgement, case: PreparedCase) -> Figure:
+    def _departures(self, judgement: Judgement, case: Sample) -> Figure:
         plane = middle_slice(case)
         seen = Measurement.of(self.sample(case, plane, plane + 1))
         maps = {
@@ -260,7 +258,7 @@ class ReconstructionJudge(SemanticJudge):
             axes.set_title(f"Departure of {name}" if name != OUTPUT else "Departure of the output")
         return figure
 
-    def _words(self, label: str, case: PreparedCase, judgement: Judgement) -> str:
+    def _words(self, label: str, case: Sample, judgement: Judgement) -> str:
         which = "The only case" if label == "Only" else f"{label} of {len(judgement.cases)} cases by PSNR"
         return (
             f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}. The input is the "
@@ -311,6 +309,6 @@ class ReconstructionJudge(SemanticJudge):
         return points
 
 
-def _raw(case: PreparedCase) -> bool:
+def _raw(case: Sample) -> bool:
     """Whether the case comes from raw data."""
     return getattr(case.case.sources.get("target"), "kind", None) == "kspace"

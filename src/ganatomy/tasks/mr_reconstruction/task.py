@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
 
+from ganatomy.case import Volume
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, MethodConfig, Sampling
+from ganatomy.game import Batch, Method, MethodConfig, Stream
 from ganatomy.images.codecs import Codec, IntensityCodec, PercentileWindow, Window
 from ganatomy.images.framing import Framing
 from ganatomy.images.image import ComputedArray, Image
@@ -35,7 +36,7 @@ from ganatomy.physics.coils import (
 from ganatomy.physics.consistency import consistent_with
 from ganatomy.physics.fourier import as_channels, as_complex, ifft, magnitude, smooth_phase
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.base import ImageToImage, Volume, check_mask
+from ganatomy.tasks.restoration.task import Restoration
 
 RANGE = (0.0, 1.0)
 """Of the magnitudes of a prepared case, but for what lies above the percentile that becomes 1."""
@@ -124,7 +125,7 @@ class Scan:
         return consistent_with(image, self.image, self.encoding)
 
 
-class MRReconstruction(ImageToImage):
+class MRReconstruction(Restoration):
     """The magnitude of a complete scan is the target; the input is the same scan undersampled.
 
     Complete scans are magnitude images, whose k-space is simulated slice by slice after they are framed, or raw data.
@@ -390,9 +391,9 @@ class Reconstructor(Method):
 
     def __init__(self, config: ReconstructionConfig):
         super().__init__(config)
-        if any(extent % self.multiple for extent in config.size):
+        if any(extent % self.tiling.multiple for extent in config.size):
             rows, columns = config.size
-            raise UserError(f"option size: {rows}x{columns}, but this system takes multiples of {self.multiple}")
+            raise UserError(f"option size: {rows}x{columns}, but this system takes multiples of {self.tiling.multiple}")
 
     @abstractmethod
     def restore(self, input: Tensor) -> Tensor:
@@ -403,13 +404,12 @@ class Reconstructor(Method):
         """Whether anybody plays against the generator."""
         return bool(self.config.adversarial_weight)
 
-    @property
-    def task(self) -> MRReconstruction:
+    def build_task(self) -> MRReconstruction:
         return MRReconstruction(self.config, self.phased, BEST if self.adversarial else NMSE)
 
-    def sampling(self, batch_size: int) -> Sampling:
+    def stream(self, batch_size: int) -> Stream:
         """Batches of whole slices, not flipped: the mask would no longer fit."""
-        return Sampling(batch_size, (1, *self.config.size))
+        return Stream("samples", None, batch_size, (1, *self.config.size))
 
     def rescanned(self, image: Tensor, encoding: Encoding) -> Tensor:
         """What the method is shown of other images scanned alike, such as augmented ones.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from skimage.restoration import denoise_nl_means
 
-from ganatomy.tasks.base import Volume
+from ganatomy.case import Volume
 
 PATCH, REACH, STRENGTH = 5, 6, 0.8
 """Side of the patches and reach of the search in pixels, and smoothing relative to the noise."""

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, pad
 
-from ganatomy.data.store import PreparedCase
-from ganatomy.evaluation.judging import ImageJudge, Score
+from ganatomy.case import Sample, Volume
+from ganatomy.evaluation.judging import Score
 from ganatomy.metrics.detection import dice
 from ganatomy.nets.unet import ConvUNet
-from ganatomy.tasks.base import Volume
+from ganatomy.tasks.restoration.judge import RestorationJudge
 
 DICE, INTERPRETABILITY = "dice of a segmenter", "semantic interpretability"
 SEMANTICS = (
@@ -82,7 +82,7 @@ class Segmenter:
         return found
 
 
-class SemanticJudge(ImageJudge):
+class SemanticJudge(RestorationJudge):
     """A judge that also asks what a segmenter finds, where cases have a ``mask``."""
 
     compares_with_training = True
@@ -91,7 +91,7 @@ class SemanticJudge(ImageJudge):
         super().__init__(task)
         self.segmenter: Segmenter | None = None
 
-    def learn(self, training: Sequence[PreparedCase]) -> None:
+    def learn(self, training: Sequence[Sample]) -> None:
         """A segmenter, where there are masks to learn from."""
         self.segmenter = learned(training, self.task.product)
 
@@ -107,7 +107,7 @@ class SemanticJudge(ImageJudge):
         return {"Segmenter": SEGMENTED} if self.segmenter else {}
 
 
-def learned(training: Sequence[PreparedCase], product: str) -> Segmenter | None:
+def learned(training: Sequence[Sample], product: str) -> Segmenter | None:
     """A segmenter of the cases' masks; none where there are too few.
 
     Args:

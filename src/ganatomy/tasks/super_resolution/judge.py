@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.judging import INPUT, TARGET, Contender, Judgement, role
-from ganatomy.inference.prepared import sample_slices
-from ganatomy.tasks.base import Volume
 from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
 from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge
 from ganatomy.tasks.translation.task import MAE, PSNR, SSIM
@@ -39,11 +37,11 @@ class SuperResolutionJudge(SemanticJudge, TranslationJudge):
         """Nearness, detail, and how much a segmenter finds."""
         return super().score(output, sample, spacing) | self.interpreted(output, sample)
 
-    def _interpolated(self, case: PreparedCase, start: int, stop: int) -> Volume:
+    def _interpolated(self, case: Sample, start: int, stop: int) -> Volume:
         coarsening, source = self.task.coarsening, self.task.source
         times, around, slices = coarsening.scale[0], coarsening.interpolated_from, case.arrays[source].shape[1]
         first, last = max(start // times - around, 0), min(-(-stop // times) + around, slices)
-        fine = coarsening.interpolated(np.asarray(sample_slices(case, first, last)[source], np.float32))
+        fine = coarsening.interpolated(np.asarray(case.slices(first, last)[source], np.float32))
         return np.asarray(fine[start - first * times : stop - first * times])
 
     def _tissue(self) -> dict[str, str]:

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ganatomy.case import Volume
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig
 from ganatomy.images.codecs import Codec, Window
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.physics.resolution import Coarsening, Factors
-from ganatomy.tasks.base import ImageToImage, Volume, check_mask
+from ganatomy.tasks.restoration.task import Restoration
 from ganatomy.tasks.synthesis.task import check_window
 from ganatomy.tasks.translation.task import BEST, CONTENT, EDGES, MAE, PSNR, SSIM, likeness
 
@@ -50,7 +51,7 @@ class VolumeConfig(MethodConfig):
     structure: str = "white"  # of the phantom: what a segmenter should find in finer images, too
 
 
-class SuperResolution(ImageToImage):
+class SuperResolution(Restoration):
     """Fine images are the target; a coarse version of each is simulated.
 
     Methods learn from patches of fine images and make them coarse themselves, since the two grids have no patches in
@@ -233,7 +234,7 @@ class VolumeResolver(Method):
 
     def __init__(self, config: MethodConfig):
         super().__init__(config)
-        patch, scale = self.config.patch_shape, self.scale
+        patch, scale = self.config.patch_shape, self.coarsening.scale
         if any(extent % times for extent, times in zip(patch, scale, strict=True)):
             raise UserError(f"option patch_shape: {patch} are no multiples of {scale}; give others")
 
@@ -247,18 +248,13 @@ class VolumeResolver(Method):
         """Whether anybody plays against the generator; sharpness then counts when weights are chosen."""
         return bool(self.config.adversarial_weight)
 
-    @property
-    def task(self) -> SuperResolution:
+    def build_task(self) -> SuperResolution:
         c = self.config
         codec = Window(low=c.window[0], high=c.window[1], to=self.span, unit=c.window_unit, clip=True)
         # By mean absolute error, faint noise in the air around a head would weigh more than its detail.
         selection = BEST if self.adversarial else PSNR
         return SuperResolution(self.coarsening, codec, self.span, 1, self.dims, c.phantom, parts_of(c), selection)
 
-    @property
-    def scale(self) -> Factors:
-        return self.coarsening.scale
-
     def restore(self, input: Tensor) -> Tensor:
         """Coarse volumes to fine ones, (N, 1, D, H, W), the margin smaller."""
-        return self.generator(input, self.margin)  # type: ignore[no-any-return]
+        return self.generator(input, self.tiling.margin)  # type: ignore[no-any-return]

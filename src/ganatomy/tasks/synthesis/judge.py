@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, about
 from ganatomy.evaluation.report import Outcome, Report
@@ -146,7 +146,7 @@ class SynthesisJudge(Judge):
         return [before], [after]
 
     def score_all(
-        self, contenders: Sequence[Contender], cases: Sequence[PreparedCase], training: Sequence[PreparedCase]
+        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
     ) -> list[Row]:
         """A row per resampling and contender.
 

@@ -165,7 +165,7 @@ def histograms(sets: Mapping[str, ImageSet], task: Synthesis, bins: int = 64) ->
 
 @rc_context(STYLE)
 def spectra(sets: Mapping[str, ImageSet]) -> Figure:
-    """Radial power spectra in dB, with the places where repeated up-sampling leaves its pattern marked."""
+    """Radial power spectra in dB, with the places where repeated up-stream leaves its pattern marked."""
     figure = new_figure(6.8, 3.6)
     plot = figure.subplots()
     for name, colour in _colours(sets).items():
@@ -300,7 +300,7 @@ def _beside_words(task: Synthesis, by_class: bool) -> str:
 def _spectrum_words(made: ImageSet, real: ImageSet) -> str:
     found = _peaks(made, real)
     lines = ", ".join(f"{peak.frequency:.3f} per pixel (+{peak.excess_db:.1f} dB)" for peak in found)
-    said = f"Lines that up-sampling leaves: {lines}." if found else "No lines that up-sampling would leave."
+    said = f"Lines that up-stream leaves: {lines}." if found else "No lines that up-stream would leave."
     return (
         f"Power by spatial frequency, from coarse to fine. Too little on the right is blur, too much is noise. {said}"
     )

@@ -13,11 +13,11 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from ganatomy.case import Sample
 from ganatomy.data.batches import PatchDataset, Range, usable
-from ganatomy.data.store import PreparedCase
 from ganatomy.evaluation.judging import Contender
 from ganatomy.evaluation.style import minus
-from ganatomy.game import Sampling
+from ganatomy.game import Stream
 from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
 GRAIN = 16
@@ -115,7 +115,7 @@ def noise(wanted: Wanted) -> ImageSet:
     return ImageSet(torch.from_numpy(made).float().clamp(float(values.min()), float(values.max())))
 
 
-def real_images(task: Synthesis, cases: Sequence[PreparedCase], most: int, seed: int = 0) -> ImageSet:
+def real_images(task: Synthesis, cases: Sequence[Sample], most: int, seed: int = 0) -> ImageSet:
     """One image per usable slice of the cases, volumes one per case; at most so many, drawn by the seed.
 
     Larger slices are cut to the size that is made, at a place drawn by the seed. Nothing is mirrored or turned.
@@ -125,11 +125,11 @@ def real_images(task: Synthesis, cases: Sequence[PreparedCase], most: int, seed:
     pool = [Range(item.case, i, i + 1) for item in whole for i in range(item.start, item.stop)] if flat else whole
     chosen = np.sort(np.random.default_rng(seed).permutation(len(pool))[:most])
     patch = (1, *task.size) if flat else task.size
-    sampling = Sampling(1, patch)  # type: ignore[arg-type]
+    stream = Stream(1, patch)  # type: ignore[arg-type]
     images, labels = [], []
     for number in chosen.tolist():
         one = PatchDataset(
-            [pool[number]], sampling, task.codecs, task.roles, len(task.size), [seed, number], task.classes
+            [pool[number]], stream, task.codecs, task.roles, len(task.size), [seed, number], task.classes
         )[0]
         images.append(torch.cat([one[role] for role in task.roles]))
         labels.append(one.get("label"))

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganatomy.case import Task
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, MethodConfig, Sampling
+from ganatomy.game import Batch, Method, MethodConfig, Stream
 from ganatomy.images.codecs import Codec, Window
 from ganatomy.images.framing import Fit, Framing
 from ganatomy.images.image import Image
@@ -18,7 +19,6 @@ from ganatomy.metrics.distribution import kernel_distance
 from ganatomy.metrics.diversity import total_variance_ratio
 from ganatomy.nets.aids import Prior, latents
 from ganatomy.nets.embedding import embed
-from ganatomy.tasks.base import Task
 
 SLICES = 8
 """Images of each patient of the phantom."""
@@ -169,8 +169,7 @@ class Synthesiser(Method):
     def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         """Latent numbers (n, latent_size), labels (n,) where ``labelled``, to images (n, channels, [D,] H, W)."""
 
-    @property
-    def task(self) -> Synthesis:
+    def build_task(self) -> Synthesis:
         c = self.config
         return Synthesis(
             {"image": Window(low=c.window[0], high=c.window[1], unit=c.window_unit)},
@@ -181,11 +180,11 @@ class Synthesiser(Method):
             c.phantom,
         )
 
-    def sampling(self, batch_size: int, flips: Sequence[int] = (), quarter_turns: bool = False) -> Sampling:
+    def stream(self, batch_size: int, flips: Sequence[int] = (), quarter_turns: bool = False) -> Stream:
         """Batches of images of the size that is made."""
         size = self.task.size
         patch = (1, *size) if len(size) == 2 else size
-        return Sampling(batch_size, patch, flips=tuple(flips), quarter_turns=quarter_turns)  # type: ignore[arg-type]
+        return Stream("samples", None, batch_size, patch, flips=tuple(flips), quarter_turns=quarter_turns)  # type: ignore[arg-type]
 
     def real(self, batch: Batch) -> Tensor:
         """All roles of a batch as channels of one image."""

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.data.store import PreparedCase
+from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
     TARGET,
     Contender,
-    ImageJudge,
     Judgement,
     Row,
     Score,
@@ -29,9 +28,8 @@ from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
-from ganatomy.inference.prepared import sample_slices
 from ganatomy.metrics.diversity import spectrum_ratio_db
-from ganatomy.tasks.base import Volume
+from ganatomy.tasks.restoration.judge import RestorationJudge
 from ganatomy.tasks.translation.task import CONTRAST, EDGES, INFORMATION, MAE, PSNR, SSIM
 
 SHARPNESS_ERROR, SPECTRUM = "sharpness error", "spectrum distance"
@@ -57,7 +55,7 @@ NEARNESS = (
 )  # fmt: skip
 
 
-class TranslationJudge(ImageJudge):
+class TranslationJudge(RestorationJudge):
     """Judges images of one kind that are made of another, against true ones where the patient has both."""
 
     scores: tuple[Score, ...] = (
@@ -75,8 +73,8 @@ class TranslationJudge(ImageJudge):
         task = self.task
         source, product = (task.codecs[name] for name in (task.source, task.product))
 
-        def shown(case: PreparedCase, start: int, stop: int) -> Volume:
-            values = sample_slices(case, start, stop)[task.source]
+        def shown(case: Sample, start: int, stop: int) -> Volume:
+            values = case.slices(start, stop)[task.source]
             return np.asarray(product.decode(source.encode(values)), np.float32)
 
         return [Contender(INPUT, shown, "shown in the window of the product")], [role(TARGET, task.product)]
@@ -88,7 +86,7 @@ class TranslationJudge(ImageJudge):
         output, sample = self.worth_judging(output, sample)
         if not len(output):
             return {}
-        scores = self.task.scores(output, sample, spacing)
+        scores = self.task.scores({self.task.product: output}, sample, spacing)
         if self.task.product in sample:
             low, high = self.window
             scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
@@ -108,7 +106,7 @@ class TranslationJudge(ImageJudge):
         return self.task.codecs[self.task.product].unit or ""
 
     def score_case(
-        self, contenders: Sequence[Contender], case: PreparedCase, advance: Callable[[], None] = lambda: None
+        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
         """Score every contender, block by block; without a true image by what the output has in common with the input.
 
@@ -119,7 +117,7 @@ class TranslationJudge(ImageJudge):
             raise UserError(f"no {self.task.source} image, so nothing to make {self.task.product} of")
         return super().score_case(self._present(contenders, case), case, advance)
 
-    def _present(self, contenders: Sequence[Contender], case: PreparedCase) -> list[Contender]:
+    def _present(self, contenders: Sequence[Contender], case: Sample) -> list[Contender]:
         return [one for one in contenders if one.name != TARGET or self.task.product in case.arrays]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
@@ -159,7 +157,7 @@ class TranslationJudge(ImageJudge):
         for label, case in self.examples(judgement, PSNR if paired else INFORMATION).items():
             report.figure(self._strip(judgement, case), self._words(label, case, judgement, paired))
 
-    def _strip(self, judgement: Judgement, case: PreparedCase) -> Any:
+    def _strip(self, judgement: Judgement, case: Sample) -> Any:
         plane = middle_slice(case)
         found = side_by_side(self._present(judgement.contenders, case), case, plane, plane + 1)
         views = {name: image[0] for name, image in found.items()}
@@ -176,7 +174,7 @@ class TranslationJudge(ImageJudge):
             },
         )
 
-    def _words(self, label: str, case: PreparedCase, judgement: Judgement, paired: bool) -> str:
+    def _words(self, label: str, case: Sample, judgement: Judgement, paired: bool) -> str:
         cases = count(len(judgement.cases), "case")
         which = "The only case" if label == "Only" else f"{label} of {cases} by {PSNR if paired else INFORMATION}"
         where = f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}."

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ganatomy.case import Volume
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, MethodConfig, Sampling
+from ganatomy.game import Batch, Method, MethodConfig, Stream
 from ganatomy.images.codecs import Codec, Window
 from ganatomy.images.framing import Fit, Framing
 from ganatomy.images.image import Image
 from ganatomy.metrics.dependence import correlation, mutual_information
 from ganatomy.metrics.fidelity import mae, psnr, ssim
 from ganatomy.metrics.sharpness import gradient_ratio
-from ganatomy.tasks.base import ImageToImage, Volume
+from ganatomy.tasks.restoration.task import Restoration
 from ganatomy.tasks.synthesis.task import check_window
 
 Direction = Literal["a2b", "b2a"]
@@ -51,7 +52,7 @@ class TranslationConfig(MethodConfig):
     parts: tuple[str, str] = ("t1", "t2")  # of the phantom, which play a and b
 
 
-class Translation(ImageToImage):
+class Translation(Restoration):
     """Images of kind *a* and of kind *b*, of the same patients or of different ones.
 
     Args:
@@ -243,8 +244,7 @@ class Translator(Method):
         """Whether anybody plays against the generators; sharpness then counts when weights are chosen."""
         return bool(self.config.adversarial_weight)
 
-    @property
-    def task(self) -> Translation:
+    def build_task(self) -> Translation:
         c = self.config
         windows = {"a": (c.window_a, c.window_units[0]), "b": (c.window_b, c.window_units[1])}
         codecs = {
@@ -263,10 +263,12 @@ class Translator(Method):
             BEST if self.adversarial else MAE,
         )
 
-    def sampling(self, batch_size: int) -> Sampling:
+    def stream(self, batch_size: int) -> Stream:
         """Batches of images of the size that is seen, a and b of one patient where the method learns from pairs."""
         c = self.config
-        return Sampling(batch_size, (1, *c.size), flips=c.flips, streams=() if self.paired else (("a",), ("b",)))
+        return Stream(
+            "samples", None, batch_size, (1, *c.size), flips=c.flips, streams=() if self.paired else (("a",), ("b",))
+        )
 
     def jittered(self, batch: Batch) -> dict[str, Tensor]:
         """The batch a little enlarged and cut to its size at random, pairs at the same place.

@@ -1,0 +1,415 @@
+"""Record two rounds of every system in tests/fixtures/rounds.json, or compare with what is recorded.
+
+    python scripts/record_fixtures.py                        record all systems anew
+    python scripts/record_fixtures.py dcgan pix2pix          record these only
+    python scripts/record_fixtures.py --check [dcgan ...]    compare, print differences, exit with 1 where there are any
+    python scripts/record_fixtures.py --check --exact        count rounding as a difference, too
+
+A system is trained with its preset ``small`` on four patients of its phantom, on one thread, through
+``ganatomy.training.run.train``. Recorded are the loss terms of all turns, the trained weights, and what the trained
+system makes of an image of a fifth patient or, where it makes images from noise, of seed 0.
+
+The same versions on the same processor give the same bits. Elsewhere rounding differs, and training enlarges that: most
+systems stay close for two rounds, while of those in DRIFTING only the first turn is compared elsewhere, and the names
+and shapes of all that follows.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganatomy import catalogue, phantoms
+from ganatomy.data.cases import DataConfig
+from ganatomy.game import Turn
+from ganatomy.images.image import Image
+from ganatomy.inference.model import Model, load
+from ganatomy.training.run import TrainConfig, train
+
+FILE = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "rounds.json"
+MODELS = (*(system.slug for system in catalogue.ready()), "brain-manifold-dcgan:small-denoiser")
+"""Ready systems, and presets that make another model, as ``system:preset``."""
+
+SMALLER = {
+    "batch_size": 2,
+    "refinement_batch_size": 2,
+    "patch": 32,
+    "patch_shape": (12, 16, 16),
+    "search_steps": 10,
+    "steps": 10,
+    "features": "substitute",
+}
+"""Options that make a system quicker, and independent of weights found on the machine; for those that have them."""
+SECTIONS: Mapping[str, Mapping[str, Any]] = {"denoising": {"scan": {"views": 60}}}
+"""The same for the systems of a section of the catalogue."""
+
+BRAIN = {"size": 96, "slices": 5, "distance_mm": 6.0}
+CUBE = {"size": 32, "slices": 12, "distance_mm": 5.0}
+GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "wolterink-ldct": ("thorax-ct", "image", {"size": 48, "slices": 12}),
+    "wgan-vgg": ("thorax-ct", "image", {"size": 96}),
+    "sagan-ct": ("thorax-ct", "image", {"size": 96}),
+    "thin-slice-3dsrgan": ("brain-mr", "flair", CUBE),
+    "srgan3d-brain": ("brain-mr", "t1", CUBE),
+    "mdcsrn": ("brain-mr", "t1", CUBE),
+    "pcle-cycle-sr": ("endomicroscopy", "image", {"size": 96}),
+    "saliency-srgan": ("fundus", "image", {"size": 48}),
+    "pix2pix": ("brain-mr", "t1", BRAIN),
+    "mgan": ("brain-mr", "t1", BRAIN),
+    "cyclegan": ("brain-mr", "t1", BRAIN),
+    "srgan": ("brain-mr", "t1", {**BRAIN, "size": 48}),
+    "brain-manifold-dcgan:small-denoiser": ("brain-mr", "t1", BRAIN),
+    "anogan": ("retinal-oct", "oct", {"size": 96, "slices": 3}),
+    "caae": ("brain-mr", "t2", BRAIN),
+    "anovaegan": ("brain-mr", "flair", BRAIN),
+    "va-gan": ("squares", "image", {"size": 96, "slices": 2}),
+}
+"""Phantom, its image and its size: what a system is given to restore, or to search for what is abnormal."""
+SCANNED: Mapping[str, str] = {
+    "deep-dealiasing": "brain-mr",
+    "dagan": "brain-mr",
+    "csmri-refinement": "brain-mr",
+    "refinegan": "brain-mr",
+    "gancs": "abdomen-mr",
+    "kspace-gan": "brain-mr",
+}
+"""Phantom whose undersampled k-space a system is given."""
+SIDE = 64
+"""Rows and columns of that k-space."""
+PATIENT = 101
+"""Seed of a phantom patient whom no system is trained on; the brain and the eye are sick."""
+
+PLACES = 8
+"""Values of an array that are recorded themselves."""
+GOLDEN = 0.6180339887498949
+TOLERANCE = 2e-5
+"""Of loss terms relative to themselves, and of weights and outputs relative to their greatest value."""
+ELSEWHERE = 2e-4
+"""The same with other versions or on another processor."""
+DRIFTING = frozenset(
+    {
+        "anogan",
+        "caae",
+        "cyclegan",
+        "gancs",
+        "mgan",
+        "pgan",
+        "pgan-skin",
+        "refinegan",
+        "sagan-ct",
+        "srgan3d-brain",
+        "thin-slice-3dsrgan",
+        "va-gan",
+        "vae-gan",
+        "wgan-vgg",
+        "wolterink-ldct",
+    }
+)
+"""Systems in which rounding changes numbers by more than a quarter of that, or soon would: measured against AVX-512 with
+the kernels for AVX2 and with those for no vector unit (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA). All others stay below
+3e-5.
+"""
+SMALLEST = 0.05
+"""Loss terms below this are compared with it, since they are mostly differences of larger numbers."""
+
+Array = NDArray[Any]
+Entry = dict[str, Any]
+
+
+# What is asked of the package: train, load, and one prediction of each kind.
+
+
+def record(model: str, folder: Path, cache: Path) -> Entry:
+    """Train a system for two rounds and describe what came of it.
+
+    Args:
+        model: ``system`` or ``system:preset``.
+        folder: for the run, which must not exist, and for what is given to it.
+        cache: of prepared cases.
+
+    Returns:
+        ``made_with``, ``turns``, ``weights`` and ``outputs``, of plain values.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with turns() as heard:
+            trained(model, folder / "run", cache)
+        last = load(folder / "run", which="last", device="cpu")
+        weights = {name: value for name, value in last.method.state_dict().items() if isinstance(value, torch.Tensor)}
+        outputs = predicted(model, last, folder)
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "made_with": surroundings(),
+        "turns": heard,
+        "weights": described_weights({name: value.numpy() for name, value in weights.items()}),
+        "outputs": {name: described(values) for name, values in outputs.items()},
+    }
+
+
+def trained(model: str, out: Path, cache: Path) -> None:
+    """Two rounds, or one of each stage where there are more stages."""
+    slug, _, preset = model.partition(":")
+    kind = catalogue.load(slug).Config
+    smaller = {**SMALLER, **SECTIONS.get(catalogue.find(slug).section, {})}
+    fitting = {name: value for name, value in smaller.items() if name in kind.model_fields}
+    config = kind.preset(preset or ("small" if "small" in kind.presets else "paper"), **fitting)
+    data = DataConfig(phantom_subjects=4, phantom_size=96, cache=cache)
+    options = TrainConfig(
+        rounds=2, seed=0, device="cpu", threads=1, log_every=1, validate_every=1000, validation_slices=1, diagnose=False
+    )
+    train(slug, out, config, data, options)
+
+
+@contextmanager
+def turns() -> Iterator[list[dict[str, float]]]:
+    """Collect the loss terms of all turns taken meanwhile, named ``player/term``; float32 in as many digits as it has.
+
+    Files of a run hold six digits, of the mean over the turns of a round.
+    """
+    heard: list[dict[str, float]] = []
+    begin = Turn.__init__
+
+    def listening(self: Turn, *given: Any, **terms: Any) -> None:
+        begin(self, *given, **terms)
+        heard.append({f"{self.player}/{name}": short(value.item()) for name, value in self.losses.items()})
+
+    Turn.__init__ = listening  # type: ignore[method-assign]
+    try:
+        yield heard
+    finally:
+        Turn.__init__ = begin  # type: ignore[method-assign]
+
+
+def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
+    """What a trained system makes, by name: the middle slice of a restored image; map, score and healthy image of a
+    detector; and the sample of seed 0.
+    """
+    if model in SCANNED:
+        return {"restored": middle(trained(kspace_file(SCANNED[model], folder)))}
+    if model not in GIVEN:
+        return trained.sample([0])
+    image = given_image(*GIVEN[model])
+    if catalogue.find(model.partition(":")[0]).section == "detection":
+        found = trained.detect(image)
+        return {"map": found.map.numpy(), "score": found.score, "healthy": found.healthy.numpy()}
+    return {"restored": middle(trained(image))}
+
+
+def middle(image: Image) -> Array:
+    """The middle slice, (channels, 1, rows, columns)."""
+    at = image.shape[0] // 2
+    return image.slab(at, at + 1)
+
+
+def given_image(phantom: str, part: str, size: Mapping[str, Any]) -> Image:
+    """An image of the patient whom nobody trained on, of fewer columns than rows."""
+    drawn = phantoms.make(phantom, PATIENT, **size)
+    image = phantoms.part(drawn, part)
+    columns = image.shape[2]
+    return Image.from_array(image.numpy()[..., columns // 16 : columns - columns // 48], image.spacing, image.unit)
+
+
+def kspace_file(phantom: str, folder: Path) -> Path:
+    """Raw data of the same patient, with every third line and the middle of k-space measured."""
+    drawn = phantoms.make(phantom, PATIENT, size=SIDE, slices=3, distance_mm=8.0)
+    values = phantoms.part(drawn, "t1").numpy()[0]
+    axes = (-2, -1)
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(values, axes), norm="ortho"), axes)
+    lines = np.arange(SIDE)
+    measured = (lines % 3 == 1) | (abs(lines - SIDE // 2) < 6)
+    path = folder / "kspace.npy"
+    np.save(path, (kspace * measured).astype(np.complex64))
+    return path
+
+
+# From here on nothing knows the package.
+
+
+def surroundings() -> str:
+    """Versions and processor that decide how numbers are rounded."""
+    versions = [f"{name} {version(name).partition('+')[0]}" for name in ("torch", "numpy", "scipy", "scikit-image")]
+    return ", ".join([*versions, f"{processor()} with {torch.backends.cpu.get_cpu_capability()}"])
+
+
+def processor() -> str:
+    """Name, family and model of the processor, as far as the system tells."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.is_file():
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in facts.read_text(encoding="utf-8").splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    return " ".join(found.get(name, "?") for name in ("model name", "cpu family", "model"))
+
+
+def short(value: float) -> float:
+    """A float32 in as few digits as tell it from all others."""
+    return float(str(np.float32(value)))
+
+
+def described(values: Array) -> Entry:
+    """Digest of an array as float32, and a few numbers that show how different another one is."""
+    numbers = np.ascontiguousarray(values, np.float32)
+    return {"shape": list(numbers.shape), "digest": digest(numbers), **summary(numbers)}
+
+
+def summary(numbers: NDArray[np.float32]) -> Entry:
+    """Mean, SD, least, greatest, and the values in eight places spread over the array."""
+    flat = numbers.ravel()
+    places = [int(flat.size * ((place + 1) * GOLDEN % 1)) for place in range(PLACES)]
+    exact = flat.astype(np.float64)
+    found = {"mean": exact.mean(), "sd": exact.std(), "min": exact.min(), "max": exact.max()}
+    return {name: short(value) for name, value in found.items()} | {"values": [short(flat[at]) for at in places]}
+
+
+def described_weights(weights: Mapping[str, Array]) -> Entry:
+    """Digests of weights with and without their names, how many there are, and a few numbers of all together.
+
+    What was fitted to cases, named ``fitted.…``, does not count.
+    """
+    names = sorted(name for name in weights if not name.startswith("fitted."))
+    parts = {name: digest(weights[name]) for name in names}
+    together = np.concatenate([weights[name].astype(np.float32).ravel() for name in names])
+    return {
+        "tensors": len(names),
+        "count": int(together.size),
+        "digest": hashlib.sha256("\n".join(f"{name} {parts[name]}" for name in names).encode()).hexdigest(),
+        "nameless": hashlib.sha256("\n".join(sorted(parts.values())).encode()).hexdigest(),
+        **summary(together),
+    }
+
+
+def digest(values: Array) -> str:
+    """SHA-256 of type, shape and bytes."""
+    facts = f"{values.dtype.str} {values.shape}".encode()
+    return hashlib.sha256(facts + np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def differences(model: str, wanted: Entry, found: Entry) -> list[str]:
+    """Sentences on what differs by more than rounding can explain; none where all is as recorded."""
+    first = later = TOLERANCE
+    if wanted["made_with"] != found["made_with"]:
+        first, later = ELSEWHERE, math.inf if model in DRIFTING else ELSEWHERE
+    return [
+        *_turns_that_differ(wanted["turns"], found["turns"], first, later),
+        *_weights_that_differ(wanted["weights"], found["weights"], later),
+        *_outputs_that_differ(wanted["outputs"], found["outputs"], later),
+    ]
+
+
+def _turns_that_differ(
+    wanted: Sequence[Mapping[str, float]], found: Sequence[Mapping[str, float]], first: float, later: float
+) -> list[str]:
+    ours, theirs = ([list(turn) for turn in turns] for turns in (found, wanted))
+    if ours != theirs:
+        at = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
+        where = "" if at is None else f"; turn {at} is {ours[at]}, was {theirs[at]}"
+        return [f"{len(ours)} turns, were {len(theirs)}{where}"]
+    return [
+        f"turn {at}: {name} is {turn[name]}, was {value}"
+        for at, (before, turn) in enumerate(zip(wanted, found, strict=True))
+        for name, value in before.items()
+        if not abs(turn[name] - value) <= (later if at else first) * max(abs(value), SMALLEST)
+    ]
+
+
+def _weights_that_differ(wanted: Entry, found: Entry, allowed: float) -> list[str]:
+    if wanted["digest"] == found["digest"]:
+        return []
+    if wanted["nameless"] == found["nameless"]:
+        return ["weights: other names; the values are the same"]
+    counts = [f"weights: {found[name]} {name}, were {wanted[name]}" for name in ("tensors", "count")]
+    if any(wanted[name] != found[name] for name in ("tensors", "count")):
+        return counts
+    return _numbers_that_differ("weights", wanted, found, allowed)
+
+
+def _outputs_that_differ(wanted: Mapping[str, Entry], found: Mapping[str, Entry], allowed: float) -> list[str]:
+    if list(wanted) != list(found):
+        return [f"outputs: {', '.join(found)}, were {', '.join(wanted)}"]
+    return [line for name in wanted for line in _output_differs(name, wanted[name], found[name], allowed)]
+
+
+def _output_differs(name: str, wanted: Entry, found: Entry, allowed: float) -> list[str]:
+    if wanted["digest"] == found["digest"]:
+        return []
+    if wanted["shape"] != found["shape"]:
+        return [f"output {name}: shape {found['shape']}, was {wanted['shape']}"]
+    return _numbers_that_differ(f"output {name}", wanted, found, allowed)
+
+
+def _numbers_that_differ(name: str, wanted: Entry, found: Entry, allowed: float) -> list[str]:
+    greatest = max(abs(wanted["min"]), abs(wanted["max"]), sys.float_info.min)
+    pairs = [(what, wanted[what], found[what]) for what in ("mean", "sd", "min", "max")]
+    pairs += [(f"value {at}", *both) for at, both in enumerate(zip(wanted["values"], found["values"], strict=True))]
+    return [
+        f"{name}: {what} is {ours}, was {theirs}"
+        for what, theirs, ours in pairs
+        if not abs(ours - theirs) <= allowed * greatest
+    ]
+
+
+def text(entries: Mapping[str, Entry]) -> str:
+    """The file: JSON with a line for each turn and each array, systems in alphabetical order."""
+    systems = []
+    for model, entry in sorted(entries.items()):
+        lines = ",\n".join(f"   {json.dumps(turn)}" for turn in entry["turns"])
+        arrays = ",\n".join(f'   "{name}": {json.dumps(one)}' for name, one in entry["outputs"].items())
+        systems.append(
+            f' "{model}": {{\n  "made_with": {json.dumps(entry["made_with"])},\n  "turns": [\n{lines}\n  ],\n'
+            f'  "weights": {json.dumps(entry["weights"])},\n'
+            f'  "outputs": {{\n{arrays}\n  }}\n }}'
+        )
+    return "{\n" + ",\n".join(systems) + "\n}\n"
+
+
+def main() -> int:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("models", nargs="*", metavar="SYSTEM[:PRESET]", help="none means all")
+    words.add_argument("--check", action="store_true", help="compare with the file and leave it alone")
+    words.add_argument("--exact", action="store_true", help="with --check: rounding is a difference, too")
+    words.add_argument("--file", type=Path, default=FILE, help="where the fixtures are")
+    asked = words.parse_args()
+    if unknown := set(asked.models) - set(MODELS):
+        words.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(MODELS)}")
+    recorded = json.loads(asked.file.read_text(encoding="utf-8")) if asked.file.is_file() else {}
+    kept = recorded if asked.models or asked.check else {}
+    wrong = False
+    with tempfile.TemporaryDirectory() as work:
+        for model in asked.models or MODELS:
+            began = time.perf_counter()
+            folder = Path(work, model.replace(":", "-"))
+            folder.mkdir()
+            entry = record(model, folder, Path(work, "cases"))
+            news = "recorded"
+            if asked.check:
+                lines = differences(model, recorded[model], entry) if model in recorded else ["not recorded"]
+                same = model in recorded and recorded[model] == entry
+                news = "equal" if same else "differs" if lines else "equal but for rounding"
+                news = "\n  ".join([news, *lines])
+                wrong |= bool(lines) or (asked.exact and not same)
+            else:
+                kept[model] = entry
+            print(f"{model} ({time.perf_counter() - began:.1f} s): {news}", flush=True)
+    if not asked.check:
+        asked.file.parent.mkdir(parents=True, exist_ok=True)
+        asked.file.write_text(text(kept), encoding="utf-8")
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Images brought to the grid of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ganatomy.errors import UserError
+from ganatomy.images.image import ComputedArray, Image
+
+
+def resampled_to(image: Image, grid: Image, labels: bool = False) -> Image:
+    """An image on the grid of another one, by trilinear interpolation; 0 beyond its edges.
+
+    Args:
+        image: of any number of channels; read as a whole when the first slice is wanted.
+        grid: whose shape and affine are taken.
+        labels: whether the nearest value is taken, so that no label is invented.
+    """
+    matrix = np.linalg.inv(image.affine) @ grid.affine
+    held: list[NDArray[Any]] = []
+    dtype = image.dtype if labels else np.dtype(np.float32)
+
+    def slab(start: int, stop: int) -> NDArray[Any]:
+        if not held:
+            held.append(image.numpy())
+        offset = matrix[:3, 3] + matrix[:3, 0] * start
+        shape = (stop - start, *grid.shape[1:])
+        order = 0 if labels else 1
+        return np.stack(
+            [
+                ndimage.affine_transform(
+                    channel if labels else channel.astype(np.float32), matrix[:3, :3], offset, shape, order=order
+                )
+                for channel in held[0]
+            ]
+        ).astype(dtype, copy=False)
+
+    array = ComputedArray((image.channels, *grid.shape), dtype, slab)
+    return Image(array, grid.affine, image.unit, image.header, grid.offsets)
+
+
+def on_one_grid(values: Mapping[str, Any], reference: str, labels: Collection[str] = ()) -> dict[str, Any]:
+    """All images of a case on the grid of one of them.
+
+    Args:
+        values: role to value.
+        reference: the role whose grid is taken.
+        labels: roles that are label maps, which are resampled without inventing labels.
+
+    Raises:
+        UserError: there is no such image.
+    """
+    if not isinstance(values.get(reference), Image):
+        raise UserError(f"--resample-to {reference}: no such image here; there are {', '.join(values)}")
+    grid = values[reference]
+    return {
+        name: resampled_to(value, grid, name in labels)
+        if isinstance(value, Image) and not same_grid(value, grid)
+        else value
+        for name, value in values.items()
+    }
+
+
+def same_grid(first: Image, second: Image) -> bool:
+    """Whether the voxels of two images lie in the same places, to a thousandth of a voxel."""
+    close = 1e-3 * min(first.spacing)
+    return first.shape == second.shape and bool(np.allclose(first.affine, second.affine, atol=close, rtol=0))

@@ -1,0 +1,149 @@
+"""Intensity images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganatomy.case import Array, Openable, Preparation, Role
+from ganatomy.errors import UserError
+from ganatomy.images.codecs import Codec, IntensityCodec, Window
+from ganatomy.images.frames import Frame
+from ganatomy.images.image import Image
+
+
+@dataclass(frozen=True)
+class ImageRole(Role):
+    """An intensity image or volume in physical units.
+
+    Attributes:
+        scale: codec from physical values to the range of the networks; None where values are taken as they are.
+        width: channels; 3 for colours.
+        modality: DICOM's code, such as ``MR``, that a file must have where it says one.
+        checked: whether values are looked at when an image is given, for the unit and the range that the codec needs.
+    """
+
+    scale: Codec | None = None
+    width: int = field(default=1, kw_only=True)
+    modality: str | None = field(default=None, kw_only=True)
+    checked: bool = field(default=True, kw_only=True)
+
+    kind: ClassVar[str] = "image"
+    has_intensities: ClassVar[bool] = True
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image."""
+        return self.width
+
+    @property
+    def codec(self) -> Codec | None:
+        """Physical values to the range of the networks."""
+        return self.scale
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """The image file or DICOM series called ``text``."""
+        return read(folder / text)
+
+    def check(self, value: Any) -> None:
+        """Refuse another modality, number of channels or unit, and values for which the window was not meant."""
+        label = value.header.label
+        if value.header.kind == "kspace":
+            raise UserError(f"{label}: raw MR data, which only systems that reconstruct MR take")
+        if self.modality and value.header.modality not in (None, self.modality):
+            raise UserError(
+                f"{label}: modality {value.header.modality}, but this system takes {self.modality} as {self.name}"
+            )
+        if value.channels != self.width:
+            raise UserError(
+                f"{label}: {value.channels} channels, but the system works with {self.width} for {self.name}; "
+                "train with other --channels, or give other images"
+            )
+        if self.scale is None or not self.checked:
+            return
+        self.scale.check(value)
+        if isinstance(self.scale, Window) and value.unit in (None, "a.u."):
+            check_window(value, self.scale)
+
+    def plan(self, value: Any, preparation: Preparation) -> Frame | None:
+        """The way to the working grid."""
+        return preparation.frame(value, self.name)
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """The image on the working grid."""
+        array: Array = frame.into(value).array if frame else value.array
+        return array
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
+        """The image on the grid of its source, in the unit of the codec."""
+        outside = self.scale.low if isinstance(self.scale, Window) else 0.0
+        placed = frame.back(array, outside) if frame else array
+        unit = self.scale.unit if self.scale else like.unit if like else None
+        if like is None or frame is None:
+            image = Image(placed, frame.affine if frame else np.eye(4), unit)
+            return image if like is None else replace(image, header=like.header)
+        return replace(like, unit=unit).with_geometry(placed, frame.affine)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the codec takes its numbers from every image."""
+        return self.scale is not None and self.scale.adaptive
+
+    def bind(self, value: Any) -> Self:
+        """The role whose codec has the numbers of one image."""
+        return self if self.scale is None else replace(self, scale=self.scale.bind(value))
+
+    def numbers(self) -> Mapping[str, Any]:
+        """The codec as plain values."""
+        return self.scale.model_dump(mode="json") if self.scale else {}
+
+    def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
+        """The role with a codec that was kept."""
+        return replace(self, scale=codec_of(numbers))
+
+    def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
+        """A patch in the range of the networks."""
+        tensor = super().tensor(patch, dims)
+        return tensor if self.scale is None else self.scale.encode(tensor)  # type: ignore[no-any-return]
+
+    def decoded(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values in the range of the networks, in physical units again."""
+        return tensor if self.scale is None else np.asarray(self.scale.decode(tensor), np.float32)
+
+    def describe(self) -> dict[str, Any]:
+        """The role as plain values, with its codec."""
+        return {**super().describe(), "codec": dict(self.numbers()) or None}
+
+
+def codec_of(numbers: Mapping[str, Any]) -> Codec:
+    """A codec from what its ``model_dump`` gave."""
+    from pydantic import TypeAdapter
+
+    codec: Codec = TypeAdapter(Codec).validate_python(dict(numbers))
+    return codec
+
+
+def check_window(image: Image, codec: Window, option: str = "--window") -> None:
+    """Refuse unitless values for which the window was not meant.
+
+    Args:
+        image: whose middle slice is looked at.
+        codec: the window.
+        option: that would change it.
+
+    Raises:
+        UserError: the values go far beyond the window, or hardly fill it.
+    """
+    values = image.slab(image.shape[0] // 2, image.shape[0] // 2 + 1)
+    low, high, width = float(values.min()), float(values.max()), codec.high - codec.low
+    if low < codec.low - width or high > codec.high + width or (low < high and high - low < width / 50):
+        raise UserError(
+            f"{image.header.label}: values from {low:g} to {high:g}, but {option} is {codec.low:g} {codec.high:g}; "
+            f"train with {option} {low:g} {high:g} or what all images have in common"
+        )

@@ -1,0 +1,103 @@
+"""How methods that turn one image into another one are judged, case by case and block of slices by block."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ganatomy.case import Case, Sample, Volume
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judge, Judgement, Row, about, blocks
+from ganatomy.inference.model import Model
+
+
+class RestorationJudge(Judge):
+    """Judges methods that turn an image into another one, block of slices by block of slices."""
+
+    @abstractmethod
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """Scores of a block of slices."""
+
+    def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
+        """What slices of a case are scored with."""
+        return case.slices(start, stop)
+
+    def worth_judging(self, output: Volume, sample: Mapping[str, Volume]) -> tuple[Volume, dict[str, Volume]]:
+        """The slices worth learning from, perhaps none: an empty one is reproduced perfectly by leaving it empty, and
+        errors relative to nothing say nothing.
+
+        Args:
+            output: (slices, rows, columns).
+            sample: roles of the same slices; those with another number of slices are left out.
+        """
+        roles = {name: sample[name][None] for name in (self.task.source, self.task.product) if name in sample}
+        shown = self.task.trainable(None, roles)
+        if shown is None:
+            return output, dict(sample)
+        return output[shown], {name: part[shown] for name, part in sample.items() if len(part) == len(shown)}
+
+    def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, Sample]:
+        """Median, worst and best case of the output, each once, by the very first of the leading scores or another."""
+        ranked = judgement.scores.by_case(OUTPUT, score or self.leading[0])
+        names = sorted(ranked, key=lambda name: ranked[name])
+        prepared = {case.case.name: case for case in judgement.cases}
+        chosen: dict[str, Sample] = {}
+        for label, name in (("Median", names[(len(names) - 1) // 2]), ("Worst", names[0]), ("Best", names[-1])):
+            if all(case.case.name != name for case in chosen.values()):
+                chosen[label] = prepared[name]
+        return chosen if len(names) > 1 else {"Only": prepared[names[0]]}
+
+    def truth(self, case: Case) -> Any:
+        """The phantom behind a case, or None."""
+        return None
+
+    def score_truth(self, output: Volume, case: Sample, truth: Any) -> dict[str, float]:
+        """Scores of a whole phantom."""
+        return {}
+
+    def contender(self, model: Model, name: str) -> Contender:
+        """A trained run, ready to be judged."""
+        return trained(model, name)
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """The input as it is, and the target, for scores that are no distance from it."""
+        return [role(INPUT, self.task.source)], [role(TARGET, self.task.product)]
+
+    def score_case(
+        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every contender, block by block; phantoms once more as a whole against their truth."""
+        truth = self.truth(case.case)
+        rows = []
+        for contender in contenders:
+            kept = {score.name for score in self.scores if score.better is None or contender.name != TARGET}
+            outputs = []
+            for start, stop in blocks(case.shape[0]):
+                output = contender.run(case, start, stop)
+                scores = self.score(output, self.sample(case, start, stop), case.spacing)
+                found = {name: value for name, value in scores.items() if name in kept}
+                rows.append(Row(case.case.name, case.case.subject, (start, stop), contender.name, found))
+                if truth is not None:
+                    outputs.append(output)
+            if truth is not None:
+                known = self.score_truth(np.concatenate(outputs), case, truth)
+                rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), contender.name, known))
+            advance()
+        return rows
+
+
+def role(name: str, played: str | None = None) -> Contender:
+    """A role of the cases as a contender, such as the input left as it is."""
+    return Contender(name, lambda case, start, stop: case.slices(start, stop)[played or name])
+
+
+def trained(model: Model, name: str) -> Contender:
+    """A trained run that turns images into others, as a contender."""
+    predictor, product = model.predictor(), model.method.task.product
+    return Contender(
+        name, lambda case, start, stop: predictor.predict(case).slices(start, stop)[product], about(model)
+    )  # fmt: skip
