@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganatomy.errors import UserError
-from ganatomy.images import kspace, nifti, npy, raster
+from ganatomy.images import kspace, labelmaps, nifti, npy, raster
 from ganatomy.images.dicom import Frame, group, is_dicom, open_series, read_frames
 from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.image import NO_MEANING, Image, Kind, RasterMeaning
 from ganatomy.images.paths import safe_name, unique_name
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-_READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, .npy or raw MR data (.h5, .mrd)"
+_READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, BMP, GIF, .npy or raw MR data (.h5, .mrd)"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Source:
         paths: Its files, in slice order.
         modality: DICOM's modality code, None for other formats.
         problem: Why it cannot be opened, as far as the headers tell; None when nothing is known against it.
+        labels: Whether its values are labels and no intensities, see `labelled`.
+        overlapping: Whether segments of a DICOM segmentation may overlap; the later one then wins.
     """
 
     name: str
@@ -40,20 +42,37 @@ class Source:
     frames: tuple[Frame, ...] = ()
     uneven: bool = False
     meaning: RasterMeaning = NO_MEANING
+    labels: bool = False
+    overlapping: bool = False
+
+    def labelled(self, overlapping: bool = False) -> Source:
+        """The source opened as a label map.
+
+        Places in the palettes of pictures stay as they are, slope and intercept do not count, and DICOM segmentations
+        become label maps in which the label of a segment is its number.
+
+        Args:
+            overlapping: whether segments may overlap; the later one then wins.
+        """
+        return replace(self, labels=True, overlapping=overlapping)
 
     def open(self) -> Image:
         """The image, lazily where the format allows; raises `UserError` when it cannot be read."""
         if self.problem:
             raise UserError(self.problem)
+        if self.labels and self.kind == "dicom" and self.modality == "SEG":
+            return labelmaps.read_segmentation(self.paths[0], self.overlapping)
         if self.kind == "dicom":
             return open_series(self.frames, self.uneven)
         if self.kind == "nifti":
             return nifti.read_nifti(self.paths[0])
         if self.kind == "npy":
-            return npy.read_npy(self.paths[0], self.meaning)
+            return npy.read_npy(
+                self.paths[0], RasterMeaning(pixel_mm=self.meaning.pixel_mm) if self.labels else self.meaning
+            )
         if self.kind == "kspace":
             return kspace.open_kspace(self.paths[0])
-        return raster.read_raster(self.paths[0], self.meaning)
+        return raster.read_raster(self.paths[0], self.meaning, self.labels)
 
 
 def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> Image:

@@ -1,4 +1,4 @@
-"""Pictures without units: PNG, JPEG and TIFF of 8 or 16 bits, grey or colour; pages of a TIFF are slices."""
+"""Pictures without units: PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bits, grey or colour; pages of a TIFF are slices."""
 
 from __future__ import annotations
 
@@ -19,22 +19,33 @@ from ganatomy.images.image import NO_MEANING, Header, Image, RasterMeaning, Resc
 from ganatomy.images.paths import replacing
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", *TIFF_SUFFIXES)
 
 
-def read_raster(path: Path, meaning: RasterMeaning) -> Image:
+def read_raster(path: Path, meaning: RasterMeaning, labels: bool = False) -> Image:
     """A picture, or a multi-page TIFF as a stack, with every bit of the file.
 
     Values are ``slope * stored + intercept``, integers while both are integral. Colour becomes 3 channels,
     a grey palette 1; a fourth channel is kept only where something is transparent.
+
+    Args:
+        path: File.
+        meaning: What the stored numbers stand for; of label maps, only the size of a pixel.
+        labels: Whether numbers are labels: places in a palette stay as they are, a picture of one bit holds 0 and 1,
+            and equal colour channels become one.
+
+    Raises:
+        UserError: The file is damaged, or a label map is in colours.
     """
     try:
-        stored = _tiff(path) if path.suffix.lower() in TIFF_SUFFIXES else _picture(path)
+        stored = (_tiff if path.suffix.lower() in TIFF_SUFFIXES else _picture)(path, labels)
     except UserError:
         raise
     except Exception as error:  # damaged files fail anywhere in the decoders
         raise UserError(f"{path} cannot be read as a picture: {error}") from error
     stored = _without_opaque_alpha(stored)
+    if labels:
+        stored, meaning = _one_channel(path, stored), RasterMeaning(pixel_mm=meaning.pixel_mm)
     rescale = Rescale(meaning.slope, meaning.intercept)
     ends = (int(stored.min()), int(stored.max())) if stored.dtype.kind in "iu" else (None, None)
     pixel = meaning.pixel_mm or 1.0
@@ -43,7 +54,7 @@ def read_raster(path: Path, meaning: RasterMeaning) -> Image:
     return Image.from_array(values, (1.0, pixel, pixel), meaning.unit, header)
 
 
-def _picture(path: Path) -> NDArray[Any]:
+def _picture(path: Path, labels: bool) -> NDArray[Any]:
     """All frames as (channels, slices, rows, columns)."""
     with Pillow.open(path) as file:
         raw = file.tile[0].args if file.format == "PNG" and file.tile else ""
@@ -51,8 +62,10 @@ def _picture(path: Path) -> NDArray[Any]:
             return _deep_colour(path, str(raw))
         if raw == "LA;16B":
             raise UserError(f"{path} is 16-bit grey with transparency, which would lose bits: save it without")
-        pages = [_page(frame) for frame in ImageSequence.Iterator(file)]
-    return np.stack(pages, axis=1)
+        pages = [_page(frame, labels) for frame in ImageSequence.Iterator(file)]
+    stack = np.stack(pages, axis=1)
+    # Pillow spreads greys of 2 and 4 bits over 8.
+    return stack // {"L;2": 85, "L;4": 17}.get(str(raw), 1) if labels else stack
 
 
 def _deep_colour(path: Path, raw: str) -> NDArray[np.uint16]:
@@ -69,8 +82,10 @@ def _deep_colour(path: Path, raw: str) -> NDArray[np.uint16]:
     return np.moveaxis(halves[0] * 256 + halves[1], -1, 0)[:, None]
 
 
-def _page(frame: Pillow.Image) -> NDArray[Any]:
+def _page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
     """One frame as (channels, rows, columns)."""
+    if labels and frame.mode in ("P", "1"):
+        return np.asarray(frame).astype(np.uint8)[None]
     if frame.mode == "P":
         frame = frame.convert("RGB")
         red, green, blue = frame.split()
@@ -83,29 +98,43 @@ def _page(frame: Pillow.Image) -> NDArray[Any]:
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
 
 
-def _tiff(path: Path) -> NDArray[Any]:
+def _tiff(path: Path, labels: bool) -> NDArray[Any]:
     """The first series of a TIFF as (channels, slices, rows, columns)."""
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         page: Any = series.keyframe
         colourful = page.samplesperpixel > 1 and page.bitspersample > 8
         try:
-            if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-                return _picture(path)
+            if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
+                return _picture(path, labels)
             pixels, axes = series.asarray(), series.axes
         except ValueError as error:  # a compression that needs more than tifffile, Pillow may know
             if colourful:
                 raise UserError(f"{path} cannot be read with all its bits ({error}): save it with deflate") from error
-            return _picture(path)
+            return _picture(path, labels)
+    white = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     if pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
+        pixels = (pixels ^ (white and labels)).astype(np.uint8) * np.uint8(1 if labels else 255)
+    if white and pixels.dtype.kind == "u" and not labels:
         pixels = np.iinfo(pixels.dtype).max - pixels
     colours = [i for i, axis in enumerate(axes) if axis in "CS"]
     slices = [i for i, axis in enumerate(axes) if axis not in "CSYX"]
     ordered = pixels.transpose(*colours, *slices, axes.index("Y"), axes.index("X"))
     counts = [prod(pixels.shape[i] for i in group) for group in (colours, slices)]
     return ordered.reshape(*counts, *ordered.shape[-2:])
+
+
+def _one_channel(path: Path, stored: NDArray[Any]) -> NDArray[Any]:
+    """The label map of a picture with as many equal channels as it likes.
+
+    Raises:
+        UserError: They differ.
+    """
+    if not (stored == stored[:1]).all():
+        raise UserError(
+            f"{path} is in colours, which are no labels: save it in grey, or with a palette whose places are the labels"
+        )
+    return stored[:1]
 
 
 def _without_opaque_alpha(stored: NDArray[Any]) -> NDArray[Any]:
