@@ -126,6 +126,8 @@ class Role(ABC):
     """Whether arrays lie on the working grid, (channels, slices, rows, columns)."""
     has_intensities: ClassVar[bool] = False
     """Whether values are intensities, of which statistics are kept."""
+    suffix: ClassVar[str | None] = None
+    """Of files that values are written to; None where they are written as the image that they were made from."""
     is_label_map: ClassVar[bool] = False
     """Whether values are labels, between which there is nothing to interpolate."""
 
@@ -160,6 +162,15 @@ class Role(ABC):
             UserError: naming it and what is wrong.
         """
 
+    def placed(self, value: Any, grid: Image) -> Any:
+        """The value on the grid of the first image of its case, where its file holds only a part of that grid.
+
+        Args:
+            value: that has been checked.
+            grid: of the case.
+        """
+        return value
+
     def plan(self, value: Any, preparation: Preparation) -> Frame | None:
         """The way from the grid of a value to the working grid; None for kinds without a grid."""
         return None
@@ -183,6 +194,21 @@ class Role(ABC):
             like: the value that the source had, whose header and geometry are taken over; None where there is none.
         """
 
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write a value that `value` returned; images by suffix, without one as a DICOM folder.
+
+        Args:
+            path: of a file or folder, which appears whole or not at all.
+            value: of this kind.
+            derivation: for DICOM: which model made the image.
+
+        Raises:
+            UserError: the format cannot hold the value, or the place cannot be written.
+        """
+        from ganatomy.images.files import write
+
+        write(path, value, derivation=derivation)
+
     def bind(self, value: Any) -> Self:
         """The role with the numbers of one case put in, such as the percentiles of its image.
 
@@ -203,6 +229,14 @@ class Role(ABC):
     def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
         """The role bound to `numbers` that were kept."""
         return self
+
+    @property
+    def prepared_as(self) -> str:
+        """What its prepared array depends on beside the value and the preparation; part of the key of prepared cases.
+
+        Codecs are not in it: they are applied later.
+        """
+        return f"{self.name}: {self.kind}"
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """The type in which prepared arrays of ``dtype`` are kept: what networks see as numbers is float32."""
@@ -232,6 +266,10 @@ class Role(ABC):
 
         return spatial(torch.from_numpy(np.array(patch, dtype=np.float32)), dims)
 
+    def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Physical values in the range of the networks, with the channels of tensors; any shape with channels first."""
+        return np.asarray(values, np.float32)
+
     def decoded(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
         """Output of a network in the range of the networks, to physical values; any shape with channels first."""
         return tensor
@@ -241,6 +279,14 @@ class Role(ABC):
         import torch
 
         return 0.5 + 0.2 * torch.randn(self.channels, *size, generator=generator)
+
+    def overlay(self, array: NDArray[Any]) -> Mapping[str, NDArray[np.bool_]]:
+        """Outlines to draw over an image: name to where it is, (rows, columns); none unless a kind has any.
+
+        Args:
+            array: one slice of an array, (channels, rows, columns).
+        """
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """The role as plain values, for run files."""
@@ -487,6 +533,9 @@ class Task(ABC):
         known = {name: role for name, role in self.roles.items() if name in values}
         for name, role in known.items():
             role.check(values[name])
+        first = next((values[name] for name in known if isinstance(values[name], Image)), None)
+        if first is not None:
+            values = {name: role.placed(values[name], first) for name, role in known.items()}
         preparation = self.preparation
         frames = {name: role.plan(values[name], preparation) for name, role in known.items()}
         placed = {name: frame for name, frame in frames.items() if frame is not None}

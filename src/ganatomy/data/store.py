@@ -55,14 +55,18 @@ class Store:
             self.task.roles,
             notes=tuple(facts["notes"]),
         )
-        return replace(sample, numbers=self._numbers(place, case, sample))
+        told = facts.get("numbers", {})
+        return replace(sample, numbers={**self._numbers(place, case, sample, told), **told})
 
-    def _numbers(self, place: Path, case: Case, sample: Sample) -> dict[str, Any]:
-        """Numbers of the codecs that are bound to this case, kept beside its arrays once they are known."""
+    def _numbers(self, place: Path, case: Case, sample: Sample, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Numbers of the codecs that are bound to this case, kept beside its arrays once they are known.
+
+        Those that were ``told`` when the case was simulated are not looked for.
+        """
         return {
             name: self._number(place, case, role)
             for name, role in self.task.roles.items()
-            if role.adaptive and (name in case.sources or name in sample.arrays)
+            if role.adaptive and name not in told and (name in case.sources or name in sample.arrays)
         }
 
     def _number(self, place: Path, case: Case, role: Role) -> Mapping[str, Any]:
@@ -101,6 +105,7 @@ class Store:
             "roles": list(sample.arrays),
             "affines": {role: affine.tolist() for role, affine in sample.affines.items()},
             "notes": list(sample.notes),
+            "numbers": {role: dict(numbers) for role, numbers in sample.numbers.items()},
         }
         try:
             write_slabs(work, sample)

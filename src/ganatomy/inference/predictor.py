@@ -191,10 +191,7 @@ def encoded(sample: Sample, roles: Sequence[str]) -> Reader:
     """Reads slices of some roles in the range of the networks, their channels one after another."""
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
-        parts = []
-        for name in roles:
-            codec, values = sample.role(name).codec, slab(sample.arrays[name], start, stop).astype(np.float32)
-            parts.append(np.asarray(values if codec is None else codec.encode(values), np.float32))
+        parts = [sample.role(name).encoded(slab(sample.arrays[name], start, stop)) for name in roles]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return read

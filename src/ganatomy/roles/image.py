@@ -112,6 +112,11 @@ class ImageRole(Role):
         tensor = super().tensor(patch, dims)
         return tensor if self.scale is None else self.scale.encode(tensor)  # type: ignore[no-any-return]
 
+    def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Physical values in the range of the networks."""
+        numbers = np.asarray(values, np.float32)
+        return numbers if self.scale is None else np.asarray(self.scale.encode(numbers), np.float32)
+
     def decoded(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """Values in the range of the networks, in physical units again."""
         return tensor if self.scale is None else np.asarray(self.scale.decode(tensor), np.float32)

@@ -131,6 +131,10 @@ class LabelRole(Role):
         """Indicators (regions, [[slices,] rows,] columns), float32: 1 inside, 0 outside, -1 unknown."""
         return spatial(torch.from_numpy(self.indicators(patch)), dims)
 
+    def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Indicators of the regions, as in tensors."""
+        return self.indicators(values)
+
     def indicators(self, labels: NDArray[Any]) -> NDArray[np.float32]:
         """(1, ...) labels to (regions, ...): 1 inside, 0 outside, -1 unknown."""
         inside = np.stack([np.isin(labels[0], own) for own in self.regions.values()]).astype(np.float32)

@@ -74,7 +74,7 @@ def _together(
     function: Callable[[Batch], Tensor], stage: Stage, sample: Sample, names: list[str]
 ) -> Callable[[Tensor], Tensor]:
     """The function as a network of all roles, stacked as channels and read with the same margin."""
-    widths = [sample.arrays[name].shape[0] for name in names]
+    widths = [sample.roles[name].channels for name in names]
 
     def network(stacked: Tensor) -> Tensor:
         batch: dict[str, Any] = {}
