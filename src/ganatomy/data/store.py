@@ -35,7 +35,8 @@ class Store:
         self.folder = folder
 
     def _place(self, case: Case) -> Path:
-        facts = f"{FORMAT}|{self.task.name}|{self.task.preparation.digest}|{case.fingerprint}|{case.seed}"
+        roles = sorted(role.prepared_as for role in self.task.roles.values())
+        facts = f"{FORMAT}|{self.task.name}|{self.task.preparation.digest}|{roles}|{case.fingerprint}|{case.seed}"
         return self.folder / hashlib.sha256(facts.encode()).hexdigest()[:24]
 
     def get(self, case: Case) -> Sample:

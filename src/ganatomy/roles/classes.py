@@ -68,6 +68,11 @@ class ClassRole(Role):
             return words[0]
         return tuple(reversed(words) if frame is not None and frame.turn.flipped[0] else words)
 
+    @property
+    def prepared_as(self) -> str:
+        """Its classes in their order, whose places are stored."""
+        return f"{super().prepared_as} {self.classes} {self.sliced}"
+
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Places keep their integers."""
         return np.dtype(dtype)

@@ -27,12 +27,15 @@ class ImageRole(Role):
         width: channels; 3 for colours.
         modality: DICOM's code, such as ``MR``, that a file must have where it says one.
         checked: whether values are looked at when an image is given, for the unit and the range that the codec needs.
+        option: sets the window of the codec, and is named where unitless values do not fit it; None where no option
+            does, and such values are taken as they are.
     """
 
     scale: Codec | None = None
     width: int = field(default=1, kw_only=True)
     modality: str | None = field(default=None, kw_only=True)
     checked: bool = field(default=True, kw_only=True)
+    option: str | None = field(default="--window", kw_only=True)
 
     kind: ClassVar[str] = "image"
     has_intensities: ClassVar[bool] = True
@@ -68,8 +71,8 @@ class ImageRole(Role):
         if self.scale is None or not self.checked:
             return
         self.scale.check(value)
-        if isinstance(self.scale, Window) and value.unit in (None, "a.u."):
-            check_window(value, self.scale)
+        if self.option and isinstance(self.scale, Window) and value.unit in (None, "a.u."):
+            check_window(value, self.scale, self.option)
 
     def plan(self, value: Any, preparation: Preparation) -> Frame | None:
         """The way to the working grid."""

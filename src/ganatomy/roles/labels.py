@@ -123,6 +123,11 @@ class LabelRole(Role):
         image = replace(like, unit=None) if like is not None else Image(placed, frame.affine)
         return image.with_geometry(placed, frame.affine)
 
+    @property
+    def prepared_as(self) -> str:
+        """The labels that it may hold, and the one that stands for the inside of any mask."""
+        return f"{super().prepared_as} {sorted(self.known)} {next(iter(self.regions.values())) if self.any_two else ()}"
+
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Labels keep their integers."""
         return np.dtype(dtype)
