@@ -118,9 +118,9 @@ DRIFTING = frozenset(
         "wolterink-ldct",
     }
 )
-"""Systems in which rounding changes numbers by more than a quarter of that, or soon would: measured against AVX-512 with
-the kernels for AVX2 and with those for no vector unit (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA). All others stay below
-3e-5.
+"""Systems in which rounding changes numbers by more than that, or by nearly as much; all others stay below 3e-5.
+
+Measured between AVX-512, AVX2 and no vector unit: ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA.
 """
 SMALLEST = 0.05
 """Loss terms below this are compared with it, since they are mostly differences of larger numbers."""
