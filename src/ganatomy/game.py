@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, model_validator
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
+from ganatomy.roles.options import RoleOptions, check_role_name
 
 if TYPE_CHECKING:
     from ganatomy.case import Sample, Task
@@ -271,8 +272,117 @@ class MethodConfig(BaseModel):
             return cls.model_validate({**cls.presets[name], **values})
         except ValidationError as error:
             first = error.errors()[0]
-            option = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"option {option}: {first['msg'].lower()}, got {first.get('input')!r}") from None
+            option = ".".join(str(part) for part in first["loc"]).removeprefix("roles.")
+            told = first.get("ctx", {}).get("error")
+            raise UserError(f"option {option}: {told or first['msg'].lower()}, got {first.get('input')!r}") from None
+
+
+class RolesConfig(MethodConfig):
+    """Configuration of a general system whose roles the user names: ``--source mr --target ct --ct.window -160 240``.
+
+    The values of some fields are names of roles. ``roles`` holds the options of each; in what is given, a key may also
+    be a field that names roles, whose options then hold for all roles that it names. A subclass may narrow the type of
+    ``roles`` where all are of one kind.
+    """
+
+    role_fields: ClassVar[Mapping[str, type[RoleOptions]]] = {}
+    """Fields that name a role, or a tuple of roles, and the options that such a role has."""
+    role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Options that differ from the defaults of their kind, by the name of a role or of a field that names roles."""
+
+    roles: Mapping[str, SerializeAsAny[RoleOptions]] = {}  # options of each role, by its name
+
+    @classmethod
+    def named(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """The roles that a configuration names, in order, each with the field that names it.
+
+        Args:
+            values: of the fields; those that are missing have their defaults.
+
+        Raises:
+            UserError: a name that cannot be used, or that is given twice.
+        """
+        found: dict[str, str] = {}
+        for field_name, kind in cls.role_fields.items():
+            given = values.get(field_name, cls.model_fields[field_name].get_default(call_default_factory=True))
+            names = given if isinstance(given, list | tuple) else () if given is None else (given,)
+            for name in names:
+                check_role_name(str(name), field_name, _option_names(cls), kind.noun)
+                if name in found:
+                    fields = " and ".join(
+                        f"--{one.replace('_', '-')}" for one in dict.fromkeys((found[name], field_name))
+                    )
+                    raise UserError(f"{fields}: two roles are called {name}; give each a name of its own")
+                found[name] = field_name
+        return found
+
+    @classmethod
+    def preset(cls, name: str = "paper", **values: Any) -> Self:
+        """The configuration called ``name``, with ``values`` on top.
+
+        Args:
+            name: of the preset.
+            values: of fields, and for roles by name their options, which are merged with those of the preset.
+
+        Raises:
+            UserError: unknown preset, name of a role that cannot be used, or invalid value.
+        """
+        known = cls.presets.get(name, {})
+        names = cls.named({**known, **values})
+        own = {role: values.pop(role) for role in names if role in values}
+        # Options that a preset has for a role of another name are of no use; those that the user gave are a mistake.
+        usable = {key: given for key, given in known.get("roles", {}).items() if key in names or key in cls.role_fields}
+        values["roles"] = _merged(usable, values.get("roles", {}), own)
+        return super().preset(name, **values)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_roles(cls, values: Any) -> Any:
+        """Put the options of every named role into ``roles``, those of the user on top of the defaults."""
+        if not isinstance(values, Mapping):
+            return values
+        names = cls.named(values)
+        given = _merged(values.get("roles", {}))
+        if unknown := [key for key in given if key not in names and key not in cls.role_fields]:
+            raise UserError(f"option {unknown[0]}: no role is called so; the roles are {', '.join(names)}")
+        complete = {}
+        for role, field_name in names.items():
+            layers = [layer.get(key, {}) for layer in (cls.role_defaults, given) for key in (field_name, role)]
+            complete[role] = _validated(
+                cls.role_fields[field_name], role, _merged(*({role: one} for one in layers))[role]
+            )
+        return {**values, "roles": complete}
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of roles, the later ones on top: role to option to value."""
+    found: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for role, options in layer.items():
+            if isinstance(options, BaseModel):
+                options = options.model_dump(exclude_unset=True)
+            if not isinstance(options, Mapping):
+                raise UserError(f"option {role}: its options by name are needed, such as {{'channels': 1}}")
+            found[role] = {**found.get(role, {}), **options}
+    return found
+
+
+def _validated(kind: type[RoleOptions], role: str, options: Mapping[str, Any]) -> RoleOptions:
+    """Options of a role; what is wrong with them is found under ``roles`` and its name."""
+    try:
+        return kind.model_validate(options)
+    except ValidationError as error:
+        lines: list[Any] = [{**line, "loc": ("roles", role, *line["loc"])} for line in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data(kind.__name__, lines) from None
+
+
+def _option_names(kind: type[BaseModel]) -> set[str]:
+    """Names of all fields of a configuration, and of the configurations in it."""
+    found = set(kind.model_fields)
+    for info in kind.model_fields.values():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            found |= _option_names(info.annotation)
+    return found
 
 
 class Noise:
@@ -430,18 +540,6 @@ def over_processes(value: Tensor) -> Tensor:
     total = value.clone()
     torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()
-
-
-def ability(method: Method, name: str) -> Callable[..., Any]:
-    """What a trained method can do, by its agreed name.
-
-    Raises:
-        UserError: this method cannot do that.
-    """
-    found: Any = getattr(method, name, None)
-    if not callable(found):
-        raise UserError(f"{type(method).__name__} cannot {name}")
-    return found  # type: ignore[no-any-return]
 
 
 def moves(yielded: Iterable[Any]) -> Iterator[tuple[Turn, ...]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ganatomy.errors import UserError
-from ganatomy.images.codecs import Codec, OpticalDensity, PercentileWindow, Window, ZScore, body_above
+from ganatomy.images.codecs import Codec, DeviationWindow, OpticalDensity, PercentileWindow, Window, ZScore, body_above
 from ganatomy.images.image import ComputedArray, Image
 
 ADAPTER = pydantic.TypeAdapter(Codec)
@@ -80,6 +80,7 @@ def test_codecs_let_gradients_through():
         *FIXED,
         ZScore(),
         PercentileWindow(p_low=2, p_high=98, unit="a.u."),
+        DeviationWindow(deviations=2, to=(0, 1), clip=True, over="body"),
         ZScore(over="body", background=-3.5),
         ZScore(mean=3, std=2, over="body", above=0.5, background=-3.5),
     ],
@@ -99,6 +100,7 @@ def test_codecs_are_saved_as_text(codec):
         {"kind": "zscore", "background": -3.0},
         {"kind": "zscore", "mean": 1, "std": 2, "over": "body", "background": -3.0},
         {"kind": "percentile", "above": 3.0},
+        {"kind": "deviations", "deviations": 0},
         {"kind": "optical_density", "white": -1},
         {"kind": "other"},
         {"kind": "window", "low": 0, "high": 1, "typo": 2},
@@ -130,24 +132,33 @@ def test_percentiles_take_the_numbers_of_an_image_inside_the_mask():
     assert codec.bind(torch.from_numpy(values)) == codec.bind(values) == codec.bind(image(values))
 
 
+def test_deviations_become_a_window_around_the_mean_of_the_body():
+    values, inside = head(lambda rng, shape: np.zeros(shape))
+    codec = DeviationWindow(deviations=2, to=(0, 1), clip=True, unit="a.u.", over="body").bind(image(values))
+    mean, std = values[inside].mean(dtype=np.float64), values[inside].std(dtype=np.float64)
+    assert (codec.to, codec.clip, codec.unit) == ((0, 1), True, "a.u.")
+    np.testing.assert_allclose([codec.low, codec.high], [mean - 2 * std, mean + 2 * std], rtol=1e-6)
+    np.testing.assert_allclose(codec.encode(np.array([0.0, mean, 1e4])), [0, 0.5, 1])
+
+
 def test_fixed_codecs_bind_to_themselves():
     assert CT.bind(np.zeros(3)) is CT
 
 
-@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow()])
+@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow(), DeviationWindow()])
 @pytest.mark.parametrize("values", [np.zeros((3, 3)), np.array([[1, np.nan]]), np.array([[1, np.inf]])])
 def test_images_without_a_range_cannot_be_bound(codec, values):
     with pytest.raises(UserError, match="the image in memory"):
         codec.bind(image(values))
 
 
-@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow()])
+@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow(), DeviationWindow()])
 def test_an_empty_mask_cannot_be_bound(codec):
     with pytest.raises(UserError):
         codec.bind(image(np.eye(3)), np.zeros((3, 3), bool))
 
 
-@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow()])
+@pytest.mark.parametrize("codec", [ZScore(), PercentileWindow(), DeviationWindow()])
 def test_unbound_codecs_do_not_encode(codec):
     with pytest.raises(ValueError, match="bind"):
         codec.encode(np.zeros(3))
@@ -234,7 +245,7 @@ def test_the_background_is_set_and_the_body_comes_back(kind):
     np.testing.assert_array_equal(np.asarray(encoded)[inside], np.asarray(plain.encode(kind(values)))[inside])
 
 
-@pytest.mark.parametrize("codec", [ZScore(over="body"), PercentileWindow(over="body")])
+@pytest.mark.parametrize("codec", [ZScore(over="body"), PercentileWindow(over="body"), DeviationWindow(over="body")])
 def test_the_body_is_found_slab_by_slab(codec):
     values, _ = head(lambda rng, shape: np.zeros(shape))
     asked = []

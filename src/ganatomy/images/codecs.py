@@ -278,6 +278,42 @@ class PercentileWindow(_OverBody):
         return Window(low=low, high=high, to=self.to, clip=self.clip, unit=self.unit)
 
 
+class DeviationWindow(_OverBody):
+    """A `Window` around the mean of each image, some standard deviations to either side; `bind` finds them.
+
+    For networks whose output has a limited range, to which a z-score would not fit.
+
+    Attributes:
+        deviations: Standard deviations below and above the mean that become the ends of `to`.
+        to: Range of the network.
+        clip: Cut off what is outside.
+    """
+
+    kind: Literal["deviations"] = "deviations"
+    deviations: float = Field(default=3.0, gt=0)
+    to: tuple[float, float] = (-1.0, 1.0)
+    clip: bool = False
+
+    @property
+    def adaptive(self) -> bool:
+        """Always."""
+        return True
+
+    def encode(self, values: Values) -> Values:
+        """Always raises: only the bound codec can."""
+        raise ValueError("a window of deviations has no numbers: bind it to an image first")
+
+    def decode(self, values: Values) -> Values:
+        """Always raises: only the bound codec can."""
+        raise ValueError("a window of deviations has no numbers: bind it to an image first")
+
+    def bind(self, image: Image | Any, mask: Any = None) -> Window:
+        """The window around this image's (masked) mean."""
+        score = ZScore(unit=self.unit, over=self.over, above=self.above).bind(image, mask)
+        low, high = (float(score.decode(np.float64(side * self.deviations))) for side in (-1, 1))
+        return Window(low=low, high=high, to=self.to, clip=self.clip, unit=self.unit)
+
+
 class OpticalDensity(IntensityCodec):
     """Transmitted light to optical density, -log10((I + 1) / (white + 1)): 0 for white, more for stain.
 
@@ -308,7 +344,7 @@ class OpticalDensity(IntensityCodec):
             raise UserError(f"{image.header.label} has values down to {low:g}, which are no light intensities")
 
 
-Codec = Annotated[Window | ZScore | PercentileWindow | OpticalDensity, Field(discriminator="kind")]
+Codec = Annotated[Window | ZScore | PercentileWindow | DeviationWindow | OpticalDensity, Field(discriminator="kind")]
 
 
 def body_above(image: Image | Any) -> float:

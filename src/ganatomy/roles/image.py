@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ganatomy.case import Array, Openable, Preparation, Role
 from ganatomy.errors import UserError
-from ganatomy.images.codecs import Codec, IntensityCodec, Window
+from ganatomy.images.codecs import Codec, DeviationWindow, Over, PercentileWindow, Window, ZScore
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import Image
+from ganatomy.roles.options import RoleOptions
+
+AIR_HU = -1000.0
+"""Of air, in HU."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,10 @@ class ImageRole(Role):
                 f"{label}: modality {value.header.modality}, but this system takes {self.modality} as {self.name}"
             )
         if value.channels != self.width:
+            option = (self.option or "--window").replace("window", "channels")
             raise UserError(
                 f"{label}: {value.channels} channels, but the system works with {self.width} for {self.name}; "
-                "train with other --channels, or give other images"
+                f"train with other {option}, or give other images"
             )
         if self.scale is None or not self.checked:
             return
@@ -89,9 +95,10 @@ class ImageRole(Role):
         placed = frame.back(array, outside) if frame else array
         unit = self.scale.unit if self.scale else like.unit if like else None
         if like is None or frame is None:
-            image = Image(placed, frame.affine if frame else np.eye(4), unit)
-            return image if like is None else replace(image, header=like.header)
-        return replace(like, unit=unit).with_geometry(placed, frame.affine)
+            made = Image(placed, frame.affine if frame else np.eye(4), unit)
+            return made if like is None else replace(made, header=like.header)
+        image: Image = replace(like, unit=unit).with_geometry(placed, frame.affine)
+        return image
 
     @property
     def adaptive(self) -> bool:
@@ -100,7 +107,10 @@ class ImageRole(Role):
 
     def bind(self, value: Any) -> Self:
         """The role whose codec has the numbers of one image."""
-        return self if self.scale is None else replace(self, scale=self.scale.bind(value))
+        if self.scale is None:
+            return self
+        bound: Any = self.scale.bind(value)
+        return replace(self, scale=bound)
 
     def numbers(self) -> Mapping[str, Any]:
         """The codec as plain values."""
@@ -113,7 +123,8 @@ class ImageRole(Role):
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
         """A patch in the range of the networks."""
         tensor = super().tensor(patch, dims)
-        return tensor if self.scale is None else self.scale.encode(tensor)  # type: ignore[no-any-return]
+        encoded: Tensor = tensor if self.scale is None else self.scale.encode(tensor)
+        return encoded
 
     def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Physical values in the range of the networks."""
@@ -127,6 +138,74 @@ class ImageRole(Role):
     def describe(self) -> dict[str, Any]:
         """The role as plain values, with its codec."""
         return {**super().describe(), "codec": dict(self.numbers()) or None}
+
+
+class ImageOptions(RoleOptions):
+    """Options of an image whose scale the user chooses."""
+
+    scale: Literal["window", "percentile", "zscore"] = "window"  # a window for all, or numbers of every image itself
+    window: tuple[float, float] = (0.0, 1200.0)  # window: values mapped to the ends of the networks' range (our choice)
+    percentiles: tuple[float, float] = (0.5, 99.5)  # percentile: those mapped to the ends of the range (our choice)
+    deviations: float = Field(3.0, gt=0)  # zscore: SDs from the mean to the ends of a limited range (our choice)
+    over: Over = "body"  # percentile, zscore: voxels that they are taken over; all, or the body and not the air
+    unit: str | None = "a.u."  # of the values, such as HU
+    channels: int = Field(1, ge=1)  # 3 for colours
+
+    def role(
+        self,
+        name: str,
+        *,
+        to: tuple[float, float] = (-1.0, 1.0),
+        clip: bool = False,
+        limited: bool = False,
+        optional: bool = False,
+        modality: str | None = None,
+    ) -> ImageRole:
+        """A role with these options.
+
+        Args:
+            name: that the user chose.
+            to: range of the networks.
+            clip: whether values outside of the window are cut off.
+            limited: whether networks make nothing outside of this range; a z-score then becomes a window around the
+                mean.
+            optional: whether a case may lack it.
+            modality: DICOM's code that a file must have where it says one.
+        """
+        return ImageRole(
+            name,
+            self.codec(to, clip=clip, limited=limited),
+            width=self.channels,
+            modality=modality,
+            option=f"--{name.replace('_', '-')}.window",
+            optional=optional,
+        )
+
+    def codec(self, to: tuple[float, float] = (-1.0, 1.0), *, clip: bool = False, limited: bool = False) -> Codec:
+        """Physical values to the range ``to`` of the networks; see `role`."""
+        low, high = self.percentiles
+        if self.scale == "percentile":
+            return PercentileWindow(p_low=low, p_high=high, to=to, clip=clip, unit=self.unit, over=self.over)
+        if self.scale == "zscore" and limited:
+            return DeviationWindow(deviations=self.deviations, to=to, clip=clip, unit=self.unit, over=self.over)
+        if self.scale == "zscore":
+            return ZScore(unit=self.unit, over=self.over)
+        return Window(low=self.window[0], high=self.window[1], to=to, clip=clip, unit=self.unit)
+
+    @property
+    def air(self) -> float:
+        """Value of what surrounds the body, with which images are filled up."""
+        if self.scale == "window":
+            return self.window[0]
+        return AIR_HU if self.unit == "HU" else 0.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("window", "percentiles"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise ValueError(f"{name} goes from a lower to a higher number, not from {low:g} to {high:g}")
+        return self
 
 
 def codec_of(numbers: Mapping[str, Any]) -> Codec:

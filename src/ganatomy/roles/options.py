@@ -1,0 +1,57 @@
+"""Options of single roles, and the names that users choose for the roles of a general system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from keyword import iskeyword
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ganatomy.errors import UserError
+
+RESERVED = frozenset(
+    {
+        *("subject", "subject_id", "patient", "patient_id", "split", "label", "diagnosis", "file", "path"),
+        *("ability", "baseline", "config", "data", "name", "out", "preset", "resume", "seed", "show", "system", "unit"),
+    }
+)
+"""Columns of manifests that mean something else, and arguments of commands and functions that also take roles."""
+
+
+class RoleOptions(BaseModel):
+    """Options that every role has, whatever its kind; a kind extends them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    noun: ClassVar[str] = "image"
+    """Kind of the role in a word, with which a name is completed that cannot be used as it is."""
+
+    part: str | None = None  # of the phantom; none means the one that is called like the role
+
+
+def check_role_name(name: str, field: str, taken: Collection[str], noun: str = RoleOptions.noun) -> None:
+    """Refuse a name that cannot be both a word of Python and the prefix of options.
+
+    Args:
+        name: chosen by the user.
+        field: of the configuration, which names the role.
+        taken: options that there are already.
+        noun: with which the suggestion is completed.
+
+    Raises:
+        UserError: the name is no identifier, a keyword, or an option already; suggests another one.
+    """
+    option = f"--{field.replace('_', '-')} {name}"
+    if not name.isidentifier():
+        usable = re.sub(r"\W+", "_", name).strip("_") or noun
+        usable = usable if usable.isidentifier() else f"{noun}_{usable}"
+        why = "letters, digits and underscores only, and no digit first"
+    elif iskeyword(name):
+        usable, why = f"{name}_{noun}", f"{name} is a word of Python"
+    elif name in taken or name in RESERVED:
+        usable, why = f"{name}_{noun}", f"{name} means something else on the command line or in manifests"
+    else:
+        return
+    raise UserError(f"{option}: a role cannot be called so ({why}); call it {usable}, say")

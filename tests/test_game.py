@@ -1,0 +1,89 @@
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pytest
+from pydantic import BaseModel
+
+from ganatomy.errors import UserError
+from ganatomy.game import RolesConfig
+from ganatomy.roles.image import ImageOptions
+from ganatomy.roles.options import RoleOptions
+
+
+class Nested(BaseModel):
+    views: int = 3
+
+
+class Config(RolesConfig):
+    role_fields: ClassVar = {"inputs": ImageOptions, "made": RoleOptions, "observer": RoleOptions}
+    role_defaults: ClassVar = {"inputs": {"scale": "zscore"}, "ct": {"window": (-5, 5)}}
+    presets: ClassVar = {
+        "paper": {},
+        "pair": {
+            "inputs": ("flair", "t1"),
+            "roles": {"flair": {"channels": 3}, "inputs": {"unit": None, "channels": 2}},
+        },
+    }
+    inputs: tuple[str, ...] = ("t1", "ct")
+    made: str = "tumour"
+    observer: str | None = None
+    scan: Nested = Nested()
+
+
+def test_every_role_that_is_named_has_options_of_its_kind():
+    config = Config()
+    assert list(config.roles) == ["t1", "ct", "tumour"]
+    assert [type(options) for options in config.roles.values()] == [ImageOptions, ImageOptions, RoleOptions]
+    assert [config.roles[name].scale for name in config.inputs] == ["zscore", "zscore"]
+    assert config.roles["ct"].window == (-5, 5) and config.roles["t1"].window == ImageOptions().window
+
+
+def test_what_is_given_for_a_role_stands_before_what_is_given_for_all_and_before_the_preset():
+    config = Config.preset("pair")
+    assert [(config.roles[name].channels, config.roles[name].unit) for name in config.inputs] == [(3, None), (2, None)]
+    config = Config.preset("pair", flair={"unit": "HU"}, roles={"t1": ImageOptions(channels=4)})
+    assert [(config.roles[name].channels, config.roles[name].unit) for name in config.inputs] == [(3, "HU"), (4, None)]
+
+
+def test_options_of_a_preset_stay_behind_when_its_role_has_another_name():
+    config = Config.preset("pair", inputs=("ct", "t2"), observer="second", second={"part": "labels:other"})
+    assert [config.roles[name].channels for name in config.inputs] == [2, 2]
+    assert list(config.roles) == ["ct", "t2", "tumour", "second"] and config.roles["second"].part == "labels:other"
+
+
+@pytest.mark.parametrize("values", [{}, {"inputs": ("mr",), "mr": {"window": (-1, 7)}, "observer": "o"}])
+def test_names_and_options_survive_the_file(values):
+    config = Config.preset("pair", **values)
+    stored = config.model_dump(mode="json")
+    assert Config.model_validate(stored) == config == Config.preset("paper", **stored)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"inputs": ("t1-c",)}, r"--inputs t1-c: a role cannot be called so .*call it t1_c, say"),
+        ({"inputs": ("views",)}, r"--inputs views: .*call it views_image, say"),
+        ({"made": "inputs"}, r"--made inputs: .*means something else"),
+        ({"inputs": ("a", "a")}, "--inputs: two roles are called a; give each a name of its own"),
+        ({"inputs": ("a", "tumour")}, "--inputs and --made: two roles are called tumour"),
+        ({"t1": {"windo": (0, 1)}}, r"option t1\.windo: extra inputs are not permitted"),
+        ({"t1": {"channels": 0}}, r"option t1\.channels: input should be greater than or equal to 1, got 0"),
+        ({"t1": {"window": (3, 2)}}, "option t1: window goes from a lower to a higher number, not from 3 to 2"),
+        ({"t1": 3}, "option t1: its options by name are needed"),
+        ({"t2": {"channels": 1}}, "option t2: extra inputs are not permitted"),
+        ({"roles": {"t2": {}}}, "option t2: no role is called so; the roles are t1, ct, tumour"),
+    ],
+)
+def test_names_and_options_that_cannot_be_used_are_refused(values, told):
+    with pytest.raises(UserError, match=told) as error:
+        Config.preset("paper", **values)
+    assert "\n" not in str(error.value)
+
+
+def test_the_type_of_roles_may_be_narrowed():
+    class Images(RolesConfig):
+        role_fields: ClassVar = {"source": ImageOptions}
+        source: str = "mr"
+        roles: Mapping[str, ImageOptions] = {}
+
+    assert Images(source="pet").roles["pet"] == ImageOptions()
