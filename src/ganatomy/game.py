@@ -167,6 +167,7 @@ class Stream:
         accepts: judges a drawn patch (role name to array in physical units); a refused one is drawn again a few times.
         balanced: whether every class of the cases' labels is drawn equally often.
         augment: changes a drawn patch (role name to array in physical units) with a random generator, after flips.
+        fold: (K, N): the subjects are dealt into N folds, and those of fold K are left out.
     """
 
     name: str
@@ -182,6 +183,25 @@ class Stream:
     accepts: Callable[[Mapping[str, Any]], bool] | None = None
     balanced: bool = False
     augment: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
+    fold: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A role that a stage computes once over whole cases when it begins: what an earlier stage predicts becomes data.
+
+    Attributes:
+        function: is given a batch with every role of whole slices (3D: of slabs or tiles of them) and returns the new
+            role, in the range of the networks, without the margin of the stage's first stream.
+        scale: voxels of the new role for each voxel of the working grid along (slices, rows, columns).
+        folds: where it is not 0, the subjects are dealt into so many folds, and the function is also given the number
+            of the case's fold, so that it can predict with a network that was not trained on this case; see
+            ``Stream.fold``.
+    """
+
+    function: Callable[..., Tensor]
+    scale: Triple = (1, 1, 1)
+    folds: int = 0
 
 
 @dataclass(frozen=True)
@@ -226,13 +246,9 @@ class Stage:
     rounds: int
     streams: Stream | Sequence[Stream]
     """One stream gives flat batches; several give a mapping from their names to batches."""
-    derive: Mapping[str, Callable[[Batch], Tensor]] = field(default_factory=dict)
-    """New roles computed once over whole cases when the stage begins: what an earlier stage predicts becomes data.
-
-    A function is given every role of whole slices (3D: of slabs of them), with the margin of the first stream, and
-    returns the new role without margin, in the range of the networks. The method is in its inference mode, with its
-    averages.
-    """
+    derive: Mapping[str, Callable[[Batch], Tensor] | Derivation] = field(default_factory=dict)
+    """New roles computed once over whole cases when the stage begins; a function alone stands for a `Derivation` on
+    the working grid. The method is in its inference mode, with its averages."""
     begin: Callable[[], None] | None = None
     """Runs once when the stage begins, not when it is resumed."""
     validated: bool = True

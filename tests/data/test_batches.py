@@ -5,32 +5,40 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import sample_of
 
-from ganatomy.data.batches import Batches, PatchDataset, Range, cut, hold_out, mirrored, usable
-from ganatomy.case import Case
-from ganatomy.case import Sample
+from ganatomy.case import cut, mirrored
+from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
 from ganatomy.errors import UserError
-from ganatomy.game import Stream
-from ganatomy.images.codecs import Window
+from ganatomy.game import Balanced, Corners, Stream
+from ganatomy.images.codecs import PercentileWindow, Window
+from ganatomy.roles.classes import ClassRole
+from ganatomy.roles.labels import LabelRole
 
 SLICES, ROWS, COLUMNS = 6, 30, 40
 
 
-def prepared(number=0, slices=SLICES, roles=("input", "target"), subject=None):
+def prepared(number=0, slices=SLICES, roles=("input", "target"), subject=None, label=None, codecs=None):
     """Every value tells its case, slice, row and column; roles differ by a half."""
     z, y, x = np.meshgrid(np.arange(slices), np.arange(ROWS), np.arange(COLUMNS), indexing="ij")
     values = (((number * 10 + z) * 100 + y) * 100 + x).astype(np.float32)[None]
     arrays = {role: values + index * 0.25 for index, role in enumerate(roles)}
-    return Sample(Case(f"case{number}", subject or f"subject{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
+    name = f"case{number}"
+    return sample_of(arrays, name=name, subject=subject or f"subject{number}", label=label, codecs=codecs)
 
 
 def whole(cases):
     return [Range(case, 0, case.shape[0]) for case in cases]
 
 
-def dataset(ranges=None, dims=3, codecs=None, roles=("input", "target"), seed=(3,), **sampling):
-    sampling = {"batch_size": 4, "patch": (2, 8, 10), **sampling}
-    return PatchDataset(ranges or whole([prepared()]), Stream(**sampling), codecs or {}, roles, dims, seed)
+def dataset(ranges=None, dims=3, codecs=None, roles=("input", "target"), seed=(3,), **options):
+    stream = Stream(**{"name": "samples", "roles": None, "batch_size": 4, "patch": (2, 8, 10), **options})
+    return PatchDataset(ranges or whole([prepared(codecs=codecs)]), stream, roles, dims, seed)
+
+
+def batches(data, size=4, *rest, **options):
+    """An endless supply of batches of one stream."""
+    return Batches({"samples": data}, [replace(data.stream, batch_size=size)], *rest, **options)
 
 
 def places(values):
@@ -101,7 +109,7 @@ def test_a_patch_larger_than_the_image_is_mirrored():
 
 
 def test_corners_are_the_four_corners_and_the_centre():
-    data = dataset(positions="corners", patch=(1, 10, 10), margin=(0, 2, 3))
+    data = dataset(place=Corners(), patch=(1, 10, 10), margin=(0, 2, 3))
     seen = {tuple(int(axis.flat[0]) for axis in places(data[number]["target"])[2:]) for number in range(80)}
     assert seen == {(2, 3), (2, 27), (18, 3), (18, 27), (10, 15)}
 
@@ -135,18 +143,99 @@ def test_patches_are_judged_in_physical_units():
 
 
 def test_streams_are_drawn_independently():
-    streams = (("input",), ("target",))
-    data = dataset(streams=streams, patch=(1, 8, 8))
-    pairs = [
-        [places(sample[role])[2].flat[0] for role in ("input", "target")]
-        for sample in map(data.__getitem__, range(200))
-    ]
-    rows = np.array(pairs, float)
-    assert abs(np.corrcoef(rows.T)[0, 1]) < 0.25 and (rows[:, 0] != rows[:, 1]).mean() > 0.7
-    one = Sample(prepared(1).case, {"input": prepared(1).arrays["input"]}, (1.0, 1.0, 1.0))
-    two = Sample(prepared(2).case, {"target": prepared(2).arrays["target"]}, (1.0, 1.0, 1.0))
-    unpaired = dataset(whole([one, two]), streams=streams)[5]
-    assert set(places(unpaired["input"])[0].flat) == {1} and set(places(unpaired["target"])[0].flat) == {2}
+    streams = [Stream(name, (name,), size, (1, 8, 8)) for name, size in (("input", 2), ("target", 3))]
+    drawn = Batches(datasets(whole([prepared()]), streams, (), 3, [3]), streams)
+    batches = [next(drawn) for _ in range(60)]
+    assert batches[0]["input"]["input"].shape[0] == 2 and batches[0]["target"]["target"].shape[0] == 3
+    rows = np.array([[places(batch[s][s][0])[2].flat[0] for s in ("input", "target")] for batch in batches], float)
+    assert abs(np.corrcoef(rows.T)[0, 1]) < 0.4 and (rows[:, 0] != rows[:, 1]).mean() > 0.7
+    one, two = prepared(1, roles=("input",)), prepared(2, roles=("target",))
+    unpaired = next(Batches(datasets(whole([one, two]), streams, (), 3, [3]), streams))
+    assert set(places(unpaired["input"]["input"])[0].flat) == {1}
+    assert set(places(unpaired["target"]["target"])[0].flat) == {2}
+
+
+def test_a_role_that_two_streams_draw_is_drawn_by_each():
+    streams = [Stream("few", ("input",), 2, (1, 8, 8)), Stream("many", ("input",), 5, (1, 8, 8))]
+    batch = next(Batches(datasets(whole([prepared()]), streams, (), 3, [3]), streams))
+    assert len(batch["few"]["input"]) == 2 and len(batch["many"]["input"]) == 5
+    assert not torch.equal(batch["few"]["input"], batch["many"]["input"][:2])
+
+
+def test_streams_of_one_name_are_refused():
+    twice = [Stream("same", ("input",), 2, (1, 8, 8))] * 2
+    with pytest.raises(UserError, match="two streams of a stage are called same, same"):
+        datasets(whole([prepared()]), twice, (), 3, [3])
+
+
+def test_a_stream_of_unannotated_images_draws_no_annotated_case():
+    annotated, bare = prepared(1), prepared(2, roles=("input",))
+    stream = Stream("unannotated", ("input",), 2, (1, 8, 8), without=("target",))
+    data = PatchDataset(whole([annotated, bare]), stream, (), 3, [3])
+    assert {int(places(data[n]["input"])[0].flat[0]) for n in range(30)} == {2}
+    both = PatchDataset(whole([annotated, bare]), replace(stream, without=()), (), 3, [3])
+    assert {int(places(both[n]["input"])[0].flat[0]) for n in range(30)} == {1, 2}
+    with pytest.raises(UserError, match="no training case has the roles input without target"):
+        PatchDataset(whole([annotated]), stream, (), 3, [3])
+
+
+def labelled(number=0, slices=SLICES, voxels=((2, 5, 7), (4, 20, 33))):
+    """A case whose labels 1 and 2 are a voxel each."""
+    case = prepared(number, slices)
+    labels = np.zeros((1, slices, ROWS, COLUMNS), np.uint8)
+    for label, voxel in enumerate(voxels, start=1):
+        labels[(0, *voxel)] = label
+    role = LabelRole("lesion", {"first": (1,), "second": (2,)})
+    return sample_of({**case.arrays, "lesion": labels}, name=f"case{number}", roles={"lesion": role})
+
+
+def test_patches_are_centred_on_the_labels_in_the_stated_shares():
+    place = Balanced("lesion", {1: 0.5, 2: 0.3})
+    data = dataset(whole([labelled(0), labelled(1, voxels=((3, 12, 9),))]), roles=("input", "lesion"), place=place,
+                   patch=(1, 8, 10))  # fmt: skip
+    held = [data[number]["lesion"].amax(dim=(1, 2, 3)).tolist() for number in range(400)]
+    first, second = np.mean([h[0] for h in held]), np.mean([h[1] for h in held])
+    assert 0.42 < first < 0.6 and 0.22 < second < 0.4
+    for number in range(100):
+        _, _, y, x = places(data[number]["input"][0])
+        assert y.min() >= 0 and y.max() < ROWS and x.min() >= 0 and x.max() < COLUMNS
+
+
+def test_a_label_outside_of_a_range_is_not_looked_for():
+    place = Balanced("lesion", {2: 1.0})
+    with pytest.raises(UserError, match="no training case has label 2 in lesion"):
+        dataset([Range(labelled(), 0, 4)], roles=("input", "lesion"), place=place)
+    data = dataset([Range(labelled(), 3, 6)], roles=("input", "lesion"), place=place, patch=(1, 8, 10))
+    assert all(data[number]["lesion"][1].amax() == 1 for number in range(20))
+
+
+def test_classes_of_cases_are_drawn_equally_often_where_asked():
+    cases = [prepared(0, label="rare"), *[prepared(n, label="common") for n in range(1, 8)]]
+    counts = {}
+    for balanced in (False, True):
+        data = dataset(whole(cases), balanced=balanced, patch=(1, 8, 8))
+        drawn = [int(places(data[n]["input"])[0].flat[0]) for n in range(300)]
+        counts[balanced] = drawn.count(0) / 300
+    assert counts[False] < 0.2 and 0.4 < counts[True] < 0.6
+
+
+def test_an_augmentation_sees_all_roles_of_a_patch_in_physical_units():
+    def brighter(patch, rng):
+        return {**patch, "input": patch["input"] + rng.integers(1, 3)}
+
+    data = dataset(augment=brighter)
+    steps = {float((data[n]["target"] - data[n]["input"]).flatten()[0]) for n in range(20)}
+    assert steps == {0.25 - 1, 0.25 - 2}
+    assert torch.equal(data[3]["input"], data[3]["input"])
+
+
+def test_codecs_are_bound_to_the_case_of_the_patch():
+    codec = PercentileWindow(p_low=0, p_high=100, to=(0.0, 1.0), unit=None)
+    cases = [sample_of({"input": scale * np.linspace(0, 1, 2 * 9 * 11, dtype=np.float32).reshape(1, 2, 9, 11)},
+                       name=f"c{scale}", codecs={"input": codec}) for scale in (1, 50)]  # fmt: skip
+    data = dataset(whole(cases), roles=("input",), patch=(2, 9, 11))
+    for number in range(10):
+        assert data[number]["input"].min() == 0 and data[number]["input"].max() == pytest.approx(1)
 
 
 def test_a_role_that_no_case_has_is_named():
@@ -175,9 +264,9 @@ def equal(one, other):
 
 def test_a_batch_is_a_function_of_seed_and_number():
     data = dataset(flips=(1,))
-    assert equal(take(Batches(data, 4), 5), take(Batches(dataset(flips=(1,)), 4), 5))
-    assert not equal(take(Batches(data, 4), 1), take(Batches(dataset(flips=(1,), seed=(4,)), 4), 1))
-    first = take(Batches(data, 4), 1)[0]
+    assert equal(take(batches(data, 4), 5), take(batches(dataset(flips=(1,)), 4), 5))
+    assert not equal(take(batches(data, 4), 1), take(batches(dataset(flips=(1,), seed=(4,)), 4), 1))
+    first = take(batches(data, 4), 1)[0]
     assert all(torch.equal(first["target"][n], data[n]["target"]) for n in range(4))
     assert torch.equal(data[7]["target"], data[7]["target"])
 
@@ -185,31 +274,31 @@ def test_a_batch_is_a_function_of_seed_and_number():
 @given(st.integers(0, 12))
 @settings(max_examples=8, deadline=None)
 def test_a_stream_goes_on_where_it_was_left(drawn):
-    whole_way = take(Batches(dataset(), 3), 15)
-    later = Batches(dataset(), 3, drawn=drawn)
+    whole_way = take(batches(dataset(), 3), 15)
+    later = batches(dataset(), 3, drawn=drawn)
     assert equal(take(later, 15 - drawn), whole_way[drawn:]) and later.drawn == 15
 
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_shares_of_the_processes_are_the_whole_batch(world):
-    parts = [take(Batches(dataset(), 6, rank, world, drawn=2), 3) for rank in range(world)]
+    parts = [take(batches(dataset(), 6, rank, world, drawn=2), 3) for rank in range(world)]
     joined = [{role: torch.cat([part[role] for part in row]) for role in row[0]} for row in zip(*parts, strict=True)]
-    assert equal(joined, take(Batches(dataset(), 6, drawn=2), 3))
+    assert equal(joined, take(batches(dataset(), 6, drawn=2), 3))
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(UserError, match="--batch-size 4: not a multiple of the 3 processes"):
-        Batches(dataset(), 4, 0, 3)
+        batches(dataset(), 4, 0, 3)
 
 
 def test_workers_give_the_same_batches():
-    assert equal(take(Batches(dataset(), 4, workers=2, drawn=1), 4), take(Batches(dataset(), 4, drawn=1), 4))
+    assert equal(take(batches(dataset(), 4, workers=2, drawn=1), 4), take(batches(dataset(), 4, drawn=1), 4))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_opening_a_stream_moves_no_random_number(workers):
     before = torch.get_rng_state()
-    next(Batches(dataset(), 4, workers=workers))
+    next(batches(dataset(), 4, workers=workers))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -218,7 +307,7 @@ def test_opening_a_stream_moves_no_random_number(workers):
 def test_held_out_slices_are_in_no_training_range(shapes):
     cases = [prepared(n, slices, subject=f"s{subject}") for n, (slices, subject) in enumerate(shapes)]
     kept, held = hold_out(whole(cases))
-    at = lambda ranges: {(r.case.case.name, z) for r in ranges for z in range(r.start, r.stop)}  # noqa: E731
+    at = lambda ranges: {(r.sample.case.name, z) for r in ranges for z in range(r.start, r.stop)}  # noqa: E731
     everything = at(whole(cases))
     subjects = {case.case.subject: 0 for case in cases}
     for case in cases:
@@ -249,13 +338,22 @@ def test_only_slices_fit_for_training_are_in_a_range(fit):
 
 
 def test_a_sample_carries_its_label():
-    cases = [replace(prepared(n), case=Case(f"c{n}", f"s{n}", "train", {}, label)) for n, label in enumerate("abc")]
-    data = PatchDataset(whole(cases), Stream(1, (1, 8, 8)), {}, ("input",), 2, [0], classes=("c", "a", "b"))
+    role = ClassRole("label", ("c", "a", "b"))
+    cases = [
+        sample_of(
+            {**prepared(n).arrays, "label": role.array(label, None)},
+            name=f"case{n}",
+            label=label,
+            roles={"label": role},
+        )
+        for n, label in enumerate("abc")
+    ]
+    data = dataset(whole(cases), 2, roles=("input", "label"), patch=(1, 8, 8), flips=(1,), quarter_turns=True)
     for number in range(20):
         sample = data[number]
         case = int(sample["input"].min() // 100_000)
         assert "cab"[int(sample["label"])] == "abc"[case]
-    assert next(Batches(data, 4))["label"].shape == (4,)
+    assert next(batches(data, 4))["label"].shape == (4,)
 
 
 def test_quarter_turns_turn_all_roles_alike():

@@ -1,10 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ganatomy.case import Case
-from ganatomy.data.cases import DataConfig, discover, find_cases, split_by_subject
+from ganatomy.data.cases import DataConfig, discover, find_cases
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import write
@@ -13,10 +10,6 @@ from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 
 TASK = CTDenoising(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
-
-
-def case(name, subject, split="train"):
-    return Case(name, subject, split, {})
 
 
 @pytest.fixture
@@ -33,61 +26,6 @@ def manifest(folder, text):
     path = folder / "list.csv"
     path.write_text(text)
     return DataConfig(data=path)
-
-
-@given(
-    st.lists(st.integers(0, 12), min_size=2, max_size=30),
-    st.integers(0, 99),
-    st.data(),
-)
-@settings(deadline=None)
-def test_no_subject_is_ever_on_both_sides(owners, seed, data):
-    cases = [case(f"c{n}", f"s{owner}") for n, owner in enumerate(owners)]
-    names = sorted({found.subject for found in cases})
-    pick = st.lists(st.sampled_from(names), max_size=2, unique=True)
-    test = data.draw(pick)
-    val = [name for name in data.draw(pick) if name not in test]
-    try:
-        found = split_by_subject(cases, test, val, seed)
-    except UserError as error:
-        assert "no subject is left for training" in str(error)
-        return
-    assert [c.name for c in found] == [c.name for c in cases]
-    sides = {}
-    for each in found:
-        assert sides.setdefault(each.subject, each.split) == each.split
-    assert "train" in sides.values()
-    assert all(sides[name] == "test" for name in test) and all(sides[name] == "val" for name in val)
-    if test:
-        assert {name for name, side in sides.items() if side == "test"} == set(test)
-    if val:
-        assert {name for name, side in sides.items() if side == "val"} == set(val)
-    assert found == split_by_subject(cases, test, val, seed)
-
-
-def test_a_fifth_is_kept_for_testing_and_a_tenth_chooses_weights():
-    found = split_by_subject([case(str(n), f"s{n}") for n in range(20)])
-    assert [sum(c.split == side for c in found) for side in ("train", "val", "test")] == [14, 2, 4]
-    other = split_by_subject([case(str(n), f"s{n}") for n in range(20)], seed=1)
-    assert [c.split for c in found] != [c.split for c in other]
-
-
-def test_the_only_subject_is_trained_on():
-    assert [c.split for c in split_by_subject([case("a", "s"), case("b", "s")])] == ["train", "train"]
-
-
-@pytest.mark.parametrize(
-    ("test", "val", "told"),
-    [
-        (("x",), (), "subject 'x' is not in the data; there are s0, s1"),
-        ((), ("x",), "subject 'x' is not in the data"),
-        (("s0",), ("s0",), "both name s0; splits are by subject"),
-        (("s0", "s1"), (), "no subject is left for training"),
-    ],
-)
-def test_named_subjects_must_make_sense(test, val, told):
-    with pytest.raises(UserError, match=told):
-        split_by_subject([case("a", "s0"), case("b", "s1")], test, val)
 
 
 def test_a_folder_is_split_by_the_folders_in_it(folder):
@@ -195,7 +133,7 @@ def test_what_cannot_be_learned_from_is_kept_for_testing():
 
 
 class Unpaired(CTDenoising):
-    streams = (("input",), ("target",))
+    groups = (("input",), ("target",))
 
 
 def test_unpaired_images_make_cases_of_their_own(folder):
@@ -206,11 +144,10 @@ def test_unpaired_images_make_cases_of_their_own(folder):
         find_cases(TASK, data)
 
 
-def test_a_manifest_that_names_no_validation_gets_some_where_there_are_enough():
-    told = [case(f"c{n}", f"s{n}", "test" if n > 7 else "train") for n in range(10)]
-    found = split_by_subject(told)
-    assert sum(item.split == "val" for item in found) == 1
-    assert {item.subject for item in found if item.split == "test"} == {"s8", "s9"}
-    assert split_by_subject(told[4:]) == told[4:], "four are too few to spare one"
-    named = [*told, case("v", "v", "val")]
-    assert split_by_subject(named) == named
+def test_prepared_cases_lie_where_the_user_wants(monkeypatch, tmp_path):
+    monkeypatch.setenv("GANATOMY_CACHE", str(tmp_path / "mine"))
+    assert DataConfig().cache_folder == tmp_path / "mine" / "cases"
+    assert DataConfig(cache=tmp_path).cache_folder == tmp_path
+    monkeypatch.delenv("GANATOMY_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert DataConfig().cache_folder == tmp_path / "home" / ".cache" / "ganatomy" / "cases"

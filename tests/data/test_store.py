@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from ganatomy.data import store as storing
 from ganatomy.case import Case
+from ganatomy.data import store as storing
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
@@ -45,8 +45,8 @@ def files(folder):
 
 def test_a_case_is_prepared_once_and_mapped(ct, tmp_path, monkeypatch):
     case, calls = ct(), []
-    true = CTDenoising.prepare
-    monkeypatch.setattr(CTDenoising, "prepare", lambda self, *rest: calls.append(1) or true(self, *rest))
+    true = CTDenoising.frame
+    monkeypatch.setattr(CTDenoising, "frame", lambda self, *rest: calls.append(1) or true(self, *rest))
     first = Store(task(), tmp_path / "cache").get(case)
     second = Store(task(), tmp_path / "cache").get(case)
     assert calls == [1]

@@ -12,8 +12,10 @@ from torch import nn
 from ganatomy import catalogue
 from ganatomy.cli.info import field_comments
 from ganatomy.errors import UserError
-from ganatomy.game import Noise, ability, moves
-from ganatomy.tasks.restoration.task import Restoration
+from ganatomy.evaluation.judging import judge_of
+from ganatomy.game import Noise, moves
+from ganatomy.inference.predictor import predictor_of
+from ganatomy.roles.image import ImageRole
 from ganatomy.training.loop import Trainer
 
 READY = [system.slug for system in catalogue.ready()]
@@ -54,39 +56,52 @@ def method(request):
 class Samples:
     """Endless random batches of the shape a stage asks for; a function of the count alone."""
 
-    def __init__(self, method, stage, drawn=0, batch=None):
+    def __init__(self, method, stage, drawn=0):
         self.method, self.stage, self.drawn = method, stage, drawn
-        self.batch = batch or stage.stream.batch_size
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        stream, draw = self.stage.stream, torch.Generator().manual_seed(self.drawn)
+        draw = torch.Generator().manual_seed(self.drawn)
         self.drawn += 1
+        streams = self.stage.streams_in_order
+        drawn = {stream.name: self.stream(stream, draw) for stream in streams}
+        return next(iter(drawn.values())) if len(streams) == 1 else drawn
+
+    def stream(self, stream, draw):
+        task, dims = self.method.task, self.method.dims
+        names = stream.roles if stream.roles is not None else (*task.required, *self.stage.derive)
         values = {}
-        for role in (*self.method.task.roles, *self.stage.derive):
-            around = stream.margin if role in stream.wide else (0, 0, 0)
-            shape = [size + 2 * extra for size, extra in zip(stream.patch, around, strict=True)]
-            width = self.method.task.channels.get(role, 1)
-            values[role] = 0.5 + 0.2 * torch.randn(self.batch, width, *shape[3 - self.method.dims :], generator=draw)
-        if classes := self.method.task.classes:
-            values["label"] = torch.arange(self.batch) % len(classes)
+        for name in names:
+            role = task.roles.get(name) or ImageRole(name)
+            around = stream.margin if name in stream.wide else (0, 0, 0)
+            size = [length + 2 * extra for length, extra in zip(stream.patch, around, strict=True)]
+            values[name] = torch.stack([role.example(size[3 - dims :], draw) for _ in range(stream.batch_size)])
+        if classes := task.classes:
+            values["label"] = torch.arange(stream.batch_size) % len(classes)
         return values
+
+
+def ability_of(method):
+    """The name of what the method does first."""
+    return next(iter(method.task.predictors))
 
 
 def shown(method, count=3):
     """What the ability is given, one row per sample: latent numbers, images of the size a detector knows, or images
     with the margin the method loses, on sizes it accepts.
     """
-    draw, task = torch.Generator().manual_seed(7), method.task
-    if task.ability == "sample":
+    draw, task, tiling = torch.Generator().manual_seed(7), method.task, method.tiling
+    predictor = predictor_of(method)
+    if not predictor.inputs:
         return method.draw(range(count))
-    if task.ability == "detect":
-        return 0.2 * torch.randn(count, task.channels.get("image", 1), *task.size, generator=draw)
-    grow = method.multiple * max(1, (32 if method.dims == 2 else 8) // method.multiple)
-    sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(method.margin)]
-    width = task.channels.get(task.source, 1)
+    width = sum(task.roles[role].channels for role in predictor.inputs)
+    size = task.preparation.size
+    if ability_of(method) == "detect":
+        return 0.2 * torch.randn(count, width, *size, generator=draw)
+    grow = tiling.multiple * max(1, (32 if method.dims == 2 else 8) // tiling.multiple)
+    sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(tiling.margin)]
     return 0.5 + 0.2 * torch.randn(count, width, *sizes[3 - method.dims :], generator=draw)
 
 
@@ -218,7 +233,7 @@ def test_a_stopped_game_goes_on_bit_for_bit(request, method):
 @torch.no_grad()
 def results(method, values):
     own = (torch.arange(len(values)) % len(method.task.classes),) if getattr(method, "labelled", False) else ()
-    found = ability(method, method.task.ability)(values, *own)
+    found = getattr(method, ability_of(method))(values, *own)
     return found if isinstance(found, tuple) else (found,)
 
 
@@ -262,22 +277,41 @@ def test_each_sample_gets_what_it_would_get_alone(method):
 
 
 def test_the_result_is_smaller_by_the_margin(method):
-    if not isinstance(method.task, Restoration):
+    predictor, tiling = predictor_of(method), method.tiling
+    if not predictor.inputs or ability_of(method) == "detect":
         pytest.skip("only images turned into others have the size of their input")
     method.inference_mode()
-    for grow in (0, method.multiple):
+    for grow in (0, tiling.multiple):
         values = nn.functional.pad(
             shown(method), (0, grow, 0, grow), mode="replicate" if method.dims == 2 else "constant"
         )
         (output,) = results(method, values)
-        lost = [2 * extra for extra in method.margin][3 - method.dims :]
-        finer = method.scale[3 - method.dims :]
+        lost = [2 * extra for extra in tiling.margin][3 - method.dims :]
+        finer = tiling.scale[3 - method.dims :]
         assert list(output.shape[2:]) == [
             (size - less) * times for size, less, times in zip(values.shape[2:], lost, finer, strict=True)
         ]
         assert len(output) == len(values)
     for stage in method.stages():
-        assert method.dims == 3 or (stage.stream.patch[0] == 1 and stage.stream.margin[0] == 0)
+        for stream in stage.streams_in_order:
+            assert method.dims == 3 or (stream.patch[0] == 1 and stream.margin[0] == 0)
+
+
+def test_the_task_is_one_object_and_its_preparation_has_a_key_of_its_own(method):
+    task = method.task
+    assert method.task is task and task.preparation == task.preparation
+    assert len(task.preparation.digest) == 24
+    assert {role for group in task.groups for role in group} <= set(task.roles)
+    assert all(name == role.name for name, role in task.roles.items())
+    assert task.given in task.roles and task.selection in task.directions
+
+
+def test_predictors_and_judge_are_found_by_name(method):
+    for ability in method.task.predictors:
+        predictor = predictor_of(method, ability=ability)
+        assert {*predictor.inputs, *predictor.optional} <= set(method.task.roles)
+        assert callable(getattr(method, ability)) and predictor.outputs
+    assert judge_of(method.task).scores
 
 
 @pytest.mark.parametrize("slug", READY)
@@ -287,7 +321,7 @@ def test_every_preset_and_the_baseline_are_valid(slug):
     for name in kind.presets:
         again = kind.preset(name)
         assert kind.model_validate(again.model_dump(mode="json")) == again, "run.yaml would not repeat the run"
-    assert kind.baseline or not isinstance(build(slug).task, Restoration), "nothing to compare with"
+    assert kind.baseline or ability_of(build(slug)) != "restore", "nothing to compare with"
     with pytest.raises(UserError, match=r"--preset nix: unknown; this system has paper"):
         kind.preset("nix")
     with pytest.raises(UserError, match="option no_such_thing"):

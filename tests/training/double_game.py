@@ -5,9 +5,9 @@ import sys
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from toys import Quiet, Stream
+from toys import Numbers, Quiet
 
-from ganatomy.game import Method, MethodConfig, Noise, Player, Stream, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Noise, Player, Stage, Stream, Turn
 from ganatomy.training.loop import Trainer
 
 
@@ -17,14 +17,13 @@ class Wasserstein(Method):
         self.generator = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
         self.critic = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
 
-    @property
-    def task(self):
+    def build_task(self):
         raise NotImplementedError
 
     def stages(self):
         adam = lambda parameters: torch.optim.Adam(parameters, 1e-2, fused=True)  # noqa: E731
         players = [Player("generator", (self.generator,), adam), Player("critic", (self.critic,), adam)]
-        return [Stage("play", self.turns, players, 20, Stream(4, (1, 1, 1)))]
+        return [Stage("play", self.turns, players, 20, Stream("samples", None, 4, (1, 1, 1)))]
 
     def turns(self, batches):
         for _ in range(2):
@@ -45,7 +44,7 @@ def main(processes, weights):
     torch.manual_seed(0)
     method = Wasserstein().double()
     method.noise = Noise(0, fabric.global_rank, fabric.world_size)
-    stream = lambda stage, index, drawn: Stream(drawn, 4, fabric.global_rank, fabric.world_size)  # noqa: E731
+    stream = lambda stage, index, drawn: Numbers(drawn, 4, fabric.global_rank, fabric.world_size)  # noqa: E731
     Trainer(method, fabric, [20], stream, Quiet([]), lambda trainer, ending: None).fit()
     if fabric.global_rank == 0:
         torch.save(method.state_dict(), weights)

@@ -6,10 +6,13 @@ import signal
 import numpy as np
 import pytest
 import torch
+from samples import sample_of
 from torch import nn
 
 from ganatomy import catalogue
-from ganatomy.game import MethodConfig, Player, Stream, Stage, Turn
+from ganatomy.data.batches import PatchDataset, Range
+from ganatomy.errors import UserError
+from ganatomy.game import Derivation, MethodConfig, Player, Stage, Stream, Tiling, Turn
 from ganatomy.images.codecs import Window
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
@@ -31,19 +34,18 @@ class Cascade(catalogue.load("wgan-vgg").__mro__[2]):
         super().__init__(config or self.Config())
         self.first, self.second = nn.Conv2d(1, 1, 3), nn.Conv2d(2, 1, 1)
 
-    @property
-    def task(self):
+    def build_task(self):
         return TASK
 
     @property
-    def margin(self):
-        return (0, 1, 1)
+    def tiling(self):
+        return Tiling(margin=(0, 1, 1))
 
     def stages(self):
         sgd = lambda parameters: torch.optim.SGD(parameters, 0.05)  # noqa: E731
         one, two = Player("one", (self.first,), sgd, ema_halflife=4.0), Player("two", (self.second,), sgd)
-        sampling = Stream(2, (1, 16, 16), self.margin)
-        later = Stream(2, (1, 16, 16), self.margin, flips=(1, 2))
+        sampling = Stream("samples", None, 2, (1, 16, 16), self.tiling.margin)
+        later = Stream("samples", None, 2, (1, 16, 16), self.tiling.margin, flips=(1, 2))
         guess = {"guess": lambda batch: self.first(batch["input"]) - 0 * batch["target"]}
         return [
             Stage("begin", self.begin, [one], 3, sampling),
@@ -93,10 +95,10 @@ def test_what_was_derived_is_what_the_average_of_the_first_stage_predicts(cascad
     seen = []
     true = deriving.derived
 
-    def spy(method, stage, case, folder):
-        made = true(method, stage, case, folder)
+    def spy(method, stage, case, folder, subjects):
+        made = true(method, stage, case, folder, subjects)
         values = torch.from_numpy(
-            np.pad(TASK.codec.encode(case.arrays["input"][:, 2:3]), [(0, 0)] * 2 + [(1, 1)] * 2, "reflect")
+            np.pad(TASK.codecs["input"].encode(case.arrays["input"][:, 2:3]), [(0, 0)] * 2 + [(1, 1)] * 2, "reflect")
         )
         with torch.no_grad():
             seen.append(float((method.first(values).numpy() - made.arrays["guess"][:, 2:3]).__abs__().max()))
@@ -130,3 +132,47 @@ def test_a_resumed_stage_finds_what_it_began_with(cascade, tmp_path, monkeypatch
     assert all(
         np.array_equal(value, arrays(tmp_path / "run")[name]) for name, value in arrays(tmp_path / "whole").items()
     )
+
+
+@pytest.fixture
+def volumes():
+    """Three cases of 3 slices, each with a number of its own in every voxel."""
+    arrays = {n: np.full((1, 3, 5, 7), n, np.float32) for n in range(3)}
+    return [sample_of({"input": values}, name=f"case{n}", subject=f"s{n}") for n, values in arrays.items()]
+
+
+def stage(derive):
+    return Stage("later", None, [], 1, Stream("samples", ("input",), 1, (1, 5, 7)), derive=derive)
+
+
+def test_a_case_is_derived_by_the_network_of_its_own_fold(volumes, tmp_path):
+    asked = []
+
+    def predict(batch, fold):
+        asked.append((float(batch["input"].max()), fold))
+        return batch["input"] + 10 * fold
+
+    made = [
+        deriving.derived(Cascade(), stage({"guess": Derivation(predict, folds=2)}), case, tmp_path, ["s0", "s1", "s2"])
+        for case in volumes
+    ]
+    assert [float(case.arrays["guess"].max()) for case in made] == [0, 11, 2]
+    assert set(asked) == {(0, 0), (1, 1), (2, 0)}
+
+
+def test_a_stream_leaves_out_the_fold_that_its_network_will_be_asked_about(volumes):
+    ranges = [Range(case, 0, 3) for case in volumes]
+    for fold, wanted in ((0, {1}), (1, {0, 2})):
+        data = PatchDataset(ranges, Stream("s", ("input",), 1, (1, 5, 7), fold=(fold, 2)), (), 2, [0])
+        assert {int(data[number]["input"].max()) for number in range(30)} == wanted
+    with pytest.raises(UserError, match="4 folds need 4 training subjects; there are 3"):
+        PatchDataset(ranges, Stream("s", ("input",), 1, (1, 5, 7), fold=(0, 4)), (), 2, [0])
+
+
+def test_a_derived_role_may_lie_on_a_finer_grid(volumes, tmp_path):
+    def enlarge(batch):
+        return batch["input"].repeat_interleave(2, 2).repeat_interleave(3, 3)
+
+    case = deriving.derived(Cascade(), stage({"fine": Derivation(enlarge, scale=(1, 2, 3))}), volumes[1], tmp_path)
+    assert case.arrays["fine"].shape == (1, 3, 10, 21) and (case.arrays["fine"] == 1).all()
+    assert case.spacing_of("fine") == pytest.approx((1, 0.5, 1 / 3))

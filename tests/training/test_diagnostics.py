@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from torch import nn
-from toys import Stream, Toy
+from toys import Numbers, Toy
 
-from ganatomy.game import Method, MethodConfig, Player, Stream, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Player, Stage, Stream, Turn
 from ganatomy.training.diagnostics import dry_round, duality_gap, vector_field
 
 
@@ -22,14 +22,13 @@ class Plane(Method):
         self.losses = {"x": first, "y": second}
         self.repeats = repeats
 
-    @property
-    def task(self):
+    def build_task(self):
         raise NotImplementedError
 
     def stages(self):
         sgd = lambda parameters: torch.optim.SGD(parameters, 0.1)  # noqa: E731
         players = [Player("x", (self.x,), sgd), Player("y", (self.y,), sgd)]
-        return [Stage("play", self.turns, players, 1, Stream(1, (1, 1, 1)))]
+        return [Stage("play", self.turns, players, 1, Stream("samples", None, 1, (1, 1, 1)))]
 
     def turns(self, batches):
         for player, loss in self.losses.items():
@@ -106,7 +105,7 @@ def test_looking_changes_nothing(stage, look):
     torch.manual_seed(2)
     method = Toy().train()
     before = snapshot(method)
-    look(method, method.stages()[stage], Stream())
+    look(method, method.stages()[stage], Numbers())
     assert_same(before, snapshot(method))
     assert all(parameter.grad is None for parameter in method.parameters())
 
@@ -120,7 +119,7 @@ def test_a_game_that_fails_midway_is_given_back_as_it_was():
     method = Broken().train()
     before = snapshot(method)
     with pytest.raises(ArithmeticError):
-        dry_round(method, method.stages()[1], Stream())
+        dry_round(method, method.stages()[1], Numbers())
     assert_same(before, snapshot(method))
 
 
@@ -128,10 +127,10 @@ def test_norms_are_those_of_gradients_taken_by_hand():
     torch.manual_seed(5)
     method = Toy().train()
     by_hand = copy.deepcopy(method)
-    x = next(Stream())["x"]
+    x = next(Numbers())["x"]
     (by_hand.generator(x) - x).square().mean().backward()
     norm = math.sqrt(sum(float(p.grad.square().sum()) for p in by_hand.generator.parameters()))
-    assert vector_field(method, method.stages()[0], Stream()).norms["generator"] == pytest.approx(norm, rel=1e-6)
+    assert vector_field(method, method.stages()[0], Numbers()).norms["generator"] == pytest.approx(norm, rel=1e-6)
 
 
 def test_nobody_gains_at_an_equilibrium():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from toys import Quiet, Stream, Toy
+from toys import Numbers, Quiet, Toy
 
-from ganatomy.game import Method, MethodConfig, Player, Stream, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Player, Stage, Stream, Turn
 from ganatomy.training.loop import Trainer, plan_rounds
 
 
@@ -16,7 +16,7 @@ def trainer(method, rounds=None, after_round=lambda trainer, ending: None):
         method,
         Fabric(accelerator="cpu"),
         rounds,
-        lambda stage, index, drawn: Stream(drawn),
+        lambda stage, index, drawn: Numbers(drawn),
         Quiet([]),
         after_round,
     )
@@ -51,7 +51,7 @@ def test_lines_after_a_yield_run_after_the_step():
 def test_matches_a_loop_written_by_hand():
     by_hand = fresh()
     optimizer = torch.optim.Adam(by_hand.generator.parameters(), 1e-2, fused=True)
-    stream = Stream()
+    stream = Numbers()
     for _ in range(5):
         x = next(stream)["x"]
         optimizer.zero_grad()
@@ -141,14 +141,13 @@ class Simultaneous(Method):
         nn.init.ones_(self.y.weight)
         self.together = together
 
-    @property
-    def task(self):
+    def build_task(self):
         raise NotImplementedError
 
     def stages(self):
         sgd = lambda parameters: torch.optim.SGD(parameters, 0.5)  # noqa: E731
         players = [Player("x", (self.x,), sgd), Player("y", (self.y,), sgd)]
-        return [Stage("play", self.turns, players, 1, Stream(1, (1, 1, 1)))]
+        return [Stage("play", self.turns, players, 1, Stream("samples", None, 1, (1, 1, 1)))]
 
     def turns(self, batches):
         product = (self.x.weight * self.y.weight).sum()

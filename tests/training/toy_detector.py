@@ -5,8 +5,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from ganatomy.case import Case
-from ganatomy.case import Sample
+from ganatomy.case import Case, Sample
 from ganatomy.game import Player, Stage, Turn, sgd
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ganatomy.game import Method, MethodConfig, Player, Stream, Stage, Turn
+from ganatomy.game import Method, MethodConfig, Player, Stage, Stream, Turn
 
 
-class Stream(Iterator):
+class Numbers(Iterator):
     """Batches of random numbers, a function of the count alone."""
 
     def __init__(self, drawn=0, size=4, rank=0, world=1):
@@ -37,18 +37,17 @@ class Toy(Method):
         self.critic = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.2), nn.Linear(4, 1))
         self.register_buffer("pool", torch.zeros(3))
 
-    @property
-    def task(self):
+    def build_task(self):
         raise NotImplementedError
 
     def stages(self):
         adam = lambda parameters: torch.optim.Adam(parameters, 1e-2, fused=True)  # noqa: E731
         generator = Player("generator", (self.generator,), adam, ema_halflife=self.config.halflife)
         critic = Player("critic", (self.critic,), adam, schedule=lambda progress: 1 - progress.fraction / 2)
-        sampling = Stream(4, (1, 1, 1))
+        drawn = Stream("samples", None, 4, (1, 1, 1))
         return [
-            Stage("first", self.first, [generator], self.config.first_rounds, sampling),
-            Stage("second", self.second, [generator, critic], self.config.second_rounds, sampling),
+            Stage("first", self.first, [generator], self.config.first_rounds, drawn),
+            Stage("second", self.second, [generator, critic], self.config.second_rounds, drawn),
         ]
 
     def first(self, batches):

@@ -1,6 +1,6 @@
 """Batches as a pure function of a seed and a number, so that resuming is counting."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,8 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
     def __init__(self, ranges: Sequence[Range], stream: Stream, roles: Sequence[str], dims: int, seed: Sequence[int]):
         self.stream, self.dims, self.seed = stream, dims, list(seed)
         self.roles = tuple(stream.roles if stream.roles is not None else roles)
-        self.ranges = [item for item in ranges if self._fits(item.sample)]
+        left_out = self._left_out(ranges)
+        self.ranges = [item for item in ranges if self._fits(item.sample) and item.sample.case.subject not in left_out]
         if not self.ranges:
             without = f" without {', '.join(stream.without)}" if stream.without else ""
             raise UserError(f"no training case has the roles {', '.join(self.roles)}{without}")
@@ -92,6 +93,14 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
     def _fits(self, sample: Sample) -> bool:
         there = sample.arrays
         return all(role in there for role in self.roles) and not any(role in there for role in self.stream.without)
+
+    def _left_out(self, ranges: Sequence[Range]) -> set[str]:
+        """Subjects of the fold that is left out."""
+        if self.stream.fold is None:
+            return set()
+        number, count = self.stream.fold
+        folds = folds_of((item.sample.case.subject for item in ranges), count)
+        return {subject for subject, fold in folds.items() if fold == number}
 
     def _by_class(self) -> list[NDArray[np.intp]]:
         """Places of the ranges of every class."""
@@ -247,6 +256,22 @@ class Batches(Iterator[dict[str, Any]]):
         }
         self.drawn += 1
         return next(iter(drawn.values())) if self.flat else drawn
+
+
+def folds_of(subjects: Iterable[str], count: int) -> dict[str, int]:
+    """Subjects dealt into folds in the order of their names.
+
+    Args:
+        subjects: may repeat.
+        count: of folds.
+
+    Raises:
+        UserError: there are fewer subjects than folds.
+    """
+    names = sorted(set(subjects))
+    if len(names) < count:
+        raise UserError(f"{count} folds need {count} training subjects; there are {len(names)}")
+    return {name: number % count for number, name in enumerate(names)}
 
 
 def datasets(

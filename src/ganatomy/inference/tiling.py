@@ -1,7 +1,8 @@
 """A network on an image larger than memory: slab by slab, tile by tile, without seams."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.case import mirrored
-from ganatomy.game import Tiling
+from ganatomy.game import Tiling, Triple
 from ganatomy.images.image import Image, LazyArray
 
 Reader = Callable[[int, int], NDArray[np.float32]]
 """Slices start to stop of an encoded image, (channels, slices, rows, columns)."""
-Network = Callable[[Tensor], Tensor]
+WIDTH = 1 / 8
+"""Standard deviation of the weights of a tile blended by a Gaussian, as a share of the tile."""
 
 TILES = {1: (1, 1, 4096), 2: (1, 128, 512), 3: (16, 64, 64)}
 """Output of one pass of a 2D or 3D network with a margin, in voxels.
@@ -32,7 +34,7 @@ BATCHED: dict[int, Callable[[Tensor], Tensor]] = {
 }
 """(channels, slices, rows, columns) as a batch of what networks with so many axes see."""
 UNBATCHED: dict[int, Callable[[Tensor, Sequence[int]], Tensor]] = {
-    1: lambda result, extents: result.unflatten(0, tuple(extents[:2])).permute(2, 0, 1, 3),
+    1: lambda result, extents: result.reshape(*extents[:2], *result.shape[1:]).permute(2, 0, 1, 3),
     2: lambda result, extents: result.transpose(0, 1),
     3: lambda result, extents: result[0],
 }
@@ -70,97 +72,200 @@ def rolling(image: Image) -> Image:
     return image.with_array(Rolling(image)) if lazy else image
 
 
-@dataclass(frozen=True)
+Outputs = Tensor | Mapping[str, Tensor]
+"""One output, or several by name, of the same spatial size."""
+
+
+@dataclass
 class Tiler:
-    """Runs a network over slabs of an image.
+    """Runs any function of a patch over slabs of an image: networks of one, two and three axes, larger than memory.
 
     Networks with a margin read that much around every tile, mirrored at the borders of the image, so tiles meet
-    exactly. 2D networks without one, or with sizes to keep, see whole slices, since their receptive field is not
-    stated; for the same reason 3D networks without one see the whole volume.
+    exactly. Tiles of a stated size without margin meet where they are cut, or overlap and are blended. Networks with
+    neither see whole slices, or where they have three axes the whole volume, since their receptive field is not
+    stated.
 
     Shapes, slices and tiles count input voxels, but the slices that are asked for, which are those of the output.
 
     Args:
-        network: (N, C, [[D,] H,] W) to the same without the margin, times the scale.
+        network: (N, C, [[D,] H,] W) to the same without the margin, times the scale; or to several of these by name,
+            which are then channels one after another, see `widths`.
         dims: spatial axes of what the network sees.
-        tiling: margin, multiple, scale and tile of the network.
+        tiling: margin, multiple, scale, tile, overlap and blending of the network.
         device: of the network.
     """
 
-    network: Network
+    network: Callable[[Tensor], Outputs]
     dims: int
-    tiling: Tiling
+    tiling: Tiling = field(default_factory=Tiling)
     device: torch.device | str = "cpu"
+    widths: dict[str, int] = field(default_factory=dict, init=False)
+    """Channels of every named output, known after the first pass."""
+    bands: dict[int, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)
+    """Blended tiles of the same slices that later slices overlap, by their first slice."""
+    reading: Reader | None = field(default=None, init=False, repr=False)
 
     @property
-    def margin(self) -> tuple[int, int, int]:
-        """Voxels per side lost by the network."""
-        return self.tiling.margin
-
-    @property
-    def scale(self) -> tuple[int, int, int]:
+    def scale(self) -> Triple:
         """Output voxels for each input voxel."""
         return self.tiling.scale
 
     @property
-    def multiple(self) -> int:
-        """In-plane sizes must be multiples of this; missing pixels are mirrored."""
-        return self.tiling.multiple
-
-    @property
-    def tile(self) -> tuple[int, int, int]:
-        """Output of one pass of a network with a margin, in input voxels."""
+    def tile(self) -> Triple:
+        """Output of one pass of a network with a margin or a stated tile, in input voxels."""
         return self.tiling.tile or TILES[self.dims]
 
     def thickness(self, slices: int) -> int:
         """How many output slices of an image with so many input slices are best asked for at once."""
-        return (slices if self.whole else self.tile[0]) * self.scale[0]
+        return (slices if self.whole else min(self.tile[0], slices)) * self.scale[0]
 
     @property
     def whole(self) -> bool:
         """Whether the network has to see all slices at once."""
-        return self.dims == 3 and not any(self.margin)
+        return self.dims == 3 and not any(self.tiling.margin) and self.tiling.tile is None
 
     @torch.no_grad()
-    def __call__(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
+    def __call__(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
         """Slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
         deep, step = self.scale[0], self.tile[0]
         if self.whole:
             return self._slab(read, shape, 0, shape[0])[:, start:stop]
         first, last = start // deep, -(-stop // deep)
-        slabs = [self._slab(read, shape, at, min(at + step, last)) for at in range(first, last, step)]
-        return np.concatenate(slabs, axis=1)[:, start - first * deep : stop - first * deep]
+        if self.tiling.overlap:
+            slab = self._blended(read, shape, first, last)
+        else:
+            slabs = [self._slab(read, shape, at, min(at + step, last)) for at in range(first, last, step)]
+            slab = slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=1)
+        return slab[:, start - first * deep : stop - first * deep]
 
-    def _slab(self, read: Reader, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[np.float32]:
-        slices, rows, columns = shape
-        deep, high, wide = self.margin
-        thicker, taller, wider = self.scale
-        wanted = mirrored(np.arange(start - deep, stop + deep), slices)
-        first = int(wanted.min())
-        slab = read(first, int(wanted.max()) + 1)[:, wanted - first]
-        extra = (-(rows + 2 * high) % self.multiple, -(columns + 2 * wide) % self.multiple)
-        pad = ((0, 0), (0, 0), (high, high + extra[0]), (wide, wide + extra[1]))
-        padded = torch.from_numpy(np.pad(slab, pad, mode="reflect") if np.any(pad) else np.ascontiguousarray(slab))
-        if self.multiple > 1 or not any(self.margin):
-            return self._pass(padded)[:, :, : rows * taller, : columns * wider]
+    def named(self, read: Reader, shape: Triple, start: int, stop: int) -> dict[str, NDArray[np.float32]]:
+        """Slices ``start`` to ``stop`` of every output by its name."""
+        slab = self(read, shape, start, stop)
+        ends = np.cumsum(list(self.widths.values()))[:-1]
+        return dict(zip(self.widths, np.split(slab, ends), strict=True))
+
+    def _slab(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
+        """Tiles that meet, of slices ``start`` to ``stop``."""
+        _, rows, columns = shape
+        _, high, wide = self.tiling.margin
+        padded = self._padded(read, shape, start, stop)
+        if self.tiling.tile is None and (self.tiling.multiple > 1 or not any(self.tiling.margin)):
+            return self._pass(padded)[:, :, : rows * self.scale[1], : columns * self.scale[2]]
         output: NDArray[np.float32] | None = None
         _, height, width = self.tile
         for top in range(0, rows, height):
             for left in range(0, columns, width):
                 bottom, right = min(top + height, rows), min(left + width, columns)
-                part = self._pass(padded[:, :, top : bottom + 2 * high, left : right + 2 * wide])
+                part = self._pass(self._whole_multiples(padded[:, :, top : bottom + 2 * high, left : right + 2 * wide]))
                 if output is None:
-                    output = np.empty((len(part), (stop - start) * thicker, rows * taller, columns * wider), np.float32)
-                output[:, :, top * taller : bottom * taller, left * wider : right * wider] = part
+                    output = self._empty(len(part), stop - start, rows, columns)
+                place = self._scaled((top, bottom), (left, right))
+                output[:, :, *place] = part[:, :, : place[0].stop - place[0].start, : place[1].stop - place[1].start]
         assert output is not None
         return output
 
+    def _blended(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
+        """Overlapping tiles, averaged with their weights; every tile is computed once while slabs are read in order."""
+        if self.reading is not read:
+            self.bands, self.reading = {}, read
+        slices, rows, columns = shape
+        depth = min(self.tile[0], slices)
+        total: NDArray[np.float32] | None = None
+        weights = np.zeros((stop - start) * self.scale[0], np.float32)
+        along = self._weights(depth * self.scale[0])
+        starts = _starts(slices, depth, self.tiling.overlap if self.dims == 3 else 0.0)
+        self.bands = {first: band for first, band in self.bands.items() if first + depth > start}
+        for first in starts:
+            if first + depth <= start or first >= stop:
+                continue
+            if first not in self.bands:
+                self.bands[first] = self._band(read, shape, first, first + depth)
+            band = self.bands[first]
+            if total is None:
+                total = self._empty(len(band), stop - start, rows, columns)
+                total[:] = 0
+            low, high = max(first, start) * self.scale[0], min(first + depth, stop) * self.scale[0]
+            inner = slice(low - first * self.scale[0], high - first * self.scale[0])
+            outer = slice(low - start * self.scale[0], high - start * self.scale[0])
+            total[:, outer] += along[inner, None, None] * band[:, inner]
+            weights[outer] += along[inner]
+        assert total is not None
+        return total / weights[:, None, None]
+
+    def _band(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
+        """All tiles of slices ``start`` to ``stop``, blended in the plane."""
+        _, rows, columns = shape
+        _, high, wide = self.tiling.margin
+        height, width = min(self.tile[1], rows), min(self.tile[2], columns)
+        padded = self._padded(read, shape, start, stop)
+        plane = np.outer(self._weights(height * self.scale[1]), self._weights(width * self.scale[2]))
+        total: NDArray[np.float32] | None = None
+        weights = np.zeros((rows * self.scale[1], columns * self.scale[2]), np.float32)
+        for top in _starts(rows, height, self.tiling.overlap):
+            for left in _starts(columns, width, self.tiling.overlap):
+                block = padded[:, :, top : top + height + 2 * high, left : left + width + 2 * wide]
+                part = self._pass(self._whole_multiples(block))[:, :, : plane.shape[0], : plane.shape[1]]
+                if total is None:
+                    total = self._empty(len(part), stop - start, rows, columns)
+                    total[:] = 0
+                place = self._scaled((top, top + height), (left, left + width))
+                total[:, :, *place] += plane * part
+                weights[place] += plane
+        assert total is not None
+        return total / weights
+
+    def _padded(self, read: Reader, shape: Triple, start: int, stop: int) -> Tensor:
+        """Slices ``start`` to ``stop`` with the margin around them, mirrored at the borders of the image."""
+        slices, rows, columns = shape
+        deep, high, wide = self.tiling.margin
+        wanted = mirrored(np.arange(start - deep, stop + deep), slices)
+        first = int(wanted.min())
+        slab = read(first, int(wanted.max()) + 1)[:, wanted - first]
+        extra = (0, 0) if self.tiling.tile else self._extra(rows + 2 * high, columns + 2 * wide)
+        pad = ((0, 0), (0, 0), (high, high + extra[0]), (wide, wide + extra[1]))
+        return torch.from_numpy(np.pad(slab, pad, mode="reflect") if np.any(pad) else np.ascontiguousarray(slab))
+
+    def _extra(self, rows: int, columns: int) -> tuple[int, int]:
+        return -rows % self.tiling.multiple, -columns % self.tiling.multiple
+
+    def _whole_multiples(self, block: Tensor) -> Tensor:
+        """A block mirrored up to sizes that the network accepts."""
+        extra = self._extra(*block.shape[2:])
+        if not any(extra):
+            return block
+        pad = ((0, 0), (0, 0), (0, extra[0]), (0, extra[1]))
+        return torch.from_numpy(np.pad(block.numpy(), pad, mode="reflect"))
+
+    def _scaled(self, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[slice, slice]:
+        _, high, wide = self.scale
+        return slice(rows[0] * high, rows[1] * high), slice(columns[0] * wide, columns[1] * wide)
+
+    def _empty(self, channels: int, slices: int, rows: int, columns: int) -> NDArray[np.float32]:
+        deep, high, wide = self.scale
+        return np.empty((channels, slices * deep, rows * high, columns * wide), np.float32)
+
+    def _weights(self, length: int) -> NDArray[np.float32]:
+        """How much each voxel along a tile counts where tiles overlap."""
+        if self.tiling.blend == "mean" or length == 1:
+            return np.ones(length, np.float32)
+        places = np.arange(length) - (length - 1) / 2
+        return np.asarray(np.exp(-0.5 * (places / (WIDTH * length)) ** 2), np.float32)
+
     def _pass(self, block: Tensor) -> NDArray[np.float32]:
-        """One pass over (channels, slices, rows, columns); 2D networks see the slices as a batch."""
-        block = block.to(self.device)
-        batched = BATCHED[self.dims]
-        result = self.network(batched(block)).float().cpu()
-        return UNBATCHED[self.dims](result, block.shape[1:]).numpy()
+        """One pass over (channels, slices, rows, columns); networks of fewer axes see the others as a batch."""
+        made = self.network(BATCHED[self.dims](block.to(self.device)))
+        if isinstance(made, Mapping):
+            self.widths = {name: part.shape[1] for name, part in made.items()}
+            made = torch.cat(list(made.values()), dim=1)
+        return UNBATCHED[self.dims](made.float().cpu(), block.shape[1:]).numpy()
+
+
+def _starts(extent: int, length: int, overlap: float) -> list[int]:
+    """Where tiles begin along an axis: overlapping at least so much, the last one at the edge."""
+    if extent <= length:
+        return [0]
+    count = 1 + math.ceil((extent - length) / max(1.0, length * (1 - overlap)))
+    return [round(start) for start in np.linspace(0, extent - length, count)]
 
 
 def finer(affine: NDArray[np.float64], scale: tuple[int, int, int]) -> NDArray[np.float64]:

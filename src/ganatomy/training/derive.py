@@ -1,7 +1,8 @@
 """Roles that a stage computes from the cases when it begins: what an earlier stage predicts becomes data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from ganatomy.case import Sample
+from ganatomy.data.batches import folds_of
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, Stage
+from ganatomy.game import Batch, Derivation, Method, Stage, Triple
 from ganatomy.images.atomic import write_atomically
 from ganatomy.images.paths import safe_name
 from ganatomy.inference.predictor import encoded
-from ganatomy.inference.tiling import Tiler
+from ganatomy.inference.tiling import Tiler, finer
 from ganatomy.roles.image import ImageRole
 
 
-def derived(method: Method, stage: Stage, sample: Sample, folder: Path) -> Sample:
+def derived(method: Method, stage: Stage, sample: Sample, folder: Path, subjects: Sequence[str] = ()) -> Sample:
     """The sample with one more array for every role the stage derives, memory-mapped, in the range of the networks.
 
     Files that exist are taken as they are: a resumed stage must find what it began with, though players have moved.
@@ -30,39 +32,48 @@ def derived(method: Method, stage: Stage, sample: Sample, folder: Path) -> Sampl
         stage: has the functions, and the margin of the ``wide`` roles that they are given.
         sample: read slab by slab.
         folder: ``<case>/<role>.npy`` appear here, each whole or not at all.
+        subjects: all training subjects, which folds are dealt from.
 
     Raises:
         UserError: the folder cannot be written.
     """
     arrays, roles, affines = dict(sample.arrays), dict(sample.roles), dict(sample.affines)
-    for role, function in stage.derive.items():
+    for role, given in stage.derive.items():
+        derivation = given if isinstance(given, Derivation) else Derivation(given)
         path = folder / safe_name(sample.case.name) / f"{role}.npy"
         if not path.is_file():
-            _make(path, method, stage, sample, function)
+            function = derivation.function
+            if derivation.folds:
+                fold = folds_of(subjects, derivation.folds)[sample.case.subject]
+                function = partial(function, fold=fold)
+            _make(path, method, stage, sample, function, derivation.scale)
         arrays[role] = np.load(path, mmap_mode="r")
-        roles[role] = ImageRole(role, optional=True, width=len(arrays[role]))
-        affines[role] = sample.affines[sample.first]
+        roles[role] = ImageRole(role, optional=True, width=arrays[role].shape[0])
+        affines[role] = finer(sample.affines[sample.first], derivation.scale)
     return replace(sample, arrays=arrays, roles=roles, affines=affines)
 
 
-def _make(path: Path, method: Method, stage: Stage, sample: Sample, function: Callable[[Batch], Tensor]) -> None:
+def _make(
+    path: Path, method: Method, stage: Stage, sample: Sample, function: Callable[[Batch], Tensor], scale: Triple
+) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path.parent}: {error.strerror}; choose another --out") from None
     device = method.noise.generator.device
-    names = [name for name, array in sample.arrays.items() if name in sample.affines]
-    tiling = replace(method.tiling, margin=stage.stream.margin)
+    names = [name for name, array in sample.arrays.items() if array.shape[1:] == sample.shape]
+    tiling = replace(method.tiling, margin=stage.stream.margin, scale=scale)
     tiler = Tiler(_together(function, stage, sample, names), method.dims, tiling, device)
     read = encoded(sample, names)
+    extents = [extent * times for extent, times in zip(sample.shape, scale, strict=True)]
 
     def write(work: Path) -> None:
-        slices, target = sample.shape[0], None
-        step = tiler.thickness(slices)
-        for start in range(0, slices, step):
-            slab = tiler(read, sample.shape, start, min(start + step, slices))
+        target = None
+        step = tiler.thickness(sample.shape[0])
+        for start in range(0, extents[0], step):
+            slab = tiler(read, sample.shape, start, min(start + step, extents[0]))
             if target is None:
-                target = open_memmap(work, mode="w+", dtype=np.float32, shape=(len(slab), *sample.shape))
+                target = open_memmap(work, mode="w+", dtype=np.float32, shape=(len(slab), *extents))
             target[:, start : start + step] = slab
         assert target is not None
         target.flush()
@@ -71,10 +82,10 @@ def _make(path: Path, method: Method, stage: Stage, sample: Sample, function: Ca
 
 
 def _together(
-    function: Callable[[Batch], Tensor], stage: Stage, sample: Sample, names: list[str]
+    function: Callable[[Batch], Tensor], stage: Stage, sample: Sample, names: Sequence[str]
 ) -> Callable[[Tensor], Tensor]:
     """The function as a network of all roles, stacked as channels and read with the same margin."""
-    widths = [sample.roles[name].channels for name in names]
+    widths = [sample.arrays[name].shape[0] for name in names]
 
     def network(stacked: Tensor) -> Tensor:
         batch: dict[str, Any] = {}

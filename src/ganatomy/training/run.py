@@ -377,9 +377,10 @@ class Run:
 
         def derive() -> list[Sample]:
             with self.trainer.averages.in_place(), used(self.method), self.console.status(f"deriving for {stage.name}"):
-                return [derived(self.method, stage, case, folder) for case in cases]
+                return [derived(self.method, stage, case, folder, subjects) for case in cases]
 
         cases = list({item.sample.case.name: item.sample for item in self.train_ranges}.values())
+        subjects = [sample.case.subject for sample in cases]
         more = {sample.case.name: sample for sample in first_alone(self.fabric, derive) or derive()}
         return [replace(item, sample=more[item.sample.case.name]) for item in self.train_ranges]
 
