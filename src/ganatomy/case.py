@@ -651,7 +651,7 @@ def _by(shape: Sequence[int]) -> str:
 
 def label_of(value: Any) -> str:
     """What to call a value in a message: its file, where it has one."""
-    return value.header.label if isinstance(value, Image) else "the value in memory"
+    return value.header.label if isinstance(value, Image) else str(getattr(value, "label", "the value in memory"))
 
 
 def notes_on(values: Iterable[Any]) -> Iterator[str]:

@@ -15,6 +15,8 @@ from torch import Tensor
 from ganatomy.case import Array, Held, Openable, Role
 from ganatomy.errors import UserError
 from ganatomy.images.frames import Frame
+from ganatomy.roles.slices import to_source_slices, to_working_slices
+from ganatomy.roles.tables import write_rows
 
 UNLABELLED = -1
 """Place of a class that nobody named."""
@@ -34,6 +36,7 @@ class ClassRole(Role):
 
     kind: ClassVar[str] = "class"
     on_grid: ClassVar[bool] = False
+    suffix: ClassVar[str | None] = ".csv"
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
         """A word, or for slices words with ``|`` between them; nothing where the class is not known."""
@@ -50,13 +53,9 @@ class ClassRole(Role):
         """Places among the classes, int16 (1, slices or 1, 1, 1).
 
         Raises:
-            UserError: there are not as many words as slices.
+            UserError: there are not as many words as slices, or slices do not stay slices.
         """
-        words = list(value) if self.sliced else [value]
-        if self.sliced and frame is not None:
-            if len(words) != frame.source[0]:
-                raise UserError(f"{self.name}: {len(words)} words for {frame.source[0]} slices; give one for each")
-            words = words[::-1] if frame.turn.flipped[0] else words
+        words = to_working_slices(list(value), frame, self.name) if self.sliced else [value]
         places = [self.classes.index(word) if word else UNLABELLED for word in words]
         return np.array(places, np.int16).reshape(1, -1, 1, 1)
 
@@ -66,7 +65,7 @@ class ClassRole(Role):
         words = [None if place < 0 else self.classes[place] for place in places]
         if not self.sliced:
             return words[0]
-        return tuple(reversed(words) if frame is not None and frame.turn.flipped[0] else words)
+        return tuple(to_source_slices(words, frame))
 
     @property
     def prepared_as(self) -> str:
@@ -94,6 +93,12 @@ class ClassRole(Role):
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
         """The place among the classes, a scalar of type int64."""
         return torch.tensor(int(patch.reshape(-1)[0]))
+
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write a CSV file with the class, or with a row for each slice; empty where the class is not known."""
+        words = value if self.sliced else (value,)
+        rows = [(place, word or "") if self.sliced else (word or "",) for place, word in enumerate(words)]
+        write_rows(path, ("slice", self.name) if self.sliced else (self.name,), rows)
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
         """A random class."""

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from ganatomy.case import Array, Openable, Preparation, Role
+from ganatomy.case import Array, Openable, Preparation
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Codec, DeviationWindow, Over, PercentileWindow, Window, ZScore
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import Image
 from ganatomy.roles.options import RoleOptions
+from ganatomy.roles.scaled import ScaledRole
 
 AIR_HU = -1000.0
 """Of air, in HU."""
 
 
 @dataclass(frozen=True)
-class ImageRole(Role):
+class ImageRole(ScaledRole):
     """An intensity image or volume in physical units.
 
     Attributes:
-        scale: codec from physical values to the range of the networks; None where values are taken as they are.
         width: channels; 3 for colours.
         modality: DICOM's code, such as ``MR``, that a file must have where it says one.
         checked: whether values are looked at when an image is given, for the unit and the range that the codec needs.
@@ -36,24 +34,17 @@ class ImageRole(Role):
             does, and such values are taken as they are.
     """
 
-    scale: Codec | None = None
     width: int = field(default=1, kw_only=True)
     modality: str | None = field(default=None, kw_only=True)
     checked: bool = field(default=True, kw_only=True)
     option: str | None = field(default="--window", kw_only=True)
 
     kind: ClassVar[str] = "image"
-    has_intensities: ClassVar[bool] = True
 
     @property
     def channels(self) -> int:
         """Channels of the image."""
         return self.width
-
-    @property
-    def codec(self) -> Codec | None:
-        """Physical values to the range of the networks."""
-        return self.scale
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
         """The image file or DICOM series called ``text``."""
@@ -99,45 +90,6 @@ class ImageRole(Role):
             return made if like is None else replace(made, header=like.header)
         image: Image = replace(like, unit=unit).with_geometry(placed, frame.affine)
         return image
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether the codec takes its numbers from every image."""
-        return self.scale is not None and self.scale.adaptive
-
-    def bind(self, value: Any) -> Self:
-        """The role whose codec has the numbers of one image."""
-        if self.scale is None:
-            return self
-        bound: Any = self.scale.bind(value)
-        return replace(self, scale=bound)
-
-    def numbers(self) -> Mapping[str, Any]:
-        """The codec as plain values."""
-        return self.scale.model_dump(mode="json") if self.scale else {}
-
-    def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
-        """The role with a codec that was kept."""
-        return replace(self, scale=codec_of(numbers))
-
-    def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """A patch in the range of the networks."""
-        tensor = super().tensor(patch, dims)
-        encoded: Tensor = tensor if self.scale is None else self.scale.encode(tensor)
-        return encoded
-
-    def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Physical values in the range of the networks."""
-        numbers = np.asarray(values, np.float32)
-        return numbers if self.scale is None else np.asarray(self.scale.encode(numbers), np.float32)
-
-    def decoded(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values in the range of the networks, in physical units again."""
-        return tensor if self.scale is None else np.asarray(self.scale.decode(tensor), np.float32)
-
-    def describe(self) -> dict[str, Any]:
-        """The role as plain values, with its codec."""
-        return {**super().describe(), "codec": dict(self.numbers()) or None}
 
 
 class ImageOptions(RoleOptions):
@@ -206,14 +158,6 @@ class ImageOptions(RoleOptions):
             if not low < high:
                 raise ValueError(f"{name} goes from a lower to a higher number, not from {low:g} to {high:g}")
         return self
-
-
-def codec_of(numbers: Mapping[str, Any]) -> Codec:
-    """A codec from what its ``model_dump`` gave."""
-    from pydantic import TypeAdapter
-
-    codec: Codec = TypeAdapter(Codec).validate_python(dict(numbers))
-    return codec
 
 
 def check_window(image: Image, codec: Window, option: str = "--window") -> None:

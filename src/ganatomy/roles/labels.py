@@ -14,15 +14,101 @@ from torch import Tensor
 
 from ganatomy.case import Array, Openable, Preparation, Role, slab, spatial
 from ganatomy.errors import UserError
+from ganatomy.images.files import Source
 from ganatomy.images.frames import Frame
-from ganatomy.images.image import ComputedArray, Image
+from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray
+from ganatomy.images.labelmaps import placed, write_labels
 
 UNKNOWN = -1.0
 """In tensors: where nobody knows whether a voxel belongs to a region."""
 
 
+ROUNDING = 1e-3
+"""Distance from an integer up to which a real number in a file is taken for it."""
+
+
 @dataclass(frozen=True)
-class LabelRole(Role):
+class MapRole(Role):
+    """A map of integers on the grid of an image: what label maps and maps of instances have in common.
+
+    Read from NIfTI, PNG, TIFF, BMP, GIF and NumPy files (of palettes, the places count and not the colours), DICOM
+    series and DICOM segmentations. Resampled by votes, which invent no integer.
+
+    Attributes:
+        overlapping: whether segments of a DICOM segmentation may overlap; the later one then wins.
+    """
+
+    overlapping: bool = field(default=False, kw_only=True)
+
+    is_label_map: ClassVar[bool] = True
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """The file called ``text``: a volume, a picture, or a DICOM segmentation."""
+        found = read(folder / text)
+        return found.labelled(self.overlapping) if isinstance(found, Source) else found
+
+    def check(self, value: Any) -> None:
+        """Refuse maps of several channels; the integers themselves are looked at when they are read."""
+        if value.channels != 1:
+            raise UserError(f"{value.header.label}: {value.channels} channels, but a label map has one ({self.name})")
+
+    def placed(self, value: Any, grid: Image) -> Image:
+        """A DICOM segmentation on the grid of the image that it belongs to, 0 where no frame was stored."""
+        return placed(value, grid)
+
+    def plan(self, value: Any, preparation: Preparation) -> Frame | None:
+        """The way to the working grid, which is filled with 0, the background."""
+        return replace(preparation.frame(value, self.name), fill=0.0)
+
+    def framed(
+        self, value: Image, frame: Frame | None, dtype: np.dtype[Any], integers: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> Array:
+        """A map on the working grid, lazily.
+
+        Args:
+            value: on the grid of its source.
+            frame: to the working grid.
+            dtype: of the result.
+            integers: says of values in a file which integers they are, or refuses them.
+        """
+
+        def slabs(start: int, stop: int) -> NDArray[Any]:
+            return integers(_rounded(value.slab(start, stop))).astype(dtype)
+
+        thickness = value.array.thickness if isinstance(value.array, LazyArray) else 1
+        whole = value.with_array(ComputedArray((1, *value.shape), dtype, slabs, thickness), unit=None)
+        return frame.into(whole, "labels").array if frame else whole.array
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
+        """The map on the grid of its source."""
+        if frame is None:
+            return Image(array, np.eye(4))
+        back = frame.back(array, 0.0, "labels")
+        if like is None:
+            return Image(back, frame.affine)
+        header = replace(like.header, meaning=NO_MEANING, stored=None)
+        image: Image = replace(like, unit=None, header=header)
+        return image.with_geometry(back, frame.affine)
+
+    def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Labels keep their integers."""
+        return np.dtype(dtype)
+
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write the map as NIfTI, TIFF, NumPy file, or PNG with a palette."""
+        write_labels(path, value)
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[Any]:
+    """Real numbers that are nearly integers as such; a file may hold labels with a slope."""
+    if values.dtype.kind != "f":
+        return values
+    whole = np.rint(values)
+    return np.where(np.abs(values - whole) <= ROUNDING, whole, values)
+
+
+@dataclass(frozen=True)
+class LabelRole(MapRole):
     """A label map, shown to networks as one indicator channel a region.
 
     Regions may overlap, as the whole tumour and its core do. Where regions of a prediction overlap, the later one in
@@ -33,14 +119,19 @@ class LabelRole(Role):
         unknown: label to the regions of which a voxel with it may be part or not; no names mean all regions. Such
             voxels are -1 in tensors, and losses and metrics leave them out.
         any_two: for a single region: a mask may hold any two values, the larger of which is inside.
+        swaps: pairs of labels that change places where a patch is mirrored from side to side, such as those of the
+            left and the right hippocampus.
+        lateral: axis of a patch (0 slices, 1 rows, 2 columns) that runs from one side of the body to the other:
+            columns of axial and coronal slices, slices of sagittal ones.
     """
 
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {"inside": (1,)})
     unknown: Mapping[int, tuple[str, ...]] = field(default_factory=dict, kw_only=True)
     any_two: bool = field(default=False, kw_only=True)
+    swaps: Mapping[int, int] = field(default_factory=dict, kw_only=True)
+    lateral: int = field(default=2, kw_only=True)
 
     kind: ClassVar[str] = "labels"
-    is_label_map: ClassVar[bool] = True
 
     @property
     def channels(self) -> int:
@@ -67,31 +158,18 @@ class LabelRole(Role):
             found[name] = own[0] if own else self.regions[name][0]
         return found
 
-    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The file called ``text``: a volume, a picture, or a DICOM segmentation."""
-        return read(folder / text)
-
-    def check(self, value: Any) -> None:
-        """Refuse maps of several channels; labels themselves are looked at when they are read."""
-        if value.channels != 1:
-            raise UserError(f"{value.header.label}: {value.channels} channels, but a label map has one ({self.name})")
-
-    def plan(self, value: Any, preparation: Preparation) -> Frame | None:
-        """The way to the working grid, which is filled with 0, the background."""
-        return replace(preparation.frame(value, self.name), fill=0.0)
-
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The label map on the working grid, uint8 or uint16; no label is invented by resampling."""
-        label, largest = value.header.label, max((*self.known, 1))
-        dtype = np.uint8 if largest < 256 else np.uint16
-        pair = self._pair(value) if self.any_two else None
+        """The label map on the working grid, uint8 or uint16; no label is invented by resampling.
 
-        def labels(start: int, stop: int) -> NDArray[Any]:
-            return self._integers(value.slab(start, stop), label, pair).astype(dtype)
+        Raises:
+            UserError: when it is read: a label that belongs to no region.
+        """
+        label, pair = value.header.label, self._pair(value) if self.any_two else None
+        return self.framed(value, frame, self._dtype, lambda values: self._integers(values, label, pair))
 
-        map = value.with_array(ComputedArray((1, *value.shape), dtype, labels), unit=None)
-        array: Array = frame.into(map, "labels").array if frame else map.array
-        return array
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint8 if max(self.known) < 256 else np.uint16)
 
     def _pair(self, value: Any) -> tuple[float, float]:
         """The lowest and the highest value of a mask."""
@@ -115,22 +193,15 @@ class LabelRole(Role):
             )
         return np.asarray(values)
 
-    def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
-        """The label map on the grid of its source."""
-        placed = frame.back(array, 0.0, "labels") if frame else array
-        if frame is None:
-            return Image(placed, np.eye(4))
-        image = replace(like, unit=None) if like is not None else Image(placed, frame.affine)
-        return image.with_geometry(placed, frame.affine)
-
-    @property
-    def prepared_as(self) -> str:
-        """The labels that it may hold, and the one that stands for the inside of any mask."""
-        return f"{super().prepared_as} {sorted(self.known)} {next(iter(self.regions.values())) if self.any_two else ()}"
-
-    def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Labels keep their integers."""
-        return np.dtype(dtype)
+    def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+        """A patch mirrored along some axes; from side to side, labels of the two sides change places."""
+        mirrored = super().flip(patch, axes)
+        if self.lateral not in axes or not self.swaps:
+            return mirrored
+        swapped = mirrored.copy()
+        for one, other in self.swaps.items():
+            swapped[mirrored == one], swapped[mirrored == other] = other, one
+        return swapped
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
         """Indicators (regions, [[slices,] rows,] columns), float32: 1 inside, 0 outside, -1 unknown."""
@@ -151,8 +222,7 @@ class LabelRole(Role):
 
     def merged(self, inside: NDArray[Any]) -> NDArray[Any]:
         """Regions (regions, ...), true inside, to one label map (1, ...); later regions decide."""
-        dtype = np.uint8 if max(self.known) < 256 else np.uint16
-        labels = np.zeros((1, *inside.shape[1:]), dtype)
+        labels = np.zeros((1, *inside.shape[1:]), self._dtype)
         for region, label in zip(inside, self.written.values(), strict=True):
             labels[0][region.astype(bool)] = label
         return labels
@@ -162,7 +232,7 @@ class LabelRole(Role):
         return (torch.rand(self.channels, *size, generator=generator) > 0.6).float()
 
     def overlay(self, labels: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-        """Outlines to draw over an image: name of each region to where it is, of (1, rows, columns) labels."""
+        """Name of each region to where it is, of (1, rows, columns) labels."""
         return {name: np.isin(labels[0], own) for name, own in self.regions.items()}
 
     def describe(self) -> dict[str, Any]:

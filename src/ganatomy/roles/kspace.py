@@ -1,0 +1,124 @@
+"""Raw data of magnetic resonance: k-space of several coils, taken as it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.case import Array, Openable, Preparation, Role, mirrored
+from ganatomy.errors import UserError
+from ganatomy.images.frames import Frame
+from ganatomy.images.image import Image
+from ganatomy.images.paths import replacing
+
+
+@dataclass(frozen=True)
+class KSpaceRole(Role):
+    """K-space of MR slices, real and imaginary part of each coil in turn, (2 * coils, slices, rows, columns).
+
+    Values are images of the kind ``kspace``. Rows and columns are frequencies, so nothing is resampled, cropped or
+    turned; patches are whole slices.
+
+    Attributes:
+        coils: receiver coils.
+    """
+
+    coils: int = 1
+
+    kind: ClassVar[str] = "kspace"
+    suffix: ClassVar[str | None] = ".npy"
+
+    @property
+    def channels(self) -> int:
+        """Two a coil."""
+        return 2 * self.coils
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """The file of raw data called ``text``: .h5, .mrd, .npy or .npz."""
+        return read(folder / text)
+
+    def check(self, value: Any) -> None:
+        """Refuse images, and another number of coils."""
+        label = value.header.label
+        if value.header.kind != "kspace":
+            raise UserError(f"{label}: an image, but {self.name} is raw MR data (.h5, .mrd, or complex .npy)")
+        if value.channels != self.channels:
+            raise UserError(f"{label}: {value.channels // 2} coils, but {self.name} has {self.coils}")
+
+    def plan(self, value: Any, preparation: Preparation) -> Frame:
+        """The grid as it is.
+
+        Raises:
+            UserError: the system works on another grid.
+        """
+        frame = Frame.plan(value, "stored")
+        wanted = preparation.size
+        fits = preparation.fit == "patches" or wanted is None or value.shape[3 - len(wanted) :] == tuple(wanted)
+        if preparation.spacing is not None or not fits:
+            grid = f"{wanted} samples" if preparation.spacing is None else f"a spacing of {preparation.spacing} mm"
+            raise UserError(
+                f"{value.header.label}: raw data of {value.shape} samples cannot be brought to {grid}; reconstruct "
+                "them first and give the image, or choose a size that fits"
+            )
+        return frame
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """The data as they are, lazily."""
+        if frame is not None and not frame.identity:
+            raise ValueError("raw data are never resampled")
+        array: Array = value.array
+        return array
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
+        """Raw data with the header of their source."""
+        affine = np.eye(4) if frame is None else frame.affine
+        if like is None:
+            image = Image(array, affine, "a.u.")
+            return replace(image, header=replace(image.header, kind="kspace", modality="MR"))
+        given: Image = replace(like, array=array)
+        return given
+
+    def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
+        """Whole slices, mirrored where the block reaches beyond the first or the last one."""
+        _, slices, rows, columns = array.shape
+        if (tuple(start[1:]), tuple(size[1:])) != ((0, 0), (rows, columns)):
+            raise ValueError(
+                f"a part of {size[1]} x {size[2]} samples of {self.name}, which has {rows} x {columns}: k-space is "
+                "taken whole"
+            )
+        places = mirrored(np.arange(start[0], start[0] + size[0]), slices)
+        return np.asarray(array if isinstance(array, np.ndarray) else np.asarray(array))[:, places]
+
+    def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+        """Slices in reversed order; rows and columns are frequencies, which are not mirrored as pixels are."""
+        if set(axes) - {0}:
+            raise ValueError(f"{self.name} is k-space, which cannot be mirrored: its stream may flip axis 0 only")
+        return super().flip(patch, axes)
+
+    def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
+        """Always raises, unless nothing is turned: frequencies are not turned as pixels are."""
+        if turns % 4:
+            raise ValueError(f"{self.name} is k-space, which cannot be turned: let its stream have no quarter turns")
+        return patch
+
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write complex numbers (slices, coils, rows, columns) as NumPy file, which is read as raw data again.
+
+        Raises:
+            UserError: another suffix, or the place cannot be written.
+        """
+        if path.suffix.lower() != ".npy":
+            raise UserError(f"{path}: cannot write raw data as {path.suffix or 'a folder'}: choose .npy")
+        parts = value.numpy().astype(np.float32)
+        kspace = (parts[0::2] + 1j * parts[1::2]).astype(np.complex64)
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, kspace.swapaxes(0, 1))
+
+    def describe(self) -> dict[str, Any]:
+        """The role as plain values, with its coils."""
+        return {**super().describe(), "coils": self.coils}

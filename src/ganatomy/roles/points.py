@@ -1,0 +1,287 @@
+"""Named points in mm, such as anatomical landmarks, of which some may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganatomy.case import Array, Openable, Role
+from ganatomy.errors import UserError
+from ganatomy.images.frames import Frame
+from ganatomy.images.image import LPS_TO_RAS
+from ganatomy.roles.tables import file_source, number, read_json, read_records, write_rows
+
+Place = tuple[float, float, float]
+Places = Literal["mm", "voxels"]
+"""Coordinates in the patient, mm, RAS+; or slice, row and column on the grid of the source."""
+
+COORDINATES: dict[Places, tuple[str, str, str]] = {"mm": ("x", "y", "z"), "voxels": ("slice", "row", "column")}
+NEEDED: dict[Places, frozenset[str]] = {"mm": frozenset("xyz"), "voxels": frozenset({"row", "column"})}
+"""Columns that a file must have; a picture has one slice, 0."""
+NAMES = ("name", "label", "point")
+"""Columns that may hold the name of a point."""
+
+
+@dataclass(frozen=True, eq=False)
+class Points(Mapping[str, Place]):
+    """Places of named points; a mapping from the names of those that are there.
+
+    Attributes:
+        places: name to coordinates.
+        unit: of the coordinates.
+        path: of their file, where they have one.
+    """
+
+    places: Mapping[str, Place]
+    unit: Places = "mm"
+    path: Path | None = None
+
+    def __getitem__(self, name: str) -> Place:
+        return self.places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def label(self) -> str:
+        """What to call them in a message."""
+        return str(self.path or "the points in memory")
+
+
+@dataclass(frozen=True)
+class PointsRole(Role):
+    """Points with agreed names, some of which a case may lack.
+
+    Values are `Points`, or mappings from names to (x, y, z) in mm, RAS+. Prepared arrays are (points, 1, 1, 4): slice,
+    row and column on the working grid, and 1 for a point that is there; all four are 0 for one that is missing. Patches
+    hold three more numbers, their slices, rows and columns, without which they could not be mirrored. Points outside
+    of a patch keep their coordinates, which are then negative or beyond its size.
+
+    Attributes:
+        points: names, in the order of the tensor.
+        swaps: pairs of names that change places where a patch is mirrored from side to side, such as
+            ``{"left eye": "right eye"}``. They are for anatomy that is symmetric; where it is not, as in the heart,
+            patches should not be mirrored along this axis at all. Along the other axes names stay with their points.
+        lateral: axis of a patch (0 slices, 1 rows, 2 columns) that runs from one side of the body to the other:
+            columns of axial and coronal slices, slices of sagittal ones. Patches are mirrored before they are turned.
+    """
+
+    points: tuple[str, ...] = ()
+    swaps: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    lateral: int = field(default=2, kw_only=True)
+
+    kind: ClassVar[str] = "points"
+    on_grid: ClassVar[bool] = False
+    suffix: ClassVar[str | None] = ".csv"
+
+    def __post_init__(self) -> None:
+        if strange := [name for pair in self.swaps.items() for name in pair if name not in self.points]:
+            raise ValueError(f"{self.name} swaps {strange[0]!r}, which is none of its points")
+
+    @property
+    def channels(self) -> int:
+        """One a point."""
+        return len(self.points)
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """The CSV or JSON file called ``text``, see `read_points`."""
+        return file_source(folder / text, {".csv": read_points, ".json": read_points})
+
+    def check(self, value: Any) -> None:
+        """Refuse names that are no points of this role, and coordinates that are no three numbers."""
+        label = getattr(value, "label", "the points in memory")
+        for name, place in value.items():
+            if name not in self.points:
+                raise UserError(
+                    f"{label}: no point of {self.name} is called {name!r}; there are {', '.join(self.points)}"
+                )
+            if place is not None and not (np.shape(place) == (3,) and np.isfinite(place).all()):
+                raise UserError(f"{label}: {name} has the coordinates {place}; give three numbers")
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """Places on the working grid, float64 (points, 1, 1, 4).
+
+        Raises:
+            UserError: there is no image that the points lie in.
+        """
+        if frame is None:
+            raise UserError(f"{self.name}: points need the image that they lie in; give it, too")
+        array = np.zeros((len(self.points), 1, 1, 4))
+        there = [place for place, name in enumerate(self.points) if value.get(name) is not None]
+        places = np.array([value[self.points[place]] for place in there], np.float64).reshape(-1, 3)
+        if getattr(value, "unit", "mm") == "voxels":
+            places = places @ frame.affine[:3, :3].T + frame.affine[:3, 3]
+        array[there, 0, 0, :3] = frame.indices(places)
+        array[there, 0, 0, 3] = 1
+        return array
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Points:
+        """Points that are there, in mm; in voxels of the source where ``like`` has them so.
+
+        A point is there where its fourth number is above one half.
+        """
+        if frame is None:
+            raise ValueError("points need the frame of the image that they lie in")
+        rows = np.asarray(array, np.float64).reshape(len(self.points), -1)
+        places = frame.points(rows[:, :3])
+        unit: Places = getattr(like, "unit", "mm")
+        if unit == "voxels":
+            inverse = np.linalg.inv(frame.affine)
+            places = places @ inverse[:3, :3].T + inverse[:3, 3]
+        found = {
+            name: (float(place[0]), float(place[1]), float(place[2]))
+            for name, place, there in zip(self.points, places, rows[:, 3], strict=True)
+            if there > 0.5
+        }
+        return Points(found, unit)
+
+    def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Places keep all digits."""
+        return np.dtype(np.float64)
+
+    def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
+        """Places counted from the first voxel of a block, (points, 1, 1, 7) with the block's extents."""
+        whole = np.asarray(array, np.float64)
+        extents = np.broadcast_to(np.asarray(size, np.float64), (*whole.shape[:3], 3))
+        there = whole[..., 3:4]
+        return np.concatenate([(whole[..., :3] - np.asarray(start)) * there, there, extents], axis=3)
+
+    def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+        """Places in a mirrored patch; from side to side, points of the two sides change names."""
+        matrix = np.eye(4)
+        for axis in axes:
+            matrix[axis, axis], matrix[axis, 3] = -1, self._extents(patch)[axis] - 1
+        mirrored = self.moved(patch, matrix)
+        if self.lateral not in axes or not self.swaps:
+            return mirrored
+        others = {**self.swaps, **{other: one for one, other in self.swaps.items()}}
+        return mirrored[[self.points.index(others.get(name, name)) for name in self.points]]
+
+    def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
+        """Places in a patch turned in its plane by a multiple of 90 degrees, as `numpy.rot90` turns; names stay."""
+        for _ in range(turns % 4):
+            slices, rows, columns = self._extents(patch)
+            matrix = np.array([[1, 0, 0, 0], [0, 0, -1, columns - 1], [0, 1, 0, 0], [0, 0, 0, 1]], np.float64)
+            patch = self.moved(patch, matrix, (slices, columns, rows))
+        return patch
+
+    def moved(
+        self, patch: NDArray[Any], matrix: NDArray[np.float64], size: Sequence[float] | None = None
+    ) -> NDArray[Any]:
+        """Places in a patch whose voxels have been moved.
+
+        Args:
+            patch: from `cut`.
+            matrix: (4, 4), old indices (slice, row, column) to new ones.
+            size: extents of the new patch; None where they are the old ones.
+        """
+        result = np.array(patch, np.float64)
+        result[..., :3] = (patch[..., :3] @ matrix[:3, :3].T + matrix[:3, 3]) * patch[..., 3:4]
+        if size is not None:
+            result[..., 4:] = size
+        return result
+
+    def _extents(self, patch: NDArray[Any]) -> NDArray[np.float64]:
+        if patch.shape[-1] != 7:
+            raise ValueError("points are mirrored and turned in patches, which know their size: cut one first")
+        return np.asarray(patch[0, 0, 0, 4:], np.float64)
+
+    def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
+        """Places (points, 1 + dims), float32: [[slice,] row,] column, and 1 for points that are there, else 0."""
+        return torch.from_numpy(np.array(patch.reshape(len(patch), -1)[:, 3 - dims : 4], np.float32))
+
+    def example(self, size: Sequence[int], generator: Any) -> Tensor:
+        """Random places inside of ``size``, all there."""
+        places = torch.rand(len(self.points), len(size), generator=generator) * torch.tensor([n - 1.0 for n in size])
+        return torch.cat([places, torch.ones(len(self.points), 1)], dim=1)
+
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write a CSV file with a row for each point that is there: name, x, y, z or name, slice, row, column."""
+        unit: Places = getattr(value, "unit", "mm")
+        write_rows(path, ("name", *COORDINATES[unit]), [(name, *map(float, place)) for name, place in value.items()])
+
+    def describe(self) -> dict[str, Any]:
+        """The role as plain values, with its points."""
+        return {**super().describe(), "points": list(self.points), "swaps": dict(self.swaps)}
+
+
+def read_points(path: Path) -> Points:
+    """Points of a CSV or JSON file.
+
+    - CSV with the columns ``name`` and ``x``, ``y``, ``z`` (mm, RAS+), or ``row``, ``column`` and perhaps ``slice``
+      (voxels of the image, from 0). A row with empty coordinates says that the point is missing.
+    - JSON: an object from names to three numbers in mm (null: missing), or a list of objects with the same keys as
+      the columns; or markups of 3D Slicer, of which points that are not defined are missing.
+
+    Raises:
+        UserError: the file cannot be read, or names a point twice.
+    """
+    if path.suffix.lower() == ".csv":
+        return _points(path, read_records(path))
+    content = read_json(path)
+    if isinstance(content, dict) and "markups" in content:
+        return _markups(path, content)
+    if isinstance(content, dict):
+        content = [{"name": name, **_coordinates(path, name, place)} for name, place in content.items()]
+    if not (isinstance(content, list) and all(isinstance(entry, dict) for entry in content)):
+        raise UserError(f"{path}: points are an object from names to three numbers, or a list of objects with a name")
+    return _points(path, content)
+
+
+def _coordinates(path: Path, name: str, place: Any) -> dict[str, Any]:
+    if place is None:
+        return dict.fromkeys(COORDINATES["mm"])
+    if not isinstance(place, list) or len(place) != 3:
+        raise UserError(f"{path}: {name} has the coordinates {place}; give three numbers")
+    return dict(zip(COORDINATES["mm"], place, strict=True))
+
+
+def _points(path: Path, records: Sequence[Mapping[str, Any]]) -> Points:
+    columns = set(records[0]) if records else {"name", "x", "y", "z"}
+    title = next((name for name in NAMES if name in columns), None)
+    unit = next((unit for unit, needed in NEEDED.items() if needed <= columns), None)
+    if title is None or unit is None:
+        raise UserError(
+            f"{path} has the columns {', '.join(sorted(columns))}: it needs name, x, y, z (mm) or name, row, column "
+            "(voxels)"
+        )
+    found: dict[str, Place] = {}
+    seen: set[str] = set()
+    for record in records:
+        name = str(record.get(title, ""))
+        if name in seen:
+            raise UserError(f"{path} names the point {name} twice")
+        seen.add(name)
+        cells = [record.get(axis, 0 if axis == "slice" else None) for axis in COORDINATES[unit]]
+        if all(cell in ("", None) for cell in (cells if unit == "mm" else cells[1:])):
+            continue
+        first, second, third = (number(cell, f"{path}: {name}") for cell in cells)
+        found[name] = (first, second, third)
+    return Points(found, unit, path)
+
+
+def _markups(path: Path, content: Mapping[str, Any]) -> Points:
+    found: dict[str, Place] = {}
+    try:
+        for markup in content["markups"]:
+            turn = LPS_TO_RAS if markup.get("coordinateSystem", "LPS") == "LPS" else np.eye(3)
+            for point in markup["controlPoints"]:
+                if point.get("positionStatus", "defined") != "defined":
+                    continue
+                if point["label"] in found:
+                    raise UserError(f"{path} names the point {point['label']} twice")
+                x, y, z = (float(value) for value in turn @ np.array(point["position"], np.float64))
+                found[point["label"]] = (x, y, z)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read as markups of 3D Slicer: {error!r}") from error
+    return Points(found, "mm", path)

@@ -1,0 +1,191 @@
+"""Poses: where a probe, a camera or a frame was, one for a case or one for each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ganatomy.case import Array, Openable, Role, cut
+from ganatomy.errors import UserError
+from ganatomy.images.frames import Frame
+from ganatomy.roles.slices import to_source_slices, to_working_slices
+from ganatomy.roles.tables import file_source, number, read_json, read_records, write_rows
+
+MATRIX = tuple(f"m{row}{column}" for row in range(3) for column in range(4))
+"""Columns of a table that hold a matrix, row by row; its last row is 0 0 0 1."""
+POSITION = ("x", "y", "z")
+QUATERNION = ("qx", "qy", "qz", "qw")
+"""Columns that hold a rotation as a quaternion of any length but 0, scalar last."""
+UPRIGHT = 1e-3
+"""By how much the last row of a matrix may differ from 0 0 0 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """Poses in mm, one for each slice or frame, or one for all.
+
+    Attributes:
+        matrices: (n, 4, 4), from the coordinates of the probe or image to those of the patient or tracker; RAS+ where
+            there is a patient.
+        path: of the file, where there is one.
+    """
+
+    matrices: NDArray[np.float64]
+    path: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call them in a message."""
+        return str(self.path or "the poses in memory")
+
+
+@dataclass(frozen=True)
+class PoseRole(Role):
+    """A pose for every slice or frame, or one for the whole case: the first three rows of a 4 x 4 matrix in mm.
+
+    Values are `Poses`, or arrays (4, 4) or (n, 4, 4). Prepared arrays are (12, slices, 1, 1) in the order of the slices
+    of the working grid, (12, 1, 1, 1) where one pose holds for all: the matrix row by row, so that channels 3, 7 and 11
+    are the position in mm.
+    """
+
+    kind: ClassVar[str] = "pose"
+    on_grid: ClassVar[bool] = False
+    suffix: ClassVar[str | None] = ".csv"
+
+    @property
+    def channels(self) -> int:
+        """Twelve."""
+        return len(MATRIX)
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """The CSV or JSON file called ``text``, see `read_poses`."""
+        return file_source(folder / text, {".csv": read_poses, ".json": read_poses})
+
+    def check(self, value: Any) -> None:
+        """Refuse what is no invertible matrix with a last row of 0 0 0 1."""
+        poses = as_poses(value)
+        matrices = poses.matrices
+        if matrices.ndim != 3 or matrices.shape[1:] != (4, 4) or not len(matrices):
+            raise UserError(f"{poses.label}: shape {matrices.shape}, but poses are 4 x 4 matrices")
+        if not np.isfinite(matrices).all() or np.abs(matrices[:, 3] - [0, 0, 0, 1]).max() > UPRIGHT:
+            raise UserError(f"{poses.label}: the last row of a pose is 0 0 0 1, and all its numbers are finite")
+        if (np.abs(np.linalg.det(matrices[:, :3, :3])) < 1e-12).any():
+            raise UserError(f"{poses.label}: a pose whose axes lie in one plane; its rotation is damaged")
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """Poses in the order of the working slices, float64 (12, slices or 1, 1, 1).
+
+        Raises:
+            UserError: neither one pose nor one for each slice.
+        """
+        matrices = as_poses(value).matrices
+        rows = list(matrices) if len(matrices) == 1 else to_working_slices(list(matrices), frame, self.name)
+        return np.stack([matrix[:3].ravel() for matrix in rows], axis=1)[:, :, None, None]
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Poses:
+        """Poses in the order of the source's slices."""
+        rows = np.asarray(array, np.float64)[:, :, 0, 0].T
+        matrices = np.tile(np.eye(4), (len(rows), 1, 1))
+        matrices[:, :3] = rows.reshape(-1, 3, 4)
+        return Poses(np.stack(list(to_source_slices(list(matrices), frame if len(matrices) > 1 else None))))
+
+    def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Poses keep all digits."""
+        return np.dtype(np.float64)
+
+    def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
+        """Poses of the slices of a block, (12, slices, 1, 1); the one pose where it holds for all."""
+        poses = np.asarray(array)
+        return poses if poses.shape[1] == 1 else cut(poses, (start[0], 0, 0), (size[0], 1, 1))
+
+    def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+        """Poses in reversed order; a pose says where each pixel of a slice was, so slices cannot be mirrored."""
+        if set(axes) - {0}:
+            raise ValueError(f"slices with the pose {self.name} cannot be mirrored: its stream may flip axis 0 only")
+        return super().flip(patch, axes)
+
+    def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
+        """Always raises, unless nothing is turned: slices with a pose cannot be turned."""
+        if turns % 4:
+            raise ValueError(f"slices with the pose {self.name} cannot be turned: let its stream have no quarter turns")
+        return patch
+
+    def example(self, size: Sequence[int], generator: Any) -> Tensor:
+        """The pose of a probe at a random place, of the shape of tensors: (12, [1, [1,]] 1)."""
+        matrix = torch.eye(4)[:3].clone()
+        matrix[:, 3] = 50 * torch.randn(3, generator=generator)
+        return matrix.reshape(-1, *[1] * len(size))
+
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write a CSV file with the columns m00 to m23 and a row a pose."""
+        write_rows(path, MATRIX, as_poses(value).matrices[:, :3].reshape(-1, len(MATRIX)))
+
+
+def as_poses(value: Any) -> Poses:
+    """A value that may be a bare array (4, 4) or (n, 4, 4) as poses."""
+    if isinstance(value, Poses):
+        return value
+    matrices = np.asarray(value, np.float64)
+    return Poses(matrices[None] if matrices.ndim == 2 else matrices)
+
+
+def read_poses(path: Path) -> Poses:
+    """Poses of a CSV or JSON file, a row or an entry a pose.
+
+    - CSV with the columns ``m00`` to ``m23`` (rows of the matrix, mm), or ``x``, ``y``, ``z`` (mm) and the quaternion
+      ``qx``, ``qy``, ``qz``, ``qw``; without the latter, positions only.
+    - JSON: a matrix of 4 (or 3) rows of 4 numbers, a list of such, or a list of objects with the same keys as the
+      columns.
+
+    Raises:
+        UserError: the file cannot be read, or holds no poses.
+    """
+    if path.suffix.lower() == ".csv":
+        return Poses(np.stack([_pose(path, record) for record in read_records(path)]), path)
+    content = read_json(path)
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list) or not content:
+        raise UserError(f"{path}: poses are a matrix of 4 x 4 numbers, or a list of such")
+    if all(isinstance(entry, dict) for entry in content):
+        return Poses(np.stack([_pose(path, entry) for entry in content]), path)
+    try:
+        matrices = np.array(content, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: poses are matrices of 4 x 4 numbers: {error}") from error
+    matrices = matrices[None] if matrices.ndim == 2 else matrices
+    if matrices.ndim != 3 or matrices.shape[1:] not in ((3, 4), (4, 4)):
+        raise UserError(f"{path}: shape {matrices.shape}, but poses are 4 x 4 matrices")
+    if matrices.shape[1] == 3:
+        matrices = np.concatenate([matrices, np.tile([0.0, 0.0, 0.0, 1.0], (len(matrices), 1, 1))], axis=1)
+    return Poses(matrices, path)
+
+
+def _pose(path: Path, record: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The matrix of one row of a table."""
+    matrix = np.eye(4)
+    if set(MATRIX) <= set(record):
+        matrix[:3] = np.reshape([number(record[name], f"{path}: {name}") for name in MATRIX], (3, 4))
+        return matrix
+    if not set(POSITION) <= set(record):
+        raise UserError(
+            f"{path} has the columns {', '.join(record)}: it needs {MATRIX[0]} to {MATRIX[-1]}, or "
+            f"{', '.join(POSITION)} and perhaps {', '.join(QUATERNION)}"
+        )
+    matrix[:3, 3] = [number(record[name], f"{path}: {name}") for name in POSITION]
+    if given := [name for name in QUATERNION if name in record]:
+        if len(given) < len(QUATERNION):
+            raise UserError(f"{path} has {', '.join(given)}: a quaternion is {', '.join(QUATERNION)}")
+        turn = np.array([number(record[name], f"{path}: {name}") for name in QUATERNION])
+        if not turn.any():
+            raise UserError(f"{path}: a quaternion of zeros is no rotation")
+        matrix[:3, :3] = Rotation.from_quat(turn).as_matrix()
+    return matrix

@@ -1,0 +1,142 @@
+"""Tables and other small files: CSV, JSON and NPZ, read for the kinds of roles that are no images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.errors import UserError
+from ganatomy.images.paths import replacing
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file that is read when it is opened.
+
+    Attributes:
+        path: of the file.
+        reader: makes the value of it.
+    """
+
+    path: Path
+    reader: Callable[[Path], Any]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def open(self) -> Any:
+        """The value; raises `UserError` where the file cannot be read."""
+        return self.reader(self.path)
+
+
+def file_source(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> FileSource:
+    """The source of a file, by its suffix.
+
+    Args:
+        path: of the file.
+        readers: suffix to reader.
+
+    Raises:
+        UserError: no such file, or a suffix that has no reader.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: check the spelling and the folder you are in")
+    if path.suffix.lower() not in readers:
+        raise UserError(f"{path}: cannot read {path.suffix or 'files without suffix'}; give {' or '.join(readers)}")
+    return FileSource(path, readers[path.suffix.lower()])
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file that are not empty, without blanks around cells.
+
+    Cells are divided by commas, or by semicolons or tabs where the first row has no comma.
+
+    Raises:
+        UserError: the file cannot be read, or is empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        first = text.split("\n", 1)[0]
+        divider = next((mark for mark in ",;\t" if mark in first), ",")
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=divider)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8") from error
+    rows = [row for row in rows if any(row)]
+    if not rows:
+        raise UserError(f"{path} is empty")
+    return rows
+
+
+def read_records(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header, by column; names of columns in lower case.
+
+    Raises:
+        UserError: as `read_rows`; a row has more cells than the header.
+    """
+    header, *rows = read_rows(path)
+    names = [name.lower() for name in header]
+    for number, row in enumerate(rows, start=2):
+        if any(row[len(names) :]):
+            raise UserError(f"{path} row {number}: {len(row)} cells, but the header has {len(names)}")
+    return [dict(zip(names, [*row, *[""] * len(names)], strict=False)) for row in rows]
+
+
+def number(cell: Any, where: str) -> float:
+    """A cell as a finite number.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not isfinite(value):
+        raise UserError(f"{where}: {cell!r} is not a number")
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file as plain values; raises `UserError` where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an NPZ file by name; raises `UserError` where it is none."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # damaged archives fail anywhere
+        raise UserError(f"{path} cannot be read as arrays of NumPy: {error}") from error
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file; numbers keep every digit.
+
+    Raises:
+        UserError: another suffix, or the place cannot be written.
+    """
+    if path.suffix.lower() != ".csv":
+        raise UserError(f"{path}: cannot write {path.suffix or 'a table without suffix'}: choose .csv")
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([[_cell(value) for value in row] for row in rows])
+
+
+def _cell(value: Any) -> Any:
+    return repr(float(value)) if isinstance(value, float | np.floating) else value
