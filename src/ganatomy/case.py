@@ -586,6 +586,13 @@ class Task(ABC):
         """
         return None
 
+    def trainable_slices(self, sample: Sample) -> NDArray[np.bool_] | None:
+        """Which slices of a sample may be trained on; None means all.
+
+        A task overrides this in place of `trainable` where it has to know the scale of the case.
+        """
+        return self.trainable(sample.case.label, sample.arrays)
+
     @property
     @abstractmethod
     def directions(self) -> Mapping[str, Better]:

@@ -37,7 +37,7 @@ def usable(task: Task, samples: Sequence[Sample]) -> list[Range]:
     """The slices of all samples that the task may be trained on, run by run."""
     ranges = []
     for sample in samples:
-        fit = task.trainable(sample.case.label, sample.arrays)
+        fit = task.trainable_slices(sample)
         if fit is None:
             ranges.append(Range(sample, 0, sample.shape[0]))
             continue
