@@ -324,7 +324,7 @@ class Picky:
     def __init__(self, fit):
         self.fit = fit
 
-    def trainable(self, label, arrays):
+    def trainable_slices(self, sample):
         return None if self.fit is None else np.array(self.fit)
 
 
