@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from pydantic import BaseModel
+
 from ganatomy.case import Sample, Task, Volume
 from ganatomy.catalogue import attribute
-from ganatomy.errors import UserError
 from ganatomy.evaluation.report import Column, Outcome, Report
 from ganatomy.evaluation.statistics import (
     Comparison,
@@ -172,7 +173,7 @@ class Judge(ABC):
     Options: ClassVar[type[Options]] = Options
     """Choices that the judge adds to ``evaluate``."""
 
-    def __init__(self, task: Any, options: Options | None = None):
+    def __init__(self, task: Any, options: BaseModel | None = None):
         self.task = task
         self.options: Any = options or self.Options()
 
@@ -241,6 +242,13 @@ class Judge(ABC):
         return next(score for score in (*self.scores, *self.truths) if score.name == name)
 
 
+def judge_class(task: Task) -> type[Judge]:
+    """The class of the judge of a task."""
+    found = task.judge
+    cls: type[Judge] = attribute(found) if isinstance(found, str) else found
+    return cls
+
+
 def judge_of(task: Task, options: Mapping[str, Any] | None = None) -> Judge:
     """The judge of a task.
 
@@ -249,14 +257,10 @@ def judge_of(task: Task, options: Mapping[str, Any] | None = None) -> Judge:
         options: that the judge has, by name.
 
     Raises:
-        UserError: this judge has no such options.
+        UserError: this judge has no such options, or they do not take such values.
     """
-    found = task.judge
-    cls: type[Judge] = attribute(found) if isinstance(found, str) else found
-    for name in options or {}:
-        if name not in cls.Options.model_fields:
-            raise UserError(f"--{name.replace('_', '-')}: {task.name} is judged without such an option")
-    return cls(task, cls.Options(**(options or {})))
+    cls = judge_class(task)
+    return cls(task, cls.Options.of(options or {}))
 
 
 def side_by_side(contenders: Sequence[Contender], case: Sample, start: int, stop: int) -> dict[str, Volume]:

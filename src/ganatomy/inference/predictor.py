@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganatomy.case import Array, Prediction, Role, Sample, Scores, Task, slab
 from ganatomy.catalogue import attribute
@@ -40,6 +40,28 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Options of these names and values.
+
+        Raises:
+            UserError: no such option, or a value that it does not take.
+        """
+        for name in values:
+            if name not in cls.model_fields:
+                there = ", ".join(_option(field) for field in cls.model_fields) or "none"
+                raise UserError(f"{_option(name)}: no option of this system here; there are {there}")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else next(iter(values))
+            raise UserError(f"{_option(name)} {first.get('input')}: {first['msg'].lower()}") from None
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
 
 class Predictor(ABC):
     """A trained method with one of its abilities, ready for samples.
@@ -62,7 +84,7 @@ class Predictor(ABC):
         self,
         method: Method,
         device: torch.device | str = "cpu",
-        options: Options | None = None,
+        options: BaseModel | None = None,
         calibration: Mapping[str, Any] | None = None,
     ):
         self.method, self.device, self.calibration = method, device, calibration
@@ -151,28 +173,39 @@ class Predictor(ABC):
         return None
 
     def made_role(self, name: str, sample: Sample) -> Role:
-        """A role that is made, with the scale in which it is decoded.
-
-        Where codecs are bound per case, an output of the contrast of an input is decoded with the scale of that input,
-        and one of another contrast with the median scale of the training cases.
-        """
-        role = self.outputs[name]
-        if not role.adaptive:
-            return role
-        if (like := self.task.same_contrast(name)) is not None:
-            return role.with_numbers(sample.role(like).numbers())
-        scales = self.task.fitted.get(f"scale.{name}")
-        if scales is None:
-            raise UserError(f"{name}: its scale was not learned in training; train again")
-        low, high = (float(value) for value in np.median(scales, axis=0))
-        codec = role.codec
-        unit = codec.unit if codec else None
-        return role.with_numbers(Window(low=low, high=high, to=(0.0, 1.0), unit=unit).model_dump(mode="json"))
+        """A role that is made, with the scale in which it is decoded; see `decoding_role`."""
+        return decoding_role(self.task, self.outputs[name], sample)
 
     def tiled(self, ability: str | None = None) -> Tiler:
         """Runs an ability of the method over slabs of an encoded array."""
         name = ability or next(iter(self.task.predictors))
         return Tiler(able(self.method, name), self.method.dims, self.method.tiling, self.device)
+
+
+def decoding_role(task: Task, role: Role, sample: Sample | None = None) -> Role:
+    """A role that is made, with the scale in which it is decoded.
+
+    Where codecs are bound per case, an output of the contrast of an input is decoded with the scale of that input,
+    and one of another contrast with the median scale of the training cases.
+
+    Args:
+        task: of the method.
+        role: that is made.
+        sample: with the inputs; None where there are none.
+
+    Raises:
+        UserError: the training cases' scales are not known.
+    """
+    if not role.adaptive:
+        return role
+    if sample is not None and (like := task.same_contrast(role.name)) is not None:
+        return role.with_numbers(sample.role(like).numbers())
+    scales = task.fitted.get(f"scale.{role.name}")
+    if scales is None:
+        raise UserError(f"{role.name}: its scale was not learned in training; train again")
+    low, high = (float(value) for value in np.median(scales, axis=0))
+    unit = role.codec.unit if role.codec else None
+    return role.with_numbers(Window(low=low, high=high, to=(0.0, 1.0), unit=unit).model_dump(mode="json"))
 
 
 def able(method: Method, name: str) -> Any:
