@@ -27,7 +27,8 @@ from ganatomy.methods.reconstruction.gancs import GANCS
 from ganatomy.methods.reconstruction.refinegan import RefineGAN, _absolute, _clip, _seen
 from ganatomy.physics.coils import Encoding
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
-from ganatomy.tasks.mr_reconstruction.task import Reconstructor, Scan, complete
+from ganatomy.tasks.mr_reconstruction.scan import Scan
+from ganatomy.tasks.mr_reconstruction.task import Reconstructor, complete
 
 PRINTED = {"dagan": "200 ms CPU, 5.4 ms GPU", "gancs": "20 ms", "refinegan": "160 ms"}
 """Times per image that the survey quotes, of other machines."""

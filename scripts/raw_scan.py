@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganatomy.case import slab
 from ganatomy.evaluation.style import new_figure, show_image
 from ganatomy.images.files import read
 from ganatomy.inference.model import load
 from ganatomy.physics.consistency import consistent_with, departure
 from ganatomy.tasks.mr_reconstruction.judge import total_variation
-from ganatomy.tasks.mr_reconstruction.task import Scan
+from ganatomy.tasks.mr_reconstruction.scan import Scan
 
 STEPS = 30
 """Of conjugate gradients, which go on to fit noise if not stopped (Pruessmann et al., 2001, doi 10.1002/mrm.1241)."""
@@ -28,11 +29,11 @@ def main(run: Path, path: Path, picture: Path) -> None:
     """Reconstruct the middle slice."""
     matplotlib.use("Agg")
     model = load(run)
-    task, raw = model.method.task, read(path)
-    image = task.received(raw)
-    middle = image.shape[0] // 2
-    shown = torch.from_numpy(image.slab(middle, middle + 1)).transpose(0, 1)
-    shown[:, :2] /= task.bound(image)[0].high
+    raw = read(path)
+    sample = model.predictor().sample_of({"input": raw})
+    middle = sample.shape[0] // 2
+    packed = sample.role("input").encoded(slab(sample.arrays["input"], middle, middle + 1))
+    shown = torch.from_numpy(packed).transpose(0, 1)
     scan = Scan.of(shown)
     with torch.no_grad():
         smooth = total_variation(scan)

@@ -20,7 +20,7 @@ from ganatomy.physics.coils import Encoding
 from ganatomy.physics.consistency import departure
 from ganatomy.physics.fourier import as_complex, fft, ifft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
-from ganatomy.tasks.mr_reconstruction.task import Scan
+from ganatomy.tasks.mr_reconstruction.scan import Scan
 
 KINDS = (DeepDealiasing, DAGAN, GANCS, RefineGAN, CSMRIRefinement, KSpaceGAN)
 
@@ -55,6 +55,12 @@ def batches(method):
     true, input = scan(method)
     while True:
         yield {"input": input, "target": true} | ({"phase": 0 * true} if "phase" in method.task.roles else {})
+
+
+def prepared(task, values):
+    """A prepared case of magnitudes as a batch of its slices."""
+    sample = task.simulate(task.frame({"target": Image.from_array(values)}), 0)
+    return {name: torch.from_numpy(np.array(array)).transpose(0, 1) for name, array in sample.arrays.items()}
 
 
 def played(method):
@@ -241,8 +247,7 @@ def test_every_system_learns_from_several_coils_and_takes_any_number_of_them(kin
     method = small(kind, coils=4)
     asked = method.task
     values = 100 * scan(method, 2)[0].transpose(0, 1).numpy()
-    prepared = asked.prepare({"target": Image.from_array(values)}, 0)
-    batch = {name: torch.from_numpy(image.numpy()).transpose(0, 1) for name, image in prepared.items()}
+    batch = prepared(asked, values)
     assert batch["input"].shape[1] == 11
     for stage in method.stages():
         for move in moves(stage.turns(itertools.repeat(batch))):
@@ -257,8 +262,7 @@ def test_every_system_learns_from_several_coils_and_takes_any_number_of_them(kin
 def test_what_several_coils_measured_is_kept(kind):
     method = small(kind, coils=4, sensitivities="known").inference_mode()
     values = scan(method, 2)[0].transpose(0, 1).numpy()
-    prepared = method.task.prepare({"target": Image.from_array(values)}, 0)
-    shown = Scan.of(torch.from_numpy(prepared["input"].numpy()).transpose(0, 1))
+    shown = Scan.of(prepared(method.task, values)["input"])
     start = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
     before, after = (departure(image, shown.image, shown.encoding).mean() for image in (start, shown.keep(start)))
     assert after < 0.1 * before

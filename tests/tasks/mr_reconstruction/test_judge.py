@@ -1,13 +1,13 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from ganatomy.claims.decide import find_claim
 from ganatomy.case import Case
+from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import DataConfig, PhantomSource
-from ganatomy.case import Sample
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.report import Report
@@ -17,7 +17,8 @@ from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
 from ganatomy.tasks.mr_reconstruction.judge import DEPARTURE, HIGH, LOW, Measurement, total_variation
-from ganatomy.tasks.mr_reconstruction.task import PSNR, MRReconstruction, ReconstructionConfig, Scan
+from ganatomy.tasks.mr_reconstruction.scan import Scan
+from ganatomy.tasks.mr_reconstruction.task import PSNR, MRReconstruction, ReconstructionConfig
 from ganatomy.tasks.restoration.semantics import DICE
 from ganatomy.training.run import TrainConfig, train
 
@@ -51,9 +52,9 @@ def blocks(seed=0, slices=3):
 
 def case(seed=0, asked=None):
     asked = asked or task()
-    prepared = asked.prepare({"target": Image.from_array(blocks(seed)[None], (3.0, 1.0, 1.0))}, seed)
-    arrays = {name: image.numpy() for name, image in prepared.items()}
-    return Sample(Case(f"p{seed}", f"p{seed}", "test", {"target": SOURCE}), arrays, (3.0, 1.0, 1.0))
+    own = Case(f"p{seed}", f"p{seed}", "test", {"target": SOURCE})
+    sample = asked.simulate(asked.frame({"target": Image.from_array(blocks(seed)[None], (3.0, 1.0, 1.0))}, own), seed)
+    return replace(sample, arrays={name: np.array(array) for name, array in sample.arrays.items()})
 
 
 def judged(run, asked=None, count=4):

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from ganatomy.case import Case
+from ganatomy.data.store import Store
 from ganatomy.errors import UserError
+from ganatomy.images.codecs import Window
+from ganatomy.images.files import find
+from ganatomy.images.frames import Frame
 from ganatomy.images.image import Header, Image
 from ganatomy.inference.model import Model
 from ganatomy.methods.reconstruction.dagan import DAGAN
@@ -11,6 +16,7 @@ from ganatomy.metrics.reconstruction import nmse
 from ganatomy.physics.coils import Encoding, simulated_sensitivities
 from ganatomy.physics.fourier import as_channels, fft, ifft
 from ganatomy.physics.sampling import Undersampling
+from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import (
     BEST,
     EDGES,
@@ -18,7 +24,6 @@ from ganatomy.tasks.mr_reconstruction.task import (
     PSNR,
     MRReconstruction,
     ReconstructionConfig,
-    Scan,
     complete,
 )
 
@@ -29,9 +34,15 @@ def task(phased=True, **values):
     return MRReconstruction(ReconstructionConfig(**{"size": (32, 32), "scan": SCAN, **values}), phased)
 
 
-def image(rows=32, columns=32, slices=3, modality="MR", unit="a.u.", channels=1):
+def prepared_as(asked, given, seed=0):
+    """The images of a case that is learned from, by role."""
+    sample = asked.simulate(asked.frame(given), seed)
+    return {name: sample.image(name) for name in sample.arrays}
+
+
+def image(rows=32, columns=32, slices=3, modality="MR", unit="a.u.", channels=1, pixel=(0.9, 0.9)):
     values = np.random.default_rng(0).uniform(0, 800, (channels, slices, rows, columns)).astype(np.float32)
-    return Image.from_array(values, (3.0, 0.9, 0.7), unit, Header(modality=modality))
+    return Image.from_array(values, (3.0, *pixel), unit, Header(modality=modality))
 
 
 def tensor(prepared, role):
@@ -40,7 +51,7 @@ def tensor(prepared, role):
 
 def test_a_prepared_case_is_a_scan_of_its_target():
     given = image()
-    prepared = task().prepare({"target": given}, 0)
+    prepared = prepared_as(task(), {"target": given}, 0)
     assert list(prepared) == ["input", "target", "phase"] and prepared["input"].channels == 3
     target = prepared["target"].numpy()
     np.testing.assert_allclose(target, given.numpy() / given.numpy().max(), rtol=1e-6)
@@ -52,7 +63,7 @@ def test_a_prepared_case_is_a_scan_of_its_target():
 
 
 def test_slices_prepared_alone_are_the_same():
-    prepared = task(phase=1.0, scan=Undersampling(redrawn=True, noise=1e-3)).prepare({"target": image()}, 5)
+    prepared = prepared_as(task(phase=1.0, scan=Undersampling(redrawn=True, noise=1e-3)), {"target": image()}, 5)
     assert list(prepared) == ["input", "target", "phase"]
     for part in prepared.values():
         whole = part.numpy()
@@ -62,7 +73,7 @@ def test_slices_prepared_alone_are_the_same():
 
 
 def test_the_phase_is_part_of_what_was_measured():
-    prepared = task(phase=1.0).prepare({"target": image()}, 0)
+    prepared = prepared_as(task(phase=1.0), {"target": image()}, 0)
     true = complete({role: tensor(prepared, role) for role in prepared})
     torch.testing.assert_close(true.abs(), tensor(prepared, "target"))
     scan = Scan.of(tensor(prepared, "input"))
@@ -72,27 +83,29 @@ def test_the_phase_is_part_of_what_was_measured():
 
 
 def test_images_of_another_size_are_framed_where_they_are():
-    prepared = task().prepare({"target": image(64, 48)}, 0)
+    prepared = prepared_as(task(), {"target": image(64, 48, pixel=(0.9, 0.7))}, 0)
     assert prepared["input"].shape == prepared["target"].shape == (3, 32, 32)
-    assert prepared["target"].spacing == pytest.approx((3.0, 1.8, 1.4))
-    assert not prepared["target"].numpy()[..., :4].any(), "what is beside a contained image is filled with 0"
+    assert prepared["target"].spacing == pytest.approx((3.0, 1.8, 48 * 0.7 / 19)), "millimetres keep their proportions"
+    target = prepared["target"].numpy()
+    assert not target[..., :6].any() and not target[..., 25:].any(), "what is beside a contained image is filled with 0"
+    assert target[..., 6:25].min() > 0
 
 
 def test_a_percentile_becomes_one():
     given = image()
-    (target,) = task(percentile=50.0).prepare({"target": given}, 0)["target"].numpy()
+    (target,) = prepared_as(task(percentile=50.0), {"target": given}, 0)["target"].numpy()
     assert np.median(target) == pytest.approx(1, rel=1e-3)
 
 
 def test_a_mask_is_framed_with_its_image():
-    given = image(64, 48)
+    given = image(64, 48, pixel=(0.9, 0.7))
     mask = given.with_array(255 * (given.numpy() > 400).astype(np.uint8))
-    prepared = task().prepare({"target": given, "mask": mask}, 0)
+    prepared = prepared_as(task(), {"target": given, "mask": mask}, 0)
     framed = prepared["mask"].numpy()
     assert framed.shape == (1, 3, 32, 32) and framed.max() <= 1
-    assert framed.mean() == pytest.approx(0.5 * 0.75, abs=0.02)
-    with pytest.raises(UserError, match="a mask of"):
-        task().prepare({"target": given, "mask": image(32, 32)}, 0)
+    assert framed.dtype == np.uint8 and framed.mean() == pytest.approx(0.5 * 19 / 32, abs=0.02)
+    with pytest.raises(UserError, match="do not lie on one grid"):
+        prepared_as(task(), {"target": given, "mask": image(32, 32)}, 0)
 
 
 def test_slices_without_content_are_not_trained_on():
@@ -112,7 +125,7 @@ def test_slices_without_content_are_not_trained_on():
 )
 def test_images_that_do_not_fit_are_refused(given, told):
     with pytest.raises(UserError, match=told):
-        task().prepare(given, 0)
+        prepared_as(task(), given, 0)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +139,7 @@ def test_images_that_do_not_fit_are_refused(given, told):
 )
 def test_scans_whose_measurement_is_not_known_are_refused(asked, shown, told):
     with pytest.raises(UserError, match=told):
-        asked.check(shown)
+        asked.frame({"input": shown})
 
 
 def test_a_magnitude_goes_through_and_back_to_its_unit():
@@ -134,10 +147,10 @@ def test_a_magnitude_goes_through_and_back_to_its_unit():
     method.generator.head.weight.data.zero_()
     method.generator.head.bias.data.zero_()
     given = image()
-    found = Model(method)(given)
+    found = Model(method)(given).main
     assert found.unit == "a.u." and found.channels == 1
     np.testing.assert_allclose(found.numpy(), given.numpy(), atol=0.5)
-    framed = Model(method)(image(64, 48))
+    framed = Model(method)(image(64, 48, pixel=(0.9, 0.7))).main
     assert framed.shape == (3, 64, 48)
 
 
@@ -148,7 +161,7 @@ def test_a_complex_scan_keeps_what_was_measured():
     parts = as_channels(ifft(fft(true) * mask)).transpose(0, 1).numpy()
     found = []
     method.restore = lambda shown: found.append(shown) or shown[:, :1]
-    restored = Model(method)(Image.from_array(parts, (3.0, 1.0, 1.0), "a.u."))
+    restored = Model(method)(Image.from_array(parts, (3.0, 1.0, 1.0), "a.u.")).main
     np.testing.assert_allclose(restored.numpy()[0], parts[0], atol=1e-2)
     assert torch.equal(Scan.of(found[0]).mask[0, 0], mask)
 
@@ -174,12 +187,13 @@ def raw(coils=4, measured=1.0, **kind):
     """Raw data of several coils as an image."""
     maps = simulated_sensitivities(coils, (32, 32), 1) if coils > 1 else torch.ones(1, 1, 1, 1)
     kspace = fft(smooth() * maps) * (SCAN.mask((32, 32)) if measured < 1 else 1)
-    return Image.from_array(as_channels(kspace).transpose(0, 1).numpy(), (3.0, 1.0, 1.0), "a.u.", Header("kspace"))
+    header = Header("kspace", **kind)
+    return Image.from_array(as_channels(kspace).transpose(0, 1).numpy(), (3.0, 1.0, 1.0), "a.u.", header)
 
 
 @pytest.mark.parametrize("sensitivities", ["estimated", "known"])
 def test_several_coils_are_combined_and_kept_to(sensitivities):
-    prepared = task(coils=4, phase=1.0, sensitivities=sensitivities).prepare({"target": magnitudes()}, 0)
+    prepared = prepared_as(task(coils=4, phase=1.0, sensitivities=sensitivities), {"target": magnitudes()}, 0)
     assert prepared["input"].channels == 11
     scan = Scan.of(tensor(prepared, "input"))
     true = complete({role: tensor(prepared, role) for role in prepared})
@@ -196,7 +210,7 @@ def magnitudes():
 
 @pytest.mark.parametrize("coils", [1, 4])
 def test_complete_raw_data_are_learned_from_as_they_were_measured(coils):
-    prepared = task(coils=coils).prepare({"target": raw()}, 0)
+    prepared = prepared_as(task(coils=coils), {"target": raw()}, 0)
     scan, true = Scan.of(tensor(prepared, "input")), complete({role: tensor(prepared, role) for role in prepared})
     shown = true.abs() / true.abs().max()
     torch.testing.assert_close(shown, (smooth() / smooth().abs().max()).abs(), atol=0.03, rtol=0)
@@ -208,17 +222,64 @@ def test_complete_raw_data_are_learned_from_as_they_were_measured(coils):
 
 def test_raw_data_are_received_with_their_own_mask_and_coils():
     method = GANCS(GANCS.Config.preset("small", size=(32, 32), scan=Undersampling(redrawn=True)))
-    asked, given = method.task, raw(measured=0.4)
-    scan = Scan.of(torch.from_numpy(asked.received(given).numpy()).transpose(0, 1))
+    given = raw(measured=0.4)
+    sample = method.task.frame({"input": given})
+    scan = Scan.of(torch.from_numpy(np.array(sample.arrays["input"])).transpose(0, 1))
     assert torch.equal(scan.mask[0, 0], SCAN.mask((32, 32))) and scan.encoding.sensitivities.shape[1] == 4
     found = []
     method.restore = lambda shown: found.append(shown) or Scan.of(shown).image.abs()
     made = Model(method.inference_mode())(given)
-    assert made.channels == 1 and made.unit == "a.u." and made.shape == (2, 32, 32)
-    np.testing.assert_allclose(made.numpy()[0], scan.image.abs()[:, 0].numpy(), rtol=1e-4, atol=1e-2)
+    restored, compared = made.main, made.compared["target"].image
+    assert restored.channels == 1 and restored.unit == "a.u." and restored.shape == (2, 32, 32)
+    np.testing.assert_allclose(restored.numpy()[0], scan.image.abs()[:, 0].numpy(), rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(compared.numpy()[0], scan.image.abs()[:, 0].numpy(), rtol=1e-4, atol=1e-2)
     torch.testing.assert_close(torch.cat(found)[:, 2:], scan.packed[:, 2:])
-    received = asked.received(given)
-    assert asked.visible(received).channels == 1 and asked.received(received) is received
+    assert torch.cat(found)[:, :2].square().sum(1).max() == pytest.approx(1), "the brightest one becomes 1"
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_volume_that_is_stored_another_way_is_turned_and_comes_back(channels):
+    values = np.random.default_rng(0).uniform(0, 800, (channels, 3, 40, 32)).astype(np.float32)
+    axial = Image.from_array(values, (3.0, 0.7, 0.7), "a.u.", Header(modality="MR"))
+    turned = Frame.plan(axial, "sagittal").into(axial)
+    assert turned.shape == (32, 3, 40)
+    kind = GANCS if channels == 2 else DAGAN
+    method = kind(kind.Config.preset("small", size=(40, 32), **({} if channels == 2 else {"levels": 3})))
+    seen = []
+    method.restore = lambda shown: seen.append(shown) or Scan.of(shown).image.abs()
+    found = Model(method.inference_mode())(turned)
+    assert found.main.shape == turned.shape and np.array_equal(found.main.affine, turned.affine)
+    want = np.sqrt(np.square(values).sum(0))
+    found.main.numpy()
+    np.testing.assert_allclose(torch.cat(seen)[:, :2].square().sum(1).sqrt().numpy(), want / want.max(), atol=1e-5)
+    there = Frame.plan(turned, "axial").into(found.main)
+    np.testing.assert_allclose(there.numpy()[0], want, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(found.compared["target"].image.numpy(), found.main.numpy(), rtol=1e-4, atol=1e-2)
+
+
+def test_only_intensities_are_scaled_and_packed_channels_become_a_complex_image_again():
+    role = task(coils=2).roles["input"]
+    packed = np.random.default_rng(0).uniform(1, 2, (7, 3, 32, 32)).astype(np.float32)
+    bound = role.with_numbers(Window(low=0, high=4, to=(0, 1), unit="a.u.").model_dump())
+    for shown in (bound.encoded(packed), bound.tensor(packed, 3).numpy()):
+        np.testing.assert_allclose(shown[:2], packed[:2] / 4)
+        np.testing.assert_array_equal(shown[2:], packed[2:])
+    assert bound.tensor(packed[:, :1], 2).shape == (7, 32, 32)
+    like = image(channels=2)
+    complex_ = bound.value(packed, Frame.plan(like), like)
+    assert complex_.unit == "a.u." and np.array_equal(complex_.affine, like.affine)
+    np.testing.assert_array_equal(complex_.numpy(), packed[:2])
+    assert role.numbers()["high"] == 1 and bound.numbers()["high"] == 4
+
+
+def test_prepared_cases_are_relative_to_their_brightest_values(tmp_path):
+    np.save(tmp_path / "a.npy", image().numpy()[0])
+    (source,) = find(tmp_path / "a.npy")
+    (case,) = Store(task(), tmp_path / "cases").get_all([Case("a", "a", "train", {"target": source})])[0]
+    assert case.arrays["target"].max() == pytest.approx(1)
+    for name in ("input", "target"):
+        assert case.role(name).numbers()["high"] == 1, "and are not bound again"
+    assert case.role("input").tensor(case.arrays["input"][:, :1], 2).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -227,16 +288,26 @@ def test_raw_data_are_received_with_their_own_mask_and_coils():
         (task(coils=2), raw(), "4 coils; train with --coils 4"),
         (task(), raw(measured=0.4), "41% of k-space is measured"),
         (task(size=(32, 48)), raw(), "train with --size 32 32"),
+        (task(percentile=100.0), raw(modality="CT"), "modality CT"),
     ],
 )
 def test_raw_data_that_cannot_be_learned_from_are_refused(asked, given, told):
     with pytest.raises(UserError, match=told):
-        prepared = asked.prepare({"target": given}, 0)
+        prepared = prepared_as(asked, {"target": given}, 0)
         prepared["input"].slab(0, 1)
 
 
+def test_a_mask_lies_on_raw_data_of_its_size_wherever_it_says_it_lies():
+    inside = magnitudes().numpy() > 300
+    mask = Image.from_array(inside.astype(np.uint8), (5.0, 0.4, 0.6))
+    prepared = prepared_as(task(), {"target": raw(1), "mask": mask})
+    np.testing.assert_array_equal(prepared["mask"].numpy(), inside)
+    with pytest.raises(UserError, match="do not lie on one grid"):
+        prepared_as(task(), {"target": raw(1), "mask": Image.from_array(inside[:, :1].astype(np.uint8))})
+
+
 def test_scanning_again_gives_what_was_prepared_and_fresh_noise():
-    prepared = task(phase=1.0).prepare({"target": image()}, 0)
+    prepared = prepared_as(task(phase=1.0), {"target": image()}, 0)
     batch = {role: tensor(prepared, role) for role in prepared}
     method = GANCS(GANCS.Config.preset("small", size=(32, 32), scan=SCAN))
     scan = Scan.of(batch["input"])
@@ -249,7 +320,7 @@ def test_scanning_again_gives_what_was_prepared_and_fresh_noise():
 
 def test_scores_are_those_of_the_magnitudes():
     true = np.random.default_rng(0).uniform(0.2, 0.9, (2, 32, 32)).astype(np.float32)
-    scores = task().scores(true + np.float32(0.01), {"target": true}, (3.0, 1.0, 1.0))
+    scores = task().scores({"target": true + np.float32(0.01)}, {"target": true}, (3.0, 1.0, 1.0))
     assert scores[PSNR] == pytest.approx(40, abs=1e-3)
     assert scores[NMSE] == pytest.approx(nmse(true + 0.01, true, "norm ratio"), rel=1e-4)
     assert set(scores) == set(task().directions)

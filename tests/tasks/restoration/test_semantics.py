@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ganatomy.case import Case
-from ganatomy.case import Sample
+from ganatomy.case import Case, Sample
+from ganatomy.images.image import axial_affine
 from ganatomy.tasks.restoration.semantics import DICE, INTERPRETABILITY, learned, semantic_scores
 
 
@@ -19,8 +19,9 @@ def case(number, slices=12, size=30, masked=True):
             plane[disc] = value + rng.normal(0, 0.1, disc.sum())
             inside[disc] = value == 1.0
     arrays = {"target": image[None].astype(np.float32)}
-    arrays |= {"mask": mask[None].astype(np.float32)} if masked else {}
-    return Sample(Case(f"c{number}", f"c{number}", "train", {}), arrays, (1.0, 1.0, 1.0))
+    arrays |= {"mask": mask[None].astype(np.uint8)} if masked else {}
+    affines = dict.fromkeys(arrays, axial_affine((3.0, 0.9, 0.9)))
+    return Sample(Case(f"c{number}", f"c{number}", "train", {}), arrays, affines, {})
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_the_structure_is_found_in_other_cases_and_lost_with_its_contrast(segmen
     truth, mask = other.arrays["target"][0], other.arrays["mask"][0]
     perfect = semantic_scores(segmenter, truth, truth, mask)
     assert perfect[DICE] > 0.7 and perfect[INTERPRETABILITY] == 1
-    faded = semantic_scores(segmenter, np.where(mask > 0.5, truth - 1, truth), truth, mask)
+    faded = semantic_scores(segmenter, np.where(mask > 0, truth - 1, truth), truth, mask)
     assert faded[INTERPRETABILITY] < 0.5
     unknown = semantic_scores(segmenter, truth, -truth, mask)
     assert set(unknown) == {DICE}, "of what is not found in the complete image nothing can be lost"

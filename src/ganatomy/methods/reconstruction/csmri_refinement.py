@@ -18,7 +18,8 @@ from ganatomy.nets.unet import UNet
 from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import as_channels, as_complex, magnitude
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan, complete
+from ganatomy.tasks.mr_reconstruction.scan import Scan
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, complete
 
 
 class CSMRIRefinement(Reconstructor):
@@ -158,7 +159,8 @@ class CSMRIRefinement(Reconstructor):
 
     def scanned(self, batch: Batch) -> Tensor:
         """What is shown of a batch; with other masks each time, where masks are redrawn."""
-        c, input = self.config, batch["input"]
+        c = self.config
+        input: Tensor = batch["input"]
         if not c.scan.redrawn:
             return input
         draws = (self.noise.uniform(len(input), 1) * 2**24).long().tolist()

@@ -15,7 +15,8 @@ from ganatomy.nets.dcgan import init_dcgan
 from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet, init_dealiasing
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.physics.fourier import fft, ifft, magnitude
-from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan
+from ganatomy.tasks.mr_reconstruction.scan import Scan
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor
 
 
 class DAGAN(Reconstructor):

@@ -12,7 +12,8 @@ from ganatomy.losses.adversarial import least_squares_discriminator, least_squar
 from ganatomy.nets.residual import Residual
 from ganatomy.physics.fourier import as_channels, as_complex, magnitude
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan
+from ganatomy.tasks.mr_reconstruction.scan import Scan
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor
 
 SMALL = 1e-3
 """Scale of the first weights within residual blocks, which begin as the identity."""

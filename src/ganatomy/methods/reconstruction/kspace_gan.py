@@ -15,7 +15,8 @@ from ganatomy.nets.dcgan import init_dcgan
 from ganatomy.nets.unet import UNet
 from ganatomy.physics.fourier import TINY, as_channels, as_complex, fft, ifft, magnitude
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan, complete
+from ganatomy.tasks.mr_reconstruction.scan import Scan
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, complete
 
 
 class KSpaceGAN(Reconstructor):

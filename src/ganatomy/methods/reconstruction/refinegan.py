@@ -15,7 +15,8 @@ from ganatomy.losses.matching import total_variation
 from ganatomy.nets.residual import Residual
 from ganatomy.physics.fourier import as_channels, as_complex, fft
 from ganatomy.physics.sampling import Undersampling
-from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, Scan, complete
+from ganatomy.tasks.mr_reconstruction.scan import Scan
+from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, complete
 
 
 class RefineGAN(Reconstructor):

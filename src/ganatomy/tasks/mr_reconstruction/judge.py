@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganatomy.case import Sample, Volume
+from ganatomy.case import Sample, Volume, slab
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
@@ -23,7 +23,6 @@ from ganatomy.evaluation.judging import (
     blocks,
     limits,
     middle_slice,
-    role,
     side_by_side,
 )
 from ganatomy.evaluation.report import Outcome, Report
@@ -32,6 +31,7 @@ from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.evaluation.style import STYLE, new_figure, show_image
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
 from ganatomy.physics.consistency import departure
+from ganatomy.tasks.mr_reconstruction.scan import RANGE, Scan
 from ganatomy.tasks.mr_reconstruction.task import (
     CONTENT,
     EDGES,
@@ -39,11 +39,10 @@ from ganatomy.tasks.mr_reconstruction.task import (
     NMSE_SQUARED,
     NRMSE,
     PSNR,
-    RANGE,
     SNR,
     SSIM,
-    Scan,
 )
+from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
 
 SHARPNESS_ERROR, DEPARTURE = "sharpness error", "departure"
@@ -156,7 +155,7 @@ class ReconstructionJudge(SemanticJudge):
 
     def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
         """Target and phase, and the channels of the input one by one."""
-        shown = np.asarray(case.arrays["input"][:, start:stop])
+        shown = slab(case.arrays["input"], start, stop)
         kept = {name: values for name, values in case.slices(start, stop).items() if name != "input"}
         return {**kept, **{f"{SHOWN_TO}{number:03d}": values for number, values in enumerate(shown)}}
 

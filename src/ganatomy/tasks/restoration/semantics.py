@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, pad
 
-from ganatomy.case import Sample, Volume
+from ganatomy.case import Sample, Volume, slab
 from ganatomy.evaluation.judging import Score
 from ganatomy.metrics.detection import dice
 from ganatomy.nets.unet import ConvUNet
@@ -87,8 +88,8 @@ class SemanticJudge(RestorationJudge):
 
     compares_with_training = True
 
-    def __init__(self, task: Any):
-        super().__init__(task)
+    def __init__(self, task: Any, options: BaseModel | None = None):
+        super().__init__(task, options)
         self.segmenter: Segmenter | None = None
 
     def learn(self, training: Sequence[Sample]) -> None:
@@ -117,11 +118,12 @@ def learned(training: Sequence[Sample], product: str) -> Segmenter | None:
     masked = [case for case in training if "mask" in case.arrays]
     images, masks = [], []
     for case in masked:
-        mask = case.arrays["mask"][0]
-        places = np.flatnonzero([(plane > 0.5).any() for plane in mask])
+        mask = np.asarray(case.arrays["mask"])[0] > 0
+        places = np.flatnonzero(mask.any(axis=(1, 2)))
         for place in places[:: -(-len(places) * len(masked) // MOST) or 1]:
-            masks.append(torch.from_numpy(np.asarray(mask[place]) > 0.5))
-            images.append(torch.from_numpy(np.array(case.arrays[product][:, place], np.float32).mean(axis=0)))
+            masks.append(torch.from_numpy(mask[place]))
+            shown = slab(case.arrays[product], place, place + 1)[:, 0]
+            images.append(torch.from_numpy(np.array(shown, np.float32).mean(axis=0)))
     if len(masks) < FEWEST or len({part.shape for part in masks}) > 1:
         return None
     return Segmenter(torch.stack(images), torch.stack(masks))
@@ -134,9 +136,9 @@ def semantic_scores(segmenter: Segmenter, output: Volume, truth: Volume, mask: N
         segmenter: of the structure.
         output: made, (slices, rows, columns).
         truth: the complete image.
-        mask: of the structure, above 0.5 inside.
+        mask: of the structure, above 0 inside.
     """
-    inside = mask > 0.5
+    inside = mask > 0
     if inside.sum() < LEAST:
         return {}
     made, real = (dice(_found(segmenter, image), inside) for image in (output, truth))
