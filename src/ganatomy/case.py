@@ -83,6 +83,8 @@ class Case:
         split: its side.
         sources: role to where its value is read from.
         label: what the object is, such as a diagnosis; None where nobody says.
+        resample_to: role whose grid the other images are brought to before anything else; None where all must lie on
+            one grid.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Case:
     split: Split
     sources: Mapping[str, Openable]
     label: str | None = None
+    resample_to: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -98,7 +101,7 @@ class Case:
         for role, source in sorted(self.sources.items()):
             states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
             facts.append((role, states or repr(source), repr(getattr(source, "meaning", None))))
-        return hashlib.sha256(repr((facts, self.label)).encode()).hexdigest()
+        return hashlib.sha256(repr((facts, self.label, self.resample_to)).encode()).hexdigest()
 
     @property
     def seed(self) -> int:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ganatomy.case import Task
 from ganatomy.data.cases import DataConfig, discover, find_cases
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
@@ -134,6 +135,7 @@ def test_what_cannot_be_learned_from_is_kept_for_testing():
 
 class Unpaired(CTDenoising):
     groups = (("input",), ("target",))
+    usable = Task.usable
 
 
 def test_unpaired_images_make_cases_of_their_own(folder):

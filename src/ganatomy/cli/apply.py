@@ -1,14 +1,15 @@
-"""``ganatomy apply RUN INPUT OUT``."""
+"""``ganatomy apply RUN INPUT... --out OUT``."""
 
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional, arg
@@ -18,33 +19,56 @@ from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.apply import Applier, Format, Output, check_meaning, plan, select
-from ganatomy.inference.model import Which
+from ganatomy.inference.gather import Job, gather
+from ganatomy.inference.model import Which, build
+from ganatomy.inference.predictor import predictor_class
+from ganatomy.inference.runfile import read_run
 
 
 @dataclass
 class Options:
-    """Apply a trained run to a DICOM series, a NIfTI or image file, or a folder of them, slab by slab.
+    """Apply a trained run to DICOM series, NIfTI or image files, or folders of them, slab by slab.
+
+      ganatomy apply RUN INPUT OUT                                        systems with one input
+      ganatomy apply RUN t1=a.nii.gz t2=b.nii.gz --out OUT                systems with several
+      ganatomy apply RUN STUDY --series 't1=*T1*' 't2=AX T2' --out OUT    a DICOM study, by series description
+      ganatomy apply RUN FOLDER --roles 't1=*_t1.nii.gz' ... --out OUT    a folder, by file name
+      ganatomy apply RUN MANIFEST.csv --out OUT                           a column of paths per input
 
     Outputs are in the format, place and unit of their inputs. Integers give integers again, rounded to their step and
     clipped to what their type can hold; DICOM keeps a sixteenth of a HU; real numbers stay real. Every output has a
-    note beside it, OUT.json: model, weights, unit, and what a comparison with the input found.
+    note beside it, OUT.json: model, weights, unit, tables, and what a comparison with the input found.
 
-    Systems that detect write a map of what is abnormal, in real numbers, and beside it OUT-healthy, the image as it
-    would be without that, and OUT-mask, where the map reaches its threshold. The note has the scores and thresholds.
+    Systems that make several things write the main one to OUT and the others beside it, OUT-NAME: those that detect
+    write a map of what is abnormal, the image as it would be without that (healthy), and where the map reaches its
+    threshold (mask).
     """
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """Folder made by `ganatomy train`."""
-    input: Positional[Annotated[Path, arg(metavar="INPUT")]]
-    """A DICOM series folder, a file, or a folder that holds several."""
-    out: Positional[Annotated[Path, arg(metavar="OUT")]]
-    """An image file by its suffix; without one a folder: the new DICOM series, or one output per image."""
+    inputs: Positional[Annotated[tuple[str, ...], arg(metavar="INPUT")]]
+    """A DICOM series folder, a file, or a folder that holds several; or NAME=PATH for each input. Without --out, the
+    last one is OUT."""
+    out: Path | None = None
+    """An image file by its suffix; without one a folder: the new DICOM series, or one output per case."""
+    roles: tuple[str, ...] = ()
+    """NAME=PATTERN of file names in the folder, for each input."""
+    series: tuple[str, ...] = ()
+    """NAME=PATTERN of descriptions, modalities or UIDs of DICOM series, for each input."""
+    resample_to: str | None = None
+    """Input whose grid the others are brought to; otherwise inputs on different grids are refused."""
+    ensemble: tuple[Path, ...] = ()
+    """More runs of the same system, whose images or probabilities are averaged with those of RUN."""
+    ability: str | None = None
+    """What is done, of systems that can do several things; the first unless given."""
     which: Which = "best"
     """Weights: the best on the validation data, or the last."""
     device: str = "auto"
     """cpu, cuda, or auto."""
     format: Format | None = None
     """Output format; none means that of the input, or what the suffix of OUT says."""
+    seed: int = 0
+    """Of what is drawn, by systems that draw anything."""
     overwrite: bool = False
     """Replace outputs that exist."""
     uneven: bool = False
@@ -60,40 +84,90 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Apply a run; one bad image does not keep the others from being finished."""
-    options = parse(Options, arguments, "ganatomy apply")
+    """Apply a run; one bad case does not keep the others from being finished."""
+    options, own = read_options(arguments)
+    texts, out = places(options)
     meaning = RasterMeaning(options.slope, options.intercept, options.unit, options.pixel_mm)
-    sources = find(options.input, uneven=options.uneven, meaning=meaning)
-    sources = select(sources, options.out, options.input)
-    applier = Applier(options.run, options.which, options.device)
-    outputs = plan(sources, options.out, options.format, real=applier.detects)
-    check_meaning(sources, outputs)
+    applier = Applier(options.run, options.which, options.device, options.ability, own, ensemble=list(options.ensemble))
+
+    def find_all(path: Path) -> list[Source]:
+        return select(find(path, uneven=options.uneven, meaning=meaning), out, path)
+
+    jobs = gather(texts, applier.predictor, find_all, options.roles, options.series)
+    outputs = plan([job.main for job in jobs], out, options.format, real=applier.real)
+    for job, output in zip(jobs, outputs, strict=True):
+        check_meaning(job.sources.values(), [output] * len(job.sources))
     with _terminable():
-        problems = _apply(applier, list(zip(sources, outputs, strict=True)), options.overwrite)
+        problems = _apply(applier, list(zip(jobs, outputs, strict=True)), options)
     if not problems:
         return 0
-    if len(sources) == 1:
+    if len(jobs) == 1:
         raise UserError(problems[0])
     for problem in problems:
         print(f"ganatomy: {problem}", file=sys.stderr)
-    print(f"ganatomy: {len(problems)} of {len(sources)} images failed, the others are done", file=sys.stderr)
+    print(f"ganatomy: {len(problems)} of {len(jobs)} images failed, the others are done", file=sys.stderr)
     return 2
 
 
-def _apply(applier: Applier, jobs: Sequence[tuple[Source, Output]], overwrite: bool) -> list[str]:
+def read_options(arguments: Sequence[str]) -> tuple[Options, dict[str, Any]]:
+    """The options of the command, and those that the predictor of this run adds, by name.
+
+    Raises:
+        UserError: no run there, unknown options, or values that do not fit.
+    """
+    added = own_options(arguments)
+    if added is None:
+        return parse(Options, arguments, "ganatomy apply"), {}
+    kind: Any = make_dataclass(
+        "Options",
+        [("usual", Options), ("own", added, field(default_factory=added))],
+        namespace={"__doc__": Options.__doc__},
+    )
+    parsed = parse(kind, arguments, "ganatomy apply")
+    return parsed.usual, parsed.own.model_dump()
+
+
+def own_options(arguments: Sequence[str]) -> type[BaseModel] | None:
+    """The options that the predictor of the run adds, where a run is named first and adds any."""
+    if not arguments or arguments[0].startswith("-"):
+        return None
+    named = [argument for argument in arguments if argument.startswith("--ability=")]
+    if "--ability" in arguments[:-1]:
+        named = [arguments[arguments.index("--ability") + 1]]
+    ability = named[-1].removeprefix("--ability=") if named else None
+    method = build(read_run(Path(arguments[0])))
+    kind = predictor_class(method.task, ability).Options
+    return kind if kind.model_fields else None
+
+
+def places(options: Options) -> tuple[list[str], Path]:
+    """What is applied to, and where the output goes.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    texts = list(options.inputs)
+    if options.out is None and len(texts) > 1 and "=" not in texts[-1]:
+        return texts[:-1], Path(texts[-1])
+    if options.out is None or not texts:
+        raise UserError("apply needs an INPUT and an OUT: ganatomy apply RUN INPUT OUT (see ganatomy apply --help)")
+    return texts, options.out
+
+
+def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Options) -> list[str]:
     """Do every job; one line for each that failed."""
     problems: list[str] = []
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("slices"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
-        for number, (source, output) in enumerate(jobs, start=1):
-            task = progress.add_task(f"{number}/{len(jobs)} {source.name}", total=None)
+        for number, (job, output) in enumerate(jobs, start=1):
+            task = progress.add_task(f"{number}/{len(jobs)} {job.name}", total=None)
 
             def advance(done: int, total: int, task=task) -> None:  # type: ignore[no-untyped-def]
                 progress.update(task, completed=done, total=total)
 
             try:
-                warnings = applier(source, output, overwrite, advance)
+                warnings = applier(job.sources, output, options.overwrite, advance, options.resample_to, options.seed)
             except UserError as error:
                 problems.append(" ".join(str(error).split()))
             else:

@@ -1,19 +1,21 @@
 """Which images there are, who they belong to, and which side of the split they are on."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import zip_longest
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ganatomy import phantoms
-from ganatomy.case import Case, Openable, Split, Task
+from ganatomy.case import Case, Openable, Task
+from ganatomy.data.folders import cache_folder
+from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
+from ganatomy.data.splits import divide, some
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import Image, RasterMeaning
@@ -22,8 +24,6 @@ from ganatomy.images.paths import unique_name
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
 LABEL_COLUMNS = ("label", "class", "diagnosis")
-FEWEST = 5
-"""Training subjects with which one is spared for validation."""
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
 
 
@@ -33,6 +33,9 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Path | None = None  # folder, file or CSV manifest; none means the embedded phantom
+    roles: tuple[str, ...] = ()  # NAME=PATTERN of file names in a folder, such as flair='*_flair.nii.gz', for each role
+    series: tuple[str, ...] = ()  # NAME=PATTERN of descriptions, modalities or UIDs of DICOM series, for each role
+    resample_to: str | None = None  # role whose grid the other images of a case are brought to; none refuses others
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
     slope: float = 1.0  # of pictures without units (PNG, TIFF): physical value per stored step
@@ -42,7 +45,12 @@ class DataConfig(BaseModel):
     uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
     phantom_subjects: int | None = Field(None, ge=3)  # patients of the embedded phantom; none: what suits the system
     phantom_size: int | None = Field(None, ge=16)  # rows and columns of the phantom; none: what suits the system
-    cache: Path = Path.home() / ".cache" / "ganatomy" / "cases"  # prepared cases, shared by runs; may be deleted
+    cache: Path | None = None  # prepared cases, shared by runs; none: in $GANATOMY_CACHE, else ~/.cache/ganatomy
+
+    @property
+    def cache_folder(self) -> Path:
+        """Folder of prepared cases, which the user alone chooses; it may be deleted."""
+        return self.cache or cache_folder()
 
     @property
     def meaning(self) -> RasterMeaning:
@@ -82,16 +90,7 @@ def discover(task: Task, config: DataConfig, seed: int = 0) -> list[Case]:
     Raises:
         UserError: nothing usable there, a manifest that lacks columns or files, or unknown subjects named.
     """
-    cases = find_cases(task, config)
-    told = {case.split for case in cases} != {"train"}
-    tested = [] if told else [case for case in cases if task.only_tested(case.label)]
-    names = {case.subject for case in tested}
-    rest = [case for case in cases if case.subject not in names]
-    if not rest:
-        raise UserError(f"{config.data or task.phantom}: nothing to train on; all labels are only for testing")
-    extra = [replace(case, split="test") for case in cases if case.subject in names]
-    test = [name for name in config.test_subjects if name not in names]
-    return split_by_subject(rest, test, config.val_subjects, seed) + extra
+    return divide(task, find_cases(task, config), config.test_subjects, config.val_subjects, seed)
 
 
 def find_cases(task: Task, config: DataConfig) -> list[Case]:
@@ -110,14 +109,18 @@ def find_cases(task: Task, config: DataConfig) -> list[Case]:
     if not labels & set(task.classes):
         raise UserError(
             f"--classes {' '.join(task.classes)}: no image in {config.data or 'the phantom'} has one of these labels; "
-            f"there are {_some(sorted(label or '(none)' for label in labels))}"
+            f"there are {some(sorted(label or '(none)' for label in labels))}"
         )
     return [case for case in cases if case.label in task.classes]
 
 
 def _all_cases(task: Task, config: DataConfig) -> list[Case]:
+    if config.resample_to and config.resample_to not in task.roles:
+        raise UserError(f"--resample-to {config.resample_to}: there is no such role; there are {', '.join(task.roles)}")
     if config.data is None:
         return _phantom_cases(task, config)
+    if config.roles or config.series:
+        return _pattern_cases(task, config)
     if config.data.is_dir():
         manifests = [config.data / name for name in MANIFEST_NAMES if (config.data / name).is_file()]
         usable = [path for path in manifests if _columns(path, task)]
@@ -157,6 +160,31 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     ]
 
 
+def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
+    """Cases of a folder by a pattern per role, over file names or over the series of DICOM studies."""
+    assert config.data is not None
+
+    def sources(folder: Path) -> list[Source]:
+        return find(folder, meaning=config.meaning, uneven=config.uneven)
+
+    if config.roles and config.series:
+        raise UserError("--roles and --series: give patterns of file names, or of DICOM series, not both")
+    if config.series:
+        found = by_series(sources(config.data), parse_patterns(config.series, "--series", task.roles))
+    else:
+        found = by_patterns(config.data, parse_patterns(config.roles, "--roles", task.roles), sources)
+    usable = [case for case in found if task.usable(case[2])]
+    if not usable:
+        name, _, chosen = found[0]
+        missing = [role for role in task.required if role not in chosen]
+        raise UserError(f"{config.data}: no case has all roles; {name} lacks {', '.join(missing)}")
+    return [
+        Case(name, subject, "train", {role: chosen[role] for role in task.roles if role in chosen},
+             resample_to=config.resample_to)
+        for name, subject, chosen in usable
+    ]  # fmt: skip
+
+
 def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
     """Cases of a folder with subfolders for roles: images of one name in them are of one object."""
     named: dict[str, dict[str, Source]] = {}
@@ -164,7 +192,7 @@ def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
         for source in find(folder / role, meaning=config.meaning, uneven=config.uneven):
             named.setdefault(source.name, {})[role] = source
     cases = [
-        Case(name, next(iter(sources.values())).subject, "train", sources)
+        Case(name, next(iter(sources.values())).subject, "train", sources, None, config.resample_to)
         for name, sources in sorted(named.items())
         if task.usable(sources)
     ]
@@ -223,7 +251,8 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         for role, column in columns.items():
             if role == "subject" or not row[column]:
                 continue
-            sources[role] = _row_source(path.parent / row[column], row, config, where)
+            read = partial(_row_source, row=row, config=config, where=where)
+            sources[role] = task.roles[role].source(row[column], path.parent, read)
         subject, split = row[columns["subject"]], row.get("split") or "train"
         if not subject:
             raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
@@ -233,7 +262,8 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
             raise UserError(f"{where}: split {split!r}; use train, val or test")
         file = row[columns[task.given if task.given in sources else next(iter(sources))]]
         name = unique_name(Path(file).with_suffix("").as_posix().replace("/", "_"), taken)
-        cases.append(Case(name, subject, split, sources, (labels and row[labels]) or None))  # type: ignore[arg-type]
+        label = (labels and row[labels]) or None
+        cases.append(Case(name, subject, split, sources, label, config.resample_to))  # type: ignore[arg-type]
     if not cases:
         raise UserError(f"{path}: the manifest has no rows")
     return cases
@@ -260,59 +290,3 @@ def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: s
     if len(found) != 1:
         raise UserError(f"{where}: {path} holds {len(found)} images; name one of them")
     return found[0]
-
-
-def split_by_subject(
-    cases: Sequence[Case], test: Sequence[str] = (), val: Sequence[str] = (), seed: int = 0
-) -> list[Case]:
-    """The cases with their sides: as the manifest says, as named, or a fifth of the subjects drawn for testing.
-
-    With five or more subjects left for training and none named for it, a tenth of them, at least one, is drawn for
-    validation too; with fewer, validation later takes slices from every training case.
-
-    Raises:
-        UserError: a named subject does not exist, or nothing is left for training.
-    """
-    subjects = sorted({case.subject for case in cases})
-    for name in (*test, *val):
-        if name not in subjects:
-            raise UserError(f"subject {name!r} is not in the data; there are {_some(subjects)}")
-    if both := set(test) & set(val):
-        raise UserError(f"--test-subjects and --val-subjects both name {_some(sorted(both))}; splits are by subject")
-    told = {case.split for case in cases}
-    if told != {"train"} and not test and not val:
-        cases = _one_side_each(cases)
-        return cases if "val" in told else _with_validation(cases, seed)
-    order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
-    if not test and len(subjects) > 1:
-        free = [name for name in order if name not in val]
-        test = free[: max(1, round(len(free) / 5))]
-    rest = [name for name in order if name not in test]
-    if not val and len(rest) >= FEWEST:
-        val = rest[: max(1, round(len(rest) / 10))]
-    if not set(rest) - set(val):
-        raise UserError(f"no subject is left for training: testing has {_some(test)}, validation {_some(val)}")
-    sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}
-    return [replace(case, split=sides.get(case.subject, "train")) for case in cases]
-
-
-def _with_validation(cases: Sequence[Case], seed: int) -> list[Case]:
-    training = sorted({case.subject for case in cases if case.split == "train"})
-    order = [training[index] for index in np.random.default_rng(seed).permutation(len(training))]
-    val = set(order[: max(1, round(len(order) / 10))]) if len(order) >= FEWEST else set()
-    return [replace(case, split="val") if case.subject in val else case for case in cases]
-
-
-def _one_side_each(cases: Sequence[Case]) -> list[Case]:
-    sides: dict[str, Split] = {}
-    for case in cases:
-        if sides.setdefault(case.subject, case.split) != case.split:
-            raise UserError(
-                f"subject {case.subject!r} is in {sides[case.subject]} and in {case.split}; splits are by subject"
-            )
-    return list(cases)
-
-
-def _some(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Case, Role, Sample, Task, label_of, slab
 from ganatomy.errors import UserError
+from ganatomy.images.resampling import on_one_grid
 
 FORMAT = 2
 """Changes when prepared cases of an older version must not be used any more."""
@@ -84,7 +85,9 @@ class Store:
         return numbers
 
     def _values(self, case: Case) -> dict[str, Any]:
-        values = {role: source.open() for role, source in case.sources.items()}
+        values: dict[str, Any] = {role: source.open() for role, source in case.sources.items()}
+        if case.resample_to:
+            values = on_one_grid(values, case.resample_to, self.task.label_maps)
         if "label" in self.task.roles and "label" not in values:
             values["label"] = case.label
         return values

@@ -19,12 +19,12 @@ from ganatomy.images.image import LPS_TO_RAS, Header, Image, LazyArray, Rescale,
 
 _PET_UNITS = {"BQML": "Bq/mL", "GML": "SUV"}
 _TAGS = """
-    BitsAllocated BitsStored Columns ImageOrientationPatient ImagePositionPatient ImageType
+    BitsAllocated BitsStored Columns FrameOfReferenceUID ImageOrientationPatient ImagePositionPatient ImageType
     ImagerPixelSpacing InstanceNumber Modality NumberOfFrames PatientID PerFrameFunctionalGroupsSequence
     PhotometricInterpretation PixelPaddingValue PixelRepresentation PixelSpacing
     RedPaletteColorLookupTableDescriptor RescaleIntercept RescaleSlope RescaleType Rows SOPClassUID
     SOPInstanceUID SamplesPerPixel SeriesDescription SeriesInstanceUID SeriesNumber
-    SharedFunctionalGroupsSequence SliceThickness SpacingBetweenSlices SpecificCharacterSet Units
+    SharedFunctionalGroupsSequence SliceThickness SpacingBetweenSlices SpecificCharacterSet StudyInstanceUID Units
 """
 
 
@@ -45,6 +45,8 @@ class Frame:
         shape: (rows, columns).
         stored: Type of the decoded pixels, with (lowest, highest) value the header allows.
         rescale: From decoded pixels to values.
+        study: StudyInstanceUID, "" when blank.
+        frame_of_reference: FrameOfReferenceUID: slices that share it share their coordinates.
     """
 
     path: Path
@@ -64,6 +66,8 @@ class Frame:
     modality: str | None
     patient: str | None
     padding: float | None
+    study: str = ""
+    frame_of_reference: str | None = None
 
     @property
     def depth(self) -> float:
@@ -174,6 +178,8 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
         modality=modality,
         patient=str(get("PatientID", "")).strip() or None,
         padding=None if padding is None else float(padding) * rescale.slope + rescale.intercept,
+        study=str(get("StudyInstanceUID", "")),
+        frame_of_reference=str(get("FrameOfReferenceUID", "")) or None,
     )
 
 
@@ -260,6 +266,7 @@ def open_series(frames: Sequence[Frame], uneven: bool = False) -> Image:
         subject=first.patient,
         padding=first.padding,
         positions=positions,
+        frame_of_reference=first.frame_of_reference,
     )
     return Image(DicomArray(frames), affine, first.unit, header, offsets)
 

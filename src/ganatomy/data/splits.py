@@ -1,0 +1,175 @@
+"""Which side of the split every subject is on: drawn, named, taken in turn as folds, or read back from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ganatomy.case import Case, Split, Task
+from ganatomy.data.pseudonyms import Pseudonyms
+from ganatomy.errors import UserError
+
+FEWEST = 5
+"""Training subjects with which one is spared for validation."""
+
+
+class Fold(BaseModel):
+    """One part of a cross-validation: the subjects of this fold are for testing, those of the others for training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=0)  # of this fold, counted from 0
+    of: int = Field(ge=2)  # folds altogether
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.number >= self.of:
+            raise ValueError(f"{self.of} folds have the numbers 0 to {self.of - 1}, not {self.number}")
+        return self
+
+
+def divide(
+    task: Task,
+    cases: Sequence[Case],
+    test: Sequence[str] = (),
+    val: Sequence[str] = (),
+    seed: int = 0,
+    fold: Fold | None = None,
+) -> list[Case]:
+    """The cases with their sides; those that the task only tests on are for testing, also in every fold.
+
+    Args:
+        task: says which cases are only for testing.
+        cases: on the sides that a manifest gives them, else all for training.
+        test: names of subjects kept for testing.
+        val: names of subjects that choose the best weights.
+        seed: of what is drawn.
+        fold: whose subjects are tested on, in place of named or drawn ones.
+
+    Raises:
+        UserError: a named subject does not exist, nothing is left for training, there are fewer subjects than folds,
+            or a fold is asked for where sides are given.
+    """
+    told = {case.split for case in cases} != {"train"}
+    if fold and (told or test or val):
+        given = "a manifest" if told else "--test-subjects or --val-subjects"
+        raise UserError(f"--folds {fold.of}: the sides of subjects are given by {given}; leave one of the two away")
+    tested = [] if told else [case for case in cases if task.only_tested(case.label)]
+    names = {case.subject for case in tested}
+    rest = [case for case in cases if case.subject not in names]
+    if not rest:
+        raise UserError(f"no case of {task.name} can be trained on: all labels are only for testing")
+    extra = [replace(case, split="test") for case in cases if case.subject in names]
+    if fold:
+        test = folds([case.subject for case in rest], fold.of, seed)[fold.number]
+    return split_by_subject(rest, [name for name in test if name not in names], val, seed) + extra
+
+
+def folds(subjects: Iterable[str], count: int, seed: int = 0) -> list[list[str]]:
+    """Subjects in parts of nearly equal size, the same for the same subjects and seed, whatever their order.
+
+    Args:
+        subjects: names, each once or more often.
+        count: of parts, at least 2.
+        seed: of the order in which they are dealt out.
+
+    Raises:
+        UserError: there are fewer subjects than parts.
+    """
+    names = sorted(set(subjects))
+    if len(names) < count:
+        raise UserError(f"--folds {count}: there are only {len(names)} subjects; give at most {len(names)} folds")
+    order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    return [order[start::count] for start in range(count)]
+
+
+def recorded(
+    cases: Sequence[Case], sides: Mapping[Split, Sequence[str]], pseudonyms: Pseudonyms
+) -> tuple[list[Case], list[Case]]:
+    """The cases on the sides that a run recorded, and those of subjects that it does not know.
+
+    Args:
+        cases: that are there now.
+        sides: side to pseudonyms of subjects.
+        pseudonyms: under the secret of the run.
+
+    Raises:
+        UserError: subjects that were trained on, or that chose the best weights, are not there any more.
+    """
+    by_pseudonym: dict[str, Split] = {one: side for side, members in sides.items() for one in members}
+    found = {subject: by_pseudonym.get(pseudonyms.subject(subject)) for subject in {case.subject for case in cases}}
+    there = {pseudonyms.subject(subject) for subject in found}
+    if lost := [one for side in ("train", "val") for one in sides.get(side, ()) if one not in there]:
+        raise UserError(
+            f"{len(lost)} of the subjects that the run was trained on are not in the data any more "
+            f"(pseudonyms {some(one[:8] for one in lost)}); put them back, or train in another --out"
+        )
+    known, strange = [], []
+    for case in cases:
+        side = found[case.subject]
+        if side is None:
+            strange.append(case)
+        else:
+            known.append(replace(case, split=side))
+    return known, strange
+
+
+def split_by_subject(
+    cases: Sequence[Case], test: Sequence[str] = (), val: Sequence[str] = (), seed: int = 0
+) -> list[Case]:
+    """The cases with their sides: as the manifest says, as named, or a fifth of the subjects drawn for testing.
+
+    With five or more subjects left for training and none named for it, a tenth of them, at least one, is drawn for
+    validation too; with fewer, validation later takes slices from every training case.
+
+    Raises:
+        UserError: a named subject does not exist, or nothing is left for training.
+    """
+    subjects = sorted({case.subject for case in cases})
+    for name in (*test, *val):
+        if name not in subjects:
+            raise UserError(f"subject {name!r} is not in the data; there are {some(subjects)}")
+    if both := set(test) & set(val):
+        raise UserError(f"--test-subjects and --val-subjects both name {some(sorted(both))}; splits are by subject")
+    told = {case.split for case in cases}
+    if told != {"train"} and not test and not val:
+        cases = _one_side_each(cases)
+        return cases if "val" in told else _with_validation(cases, seed)
+    order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
+    if not test and len(subjects) > 1:
+        free = [name for name in order if name not in val]
+        test = free[: max(1, round(len(free) / 5))]
+    rest = [name for name in order if name not in test]
+    if not val and len(rest) >= FEWEST:
+        val = rest[: max(1, round(len(rest) / 10))]
+    if not set(rest) - set(val):
+        raise UserError(f"no subject is left for training: testing has {some(test)}, validation {some(val)}")
+    sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}
+    return [replace(case, split=sides.get(case.subject, "train")) for case in cases]
+
+
+def _with_validation(cases: Sequence[Case], seed: int) -> list[Case]:
+    training = sorted({case.subject for case in cases if case.split == "train"})
+    order = [training[index] for index in np.random.default_rng(seed).permutation(len(training))]
+    val = set(order[: max(1, round(len(order) / 10))]) if len(order) >= FEWEST else set()
+    return [replace(case, split="val") if case.subject in val else case for case in cases]
+
+
+def _one_side_each(cases: Sequence[Case]) -> list[Case]:
+    sides: dict[str, Split] = {}
+    for case in cases:
+        if sides.setdefault(case.subject, case.split) != case.split:
+            raise UserError(
+                f"subject {case.subject!r} is in {sides[case.subject]} and in {case.split}; splits are by subject"
+            )
+    return list(cases)
+
+
+def some(names: Iterable[str], most: int = 8) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,140 @@
+"""Cases to apply a trained method to, from what a user types."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
+from ganatomy.errors import UserError
+from ganatomy.images.files import Source
+from ganatomy.images.paths import safe_name
+from ganatomy.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to apply a method to.
+
+    Attributes:
+        name: of the case, from which its output is called.
+        sources: role to image on the disk, the main input first.
+    """
+
+    name: str
+    sources: dict[str, Source]
+
+    @property
+    def main(self) -> Source:
+        """The main input, under the name of the case."""
+        return replace(next(iter(self.sources.values())), name=self.name)
+
+
+def gather(
+    texts: Sequence[str],
+    predictor: Predictor,
+    find_all: Callable[[Path], list[Source]],
+    roles: Sequence[str] = (),
+    series: Sequence[str] = (),
+) -> list[Job]:
+    """The cases that a user names.
+
+    Args:
+        texts: ``NAME=PATH`` for every input of one case; or one path: an image or a folder of images for systems with
+            one input, a folder or a DICOM study with a pattern per role, or a CSV manifest with a column per role.
+        predictor: says which roles are needed.
+        find_all: lists the images at a path.
+        roles: ``NAME=PATTERN`` of file names.
+        series: ``NAME=PATTERN`` of DICOM series.
+
+    Raises:
+        UserError: a role that is missing or unknown, an image that is not there, or a pattern that fits two.
+    """
+    known = (*predictor.inputs, *predictor.optional)
+    if any(_named(text, known) for text in texts):
+        return [_one_case(texts, predictor, find_all)]
+    if len(texts) != 1:
+        raise UserError(f"give one path, or {_usage(predictor)}; got {len(texts)} paths")
+    path = Path(texts[0])
+    if roles and series:
+        raise UserError("--roles and --series: give patterns of file names, or of DICOM series, not both")
+    if series:
+        found = by_series(find_all(path), parse_patterns(series, "--series", known))
+    elif roles:
+        found = by_patterns(path, parse_patterns(roles, "--roles", known), find_all)
+    elif path.suffix.lower() == ".csv":
+        found = _from_manifest(path, known, find_all)
+    elif len(predictor.inputs) == 1:
+        return [Job(source.name, {predictor.inputs[0]: source}) for source in find_all(path)]
+    else:
+        raise UserError(
+            f"{path}: this system takes {', '.join(predictor.inputs)}; give {_usage(predictor)}, or this folder with "
+            f"--roles {predictor.inputs[0]}='*_{predictor.inputs[0]}.nii.gz' ... or --series "
+            f"{predictor.inputs[0]}='*{predictor.inputs[0].upper()}*' ..., or a CSV manifest with these columns"
+        )
+    jobs = [Job(name, _in_order(sources, known)) for name, _, sources in found]
+    for job in jobs:
+        if missing := [name for name in predictor.inputs if name not in job.sources]:
+            raise UserError(f"{job.main.paths[0]}: no {' and no '.join(missing)} image beside it")
+    return jobs
+
+
+def _usage(predictor: Predictor) -> str:
+    return " ".join(f"{name}=FILE" for name in predictor.inputs)
+
+
+def _named(text: str, known: Sequence[str]) -> bool:
+    """Whether a text is NAME=PATH rather than a path that holds an equals sign."""
+    name, mark, _ = text.partition("=")
+    return bool(mark) and (name in known or (name.isidentifier() and not Path(text).exists()))
+
+
+def _one_case(texts: Sequence[str], predictor: Predictor, find_all: Callable[[Path], list[Source]]) -> Job:
+    known = (*predictor.inputs, *predictor.optional)
+    chosen: dict[str, Source] = {}
+    for name, place in parse_patterns(texts, "input", known).items():
+        found = find_all(Path(place))
+        if len(found) != 1:
+            raise UserError(f"{name}={place}: holds {len(found)} images; name one of them")
+        chosen[name] = found[0]
+    if missing := [name for name in predictor.inputs if name not in chosen]:
+        raise UserError(f"{', '.join(missing)}: missing; this system needs {_usage(predictor)}")
+    ordered = _in_order(chosen, known)
+    return Job(next(iter(ordered.values())).name, ordered)
+
+
+def _in_order(sources: dict[str, Source], known: Sequence[str]) -> dict[str, Source]:
+    return {name: sources[name] for name in known if name in sources}
+
+
+def _from_manifest(
+    path: Path, known: Sequence[str], find_all: Callable[[Path], list[Source]]
+) -> list[tuple[str, str, dict[str, Source]]]:
+    """Cases of a CSV file with a column of paths per role; ``subject`` or ``name`` names them."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8") from None
+    if not rows:
+        raise UserError(f"{path}: the manifest has no rows")
+    if not set(known) & set(rows[0]):
+        raise UserError(
+            f"{path}: a manifest for this system has columns {', '.join(known)}; it has {', '.join(rows[0])}"
+        )
+    cases = []
+    for line, row in enumerate(rows, start=2):
+        sources = {}
+        for name in known:
+            if not row.get(name):
+                continue
+            found = find_all(path.parent / row[name])
+            if len(found) != 1:
+                raise UserError(f"{path} line {line}: {row[name]} holds {len(found)} images; name one of them")
+            sources[name] = found[0]
+        if sources:
+            first = next(iter(sources.values()))
+            cases.append((safe_name(row.get("name") or row.get("subject") or first.name), first.subject, sources))
+    return cases

@@ -1,0 +1,138 @@
+"""Cases of several images in folders and in DICOM studies."""
+
+import numpy as np
+import pytest
+
+from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
+from ganatomy.errors import UserError
+from ganatomy.images.files import find, write
+from ganatomy.images.image import Header, Image
+
+ROLES = {"flair": "*_flair.nii.gz", "t1": "*_t1.nii.gz"}
+
+
+def save(path, value=1.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.full((2, 5, 7), value, np.float32)
+    values[0, 0, 0] = 0
+    write(path, Image.from_array(values, (3.0, 1.0, 2.0)))
+
+
+def placed(cases):
+    return {name: {role: source.paths[0].name for role, source in sources.items()} for name, _, sources in cases}
+
+
+def test_files_of_one_folder_are_one_case(tmp_path):
+    for patient in ("anna", "ben"):
+        for role in ROLES:
+            save(tmp_path / patient / f"{patient}_x_{role}.nii.gz")
+    cases = by_patterns(tmp_path, ROLES)
+    assert placed(cases) == {name: {role: f"{name}_x_{role}.nii.gz" for role in ROLES} for name in ("anna", "ben")}
+    assert [subject for _, subject, _ in cases] == ["anna", "ben"]
+
+
+def test_files_of_many_cases_in_one_folder_are_told_apart_by_their_stars(tmp_path):
+    for number in (1, 2, 3):
+        for role in ROLES:
+            save(tmp_path / f"p{number}_{role}.nii.gz")
+    assert placed(by_patterns(tmp_path, ROLES)) == {
+        f"p{number}": {role: f"p{number}_{role}.nii.gz" for role in ROLES} for number in (1, 2, 3)
+    }
+
+
+def test_roles_may_have_folders_of_their_own(tmp_path):
+    for number in (1, 2):
+        save(tmp_path / "images" / f"{number}.nii.gz")
+        save(tmp_path / "labels" / f"{number}.nii.gz")
+    cases = by_patterns(tmp_path, {"t1": "images/*.nii.gz", "mask": "labels/*.nii.gz"})
+    assert [sorted(sources) for _, _, sources in cases] == [["mask", "t1"]] * 2
+    for _, _, sources in cases:
+        assert sources["t1"].paths[0].name == sources["mask"].paths[0].name
+
+
+def test_a_case_may_lack_a_role(tmp_path):
+    save(tmp_path / "a" / "a_flair.nii.gz")
+    save(tmp_path / "a" / "a_t1.nii.gz")
+    save(tmp_path / "b" / "b_flair.nii.gz")
+    assert [sorted(sources) for _, _, sources in by_patterns(tmp_path, ROLES)] == [["flair", "t1"], ["flair"]]
+
+
+def test_a_pattern_that_fits_two_files_of_a_case_is_refused_with_both_names(tmp_path):
+    for name in ("flair", "T1", "T1_POST"):
+        save(tmp_path / "anna" / f"{name}.nii.gz")
+    with pytest.raises(UserError, match=r"t1=\*T1\* fits both T1\.nii\.gz and T1_POST\.nii\.gz in .*anna"):
+        by_patterns(tmp_path, {"flair": "*flair*", "t1": "*T1*"})
+
+
+def test_a_pattern_that_fits_nothing_is_named(tmp_path):
+    save(tmp_path / "a_flair.nii.gz")
+    with pytest.raises(UserError, match=r"no image fits --roles t1=\*_t1\.nii\.gz"):
+        by_patterns(tmp_path, ROLES)
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["flair"], "give NAME=PATTERN, such as flair="),
+        (["t2=*"], "there is no role 't2'; this system has flair, t1"),
+        (["t1=a", "t1=b"], "t1 is given twice"),
+    ],
+)
+def test_patterns_that_say_nothing_are_refused(texts, told):
+    with pytest.raises(UserError, match=told):
+        parse_patterns(texts, "--roles", ["flair", "t1"])
+
+
+def test_a_pattern_may_hold_an_equals_sign():
+    assert parse_patterns(["t1=a=b*"], "--roles", ["t1"]) == {"t1": "a=b*"}
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Writes a DICOM study of series with these descriptions."""
+
+    def make(*descriptions, modality="MR"):
+        import pydicom
+        from pydicom.uid import generate_uid
+
+        shared = generate_uid()
+        for number, description in enumerate(descriptions):
+            values = np.random.default_rng(number).integers(1, 900, (3, 5, 7)).astype(np.int16)
+            folder = tmp_path / "study" / f"s{number}"
+            header = Header(modality=modality, subject="anna")
+            write(folder, Image.from_array(values, (3.0, 1.0, 1.0), "a.u.", header))
+            for path in folder.iterdir():
+                file = pydicom.dcmread(path)
+                file.SeriesDescription, file.StudyInstanceUID, file.PatientID = description, shared, "anna"
+                file.SeriesNumber = number
+                file.save_as(path)
+        return find(tmp_path / "study")
+
+    return make
+
+
+def test_series_of_a_study_are_chosen_by_their_descriptions(study):
+    sources = study("AX FLAIR", "AX T1", "AX T1 POST")
+    ((name, subject, chosen),) = by_series(sources, {"flair": "*flair*", "t1": "ax t1"})
+    assert subject == "anna" and name == "anna"
+    assert {role: source.frames[0].description for role, source in chosen.items()} == {
+        "flair": "AX FLAIR", "t1": "AX T1"
+    }  # fmt: skip
+
+
+def test_series_may_be_chosen_by_modality_or_uid(study):
+    sources = study("one", modality="MR")
+    uid = sources[0].frames[0].series
+    for pattern in ("MR", uid, "on?"):
+        assert by_series(sources, {"t1": pattern})[0][2]["t1"] is sources[0]
+
+
+def test_a_pattern_that_fits_two_series_is_refused_with_both_names(study):
+    sources = study("AX T1", "AX T1 POST")
+    with pytest.raises(UserError, match=r"--series t1=\*T1\*: fits 'AX T1' and 'AX T1 POST' of anna"):
+        by_series(sources, {"t1": "*T1*"})
+
+
+def test_a_pattern_that_fits_no_series_is_told_with_those_there_are(study):
+    with pytest.raises(UserError, match=r"--series t2=\*T2\*: fits no series; there are 'AX T1'"):
+        by_series(study("AX T1"), {"t2": "*T2*"})
