@@ -3,8 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ganatomy.case import Preparation
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import DeviationWindow, PercentileWindow, Window, ZScore
+from ganatomy.images.files import read
 from ganatomy.images.image import Header, Image
 from ganatomy.roles.image import AIR_HU, ImageOptions, ImageRole
 
@@ -84,3 +86,48 @@ def test_a_role_takes_the_numbers_of_one_image_and_gives_them_back():
     assert again.codec == role.codec and not again.adaptive
     np.testing.assert_allclose(again.encoded(np.array([100, 300, 500])), [-1, 0, 1])
     np.testing.assert_allclose(again.decoded(np.array([-1, 0, 1], np.float32)), [100, 300, 500])
+
+
+@pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal", "stored"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_images_come_back_on_their_own_grid(volume, plane, dtype):
+    values = np.random.default_rng(1).integers(-900, 900, (2, 4, 6, 9)).astype(dtype)
+    image = volume(values, "HU", modality="CT")
+    role = ImageRole("ct", Window(low=-1000, high=1000), width=2)
+    role.check(image)
+    frame = role.plan(image, Preparation(plane=plane))
+    array = role.array(image, frame)
+    back = role.value(array, frame, image)
+    assert (back.dtype, back.unit, back.header.modality) == (dtype, "HU", "CT")
+    np.testing.assert_array_equal(back.numpy(), values)
+    np.testing.assert_array_equal(back.affine, image.affine)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.npy"])
+def test_images_are_written_as_what_they_are(tmp_path, volume, name):
+    image = volume(np.random.default_rng(1).normal(size=(4, 6, 9)).astype(np.float32), "a.u.")
+    ImageRole("t1").write(tmp_path / name, image)
+    np.testing.assert_array_equal(read(tmp_path / name).numpy(), image.numpy())
+
+
+def test_what_a_crop_has_left_out_is_the_lower_end_of_the_window(volume):
+    image = volume(np.zeros((4, 6, 9), np.float32), "HU")
+    role = ImageRole("ct", Window(low=-1000, high=1000))
+    frame = role.plan(image, Preparation(plane="stored", spacing=(2.5, 0.8, 1.1), size=(4, 5)))
+    back = role.value(np.asarray(role.array(image, frame)), frame, image).numpy()[0]
+    assert (back[:, 1:5, 2:7] == 0).all() and (back == -1000).mean() == 34 / 54
+
+
+def test_patches_are_cut_mirrored_and_encoded():
+    role = ImageRole("t1", Window(low=0, high=100, unit=None))
+    array = np.arange(4 * 5 * 5, dtype=np.int16).reshape(1, 4, 5, 5)
+    patch = role.cut(array, (0, -2, 1), (1, 3, 3))
+    np.testing.assert_array_equal(patch[0, 0], [[11, 12, 13], [6, 7, 8], [1, 2, 3]])
+    tensor = role.tensor(patch, 2)
+    assert tensor.shape == (1, 3, 3)
+    np.testing.assert_allclose(tensor[0], patch[0, 0] / 50 - 1, atol=1e-6)
+    np.testing.assert_allclose(role.decoded(tensor.numpy()), patch[:, 0], atol=1e-5)
+    for axes in ((0,), (1,), (0, 2)):
+        np.testing.assert_array_equal(role.flip(role.flip(array, axes), axes), array)
+        assert (role.flip(array, axes) != array).any()
+    np.testing.assert_array_equal(role.quarter_turns(array, 1), np.rot90(array, 1, (2, 3)))

@@ -174,7 +174,7 @@ class LabelRole(MapRole):
     def _pair(self, value: Any) -> tuple[float, float]:
         """The lowest and the highest value of a mask."""
         low, high = np.inf, -np.inf
-        for part in value.slabs():
+        for part in map(_rounded, value.slabs()):
             low, high = min(low, float(part.min())), max(high, float(part.max()))
         return low, high
 

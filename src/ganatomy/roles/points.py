@@ -208,7 +208,8 @@ class PointsRole(Role):
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
         """Write a CSV file with a row for each point that is there: name, x, y, z or name, slice, row, column."""
         unit: Places = getattr(value, "unit", "mm")
-        write_rows(path, ("name", *COORDINATES[unit]), [(name, *map(float, place)) for name, place in value.items()])
+        rows = [(name, *map(float, place)) for name, place in value.items() if place is not None]
+        write_rows(path, ("name", *COORDINATES[unit]), rows)
 
     def describe(self) -> dict[str, Any]:
         """The role as plain values, with its points."""
