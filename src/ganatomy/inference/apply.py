@@ -57,12 +57,19 @@ class Output:
         """The file that says how the output was made: beside it, also beside a DICOM folder."""
         return self.path.with_name(f"{self.path.name}.json")
 
-    def beside(self, mark: str, format: Format | None = None) -> Output:
-        """A companion of the output: its name with a mark, in the same format unless another one is given."""
+    def beside(self, mark: str, format: Format | None = None, suffix: str | None = None) -> Output:
+        """A companion of the output: its name with a mark, in the same format unless another one is given.
+
+        Args:
+            mark: what is appended to the name; nothing where it is empty.
+            format: of the companion.
+            suffix: of the companion, where it is no image.
+        """
         ending = next(end for end in SUFFIXES[self.format] if self.path.name.lower().endswith(end))
         stem = self.path.name[: len(self.path.name) - len(ending)]
-        suffix = self.path.name[len(stem) :] if format in (None, self.format) else SUFFIXES[format][0]
-        return Output(self.path.with_name(f"{stem}-{mark}{suffix}"), format or self.format)
+        if suffix is None:
+            suffix = self.path.name[len(stem) :] if format in (None, self.format) else SUFFIXES[format][0]
+        return Output(self.path.with_name(f"{stem}{f'-{mark}' if mark else ''}{suffix}"), format or self.format)
 
 
 def plan(sources: Sequence[Source], out: Path, format: Format | None = None, real: bool = False) -> list[Output]:
@@ -240,8 +247,8 @@ class Applier:
         for name, place in reversed(places.items()):
             value, compared = prediction.outputs[name], prediction.compared.get(name)
             derivation = self._derivation(main, name if len(places) > 1 else "")
-            if compared is None or not isinstance(value, Image):
-                _write(place, _bare(value) if isinstance(value, Image) else value, derivation)
+            if compared is None:
+                self._write_plain(name, place, value, derivation)
                 continue
             comparison = Comparison(value.unit, compared.windows)
             value = self._watched(compared.image, value, place, main, comparison, advance)
@@ -249,7 +256,7 @@ class Applier:
             written[name], checks[name] = value, comparison.summary()
             warnings += [f"{name}: {told}" if len(places) > 1 else told for told in comparison.warnings]
         for name in prediction.missing:
-            output.beside(name, output.format).path.unlink(missing_ok=True)
+            self._place(name, output, False, main.uneven).path.unlink(missing_ok=True)
         warnings += [told for value in values.values() for told in self._spacing(value)]
         return self._note(sources, prediction, places, written, checks, warnings)
 
@@ -257,24 +264,31 @@ class Applier:
         return rolling(value) if isinstance(value, Image) else value
 
     def _places(self, prediction: Prediction, main: Source, output: Output, overwrite: bool) -> dict[str, Output]:
-        """Where every output goes: the main one to ``output``, others beside it.
-
-        Label maps beside DICOM become NIfTI, or .npy where the slices are uneven.
-        """
+        """Where every output goes: the main one to ``output``, others beside it."""
         places: dict[str, Output] = {}
         for number, (name, value) in enumerate(prediction.outputs.items()):
-            labels = isinstance(value, Image) and value.dtype.kind in "iu" and name not in prediction.compared
-            format: Format | None = None
-            if labels and output.format == "dicom":
-                format = "npy" if value.uneven else "nifti"
-            if number == 0:
-                places[name] = (
-                    output if format is None else Output(output.path.with_suffix(SUFFIXES[format][0]), format)
-                )
-            else:
-                places[name] = output.beside(name, format)
+            uneven = isinstance(value, Image) and value.uneven
+            places[name] = self._place(name, output, number == 0, uneven)
             _check_place(main, places[name], overwrite)
         return places
+
+    def _place(self, name: str, output: Output, first: bool, uneven: bool) -> Output:
+        """Where an output goes. Label maps beside DICOM become NIfTI, or .npy where the slices are uneven; tables and
+        other things that are no images have a suffix of their own."""
+        role = self.predictor.outputs[name]
+        if role.suffix is not None:
+            return output.beside("" if first else name, None, role.suffix)
+        if role.is_label_map and output.format == "dicom":
+            return output.beside("" if first else name, "npy" if uneven else "nifti")
+        return output if first else output.beside(name)
+
+    def _write_plain(self, name: str, place: Output, value: Any, derivation: Derivation) -> None:
+        """Write an output that is compared with nothing; its numbers stand for themselves."""
+        role = self.predictor.outputs[name]
+        if isinstance(value, Image) and not role.is_label_map:
+            _write(place, _bare(value), derivation)
+        else:
+            role.write(place.path, _bare(value) if isinstance(value, Image) else value, derivation)
 
     def _spacing(self, image: Any) -> list[str]:
         if isinstance(image, Image) and image.uneven and self.model.method.dims == 3:

@@ -1,0 +1,101 @@
+"""What a user types, as cases to apply a method to."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ganatomy.errors import UserError
+from ganatomy.images.files import find, write
+from ganatomy.images.image import Image
+from ganatomy.inference.gather import gather
+
+SEVERAL = SimpleNamespace(inputs=("flair", "t1"), optional=("mask",))
+SINGLE = SimpleNamespace(inputs=("input",), optional=())
+
+
+def save(path, number=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(number).normal(size=(2, 5, 7)).astype(np.float32)
+    write(path, Image.from_array(values, (3.0, 1.0, 2.0)))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {name: save(tmp_path / "in" / f"p_{name}.nii.gz") for name in ("flair", "t1", "mask")}
+
+
+def by_role(job):
+    return {role: source.paths[0] for role, source in job.sources.items()}
+
+
+def test_inputs_by_name_are_one_case_in_the_order_of_the_system(files):
+    (job,) = gather([f"t1={files['t1']}", f"flair={files['flair']}"], SEVERAL, find)
+    assert list(by_role(job).items()) == [("flair", files["flair"]), ("t1", files["t1"])]
+    assert job.main.name == job.name == "p_flair"
+    (job,) = gather([f"{name}={path}" for name, path in files.items()], SEVERAL, find)
+    assert set(job.sources) == {"flair", "t1", "mask"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["flair={flair}"], "t1: missing; this system needs flair=FILE t1=FILE"),
+        (["flair={flair}", "t2={t1}"], "there is no role 't2'; this system has flair, t1, mask"),
+        (["{flair}", "{t1}"], "give one path, or flair=FILE t1=FILE; got 2 paths"),
+        (["{flair}"], "this system takes flair, t1; give flair=FILE t1=FILE, or this folder with --roles"),
+    ],
+)
+def test_what_is_missing_is_told_with_what_would_do(files, texts, told):
+    with pytest.raises(UserError) as error:
+        gather([text.format(**files) for text in texts], SEVERAL, find)
+    assert told in str(error.value)
+
+
+def test_a_single_input_takes_a_path_or_a_folder(files, tmp_path):
+    (job,) = gather([str(files["t1"])], SINGLE, find)
+    assert by_role(job) == {"input": files["t1"]}
+    assert len(gather([str(tmp_path / "in")], SINGLE, find)) == 3
+    (named,) = gather([f"input={files['t1']}"], SINGLE, find)
+    assert by_role(named) == by_role(job)
+
+
+def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
+    path = save(tmp_path / "dose=5.nii.gz")
+    (job,) = gather([str(path)], SINGLE, find)
+    assert by_role(job) == {"input": path}
+
+
+def test_a_folder_with_patterns(tmp_path):
+    for patient in ("anna", "ben"):
+        for name in ("flair", "t1"):
+            save(tmp_path / patient / f"{name}.nii.gz")
+    jobs = gather([str(tmp_path)], SEVERAL, find, roles=["flair=flair*", "t1=t1*"])
+    assert [job.name for job in jobs] == ["anna", "ben"]
+    assert all(list(job.sources) == ["flair", "t1"] for job in jobs)
+    (tmp_path / "ben" / "t1.nii.gz").unlink()
+    with pytest.raises(UserError, match="no t1 image beside it"):
+        gather([str(tmp_path)], SEVERAL, find, roles=["flair=flair*", "t1=t1*"])
+
+
+def test_a_manifest_has_a_column_of_paths_per_input(files, tmp_path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("subject,flair,t1\nanna,in/p_flair.nii.gz,in/p_t1.nii.gz\n")
+    (job,) = gather([str(manifest)], SEVERAL, find)
+    assert job.name == "anna" and by_role(job) == {"flair": files["flair"], "t1": files["t1"]}
+    manifest.write_text("subject,other\nanna,x\n")
+    with pytest.raises(UserError, match="has columns flair, t1, mask; it has subject, other"):
+        gather([str(manifest)], SEVERAL, find)
+
+
+def test_images_are_listed_as_the_caller_lists_them(files):
+    seen = []
+
+    def listing(path, uneven):
+        seen.append(uneven)
+        return find(path, uneven=uneven)
+
+    gather([f"{name}={path}" for name, path in files.items()], SEVERAL, partial(listing, uneven=True))
+    assert seen == [True] * 3
