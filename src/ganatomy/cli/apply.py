@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional, arg
 
-from ganatomy.cli.options import parse
+from ganatomy.cli.options import parse, peek
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.apply import Applier, Format, Output, check_meaning, plan, select
 from ganatomy.inference.gather import Job, gather
-from ganatomy.inference.model import Which, build
+from ganatomy.inference.model import Which, build_run
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.runfile import read_run
 
@@ -131,11 +131,9 @@ def own_options(arguments: Sequence[str]) -> type[BaseModel] | None:
     """The options that the predictor of the run adds, where a run is named first and adds any."""
     if not arguments or arguments[0].startswith("-"):
         return None
-    named = [argument for argument in arguments if argument.startswith("--ability=")]
-    if "--ability" in arguments[:-1]:
-        named = [arguments[arguments.index("--ability") + 1]]
-    ability = named[-1].removeprefix("--ability=") if named else None
-    method = build(read_run(Path(arguments[0])))
+    folder = Path(arguments[0])
+    method = build_run(folder, read_run(folder))
+    ability = peek(arguments, "ability").get("ability")
     kind = predictor_class(method.task, ability).Options
     return kind if kind.model_fields else None
 
