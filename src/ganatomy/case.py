@@ -43,6 +43,8 @@ Better = Literal["higher", "lower", "target"]
 """Which side of a score is the better one; ``target`` where neither is."""
 
 ANONYMOUS = "unnamed"
+READING = ("meaning", "frame", "labels", "overlapping")
+"""Attributes of a source that change what is read from its files."""
 
 
 class Openable(Protocol):
@@ -83,6 +85,7 @@ class Case:
         split: its side.
         sources: role to where its value is read from.
         label: what the object is, such as a diagnosis; None where nobody says.
+        frame: name or number of the time frame, of an object that was recorded over time.
         resample_to: role whose grid the other images are brought to before anything else; None where all must lie on
             one grid.
     """
@@ -93,6 +96,7 @@ class Case:
     sources: Mapping[str, Openable]
     label: str | None = None
     resample_to: str | None = None
+    frame: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +104,7 @@ class Case:
         facts = []
         for role, source in sorted(self.sources.items()):
             states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
-            facts.append((role, states or repr(source), repr(getattr(source, "meaning", None))))
+            facts.append((role, states or repr(source), [repr(getattr(source, name, None)) for name in READING]))
         return hashlib.sha256(repr((facts, self.label, self.resample_to)).encode()).hexdigest()
 
     @property
@@ -476,6 +480,8 @@ class Task(ABC):
     """Name of the embedded phantom."""
     phantom_subjects: int = 10
     """How many of its patients make a data set, unless the user says."""
+    expects: Mapping[str, Sequence[Any]] = {}
+    """Role to what its images should be (`ganatomy.roles.expectations`): stated, and checked where it can be seen."""
     fitted: Mapping[str, NDArray[Any]]
     """Numbers learned from training cases, by name; empty before training."""
 
@@ -552,8 +558,18 @@ class Task(ABC):
             self.roles,
             placed,
             {name: values[name] for name in known},
-            tuple(notes_on(values[name] for name in placed)),
+            (*notes_on(values[name] for name in placed), *self._unexpected(values)),
         )
+
+    def _unexpected(self, values: Mapping[str, Any]) -> Iterator[str]:
+        """Sentences on images that are not what the system expects."""
+        for name, expectations in self.expects.items():
+            if not isinstance(values.get(name), Image):
+                continue
+            for expected in expectations:
+                problem = expected.problem(values[name]) if expected.problem else None
+                if problem:
+                    yield f"{label_of(values[name])} ({name}) should be {expected.words}, but {problem}"
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         """The sample with what is simulated for training and judging, lazily, such as its low-dose partner.

@@ -19,7 +19,7 @@ from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.apply import Applier, Format, Output, check_meaning, plan, select
-from ganatomy.inference.gather import Job, gather
+from ganatomy.inference.gather import Job, gather, in_time_frames
 from ganatomy.inference.model import Which, build_run
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.runfile import read_run
@@ -55,6 +55,8 @@ class Options:
     """NAME=PATTERN of file names in the folder, for each input."""
     series: tuple[str, ...] = ()
     """NAME=PATTERN of descriptions, modalities or UIDs of DICOM series, for each input."""
+    frames: tuple[str, ...] = ()
+    """Time frames of recordings over time: all, numbers from 0, or NAME=NUMBER; an output for each."""
     resample_to: str | None = None
     """Input whose grid the others are brought to; otherwise inputs on different grids are refused."""
     ensemble: tuple[Path, ...] = ()
@@ -94,6 +96,8 @@ def run(arguments: Sequence[str]) -> int:
         return select(find(path, uneven=options.uneven, meaning=meaning), out, path)
 
     jobs = gather(texts, applier.predictor, find_all, options.roles, options.series)
+    if options.frames:
+        jobs = in_time_frames(jobs, options.frames)
     outputs = plan([job.main for job in jobs], out, options.format, real=applier.real)
     for job, output in zip(jobs, outputs, strict=True):
         check_meaning(job.sources.values(), [output] * len(job.sources))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ganatomy import phantoms
 from ganatomy.case import Case, Openable, Task
 from ganatomy.data.folders import cache_folder
+from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.data.splits import divide, some
 from ganatomy.errors import UserError
@@ -36,6 +37,7 @@ class DataConfig(BaseModel):
     roles: tuple[str, ...] = ()  # NAME=PATTERN of file names in a folder, such as flair='*_flair.nii.gz', for each role
     series: tuple[str, ...] = ()  # NAME=PATTERN of descriptions, modalities or UIDs of DICOM series, for each role
     resample_to: str | None = None  # role whose grid the other images of a case are brought to; none refuses others
+    frames: tuple[str, ...] = ()  # time frames of recordings over time: all, numbers, or NAME=NUMBER such as ed=0 es=9
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
     slope: float = 1.0  # of pictures without units (PNG, TIFF): physical value per stored step
@@ -102,7 +104,7 @@ def find_cases(task: Task, config: DataConfig) -> list[Case]:
     Raises:
         UserError: nothing usable there, or a manifest that lacks columns or files.
     """
-    cases = _all_cases(task, config)
+    cases = in_frames(_all_cases(task, config), config.frames) if config.frames else _all_cases(task, config)
     if not task.classes:
         return cases
     labels = {case.label for case in cases}

@@ -11,7 +11,7 @@ from ganatomy.errors import UserError
 from ganatomy.images import kspace, labelmaps, nifti, npy, raster
 from ganatomy.images.dicom import Frame, group, is_dicom, open_series, read_frames
 from ganatomy.images.dicom_out import Derivation, write_dicom
-from ganatomy.images.image import NO_MEANING, Image, Kind, RasterMeaning
+from ganatomy.images.image import NO_MEANING, ComputedArray, Image, Kind, LazyArray, RasterMeaning
 from ganatomy.images.paths import safe_name, unique_name
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
@@ -31,6 +31,7 @@ class Source:
         problem: Why it cannot be opened, as far as the headers tell; None when nothing is known against it.
         labels: Whether its values are labels and no intensities, see `labelled`.
         overlapping: Whether segments of a DICOM segmentation may overlap; the later one then wins.
+        frame: Number of the time frame that is opened, of a file whose channels are time frames; None means all.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Source:
     meaning: RasterMeaning = NO_MEANING
     labels: bool = False
     overlapping: bool = False
+    frame: int | None = None
 
     def labelled(self, overlapping: bool = False) -> Source:
         """The source opened as a label map.
@@ -58,6 +60,10 @@ class Source:
 
     def open(self) -> Image:
         """The image, lazily where the format allows; raises `UserError` when it cannot be read."""
+        image = self._read()
+        return image if self.frame is None else _time_frame(image, self.frame)
+
+    def _read(self) -> Image:
         if self.problem:
             raise UserError(self.problem)
         if self.labels and self.kind == "dicom" and self.modality == "SEG":
@@ -73,6 +79,19 @@ class Source:
         if self.kind == "kspace":
             return kspace.open_kspace(self.paths[0])
         return raster.read_raster(self.paths[0], self.meaning, self.labels)
+
+
+def _time_frame(image: Image, number: int) -> Image:
+    """One channel of an image whose channels are time frames."""
+    if number >= image.channels:
+        raise UserError(f"{image.header.label} holds {image.channels} time frames; there is no number {number}")
+    array = image.array
+    one = (
+        ComputedArray((1, *image.shape), image.dtype, lambda a, b: array.slab(a, b)[number : number + 1])
+        if isinstance(array, LazyArray)
+        else array[number : number + 1]
+    )
+    return image.with_array(one)
 
 
 def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> Image:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ganatomy.case import Case
+from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source
@@ -79,6 +81,12 @@ def gather(
         if missing := [name for name in predictor.inputs if name not in job.sources]:
             raise UserError(f"{job.main.paths[0]}: no {' and no '.join(missing)} image beside it")
     return jobs
+
+
+def in_time_frames(jobs: Sequence[Job], frames: Sequence[str]) -> list[Job]:
+    """Every job once for each of its time frames, as `ganatomy.data.frames.in_frames` takes them apart."""
+    cases = [Case(job.name, job.name, "test", job.sources) for job in jobs]
+    return [Job(case.name, dict(case.sources)) for case in in_frames(cases, frames)]  # type: ignore[arg-type]
 
 
 def _usage(predictor: Predictor) -> str:

@@ -1,0 +1,83 @@
+"""Recordings over time, such as a beating heart: each time frame is a case of its own, of the same subject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ganatomy.case import Case
+from ganatomy.errors import UserError
+from ganatomy.images.image import Image
+
+ALL = "all"
+
+
+def parse_frames(texts: Sequence[str]) -> dict[str, int] | None:
+    """Time frames by name; None where all are wanted.
+
+    Args:
+        texts: ``all``, or numbers from 0, or ``NAME=NUMBER`` such as ``ed=0``.
+
+    Raises:
+        UserError: anything else.
+    """
+    if list(texts) == [ALL]:
+        return None
+    found: dict[str, int] = {}
+    for text in texts:
+        name, mark, number = text.rpartition("=")
+        if not number.isdecimal() or (mark and not name):
+            raise UserError(f"--frames {text!r}: give all, numbers from 0, or NAME=NUMBER such as ed=0 es=9")
+        found[name or number] = int(number)
+    return found
+
+
+def in_frames(cases: Sequence[Case], texts: Sequence[str]) -> list[Case]:
+    """Every case once for each of its time frames, called CASE_FRAME.
+
+    A file of one time frame, such as a label map drawn in one frame only, goes with all of them.
+
+    Args:
+        cases: whose images may hold time frames as channels.
+        texts: as typed, see `parse_frames`.
+
+    Raises:
+        UserError: a time frame that a recording does not have, or images of one case with different numbers of frames.
+    """
+    wanted = parse_frames(texts)
+    return [one for case in cases for one in _in_frames(case, wanted)]
+
+
+def _in_frames(case: Case, wanted: dict[str, int] | None) -> list[Case]:
+    counts = {role: frames_of(source) for role, source in case.sources.items()}
+    several = {role: count for role, count in counts.items() if count > 1}
+    if len(set(several.values())) > 1:
+        told = ", ".join(f"{role} {count}" for role, count in several.items())
+        raise UserError(f"{case.name}: its images hold different numbers of time frames: {told}")
+    if not several:
+        return [case]
+    total = next(iter(several.values()))
+    chosen = wanted if wanted is not None else {str(number): number for number in range(total)}
+    if beyond := [name for name, number in chosen.items() if number >= total]:
+        raise UserError(f"{case.name}: {total} time frames, numbered from 0; there is no {beyond[0]}")
+    return [
+        replace(
+            case,
+            name=f"{case.name}_{name}",
+            frame=name,
+            sources={
+                role: replace(source, frame=number) if role in several else source  # type: ignore[type-var]
+                for role, source in case.sources.items()
+            },
+        )
+        for name, number in chosen.items()
+    ]
+
+
+def frames_of(source: Any) -> int:
+    """How many time frames a source holds: the channels of a volume of real numbers, 1 for pictures and other kinds."""
+    if getattr(source, "kind", None) not in ("nifti", "npy"):
+        return 1
+    value = source.open()
+    return value.channels if isinstance(value, Image) else 1
