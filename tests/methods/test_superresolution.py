@@ -1,12 +1,12 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from ganatomy.errors import UserError
 from ganatomy.game import moves
-from ganatomy.inference.prepared import tiler_of
 from ganatomy.inference.tiling import Tiler
 from ganatomy.losses.adversarial import least_squares_discriminator
 from ganatomy.methods.reconstruction.mdcsrn import MDCSRN
@@ -55,9 +55,9 @@ def test_parameters_of_the_published_networks():
 def test_published_patches_and_what_the_generators_are_shown_of_them(kind, scale, shown):
     method = kind(kind.Config(critic_width=1, critic_dense=1))
     stream = method.stages()[-1].stream
-    assert method.scale == scale
+    assert method.tiling.scale == scale
     assert method.coarsening(torch.zeros(1, 1, *stream.patch)).shape[2:] == shown or method.coarsening.same_grid
-    assert method.task.roles == (("image", "low") if kind is MDCSRN else ("image",))
+    assert method.task.required == (("image", "low") if kind is MDCSRN else ("image",))
     assert method.task.codecs["image"].to == method.task.codecs["low"].to == method.span
 
 
@@ -75,7 +75,7 @@ def test_the_schedule_of_mdcsrn():
         method.critic_turns = lambda batches: iter(("critic",))
         turns = list(itertools.islice(method.turns(batches(method)), steps + 1))
         assert turns[:-1] == ["critic"] * steps and turns[-1].player == "generator"
-    assert method.margin == (3, 3, 3)
+    assert method.tiling.margin == (3, 3, 3)
 
 
 def test_mdcsrn_descends_absolute_error_and_a_little_of_the_game():
@@ -152,10 +152,9 @@ def test_options_that_cannot_work_are_refused():
 
 
 def tiled(method, values, tile):
-    tiler = tiler_of(method)
-    tiler = Tiler(tiler.network, 3, tiler.margin, tiler.multiple, tile=tile, scale=tiler.scale)
-    shape = values.shape[1:]
-    return torch.from_numpy(tiler(lambda start, stop: values[:, start:stop], shape, 0, shape[0] * method.scale[0]))
+    tiler = Tiler(method.restore, 3, replace(method.tiling, tile=tile))
+    shape, scale = values.shape[1:], method.tiling.scale
+    return torch.from_numpy(tiler(lambda start, stop: values[:, start:stop], shape, 0, shape[0] * scale[0]))
 
 
 @pytest.mark.parametrize(
@@ -174,5 +173,5 @@ def test_a_volume_restored_in_tiles_has_no_seams(kind, values, most):
         torch.linspace(low, high, 9)[:, None, None] * torch.linspace(0.5, 1, 10)[:, None] * torch.linspace(0.5, 1, 11)
     )
     whole, parts = (tiled(method, ramp[None].numpy(), tile) for tile in ((9, 10, 11), (4, 5, 6)))
-    assert list(whole.shape[1:]) == [size * times for size, times in zip((9, 10, 11), method.scale, strict=True)]
+    assert list(whole.shape[1:]) == [size * times for size, times in zip((9, 10, 11), method.tiling.scale, strict=True)]
     assert float((whole - parts).abs().max()) < most * float(whole.std())

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from ganatomy import catalogue
+from ganatomy.case import Case, Sample
 from ganatomy.claims.decide import find_claim
-from ganatomy.case import Case
 from ganatomy.data.cases import PhantomSource
-from ganatomy.case import Sample
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.images.codecs import Window
+from ganatomy.images.image import axial_affine
 from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
 from ganatomy.tasks.super_resolution.task import SuperResolution
 from ganatomy.tasks.translation.task import MAE, PSNR
@@ -24,7 +24,10 @@ def task(coarsening):
 def case(coarsening, fine):
     low = coarsening(torch.from_numpy(fine)).numpy()
     whole = Case("p", "p", "test", {"image": PhantomSource("brain-mr", 0, ())})
-    return Sample(whole, {"image": fine, "low": low}, (3.0, 1.0, 1.0))
+    affine = axial_affine((3.0, 1.0, 1.0))
+    steps = np.diag([*(size / less for size, less in zip(fine.shape[1:], low.shape[1:], strict=True)), 1.0])
+    affines = {"image": affine, "low": affine @ steps}
+    return Sample(whole, {"image": fine, "low": low}, affines, task(coarsening).roles)
 
 
 def judged(coarsening, fine):

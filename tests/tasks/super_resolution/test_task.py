@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
@@ -7,6 +9,7 @@ from ganatomy.data.store import write_slabs
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import find, read, write
+from ganatomy.images.frames import Frame
 from ganatomy.images.image import ComputedArray, Header, Image
 from ganatomy.inference.apply import Applier, Output
 from ganatomy.inference.checks import Comparison
@@ -30,6 +33,12 @@ def task(coarsening=IN_PLANE, dims=2):
     return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, dims, "brain-mr", PARTS, "mae[window]")
 
 
+def prepared_as(asked, given):
+    """The images of a case that is learned from, by role."""
+    sample = asked.simulate(asked.frame(given), 0)
+    return {name: sample.image(name) for name in sample.arrays}
+
+
 def enlarged(values, factor):
     """Bicubic interpolation of (N, C, H, W)."""
     planes = Bicubic((1, factor, factor)).interpolated(np.float32(values).reshape(-1, *values.shape[2:]))
@@ -45,7 +54,7 @@ def picture(rows=34, columns=29, slices=3, dtype=np.float32, unit="a.u."):
 
 def test_the_coarse_image_lies_where_the_fine_one_does():
     given = picture()
-    prepared = task().prepare({"image": given}, 0)
+    prepared = prepared_as(task(), {"image": given})
     fine, low = prepared["image"], prepared["low"]
     assert list(prepared) == ["image", "low"], "the fine image decides the shape of a case"
     assert fine.shape == (3, 32, 28) and low.shape == (3, 8, 7)
@@ -61,7 +70,7 @@ def test_the_coarse_image_lies_where_the_fine_one_does():
 @pytest.mark.parametrize("coarsening", IN_SPACE)
 def test_a_volume_is_made_coarse_slab_by_slab_as_if_it_were_whole(coarsening):
     given = picture(rows=13, columns=14, slices=19)
-    prepared = task(coarsening, 3).prepare({"image": given}, 0)
+    prepared = prepared_as(task(coarsening, 3), {"image": given})
     fine, low = prepared["image"], prepared["low"]
     scale = coarsening.scale
     assert fine.shape == tuple(extent - extent % times for extent, times in zip(given.shape, scale, strict=True))
@@ -84,27 +93,31 @@ def test_a_slice_on_the_disk_is_read_once(coarsening, tmp_path):
 
     lazy = values.with_array(ComputedArray((1, *values.shape), np.float32, slab))
     own = task(coarsening)
-    own.check = lambda image: None
-    write_slabs(tmp_path, own.prepare({"image": lazy}, 0))
+    own.roles = {**own.roles, "image": replace(own.roles["image"], checked=False)}
+    write_slabs(tmp_path, own.simulate(own.frame({"image": lazy}), 0))
     assert asked == list(range(12)), "in order, so that a compressed file is read as it is decompressed"
     low = np.load(tmp_path / "low.npy")
     np.testing.assert_allclose(low, coarsening(torch.from_numpy(values.numpy())).numpy(), rtol=1e-4, atol=1e-2)
 
 
 def test_patches_are_cut_from_both_images_where_they_share_a_grid():
-    assert task().roles == ("image",)
+    assert task().required == ("image",) and task().optional == ("low", "mask")
     own = task(Truncation((1, 2, 2)), 3)
-    assert own.roles == ("image", "low")
-    fine, other = picture(), picture(rows=32)
-    assert own.prepare({"image": fine, "low": fine}, 0)["low"] is fine
-    with pytest.raises(UserError, match="give pairs on one grid"):
-        own.prepare({"image": fine, "low": other}, 0)
+    assert own.required == ("image", "low")
+    fine, low, other = picture(), picture(), picture(rows=32)
+    low = low.with_array(low.numpy()[:, ::-1])
+    np.testing.assert_array_equal(prepared_as(own, {"image": fine, "low": low})["low"].numpy(), low.numpy())
+    with pytest.raises(UserError, match="do not lie on one grid"):
+        own.frame({"image": fine, "low": other})
+    with pytest.raises(UserError, match="makes its coarse images itself"):
+        task().frame({"image": fine, "low": low})
 
 
 def test_a_phantom_for_volumes_has_voxels_as_high_as_wide():
     assert task(dims=2).phantom_grid(64) == {"size": 64}
     assert task(dims=3).phantom_grid(64) == {"size": 64, "slices": 32, "distance_mm": 200 / 64}
-    assert task(dims=2).fingerprint != task(Bicubic((1, 4, 4), 1.0), 2).fingerprint
+    assert task(dims=2).preparation.digest != task(Bicubic((1, 4, 4), 1.0), 2).preparation.digest
+    assert task(dims=2).preparation.digest == task(dims=3).preparation.digest, "dims and codecs are no part of it"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +130,7 @@ def test_a_phantom_for_volumes_has_voxels_as_high_as_wide():
 )
 def test_images_that_do_not_fit_are_refused(image, told):
     with pytest.raises(UserError, match=told):
-        task().prepare({"image": image}, 0)
+        prepared_as(task(), {"image": image})
 
 
 def bicubic():
@@ -129,7 +142,7 @@ def bicubic():
 
 def test_a_restored_image_has_the_finer_grid_in_the_same_place():
     image = picture(16, 15)
-    found = Model(bicubic())(image)
+    found = Model(bicubic())(image).main
     assert found.shape == (3, 64, 60) and found.spacing == pytest.approx((3.0, 0.9 / 4, 0.7 / 4))
     np.testing.assert_allclose(found.affine @ [1, 1.5, 1.5, 1], image.affine @ [1, 0, 0, 1])
     want = enlarged(torch.from_numpy(image.numpy()), 4).numpy()
@@ -152,7 +165,7 @@ def test_files_are_written_on_the_finer_grid(run, tmp_path, name, kind):
     (source,) = find(tmp_path / "in.nii.gz")
     applier = Applier(run)
     applier.model.method.restore = bicubic().restore
-    applier(source, Output(tmp_path / name, kind))
+    applier({"low": source}, Output(tmp_path / name, kind))
     fine, coarse = read(tmp_path / name), read(tmp_path / "in.nii.gz")
     assert fine.shape == (3, 32, 32)
     assert fine.spacing == pytest.approx((3.0, 0.225, 0.175), rel=1e-4)
@@ -179,9 +192,9 @@ def test_files_get_more_slices_between_those_they_have(thin, tmp_path, given, na
     (source,) = find(tmp_path / given)
     applier = Applier(thin)
     applier.model.method.restore = lambda input: nearest(
-        input[:, :, *(slice(m, -m) for m in applier.model.method.margin)]
+        input[:, :, *(slice(m, -m) for m in applier.model.method.tiling.margin)]
     )
-    applier(source, Output(tmp_path / name, kind))
+    applier({"low": source}, Output(tmp_path / name, kind))
     fine, coarse = read(tmp_path / name), read(tmp_path / given)
     assert fine.shape == (15, 12, 11) and not fine.uneven
     assert fine.spacing == pytest.approx((1.0, 0.9, 0.7), rel=1e-4)
@@ -202,7 +215,7 @@ def test_a_translator_of_one_size_gives_results_on_the_grid_of_the_image():
     method = Pix2Pix(Pix2Pix.Config.preset("small", size=(32, 32), levels=4)).inference_mode()
     method.restore = lambda input: -input
     image = picture(80, 64)
-    found = Model(method)(image)
+    found = Model(method)(image).main
     assert found.shape == image.shape and np.array_equal(found.affine, image.affine)
     # Of the same windows, the negative of an image at a lower resolution.
     assert np.corrcoef(found.numpy().ravel(), image.numpy().ravel())[0, 1] < -0.95
@@ -226,11 +239,35 @@ def _alike(values):
 
 
 def test_a_mask_is_cut_like_its_image():
-    fine = Image.from_array(np.arange(2 * 9 * 10, dtype=np.float32).reshape(2, 9, 10) % 1000, (2.0, 0.5, 0.5), "a.u.")
+    fine = Image.from_array(np.arange(2 * 9 * 10, dtype=np.float32).reshape(2, 9, 10) % 1000, (2.0, 0.5, 0.7), "a.u.")
     mask = fine.with_array((fine.numpy() > 50).astype(np.float32))
-    prepared = task(Bicubic((1, 4, 4)), 2).prepare({"image": fine, "mask": mask}, 0)
+    prepared = prepared_as(task(Bicubic((1, 4, 4)), 2), {"image": fine, "mask": mask})
     assert prepared["mask"].shape == prepared["image"].shape == (2, 8, 8)
     np.testing.assert_array_equal(prepared["mask"].numpy(), mask.numpy()[..., :8, :8])
-    other = Image.from_array(np.zeros((2, 8, 8), np.float32))
-    with pytest.raises(UserError, match="a mask of"):
-        task(Bicubic((1, 4, 4)), 2).prepare({"image": fine, "mask": other}, 0)
+    other = Image.from_array((np.arange(2 * 8 * 8) % 2).reshape(2, 8, 8), (2.0, 0.5, 0.7))
+    with pytest.raises(UserError, match="do not lie on one grid"):
+        task(Bicubic((1, 4, 4)), 2).frame({"image": fine, "mask": other})
+
+
+@pytest.mark.parametrize("plane", ["sagittal", "coronal"])
+@pytest.mark.parametrize("kind", [SRGAN, ThinSliceSRGAN])
+def test_a_volume_that_is_stored_another_way_gets_its_finer_grid(kind, plane):
+    axial = picture(12, 11, slices=5)
+    turned = Frame.plan(axial, plane).into(axial)
+    assert turned.shape != axial.shape
+    if kind is SRGAN:
+        method = bicubic()
+    else:
+        sizes = {"patch_shape": (12, 16, 16), "blocks": 1, "width": 2}
+        method = kind(kind.Config.preset("small", window=(0.0, 1000.0), adversarial_weight=0.0, **sizes))
+        deep, high, wide = method.tiling.margin
+        method.restore = lambda input: nearest(input[:, :, deep:-deep, high:-high, wide:-wide])
+    direct, found = (Model(method.inference_mode())(image).main for image in (axial, turned))
+    assert found.shape == tuple(np.array(Frame.plan(direct, plane).size))
+    back = Frame.plan(found, "axial").into(found)
+    np.testing.assert_allclose(back.numpy(), direct.numpy(), atol=1e-3)
+    np.testing.assert_allclose(back.affine, direct.affine, atol=1e-9)
+    times = method.tiling.scale
+    assert direct.shape == tuple(extent * factor for extent, factor in zip(axial.shape, times, strict=True))
+    middle = [(factor - 1) / 2 for factor in times]
+    np.testing.assert_allclose(direct.affine @ [*middle, 1], axial.affine @ [0, 0, 0, 1], atol=1e-9)

@@ -131,7 +131,8 @@ class SRGAN(Method):
 
     def coarse(self, fine: Tensor) -> Tensor:
         """What the generator is given for fine images in [-1, 1]: coarse ones in [0, 1]."""
-        return self.task.coarsening((fine + 1) / 2)
+        coarse: Tensor = self.task.coarsening((fine + 1) / 2)
+        return coarse
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Squared error alone."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ganatomy.case import Sample, Volume
-from ganatomy.evaluation.judging import INPUT, TARGET, Contender, Judgement, role
+from ganatomy.case import Sample, Volume, grey, slab
+from ganatomy.evaluation.judging import INPUT, TARGET, Contender, Judgement
+from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
 from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge
 from ganatomy.tasks.translation.task import MAE, PSNR, SSIM
@@ -41,7 +42,7 @@ class SuperResolutionJudge(SemanticJudge, TranslationJudge):
         coarsening, source = self.task.coarsening, self.task.source
         times, around, slices = coarsening.scale[0], coarsening.interpolated_from, case.arrays[source].shape[1]
         first, last = max(start // times - around, 0), min(-(-stop // times) + around, slices)
-        fine = coarsening.interpolated(np.asarray(case.slices(first, last)[source], np.float32))
+        fine = coarsening.interpolated(np.asarray(grey(slab(case.arrays[source], first, last)), np.float32))
         return np.asarray(fine[start - first * times : stop - first * times])
 
     def _tissue(self) -> dict[str, str]:

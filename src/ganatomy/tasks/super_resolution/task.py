@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -12,16 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganatomy.case import Volume
+from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig
-from ganatomy.images.codecs import Codec, Window
-from ganatomy.images.image import ComputedArray, Image
+from ganatomy.images.codecs import Window
+from ganatomy.images.frames import Frame
+from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.physics.resolution import Coarsening, Factors
+from ganatomy.roles.image import ImageRole
+from ganatomy.roles.labels import LabelRole
 from ganatomy.tasks.restoration.task import Restoration
-from ganatomy.tasks.synthesis.task import check_window
 from ganatomy.tasks.translation.task import BEST, CONTENT, EDGES, MAE, PSNR, SSIM, likeness
 
+LOW = "low"
+"""Role of the coarse image."""
 PHANTOM_SIZE: Mapping[int, int] = {2: 128, 3: 96}
 """Rows and columns of the embedded phantom for methods that see slices, and for those that see volumes."""
 FIELD_OF_VIEW = 200.0
@@ -51,6 +56,28 @@ class VolumeConfig(MethodConfig):
     structure: str = "white"  # of the phantom: what a segmenter should find in finer images, too
 
 
+class ResolutionPreparation(Preparation):
+    """How coarse images are simulated; fine ones are cut to whole coarse voxels."""
+
+    coarsening: str  # its kind and numbers
+    scale: Factors  # fine voxels for each voxel of the coarse image as it is shown
+
+    def frame(self, image: Image, role: str) -> Frame:
+        """The frame of an image, without the last slices, rows and columns of a fine one that fill no coarse voxel.
+
+        Raises:
+            UserError: nothing is left.
+        """
+        frame = super().frame(image, role)
+        if role == LOW:
+            return frame
+        slices, rows, columns = (extent - extent % times for extent, times in zip(frame.size, self.scale, strict=True))
+        if not slices * rows * columns:
+            times = " x ".join(str(factor) for factor in self.scale)
+            raise UserError(f"{image.header.label}: {image.shape} voxels are too few to be {times} times coarser")
+        return replace(frame, size=(slices, rows, columns))
+
+
 class SuperResolution(Restoration):
     """Fine images are the target; a coarse version of each is simulated.
 
@@ -69,12 +96,11 @@ class SuperResolution(Restoration):
     """
 
     name = "super-resolution"
-    ability = "restore"
+    judge = "ganatomy.tasks.super_resolution.judge:SuperResolutionJudge"
     given = "image"
-    optional = ("mask",)
-    source, product = "low", "image"
+    source, product = LOW, "image"
 
-    directions: ClassVar[Mapping[str, str]] = {
+    directions: ClassVar[Mapping[str, Better]] = {
         PSNR: "higher",
         SSIM: "higher",
         MAE: "lower",
@@ -93,10 +119,18 @@ class SuperResolution(Restoration):
         parts: Mapping[str, str],
         selection: str,
     ):
-        self.coarsening, self.codec, self.shown, self.dims = coarsening, codec, shown, dims
-        self.roles = ("image", "low") if coarsening.same_grid else ("image",)
-        self.phantom, self.parts = phantom, parts
-        self._channels, self._selection = channels, selection
+        self.coarsening, self.codec, self.dims = coarsening, codec, dims
+        self.phantom, self.parts, self._selection = phantom, parts, selection
+        coarse = codec.model_copy(update={"to": shown})
+        self.roles: Mapping[str, Role] = {
+            "image": ImageRole("image", codec, width=channels),
+            LOW: ImageRole(LOW, coarse, width=channels, optional=not coarsening.same_grid),
+            "mask": LabelRole("mask", any_two=True, optional=True),
+        }
+
+    @property
+    def preparation(self) -> ResolutionPreparation:
+        return ResolutionPreparation(coarsening=repr(self.coarsening), scale=self.coarsening.scale)
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         size = size or PHANTOM_SIZE[self.dims]
@@ -107,57 +141,37 @@ class SuperResolution(Restoration):
         return self.parts
 
     @property
-    def codecs(self) -> Mapping[str, Codec]:
-        return {"image": self.codec, "low": self.codec.model_copy(update={"to": self.shown})}
-
-    @property
-    def channels(self) -> Mapping[str, int]:
-        return {"image": self._channels, "low": self._channels}
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.coarsening!r} {self._channels} {self.codec!r}"
-
-    @property
     def selection(self) -> str:
         return self._selection
 
-    def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
-        return np.asarray((arrays["image"] > self.codec.low).mean(axis=(0, 2, 3)) >= CONTENT)
+    def trainable(self, label: str | None, arrays: Mapping[str, Array]) -> NDArray[np.bool_]:
+        return np.asarray((np.asarray(arrays["image"]) > self.codec.low).mean(axis=(0, 2, 3)) >= CONTENT)
 
-    def check(self, image: Image) -> None:
-        if image.channels != self._channels:
+    def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
+        if {"image", LOW} <= set(values) and not self.coarsening.same_grid:
             raise UserError(
-                f"{image.header.label}: {image.channels} channels, but the system works with {self._channels}; "
-                "give other images" + (f", or add --channels {image.channels} when training" if self.dims == 2 else "")
+                f"{values[LOW].header.label}: this system makes its coarse images itself; give fine ones only"
             )
-        self.codec.check(image)
-        if image.unit in (None, "a.u."):
-            check_window(image, self.codec)
+        return super().frame(values, case)
 
-    def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
-        self.check(given["image"])
-        image = self._divisible(given["image"])
-        masks = {"mask": self._mask(given["mask"], given["image"])} if "mask" in given else {}
-        if "low" not in given:
-            return {"image": image, "low": self._coarse(image), **masks}
-        self.check(given["low"])
-        if given["low"].shape != image.shape:
-            raise UserError(
-                f"{given['low'].header.label}: {given['low'].shape} voxels, but its fine image "
-                f"{image.header.label} has {image.shape}; give pairs on one grid"
-            )
-        return {"image": image, "low": given["low"], **masks}
+    def simulate(self, sample: Sample, seed: int) -> Sample:
+        """The sample with its coarse image, where none was acquired.
 
-    def _mask(self, mask: Image, image: Image) -> Image:
-        """A mask on the grid of the fine image, above 0.5 inside."""
-        check_mask(mask, image)
-        return self._divisible(mask)
-
-    def _coarse(self, image: Image) -> Image:
-        """The coarse image in the place of the fine one, computed when it is read, from the slices that it takes."""
+        It remembers as many fine slices as a coarse one takes, which are then read from the disk but once.
+        """
         scale, around = self.coarsening.scale, self.coarsening.neighbours
-        slices, rows, columns = (extent // times for extent, times in zip(image.shape, scale, strict=True))
+        image, affine = sample.arrays["image"], sample.affines["image"]
+        fine = _remembered(image, min(scale[0] * (2 * around + 1), image.shape[1]))
+        low = sample.arrays.get(LOW, self._coarse(fine))
+        arrays = {**sample.arrays, "image": fine, LOW: low}
+        affines = {**sample.affines, LOW: affine @ _middles(scale)}
+        order = [name for name in self.roles if name in arrays]
+        return replace(sample, arrays={name: arrays[name] for name in order}, affines=affines)
+
+    def _coarse(self, image: LazyArray) -> LazyArray:
+        """The coarse version of a fine image, computed when it is read, from the slices that it takes."""
+        scale, around = self.coarsening.scale, self.coarsening.neighbours
+        slices, rows, columns = (extent // times for extent, times in zip(image.shape[1:], scale, strict=True))
 
         @lru_cache(maxsize=1)
         def coarse(first: int, last: int) -> NDArray[np.float32]:
@@ -168,44 +182,32 @@ class SuperResolution(Restoration):
             first = max(start - around, 0)
             return coarse(first, min(stop + around, slices))[:, start - first : stop - first]
 
-        array = ComputedArray((image.channels, slices, rows, columns), np.float32, slab)
-        return image.with_geometry(array, image.affine @ _middles(scale))
-
-    def _divisible(self, image: Image) -> Image:
-        """The image without the last slices, rows and columns that fill no coarse voxel.
-
-        It remembers as many slices as a coarse one takes, which are then read from the disk but once.
-
-        Raises:
-            UserError: nothing is left.
-        """
-        scale, around = self.coarsening.scale, self.coarsening.neighbours
-        slices, rows, columns = (extent - extent % times for extent, times in zip(image.shape, scale, strict=True))
-        if not slices * rows * columns:
-            times = " x ".join(str(factor) for factor in scale)
-            raise UserError(f"{image.header.label}: {image.shape} voxels are too few to be {times} times coarser")
-
-        @lru_cache(maxsize=min(scale[0] * (2 * around + 1), slices))
-        def plane(index: int) -> NDArray[Any]:
-            return image.slab(index, index + 1)[:, :, :rows, :columns]
-
-        def slab(start: int, stop: int) -> NDArray[Any]:
-            return np.concatenate([plane(index) for index in range(start, stop)], axis=1)
-
-        return image.with_geometry(
-            ComputedArray((image.channels, slices, rows, columns), image.dtype, slab), image.affine
-        )
+        return ComputedArray((image.shape[0], slices, rows, columns), np.float32, slab)
 
     def scores(
-        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
-    ) -> dict[str, float]:
+        self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> Scores:
         """How near and how sharp the finer image is."""
-        return likeness(output, sample["image"], (self.codec.low, self.codec.high), spacing)
+        return likeness(output["image"], sample["image"], (self.codec.low, self.codec.high), spacing)
 
 
 def parts_of(config: SuperResolutionConfig | VolumeConfig) -> dict[str, str]:
     """Of the phantom, by role."""
     return {"image": config.part, "mask": f"mask:{config.structure}"}
+
+
+def _remembered(array: Array, slices: int) -> LazyArray:
+    """An array whose last so many slices are kept when they have been read."""
+
+    @lru_cache(maxsize=slices)
+    def plane(index: int) -> NDArray[Any]:
+        return slab(array, index, index + 1)
+
+    def planes(start: int, stop: int) -> NDArray[Any]:
+        return np.concatenate([plane(index) for index in range(start, stop)], axis=1)
+
+    shape: Any = array.shape
+    return ComputedArray(shape, array.dtype, planes)
 
 
 def _middles(scale: Factors) -> NDArray[np.float64]:
