@@ -77,7 +77,7 @@ def test_what_is_not_salient_does_not_count():
 @pytest.mark.parametrize("factor", [4, 8])
 def test_colours_get_finer_by_the_factor(factor):
     method = small(SaliencySRGAN, factor=factor)
-    assert method.scale == (1, factor, factor)
+    assert method.tiling.scale == (1, factor, factor)
     assert method.restore(torch.rand(1, 3, 4, 5)).shape == (1, 3, 4 * factor, 5 * factor)
     assert {turn.player for turn in play(method, image=fundus())} == {"discriminator", "generator"}
 
@@ -100,7 +100,7 @@ def test_a_colour_picture_becomes_a_finer_colour_picture(tmp_path):
     applier = Applier(tmp_path / "run")
     nearest = nn.Upsample(scale_factor=4)
     applier.model.method.restore = lambda input: 2 * nearest(input) - 1
-    applier(source, Output(tmp_path / "fine.png", "png"))
+    applier({"low": source}, Output(tmp_path / "fine.png", "png"))
     fine, coarse = read(tmp_path / "fine.png"), read(tmp_path / "eye.png")
     assert coarse.channels == fine.channels == 3 and fine.shape == (1, 128, 128) and fine.dtype == np.uint8
     assert np.array_equal(fine.numpy(), coarse.numpy().repeat(4, 2).repeat(4, 3))
@@ -130,7 +130,7 @@ def test_black_around_the_frame_stays_black():
     assert (found[..., :4] == torch.tensor(black)).all() and (found[..., 4:] == 1).all()
     values = np.zeros((1, 1, 16, 16), np.float32)
     values[..., 4:, 4:] = np.random.default_rng(0).uniform(50, 200, (12, 12))
-    sharp = Model(method)(Image.from_array(values)).numpy()
+    sharp = Model(method)(Image.from_array(values)).main.numpy()
     np.testing.assert_allclose(sharp, np.where(values > 0, values + 44, 0), atol=1e-3)
 
 
@@ -152,10 +152,10 @@ def test_cells_that_a_patch_cuts_do_not_count():
 
 
 def test_losses_of_the_fibres_are_weighed_as_told():
-    batch = {**frames(), "high": torch.randn(2, 1, 32, 32)}
+    batch, sharp = frames(), {"high": torch.randn(2, 1, 32, 32)}
     method = small(PCLECycleSR, adversarial_weight=1e-3, vector_weight=2.0, variation_weight=0.1)
     silent(method.discriminator)
-    discriminator, generator = play(method, **batch)
+    discriminator, generator = play(method, frames=batch, sharp=sharp)
     assert discriminator.total.item() == pytest.approx(2 * 0.6931, abs=1e-3)
     low = batch["low"].where(batch["low"] > method.task.codec.to[0], torch.tensor(method.task.codec.to[0]))
     steps = [low.diff(dim=axis).abs().mean() for axis in (2, 3)]
@@ -167,26 +167,28 @@ def test_losses_of_the_fibres_are_weighed_as_told():
     assert {name: term.item() for name, term in generator.losses.items()} == pytest.approx(want, rel=1e-3)
     squared = small(PCLECycleSR, game="least-squares")
     silent(squared.discriminator)
-    assert play(squared, **batch)[0].total.item() == pytest.approx(0.5)
+    assert play(squared, frames=batch, sharp=sharp)[0].total.item() == pytest.approx(0.5)
 
 
 def test_the_discriminator_sees_both_through_one_field_of_view():
     method, seen = small(PCLECycleSR), []
     method.discriminator.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    batch = {**frames(), "high": torch.randn(2, 1, 32, 32)}
+    batch = frames()
     black = method.task.codec.to[0]
     batch["low"][..., :10] = black
-    play(method, **batch)
+    play(method, frames=batch, sharp={"high": torch.randn(2, 1, 32, 32)})
     for images in seen:
         assert (images[..., :10] == torch.tensor(black)).all() and (images[..., 10:] != black).any()
 
 
 def test_frames_and_good_images_are_drawn_apart_and_patches_mostly_inside():
     (stage,) = small(PCLECycleSR).stages()
-    stream = stage.stream
-    assert stream.streams == (("low", "signal", "cells"), ("high",))
+    frames, sharp = stage.streams_in_order
+    assert (frames.name, frames.roles) == ("frames", ("low", "signal", "cells"))
+    assert (sharp.name, sharp.roles) == ("sharp", ("high",))
+    assert frames.batch_size == sharp.batch_size and frames.patch == sharp.patch and frames.flips == sharp.flips
     cells = np.full((1, 1, 4, 4), -1.0)
-    assert not stream.accepts({"cells": cells}) and stream.accepts({"high": cells})
+    assert not frames.accepts({"cells": cells}) and sharp.accepts is None
     cells[..., :2] = 3
-    assert stream.accepts({"cells": cells})
+    assert frames.accepts({"cells": cells})
     assert [player.name for player in stage.players] == ["discriminator", "generator"]

@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ganatomy import catalogue
-from ganatomy.claims.decide import find_claim
 from ganatomy.case import Case
+from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import PhantomSource
-from ganatomy.case import Sample
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.phantoms.endomicroscopy import EndomicroscopyMosaic
@@ -27,13 +28,13 @@ SOURCE = PhantomSource("endomicroscopy", 0, ())
 def case():
     phantom = EndomicroscopyMosaic(0, size=64, slices=2)
     task = FibreSuperResolution(FibreConfig(), SSIM)
-    images = task.prepare({"true": phantom.image, "high": phantom.images["elsewhere"]}, 0)
-    arrays = {role: image.numpy() for role, image in images.items()}
-    return Sample(Case("p", "p", "test", {"true": SOURCE}), arrays, (1.0, 0.01, 0.01))
+    given = {"true": phantom.image, "high": phantom.images["elsewhere"]}
+    sample = task.simulate(task.frame(given, Case("p", "p", "test", {"true": SOURCE})), 0)
+    return replace(sample, arrays={role: np.array(array) for role, array in sample.arrays.items()})
 
 
 def without(case, role):
-    return Sample(case.case, {name: values for name, values in case.arrays.items() if name != role}, case.spacing)
+    return replace(case, arrays={name: values for name, values in case.arrays.items() if name != role})
 
 
 def shown(role):

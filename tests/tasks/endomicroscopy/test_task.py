@@ -4,12 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganatomy.data.batches import PatchDataset, usable
+from ganatomy.case import slab
+from ganatomy.data.batches import datasets, usable
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.game import Stream
 from ganatomy.images.files import write
+from ganatomy.images.frames import Frame
 from ganatomy.images.image import Image
 from ganatomy.phantoms.endomicroscopy import EndomicroscopyMosaic
 from ganatomy.physics.fibre import FibreBundle, cell_means
@@ -25,6 +27,7 @@ from ganatomy.tasks.endomicroscopy.task import (
 )
 from ganatomy.tasks.translation.task import PSNR, SSIM
 
+STREAMS = {"frames": ("low", "signal", "cells"), "sharp": ("high",)}
 PHANTOM = EndomicroscopyMosaic(3, size=64, slices=2)
 
 
@@ -33,7 +36,8 @@ def task(**values):
 
 
 def prepared(given, own=None, seed=0):
-    return {role: image.numpy() for role, image in (own or task()).prepare(given, seed).items()}
+    own = own or task()
+    return {role: np.array(array) for role, array in own.simulate(own.frame(given), seed).arrays.items()}
 
 
 def sample(arrays):
@@ -62,9 +66,9 @@ def test_an_image_is_seen_through_a_bundle_of_its_own(simulated):
 
 
 def test_slices_are_the_same_whatever_is_read_with_them(simulated):
-    images = task().prepare({"true": PHANTOM.image}, 0)
+    arrays = task().simulate(task().frame({"true": PHANTOM.image}), 0).arrays
     for role in ("low", "signal", "cells", "true"):
-        np.testing.assert_array_equal(images[role].slab(1, 2), simulated[role][:, 1:2])
+        np.testing.assert_array_equal(slab(arrays[role], 1, 2), simulated[role][:, 1:2])
     assert (simulated["low"][:, 0] != simulated["low"][:, 1]).any()
 
 
@@ -136,12 +140,12 @@ def test_mean_and_sd_of_frames_become_zero_and_one():
 def test_the_true_image_is_best_and_what_the_fibres_saw_agrees_with_them(simulated):
     given = sample(simulated)
     spacing = (1.0, 1.0, 1.0)
-    true, low, signal = (task().scores(given[role], given, spacing) for role in ("true", "low", "signal"))
+    true, low, signal = (task().scores({"true": given[role]}, given, spacing) for role in ("true", "low", "signal"))
     assert true[SSIM] == pytest.approx(1) and true[CONTRAST_TRUE] == 0 and true[CONTRAST_LOW] > 1
     assert low[SSIM] < 0.8 and low[CONTRAST_LOW] == 0 and low[CONTRAST_TRUE] == pytest.approx(-true[CONTRAST_LOW])
     assert signal[CONSISTENCY] == pytest.approx(0, abs=1e-6) and low[CONSISTENCY] > 0.1
     blind = {role: values for role, values in given.items() if role != "true"}
-    found = task().scores(given["low"], blind, spacing)
+    found = task().scores({"true": given["low"]}, blind, spacing)
     assert PSNR not in found and found[CONSISTENCY] == low[CONSISTENCY]
 
 
@@ -149,10 +153,18 @@ def test_what_lies_at_the_edge_of_the_field_is_not_scored(simulated):
     given = sample(simulated)
     disturbed = given["true"].copy()
     disturbed[:, :9] = 255
-    assert task().scores(disturbed, given, (1.0, 1.0, 1.0))[SSIM] == pytest.approx(1)
+    assert task().scores({"true": disturbed}, given, (1.0, 1.0, 1.0))[SSIM] == pytest.approx(1)
     inner = task().inner(given["cells"])
     assert (inner >= 0).all() and inner.shape == (2, 44, 44)
     assert task(bundle=FibreBundle(circular=False)).inner(disturbed) is disturbed
+
+
+def test_a_frame_is_taken_as_it_is_stored():
+    low = PHANTOM.image
+    turned = Frame.plan(low, "sagittal").into(low)
+    sample = task().frame({"low": turned})
+    assert sample.frames["low"].identity and np.array_equal(np.array(sample.arrays["low"]), turned.numpy())
+    assert task().label_maps == ("cells",), "numbers of cells are not interpolated"
 
 
 @settings(max_examples=20, deadline=None)
@@ -190,9 +202,12 @@ def test_frames_and_good_images_come_from_different_cases(tmp_path, manifest):
     assert sorted(tuple(case.sources) for case in cases) == [("high",), ("low",)]
     store = Store(task(), tmp_path / "cache")
     ranges = usable(task(), [store.get(case) for case in cases])
-    streams = (("low", "signal", "cells"), ("high",))
-    data = PatchDataset(ranges, Stream(2, (1, 32, 32), streams=streams), task().codecs, task().roles, 2, [0])
-    assert {role: tuple(values.shape) for role, values in data[0].items()} == dict.fromkeys(task().roles, (1, 32, 32))
+    streams = [Stream(name, roles, 2, (1, 32, 32)) for name, roles in STREAMS.items()]
+    found = datasets(ranges, streams, task().required, 2, [0])
+    for name, roles in STREAMS.items():
+        patch = found[name][0]
+        assert {role: tuple(values.shape) for role, values in patch.items()} == dict.fromkeys(roles, (1, 32, 32))
+    assert set(task().required) == {role for roles in STREAMS.values() for role in roles}
 
 
 def test_a_plain_folder_holds_sharp_images(tmp_path):

@@ -86,21 +86,30 @@ class PCLECycleSR(Method):
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.insert(0, Player("discriminator", (self.discriminator,), moves))
-        streams = (("low", "signal", "cells"), ("high",))
-        stream = Stream(
-            c.batch_size, (1, c.patch, c.patch), flips=c.flips, streams=streams, accepts=_in_the_field_of_view
+        patch = (1, c.patch, c.patch)
+        streams = (
+            Stream(
+                "frames",
+                ("low", "signal", "cells"),
+                c.batch_size,
+                patch,
+                flips=c.flips,
+                accepts=_in_the_field_of_view,
+            ),
+            Stream("sharp", ("high",), c.batch_size, patch, flips=c.flips),
         )
-        return [Stage("game", self.turns, players, c.game_rounds, stream)]
+        return [Stage("game", self.turns, players, c.game_rounds, streams)]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config
         batch = next(batches)
-        fake = self.restore(batch["low"])
+        frames, sharp = batch["frames"], batch["sharp"]
+        fake = self.restore(frames["low"])
         losses = {}
         if self.discriminator:
             game = GAMES[c.game]
             # Seen through the same field of view, or its edge would tell the two apart.
-            real = self._in_field(batch["high"], batch["low"])
+            real = self._in_field(sharp["high"], frames["low"])
             real_scores, fake_scores = self.discriminator(real), self.discriminator(fake.detach())
             yield Turn(
                 "discriminator",
@@ -109,7 +118,7 @@ class PCLECycleSR(Method):
             )
             losses["adversarial"] = c.adversarial_weight * game.generator(self.discriminator(fake))
         if c.vector_weight:
-            losses["vectors"] = c.vector_weight * vector_distance(fake, batch["signal"], batch["cells"])
+            losses["vectors"] = c.vector_weight * vector_distance(fake, frames["signal"], frames["cells"])
         if c.variation_weight:
             losses["variation"] = c.variation_weight * total_variation(fake)
         yield Turn("generator", losses)
@@ -119,7 +128,7 @@ class PCLECycleSR(Method):
         return self._in_field(input + self.generator(input), input)
 
     def _in_field(self, image: Tensor, frame: Tensor) -> Tensor:
-        black = self.task.codec.to[0]
+        black: float = self.task.codec.to[0]
         return torch.where(frame > black, image, black)
 
 
@@ -143,4 +152,4 @@ def vector_distance(image: Tensor, signal: Tensor, cells: Tensor) -> Tensor:
 
 
 def _in_the_field_of_view(patch: Mapping[str, Any]) -> bool:
-    return "cells" not in patch or float((patch["cells"] >= 0).mean()) >= INSIDE
+    return float((patch["cells"] >= 0).mean()) >= INSIDE

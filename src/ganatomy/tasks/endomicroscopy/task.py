@@ -1,7 +1,10 @@
 """Frames of an endomicroscope, seen through a bundle of fibres, to what a finer instrument would show."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
@@ -10,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganatomy.case import Volume
+from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
-from ganatomy.images.codecs import Codec, Window
-from ganatomy.images.image import ComputedArray, Image
+from ganatomy.images.codecs import Window
+from ganatomy.images.frames import Frame, Plane
+from ganatomy.images.image import ComputedArray, LazyArray
 from ganatomy.metrics.contrast import global_contrast_factor
 from ganatomy.metrics.dependence import mutual_information
 from ganatomy.physics.fibre import OUTSIDE, FibreBundle, cell_means
+from ganatomy.roles.image import ImageRole
 from ganatomy.tasks.restoration.task import Restoration
-from ganatomy.tasks.synthesis.task import check_window
 from ganatomy.tasks.translation.task import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
 
 CONTRAST_TRUE, CONTRAST_LOW = "gcf difference[true]", "gcf difference[low]"
@@ -40,6 +44,40 @@ class FibreConfig(MethodConfig):
     phantom: str = "endomicroscopy"  # learned from where no data are given
 
 
+class BundlePreparation(Preparation):
+    """Through which fibres images are seen."""
+
+    plane: Plane = "stored"  # frames are pictures, which lie in no plane of the body
+    bundle: FibreBundle  # of simulated frames, and of those that come without their own
+    black: float  # brightness outside the field of view
+    white: float  # brightness at the upper end of the window, which a fibre's own light is relative to
+
+
+@dataclass(frozen=True)
+class CellRole(ImageRole):
+    """The number of the fibre nearest to each pixel, negative outside the field of view."""
+
+    kind: ClassVar[str] = "cells"
+    has_intensities: ClassVar[bool] = False
+    is_label_map: ClassVar[bool] = True
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """Numbers of cells, float32, which are looked at when they are read.
+
+        Raises:
+            UserError: when it is read: what is no number of a cell.
+        """
+        label, array = value.header.label, super().array(value, frame)
+
+        def numbered(start: int, stop: int) -> NDArray[np.float32]:
+            found = slab(array, start, stop).astype(np.float32)
+            if (found >= MOST_FIBRES).any() or (found != np.rint(found)).any():
+                raise UserError(f"{label}: cells are numbered by whole numbers below {MOST_FIBRES}, negative outside")
+            return found
+
+        return computed(array, numbered)
+
+
 class FibreSuperResolution(Restoration):
     """Frames seen through fibres, and high-quality images that need not show the same, not even the same organ.
 
@@ -55,14 +93,12 @@ class FibreSuperResolution(Restoration):
     """
 
     name = "endomicroscopy"
-    ability = "restore"
-    roles = ("low", "signal", "cells", "high")
-    optional = ("true",)
-    streams = (("low",), ("high",))
+    judge = "ganatomy.tasks.endomicroscopy.judge:FibreJudge"
+    groups = (("low",), ("high",))
     given = "true"
     source, product = "low", "true"
 
-    directions: ClassVar[Mapping[str, str]] = {
+    directions: ClassVar[Mapping[str, Better]] = {
         PSNR: "higher",
         SSIM: "higher",
         MAE: "lower",
@@ -80,6 +116,18 @@ class FibreSuperResolution(Restoration):
         self.codec = Window(
             low=low, high=high, to=((low - mean) / sd, (high - mean) / sd), clip=True, unit=config.window_unit
         )
+        numbers = Window(low=0, high=MOST_FIBRES, to=(0, 1), unit=None)
+        self.roles: Mapping[str, Role] = {
+            "low": ImageRole("low", self.codec),
+            "signal": ImageRole("signal", self.codec, checked=False),
+            "cells": CellRole("cells", numbers, checked=False),
+            "true": ImageRole("true", self.codec, optional=True),
+            "high": ImageRole("high", self.codec),
+        }
+
+    @property
+    def preparation(self) -> BundlePreparation:
+        return BundlePreparation(bundle=self.bundle, black=self.codec.low, white=self.codec.high)
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         return {"size": size or 128, "slices": 2}
@@ -88,74 +136,59 @@ class FibreSuperResolution(Restoration):
         return {"true": "image", "high": "elsewhere"}
 
     @property
-    def codecs(self) -> Mapping[str, Codec]:
-        cells = Window(low=0, high=MOST_FIBRES, to=(0, 1), unit=None)
-        return {**dict.fromkeys(("low", "signal", "high", "true"), self.codec), "cells": cells}
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.bundle.model_dump_json()} {self.codec!r}"
-
-    @property
     def selection(self) -> str:
         return self._selection
 
-    def check(self, image: Image) -> None:
-        if image.channels != 1:
-            raise UserError(f"{image.header.label}: {image.channels} channels (colour?); give grey frames")
-        self.codec.check(image)
-        if image.unit in (None, "a.u."):
-            check_window(image, self.codec)
-
-    def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
-        self._check_together(given)
-        high = given.get("high")
-        if "low" in given:
-            found = self._frames(given, seed)
-        elif "true" in given:
-            found, high = self._simulated(given["true"], seed), high or given["true"]
-        else:
-            found = {}
-        return {**found, "high": high} if high else found
-
-    def _check_together(self, given: Mapping[str, Image]) -> None:
-        first = next(iter(given.values()))
-        for role, image in given.items():
-            if role in ("low", "high", "true"):
-                self.check(image)
+    def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
+        known = [values[name] for name in self.roles if name in values]
+        first = known[0]
+        for image in known:
             if image.shape != first.shape:
                 raise UserError(
                     f"{image.header.label}: {image.shape} voxels, but {first.header.label} of the same case has "
                     f"{first.shape}; give images on one grid, or as different cases"
                 )
-        if "low" not in given and (parts := sorted({"signal", "cells"} & set(given))):
+        if "low" not in values and (parts := sorted({"signal", "cells"} & set(values))):
             raise UserError(f"{first.header.label}: {' and '.join(parts)} without the frame; give it as low")
+        return super().frame(values, case)
 
-    def _frames(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
-        """What belongs to frames that somebody recorded."""
-        low = given["low"]
-        cells = _numbered(given["cells"]) if "cells" in given else self._layout(low, seed)
+    def simulate(self, sample: Sample, seed: int) -> Sample:
+        """The sample with what its frame lacks, and where there is none, with what a bundle would have shown."""
+        arrays = dict(sample.arrays)
+        if "low" in arrays:
+            arrays = {**self._fibres(arrays["low"], arrays.get("cells"), seed), **arrays}
+        elif "true" in arrays:
+            arrays = {"high": arrays["true"], **arrays, **self._seen(arrays["true"], seed)}
+        arrays = {name: arrays[name] for name in self.roles if name in arrays}
+        return replace(sample, arrays=arrays, affines=dict.fromkeys(arrays, sample.affines[sample.first]))
+
+    def _fibres(self, low: Array, cells: Array | None, seed: int) -> dict[str, Array]:
+        """Cells and signal of frames that somebody recorded."""
+        numbers = self._layout(low, seed) if cells is None else cells
 
         def signal(start: int, stop: int) -> NDArray[np.float32]:
-            images = (torch.from_numpy(role.slab(start, stop).astype(np.float32)) for role in (low, cells))
-            frame, numbers = (image.transpose(0, 1) for image in images)
-            return painted(frame, numbers).transpose(0, 1).numpy()
+            frame, there = (
+                torch.from_numpy(slab(array, start, stop).astype(np.float32)).transpose(0, 1)
+                for array in (low, numbers)
+            )
+            return painted(frame, there).transpose(0, 1).numpy()
 
-        made = {"low": low, "signal": given.get("signal") or _computed(low, signal), "cells": cells}
-        return {**made, "true": given["true"]} if "true" in given else made
+        return {"signal": computed(low, signal), "cells": numbers}
 
-    def _layout(self, frame: Image, seed: int) -> Image:
+    def _layout(self, frame: Array, seed: int) -> LazyArray:
         """Cells of a bundle that might have been the frame's."""
-        cells = self.bundle.fibres(frame.shape[1:], seed).cells.numpy().astype(np.float32)
-        return _computed(frame, lambda start, stop: np.broadcast_to(cells, (1, stop - start, *cells.shape)))
+        _, _, rows, columns = frame.shape
+        cells = self.bundle.fibres((rows, columns), seed).cells.numpy().astype(np.float32)
+        return computed(frame, lambda start, stop: np.broadcast_to(cells, (1, stop - start, *cells.shape)))
 
-    def _simulated(self, true: Image, seed: int) -> dict[str, Image]:
-        """What a bundle of its own shows of an image."""
-        fibres, black = self.bundle.fibres(true.shape[1:], seed), self.codec.low
+    def _seen(self, true: Array, seed: int) -> dict[str, Array]:
+        """What a bundle of its own shows of an image, and the image in its field of view."""
+        _, _, rows, columns = true.shape
+        fibres, black = self.bundle.fibres((rows, columns), seed), self.codec.low
 
         @lru_cache(maxsize=1)
         def seen(start: int, stop: int) -> Mapping[str, Tensor]:
-            light = torch.from_numpy(true.slab(start, stop).astype(np.float32)).transpose(0, 1) - black
+            light = torch.from_numpy(slab(true, start, stop).astype(np.float32)).transpose(0, 1) - black
             signals = self.bundle.acquire(light, fibres, seed, start, self.codec.high - black)
             images = {
                 "low": fibres.delaunay(signals),
@@ -165,20 +198,20 @@ class FibreSuperResolution(Restoration):
             cells = fibres.cells.expand(light.shape).float()
             return {**{role: image + black for role, image in images.items()}, "cells": cells}
 
-        def slab(role: str, start: int, stop: int) -> NDArray[np.float32]:
+        def part(role: str, start: int, stop: int) -> NDArray[np.float32]:
             return seen(start, stop)[role].transpose(0, 1).numpy()
 
-        return {role: _computed(true, partial(slab, role)) for role in ("low", "signal", "cells", "true")}
+        return {role: computed(true, partial(part, role)) for role in ("low", "signal", "cells", "true")}
 
     def scores(
-        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
-    ) -> dict[str, float]:
+        self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> Scores:
         """Nearness and contrast inside the field of view, and agreement with what the fibres measured."""
-        window = (self.codec.low, self.codec.high)
-        ours, low = self.inner(output), self.inner(sample["low"])
+        made, window = output["true"], (self.codec.low, self.codec.high)
+        ours, low = self.inner(made), self.inner(sample["low"])
         scores = {
             CONTRAST_LOW: self.contrast(ours) - self.contrast(low),
-            CONSISTENCY: fibre_error(output, sample),
+            CONSISTENCY: fibre_error(made, sample),
             INFORMATION: mutual_information(low.ravel(), ours.ravel(), window, window),
         }
         if "true" in sample:
@@ -226,19 +259,6 @@ def painted(image: Tensor, cells: Tensor) -> Tensor:
     return torch.where(cells < 0, image, found)
 
 
-def _numbered(cells: Image) -> Image:
-    """The same image, which is looked at slab by slab for what is no number of a cell."""
-
-    def slab(start: int, stop: int) -> NDArray[np.float32]:
-        found = cells.slab(start, stop).astype(np.float32)
-        if (found >= MOST_FIBRES).any() or (found != np.rint(found)).any():
-            raise UserError(
-                f"{cells.header.label}: cells are numbered by whole numbers below {MOST_FIBRES}, negative outside"
-            )
-        return found
-
-    return _computed(cells, slab)
-
-
-def _computed(like: Image, slab: Callable[[int, int], NDArray[np.float32]]) -> Image:
-    return like.with_array(ComputedArray((1, *like.shape), np.float32, slab))
+def computed(like: Array, function: Callable[[int, int], NDArray[np.float32]]) -> LazyArray:
+    """An array of one channel as large as another one, computed when it is read."""
+    return ComputedArray((1, *like.shape[1:]), np.float32, function)
