@@ -26,16 +26,18 @@ def small(kind, **values):
 
 
 def batches(method, stage=-1, **given):
-    stream = method.stages()[stage].stream
-    roles = (*method.task.roles, *method.stages()[stage].derive)
+    """Endless batches of random images from -1 to 1, or of those that are given by role."""
+    stage, task = method.stages()[stage], method.task
+
+    def drawn(stream):
+        roles = stream.roles or (*task.required, *stage.derive)
+        widths = {role: task.roles[role].channels if role in task.roles else 1 for role in roles}
+        shape = {role: (stream.batch_size, width, *stream.patch[1:]) for role, width in widths.items()}
+        return {role: given.get(role, 2 * torch.rand(*shape[role]) - 1) for role in roles}
+
     while True:
-        yield {
-            role: given.get(
-                role,
-                2 * torch.rand(stream.batch_size, method.task.channels.get(role, 1), *stream.patch[1:]) - 1,
-            )
-            for role in roles
-        }
+        found = {stream.name: drawn(stream) for stream in stage.streams_in_order}
+        yield found if len(found) > 1 else next(iter(found.values()))
 
 
 def play(method, stage=-1, **given):
@@ -48,11 +50,12 @@ def count(network):
 
 def test_published_numbers_of_parameters():
     with torch.device("meta"):
-        pix2pix = Pix2Pix(Pix2Pix.Config(channels=(3, 3), norm="batch"))
-        cyclegan = CycleGAN(CycleGAN.Config(channels=(3, 3), pool=0))
+        colours = {role: {"channels": 3} for role in ("source", "target")}
+        pix2pix = Pix2Pix(Pix2Pix.Config(roles=colours, norm="batch"))
+        cyclegan = CycleGAN(CycleGAN.Config(roles=colours, pool=0))
     assert count(pix2pix.generator) == 54_413_955
     assert count(pix2pix.discriminator) == 2_768_705
-    assert count(cyclegan.to_a) == count(cyclegan.to_b) == 11_378_179
+    assert count(cyclegan.to_source) == count(cyclegan.to_target) == 11_378_179
     assert isinstance(pix2pix.generator.up[1][-1], nn.Dropout)
 
 
@@ -64,17 +67,17 @@ def test_the_discriminator_of_pix2pix_sees_patches_of_70_pixels():
 
 def test_pix2pix_turns_follow_the_order_and_weights_of_the_paper():
     method = small(Pix2Pix)
-    a, b = (torch.full((4, 1, 32, 32), value) for value in (0.5, 0.25))
-    (discriminator,), (generator,) = play(method, a=a, b=b)
+    t1, t2 = (torch.full((4, 1, 32, 32), value) for value in (0.5, 0.25))
+    (discriminator,), (generator,) = play(method, t1=t1, t2=t2)
     assert (discriminator.player, generator.player) == ("discriminator", "generator")
     # Scores near zero: half of log 2 for real and fake each, and all of it for the generator.
     for parameter in method.discriminator.parameters():
         nn.init.zeros_(parameter)
-    (discriminator,), (generator,) = play(method, a=a, b=b)
+    (discriminator,), (generator,) = play(method, t1=t1, t2=t2)
     assert discriminator.total.item() == pytest.approx(0.6931, abs=1e-3)
     assert generator.losses["adversarial"].item() == pytest.approx(0.6931, abs=1e-3)
-    fake = method.restore(a)
-    assert generator.losses["l1"].item() == pytest.approx(100 * (fake - b).abs().mean().item(), rel=1e-4)
+    fake = method.restore(t1)
+    assert generator.losses["l1"].item() == pytest.approx(100 * (fake - t2).abs().mean().item(), rel=1e-4)
 
 
 def test_the_fake_of_pix2pix_is_made_once_a_round():
@@ -91,53 +94,68 @@ def test_dropout_stays_on_at_inference_only_if_asked():
         assert torch.equal(method.restore(image), method.restore(image)) != wanted
 
 
-def test_a_translator_may_change_the_number_of_channels_and_the_direction():
+@pytest.mark.parametrize("kind", [Pix2Pix, CycleGAN, MGAN])
+def test_a_translator_may_change_the_number_of_channels_and_the_names(kind):
     image = torch.randn(1, 3, 32, 32)
-    for kind in (Pix2Pix, CycleGAN):
-        assert small(kind, channels=(3, 1)).restore(image).shape == (1, 1, 32, 32)
-        back = small(kind, channels=(1, 3), direction="b2a")
-        assert back.restore(image).shape == (1, 1, 32, 32) and play(back)
+    method = small(kind, source="stain", target="mask", stain={"channels": 3})
+    assert method.restore(image).shape == (1, 1, 32, 32)
+    assert list(method.task.roles) == ["stain", "mask"] and play(method, 0)
+    back = small(kind, source="t2", target="t1", t1={"channels": 3})
+    assert back.restore(image[:, :1]).shape == image.shape and play(back, 0)
 
 
 def test_cyclegan_moves_both_generators_first_and_both_discriminators_together():
     (first,), second = play(small(CycleGAN))
     assert first.player == "generators"
-    assert [turn.player for turn in second] == ["discriminator a", "discriminator b"]
-    assert set(first.losses) == {"cycle a", "cycle b", "adversarial a", "adversarial b"}
-    assert set(play(small(CycleGAN, identity_weight=0.5))[0][0].losses) >= {"identity a", "identity b"}
+    assert [turn.player for turn in second] == ["discriminator source", "discriminator target"]
+    assert set(first.losses) == {"cycle source", "cycle target", "adversarial source", "adversarial target"}
+    more = play(small(CycleGAN, identity_weight=0.5))[0][0].losses
+    assert set(more) >= {"identity source", "identity target"}
 
 
 def test_cyclegan_weighs_its_terms_as_the_paper():
     paper = CycleGAN.Config()
     weights = {"adversarial_weight": paper.adversarial_weight, "cycle_weight": paper.cycle_weight}
-    method = small(CycleGAN, identity_weight=0.5, channels=(1, 1), **weights)
-    method.to_a, method.to_b = nn.Identity(), nn.Hardtanh(-0.1, 0.1)
-    a, b = torch.full((2, 1, 32, 32), 0.5), torch.full((2, 1, 32, 32), 0.3)
-    for discriminator in (method.discriminator_a, method.discriminator_b):
+    method = small(CycleGAN, identity_weight=0.5, **weights)
+    method.to_source, method.to_target = nn.Identity(), nn.Hardtanh(-0.1, 0.1)
+    t1, t2 = torch.full((2, 1, 32, 32), 0.5), torch.full((2, 1, 32, 32), 0.3)
+    for discriminator in (method.discriminator_source, method.discriminator_target):
         for parameter in discriminator.parameters():
             nn.init.zeros_(parameter)
-    batch = {"a": a, "b": b}
-    first, second = moves(method.turns(iter([batch])))
+    first, second = play(method, t1=t1, t2=t2)
     losses = {name: term.item() for name, term in first[0].losses.items()}
     assert losses == pytest.approx(
         {
-            "cycle a": 10 * 0.4,
-            "cycle b": 10 * 0.2,
-            "identity a": 0,
-            "identity b": 5 * 0.2,
-            "adversarial a": 1,
-            "adversarial b": 1,
+            "cycle source": 10 * 0.4,
+            "cycle target": 10 * 0.2,
+            "identity source": 0,
+            "identity target": 5 * 0.2,
+            "adversarial source": 1,
+            "adversarial target": 1,
         },
         abs=1e-5,
     )
     assert all(turn.total.item() == pytest.approx(0.5) for turn in second)
 
 
+def test_every_discriminator_sees_its_own_kind_of_images():
+    method, seen = small(CycleGAN, pool=0), {}
+    method.to_source, method.to_target = nn.Identity(), nn.Identity()
+    for name in ("source", "target"):
+        discriminator = getattr(method, f"discriminator_{name}")
+        discriminator.register_forward_hook(lambda _, given, __, name=name: seen.setdefault(name, []).append(given[0]))
+    t1, t2 = torch.full((2, 1, 32, 32), 0.5), torch.full((2, 1, 32, 32), 0.3)
+    play(method, t1=t1, t2=t2)
+    # Fakes for the generators' turn, then real images and fakes for its own; nothing is changed on the way.
+    assert [float(images.mean()) for images in seen["source"]] == pytest.approx([0.3, 0.5, 0.3])
+    assert [float(images.mean()) for images in seen["target"]] == pytest.approx([0.5, 0.3, 0.5])
+
+
 def test_the_pools_are_saved_and_their_gradient_never_reaches_a_generator():
     method = small(CycleGAN, pool=4)
     _, (turn, _) = play(method)
-    assert int(method.pool_a.filled) == 2 and "pool_b.images" in method.state_dict()
-    slopes = torch.autograd.grad(turn.total, list(method.to_a.parameters()), allow_unused=True)
+    assert int(method.pool_source.filled) == 2 and "pool_target.images" in method.state_dict()
+    slopes = torch.autograd.grad(turn.total, list(method.to_source.parameters()), allow_unused=True)
     assert all(slope is None for slope in slopes)
 
 
@@ -147,9 +165,13 @@ def test_the_rate_of_cyclegan_falls_in_the_second_half():
     assert rates == [1, 1, 0.5, 0]
 
 
-def test_cyclegan_is_drawn_from_independent_streams():
-    assert small(CycleGAN).stages()[0].stream.streams == (("a",), ("b",))
-    assert small(Pix2Pix).stages()[0].stream.streams == ()
+def test_only_pix2pix_draws_both_images_of_one_patient():
+    streams = {kind: small(kind).stages()[0].streams_in_order for kind in (Pix2Pix, CycleGAN, MGAN)}
+    assert {kind: [(one.name, one.roles) for one in found] for kind, found in streams.items()} == {
+        Pix2Pix: [("pairs", ("t1", "t2"))],
+        CycleGAN: [("source", ("t1",)), ("target", ("t2",))],
+        MGAN: [("source", ("t1",)), ("target", ("t2",))],
+    }
 
 
 def test_srgan_learns_for_squared_error_first_and_its_rate_drops_at_half_the_game():
@@ -166,7 +188,7 @@ def test_srgan_learns_for_squared_error_first_and_its_rate_drops_at_half_the_gam
 
 def test_srgan_makes_four_times_as_many_rows_and_columns():
     method = small(SRGAN, patch=32)
-    assert method.scale == (1, 4, 4)
+    assert method.tiling.scale == (1, 4, 4)
     assert method.restore(torch.rand(2, 1, 8, 6)).shape == (2, 1, 32, 24)
     fine = torch.full((1, 1, 32, 32), -1.0)
     assert torch.allclose(method.coarse(fine), torch.zeros(1, 1, 8, 8), atol=1e-5)
@@ -226,14 +248,14 @@ def test_a_painting_descends_its_loss():
 def test_mgan_learns_from_what_was_optimised():
     method = small(MGAN)
     texture, network = method.stages()
-    assert set(network.derive) == {"target"} and network.stream.streams == (("a", "target"),)
+    assert set(network.derive) == {"target"} and network.stream.roles == ("t1", "target")
     assert not texture.validated and len(list(texture.turns(batches(method, 0)))) == method.config.steps
     with torch.no_grad():
-        batch = {"a": torch.rand(1, 1, 32, 32), "b": torch.rand(1, 1, 32, 32)}
+        batch = {"t1": torch.rand(1, 1, 32, 32), "t2": torch.rand(1, 1, 32, 32)}
         method.inference_mode()
         derived = network.derive["target"](batch)
-        assert derived.shape == batch["a"].shape and not derived.requires_grad
-        assert torch.equal(network.derive["target"]({"b": batch["b"]}), batch["b"])
+        assert derived.shape == batch["t1"].shape and not derived.requires_grad
+        assert torch.equal(network.derive["target"]({"t2": batch["t2"]}), batch["t2"])
 
 
 def test_mgan_weighs_target_and_margin():

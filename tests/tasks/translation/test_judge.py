@@ -5,37 +5,39 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ganatomy import catalogue
+from ganatomy.case import Case, Sample
 from ganatomy.claims.decide import find_claim
-from ganatomy.case import Case
 from ganatomy.data.cases import DataConfig, PhantomSource
-from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of, role
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.report import Report
-from ganatomy.images.codecs import Window
+from ganatomy.images.image import Image
+from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.translation.judge import SHARPNESS_ERROR, SPECTRUM, spectrum_distance
-from ganatomy.tasks.translation.task import BEST, CONTRAST, INFORMATION, MAE, PSNR, Translation
+from ganatomy.tasks.translation.task import BEST, CONTRAST, INFORMATION, MAE, PSNR, Translation, TranslationConfig
 from ganatomy.training.run import TrainConfig, train
 
-CODECS = {role: Window(low=0, high=1000, unit="a.u.", clip=True) for role in ("a", "b")}
 SOURCE = PhantomSource("brain-mr", 0, ())
+AFFINE = Image.from_array(np.zeros((1, 1, 1)), (3.0, 1.0, 1.5)).affine
 
 
-def task(paired=True):
-    return Translation(CODECS, "a2b", (32, 32), "contain", (1, 1), paired, "brain-mr", ("t1", "t2"), MAE)
+def task(paired=True, **options):
+    own = {"window": (0, 1000), **options}
+    config = TranslationConfig.preset("paper", source="a", target="b", size=(32, 40), a=own, b=own)
+    return Translation(config, paired, MAE)
 
 
 def anatomy(seed):
-    blocks = np.random.default_rng(seed).integers(2, 9, (4, 8, 8)) * 100.0
+    blocks = np.random.default_rng(seed).integers(2, 9, (4, 8, 10)) * 100.0
     return np.kron(blocks, np.ones((4, 4)))[None].astype(np.float32)
 
 
-def case(seed=0, roles=("a", "b")):
-    a = anatomy(seed)
-    arrays = {"a": a, "b": 1000 - a}
+def case(seed=0, roles=("a", "b"), factor=1.0, own=None):
+    a = factor * anatomy(seed)
+    arrays = {"a": a, "b": factor * 1000 - a}
     whole = Case(f"p{seed}", f"p{seed}", "test", dict.fromkeys(roles, SOURCE))
-    return Sample(whole, {name: arrays[name] for name in roles}, (3.0, 1.0, 1.0))
+    return Sample(whole, {name: arrays[name] for name in roles}, dict.fromkeys(roles, AFFINE), (own or task()).roles)
 
 
 def judged(run, cases, own=None):
@@ -90,6 +92,24 @@ def test_lost_anatomy_is_a_caveat():
     assert any("contrast" in point for point in judge.caveats(judgement))
 
 
+def test_the_input_is_shown_in_the_window_of_the_product():
+    judge = judge_of(task())
+    (shown,), _ = judge.references()
+    assert np.allclose(shown.run(case(), 1, 3), anatomy(0)[0, 1:3])
+    own = task(scale="percentile", percentiles=(0, 100), over="all")
+    cases = [case(seed, factor=factor, own=own) for seed, factor in enumerate((1.0, 4.0, 2.0))]
+    own.fitted = own.fit(cases)
+    judge = judge_of(own)
+    low, high = cases[2].arrays["b"].min(), cases[2].arrays["b"].max()
+    assert judge.window == pytest.approx((low, high)) and judge.unit == "a.u."
+    (shown,), _ = judge.references()
+    for one in cases:
+        values = shown.run(one, 0, 4)
+        assert (values.min(), values.max()) == pytest.approx((low, high)), "whatever the scale of the input"
+    assert judge.score(cases[2].arrays["b"][0], cases[2].slices(0, 4), cases[2].spacing)[MAE] == 0
+    assert "median training case" in judge.measured()["Window"]
+
+
 def test_without_true_images_the_verdict_says_so():
     judge, judgement = judged(right, [case(0, ("a",))], task(paired=False))
     sentence, outcome = judge.verdict(judgement)
@@ -132,13 +152,25 @@ def test_claims_name_scores_that_the_judge_has(slug):
         cls.Config.preset("small", **values)
 
 
-def test_a_trained_run_is_evaluated_with_pictures(tmp_path):
-    cls = catalogue.load("srgan")
-    config = cls.Config.preset("small", patch=32, batch_size=2, blocks=1, width=8)
-    data = DataConfig(phantom_subjects=3, phantom_size=32, cache=tmp_path / "cache")
+def test_a_run_whose_images_have_scales_of_their_own_is_trained_judged_and_applied(tmp_path):
+    own = {"scale": "percentile", "percentiles": (1, 99)}
+    names = {"source": "first", "target": "second"}
+    parts = {"first": {**own, "part": "t1"}, "second": {**own, "part": "t2"}}
+    tiny = {"size": (32, 32), "batch_size": 2, "width": 4, "critic_width": 4, "critic_strided": 1, "blocks": 1}
+    config = catalogue.load("cyclegan").Config.preset("small", **names, **parts, **tiny)
+    data = DataConfig(phantom_subjects=4, phantom_size=32, cache=tmp_path / "cache")
     options = TrainConfig(rounds=2, validate_every=2, validation_slices=2, threads=1, diagnose=False)
-    train("srgan", tmp_path / "run", config, data, options)
+    model = train("cyclegan", tmp_path / "run", config, data, options)
     found = evaluate(tmp_path / "run")
     assert found.scores.methods == [INPUT, OUTPUT, TARGET] and found.leading[0] == PSNR
     assert BEST not in found.scores.rows[0].scores
     assert "<img" in (tmp_path / "run" / "evaluation" / "report.html").read_text()
+    rng = np.random.default_rng(0)
+    image = Image.from_array(np.pad(rng.uniform(200, 900, (3, 20, 18)), ((0, 0), (7, 5), (8, 2))), (3.0, 1.5, 1.5))
+    made = model(image)["second"]
+    low, high = model.method.task.window("second")
+    assert made.shape == image.shape and np.allclose(made.affine, image.affine) and made.unit == "a.u."
+    assert low - 1 <= made.numpy().min() < made.numpy().max() <= high + 1
+    factor = 7.0
+    again = model(Image.from_array(factor * image.numpy(), (3.0, 1.5, 1.5)))["second"]
+    np.testing.assert_allclose(again.numpy(), made.numpy(), atol=0.02 * (high - low))

@@ -68,16 +68,17 @@ class CycleGAN(Translator):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        a, b = c.channels
-        self.to_b = ResNetGenerator(a, b, c.width, c.blocks, c.strided)
-        self.to_a = ResNetGenerator(b, a, c.width, c.blocks, c.strided)
-        for generator in (self.to_a, self.to_b):
+        source, target = self.task.in_channels, self.task.out_channels
+        self.to_target = ResNetGenerator(source, target, c.width, c.blocks, c.strided)
+        self.to_source = ResNetGenerator(target, source, c.width, c.blocks, c.strided)
+        for generator in (self.to_source, self.to_target):
             init_pix2pix(generator, c.width)
-        self.discriminator_a = self.discriminator_b = None
+        self.discriminator_source = self.discriminator_target = None
         if c.adversarial_weight:
-            self.discriminator_a = self._discriminator(a)
-            self.discriminator_b = self._discriminator(b)
-            self.pool_a, self.pool_b = ImagePool((a, *c.size), c.pool), ImagePool((b, *c.size), c.pool)
+            self.discriminator_source = self._discriminator(source)
+            self.discriminator_target = self._discriminator(target)
+            self.pool_source = ImagePool((source, *c.size), c.pool)
+            self.pool_target = ImagePool((target, *c.size), c.pool)
 
     def _discriminator(self, channels: int) -> PatchGAN:
         c = self.config
@@ -92,47 +93,52 @@ class CycleGAN(Translator):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves, schedule = adam(c.learning_rate, c.betas), linear_decay(c.decay_from)
-        players = [Player("generators", (self.to_b, self.to_a), moves, schedule, ema_halflife=c.ema_halflife)]
-        if self.discriminator_a and self.discriminator_b:
-            players.append(Player("discriminator a", (self.discriminator_a,), moves, schedule))
-            players.append(Player("discriminator b", (self.discriminator_b,), moves, schedule))
-        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
+        generators = (self.to_target, self.to_source)
+        players = [Player("generators", generators, moves, schedule, ema_halflife=c.ema_halflife)]
+        if self.discriminator_source and self.discriminator_target:
+            players.append(Player("discriminator source", (self.discriminator_source,), moves, schedule))
+            players.append(Player("discriminator target", (self.discriminator_target,), moves, schedule))
+        return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, Turn]]:
-        c = self.config
-        batch = self.jittered(next(batches))
-        a, b = batch["a"], batch["b"]
-        fake_b, fake_a = self.to_b(a), self.to_a(b)
+        c, task = self.config, self.task
+        batch = next(batches)
+        (source,) = self.jittered(batch["source"][task.source])
+        (target,) = self.jittered(batch["target"][task.product])
+        fake_target, fake_source = self.to_target(source), self.to_source(target)
         losses = {
-            "cycle a": c.cycle_weight * l1_loss(self.to_a(fake_b), a),
-            "cycle b": c.cycle_weight * l1_loss(self.to_b(fake_a), b),
+            "cycle source": c.cycle_weight * l1_loss(self.to_source(fake_target), source),
+            "cycle target": c.cycle_weight * l1_loss(self.to_target(fake_source), target),
         }
         if c.identity_weight:
             weight = c.identity_weight * c.cycle_weight
-            losses["identity a"] = weight * l1_loss(self.to_a(a), a)
-            losses["identity b"] = weight * l1_loss(self.to_b(b), b)
-        if not (self.discriminator_a and self.discriminator_b):
+            losses["identity source"] = weight * l1_loss(self.to_source(source), source)
+            losses["identity target"] = weight * l1_loss(self.to_target(target), target)
+        if not (self.discriminator_source and self.discriminator_target):
             yield Turn("generators", losses)
             return
-        losses["adversarial a"] = c.adversarial_weight * least_squares_generator(self.discriminator_a(fake_a))
-        losses["adversarial b"] = c.adversarial_weight * least_squares_generator(self.discriminator_b(fake_b))
+        for name, discriminator, fake in (
+            ("source", self.discriminator_source, fake_source),
+            ("target", self.discriminator_target, fake_target),
+        ):
+            losses[f"adversarial {name}"] = c.adversarial_weight * least_squares_generator(discriminator(fake))
         yield Turn("generators", losses)
         yield (
-            self._judgement("discriminator a", self.discriminator_a, a, self._recalled(self.pool_a, fake_a)),
-            self._judgement("discriminator b", self.discriminator_b, b, self._recalled(self.pool_b, fake_b)),
+            self._judgement("source", self.discriminator_source, source, self._recalled(self.pool_source, fake_source)),
+            self._judgement("target", self.discriminator_target, target, self._recalled(self.pool_target, fake_target)),
         )
 
     def _recalled(self, pool: ImagePool, fakes: Tensor) -> Tensor:
         return pool(fakes, self.noise.uniform(len(fakes), 2))  # type: ignore[no-any-return]
 
     @staticmethod
-    def _judgement(player: str, discriminator: PatchGAN, real: Tensor, fake: Tensor) -> Turn:
+    def _judgement(name: str, discriminator: PatchGAN, real: Tensor, fake: Tensor) -> Turn:
         real_scores, fake_scores = discriminator(real), discriminator(fake)
         return Turn(
-            player,
+            f"discriminator {name}",
             adversarial=least_squares_discriminator(real_scores, fake_scores),
             scores={"real": real_scores, "fake": fake_scores},
         )
 
     def restore(self, input: Tensor) -> Tensor:
-        return (self.to_b if self.task.product == "b" else self.to_a)(input)  # type: ignore[no-any-return]
+        return self.to_target(input)  # type: ignore[no-any-return]

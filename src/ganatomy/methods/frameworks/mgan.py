@@ -134,14 +134,13 @@ class MGAN(Translator):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        outputs = c.channels[self.task.roles.index(self.task.product)]
         self.texture, self.content, self.encoder = (
             VGG19Features(layer, c.features, c.features_file, width=c.features_width)
             for layer in (c.texture_layer, c.content_layer, c.encoder_layer)
         )
         seen, encoded = (part(torch.zeros(1, 3, 32, 32)).shape[1] for part in (self.texture, self.encoder))
         self.texture_critic = TextureCritic(seen, c.critic_width, c.texture_patch, max(1, c.texture_patch // 2))
-        self.generator = Decoder(encoded, outputs, c.width)
+        self.generator = Decoder(encoded, self.task.out_channels, c.width)
         self.critic = MarkovianCritic(seen, c.critic_width, c.border) if c.adversarial_weight else None
 
     @property
@@ -158,19 +157,17 @@ class MGAN(Translator):
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.critic:
             players.insert(0, Player("critic", (self.critic,), moves))
-        cuts = Stream(
-            "samples", None, c.batch_size, (1, c.crop, c.crop), flips=c.flips, streams=((task.source, "target"),)
-        )
+        cuts = Stream("patches", (task.source, "target"), c.batch_size, (1, c.crop, c.crop), flips=c.flips)
         return [
-            Stage("texture", self.texture_turns, [texture], c.starters, self.stream(1), validated=False),
+            Stage("texture", self.texture_turns, [texture], c.starters, self.streams(1), validated=False),
             Stage("network", self.turns, players, c.game_rounds, cuts, derive={"target": self.optimised}),
         ]
 
     def texture_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """An image is optimised from the start, and the critic learns to tell it from the texture at every step."""
         batch = next(batches)
-        (style,) = self.warped(batch[self.task.product])
-        painting = Painting(self, batch[self.task.source])
+        (style,) = self.warped(batch["target"][self.task.product])
+        painting = Painting(self, batch["source"][self.task.source])
         for _ in range(self.config.steps):
             real_scores, fake_scores = self.texture_scores(style), self.texture_scores(painting.pixels.detach())
             yield Turn(
@@ -187,7 +184,8 @@ class MGAN(Translator):
     def optimised(self, batch: Batch) -> Tensor:
         """The images of the given kind with the other kind's texture, optimised against the critic as it is now."""
         if self.task.source not in batch:  # a case of texture alone, which the network does not learn from
-            return batch[self.task.product]
+            texture: Tensor = batch[self.task.product]
+            return texture
         with torch.enable_grad():
             painting = Painting(self, batch[self.task.source])
             for _ in range(self.config.steps):

@@ -63,7 +63,7 @@ class Pix2Pix(Translator):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        given, made = (c.channels[self.task.roles.index(role)] for role in (self.task.source, self.task.product))
+        given, made = self.task.in_channels, self.task.out_channels
         self.generator = Pix2PixUNet(given, made, c.width, c.levels, c.norm, c.dropout)
         init_pix2pix(self.generator, c.width)
         self.discriminator = None
@@ -89,12 +89,12 @@ class Pix2Pix(Translator):
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.insert(0, Player("discriminator", (self.discriminator,), moves))
-        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c, task = self.config, self.task
-        batch = self.jittered(next(batches))
-        source, true = batch[task.source], batch[task.product]
+        batch = next(batches)
+        source, true = self.jittered(batch[task.source], batch[task.product])
         fake = self.restore(source)
         if self.discriminator:
             real_scores = self.discriminator(torch.cat([source, true], dim=1))

@@ -41,7 +41,7 @@ class RestorationPredictor(Predictor):
         return Prediction(
             {product: array},
             {product: value},
-            compared={product: Compared(self.task.visible(sample), self.task.contrasts)},
+            compared={product: Compared(self.task.visible(sample), self.task.contrasts(sample))},
         )
 
     @property

@@ -18,13 +18,29 @@ class Restoration(Task):
     """Role that it makes."""
 
     @property
-    def contrasts(self) -> tuple[Window, Window] | None:
-        """Ranges of the source and the product where their contrasts differ; None where they should look alike."""
+    def in_channels(self) -> int:
+        """Channels of the source."""
+        return self.roles[self.source].channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the product."""
+        return self.roles[self.product].channels
+
+    def contrasts(self, sample: Sample) -> tuple[Window, Window] | None:
+        """Ranges of the source and the product of a case where their contrasts differ; None where they look alike."""
         return None
 
     def same_contrast(self, output: str) -> str | None:
-        """The source, unless the contrasts differ."""
-        return None if self.contrasts else self.source
+        """The source, with which the product shares its contrast unless a task says otherwise."""
+        return self.source
+
+    def window(self, role: str) -> tuple[float, float]:
+        """Values of a role, in physical units, that are shown and between which it is scored: those of its codec."""
+        codec = self.roles[role].codec
+        if not isinstance(codec, Window):
+            raise TypeError(f"{role} has no window, but {codec}")
+        return codec.low, codec.high
 
     def visible(self, sample: Sample) -> Image:
         """What there is to see in the source, on its own grid, for comparison with the product."""

@@ -21,15 +21,15 @@ from ganatomy.evaluation.judging import (
     blocks,
     limits,
     middle_slice,
-    role,
     side_by_side,
 )
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.evaluation.strip import comparison_strip, detail_boxes
+from ganatomy.images.codecs import Window
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
 from ganatomy.metrics.diversity import spectrum_ratio_db
-from ganatomy.tasks.restoration.judge import RestorationJudge
+from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.translation.task import CONTRAST, EDGES, INFORMATION, MAE, PSNR, SSIM
 
 SHARPNESS_ERROR, SPECTRUM = "sharpness error", "spectrum distance"
@@ -71,11 +71,13 @@ class TranslationJudge(RestorationJudge):
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """The input as if it were of the product's kind, window put on window, and the true product."""
         task = self.task
-        source, product = (task.codecs[name] for name in (task.source, task.product))
+        low, high = self.window
 
         def shown(case: Sample, start: int, stop: int) -> Volume:
-            values = case.slices(start, stop)[task.source]
-            return np.asarray(product.decode(source.encode(values)), np.float32)
+            source = case.role(task.source).codec
+            assert isinstance(source, Window)
+            product = Window(low=low, high=high, to=source.to)
+            return np.asarray(product.decode(source.encode(case.slices(start, stop)[task.source])), np.float32)
 
         return [Contender(INPUT, shown, "shown in the window of the product")], [role(TARGET, task.product)]
 
@@ -97,13 +99,14 @@ class TranslationJudge(RestorationJudge):
     @property
     def window(self) -> tuple[float, float]:
         """Values of the product that are shown and scored."""
-        codec = self.task.codecs[self.task.product]
-        return codec.low, codec.high
+        low, high = self.task.window(self.task.product)
+        return low, high
 
     @property
     def unit(self) -> str:
         """Of the product."""
-        return self.task.codecs[self.task.product].unit or ""
+        codec = self.task.roles[self.task.product].codec
+        return (codec.unit if codec else None) or ""
 
     def score_case(
         self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
@@ -198,6 +201,11 @@ class TranslationJudge(RestorationJudge):
         }
 
     def _tissue(self) -> dict[str, str]:
+        if any(self.task.roles[name].adaptive for name in (self.task.source, self.task.product)):
+            return {
+                "Window": "of the median training case, since every image has a scale of its own",
+                "Tissue": "where the input or the true image rises above what was dark in the median training case",
+            }
         return {"Tissue": "where the input or the true image rises 5 % of its window above the lower end"}
 
     def caveats(self, judgement: Judgement) -> list[str]:

@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,19 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ganatomy.case import Volume
+from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, label_of
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, MethodConfig, Stream
-from ganatomy.images.codecs import Codec, Window
-from ganatomy.images.framing import Fit, Framing
-from ganatomy.images.image import Image
+from ganatomy.game import Method, RolesConfig, Stream
+from ganatomy.images.codecs import Codec, Window, body_above
+from ganatomy.images.frames import Fit
 from ganatomy.metrics.dependence import correlation, mutual_information
 from ganatomy.metrics.fidelity import mae, psnr, ssim
 from ganatomy.metrics.sharpness import gradient_ratio
+from ganatomy.roles.image import ImageOptions
 from ganatomy.tasks.restoration.task import Restoration
-from ganatomy.tasks.synthesis.task import check_window
-
-Direction = Literal["a2b", "b2a"]
 
 PSNR, SSIM, MAE = "psnr[window]", "ssim[window]", "mae[window]"
 CONTRAST, INFORMATION = "contrast", "mutual information"
@@ -37,42 +34,37 @@ BLUNT = 0.01
 """Edges count as at least this strong, relative to the true ones."""
 
 
-class TranslationConfig(MethodConfig):
+class TranslationConfig(RolesConfig):
     """What is translated into what."""
 
-    direction: Direction = "a2b"  # which of the roles a and b is given, and which is made of it
+    role_fields: ClassVar[Mapping[str, type[ImageOptions]]] = {"source": ImageOptions, "target": ImageOptions}
+
+    source: str = "t1"  # name of the images that are given; its options are called --t1.window and so on
+    target: str = "t2"  # name of the images that are made of them
+    roles: Mapping[str, ImageOptions] = {}  # options of both, by name
     size: tuple[int, int] = (256, 256)  # rows and columns seen
     fit: Fit = "contain"  # of images: lie inside the size whole, fill it, or be cut into patches of it
     flips: tuple[int, ...] = (2,)  # axes along which images are mirrored at random: 1 rows, 2 columns
-    channels: tuple[int, int] = (1, 1)  # of a and b; 3 for colours
-    window_a: tuple[float, float] = (0.0, 1200.0)  # values of a mapped to [-1, 1] (our choice)
-    window_b: tuple[float, float] = (0.0, 1200.0)  # values of b mapped to [-1, 1] (our choice)
-    window_units: tuple[str | None, str | None] = ("a.u.", "a.u.")  # of the values of a and b, such as HU
     phantom: str = "brain-mr"  # learned from where no data are given
-    parts: tuple[str, str] = ("t1", "t2")  # of the phantom, which play a and b
 
 
 class Translation(Restoration):
-    """Images of kind *a* and of kind *b*, of the same patients or of different ones.
+    """Images of one kind are made of images of another kind, of the same patients or of different ones.
+
+    Where every image has a scale of its own, a made image has the median scale of the training cases, in which it is
+    also scored.
 
     Args:
-        codecs: of a and b.
-        direction: which is given, and which is made of it.
-        size: rows and columns seen.
-        fit: how images get to this size.
-        channels: of a and b.
+        config: names of the roles and their options, size and phantom.
         paired: whether training needs both images of a patient. Otherwise cases with either are of use, and cases with
             both are judged on the pair.
-        phantom: name of the embedded one.
-        parts: of the phantom, by role.
         selection: the score that decides which weights are best.
     """
 
     name = "translation"
-    ability = "restore"
-    roles = ("a", "b")
+    judge = "ganatomy.tasks.translation.judge:TranslationJudge"
 
-    directions: ClassVar[Mapping[str, str]] = {
+    directions: ClassVar[Mapping[str, Better]] = {
         PSNR: "higher",
         SSIM: "higher",
         MAE: "lower",
@@ -82,125 +74,123 @@ class Translation(Restoration):
         BEST: "lower",
     }
 
-    def __init__(
-        self,
-        codecs: Mapping[str, Window],
-        direction: Direction,
-        size: tuple[int, int],
-        fit: Fit,
-        channels: tuple[int, int],
-        paired: bool,
-        phantom: str,
-        parts: tuple[str, str],
-        selection: str,
-    ):
-        self._codecs, self.size, self.fit = dict(codecs), size, fit
-        self.source, self.product = ("a", "b") if direction == "a2b" else ("b", "a")
+    def __init__(self, config: TranslationConfig, paired: bool, selection: str):
+        self.config, self._selection = config, selection
+        self.source, self.product = config.source, config.target
         self.given = self.source
-        self.streams = () if paired else (("a",), ("b",))
-        self._channels = dict(zip(self.roles, channels, strict=True))
-        self.phantom, self._parts, self._selection = phantom, dict(zip(self.roles, parts, strict=True)), selection
+        self.roles: Mapping[str, Role] = {
+            # Networks end in a tangent, so that they make nothing beyond the ends of their range.
+            name: config.roles[name].role(name, clip=True, limited=True)
+            for name in (self.source, self.product)
+        }
+        self.groups = () if paired else ((self.source,), (self.product,))
+        self.phantom = config.phantom
+        self.fitted: Mapping[str, NDArray[Any]] = {}
+
+    @property
+    def preparation(self) -> Preparation:
+        c = self.config
+        if c.fit == "patches":
+            return Preparation()
+        return Preparation(size=c.size, fit=c.fit, fill=tuple((name, c.roles[name].air) for name in self.roles))
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
-        return {"size": size or max(self.size)}
+        return {"size": size or max(self.config.size)}
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
-        return self._parts
-
-    @property
-    def codecs(self) -> Mapping[str, Codec]:
-        return self._codecs
-
-    @property
-    def channels(self) -> Mapping[str, int]:
-        return self._channels
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.size} {self.fit} {sorted(self._codecs.items())} {self._channels}"
+        return {name: self.config.roles[name].part or name for name in self.roles}
 
     @property
     def selection(self) -> str:
         return self._selection
 
-    @property
-    def contrasts(self) -> tuple[Window, Window]:
-        return self._codecs[self.source], self._codecs[self.product]
+    def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
+        if case is not None and not self.groups:
+            missing = [name for name in self.roles if name not in values]
+            if missing:
+                raise UserError(f"{label_of(next(iter(values.values())))}: no {' or '.join(missing)} image beside it")
+        return super().frame(values, case)
 
-    @property
-    def framing(self) -> Framing | None:
-        return self._frame(self.source)
+    def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
+        """The usual statistics; of roles whose images have scales of their own also ``above.ROLE``, the value that the
+        body lies above in every training case.
+        """
+        cases = list(samples)
+        found = dict(super().fit(cases))
+        for name, role in self.roles.items():
+            if role.adaptive and f"scale.{name}" in found:
+                above = [body_above(case.arrays[name]) for case in cases if name in case.arrays]
+                found[f"above.{name}"] = np.array(above, np.float32)
+        return found
 
-    def _frame(self, role: str) -> Framing | None:
-        return None if self.fit == "patches" else Framing(self.size, self.fit, self._codecs[role].low)
+    def window(self, role: str) -> tuple[float, float]:
+        """Values of a role, in physical units, that are shown and between which it is scored.
 
-    def trainable(self, label: str | None, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_] | None:
+        Those of its window, or those that the ends of the networks' range stand for in the median training case.
+        """
+        codec = self.roles[role].codec
+        if isinstance(codec, Window):
+            return codec.low, codec.high
+        middle, high = np.median(self._learned(f"scale.{role}"), axis=0)
+        return float(2 * middle - high), float(high)
+
+    def _learned(self, name: str) -> NDArray[Any]:
+        if name not in self.fitted:
+            raise UserError(f"{name.partition('.')[2]}: its scale was not learned in training; train again")
+        return self.fitted[name]
+
+    def contrasts(self, sample: Sample) -> tuple[Window, Window]:
+        source, (low, high) = sample.role(self.source).codec, self.window(self.product)
+        assert isinstance(source, Window)
+        return source, Window(low=low, high=high)
+
+    def same_contrast(self, output: str) -> str | None:
+        return None
+
+    def trainable(self, label: str | None, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
         shares = [
-            (values > self._codecs[role].low).mean(axis=(0, 2, 3))
-            for role, values in arrays.items()
-            if role in self.roles
+            (np.asarray(values) > self._dark(name, values)).mean(axis=(0, 2, 3))
+            for name, values in arrays.items()
+            if name in self.roles
         ]
         return np.asarray(np.min(shares, axis=0) >= CONTENT)
 
-    def check(self, image: Image) -> None:
-        self.check_role(image, self.source)
-
-    def check_role(self, image: Image, role: str) -> None:
-        """Refuse an image that cannot play this role.
-
-        Raises:
-            UserError: another number of channels, another unit, or values that the window does not show.
-        """
-        if image.channels != self._channels[role]:
-            raise UserError(
-                f"{image.header.label}: {image.channels} channels, but the system works with {self._channels[role]} "
-                f"for {role}; train with other --channels, or give other images"
-            )
-        codec = self._codecs[role]
-        codec.check(image)
-        if image.unit in (None, "a.u."):
-            check_window(image, codec, f"--window-{role}")
-
-    def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
-        there = {role: given[role] for role in self.roles if role in given}
-        first = next(iter(given.values()))
-        if missing := [role for role in self.roles if role not in there and not self.streams]:
-            raise UserError(f"{first.header.label}: no {' or '.join(missing)} image beside it")
-        for role, image in there.items():
-            self.check_role(image, role)
-            if image.shape != first.shape:
-                raise UserError(
-                    f"{image.header.label}: {image.shape} voxels, but {first.header.label} of the same case has "
-                    f"{first.shape}; give pairs on one grid"
-                )
-        frames = {role: self._frame(role) for role in there}
-        return {role: frame(there[role]) if frame else there[role] for role, frame in frames.items()}
+    def _dark(self, role: str, array: Array) -> float:
+        """The value above which there is something to see; of a case itself where nothing has been learned yet."""
+        codec = self.roles[role].codec
+        if isinstance(codec, Window):
+            return codec.low
+        learned = self.fitted.get(f"above.{role}")
+        return body_above(np.asarray(array)) if learned is None else float(np.median(learned))
 
     def tissue(self, sample: Mapping[str, Volume]) -> NDArray[np.bool_]:
-        """Where any image of a sample lies above the lower end of its window, (slices, rows, columns)."""
+        """Where any image of a sample lies above the dark values of its kind, (slices, rows, columns)."""
         inside = [
-            sample[role] > codec.low + FOREGROUND * (codec.high - codec.low)
-            for role, codec in self._codecs.items()
-            if role in sample
+            sample[name] > self._tissue_above(name, role.codec) for name, role in self.roles.items() if name in sample
         ]
         return np.asarray(np.logical_or.reduce(inside))
 
+    def _tissue_above(self, role: str, codec: Codec | None) -> float:
+        if isinstance(codec, Window):
+            return codec.low + FOREGROUND * (codec.high - codec.low)
+        return float(np.median(self._learned(f"above.{role}")))
+
     def scores(
-        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
-    ) -> dict[str, float]:
+        self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> Scores:
         """Distances and sharpness where the true product is known, and what the output still has of its source.
 
         Correlation (with the true product) and mutual information (with the source, in bits) are taken within tissue.
         """
-        tissue = self.tissue(sample)
-        source, product = ((codec.low, codec.high) for codec in self.contrasts)
-        shared = mutual_information(sample[self.source][tissue], output[tissue], source, product)
+        made, tissue = output[self.product], self.tissue(sample)
+        source, product = self.window(self.source), self.window(self.product)
+        shared = mutual_information(sample[self.source][tissue], made[tissue], source, product)
         if self.product not in sample:
             return {INFORMATION: shared}
         true = sample[self.product]
         return {
-            **likeness(output, true, product, spacing),
-            CONTRAST: correlation(output[tissue], true[tissue]),
+            **likeness(made, true, product, spacing),
+            CONTRAST: correlation(made[tissue], true[tissue]),
             INFORMATION: shared,
         }
 
@@ -237,7 +227,7 @@ class Translator(Method):
 
     @abstractmethod
     def restore(self, input: Tensor) -> Tensor:
-        """Images of the given kind, (N, C, H, W), to the other kind, of the same size."""
+        """Source images (N, C, H, W) to target images of the same size."""
 
     @property
     def adversarial(self) -> bool:
@@ -245,50 +235,33 @@ class Translator(Method):
         return bool(self.config.adversarial_weight)
 
     def build_task(self) -> Translation:
+        return Translation(self.config, self.paired, BEST if self.adversarial else MAE)
+
+    def streams(self, batch_size: int) -> tuple[Stream, ...]:
+        """Images of the size that is seen: ``pairs`` of one patient where the method learns from them, else ``source``
+        and ``target``, drawn independently of each other.
+        """
         c = self.config
-        windows = {"a": (c.window_a, c.window_units[0]), "b": (c.window_b, c.window_units[1])}
-        codecs = {
-            role: Window(low=window[0], high=window[1], unit=unit, clip=True)
-            for role, (window, unit) in windows.items()
-        }
-        return Translation(
-            codecs,
-            c.direction,
-            c.size,
-            c.fit,
-            c.channels,
-            self.paired,
-            c.phantom,
-            c.parts,
-            BEST if self.adversarial else MAE,
+        patch = (1, *c.size)
+        if self.paired:
+            return (Stream("pairs", (c.source, c.target), batch_size, patch, flips=c.flips),)
+        return tuple(
+            Stream(name, (role,), batch_size, patch, flips=c.flips)
+            for name, role in (("source", c.source), ("target", c.target))
         )
 
-    def stream(self, batch_size: int) -> Stream:
-        """Batches of images of the size that is seen, a and b of one patient where the method learns from pairs."""
-        c = self.config
-        return Stream(
-            "samples", None, batch_size, (1, *c.size), flips=c.flips, streams=() if self.paired else (("a",), ("b",))
-        )
-
-    def jittered(self, batch: Batch) -> dict[str, Tensor]:
-        """The batch a little enlarged and cut to its size at random, pairs at the same place.
+    def jittered(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """Images a little enlarged and cut to their size at random, all of a sample at the same place.
 
         Isola et al., arXiv 1611.07004.
         """
-        if not self.config.jitter:
-            return dict(batch)
-        if not self.paired:
-            return {role: self._jittered(images) for role, images in batch.items()}
-        widths = [images.shape[1] for images in batch.values()]
-        together = self._jittered(torch.cat(list(batch.values()), dim=1))
-        return dict(zip(batch, torch.split(together, widths, dim=1), strict=True))
-
-    def _jittered(self, images: Tensor) -> Tensor:
-        more, (rows, columns) = self.config.jitter, images.shape[2:]
-        enlarged = interpolate(images, (rows + more, columns + more), mode="bicubic")
-        corners = (self.noise.uniform(len(images), 2) * (more + 1)).long().clamp_max(more).tolist()
+        more, (rows, columns) = self.config.jitter, images[0].shape[2:]
+        if not more:
+            return images
+        enlarged = interpolate(torch.cat(images, dim=1), (rows + more, columns + more), mode="bicubic")
+        corners = (self.noise.uniform(len(enlarged), 2) * (more + 1)).long().clamp_max(more).tolist()
         parts = [
             image[:, top : top + rows, left : left + columns]
             for image, (top, left) in zip(enlarged, corners, strict=True)
         ]
-        return torch.stack(parts)
+        return torch.split(torch.stack(parts), [image.shape[1] for image in images], dim=1)
