@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -51,16 +51,30 @@ def test_signals_are_brought_to_a_length_of_one_number(preparation, samples, ste
     np.testing.assert_allclose(back.values[:, 4:-4], signal.values[:, 4:-4], atol=0.08)
 
 
+class Vessels(Task):
+    """Signals along the same centre-lines."""
+
+    name, given, phantom = "vessels", "vessel", "none"
+    predictors, judge, selection = {}, None, "error"
+    directions: ClassVar = {"error": "lower"}
+    roles: ClassVar = {"vessel": VESSEL, "pressure": SignalRole("pressure")}
+
+    def phantom_grid(self, size):
+        return {}
+
+    def scores(self, output, sample, spacing):
+        return {}
+
+
 def test_a_case_of_signals_has_a_grid_of_one_slice_and_one_row():
-    other = SignalRole("pressure")
-    task = SimpleNamespace(roles={"vessel": VESSEL, "pressure": other}, preparation=Preparation())
-    sample = Task.frame(task, {"vessel": wave(), "pressure": Signal(np.arange(20.0)[None], 0.5)})
+    task = Vessels()
+    sample = task.frame({"vessel": wave(), "pressure": Signal(np.arange(20.0)[None], 0.5)})
     assert isinstance(sample, Sample)
     assert sample.shape == (1, 1, 20) and sample.spacing_of("vessel") == (1, 1, 0.5)
     with pytest.raises(UserError, match=r"up to 9\.5 mm apart"):
-        Task.frame(task, {"vessel": wave(), "pressure": np.arange(20.0)})
+        task.frame({"vessel": wave(), "pressure": np.arange(20.0)})
     with pytest.raises(UserError, match="1 x 1 x 19 voxels against 1 x 1 x 20"):
-        Task.frame(task, {"vessel": wave(), "pressure": np.arange(19.0)})
+        task.frame({"vessel": wave(), "pressure": np.arange(19.0)})
 
 
 def test_patches_are_cut_mirrored_and_encoded_for_networks_of_one_dimension():
