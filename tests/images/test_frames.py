@@ -189,6 +189,11 @@ def test_proportions_are_those_in_mm(fit, scaled):
     assert np.isnan(back).mean() == (0.5 if fit == "cover" else 0)
 
 
+def test_proportions_may_be_those_in_pixels():
+    image = ramp((2, 40, 80), affine_of((2, 1, 0), (1, -1, -1), (3.0, 2.0, 0.5)))
+    assert Frame.plan(image, size=(20, 20), fit="contain", square=False).scaled == (2, 10, 20)
+
+
 def test_volumes_are_fitted_in_space():
     image = ramp((8, 16, 16), affine_of((2, 1, 0), (1, -1, -1), (2.0, 1.0, 1.0)))
     frame = Frame.plan(image, size=(4, 4, 4))

@@ -134,6 +134,7 @@ class Frame:
         size: Sequence[int] | None = None,
         fit: Fit = "cover",
         fill: float = 0.0,
+        square: bool = True,
     ) -> Frame:
         """The frame of an image.
 
@@ -148,6 +149,8 @@ class Frame:
             fit: how an image of other proportions gets to the size, where no spacing is given; with ``patches`` it
                 keeps its extents also where one is.
             fill: value around what is padded.
+            square: whether proportions are those in mm, so that pixels that are not square become square when an image
+                is brought to a size; otherwise those in pixels.
 
         Raises:
             UserError: unevenly spaced slices cannot be cut in another plane, resampled, cropped or padded.
@@ -164,7 +167,7 @@ class Frame:
                 for extent, step, wanted in zip(turned, steps, spacing, strict=True)
             ]
         elif size is not None and fit != "patches":
-            scaled = _fitted(turned, steps, size, fit)
+            scaled = _fitted(turned, steps if square else (1, 1, 1), size, fit)
         final = list(scaled)
         if size is not None and fit != "patches":
             final[3 - len(size) :] = size
@@ -307,7 +310,7 @@ def _triple(values: Sequence[int]) -> Triple:
 
 
 def _fitted(extents: Triple, steps: Sequence[float], size: Sequence[int], fit: Fit) -> list[int]:
-    """How large an image becomes whose proportions, in mm, are kept."""
+    """How large an image becomes whose proportions are kept, counted in steps."""
     inner, sides = extents[3 - len(size) :], steps[3 - len(size) :]
     # Pixels that are not square become square, counted in the smallest side, so that equal ones keep exact numbers.
     lengths = [extent * (side / min(sides)) for extent, side in zip(inner, sides, strict=True)]
