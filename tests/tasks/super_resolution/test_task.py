@@ -10,7 +10,7 @@ from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import find, read, write
 from ganatomy.images.frames import Frame
-from ganatomy.images.image import ComputedArray, Header, Image
+from ganatomy.images.image import ComputedArray, Header, Image, axial_affine
 from ganatomy.inference.apply import Applier, Output
 from ganatomy.inference.checks import Comparison
 from ganatomy.inference.model import Model
@@ -271,3 +271,13 @@ def test_a_volume_that_is_stored_another_way_gets_its_finer_grid(kind, plane):
     assert direct.shape == tuple(extent * factor for extent, factor in zip(axial.shape, times, strict=True))
     middle = [(factor - 1) / 2 for factor in times]
     np.testing.assert_allclose(direct.affine @ [*middle, 1], axial.affine @ [0, 0, 0, 1], atol=1e-9)
+
+
+def test_slices_that_are_no_thicker_than_their_pixels_are_told():
+    thick = Image.from_array(picture(12, 11, slices=5).numpy(), (4.5, 0.9, 0.7), "a.u.")
+    sagittal = thick.with_geometry(thick.array, axial_affine((0.9, 0.7, 4.5))[:, [2, 0, 1, 3]])
+    own = task(ThickSlices((3, 1, 1)), 3)
+    assert own.frame({"low": thick}).notes == ()
+    (told,) = own.frame({"low": sagittal}).notes
+    assert "should be a stack of axial slices" in told and "0.9 mm apart, and their pixels 4.5 mm" in told
+    assert task(Decimation((2, 2, 2)), 3).frame({"low": sagittal}).notes == ()

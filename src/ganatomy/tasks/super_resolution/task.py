@@ -17,9 +17,10 @@ from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig
 from ganatomy.images.codecs import Window
-from ganatomy.images.frames import Frame
+from ganatomy.images.frames import Frame, Turn
 from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.physics.resolution import Coarsening, Factors
+from ganatomy.roles.expectations import CLOSE, Expectation
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
 from ganatomy.tasks.restoration.task import Restoration
@@ -54,6 +55,17 @@ class VolumeConfig(MethodConfig):
     phantom: str = "brain-mr"  # learned from where no data are given
     part: str = "t1"  # of the phantom: the image that is made finer
     structure: str = "white"  # of the phantom: what a segmenter should find in finer images, too
+
+
+def _thin(image: Image) -> str | None:
+    """Axial slices lie closer together than their pixels, as in a stack that was acquired in another plane."""
+    slices, *pixels = (image.spacing[axis] for axis in Turn.to("axial", image.affine).axes)
+    if slices >= (1 - CLOSE) * max(pixels):
+        return None
+    return f"its axial slices are {slices:.3g} mm apart, and their pixels {max(pixels):.3g} mm"
+
+
+THICK = Expectation("a stack of axial slices that are thicker than their pixels", _thin)
 
 
 class ResolutionPreparation(Preparation):
@@ -121,6 +133,8 @@ class SuperResolution(Restoration):
     ):
         self.coarsening, self.codec, self.dims = coarsening, codec, dims
         self.phantom, self.parts, self._selection = phantom, parts, selection
+        deep, *plane = coarsening.scale
+        self.expects = {LOW: (THICK,)} if deep > max(plane) else {}
         coarse = codec.model_copy(update={"to": shown})
         self.roles: Mapping[str, Role] = {
             "image": ImageRole("image", codec, width=channels),
