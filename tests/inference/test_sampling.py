@@ -1,5 +1,6 @@
 import csv
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,18 +9,26 @@ import torch
 from PIL import Image as Pillow
 
 from ganatomy import catalogue
+from ganatomy.case import Prediction
+from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
-from ganatomy.images.codecs import Window
 from ganatomy.images.files import read
-from ganatomy.inference import sampling
-from ganatomy.inference.model import WEIGHTS, Model
-from ganatomy.inference.sampling import LIST, NOTE, write_samples
+from ganatomy.images.image import Image
+from ganatomy.inference.model import Model, single
+from ganatomy.inference.runfile import RunFile
+from ganatomy.inference.sampling import LIST, NOTE, sampling_ability, write_samples
+from ganatomy.roles.image import ImageOptions
+from ganatomy.roles.labels import LabelRole
+from ganatomy.roles.signal import Signal, SignalRole
+from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
-PHOTO = Window(low=0.0, high=255.0, unit=None)
-CT = Window(low=-100.0, high=300.0)
-ADC = Window(low=0.0, high=3000.0, unit="um2/s")
+PHOTO = ImageOptions(window=(0.0, 255.0), unit=None)
+CT = ImageOptions(window=(-100.0, 300.0), unit="HU")
+ADC = ImageOptions(window=(0.0, 3000.0), unit="um2/s")
+
+FACTS = RunFile.model_construct(system="dcgan", provenance={"features": "none"}, data=DataConfig())
 
 
 class Flat(Synthesiser):
@@ -31,8 +40,7 @@ class Flat(Synthesiser):
         super().__init__(MethodConfig())
         self.own, self.labelled = task, labelled
 
-    @property
-    def task(self) -> Synthesis:
+    def build_task(self) -> Synthesis:
         return self.own
 
     def stages(self):
@@ -40,20 +48,61 @@ class Flat(Synthesiser):
 
     def sample(self, latent, label=None):
         value = latent if label is None else latent + 10 * label[:, None]
-        channels = sum(self.own.channels.get(role, 1) for role in self.own.roles)
+        channels = sum(role.channels for role in self.own.images.values())
         return value.view(-1, 1, *[1] * len(self.own.size)).expand(-1, channels, *self.own.size).clone()
 
 
-def model(folder, labelled=False, codecs=None, **how) -> Model:
+def model(folder, labelled=False, images=None, **how) -> Model:
     folder.mkdir(exist_ok=True)
-    (folder / WEIGHTS["best"]).write_bytes(b"weights")
-    task = Synthesis(codecs or {"image": CT}, how.pop("size", (6, 5)), **how)
-    return Model(Flat(task, labelled), {"system": "dcgan", "provenance": {"features": "none"}}, folder)
+    task = Synthesis(images or {"image": CT}, how.pop("size", (6, 5)), **how)
+    return Model(Flat(task, labelled), FACTS, folder, identity="sha256:abc")
+
+
+class Outlined(SamplePredictor):
+    """Makes a label map, a signal and a grey image, all of a seed."""
+
+    made: ClassVar = {
+        "vessels": LabelRole("vessels", {"artery": (1,), "vein": (3,)}),
+        "pulse": SignalRole("pulse"),
+        "image": PHOTO.role("image"),
+    }
+
+    @property
+    def outputs(self):
+        return self.made
+
+    def predict(self, sample, seed=0):
+        labels = np.zeros((1, 1, 6, 5), np.uint8)
+        labels[..., seed % 5] = 3
+        values = {
+            "vessels": Image.from_array(labels),
+            "pulse": Signal(np.arange(8.0)[None] + seed, 0.5),
+            "image": Image.from_array(np.full((1, 1, 6, 5), 7.4 + seed, np.float32)),
+        }
+        return Prediction({}, values, facts={"turn": seed % 2, "units": "mV"})
+
+
+class Needy(SamplePredictor):
+    """Needs two images, so that it makes nothing from noise."""
+
+    @property
+    def inputs(self):
+        return ("t1", "t2")
+
+
+class Several(Synthesis):
+    """A task with three abilities, the first of which needs images."""
+
+    predictors: ClassVar = {"restore": Needy, "outline": Outlined, "sample": SamplePredictor}
 
 
 def rows(out):
     with (out / LIST).open() as stream:
         return list(csv.DictReader(stream))
+
+
+def note(out):
+    return json.loads((out / NOTE).read_text())
 
 
 def test_ct_is_written_as_whole_hu(tmp_path):
@@ -67,10 +116,13 @@ def test_ct_is_written_as_whole_hu(tmp_path):
 
 
 def test_the_note_says_that_they_are_synthetic(tmp_path):
-    write_samples(model(tmp_path / "run"), tmp_path / "out", 2)
-    note = json.loads((tmp_path / "out" / NOTE).read_text())
-    assert note["synthetic"] is True and note["system"] == "dcgan" and note["units"] == {"image": "HU"}
-    assert note["identity"].startswith("sha256:") and note["features"] == "none" and note["seeds"] == [0, 1]
+    write_samples(model(tmp_path / "run"), tmp_path / "out", 2, options={"truncation": 0.5})
+    told = note(tmp_path / "out")
+    assert told["synthetic"] is True and told["system"] == "dcgan" and told["units"] == {"image": "HU"}
+    assert told["identity"] == "sha256:abc" and told["features"] == "none" and told["seeds"] == [0, 1]
+    assert told["options"] == {"label": None, "truncation": 0.5} and told["codecs"]["image"]["high"] == 300
+    assert told["pixel size"].startswith("unknown") and told["trained on"] == "embedded phantom skin-lesion"
+    assert told["suffixes"] == {"image": ".nii.gz"} and told["weights"] == "weights.safetensors"
 
 
 def test_the_image_of_a_seed_does_not_depend_on_the_number_of_images(tmp_path):
@@ -80,18 +132,19 @@ def test_the_image_of_a_seed_does_not_depend_on_the_number_of_images(tmp_path):
     assert one.name == many[4].name == "synthetic_b_000004.nii.gz"
     np.testing.assert_array_equal(read(one).numpy(), read(many[4]).numpy())
     assert [row["label"] for row in rows(tmp_path / "many")] == ["a", "b", "c", "a", "b"]
+    assert note(tmp_path / "many")["label"] == ["a", "b", "c"] and note(tmp_path / "one")["label"] == "b"
 
 
 def test_a_label_can_be_chosen(tmp_path):
     own = model(tmp_path / "run", labelled=True, classes=("a", "b"))
-    files = write_samples(own, tmp_path / "out", 2, label="b", truncation=0.0)
+    files = write_samples(own, tmp_path / "out", 2, options={"label": "b", "truncation": 0.0})
     assert all((read(file).numpy() == 100 + 200 * 10).all() for file in files)
     with pytest.raises(UserError, match="--label c: there are a, b"):
-        write_samples(own, tmp_path / "out2", 2, label="c")
+        write_samples(own, tmp_path / "out2", 2, options={"label": "c"})
 
 
 def test_photographs_become_png_cut_off_at_their_ends(tmp_path):
-    own = model(tmp_path / "run", codecs={"image": PHOTO}, channels={"image": 3})
+    own = model(tmp_path / "run", images={"image": PHOTO.model_copy(update={"channels": 3})})
     files = write_samples(own, tmp_path / "out", 8)
     pictures = [np.asarray(Pillow.open(file)) for file in files]
     assert all(picture.shape == (6, 5, 3) and picture.dtype == np.uint8 for picture in pictures)
@@ -103,13 +156,14 @@ def test_photographs_become_png_cut_off_at_their_ends(tmp_path):
 
 
 def test_every_role_has_its_file_and_unit(tmp_path):
-    own = model(tmp_path / "run", codecs={"t2": PHOTO, "adc": ADC})
+    own = model(tmp_path / "run", images={"t2": PHOTO, "adc": ADC})
     files = write_samples(own, tmp_path / "out", 1, format="tiff")
     assert [file.name for file in files] == ["synthetic_000000_t2.tif", "synthetic_000000_adc.tif"]
     assert read(files[0]).dtype == np.uint8 and read(files[1]).dtype == np.float32
     with tifffile.TiffFile(files[1]) as file:
         assert "values in um2/s" in file.pages[0].description
     assert [row["role"] for row in rows(tmp_path / "out")] == ["t2", "adc"]
+    assert [file.suffix for file in write_samples(own, tmp_path / "usual", 1)] == [".gz", ".gz"], "one format for both"
 
 
 def test_volumes_stay_volumes(tmp_path):
@@ -117,20 +171,66 @@ def test_volumes_stay_volumes(tmp_path):
     assert read(file).shape == (3, 6, 5)
 
 
+def several(folder) -> Model:
+    return Model(Flat(Several({"image": PHOTO}, (6, 5))), FACTS, folder, identity="sha256:abc")
+
+
+def test_whatever_a_system_makes_from_noise_is_written_as_its_kind_is(tmp_path):
+    files = write_samples(several(tmp_path / "run"), tmp_path / "out", 2, seed=3)
+    assert [file.name for file in files[:3]] == [
+        "synthetic_000003_vessels.png",
+        "synthetic_000003_pulse.csv",
+        "synthetic_000003_image.png",
+    ]
+    opened = {
+        name: role.source(file.name, file.parent, single).open()
+        for (name, role), file in zip(Outlined.made.items(), files[3:], strict=True)
+    }
+    assert (opened["vessels"].numpy()[..., 4] == 3).all() and opened["vessels"].numpy().sum() == 18
+    np.testing.assert_allclose(opened["pulse"].values[0], np.arange(8.0) + 4)
+    assert (opened["image"].numpy() == 11).all(), "7.4 + 4, rounded to bytes"
+    told = note(tmp_path / "out")
+    assert told["turn"] == [1, 0] and told["units"] == "mV"
+    assert told["suffixes"] == {"vessels": ".png", "pulse": ".csv", "image": ".png"}
+    written = write_samples(several(tmp_path / "run"), tmp_path / "tiff", 1, format="tiff")
+    assert [file.suffix for file in written] == [".tif", ".csv", ".tif"]
+
+
+def test_the_ability_is_the_first_that_needs_nothing(tmp_path):
+    own = several(tmp_path / "run")
+    assert sampling_ability(own.method) == "outline" and sampling_ability(own.method, "sample") == "sample"
+    with pytest.raises(UserError, match=r"synthesis makes nothing from noise: it needs t1, t2; .* `ganatomy apply`"):
+        sampling_ability(own.method, "restore")
+    with pytest.raises(UserError, match="--ability draw: this system has restore, outline, sample"):
+        sampling_ability(own.method, "draw")
+    (file,) = write_samples(own, tmp_path / "out", 1, ability="sample")
+    assert file.name == "synthetic_000000.png"
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [
         ({"count": 0}, "-n 0"),
         ({"seed": -1}, "--seed -1"),
-        ({"truncation": float("nan")}, "--truncation nan"),
-        ({"label": "a"}, "no labels"),
-        ({"format": "png"}, "--format png"),
+        ({"options": {"truncation": float("nan")}}, "--truncation nan"),
+        ({"options": {"label": "a"}}, "no labels"),
+        ({"options": {"tone": "a"}}, "--tone: no option"),
+        ({"format": "png"}, "--format png: the image is in HU, not in 8 bits; choose nifti, tiff or npy"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, how, words):
     with pytest.raises(UserError, match=words):
         write_samples(model(tmp_path / "run"), tmp_path / "out", **{"count": 1, **how})
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_format_must_hold_the_channels(tmp_path):
+    own = model(tmp_path / "run", images={"image": PHOTO.model_copy(update={"channels": 5})})
+    with pytest.raises(
+        UserError, match="--format tiff: does not hold the 5 channels of the image; choose nifti or npy"
+    ):
+        write_samples(own, tmp_path / "out", 1, format="tiff")
+    assert read(write_samples(own, tmp_path / "out", 1)[0]).channels == 5
 
 
 def test_files_in_the_way_are_kept_unless_told(tmp_path):
@@ -146,25 +246,27 @@ def test_files_in_the_way_are_kept_unless_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a file is in the way"):
         write_samples(own, tmp_path / "file", 1)
+    (tmp_path / "other" / "synthetic_000001.nii.gz").mkdir(parents=True)
+    with pytest.raises(UserError, match="a folder is in the way"):
+        write_samples(own, tmp_path / "other", 2, overwrite=True)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["synthetic_000001.nii.gz"]
 
 
-def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
-    real, calls = sampling.write, []
+def test_an_interruption_leaves_nothing(tmp_path):
+    calls = []
 
-    def failing(path, image):
-        calls.append(path)
+    def advance():
+        calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        real(path, image)
 
-    monkeypatch.setattr(sampling, "write", failing)
     with pytest.raises(KeyboardInterrupt):
-        write_samples(model(tmp_path / "run"), tmp_path / "out", 5)
+        write_samples(model(tmp_path / "run"), tmp_path / "out", 5, advance=advance)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_system_that_makes_no_images_is_refused(tmp_path):
+def test_a_system_that_needs_images_is_refused(tmp_path):
     system = catalogue.load("wgan-vgg")
-    denoiser = Model(system(system.Config.preset("small", variant="cnn-mse")), {"system": "wgan-vgg"}, tmp_path)
-    with pytest.raises(UserError, match="wgan-vgg makes no images from noise"):
+    denoiser = Model(system(system.Config.preset("small", variant="cnn-mse")), FACTS, tmp_path)
+    with pytest.raises(UserError, match="ct-denoising makes nothing from noise: it needs input"):
         write_samples(denoiser, tmp_path / "out", 1)

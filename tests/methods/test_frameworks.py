@@ -10,6 +10,7 @@ from torch import nn
 from ganatomy import catalogue
 from ganatomy.errors import UserError
 from ganatomy.game import Player, Progress, moves, sgd
+from ganatomy.inference.predictor import predictor_of
 from ganatomy.methods.frameworks.ac_gan import ACGAN
 from ganatomy.methods.frameworks.cgan import CGAN, TiledDiscriminator, TiledGenerator, tiled
 from ganatomy.methods.frameworks.gan import GAN
@@ -29,6 +30,7 @@ TINY = {
     "lsgan": {"generator_widths": (16, 16, 8), "generator_strides": (2, 2), "discriminator_widths": (8, 16)},
 }
 LABELLED = {"classes": ("dark", "bright")}
+GREY = {"roles": {"image": {"channels": 1}}}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -110,10 +112,10 @@ class Constant(nn.Module):
 
 
 def test_gan_networks_have_the_published_sizes():
-    method = paper(GAN, channels=1)
+    method = paper(GAN, **GREY)
     assert count(method.generator) == 101 * 1200 + 1201 * 1200 + 1201 * 784
     assert count(method.discriminator) == 785 * 1200 + 241 * 1200 + 241
-    made = GAN(GAN.Config(channels=1))
+    made = GAN(GAN.Config(**GREY))
     weights = [layer.weight for layer in made.generator.modules() if isinstance(layer, nn.Linear)]
     assert all(0.049 < weight.abs().max() <= 0.05 for weight in weights)
     assert max(p.abs().max() for p in made.discriminator.parameters()) <= 0.005
@@ -161,10 +163,10 @@ def test_a_changing_momentum_reaches_the_optimiser():
 
 def test_cgan_networks_have_the_published_sizes():
     digits = tuple("0123456789")
-    dense = paper(CGAN, channels=1, classes=digits)
+    dense = paper(CGAN, **GREY, classes=digits)
     assert count(dense.generator) == 101 * 200 + 11 * 1000 + 1201 * 1200 + 1201 * 784
     assert count(dense.discriminator) == 785 * 1200 + 11 * 250 + 291 * 960 + 241
-    convolutional = paper(CGAN, channels=1, classes=digits, networks="dcgan", optimizer="adam")
+    convolutional = paper(CGAN, **GREY, classes=digits, networks="dcgan", optimizer="adam")
     generator = 110 * 1024 + 2048 + 1034 * 6272 + 2 * 6272 + 25 * 138 * 64 + 128 + 25 * 74 + 1
     discriminator = 25 * 11 * 64 + 64 + 25 * 74 * 128 + 256 + (6272 + 10) * 1024 + 2048 + 1034 + 1
     assert isinstance(convolutional.generator, TiledGenerator) and count(convolutional.generator) == generator
@@ -382,17 +384,17 @@ def test_all_aids_work_together(slug):
 @pytest.mark.parametrize("slug", TINY)
 @pytest.mark.parametrize(("size", "channels"), [((8, 16, 16), 1), ((20, 12), 4)])
 def test_volumes_and_channels_of_any_number(slug, size, channels):
-    method = tiny(slug, size=size, channels=channels)
+    method = tiny(slug, size=size, image={"channels": channels})
     play(method)
     label = torch.tensor([0, 1]) if method.labelled else None
     assert method.dims == len(size)
-    assert method.eval().images(range(2), label).shape == (2, channels, *size)
+    assert predictor_of(method.eval()).images(range(2), label).shape == (2, channels, *size)
 
 
 def test_residual_networks_make_volumes_too():
     method = tiny("wgan-gp", networks="residual", critic_norm="layer", size=(8, 12, 16))
     assert set(play(method)) == {"critic", "generator"}
-    assert method.eval().images(range(2), None).shape == (2, 1, 8, 12, 16)
+    assert predictor_of(method.eval()).images(range(2)).shape == (2, 1, 8, 12, 16)
 
 
 @pytest.mark.parametrize(("slug", "more"), [("cgan", {}), ("ac-gan", {}), ("wgan-gp", {"auxiliary": True})])
@@ -404,5 +406,6 @@ def test_classes_are_needed_to_make_images_by_class(slug, more):
 def test_ac_gan_samples_have_the_class_asked_for():
     method = tiny("ac-gan", size=(8, 8), batch_size=16, learning_rate=3e-3, discriminator_widths=(8, 16))
     play(method, 90)
-    dark, bright = (method.eval().images(range(32), torch.full((32,), label)).mean() for label in (0, 1))
+    made = predictor_of(method.eval())
+    dark, bright = (made.images(range(32), torch.full((32,), label)).mean() for label in (0, 1))
     assert dark < bright - 0.3

@@ -45,7 +45,9 @@ def batches(method, rows=None):
     task, draw = method.task, torch.Generator().manual_seed(0)
     rows = rows or method.stages()[0].stream.batch_size
     while True:
-        batch = {role: torch.rand(rows, task.channels.get(role, 1), *task.size, generator=draw) for role in task.roles}
+        batch = {
+            name: torch.rand(rows, role.channels, *task.size, generator=draw) for name, role in task.images.items()
+        }
         yield {**batch, "label": torch.arange(rows) % max(1, len(task.classes))}
 
 
@@ -177,7 +179,7 @@ def test_the_second_model_of_the_brain_paper_is_an_autoencoder_without_opponent(
     (stage,) = method.stages()
     assert [player.name for player in stage.players] == ["autoencoder"] and stage.stream.patch == (1, 220, 172)
     assert method.task.phantom_grid(None) == {"shape": (220, 172), "slices": 1, "noise": 0.0}
-    assert method.task.roles == ("input", "target") and method.task.ability == "restore"
+    assert list(method.task.roles) == ["input", "target"] and list(method.task.predictors) == ["restore"]
 
 
 def test_an_untrained_autoencoder_leaves_slices_as_they_are():
@@ -202,9 +204,16 @@ def test_every_second_layer_of_the_autoencoder_is_added_to_its_mirror(depth, ski
 def test_prostate_channels_share_a_scale_of_their_own():
     task = ProstateLesionDCGAN(ProstateLesionDCGAN.Config()).task
     ends = {"t2": 500.0, "adc": 3000.0, "ktrans": 5.0}
-    assert task.roles == tuple(ends) == tuple(task.parts)
+    assert list(task.images) == list(ends) == list(task.phantom_parts(None))
     for role, end in ends.items():
         assert task.codecs[role].encode(torch.tensor(end)) == 1 and task.codecs[role].decode(torch.tensor(0.0)) == 0
+
+
+def test_prostate_lesions_have_the_images_that_are_asked_for():
+    method = small(ProstateLesionDCGAN, images=("t2", "dwi"), dwi={"window": (0.0, 90.0)}).eval()
+    made = method.sample(method.draw([1, 2]))
+    assert made.shape == (2, 2, 16, 16) and made.min() >= 0
+    assert method.task.codecs["dwi"].decode(1.0 * torch.ones(())) == 90 and method.task.codecs["t2"].high == 500
 
 
 def test_prostate_weights_begin_as_in_the_program():

@@ -1,4 +1,4 @@
-"""A trained synthesiser to files: synthetic images in physical units, a list of them, and a note on what they are."""
+"""What a trained run makes from noise, as files: in physical units, with a list of them and a note on what they are."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import secrets
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
 from ganatomy import catalogue
+from ganatomy.case import Prediction, Role
 from ganatomy.errors import UserError
-from ganatomy.images.files import write
+from ganatomy.game import Method
+from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
 from ganatomy.images.paths import safe_name
-from ganatomy.inference.model import WEIGHTS, Model, Which, identity
-from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
+from ganatomy.inference.model import WEIGHTS, Model, Which
+from ganatomy.inference.predictor import Predictor, predictor_class, predictor_of
 
 Format = Literal["png", "tiff", "nifti", "npy"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "nifti": ".nii.gz", "npy": ".npy"}
@@ -38,12 +38,45 @@ PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A synthetic image: its number's seed, its label if it has one, and its file per role."""
+class Made:
+    """What was made of a seed.
+
+    Attributes:
+        seed: it depends on nothing else.
+        facts: of the prediction, such as the label.
+        files: role to file name.
+    """
 
     seed: int
-    label: str | None
-    files: dict[str, str]
+    facts: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """What it shows, where that is known; else empty."""
+        return str(self.facts.get("label") or "")
+
+
+def sampling_ability(method: Method, ability: str | None = None) -> str:
+    """The ability that makes something from noise.
+
+    Args:
+        method: trained or not.
+        ability: the one asked for; None means the first that needs no input.
+
+    Raises:
+        UserError: no such ability, or it needs inputs.
+    """
+    predictors = {
+        name: predictor_of(method, ability=name) for name in ((ability,) if ability else method.task.predictors)
+    }
+    for name, predictor in predictors.items():
+        if not predictor.inputs:
+            return name
+    needed = next(iter(predictors.values())).inputs
+    raise UserError(
+        f"{method.task.name} makes nothing from noise: it needs {', '.join(needed)}; give images to `ganatomy apply`"
+    )
 
 
 def write_samples(
@@ -52,133 +85,170 @@ def write_samples(
     count: int,
     *,
     seed: int = 0,
-    label: str | None = None,
-    truncation: float = 1.0,
+    ability: str | None = None,
+    options: Mapping[str, Any] | None = None,
     which: Which = "best",
     format: Format | None = None,
     overwrite: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Path]:
-    """Write synthetic images, ``samples.csv`` and ``synthetic.json``; all of them appear, or none.
+    """Write what a run makes from noise, ``samples.csv`` and ``synthetic.json``; all of them appear, or none.
 
-    The image of a seed is the same whatever the number of images. Pictures of 8 bits become PNG unless told otherwise,
-    everything else NIfTI; HU are rounded to whole numbers, other values stay real.
+    What a seed gives is the same whatever the number of seeds. Pictures of 8 bits and small label maps become PNG
+    unless told otherwise, other images NIfTI, and everything else what its kind of role is written as; HU are rounded
+    to whole numbers, other values stay real.
 
     Args:
         model: loaded from a run folder.
         out: folder, made if necessary.
-        count: images, of consecutive seeds.
-        seed: of the first.
-        label: of all of them; none means all labels in turn, where the system knows labels.
-        truncation: below 1, more typical and less varied.
+        count: of consecutive seeds.
+        seed: the first.
+        ability: of systems with several; None means the first that needs no input.
+        options: that its predictor has, by name.
         which: weights the model was loaded with, for the note.
-        format: of the files.
+        format: of images.
         overwrite: replace files that exist.
-        advance: called after every image.
+        advance: called after every seed.
 
     Returns:
-        The image files.
+        The files of all roles.
 
     Raises:
-        UserError: no synthesiser, no such label, a format that cannot hold the values, or files in the way.
+        UserError: the system needs inputs, unknown options, a format that cannot hold the values, or files in the way.
     """
     if count < 1:
-        raise UserError(f"-n {count}: give the number of images, 1 or more")
+        raise UserError(f"-n {count}: give the number of samples, 1 or more")
     if seed < 0:
         raise UserError(f"--seed {seed}: give 0 or more")
-    if not (isfinite(truncation) and truncation >= 0):
-        raise UserError(f"--truncation {truncation}: give 0 or more; 1 changes nothing")
-    model.check_label(label)
-    task = model.method.task
-    assert isinstance(task, Synthesis)
-    chosen = format or ("png" if all(in_bytes(task, role) for role in task.roles) else "nifti")
-    check_format(task, chosen)
-    samples = [_named(model, number, label, chosen) for number in range(seed, seed + count)]
-    names = [name for sample in samples for name in sample.files.values()]
-    _check_place(out, [*names, LIST, NOTE], overwrite)
-    facts = note(model, which, samples, truncation, chosen)
+    name = sampling_ability(model.method, ability)
+    predictor = model.predictor(name, predictor_class(model.method.task, name).Options.of(options or {}))
+    nothing = predictor.sample_of({})
+    first = predictor.predict(nothing, seed)
+    suffixes = choose_suffixes(first, predictor.outputs, format)
+    _check_place(out, [LIST, NOTE], overwrite)
+    made: list[Made] = []
     with _together(out) as work:
-        for sample in samples:
-            made = model.sample([sample.seed], sample.label, truncation)
-            for role, name in sample.files.items():
-                image = stored(made[role][0], task, role)
-                write(work / name, image)
-                _mark(work / name, _sentence(facts, sample, image.unit))
+        for number in range(seed, seed + count):
+            prediction = first if number == seed else predictor.predict(nothing, number)
+            files = _named(number, str(prediction.facts.get("label") or ""), suffixes)
+            _check_place(out, list(files.values()), overwrite)
+            made.append(Made(number, prediction.facts, files))
+            for role, file in files.items():
+                _write(work / file, prediction[role], predictor.outputs[role], _sentence(model, made[-1]))
             advance()
-        _write_list(work / LIST, samples)
+        _write_list(work / LIST, made)
+        facts = note(model, which, predictor, made, suffixes)
         (work / NOTE).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [out / name for name in names]
+    return [out / file for one in made for file in one.files.values()]
 
 
-def in_bytes(task: Synthesis, role: str) -> bool:
-    """Whether a role is a picture of 8 bits without a unit."""
-    codec: Any = task.codecs[role]
-    flat = len(task.size) == 2
-    return flat and codec.unit is None and (codec.low, codec.high) == BYTES and task.channels.get(role, 1) in (1, 3)
+def choose_suffixes(prediction: Prediction, roles: Mapping[str, Role], format: Format | None = None) -> dict[str, str]:
+    """The suffix of the files of every role: that of its kind, or that of an image format that holds all images.
 
-
-def check_format(task: Synthesis, format: Format) -> None:
-    """Refuse a format that cannot hold what is made.
+    Args:
+        prediction: the first one.
+        roles: that are made.
+        format: asked for; None means the usual one.
 
     Raises:
-        UserError: naming what can.
+        UserError: the format does not hold an image, or there are no images.
     """
-    for role in task.roles:
-        channels, codec = task.channels.get(role, 1), task.codecs[role]
-        if format == "png" and not in_bytes(task, role):
-            values = codec.unit or "real numbers"
-            raise UserError(f"--format png: the {role} is in {values}, not in 8 bits; choose nifti, tiff or npy")
-        if format == "tiff" and channels not in (1, 3, 4):
-            raise UserError(f"--format tiff: does not hold the {channels} channels of the {role}; choose nifti or npy")
+    images = {name: prediction[name] for name, role in roles.items() if role.suffix is None}
+    held = {name: formats_of(value, roles[name]) for name, value in images.items()}
+    if format and not images:
+        kinds = ", ".join(sorted({str(role.suffix) for role in roles.values()}))
+        raise UserError(f"--format {format}: this system makes no images; its files are {kinds}")
+    for name, formats in held.items():
+        if format and format not in formats:
+            raise UserError(f"--format {format}: {_why(name, images[name], format)}; choose {_either(formats)}")
+    usual = next((one for one in next(iter(held.values()), ()) if all(one in other for other in held.values())), "npy")
+    return {name: role.suffix or SUFFIXES[format or usual] for name, role in roles.items()}  # type: ignore[index]
 
 
-def stored(values: NDArray[np.float32], task: Synthesis, role: str) -> Image:
-    """A sample (channels, [slices,] rows, columns) as an image in the numbers of its file.
-
-    Bytes for 8-bit pictures, cut off at their ends; whole HU; else float32. Pixels are 1 mm wide, as nobody knows.
-    """
-    volume = values if values.ndim == 4 else values[:, None]
-    if in_bytes(task, role):
-        return Image.from_array(np.rint(volume).clip(*BYTES).astype(np.uint8))
-    unit = task.codecs[role].unit
-    return Image.from_array(np.rint(volume).astype(np.int16) if unit == "HU" else volume, unit=unit)
+def formats_of(image: Image, role: Role) -> tuple[Format, ...]:
+    """Formats that hold an image as it is written, the usual one first."""
+    small = role.is_label_map and image.shape[0] == 1 and image.channels == 1 and image.dtype == np.uint8
+    png: tuple[Format, ...] = ("png",) if small or in_bytes(image, role) else ()
+    tiff: tuple[Format, ...] = ("tiff",) if image.channels in (1, 3, 4) else ()
+    return (*png, "nifti", *tiff, "npy")
 
 
-def note(model: Model, which: Which, samples: Sequence[Sample], truncation: float, format: Format) -> dict[str, Any]:
-    """What must go with synthetic images: that they are synthetic, what made them, and what their values mean."""
-    task, facts = model.method.task, model.facts
-    assert isinstance(task, Synthesis) and model.folder is not None
-    system = catalogue.find(facts["system"])
+def in_bytes(image: Image, role: Role) -> bool:
+    """Whether an image is a picture of 8 bits without a unit."""
+    codec = role.codec
+    eight = isinstance(codec, Window) and codec.unit is None and (codec.low, codec.high) == BYTES
+    return eight and image.shape[0] == 1 and image.channels in (1, 3)
+
+
+def stored(image: Image, role: Role) -> Image:
+    """An image in the numbers of its file: bytes for 8-bit pictures, cut off at their ends; whole HU; else as it is."""
+    if in_bytes(image, role):
+        return image.with_array(np.rint(image.numpy()).clip(*BYTES).astype(np.uint8))
+    if image.unit == "HU":
+        return image.with_array(np.rint(image.numpy()).astype(np.int16))
+    return image
+
+
+def note(
+    model: Model, which: Which, predictor: Predictor, made: Sequence[Made], suffixes: Mapping[str, str]
+) -> dict[str, Any]:
+    """What must go with synthetic data: that they are synthetic, what made them, and what their values mean."""
+    facts, roles = model.facts, predictor.outputs
+    assert facts is not None
+    system = catalogue.find(facts.system)
+    codecs = {name: role.codec for name, role in roles.items() if role.codec is not None}
     return {
         "synthetic": True,
-        "what": f"{len(samples)} images of nobody, made from noise by the neural network {system.title}",
+        "what": f"{len(made)} samples of nobody, made from noise by the neural network {system.title}",
         "system": system.slug,
         "run": str(model.folder),
         "weights": WEIGHTS[which],
-        "identity": identity(model.folder / WEIGHTS[which]),
+        "identity": model.identity,
         "ganatomy": version("ganatomy"),
-        "trained on": str((facts.get("data") or {}).get("data") or f"embedded phantom {task.phantom}"),
-        **facts.get("provenance", {}),
-        "seeds": [samples[0].seed, samples[-1].seed],
-        "truncation": truncation,
-        "labels": sorted({sample.label for sample in samples if sample.label}),
-        "format": format,
-        "codecs": {role: codec.model_dump(mode="json") for role, codec in task.codecs.items()},
-        "units": {role: task.codecs[role].unit for role in task.roles},
-        "pixel size": "unknown; 1 mm is written where a file must name one",
+        "trained on": str(facts.data.data or f"embedded phantom {model.method.task.phantom}"),
+        **facts.provenance,
+        "seeds": [made[0].seed, made[-1].seed],
+        "suffixes": dict(suffixes),
+        "options": predictor.options.model_dump(mode="json"),
+        "codecs": {name: codec.model_dump(mode="json") for name, codec in codecs.items()},
+        "units": {name: codec.unit for name, codec in codecs.items()},
+        **_common([one.facts for one in made]),
         "use": "research only, not for diagnosis; may resemble training images",
     }
 
 
-def _named(model: Model, seed: int, label: str | None, format: Format) -> Sample:
-    method = model.method
-    assert isinstance(method, Synthesiser)
-    task = method.task
-    own = label or (task.classes[seed % len(task.classes)] if method.labelled else None)
-    stem = "_".join(["synthetic", *([safe_name(own)] if own else []), f"{seed:06d}"])
-    several = len(task.roles) > 1
-    files = {role: f"{stem}_{safe_name(role)}" if several else stem for role in task.roles}
-    return Sample(seed, own, {role: name + SUFFIXES[format] for role, name in files.items()})
+def _common(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts of all samples by name: one value where all have it, else every value that occurs."""
+    found: dict[str, list[Any]] = {}
+    for one in facts:
+        for name, value in one.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _why(name: str, image: Image, format: Format) -> str:
+    if format == "png":
+        return f"the {name} is in {image.unit or 'real numbers'}, not in 8 bits"
+    return f"does not hold the {image.channels} channels of the {name}"
+
+
+def _either(formats: Sequence[Format]) -> str:
+    return " or ".join(part for part in (", ".join(formats[:-1]), formats[-1]) if part)
+
+
+def _named(seed: int, label: str, suffixes: Mapping[str, str]) -> dict[str, str]:
+    stem = "_".join(["synthetic", *([safe_name(label)] if label else []), f"{seed:06d}"])
+    several = len(suffixes) > 1
+    return {role: (f"{stem}_{safe_name(role)}" if several else stem) + suffix for role, suffix in suffixes.items()}
+
+
+def _write(path: Path, value: Any, role: Role, sentence: str) -> None:
+    if not isinstance(value, Image):
+        role.write(path, value)
+        return
+    role.write(path, stored(value, role))
+    _mark(path, f"{sentence}; values in {value.unit}" if value.unit else sentence)
 
 
 def _check_place(out: Path, names: Sequence[str], overwrite: bool) -> None:
@@ -209,19 +279,19 @@ def _together(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write_list(path: Path, samples: Sequence[Sample]) -> None:
+def _write_list(path: Path, made: Sequence[Made]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         lines = csv.writer(stream)
         lines.writerow(["file", "label", "seed", "role"])
-        for sample in samples:
-            lines.writerows([name, sample.label or "", sample.seed, role] for role, name in sample.files.items())
+        for one in made:
+            lines.writerows([name, one.label, one.seed, role] for role, name in one.files.items())
 
 
-def _sentence(facts: dict[str, Any], sample: Sample, unit: str | None) -> str:
-    label = f", label {sample.label}" if sample.label else ""
-    values = f"; values in {unit}" if unit else ""
+def _sentence(model: Model, made: Made) -> str:
+    assert model.facts is not None
+    label = f", label {made.label}" if made.label else ""
     return (
-        f"synthetic image, of nobody; {facts['system']} {facts['identity']}, seed {sample.seed}{label}{values}; "
+        f"synthetic, of nobody; {model.facts.system} {model.identity}, seed {made.seed}{label}; "
         "research only, not for diagnosis"
     )
 

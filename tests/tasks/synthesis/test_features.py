@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation import features as module
 from ganatomy.nets.classifier import Classifier
 from ganatomy.nets.features import VGG19Features
+from ganatomy.tasks.synthesis import features as module
 from ganatomy.tasks.synthesis.features import classifier, features, fit, kept
 
 

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganatomy.case import Case
-from ganatomy.case import Sample
+from ganatomy.case import Case, Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.report import Report
 from ganatomy.game import MethodConfig
-from ganatomy.images.codecs import Window
-from ganatomy.tasks.synthesis.judge import SynthesisJudge
+from ganatomy.images.image import axial_affine
+from ganatomy.inference.predictor import predictor_of
+from ganatomy.roles.image import ImageOptions
+from ganatomy.tasks.synthesis.contenders import Maker, Wanted, noise
+from ganatomy.tasks.synthesis.judge import JudgeOptions, SynthesisJudge
 from ganatomy.tasks.synthesis.pictures import beside, lerp, slerp, tile
 from ganatomy.tasks.synthesis.scores import (
     ACCURACY,
@@ -27,7 +29,7 @@ from ganatomy.tasks.synthesis.scores import (
     SPREAD,
     level,
 )
-from ganatomy.tasks.synthesis.sets import ImageSet, Maker, Wanted, halves, noise, real_images
+from ganatomy.tasks.synthesis.sets import ImageSet, halves, physical, real_images, window
 from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
 SIDES = ("left", "right")
@@ -56,8 +58,7 @@ class Fake(Synthesiser):
         super().__init__(MethodConfig())
         self.own, self.kind, self.labelled = task, kind, labelled
 
-    @property
-    def task(self) -> Synthesis:
+    def build_task(self) -> Synthesis:
         return self.own
 
     def stages(self):
@@ -74,17 +75,23 @@ class Fake(Synthesiser):
 
 
 def plain(classes: tuple[str, ...] = ()) -> Synthesis:
-    return Synthesis({"image": Window(low=-100.0, high=100.0)}, (SIZE, SIZE), classes=classes)
+    return Synthesis({"image": ImageOptions(window=(-100.0, 100.0), unit="HU")}, (SIZE, SIZE), classes=classes)
+
+
+def maker(method: Synthesiser, name: str) -> Maker:
+    return Maker.of(predictor_of(method), name)  # type: ignore[arg-type]
 
 
 def cases(seeds: Sequence[int], labels: bool = False) -> list[Sample]:
     """Patients of two slices each."""
     found = []
+    roles = plain(SIDES if labels else ()).roles
     for number, pair in enumerate(zip(seeds[::2], seeds[1::2], strict=True)):
         place = number % 2
         images = blobs(pair, [place] * 2 if labels else None)
         case = Case(f"p{pair[0]}", f"p{pair[0]}", "test", {}, SIDES[place] if labels else None)
-        found.append(Sample(case, {"image": images[None]}, (1.0, 1.0, 1.0)))
+        arrays = {"image": images[None], **({"label": np.full((1, 1, 1, 1), place, np.int16)} if labels else {})}
+        found.append(Sample(case, arrays, {"image": axial_affine((1.0, 1.0, 1.0))}, roles))
     return found
 
 
@@ -105,7 +112,7 @@ def judged() -> tuple[SynthesisJudge, Judgement]:
     judge = judge_of(task)
     assert isinstance(judge, SynthesisJudge)
     makers = {OUTPUT: "good", "constant": "constant", "copying": "copying"}
-    contenders = judge.lineup(*[Maker.of(Fake(task, kind), name) for name, kind in makers.items()])
+    contenders = judge.lineup(*[maker(Fake(task, kind), name) for name, kind in makers.items()])
     return judge, Judgement(contenders, TEST, Scores(judge.score_all(contenders, TEST, KNOWN)))
 
 
@@ -176,7 +183,7 @@ def test_results_name_their_features_and_numbers(judged: tuple[SynthesisJudge, J
 def test_no_score_depends_on_who_else_is_judged(judged: tuple[SynthesisJudge, Judgement]) -> None:
     _, judgement = judged
     judge = SynthesisJudge(plain())
-    again = Scores(judge.score_all([Maker.of(Fake(plain()), OUTPUT)], TEST, KNOWN))
+    again = Scores(judge.score_all([maker(Fake(plain()), OUTPUT)], TEST, KNOWN))
     assert again.rows == [row for row in judgement.scores.rows if row.method == OUTPUT]
 
 
@@ -194,10 +201,10 @@ def test_the_report_shows_samples(judged: tuple[SynthesisJudge, Judgement]) -> N
 def test_labels_are_told_apart(tmp_path) -> None:
     task = plain(SIDES)
     held, known = cases(range(40), labels=True), cases(range(1000, 1040), labels=True)
-    judge = SynthesisJudge(task, "in-domain")
-    judge.folder = tmp_path
+    judge = SynthesisJudge(task, JudgeOptions(features="in-domain"))
+    judge.cache = tmp_path
     swapped = Contender("swapped", lambda wanted: replace(honest.run(wanted), labels=1 - wanted.labels))
-    honest = Maker.of(Fake(task, labelled=True), OUTPUT)
+    honest = maker(Fake(task, labelled=True), OUTPUT)
     judgement = Judgement([honest], held, Scores(judge.score_all([honest, swapped], held, known)))
     assert mean(judgement, OUTPUT, ACCURACY) > 0.9 and mean(judgement, "swapped", ACCURACY) < 0.1
     assert "tell their classes apart" in judge.measured()["Features"]
@@ -207,8 +214,11 @@ def test_labels_are_told_apart(tmp_path) -> None:
 
 
 def test_colours_and_several_roles_are_shown() -> None:
-    codecs = {"photo": Window(low=0.0, high=255.0, unit=None), "adc": Window(low=0.0, high=3000.0, unit="um2/s")}
-    task = Synthesis(codecs, (16, 16), channels={"photo": 3})
+    images = {
+        "photo": ImageOptions(window=(0.0, 255.0), unit=None, channels=3),
+        "adc": ImageOptions(window=(0.0, 3000.0), unit="um2/s"),
+    }
+    task = Synthesis(images, (16, 16))
     rng = np.random.default_rng(0)
 
     def prepared(number: int) -> Sample:
@@ -216,13 +226,14 @@ def test_colours_and_several_roles_are_shown() -> None:
             "photo": rng.uniform(0, 255, (3, 2, 16, 16)).astype(np.float32),
             "adc": rng.uniform(0, 4000, (1, 2, 16, 16)).astype(np.float32),
         }
-        return Sample(Case(f"s{number}", f"s{number}", "test", {}), arrays, (1.0, 1.0, 1.0))
+        affines = dict.fromkeys(arrays, axial_affine((1.0, 1.0, 1.0)))
+        return Sample(Case(f"s{number}", f"s{number}", "test", {}), arrays, affines, task.roles)
 
     held = [prepared(number) for number in range(8)]
     judge = SynthesisJudge(task)
     method = Fake(task)
     method.sample = lambda latent, label=None: torch.tanh(latent[:, :, None, None] + torch.zeros(1, 4, 16, 16))
-    contenders = judge.lineup(Maker.of(method, OUTPUT))
+    contenders = judge.lineup(maker(method, OUTPUT))
     judgement = Judgement(contenders, held, Scores(judge.score_all(contenders, held, [])))
     assert tile(judge.held.images[0], task).shape == (16, 32, 3)
     assert float(judge.held.images.max()) == 1.0
@@ -277,8 +288,41 @@ def test_images_without_labels_stand_beside_as_many_real_ones() -> None:
     images = torch.rand(40, 1, SIZE, SIZE)
     labels = torch.arange(40) % 2
     made, real = ImageSet(images, None, ()), ImageSet(images, labels, ())
-    task = Synthesis({"image": Window(low=-100, high=100)}, (SIZE, SIZE), classes=SIDES)
+    task = plain(SIDES)
     left, right = (axes.images[0].get_array().shape for axes in beside({OUTPUT: made, "real": real}, task).axes)
     assert left == right and left[0] == left[1]
     rows, columns = beside({OUTPUT: real, "real": real}, task).axes[0].images[0].get_array().shape[:2]
     assert rows < columns / 2, "a row per class"
+
+
+def test_a_class_of_which_there_is_no_image_has_an_empty_row() -> None:
+    images = torch.rand(5, 1, SIZE, SIZE)
+    one = ImageSet(images, torch.ones(5, dtype=torch.long), ())
+    shown = beside({OUTPUT: one, "real": one}, plain(SIDES)).axes[0].images[0].get_array()
+    half = shown.shape[0] // 2
+    assert (shown[: half - 2] == 1).all() and shown[half:].min() < 1
+
+
+def test_a_run_is_judged_with_the_features_that_are_asked_for() -> None:
+    judge = judge_of(plain(), {"features": "vgg19"})
+    assert isinstance(judge, SynthesisJudge) and judge.measured()["Features"] == "vgg19"
+    with pytest.raises(UserError, match="--features pixels: "):
+        judge_of(plain(), {"features": "pixels"})
+    with pytest.raises(UserError, match="--size: no option of this system here; there are --features"):
+        judge_of(plain(), {"size": 1})
+
+
+def test_values_are_shown_in_the_scale_of_the_training_cases() -> None:
+    image = ImageOptions(scale="percentile", percentiles=(0.0, 100.0), over="all", unit="a.u.")
+    task = Synthesis({"image": image}, (SIZE, SIZE))
+    method = Fake(task)
+    samples = [replace(one, roles=task.roles) for one in KNOWN]
+    method.fit(samples)
+    assert method.task is task
+    low, high = window(task, "image")
+    ends = np.array([np.percentile(one.arrays["image"], (0, 100)) for one in samples])
+    assert (low, high) == pytest.approx(tuple(np.median(ends, axis=0)), abs=0.5)
+    ramp = torch.linspace(-1, 1, 5).reshape(1, 1, 1, 5)
+    np.testing.assert_allclose(physical(ramp, task)["image"].ravel(), np.linspace(low, high, 5), atol=1e-3)
+    brightest = real_images(task, samples, 100).images.flatten(1).max(dim=1).values.reshape(-1, 2).max(dim=1).values
+    assert brightest.tolist() == pytest.approx([1] * len(samples), abs=1e-4), "every case has a scale of its own"

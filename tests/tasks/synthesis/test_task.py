@@ -5,16 +5,16 @@ import torch
 from ganatomy.data.cases import DataConfig, discover, find_cases
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.images.codecs import Window
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.methods.frameworks.dcgan import DCGAN
+from ganatomy.roles.image import ImageOptions
 from ganatomy.tasks.synthesis.task import Synthesis
 
 
-def task(low=0.0, high=255.0, unit=None, classes=(), channels=1, size=(16, 16)):
-    window = Window(low=low, high=high, unit=unit)
-    return Synthesis({"image": window}, size, channels={"image": channels}, classes=classes, phantom="liver-lesion")
+def task(low=0.0, high=255.0, unit=None, classes=(), channels=1, size=(16, 16), **more):
+    image = ImageOptions(window=(low, high), unit=unit, channels=channels)
+    return Synthesis({"image": image}, size, classes=classes, phantom="liver-lesion", **more)
 
 
 def small(**values):
@@ -60,22 +60,15 @@ def test_labels_of_phantoms_follow_their_number():
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        (np.arange(256).reshape(16, 16) * 16.0, {}, r"values from 0 to 4080, but --window is 0 255; train with"),
-        (np.arange(256).reshape(16, 16) / 256, {}, r"values from 0 to 0.99.*--window is 0 255"),
-        (np.arange(256).reshape(16, 16) * 1.0, {"channels": 3}, r"1 channels, but the system works with 3; add --chan"),
+        (np.arange(256).reshape(16, 16) * 16.0, {}, r"values from 0 to 4080, but --image.window is 0 255; train with"),
+        (np.arange(256).reshape(16, 16) / 256, {}, r"values from 0 to 0.99.*--image.window is 0 255"),
+        (np.arange(256).reshape(16, 16) * 1.0, {"channels": 3}, r"1 channels, but .* works with 3 .* --image.channels"),
         (np.arange(256).reshape(16, 16) * 1.0, {"unit": "HU"}, r"cannot be HU"),
     ],
 )
 def test_images_that_do_not_fit_are_refused_with_the_remedy(values, options, message):
     with pytest.raises(UserError, match=message):
-        task(**options).prepare({"image": Image.from_array(values.astype(np.float32))}, 0)
-
-
-def test_an_image_depends_on_its_seed_alone():
-    method = small().inference_mode()
-    many, two = method.images(range(10, 50), batch=8), method.images([30, 11])
-    torch.testing.assert_close(two, many[[20, 1]], rtol=1e-5, atol=1e-6)
-    assert not torch.equal(many[0], many[1])
+        task(**options).frame({"image": Image.from_array(values.astype(np.float32))})
 
 
 def test_truncation_pulls_towards_the_centre():
@@ -86,23 +79,67 @@ def test_truncation_pulls_towards_the_centre():
 
 
 def test_several_roles_are_made_together():
-    windows = {"t2": Window(low=0, high=500, unit=None), "adc": Window(low=0, high=3000, unit=None)}
-    method = small(channels=2)
-    type(method).task, kept = property(lambda self: Synthesis(windows, (16, 16))), type(method).task
-    try:
-        found = method.decoded(torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)], dim=1))
-        joined = method.real({"t2": torch.zeros(3, 1, 16, 16), "adc": torch.ones(3, 1, 16, 16)})
-    finally:
-        type(method).task = kept
-    assert found["t2"].mean() == 250 and found["adc"].mean() == 3000 and found["adc"].shape == (3, 1, 16, 16)
-    assert joined.shape == (3, 2, 16, 16)
+    method = small(images=("t2", "adc"), roles={"adc": {"window": (0, 3000)}, "t2": {"channels": 3}})
+    assert list(method.task.roles) == ["t2", "adc"] and method.config.channels == 4
+    assert method.task.phantom_parts(None) == {"t2": "t2", "adc": "adc"}
+    joined = method.real({"adc": torch.ones(3, 1, 16, 16), "t2": torch.zeros(3, 3, 16, 16)})
+    assert joined.shape == (3, 4, 16, 16) and joined[:, 3].eq(1).all() and joined[:, :3].eq(0).all()
+    assert method.task.images["adc"].encoded(np.float32([0, 1500, 3000])).tolist() == [-1, 0, 1]
+
+
+def test_a_role_that_is_missing_is_named():
+    several = Synthesis({name: ImageOptions(unit=None, window=(0, 255)) for name in ("t2", "adc", "dwi")}, (16, 16))
+    image = Image.from_array(np.arange(256, dtype=np.float32).reshape(16, 16))
+    with pytest.raises(UserError, match="no adc or dwi image beside it"):
+        several.frame({"t2": image})
+    assert not several.frame({}).arrays, "nothing is needed to make images"
+
+
+def test_a_phantom_plays_the_part_that_is_told():
+    method = small(images=("flair",), phantom="brain-mr", flair={"part": "t2", "window": (0, 1200), "unit": "a.u."})
+    assert method.task.phantom_parts(None) == {"flair": "t2"}
+    with pytest.raises(UserError, match="--images data"):
+        small(images=("data",))
+
+
+def test_classes_are_a_role_of_their_own(tmp_path):
+    named, plain = task(-100, 300, "HU", ("cyst", "metastasis")), task(-100, 300, "HU")
+    data = DataConfig(phantom_subjects=4, phantom_size=16, cache=tmp_path)
+    without, with_labels = (
+        [Store(each, tmp_path).get(case) for case in find_cases(each, data)] for each in (plain, named)
+    )
+    assert named.required == ("image", "label") and plain.required == ("image",)
+    assert [int(np.asarray(one.arrays["label"]).item()) for one in with_labels] == [0, 1, 0]
+    assert all("label" not in one.arrays for one in without)
+    turned = task(-100, 300, "HU", ("metastasis", "cyst"))
+    assert [int(np.asarray(Store(turned, tmp_path).get(one.case).arrays["label"]).item()) for one in with_labels] == [
+        *(1, 0, 1)
+    ]
+
+
+def test_images_are_filled_with_air_and_cut_nowhere():
+    wide = Image.from_array(np.linspace(40, 200, 8 * 24).reshape(8, 24).astype(np.float32))
+    framed = task(10.0, 255.0, fit="contain").frame({"image": wide})
+    inside = np.asarray(framed.arrays["image"])[0, 0]
+    assert inside.shape == (16, 16) and (inside[:5] == 10).all() and (inside[10:] == 10).all()
+    assert inside[5:10].min() > 30
+    whole = task(fit="patches").frame({"image": wide})
+    assert whole.shape == (1, 8, 24)
 
 
 def test_scores_tell_likeness_and_collapse():
     random = torch.Generator().manual_seed(0)
     real, other = (torch.rand(120, 1, 16, 16, generator=random) for _ in range(2))
-    same = task().scores(real, other)
-    far = task().scores(real, other * 0.3)
-    collapsed = task().scores(real, other[:1].expand(120, -1, -1, -1))
+    same = task().set_scores(real, other)
+    far = task().set_scores(real, other * 0.3)
+    collapsed = task().set_scores(real, other[:1].expand(120, -1, -1, -1))
     assert abs(same["kernel distance@random"]) < 0.2 * far["kernel distance@random"]
     assert collapsed["variety"] < 0.05 < 0.5 < same["variety"] < 2
+
+
+def test_slices_are_scored_as_sets_in_physical_units():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 255, (40, 16, 16)).astype(np.float32)
+    found = task().scores({"image": values[:20]}, {"image": values[20:]}, (1.0, 1.0, 1.0))
+    encoded = torch.from_numpy(values)[:, None] / 127.5 - 1
+    assert found == pytest.approx(task().set_scores(encoded[20:], encoded[:20]), abs=1e-6)

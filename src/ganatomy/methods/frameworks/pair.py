@@ -30,9 +30,7 @@ Penalty = Literal["none", "r1", "dragan", "gradient"]
 
 LIVER: Mapping[str, Any] = {
     "size": (32, 32),
-    "channels": 1,
-    "window": (-100.0, 300.0),
-    "window_unit": "HU",
+    "roles": {"images": {"channels": 1, "window": (-100.0, 300.0), "unit": "HU"}},
     "phantom": "liver-lesion",
 }
 """What the small presets learn from."""

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, relu
 
 from ganatomy.game import Batch, Method, MethodConfig, Player, Stage, Stream, Turn, adam
-from ganatomy.images.codecs import Window
-from ganatomy.images.framing import Fit
+from ganatomy.images.frames import Fit
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.methods.frameworks.pair import Pair, PairConfig
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
@@ -56,14 +55,15 @@ class BrainManifoldDCGAN(Pair):
     class Config(PairConfig):
         """The paper's size and length; layers and optimiser are our choices."""
 
+        role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "images": {"window": (0.0, 1200.0), "unit": "a.u."},  # our choice
+            "image": {"part": "t1"},
+        }
+
         variant: Literal["dcgan", "denoiser"] = "dcgan"  # slices from noise, or from noisy slices
         size: tuple[int, ...] = (220, 172)  # rows and columns, of 1 mm in the paper
         fit: Fit = "contain"  # of training images: inside the size whole, filling it, or patches of it
-        channels: int = 1  # of the images
-        window: tuple[float, float] = (0.0, 1200.0)  # values mapped to [-1, 1] (our choice)
-        window_unit: str | None = "a.u."  # of these values
         phantom: str = "brain-mr"  # learned from where no data are given
-        phantom_image: str = "t1"  # the one of its images that is learned from
         game_rounds: int = 24_750  # updates of each player; 1500 epochs of 528 slices
         batch_size: int = 32  # slices (our choice)
         learning_rate: float = 2e-4  # Adam, both players (our choice)
@@ -122,16 +122,8 @@ class BrainManifoldDCGAN(Pair):
 
     def build_task(self) -> MidlineSlices:
         c = self.config
-        return MidlineSlices(
-            {"image": Window(low=c.window[0], high=c.window[1], unit=c.window_unit)},
-            c.size,
-            c.fit,
-            {"image": c.channels},
-            c.classes,
-            c.phantom,
-            {"image": c.phantom_image},
-            PATIENTS,
-        )
+        images = {name: c.roles[name] for name in c.images}
+        return MidlineSlices(images, c.size, c.fit, c.classes, c.phantom, PATIENTS)
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         real = self.real(next(batches))
@@ -198,8 +190,11 @@ class BrainDenoiser(Method):
 
     def build_task(self) -> NoisyMidlineSlices:
         c = self.config
-        codec = Window(low=c.window[0], high=c.window[1], to=(0.0, 1.0), unit=c.window_unit)
-        return NoisyMidlineSlices(codec, c.snr, c.size, c.phantom, c.phantom_image, PATIENTS)
+        name = c.images[0]
+        image = c.roles[name]
+        return NoisyMidlineSlices(
+            image.codec((0.0, 1.0)), c.snr, c.size, c.phantom, image.part or name, PATIENTS, f"--{name}.window"
+        )
 
     def stages(self) -> Sequence[Stage]:
         c = self.config

@@ -20,8 +20,6 @@ class LesionConfig(PairConfig):
     """What is not the same in all papers is overridden there."""
 
     variant: Variant = "dcgan"  # a pair of networks for each class, or one for all with an auxiliary classifier
-    channels: int = 1  # of the images
-    window_unit: str | None = "HU"  # of the window
     batch_size: int = 64  # images of a class; of all classes with an auxiliary classifier
     learning_rate: float = 2e-4  # Adam, all players
     betas: tuple[float, float] = (0.5, 0.999)  # Adam, all players

@@ -19,8 +19,9 @@ class LiverDCGAN(LesionDCGAN):
     class Config(LesionConfig):
         """The paper's DCGANs, one of each kind of lesion, trained side by side."""
 
+        role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"images": {"window": (-100.0, 200.0), "unit": "HU"}}
+
         size: tuple[int, ...] = (64, 64)  # rows and columns around a lesion
-        window: tuple[float, float] = (-100.0, 200.0)  # HU mapped to [-1, 1] (our choice)
         classes: tuple[str, ...] = LIVER_CLASSES  # kinds of lesion
         phantom: str = "liver-lesion"  # learned from where no data are given
         game_rounds: int = 3_600  # updates of each player: 70 epochs of 3300 augmented lesions of a kind (our guess)

@@ -18,8 +18,11 @@ class NoduleDCGAN(LesionDCGAN):
     class Config(LesionConfig):
         """Three transposed convolutions against two; most other numbers are our choice."""
 
+        role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "images": {"window": (-1000.0, 400.0), "unit": "HU"}
+        }
+
         size: tuple[int, ...] = (56, 56)  # rows and columns around a nodule
-        window: tuple[float, float] = (-1000.0, 400.0)  # HU mapped to [-1, 1] (our choice)
         classes: tuple[str, ...] = ("benign", "malignant")  # kinds of nodule
         phantom: str = "lung-nodule"  # learned from where no data are given
         game_rounds: int = 2_500  # updates of each player; 200 epochs of 800 nodules (our choice)

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, MethodConfig, Player, Stage, Turn, adam
-from ganatomy.images.codecs import Window
-from ganatomy.images.framing import Fit
+from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.images.frames import Fit
 from ganatomy.losses.matching import RealTarget, class_aware_discriminator, class_aware_generator, realness
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
-from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
+from ganatomy.tasks.synthesis.task import Synthesis, SynthesisConfig, Synthesiser
 
 
 class ProstateLesionDCGAN(Synthesiser):
@@ -23,14 +22,18 @@ class ProstateLesionDCGAN(Synthesiser):
     double one, which ``real_target="paper-code"`` brings back.
     """
 
-    class Config(MethodConfig):
-        """The networks and numbers of the authors' program."""
+    class Config(SynthesisConfig):
+        """The networks and numbers of the authors' program; every image becomes 1 at the end of its window."""
 
+        role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "t2": {"window": (0.0, 500.0), "unit": "a.u."},
+            "adc": {"window": (0.0, 3000.0), "unit": "1e-6 mm²/s"},
+            "ktrans": {"window": (0.0, 5.0), "unit": "1/min"},
+        }
+
+        images: tuple[str, ...] = ("t2", "adc", "ktrans")  # made together, aligned with each other
         size: tuple[int, ...] = (16, 16)  # rows and columns, of 1 mm in the paper
         fit: Fit = "cover"  # of training images: fill the size, lie inside it whole, or be cut into patches of it
-        t2_scale: float = 500.0  # T2 intensity that becomes 1
-        adc_scale: float = 3000.0  # ADC that becomes 1, 1e-6 mm²/s
-        ktrans_scale: float = 5.0  # Ktrans that becomes 1, 1/min
         classes: tuple[str, ...] = ("insignificant", "significant")  # labels that the discriminator tells apart
         phantom: str = "prostate-lesion"  # learned from where no data are given
         game_rounds: int = 15_000  # updates of each player
@@ -71,10 +74,10 @@ class ProstateLesionDCGAN(Synthesiser):
             raise UserError("--classes: give one label or more, which the discriminator tells from generated patches")
         self.latent_size = c.latent
         self.generator = DCGenerator(
-            c.latent, 3, c.size, c.generator_widths, kernel=3, norm="none", output="relu", refine=True
+            c.latent, c.channels, c.size, c.generator_widths, kernel=3, norm="none", output="relu", refine=True
         )
         self.discriminator = DCDiscriminator(
-            3,
+            c.channels,
             c.size,
             c.discriminator_widths,
             kernel=3,
@@ -96,13 +99,8 @@ class ProstateLesionDCGAN(Synthesiser):
 
     def build_task(self) -> Synthesis:
         c = self.config
-        codecs = {
-            "t2": Window(low=0.0, high=c.t2_scale, to=(0.0, 1.0), unit="a.u."),
-            "adc": Window(low=0.0, high=c.adc_scale, to=(0.0, 1.0), unit="1e-6 mm²/s"),
-            "ktrans": Window(low=0.0, high=c.ktrans_scale, to=(0.0, 1.0), unit="1/min"),
-        }
-        parts = {role: role for role in codecs}
-        return Synthesis(codecs, c.size, c.fit, classes=c.classes, phantom=c.phantom, parts=parts)
+        images = {name: c.roles[name] for name in c.images}
+        return Synthesis(images, c.size, c.fit, c.classes, c.phantom, to=(0.0, 1.0))
 
     def stages(self) -> Sequence[Stage]:
         c = self.config

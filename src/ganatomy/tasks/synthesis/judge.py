@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
 from ganatomy.inference.model import Model
+from ganatomy.inference.predictor import Options
 from ganatomy.metrics.collapse import collapsed, compare_bins
 from ganatomy.metrics.distribution import (
     frechet_distance,
@@ -28,8 +28,10 @@ from ganatomy.metrics.distribution import (
 from ganatomy.metrics.diversity import ms_ssim_diversity, total_variance_ratio
 from ganatomy.metrics.memorisation import authenticity, correlation_check
 from ganatomy.metrics.pyramid import sliced_wasserstein
+from ganatomy.tasks.synthesis.contenders import Maker, Wanted, noise
 from ganatomy.tasks.synthesis.features import FeatureKind, Features, classifier, features
-from ganatomy.tasks.synthesis.pictures import illustrate
+from ganatomy.tasks.synthesis.pictures import illustrate, windows
+from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.scores import (
     ACCURACY,
     AUTHENTICITY,
@@ -54,19 +56,14 @@ from ganatomy.tasks.synthesis.scores import (
 from ganatomy.tasks.synthesis.sets import (
     SMALL,
     ImageSet,
-    Maker,
-    Wanted,
     halves,
     in_bytes,
-    noise,
     physical,
     planes,
     real_images,
     thumbnails,
     unit_of,
-    windows,
 )
-from ganatomy.tasks.synthesis.task import Synthesis
 
 NOISE, REAL = "noise", "real"
 RESAMPLINGS = 5
@@ -100,6 +97,12 @@ class Pair:
     theirs: NDArray[np.float64]
 
 
+class JudgeOptions(Options):
+    """How sets of images are compared."""
+
+    features: FeatureKind = "random"  # of images: random convolutions, an in-domain encoder trained now, or VGG-19
+
+
 class SynthesisJudge(Judge):
     """Judges synthesisers by sets of their images.
 
@@ -109,8 +112,10 @@ class SynthesisJudge(Judge):
 
     Args:
         task: of the run.
-        kind: features by which sets are compared; the default needs no download and no training.
+        options: features by which sets are compared; the default needs no download and no training.
     """
+
+    Options: ClassVar[type[Options]] = JudgeOptions
 
     scores = SCORES
     leading = (KERNEL, COVERAGE, MS_SSIM, COPIES)
@@ -119,25 +124,23 @@ class SynthesisJudge(Judge):
     resampled = "resamplings of the test images"
     compares_with_training = True
 
-    def __init__(self, task: Synthesis, kind: FeatureKind = "random"):
-        super().__init__(task)
-        self.kind = kind
+    def __init__(self, task: Any, options: Any = None):
+        super().__init__(task, options)
         self.scores = tuple(
             replace(score, unit=unit_of(task)) if score.name == HISTOGRAM else score
             for score in self.scores
             if task.classes or score.name != ACCURACY
         )
-        self.folder: Path | None = None
         self.held = self.known = ImageSet(torch.empty(0))
         self.features: Features | None = None
         self.among: NDArray[np.float64] | None = None
         self.compared = 0
 
     def contender(self, model: Model, name: str) -> Contender:
-        """A trained synthesiser; real features are kept beside its prepared cases."""
-        if cache := model.facts.get("data", {}).get("cache"):
-            self.folder = Path(cache)
-        return Maker.of(model.method, name, about(model), model.device)  # type: ignore[arg-type]
+        """A trained run that makes images from noise."""
+        predictor = model.predictor()
+        assert isinstance(predictor, SamplePredictor)
+        return Maker.of(predictor, name, about(model))
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """Noise that knows the mean and spread of the training images, and real images."""
@@ -160,7 +163,7 @@ class SynthesisJudge(Judge):
                 f"{count(len(self.held), 'test image')} cannot be halved and compared; keep more subjects for testing"
             )
         base = self.known if len(self.known) else self.held
-        self.features = features(self.kind, base.images, base.labels, self.folder)
+        self.features = features(self.options.features, base.images, base.labels, self.cache)
         teller = self._classifier()
         self.among = self.features.of_real(self.known.images) if len(self.known) > 1 else None
         rows = []
@@ -185,7 +188,7 @@ class SynthesisJudge(Judge):
         labels = self.known.labels
         if labels is None or len(set(labels.tolist())) < 2:
             return None
-        return classifier(self.known.images, labels, len(self.task.classes), folder=self.folder)
+        return classifier(self.known.images, labels, len(self.task.classes), folder=self.cache)
 
     def _distances(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
         """How far two sets of equal size lie apart, and how they lie in each other's neighbourhoods."""
@@ -208,7 +211,7 @@ class SynthesisJudge(Judge):
         """Pictures of both sets in physical units, role by role, not too many pixels."""
         step = max(1, round((real.images[:, 0].numel() / PIXELS) ** 0.5))
         sets = [physical(torch.from_numpy(planes(one.images)[..., ::step, ::step]), self.task) for one in (real, made)]
-        return [(sets[0][role], sets[1][role]) for role in self.task.roles]
+        return [(sets[0][role], sets[1][role]) for role in self.task.images]
 
     def _variety(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
         """How much samples differ from each other."""
@@ -287,7 +290,7 @@ class SynthesisJudge(Judge):
     def measured(self) -> dict[str, str]:
         """Features, numbers, and what a resampling is."""
         return {
-            "Features": self.features.name if self.features else self.kind,
+            "Features": self.features.name if self.features else self.options.features,
             "Numbers": f"{RESAMPLINGS} resamplings, each of {self.compared} real and as many generated images; "
             f"{len(self.held)} held-out real images, {len(self.known)} training images",
             "Intervals": "over resamplings of the same held-out images, not over patients: they say how much the "

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ganatomy.evaluation.judging import OUTPUT, Judgement
 from ganatomy.evaluation.report import Cell, Column, Report
-from ganatomy.evaluation.style import INK, STYLE, colours, new_figure, plain, show_image, title
+from ganatomy.evaluation.style import INK, STYLE, colours, minus, new_figure, plain, show_image, title
 from ganatomy.metrics.diversity import radial_spectrum, upsampling_peaks
 from ganatomy.metrics.memorisation import most_correlated
+from ganatomy.tasks.synthesis.contenders import Maker, Wanted
 from ganatomy.tasks.synthesis.scores import SLICED, level
-from ganatomy.tasks.synthesis.sets import ImageSet, Maker, Wanted, physical, planes, widths, window, windows
+from ganatomy.tasks.synthesis.sets import ImageSet, physical, planes, separate, unit, window
 from ganatomy.tasks.synthesis.task import Synthesis
 
 GRID = 6
@@ -115,8 +116,8 @@ def neighbours(made: ImageSet, known: ImageSet, task: Synthesis) -> Figure:
 @rc_context(STYLE)
 def walks(maker: Maker, task: Synthesis, rows: int = 4) -> Figure:
     """Images between two samples, in a row each: along the sphere for a normal prior, straight for a uniform one."""
-    method = maker.method
-    assert method is not None
+    assert maker.predictor is not None
+    method = maker.predictor.method
     between = slerp if method.prior == "normal" else lerp
     shown = []
     for row in range(rows):
@@ -130,8 +131,8 @@ def walks(maker: Maker, task: Synthesis, rows: int = 4) -> Figure:
 @rc_context(STYLE)
 def truncated(maker: Maker, task: Synthesis, rows: int = 3) -> Figure:
     """The same latent numbers, nearer to and farther from the centre of the prior."""
-    method = maker.method
-    assert method is not None
+    assert maker.predictor is not None
+    method = maker.predictor.method
     shown = []
     for seed in range(rows):
         latents = torch.cat([method.draw([seed], truncation) for truncation in TRUNCATIONS])
@@ -147,7 +148,7 @@ def truncated(maker: Maker, task: Synthesis, rows: int = 3) -> Figure:
 def histograms(sets: Mapping[str, ImageSet], task: Synthesis, bins: int = 64) -> Figure:
     """Distribution of values in physical units, a panel per channel of every role."""
     values = {name: physical(torch.from_numpy(planes(one.images)), task) for name, one in sets.items()}
-    panels = [(role, channel) for role in task.roles for channel in range(task.channels.get(role, 1))]
+    panels = [(name, channel) for name, role in task.images.items() for channel in range(role.channels)]
     figure = new_figure(min(12.0, 1 + 4.2 * len(panels)), 3.2)
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for (role, channel), plot in zip(panels, axes, strict=True):
@@ -156,8 +157,11 @@ def histograms(sets: Mapping[str, ImageSet], task: Synthesis, bins: int = 64) ->
             counts, edges = np.histogram(values[name][role][:, channel], bins, ends)
             middles = (edges[1:] + edges[:-1]) / 2
             plot.plot(middles, counts / max(counts.sum(), 1), color=colour, label=_called(name))
-        unit = task.codecs[role].unit or "value"
-        plot.set(xlabel=f"{_panel(task, role, channel)} ({unit})".lstrip(), ylabel="Share of pixels", yscale="log")
+        plot.set(
+            xlabel=f"{_panel(task, role, channel)} ({unit(task, role) or 'value'})".lstrip(),
+            ylabel="Share of pixels",
+            yscale="log",
+        )
         plot.margins(x=0)
     axes[0].legend()
     return figure
@@ -205,12 +209,19 @@ def tile(image: Tensor, task: Synthesis) -> Picture:
         (rows, width), or (rows, width, 3) where a role has colours.
     """
     parts: list[NDArray[Any]] = []
-    for part in torch.split((image + 1) / 2, widths(task), dim=0):
+    for part in (one[0] for one in separate((image[None] + 1) / 2, task).values()):
         values = part.numpy()
         parts += [np.moveaxis(values, 0, -1)] if len(values) == 3 else list(values)
     if any(part.ndim == 3 for part in parts):
         parts = [part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=-1) for part in parts]
     return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def windows(task: Synthesis) -> str:
+    """Physical values shown black and white, role by role, in words."""
+    ends = {name: window(task, name) for name in task.images}
+    said = (f"{name} {low:g} to {high:g} {unit(task, name) or ''}" for name, (low, high) in ends.items())
+    return minus(", ".join(words.rstrip() for words in said))
 
 
 def _tiles(images: Tensor, task: Synthesis) -> list[Picture]:
@@ -225,7 +236,8 @@ def _sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
         return np.pad(picture, edges, constant_values=1)
 
     longest = max(len(row) for row in rows)
-    blank = np.ones_like(rows[0][0])
+    # A class may have no image at all, and then has an empty row.
+    blank = np.ones_like(next(row[0] for row in rows if row))
     lines = [np.concatenate([framed(one) for one in [*row, *[blank] * (longest - len(row))]], axis=1) for row in rows]
     return np.concatenate(lines, axis=0)[:-GAP, :-GAP]
 
@@ -276,9 +288,9 @@ def _called(name: str) -> str:
 
 
 def _panel(task: Synthesis, role: str, channel: int) -> str:
-    number = task.channels.get(role, 1)
+    number = task.images[role].channels
     colour = ("red", "green", "blue")[channel] if number == 3 else f"channel {channel + 1}" if number > 1 else ""
-    return f"{role if len(task.roles) > 1 else ''} {colour}".strip()
+    return f"{role if len(task.images) > 1 else ''} {colour}".strip()
 
 
 def _peaks(made: ImageSet, real: ImageSet) -> Any:
@@ -290,7 +302,7 @@ def _peaks(made: ImageSet, real: ImageSet) -> Any:
 
 def _beside_words(task: Synthesis, by_class: bool) -> str:
     rows = "A row per class. " if by_class else ""
-    roles = f"Side by side in every picture: {', '.join(task.roles)}. " if len(task.roles) > 1 else ""
+    roles = f"Side by side in every picture: {', '.join(task.images)}. " if len(task.images) > 1 else ""
     return (
         f"Generated images, not picked, beside held-out real ones of the same size. {rows}{roles}Black to white: "
         f"{windows(task)}. Look for images that occur twice, for checkerboards, and for detail that the real ones lack."

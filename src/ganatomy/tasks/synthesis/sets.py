@@ -1,27 +1,20 @@
-"""Sets of images to be compared: real ones, generated ones, and noise."""
+"""Sets of images to be compared: what a set is, and where the real ones come from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ganatomy.case import Sample
+from ganatomy.case import Role, Sample
 from ganatomy.data.batches import PatchDataset, Range, usable
-from ganatomy.evaluation.judging import Contender
-from ganatomy.evaluation.style import minus
-from ganatomy.game import Stream
-from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
-
-GRAIN = 16
-"""Noise is smoothed by a Gaussian whose deviation is this part of the shorter side."""
+from ganatomy.inference.predictor import decoding_role
+from ganatomy.tasks.synthesis.task import LABEL, Synthesis
 
 SMALL = 32
 """Pixels to which images are reduced before they are searched among training images, so that noise hides no copy."""
@@ -51,100 +44,49 @@ class ImageSet:
         return ImageSet(self.images[index], labels, tuple(self.subjects[i] for i in index))
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a contender is asked for.
+def single_images(task: Synthesis, pieces: Sequence[Range]) -> list[Range]:
+    """Pieces of one image each: every slice, or where volumes are made, every piece as it is."""
+    if len(task.size) == 3:
+        return list(pieces)
+    return [Range(item.sample, index, index + 1) for item in pieces for index in range(item.start, item.stop)]
 
-    Attributes:
-        count: number of images.
-        number: of the resampling; another one means other images.
-        labels: of the images, for those who make images by label.
-        spare: real images that they are not compared with.
-        training: real images that may be learned from.
+
+def cut_images(
+    task: Synthesis, pieces: Sequence[Range], seeds: Iterable[Sequence[int]]
+) -> tuple[Tensor, Tensor | None]:
+    """Real images of the size that is made, cut from larger ones at places drawn by seeds; nothing is mirrored.
+
+    Args:
+        task: which roles and which size.
+        pieces: at least one, see `single_images`.
+        seeds: one for each.
+
+    Returns:
+        Images (n, channels, [slices,] rows, columns) in the range of the networks, the roles one after another, and
+        their labels (n,), where these matter.
     """
-
-    count: int
-    number: int
-    labels: Tensor | None
-    spare: ImageSet
-    training: ImageSet
-
-    @property
-    def seeds(self) -> range:
-        """One for each image, and none twice."""
-        return range(self.number * self.count, (self.number + 1) * self.count)
-
-
-@dataclass(frozen=True)
-class Maker(Contender):
-    """A trained synthesiser as a contender; ``run`` takes what is ``Wanted`` and gives an ``ImageSet``."""
-
-    method: Synthesiser | None = None
-    device: str = "cpu"
-
-    @classmethod
-    def of(cls, method: Synthesiser, name: str, about: str = "", device: str = "cpu") -> Maker:
-        """A synthesiser under this name."""
-
-        def run(wanted: Wanted) -> ImageSet:
-            labels = wanted.labels if method.labelled else None
-            images = method.images(wanted.seeds, labels, device=device)
-            return ImageSet(between(images, method.task), labels)
-
-        return cls(name, run, about, method, device)
-
-    @torch.no_grad()
-    def from_latents(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Images of these latent numbers (n, latent size)."""
-        assert self.method is not None
-        own = labels.to(self.device) if self.method.labelled and labels is not None else None
-        return between(self.method.sample(latents.to(self.device), own).float().cpu(), self.method.task)
-
-
-def noise(wanted: Wanted) -> ImageSet:
-    """Smoothed Gaussian noise with the training images' mean and standard deviation per channel."""
-    like = wanted.training.images if len(wanted.training) else wanted.spare.images
-    rng = np.random.default_rng([GRAIN, wanted.number])
-    shape = (wanted.count, *like.shape[1:])
-    grain = min(shape[2:]) / GRAIN
-    drawn = gaussian_filter(rng.standard_normal(shape), (0, 0, *[grain] * (len(shape) - 2)))
-    axes = (0, *range(2, len(shape)))
-    drawn = (drawn - drawn.mean(axis=axes, keepdims=True)) / drawn.std(axis=axes, keepdims=True)
-    values = like.numpy().astype(np.float64)
-    made = drawn * values.std(axis=axes, keepdims=True) + values.mean(axis=axes, keepdims=True)
-    return ImageSet(torch.from_numpy(made).float().clamp(float(values.min()), float(values.max())))
+    images, labels = [], []
+    for piece, seed in zip(pieces, seeds, strict=True):
+        one = PatchDataset([piece], task.stream(1), task.required, len(task.size), seed)[0]
+        images.append(torch.cat([one[name] for name in task.images]))
+        if LABEL in one:
+            labels.append(one[LABEL])
+    return torch.stack(images), torch.stack(labels) if labels else None
 
 
 def real_images(task: Synthesis, cases: Sequence[Sample], most: int, seed: int = 0) -> ImageSet:
-    """One image per usable slice of the cases, volumes one per case; at most so many, drawn by the seed.
-
-    Larger slices are cut to the size that is made, at a place drawn by the seed. Nothing is mirrored or turned.
-    """
-    whole = usable(task, cases)
-    flat = len(task.size) == 2
-    pool = [Range(item.case, i, i + 1) for item in whole for i in range(item.start, item.stop)] if flat else whole
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(pool))[:most])
-    patch = (1, *task.size) if flat else task.size
-    stream = Stream(1, patch)  # type: ignore[arg-type]
-    images, labels = [], []
-    for number in chosen.tolist():
-        one = PatchDataset(
-            [pool[number]], stream, task.codecs, task.roles, len(task.size), [seed, number], task.classes
-        )[0]
-        images.append(torch.cat([one[role] for role in task.roles]))
-        labels.append(one.get("label"))
-    if not images:
+    """One image per usable slice of the cases, volumes one per case; at most so many, drawn by the seed."""
+    pool = single_images(task, usable(task, cases))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(pool))[:most]).tolist()
+    if not chosen:
         return ImageSet(torch.empty(0))
-    return ImageSet(
-        between(torch.stack(images), task),
-        torch.stack(labels) if task.classes else None,  # type: ignore[arg-type]
-        tuple(pool[number].case.case.subject for number in chosen),
-    )
+    images, labels = cut_images(task, [pool[number] for number in chosen], [(seed, number) for number in chosen])
+    return ImageSet(between(images, task), labels, tuple(pool[number].sample.case.subject for number in chosen))
 
 
 def halves(pool: ImageSet, rng: np.random.Generator, most: int) -> tuple[ImageSet, ImageSet]:
     """Two sets of equal size that share no subject, where there are several, and no image."""
-    names = rng.permutation(sorted(set(pool.subjects)))
+    names = rng.permutation(list(dict.fromkeys(pool.subjects)))
     place = {name: number for number, name in enumerate(names)}
     order = np.array(sorted(range(len(pool)), key=lambda i: place[pool.subjects[i]]))
     middle = len(pool) // 2
@@ -157,22 +99,28 @@ def halves(pool: ImageSet, rng: np.random.Generator, most: int) -> tuple[ImageSe
     return pool.take(first), pool.take(second)
 
 
-def between(images: Tensor, task: Synthesis) -> Tensor:
-    """Images in the range of the networks, cut off at the ends of their windows as a viewer would, in [-1, 1]."""
+def separate(images: Tensor, task: Synthesis) -> dict[str, Tensor]:
+    """Images (n, channels, ...) by role."""
     parts = torch.split(images, widths(task), dim=1)
-    ends = [_ends(task.codecs[role]) for role in task.roles]
-    scaled = [2 * (part - low) / (high - low) - 1 for part, (low, high) in zip(parts, ends, strict=True)]
-    return torch.cat(scaled, dim=1).clamp(-1, 1)
+    return dict(zip(task.images, parts, strict=True))
+
+
+def between(images: Tensor, task: Synthesis) -> Tensor:
+    """Images in the range of the networks, cut off at its ends as a viewer would cut off a window, in [-1, 1]."""
+    low, high = task.to
+    return (2 * (images - low) / (high - low) - 1).clamp(-1, 1)
 
 
 def physical(images: Tensor, task: Synthesis) -> dict[str, NDArray[np.float32]]:
     """Images in [-1, 1] in physical units by role."""
-    found = {}
-    for role, part in zip(task.roles, torch.split(images, widths(task), dim=1), strict=True):
-        low, high = _ends(task.codecs[role])
-        encoded = (part.numpy() + 1) / 2 * (high - low) + low
-        found[role] = np.asarray(task.codecs[role].decode(encoded), np.float32)
-    return found
+    low, high = task.to
+    parts = separate((images + 1) / 2 * (high - low) + low, task)
+    return {name: made_role(task, name).decoded(part.numpy()) for name, part in parts.items()}
+
+
+def made_role(task: Synthesis, name: str) -> Role:
+    """A role with the scale of what is made."""
+    return decoding_role(task, task.images[name])
 
 
 def planes(images: Tensor) -> NDArray[np.float32]:
@@ -196,29 +144,22 @@ def thumbnails(one: ImageSet) -> NDArray[np.float32]:
 
 def widths(task: Synthesis) -> list[int]:
     """Channels of each role."""
-    return [task.channels.get(role, 1) for role in task.roles]
+    return [role.channels for role in task.images.values()]
 
 
 def unit_of(task: Synthesis) -> str:
     """Unit that all roles share, empty where they differ or have none."""
-    units = {codec.unit for codec in task.codecs.values()}
+    units = {unit(task, name) for name in task.images}
     return (units.pop() or "") if len(units) == 1 else ""
 
 
-def window(task: Synthesis, role: str) -> tuple[float, float]:
-    """Physical values shown black and white."""
-    low, high = task.codecs[role].decode(np.array(_ends(task.codecs[role])))
-    return float(low), float(high)
+def unit(task: Synthesis, name: str) -> str | None:
+    """Unit of a role."""
+    codec = task.images[name].codec
+    return codec.unit if codec else None
 
 
-def windows(task: Synthesis) -> str:
-    """The windows of all roles in words."""
-    ends = {role: window(task, role) for role in task.roles}
-    said = (f"{role} {low:g} to {high:g} {task.codecs[role].unit or ''}" for role, (low, high) in ends.items())
-    return minus(", ".join(words.rstrip() for words in said))
-
-
-def _ends(codec: Any) -> tuple[float, float]:
-    """The range to which a codec maps its window."""
-    low, high = codec.to
+def window(task: Synthesis, name: str) -> tuple[float, float]:
+    """Physical values of a role that are shown black and white."""
+    low, high = made_role(task, name).decoded(np.array(task.to, np.float32))
     return float(low), float(high)

@@ -6,74 +6,89 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from pydantic import SerializeAsAny
 from torch import Tensor
 
-from ganatomy.case import Task
+from ganatomy.case import Better, Case, Preparation, Role, Sample, Scores, Task, Volume, label_of
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, MethodConfig, Stream
-from ganatomy.images.codecs import Codec, Window
-from ganatomy.images.framing import Fit, Framing
-from ganatomy.images.image import Image
+from ganatomy.game import Batch, Method, RolesConfig, Stream
+from ganatomy.images.frames import Fit
+from ganatomy.inference.predictor import decoding_role
 from ganatomy.metrics.distribution import kernel_distance
 from ganatomy.metrics.diversity import total_variance_ratio
 from ganatomy.nets.aids import Prior, latents
 from ganatomy.nets.embedding import embed
+from ganatomy.roles.classes import ClassRole
+from ganatomy.roles.image import ImageOptions
+from ganatomy.roles.options import RoleOptions
 
 SLICES = 8
 """Images of each patient of the phantom."""
+LABEL = "label"
+"""Role of the class of a case."""
 
 
-class SynthesisConfig(MethodConfig):
+class SynthesisConfig(RolesConfig):
     """What is synthesised, for methods that learn from any images."""
 
+    role_fields: ClassVar[Mapping[str, type[RoleOptions]]] = {"images": ImageOptions}
+    role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "images": {"window": (0.0, 255.0), "unit": None, "channels": 3}
+    }
+
+    images: tuple[str, ...] = ("image",)  # names of the images that are made together, aligned with each other
+    roles: Mapping[str, SerializeAsAny[ImageOptions]] = {}  # options of each image, by its name
     size: tuple[int, ...] = (64, 64)  # rows and columns made; three numbers for volumes, where the method has them
     fit: Fit = "cover"  # of training images: fill the size, lie inside it whole, or be cut into patches of it
-    channels: int = 3  # of the images; 1 for grey ones
-    window: tuple[float, float] = (0.0, 255.0)  # values mapped to [-1, 1]; the default is that of 8-bit pictures
-    window_unit: str | None = None  # of these values, such as HU
     classes: tuple[str, ...] = ()  # labels learned from; none means all images, whatever their label
     phantom: str = "skin-lesion"  # learned from where no data are given
+
+    @property
+    def channels(self) -> int:
+        """Channels of all images together, as networks see them."""
+        return sum(self.roles[name].channels for name in self.images)
 
 
 class Synthesis(Task):
     """Real images show what to make; several roles are made together, as aligned contrasts of one object.
 
     Args:
-        codecs: of each role that is made.
+        images: names of the roles that are made, and their options.
         size: rows and columns, for volumes preceded by slices.
         fit: how training images get to this size.
-        channels: of the roles that have more than one.
         classes: labels, where they matter.
         phantom: name of the embedded one.
-        parts: of the phantom, by role; none means its main image for the only role.
         subjects: patients of the phantom.
+        to: range of the networks.
     """
 
     name = "synthesis"
-    ability = "sample"
+    predictors: ClassVar = {"sample": "ganatomy.tasks.synthesis.predictor:SamplePredictor"}
+    judge = "ganatomy.tasks.synthesis.judge:SynthesisJudge"
 
-    directions: ClassVar[Mapping[str, str]] = {
+    directions: ClassVar[Mapping[str, Better]] = {
         "kernel distance@random": "lower",
         "variety": "target",
     }
 
     def __init__(
         self,
-        codecs: Mapping[str, Window],
+        images: Mapping[str, ImageOptions],
         size: tuple[int, ...],
         fit: Fit = "cover",
-        channels: Mapping[str, int] | None = None,
         classes: tuple[str, ...] = (),
         phantom: str = "skin-lesion",
-        parts: Mapping[str, str] | None = None,
         subjects: int = 80,
+        to: tuple[float, float] = (-1.0, 1.0),
     ):
-        self._codecs, self.size, self.fit, self.classes, self.phantom = dict(codecs), size, fit, classes, phantom
-        self.roles = tuple(codecs)
-        self.given = self.roles[0]
-        self._channels = dict(channels or {})
-        self.parts = dict(parts or {self.given: "image"})
+        # Networks that end in a tanh make nothing beyond their range.
+        self.images = {name: options.role(name, to=to, limited=True) for name, options in images.items()}
+        self.size, self.framing, self.phantom, self.to = size, fit, phantom, to
+        label: dict[str, Role] = {LABEL: ClassRole(LABEL, classes)} if classes else {}
+        self.roles: Mapping[str, Role] = {**self.images, **label}
+        self.given = next(iter(images))
+        self.air = {name: options.air for name, options in images.items()}
+        self.parts = {name: options.part or name for name, options in images.items()}
         self.phantom_subjects = subjects
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
@@ -84,52 +99,44 @@ class Synthesis(Task):
         return self.parts
 
     @property
-    def codecs(self) -> Mapping[str, Codec]:
-        return self._codecs
+    def preparation(self) -> Preparation:
+        size = None if self.framing == "patches" else self.size
+        fill = tuple(self.air.items()) if self.framing == "contain" else ()
+        return Preparation(size=size, fit=self.framing, fill=fill)
 
-    @property
-    def channels(self) -> Mapping[str, int]:
-        return self._channels
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.size} {self.fit} {sorted(self._codecs.items())} {self._channels}"
+    def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
+        missing = [name for name in self.images if name not in values]
+        if values and missing:
+            raise UserError(f"{label_of(next(iter(values.values())))}: no {' or '.join(missing)} image beside it")
+        return super().frame(values, case)
 
     @property
     def selection(self) -> str:
         return "kernel distance@random"
 
-    def check(self, image: Image) -> None:
-        self.check_role(image, self.given)
+    def stream(self, batch_size: int, flips: Sequence[int] = (), quarter_turns: bool = False) -> Stream:
+        """Batches of images of the size that is made, with their labels where these matter."""
+        patch = (1, *self.size) if len(self.size) == 2 else self.size
+        return Stream(
+            "samples",
+            self.required,
+            batch_size,
+            patch,  # type: ignore[arg-type]
+            flips=tuple(flips),
+            quarter_turns=quarter_turns,
+        )
 
-    def check_role(self, image: Image, role: str) -> None:
-        """Refuse an image that cannot play this role.
+    def scores(
+        self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> Scores:
+        """Slices of both as two sets of images without colours, compared by `set_scores`."""
+        real, fake = (
+            np.stack([decoding_role(self, role).encoded(one[name]) for name, role in self.images.items()], axis=1)
+            for one in (sample, output)
+        )
+        return self.set_scores(torch.from_numpy(real), torch.from_numpy(fake))
 
-        Raises:
-            UserError: another number of channels, another unit, or values that the window does not show.
-        """
-        wanted = self._channels.get(role, 1)
-        if image.channels != wanted:
-            raise UserError(
-                f"{image.header.label}: {image.channels} channels, but the system works with {wanted}; "
-                f"add --channels {image.channels} when training, or give other images"
-            )
-        codec = self._codecs[role]
-        codec.check(image)
-        if codec.unit is None:
-            check_window(image, codec)
-
-    def prepare(self, given: Mapping[str, Image], seed: int) -> dict[str, Image]:
-        missing = [role for role in self.roles if role not in given]
-        if missing:
-            raise UserError(f"{next(iter(given.values())).header.label}: no {' or '.join(missing)} image beside it")
-        prepared = {}
-        for role in self.roles:
-            self.check_role(given[role], role)
-            prepared[role] = Framing(self.size, self.fit, self._codecs[role].low)(given[role])
-        return prepared
-
-    def scores(self, real: Tensor, fake: Tensor) -> dict[str, float]:
+    def set_scores(self, real: Tensor, fake: Tensor) -> Scores:
         """A set of generated images against a set of real ones, both (n, channels, [slices,] rows, columns), encoded.
 
         Distances use convolutions with random weights, which rank runs of one kind; reports use better features.
@@ -140,23 +147,8 @@ class Synthesis(Task):
         return {"kernel distance@random": distance.mean, "variety": total_variance_ratio(ours, theirs)}
 
 
-def check_window(image: Image, codec: Window, option: str = "--window") -> None:
-    """Refuse unitless values for which the window was not meant; ``option`` names it.
-
-    Raises:
-        UserError: the values go far beyond the window, or hardly fill it.
-    """
-    values = image.slab(image.shape[0] // 2, image.shape[0] // 2 + 1)
-    low, high, width = float(values.min()), float(values.max()), codec.high - codec.low
-    if low < codec.low - width or high > codec.high + width or (low < high and high - low < width / 50):
-        raise UserError(
-            f"{image.header.label}: values from {low:g} to {high:g}, but {option} is {codec.low:g} {codec.high:g}; "
-            f"train with {option} {low:g} {high:g} or what all images have in common"
-        )
-
-
 class Synthesiser(Method):
-    """A method that makes images from latent noise; its config is a `SynthesisConfig` or has a task of its own."""
+    """A method that makes images from latent noise; its config is a `SynthesisConfig`, or it builds its own task."""
 
     latent_size: int
     """Numbers that decide an image."""
@@ -171,24 +163,16 @@ class Synthesiser(Method):
 
     def build_task(self) -> Synthesis:
         c = self.config
-        return Synthesis(
-            {"image": Window(low=c.window[0], high=c.window[1], unit=c.window_unit)},
-            c.size,
-            c.fit,
-            {"image": c.channels},
-            c.classes,
-            c.phantom,
-        )
+        return Synthesis({name: c.roles[name] for name in c.images}, c.size, c.fit, c.classes, c.phantom)
 
     def stream(self, batch_size: int, flips: Sequence[int] = (), quarter_turns: bool = False) -> Stream:
         """Batches of images of the size that is made."""
-        size = self.task.size
-        patch = (1, *size) if len(size) == 2 else size
-        return Stream("samples", None, batch_size, patch, flips=tuple(flips), quarter_turns=quarter_turns)  # type: ignore[arg-type]
+        task: Synthesis = self.task
+        return task.stream(batch_size, flips, quarter_turns)
 
     def real(self, batch: Batch) -> Tensor:
         """All roles of a batch as channels of one image."""
-        return torch.cat([batch[role] for role in self.task.roles], dim=1)
+        return torch.cat([batch[role] for role in self.task.images], dim=1)
 
     def latents(self, rows: int) -> Tensor:
         """Latent numbers to train with, (rows, latent_size)."""
@@ -209,30 +193,3 @@ class Synthesiser(Method):
             else:
                 rows.append(torch.randn(self.latent_size, generator=generator))
         return truncation * torch.stack(rows)
-
-    @torch.no_grad()
-    def images(
-        self,
-        seeds: Iterable[int],
-        labels: Tensor | None = None,
-        truncation: float = 1.0,
-        device: torch.device | str = "cpu",
-        batch: int = 32,
-    ) -> Tensor:
-        """Images of these seeds and labels, a batch at a time, on the CPU, in the range of the networks."""
-        latent = self.draw(seeds, truncation)
-        made = []
-        for start in range(0, len(latent), batch):
-            own = labels[start : start + batch].to(device) if self.labelled and labels is not None else None
-            made.append(self.sample(latent[start : start + batch].to(device), own).float().cpu())
-        return torch.cat(made)
-
-    def decoded(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
-        """Images in physical units by role, (n, channels, [slices,] rows, columns)."""
-        task = self.task
-        widths = [task.channels.get(role, 1) for role in task.roles]
-        parts = torch.split(images, widths, dim=1)
-        return {
-            role: np.asarray(task.codecs[role].decode(part.numpy()), np.float32)
-            for role, part in zip(task.roles, parts, strict=True)
-        }

@@ -1,0 +1,81 @@
+"""Who makes the sets of images that are judged: a trained run, and noise that knows little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from ganatomy.evaluation.judging import Contender
+from ganatomy.tasks.synthesis.predictor import SamplePredictor
+from ganatomy.tasks.synthesis.sets import ImageSet, between
+
+GRAIN = 16
+"""Noise is smoothed by a Gaussian whose deviation is this part of the shorter side."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a contender is asked for.
+
+    Attributes:
+        count: number of images.
+        number: of the resampling; another one means other images.
+        labels: of the images, for those who make images by label.
+        spare: real images that they are not compared with.
+        training: real images that may be learned from.
+    """
+
+    count: int
+    number: int
+    labels: Tensor | None
+    spare: ImageSet
+    training: ImageSet
+
+    @property
+    def seeds(self) -> range:
+        """One for each image, and none twice."""
+        return range(self.number * self.count, (self.number + 1) * self.count)
+
+
+@dataclass(frozen=True)
+class Maker(Contender):
+    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives an ``ImageSet``.
+
+    Args:
+        predictor: of the run.
+    """
+
+    predictor: SamplePredictor | None = None
+
+    @classmethod
+    def of(cls, predictor: SamplePredictor, name: str, about: str = "") -> Maker:
+        """A trained run under this name."""
+
+        def run(wanted: Wanted) -> ImageSet:
+            labels = wanted.labels if predictor.labelled else None
+            return ImageSet(between(predictor.images(wanted.seeds, labels), predictor.task), labels)
+
+        return cls(name, run, about, predictor)
+
+    def from_latents(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Images of these latent numbers (n, latent size), in [-1, 1]."""
+        assert self.predictor is not None
+        return between(self.predictor.from_latents(latents, labels), self.predictor.task)
+
+
+def noise(wanted: Wanted) -> ImageSet:
+    """Smoothed Gaussian noise with the training images' mean and standard deviation per channel."""
+    like = wanted.training.images if len(wanted.training) else wanted.spare.images
+    rng = np.random.default_rng([GRAIN, wanted.number])
+    shape = (wanted.count, *like.shape[1:])
+    grain = min(shape[2:]) / GRAIN
+    drawn = gaussian_filter(rng.standard_normal(shape), (0, 0, *[grain] * (len(shape) - 2)))
+    axes = (0, *range(2, len(shape)))
+    drawn = (drawn - drawn.mean(axis=axes, keepdims=True)) / drawn.std(axis=axes, keepdims=True)
+    values = like.numpy().astype(np.float64)
+    made = drawn * values.std(axis=axes, keepdims=True) + values.mean(axis=axes, keepdims=True)
+    return ImageSet(torch.from_numpy(made).float().clamp(float(values.min()), float(values.max())))
