@@ -81,6 +81,8 @@ class Player:
     ema_halflife: float | None = None
     """Half-life, in images seen, of an exponential moving average used at inference."""
     max_gradient_norm: float | None = None
+    restart: Callable[[Progress], bool] | None = None
+    """Whether the optimiser begins afresh before this round, without the moments that it has gathered."""
 
     def parameters(self) -> list[nn.Parameter]:
         """Trainable parameters of all modules, each once, in a fixed order."""

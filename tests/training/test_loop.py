@@ -61,6 +61,60 @@ def test_matches_a_loop_written_by_hand():
         assert torch.equal(a, b)
 
 
+class Restarting(Method):
+    """One number that walks against a slope of 1, then of -1, with momentum."""
+
+    def __init__(self, restart=None):
+        super().__init__(MethodConfig())
+        self.x, self.restart = nn.Linear(1, 1, bias=False), restart
+        nn.init.zeros_(self.x.weight)
+
+    def build_task(self):
+        raise NotImplementedError
+
+    def stages(self):
+        sgd = lambda parameters: torch.optim.SGD(parameters, 1.0, momentum=0.5)  # noqa: E731
+        halved = lambda progress: 0.5  # noqa: E731
+        player = Player("x", (self.x,), sgd, halved, restart=self.restart)
+        return [Stage("walk", self.turns, [player], 4, Stream("samples", None, 1, (1, 1, 1)))]
+
+    def turns(self, batches):
+        sign = 1 if self.progress.stage_round < 2 else -1
+        yield Turn("x", slope=sign * self.x.weight.sum())
+
+
+@pytest.mark.parametrize(
+    ("restart", "place"),
+    [
+        (None, -0.5 * (1 + 1.5 - 0.25 - 1.125)),
+        (lambda progress: progress.stage_round == 2, -0.5 * (1 + 1.5 - 1 - 1.5)),
+        (lambda progress: True, 0.0),
+    ],
+)
+def test_a_player_may_begin_afresh_before_a_round(restart, place):
+    method = Restarting(restart)
+    trainer(method).fit()
+    assert method.x.weight.item() == pytest.approx(place)
+
+    saved = {}
+    with pytest.raises(StopIteration):
+        trainer(Restarting(restart), after_round=keep(saved, 2)).fit()
+    other = Restarting(restart)
+    resumed = trainer(other)
+    resumed.load_state(saved)
+    resumed.fit()
+    assert torch.equal(other.x.weight, method.x.weight)
+
+
+def keep(saved, round):
+    def check(game, ending):
+        if game.progress.round == round:
+            saved.update(copy.deepcopy(game.state()))
+            raise StopIteration
+
+    return check
+
+
 def stop_at(round):
     def check(game, ending):
         if game.progress.round == round:

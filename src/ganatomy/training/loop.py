@@ -44,6 +44,11 @@ class Seat:
         self.optimizer = player.optimizer(self.parameters)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
+    def begin_round(self, progress: Progress) -> None:
+        """Take a new optimiser where the player begins afresh."""
+        if self.player.restart and self.player.restart(progress):
+            self.optimizer = self.player.optimizer(self.parameters)
+
     def step(self, progress: Progress) -> None:
         """Move along the gradients at hand and forget them."""
         if self.player.schedule:
@@ -199,6 +204,8 @@ class Trainer:
 
     def _play_round(self) -> None:
         assert self.stream is not None
+        for seat in self.seats.values():
+            seat.begin_round(self.progress)
         drawn = self.stream.drawn
         turns = moves(self.stage.turns(self.stream))
         while True:
