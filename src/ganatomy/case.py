@@ -43,7 +43,7 @@ Better = Literal["higher", "lower", "target"]
 """Which side of a score is the better one; ``target`` where neither is."""
 
 ANONYMOUS = "unnamed"
-READING = ("meaning", "frame", "labels", "overlapping")
+READING = ("meaning", "frame", "labels", "overlapping", "place")
 """Attributes of a source that change what is read from its files."""
 
 
@@ -135,6 +135,8 @@ class Role(ABC):
     """Whether values are intensities, of which statistics are kept."""
     suffix: ClassVar[str | None] = None
     """Of files that values are written to; None where they are written as the image that they were made from."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Of files that values are read from; empty for kinds that are read from images."""
     is_label_map: ClassVar[bool] = False
     """Whether values are labels, between which there is nothing to interpolate."""
 
@@ -160,6 +162,10 @@ class Role(ABC):
         Raises:
             UserError: no such file, or a text that this kind does not understand.
         """
+
+    def adopt(self, source: Openable) -> Openable:
+        """A source that was found in a folder, to be opened as this kind: label maps as labels and not as pictures."""
+        return self.source("", Path(), lambda path: source)
 
     @abstractmethod
     def check(self, value: Any) -> None:

@@ -3,26 +3,16 @@ import json
 import nibabel
 import numpy as np
 import pytest
-import torch
-import yaml
 from PIL import Image as Pillow
-from safetensors.torch import save_file
+from runs import make_run
 
 from ganatomy.cli import main
-from ganatomy.inference.model import build
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    facts = {"system": "wgan-vgg", "config": {"variant": "cnn-mse", "width": 2, "start": "identity"}}
-    (folder / "run.yaml").write_text(yaml.safe_dump(facts))
-    method = build(facts)
-    save_file(
-        {name: value for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)},
-        folder / "weights.safetensors",
-    )
-    return folder
+    return make_run(folder / "run", config={"variant": "cnn-mse", "width": 2, "start": "identity"})
 
 
 def volume(path, shift=0):

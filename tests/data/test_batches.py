@@ -14,6 +14,7 @@ from ganatomy.game import Balanced, Corners, Stream
 from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.roles.classes import ClassRole
 from ganatomy.roles.labels import LabelRole
+from ganatomy.roles.points import PointsRole
 
 SLICES, ROWS, COLUMNS = 6, 30, 40
 
@@ -364,3 +365,16 @@ def test_quarter_turns_turn_all_roles_alike():
         torch.testing.assert_close(sample["target"], sample["input"] + 0.25)
         steps.add(float(sample["input"][0, 0, 0, 1] - sample["input"][0, 0, 0, 0]))
     assert steps == {1.0, -1.0, 100.0, -100.0}
+
+
+def test_points_of_a_range_stay_where_they_are():
+    role = PointsRole("tips", ("a", "b"))
+    points = np.array([[3.0, 12.0, 20.0, 1.0], [0.0, 1.0, 2.0, 0.0]], np.float32)[:, None, None]
+    case = sample_of({**prepared().arrays, "tips": points}, roles={"tips": role})
+    data = dataset([Range(case, 2, 6)], roles=("input", "tips"), patch=(1, 30, 40))
+    for number in range(20):
+        drawn = data[number]
+        _, z, y, x = places(drawn["input"])
+        place, present = drawn["tips"][0, :3], drawn["tips"][:, -1]
+        assert (place + torch.tensor([z.min(), y.min(), x.min()])).tolist() == [3, 12, 20]
+        assert present.tolist() == [1, 0]

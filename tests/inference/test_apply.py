@@ -9,18 +9,16 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-import yaml
 from PIL import Image as Pillow
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from safetensors.torch import save_file
+from runs import make_run
 
 from ganatomy.errors import UserError
 from ganatomy.images.files import find, read
 from ganatomy.images.image import Image, RasterMeaning
 from ganatomy.inference.apply import Applier, Grid, Output, check_meaning, plan, select
 from ganatomy.inference.checks import Comparison
-from ganatomy.inference.model import build
 from ganatomy.physics.coils import simulated_sensitivities
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling
@@ -30,27 +28,13 @@ IDENTITY = {"variant": "cnn-mse", "width": 2, "start": "identity"}
 GAIN = 1.1
 
 
-def make_run(folder, system="wgan-vgg", config=IDENTITY, change=None):
-    """A run folder whose network is the identity inside the window, up to what ``change`` does to its weights."""
-    facts = {"system": system, "config": config, "provenance": {"features": "none"}}
-    method = build(facts)
-    if change:
-        with torch.no_grad():
-            change(method)
-    folder.mkdir(parents=True)
-    (folder / "run.yaml").write_text(yaml.safe_dump(facts))
-    tensors = {name: value for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
-    save_file(tensors, folder / "weights.safetensors")
-    return folder
-
-
 def brighter(method):
     method.generator[0].weight[0] *= GAIN
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("runs") / "identity")
+    return make_run(tmp_path_factory.mktemp("runs") / "identity", config=IDENTITY)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +44,7 @@ def applier(run):
 
 @pytest.fixture(scope="module")
 def gain(tmp_path_factory):
-    return Applier(make_run(tmp_path_factory.mktemp("runs") / "gain", change=brighter))
+    return Applier(make_run(tmp_path_factory.mktemp("runs") / "gain", config=IDENTITY, change=brighter))
 
 
 def ct_series(folder, hu, gap=2.5, **attributes):
@@ -97,10 +81,15 @@ def body(slices=4, rows=40, columns=36):
     return np.rint(hu).astype(np.int16)
 
 
+def given(applier, source):
+    """A source as the only input of a run."""
+    return {applier.predictor.inputs[0]: source}
+
+
 def apply(applier, source, out, format=None, overwrite=False, **reading):
     (source,) = find(source, **reading)
     (output,) = plan([source], out, format)
-    warnings = applier(source, output, overwrite)
+    warnings = applier(given(applier, source), output, overwrite)
     return warnings, json.loads(output.note.read_text())
 
 
@@ -118,7 +107,8 @@ def test_dicom_keeps_place_unit_and_order(tmp_path, applier):
     assert "SyntheticData" not in first
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "out.json"}
     assert note["identity"] == applier.identity == f"sha256:{applier.identity[7:]}"
-    assert (note["source"], note["source files"], note["unit"]) == (str(source), 4, "HU")
+    assert note["sources"]["input"].startswith(str(source))
+    assert (note["source files"], note["unit"]) == (4, "HU")
     assert note["features"] == "none"
 
 
@@ -258,7 +248,7 @@ def test_whole_volumes_equal_one_pass_in_3d(tmp_path):
     noisy = lambda method: torch.nn.init.normal_(method.generator.noise[-1].weight, std=2.0)  # noqa: E731
     run = make_run(tmp_path / "run", "wolterink-ldct", config, noisy)
     hu = body(35, 24, 70)
-    nibabel.save(nibabel.Nifti1Image(hu.astype(np.float32).transpose(2, 1, 0), np.eye(4)), tmp_path / "in.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(hu.astype(np.float32).transpose(2, 1, 0), np.diag([-1, -1, 1, 1])), tmp_path / "in.nii.gz")
     applier = Applier(run)
     apply(applier, tmp_path / "in.nii.gz", tmp_path / "out.nii.gz")
     wide = np.pad(hu.astype(np.float32), 7, mode="reflect")
@@ -282,7 +272,7 @@ def test_every_slice_is_read_once(tmp_path, applier, monkeypatch):
     (source,) = find(tmp_path / "in.nii.gz")
     image = source.open()
     monkeypatch.setattr(nifti.NiftiArray, "slab", slab)
-    applier.model.restore(image).numpy()
+    applier.model(image).main.numpy()
     # Once more for the range check, which stops at the first slices.
     assert sorted(asked)[-8:] == list(range(1, 9))
 
@@ -313,7 +303,7 @@ def test_names_from_headers_cannot_leave_the_folder(tmp_path, applier):
     assert len(sources) == 2
     for source, output in zip(sources, plan(sources, tmp_path / "out"), strict=True):
         assert output.path.parent == tmp_path / "out"
-        applier(source, output)
+        applier(given(applier, source), output)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "x"]
 
 
@@ -350,7 +340,7 @@ def test_overwriting_harms_neither_input_nor_strangers(tmp_path, applier):
     with pytest.raises(UserError, match="other things"):
         apply(applier, source, home, overwrite=True)
     with pytest.raises(UserError, match="a folder is in the way"):
-        applier(find(tmp_path / "v.nii")[0], Output(home, "nifti"), True)
+        applier(given(applier, find(tmp_path / "v.nii")[0]), Output(home, "nifti"), True)
     assert (home / "thesis.tex").read_text() == "x"
     assert len(list(source.iterdir())) == 2
 
@@ -437,7 +427,7 @@ def test_colour_and_other_units_are_refused(tmp_path, applier):
 
 def test_images_smaller_than_the_margin_work(applier):
     small = Image.from_array(body(1, 20, 5)[0, 6:13, :5], unit="HU")
-    np.testing.assert_allclose(applier.model.restore(small).numpy(), small.numpy(), atol=1e-2)
+    np.testing.assert_allclose(applier.model(small).main.numpy(), small.numpy(), atol=1e-2)
 
 
 def test_sigterm_unwinds(tmp_path, applier, monkeypatch):
@@ -465,11 +455,11 @@ def test_raw_data_become_images_that_keep_to_them(tmp_path, coils):
     (output,) = plan([source], tmp_path / "out")
     assert output.path == tmp_path / "out" / "scan.nii.gz"
     applier = Applier(tmp_path / "run")
-    assert all("contrast" not in warning for warning in applier(source, output))
+    assert all("contrast" not in warning for warning in applier(given(applier, source), output))
     made = read(output.path)
     assert made.shape == (2, 32, 24) and made.unit in (None, "a.u.")
-    task = applier.model.method.task
-    scan = Scan.of(torch.from_numpy(task.received(source.open()).numpy()).transpose(0, 1))
+    sample = applier.predictor.sample_of({"input": source.open()})
+    scan = Scan.of(torch.from_numpy(np.asarray(sample.arrays["input"])).transpose(0, 1))
     restored = torch.from_numpy(made.numpy()).transpose(0, 1) * torch.polar(torch.ones_like(true.abs()), true.angle())
     seen = (scan.encoding.normal(restored) - scan.image).abs().mean() / scan.image.abs().mean()
     assert seen < 0.5, "an untrained network adds noise, but what was measured is there"
@@ -480,7 +470,7 @@ def test_raw_data_are_refused_where_nothing_is_reconstructed(tmp_path, applier):
     np.save(tmp_path / "scan.npy", raw_data(2)[0])
     (source,) = find(tmp_path / "scan.npy")
     with pytest.raises(UserError, match="only systems that reconstruct MR take"):
-        applier(source, Output(tmp_path / "out.nii.gz", "nifti"))
+        applier(given(applier, source), Output(tmp_path / "out.nii.gz", "nifti"))
     assert not (tmp_path / "out.nii.gz").exists()
 
 
@@ -498,6 +488,7 @@ def test_a_measured_scan_of_eight_coils(tmp_path, shared):
     make_run(tmp_path / "run", "gancs", {"size": (230, 180), "width": 4, "blocks": 1, "critic_width": 4})
     (source,) = find(shared / "recon-mr-volumes/kspace/sigpy_cartesian_ksp.npy")
     (output,) = plan([source], tmp_path / "out")
-    Applier(tmp_path / "run")(source, output)
+    applier = Applier(tmp_path / "run")
+    applier(given(applier, source), output)
     note = json.loads(output.note.read_text())
     assert read(output.path).shape == (1, 230, 180) and note["checks"]["correlation with input"] > 0.5

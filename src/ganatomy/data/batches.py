@@ -180,8 +180,11 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             wide = [extent + 2 * extra for extent, extra in zip(size, around, strict=True)]
             array: Any = item.sample.arrays[role]
             # Slices outside of the range may be held out: nothing is read from them, not even for a margin.
-            kept = array[:, item.start : item.stop] if array.shape[1] == item.sample.shape[0] else array
-            patch[role] = item.sample.roles[role].cut(kept, first, wide)
+            if array.shape[1] == item.sample.shape[0]:
+                array = array[:, item.start : item.stop]
+            else:  # points and the like are not cut into slices: they are counted from the first one of the case
+                first[0] += item.start
+            patch[role] = item.sample.roles[role].cut(array, first, wide)
         return patch
 
 

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import zip_longest
+from itertools import count, takewhile, zip_longest
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.data.splits import divide, some
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
-from ganatomy.images.image import Image, RasterMeaning
+from ganatomy.images.image import RasterMeaning
 from ganatomy.images.paths import unique_name
 
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
@@ -71,8 +71,8 @@ class PhantomSource:
     part: str = "image"
     paths: tuple[Path, ...] = ()
 
-    def open(self) -> Image:
-        """The image, or another part of the patient."""
+    def open(self) -> Any:
+        """The image, or another part of the patient, such as a vessel."""
         return phantoms.part(self.truth(), self.part)
 
     def truth(self) -> Any:
@@ -134,13 +134,21 @@ def _all_cases(task: Task, config: DataConfig) -> list[Case]:
 
 def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
     grid = tuple(sorted(task.phantom_grid(config.phantom_size).items()))
+    subjects = config.phantom_subjects or task.phantom_subjects
     cases = []
-    for number in range(config.phantom_subjects or task.phantom_subjects):
+    for number in takewhile(lambda number: _phantom_subject(task, number) < subjects, count()):
         label = phantoms.label(task.phantom, number)
         parts = task.phantom_parts(label)
         sources = {role: PhantomSource(task.phantom, number, grid, part) for role, part in parts.items()}
-        cases.append(Case(f"{task.phantom}-{number:03d}", f"phantom{number:03d}", "train", sources, label))
+        subject = f"phantom{_phantom_subject(task, number):03d}"
+        cases.append(Case(f"{task.phantom}-{number:03d}", subject, "train", sources, label))
     return cases
+
+
+def _phantom_subject(task: Task, number: int) -> int:
+    """The patient that a seed of the task's phantom belongs to."""
+    shared = phantoms.subject(task.phantom, number)
+    return number if shared is None else shared
 
 
 def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
@@ -148,6 +156,8 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     needed = [role for group in task.groups for role in group] or task.required
     if len(needed) > 1 and all((config.data / role).is_dir() for role in needed):
         return _role_cases(config.data, task, config)
+    if task.roles[task.given].suffixes:
+        return _file_cases(config.data, task)
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
     # Where labels are wanted, folders stand for them and not for patients.
     return [
@@ -155,11 +165,35 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
             source.name,
             source.name if task.classes else source.subject,
             "train",
-            {task.given: source},
+            {task.given: task.roles[task.given].adopt(source)},
             source.paths[0].parent.name,
         )
         for source in sources
     ]
+
+
+def _file_cases(folder: Path, task: Task) -> list[Case]:
+    """Cases of a folder of files that are no images, such as tables: each file is one, a first folder is a subject.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    role = task.roles[task.given]
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in role.suffixes and path.is_file())
+    if not paths:
+        raise UserError(f"{folder}: no {' or '.join(role.suffixes)} files, which {task.given} is read from")
+
+    def unreadable(path: Path) -> Openable:
+        raise UserError(f"{path}: {task.given} is read from {' or '.join(role.suffixes)} files")
+
+    cases, taken = [], set[str]()
+    for path in paths:
+        place = path.relative_to(folder)
+        name = unique_name(place.with_suffix("").as_posix().replace("/", "_"), taken)
+        subject = place.parts[0] if len(place.parts) > 1 else place.stem
+        source = role.source(place.as_posix(), folder, unreadable)
+        cases.append(Case(name, subject, "train", {task.given: source}, path.parent.name))
+    return cases
 
 
 def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
@@ -180,19 +214,19 @@ def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
         name, _, chosen = found[0]
         missing = [role for role in task.required if role not in chosen]
         raise UserError(f"{config.data}: no case has all roles; {name} lacks {', '.join(missing)}")
-    return [
-        Case(name, subject, "train", {role: chosen[role] for role in task.roles if role in chosen},
-             resample_to=config.resample_to)
-        for name, subject, chosen in usable
-    ]  # fmt: skip
+    cases = []
+    for name, subject, chosen in usable:
+        adopted = {role: kind.adopt(chosen[role]) for role, kind in task.roles.items() if role in chosen}
+        cases.append(Case(name, subject, "train", adopted, resample_to=config.resample_to))
+    return cases
 
 
 def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
     """Cases of a folder with subfolders for roles: images of one name in them are of one object."""
-    named: dict[str, dict[str, Source]] = {}
+    named: dict[str, dict[str, Any]] = {}
     for role in (role for role in task.roles if (folder / role).is_dir()):
         for source in find(folder / role, meaning=config.meaning, uneven=config.uneven):
-            named.setdefault(source.name, {})[role] = source
+            named.setdefault(source.name, {})[role] = task.roles[role].adopt(source)
     cases = [
         Case(name, next(iter(sources.values())).subject, "train", sources, None, config.resample_to)
         for name, sources in sorted(named.items())

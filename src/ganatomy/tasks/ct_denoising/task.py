@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -43,21 +43,6 @@ class DosePreparation(Preparation):
     scan: LowDoseScan  # simulates the partner of a routine-dose scan, and both of a phantom
 
 
-@dataclass(frozen=True)
-class CTRole(ImageRole):
-    """A CT in HU, as the user gives it."""
-
-    def array(self, value: Any, frame: Any) -> Array:
-        """The CT on the working grid, with the scanner's padding, which no tissue has, raised to the lowest number."""
-        array = super().array(value, frame)
-
-        def above(start: int, stop: int) -> Any:
-            return np.maximum(slab(array, start, stop).astype(np.float32), LOWEST)
-
-        shape: Any = array.shape
-        return ComputedArray(shape, np.float32, above)
-
-
 class CTDenoising(Restoration):
     """A routine-dose scan is the target; its low-dose partner, acquired or simulated, is the input.
 
@@ -90,8 +75,8 @@ class CTDenoising(Restoration):
         self.scan, self.dims = scan, dims
         self._selection = selection
         self.roles: Mapping[str, Role] = {
-            "input": CTRole("input", codec, modality="CT"),
-            "target": CTRole("target", codec, modality="CT"),
+            "input": ImageRole("input", codec, modality="CT", option=None),
+            "target": ImageRole("target", codec, modality="CT", option=None),
             "clean": ImageRole("clean", optional=True, checked=False),
         }
 
@@ -119,13 +104,16 @@ class CTDenoising(Restoration):
         return self._selection
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
-        made: dict[str, Any] = {}
-        if "clean" in sample.arrays:
-            made["target"] = self._simulated(sample, sample.arrays["clean"], self.scan.acquire, seed)
-        target = made.get("target", sample.arrays.get("target"))
-        if "input" not in sample.arrays:
-            made["input"] = self._simulated(sample, target, self.scan.low_dose, seed)
-        arrays = {"target": target, "input": made.get("input", sample.arrays.get("input"))}
+        given = sample.arrays
+        if "clean" in given:
+            target = self._simulated(sample, given["clean"], self.scan.acquire, seed)
+        else:
+            target = _above_padding(given["target"])
+        if "input" in given:
+            low = _above_padding(given["input"])
+        else:
+            low = self._simulated(sample, target, self.scan.low_dose, seed)
+        arrays = {"target": target, "input": low}
         affine = sample.affines[sample.first]
         return replace(sample, arrays=arrays, affines=dict.fromkeys(arrays, affine))
 
@@ -134,10 +122,9 @@ class CTDenoising(Restoration):
 
         @lru_cache(maxsize=1)
         def simulated(start: int, stop: int) -> Any:
-            made = scan(slab(array, start, stop)[0], tuple(pixel_mm), seed, first=start)[None]
-            return np.maximum(made.astype(np.float32), LOWEST)
+            return scan(slab(array, start, stop)[0], tuple(pixel_mm), seed, first=start)[None]
 
-        return ComputedArray(array.shape, np.float32, simulated)
+        return _above_padding(ComputedArray(array.shape, np.float32, simulated))
 
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
@@ -162,6 +149,13 @@ class CTDenoising(Restoration):
             relative = rmse(made, target) / max(rmse(low, target), 1e-6)
             scores["rmse+texture"] = relative + abs(np.log(noise_sd(got) / noise_sd(wanted)))
         return scores
+
+
+def _above_padding(array: Any) -> Array:
+    """A CT with the scanner's padding, values that no tissue has, raised to the lowest CT number."""
+    return ComputedArray(
+        array.shape, np.float32, lambda start, stop: np.maximum(slab(array, start, stop).astype(np.float32), LOWEST)
+    )
 
 
 class CTDenoiser(Method):

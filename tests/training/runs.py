@@ -1,0 +1,45 @@
+"""Run folders that were never trained, for tests of what is done with runs."""
+
+import torch
+from safetensors.torch import save_file
+
+from ganatomy import catalogue
+from ganatomy.data.cases import DataConfig
+from ganatomy.inference.model import WEIGHTS, build
+from ganatomy.inference.runfile import RunFile, Selection, Sides, TrainConfig, digest_of, write_run
+
+
+def make_run(folder, system="wgan-vgg", config=None, change=None, fitted=None, which=("best",)):
+    """A run folder with the weights of an untrained system, after ``change`` of its method."""
+    config = config or {}
+    method = build(system, config)
+    if fitted:
+        method.fitted.keep(fitted)
+    if change:
+        with torch.no_grad():
+            change(method)
+    folder.mkdir(parents=True)
+    tensors = {
+        name: value.detach().contiguous()
+        for name, value in method.state_dict().items()
+        if isinstance(value, torch.Tensor)
+    }
+    for one in which:
+        save_file(tensors, folder / WEIGHTS[one], metadata={"system": system, "round": "1"})
+    facts = RunFile(
+        system=system,
+        revision=catalogue.load(system).revision,
+        config=config,
+        roles={name: role.describe() for name, role in method.task.roles.items()},
+        data=DataConfig(),
+        training=TrainConfig(),
+        rounds={stage.name: 1 for stage in method.stages()},
+        split=Sides(train=(), val=(), test=(), secret="none"),
+        validation="nothing",
+        selection=Selection(score=method.task.selection, better="lower"),
+        provenance={"features": "none"},
+        versions={"ganatomy": "0"},
+        weights=dict.fromkeys(which, digest_of(tensors)),
+    )
+    write_run(folder, facts)
+    return folder
