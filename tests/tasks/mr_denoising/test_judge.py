@@ -1,9 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ganatomy.case import Case
 from ganatomy.data.cases import PhantomSource
-from ganatomy.case import Sample
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
 from ganatomy.evaluation.report import Report
 from ganatomy.images.codecs import Window
@@ -16,11 +17,11 @@ CLASSICAL = "non-local means"
 
 
 def case(seed):
-    blocks = np.random.default_rng(seed).integers(2, 9, (6, 6)) * 100.0
-    clean = np.pad(np.kron(blocks, np.ones((6, 6))), 6).astype(np.float32)[None]
-    prepared = TASK.prepare({"target": Image.from_array(clean, unit="a.u.")}, seed)
+    blocks = np.random.default_rng(seed).integers(2, 9, (6, 5)) * 100.0
+    clean = np.pad(np.kron(blocks, np.ones((6, 6))), (6, 7)).astype(np.float32)[None]
     whole = Case(f"p{seed}", f"p{seed}", "test", {"target": PhantomSource("brain-mr", seed, ())})
-    return Sample(whole, {role: image.numpy() for role, image in prepared.items()}, (3.0, 1.0, 1.0))
+    sample = TASK.simulate(TASK.frame({"target": Image.from_array(clean, (3.0, 1.0, 1.5), "a.u.")}, whole), seed)
+    return replace(sample, arrays={role: sample.image(role).numpy() for role in sample.arrays})
 
 
 def judged(run):

@@ -93,14 +93,14 @@ class MRDenoisingJudge(RestorationJudge):
             )
 
     def _strip(self, judgement: Judgement, case: Sample) -> Any:
-        plane, window = middle_slice(case), (self.task.codec.low, self.task.codec.high)
+        plane, window = middle_slice(case), self.task.window(TARGET)
         views = {name: image[0] for name, image in side_by_side(judgement.contenders, case, plane, plane + 1).items()}
         scores = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
         return comparison_strip(
             views,
             window=window,
             spacing_mm=case.spacing[1:],
-            unit=self.task.codec.unit or "",
+            unit=self.task.codecs[TARGET].unit or "",
             differences=(INPUT, OUTPUT),
             zooms=detail_boxes(views[TARGET], window, case.spacing[1:]),
             notes={name: f"PSNR {value:.1f} dB" for name, value in scores.items() if value is not None},
@@ -110,9 +110,15 @@ class MRDenoisingJudge(RestorationJudge):
         """Noise, head and blocks."""
         return {
             "Noise": f"Gaussian, within the head only; its SD is the head's mean in the slice over {self.task.snr:g}",
-            "Head": "what rises 5 % of the window above its lower end in the clean slice, and all that it encloses",
+            "Head": f"what rises {self._above} in the clean slice, and all that it encloses",
             "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject",
         }
+
+    @property
+    def _above(self) -> str:
+        if self.task.roles[TARGET].adaptive:
+            return "above the air of the median training case"
+        return "5 % of the window above its lower end"
 
     def caveats(self, judgement: Judgement) -> list[str]:
         """Simulated noise, one level of it, and phantoms."""
@@ -121,7 +127,7 @@ class MRDenoisingJudge(RestorationJudge):
             "noise everywhere. A network knows the one level that it was trained on.",
             "No score here sees a lesion that was removed or invented; look at the differences, and at the cases.",
         ]
-        if any(not case.case.sources["target"].paths for case in judgement.cases):
+        if any(not case.case.sources[TARGET].paths for case in judgement.cases):
             points.insert(
                 0,
                 "The patients are procedural phantoms: this shows that a method works as its paper describes, not that "

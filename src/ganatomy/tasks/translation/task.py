@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, label_of
 from ganatomy.errors import UserError
 from ganatomy.game import Method, RolesConfig, Stream
-from ganatomy.images.codecs import Codec, Window, body_above
+from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit
 from ganatomy.metrics.dependence import correlation, mutual_information
 from ganatomy.metrics.fidelity import mae, psnr, ssim
@@ -85,7 +85,6 @@ class Translation(Restoration):
         }
         self.groups = () if paired else ((self.source,), (self.product,))
         self.phantom = config.phantom
-        self.fitted: Mapping[str, NDArray[Any]] = {}
 
     @property
     def preparation(self) -> Preparation:
@@ -111,34 +110,6 @@ class Translation(Restoration):
                 raise UserError(f"{label_of(next(iter(values.values())))}: no {' or '.join(missing)} image beside it")
         return super().frame(values, case)
 
-    def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
-        """The usual statistics; of roles whose images have scales of their own also ``above.ROLE``, the value that the
-        body lies above in every training case.
-        """
-        cases = list(samples)
-        found = dict(super().fit(cases))
-        for name, role in self.roles.items():
-            if role.adaptive and f"scale.{name}" in found:
-                above = [body_above(case.arrays[name]) for case in cases if name in case.arrays]
-                found[f"above.{name}"] = np.array(above, np.float32)
-        return found
-
-    def window(self, role: str) -> tuple[float, float]:
-        """Values of a role, in physical units, that are shown and between which it is scored.
-
-        Those of its window, or those that the ends of the networks' range stand for in the median training case.
-        """
-        codec = self.roles[role].codec
-        if isinstance(codec, Window):
-            return codec.low, codec.high
-        middle, high = np.median(self._learned(f"scale.{role}"), axis=0)
-        return float(2 * middle - high), float(high)
-
-    def _learned(self, name: str) -> NDArray[Any]:
-        if name not in self.fitted:
-            raise UserError(f"{name.partition('.')[2]}: its scale was not learned in training; train again")
-        return self.fitted[name]
-
     def contrasts(self, sample: Sample) -> tuple[Window, Window]:
         source, (low, high) = sample.role(self.source).codec, self.window(self.product)
         assert isinstance(source, Window)
@@ -149,31 +120,16 @@ class Translation(Restoration):
 
     def trainable(self, label: str | None, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
         shares = [
-            (np.asarray(values) > self._dark(name, values)).mean(axis=(0, 2, 3))
+            (np.asarray(values) > self.above(name, array=values)).mean(axis=(0, 2, 3))
             for name, values in arrays.items()
             if name in self.roles
         ]
         return np.asarray(np.min(shares, axis=0) >= CONTENT)
 
-    def _dark(self, role: str, array: Array) -> float:
-        """The value above which there is something to see; of a case itself where nothing has been learned yet."""
-        codec = self.roles[role].codec
-        if isinstance(codec, Window):
-            return codec.low
-        learned = self.fitted.get(f"above.{role}")
-        return body_above(np.asarray(array)) if learned is None else float(np.median(learned))
-
     def tissue(self, sample: Mapping[str, Volume]) -> NDArray[np.bool_]:
         """Where any image of a sample lies above the dark values of its kind, (slices, rows, columns)."""
-        inside = [
-            sample[name] > self._tissue_above(name, role.codec) for name, role in self.roles.items() if name in sample
-        ]
+        inside = [sample[name] > self.above(name, FOREGROUND) for name in self.roles if name in sample]
         return np.asarray(np.logical_or.reduce(inside))
-
-    def _tissue_above(self, role: str, codec: Codec | None) -> float:
-        if isinstance(codec, Window):
-            return codec.low + FOREGROUND * (codec.high - codec.low)
-        return float(np.median(self._learned(f"above.{role}")))
 
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
