@@ -8,8 +8,8 @@ from toy_detector import LESION, Template, anatomy, save_run
 
 from ganatomy import catalogue
 from ganatomy.cli import main
-from ganatomy.inference.detecting import CALIBRATION, Calibration
-from ganatomy.inference.model import identity
+from ganatomy.inference.model import CALIBRATION, load
+from ganatomy.tasks.anomaly_detection.predictor import Calibration
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def run(tmp_path, monkeypatch):
 
 def calibrated(run):
     found = Calibration(100.0, 0.01, 0.05, 2592, 18, 6, "other subjects")
-    (run / CALIBRATION).write_text(json.dumps({identity(run / "weights.safetensors"): asdict(found)}))
+    (run / CALIBRATION).write_text(json.dumps({load(run).identity: asdict(found)}))
 
 
 def volume(path):

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -39,13 +41,13 @@ def images(method, count=2):
 
 
 def round_of(method, **roles):
-    """All turns of one round, and the batches it took."""
+    """All turns of one round, and the batches it took; `roles` is a batch, or streams to batches."""
     taken = []
 
     def batches():
         while True:
             taken.append(1)
-            yield {role: values.clone() for role, values in roles.items()}
+            yield copy.deepcopy(roles)
 
     (stage,) = method.stages()
     turns = []
@@ -296,7 +298,7 @@ def test_va_gan_takes_the_published_turns(monkeypatch):
     monkeypatch.setattr(method, "critic_turn", lambda batch: Turn("critic", none=torch.zeros(())))
     for number, critic in ((0, 100), (24, 100), (25, 5), (100, 100), (101, 5)):
         method.progress.stage_round = number
-        turns, taken = round_of(method, effect=images(method))
+        turns, taken = round_of(method, effect={"effect": images(method)})
         assert [turn.player for turn in turns] == ["critic"] * critic + ["generator"], number
         assert taken == critic + 1, "every turn sees images of its own"
 
@@ -304,12 +306,12 @@ def test_va_gan_takes_the_published_turns(monkeypatch):
 def test_a_step_may_average_over_batches():
     method = small(VAGAN, accumulated=3, critic_steps=2, many_steps=2)
     image = images(method)
-    turns, taken = round_of(method, baseline=image, effect=image)
+    turns, taken = round_of(method, baseline={"baseline": image}, effect={"effect": image})
     assert [turn.player for turn in turns] == ["critic", "critic", "generator"] and taken == 9
     assert turns[0].scores["real"].shape == (6, 1)
     method.eval()
     one = method.generator_turn(image)
-    turns, _ = round_of(method, baseline=image, effect=image)
+    turns, _ = round_of(method, baseline={"baseline": image}, effect={"effect": image})
     assert turns[-1].total.item() == pytest.approx(one.total.item(), rel=1e-5)
 
 
@@ -339,7 +341,11 @@ def test_va_gan_learns_from_two_unpaired_groups():
     method = small(VAGAN)
     (stage,) = method.stages()
     assert isinstance(method.task, FeatureAttribution)
-    assert stage.stream.streams == (("baseline",), ("effect",))
+    assert [(stream.name, stream.roles) for stream in stage.streams] == [
+        ("baseline", ("baseline",)),
+        ("effect", ("effect",)),
+    ]
+    assert method.task.groups == (("baseline",), ("effect",))
     volumes = VAGAN(VAGAN.Config.preset("volumes", width=2))
     assert volumes.dims == 3 and volumes.stages()[0].stream.patch == (128, 160, 112)
     assert volumes.task.phantom_parts("healthy") == {"baseline": "t1"}

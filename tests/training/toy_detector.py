@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
-import yaml
-from safetensors.torch import save_file
+from runs import make_run
 
 from ganatomy.case import Case, Sample
 from ganatomy.game import Player, Stage, Turn, sgd
+from ganatomy.images.image import axial_affine
+from ganatomy.inference.runfile import read_run, source_of, write_run
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
 SIZE = 16
@@ -33,14 +34,16 @@ class Template(Detector):
         super().__init__(config or self.Config())
         healthy = torch.from_numpy(anatomy() / 500 - 1)
         self.template = torch.nn.Parameter(healthy)
+        self.looked_at = 0
 
     def stages(self):
         def turns(batches):
             yield Turn("template", error=(next(batches)["image"] - self.template).square().mean())
 
-        return [Stage("game", turns, [Player("template", (self,), sgd(0.0))], 2, self.sampling(2))]
+        return [Stage("game", turns, [Player("template", (self,), sgd(0.0))], 2, self.streams(2))]
 
     def detect(self, image):
+        self.looked_at += len(image)
         inside = self.template > -1
         healthy = torch.where(inside, self.template, image)
         map = self.config.gain * self.residual(image, healthy)
@@ -51,23 +54,19 @@ def patient(name, sick=False, slices=3, masked=True, seed=0, subject=None, split
     """A prepared case, whose lesion, if any, fills 4 x 3 pixels of the middle slice and is darker than bone."""
     noise = np.random.default_rng([seed, *name.encode()]).normal(0, 15, (slices, SIZE, SIZE)).astype(np.float32)
     healthy = np.where(anatomy() > 0, np.maximum(anatomy() + noise, 1), 0)[None].astype(np.float32)
-    mask = np.zeros_like(healthy)
+    mask = np.zeros(healthy.shape, np.uint8)
     if sick:
         mask[:, slices // 2, 8:12, 5:8] = 1
     arrays = {"image": np.where(mask > 0, LESION, healthy).astype(np.float32), "healthy": healthy}
     if masked:
         arrays["mask"] = mask
     case = Case(name, subject or name, split, {}, "sick" if sick else "healthy")
-    return Sample(case, arrays, (3.0, 1.0, 1.0))
+    return Sample(case, arrays, dict.fromkeys(arrays, axial_affine((3.0, 1.0, 1.0))), Template().task.roles)
 
 
 def save_run(folder, **config):
     """A run folder of the toy under the name of a real system, which must be patched to load it."""
-    method = Template(Template.Config(**config))
-    folder.mkdir(parents=True)
-    facts = {"system": "caae", "config": method.config.model_dump(mode="json"), "provenance": {}}
-    (folder / "run.yaml").write_text(yaml.safe_dump(facts))
-    tensors = {name: value.detach().contiguous() for name, value in method.state_dict().items()}
-    for number, name in enumerate(("weights.safetensors", "weights-last.safetensors")):
-        save_file(tensors, folder / name, metadata={"system": "caae", "round": str(number)})
+    config = Template.Config(**config).model_dump(mode="json")
+    make_run(folder, "caae", config, which=("best", "last"))
+    write_run(folder, read_run(folder).model_copy(update={"source": source_of(Template)}))
     return folder

@@ -264,7 +264,8 @@ class PercentileWindow(_OverBody):
         size = math.prod(image.array.shape if isinstance(image, Image) else image.shape)
         stride = math.ceil(size / _MOST_VALUES)
         above = self._threshold(image)
-        pieces = [values[::stride] for values in _pieces(image, mask, above)]
+        # Views would hold all of the image.
+        pieces = [np.ascontiguousarray(values[::stride]) for values in _pieces(image, mask, above)]
         values = np.concatenate(pieces)
         if not len(values):
             where = "inside its mask: check the mask" if above is None else f"above {above:g}: check the file"

@@ -137,6 +137,10 @@ class Predictor(ABC):
             raise UserError(f"{', '.join(missing)}: missing; this system needs {', '.join(self.inputs)}")
         return self.task.frame(values)  # type: ignore[no-any-return]
 
+    def takes(self, sample: Sample) -> bool:
+        """Whether a case has what `predict` needs."""
+        return all(role in sample.arrays for role in self.inputs)
+
     def validate(self, pieces: Sequence[Range], slices: int) -> Scores:
         """Means of the task's scores over some slices of validation cases, in physical units.
 
@@ -147,7 +151,7 @@ class Predictor(ABC):
             slices: how many are looked at altogether, about.
         """
         found: dict[str, list[float]] = {}
-        able = [piece for piece in pieces if all(role in piece.sample.arrays for role in self.inputs)]
+        able = [piece for piece in pieces if self.takes(piece.sample)]
         for piece in spread(able, slices):
             scores = self.score(self.predict(piece.sample), piece.sample, piece.start, piece.stop)
             for name, value in scores.items():

@@ -20,7 +20,7 @@ from ganatomy.tasks.anomaly_detection.judge import (
     ALARMS,
     BEST_DICE,
     DICE,
-    HEALTHY,
+    HEALTHY_ERROR,
     IMAGE_AUC,
     INTENSITY,
     LESIONS,
@@ -31,17 +31,16 @@ from ganatomy.tasks.anomaly_detection.judge import (
     SPECIFICITY,
     jackknifed_areas,
 )
-from ganatomy.training.calibration import calibrate
 
 COHORT = [patient(f"p{number}", sick=number % 2 == 1) for number in range(8)]
 
 
 def model(calibrated=True, **config):
-    made = Model(Template(Template.Config(**config)), {"system": "caae"})
+    made = Model(Template(Template.Config(**config)))
     if calibrated:
         cases = [patient(f"v{number}", split="val") for number in range(6)]
         ranges = [Range(case, 0, 3) for case in cases]
-        made.calibration = calibrate(made, ranges, 0.05, "other subjects")
+        made.calibration = made.predictor().calibrate(ranges, 0.05, "other subjects")
     return made
 
 
@@ -66,7 +65,7 @@ def test_a_detector_that_knows_health_beats_brightness():
     assert mean(judgement, PIXEL_AUC, INTENSITY) == pytest.approx(1 - bone, abs=1e-6)
     assert mean(judgement, BEST_DICE) == 1 and mean(judgement, PRECISION) == pytest.approx(1)
     assert mean(judgement, IMAGE_AUC) == 1
-    assert mean(judgement, HEALTHY) == pytest.approx(15 * np.sqrt(2 / np.pi), rel=0.1)
+    assert mean(judgement, HEALTHY_ERROR) == pytest.approx(15 * np.sqrt(2 / np.pi), rel=0.1)
     assert mean(judgement, RESIDUAL) == pytest.approx(15 * np.sqrt(2 / np.pi), rel=0.1)
     assert judgement.scores.interval(INTENSITY, RESIDUAL) is None
     words, outcome = judge.verdict(judgement)

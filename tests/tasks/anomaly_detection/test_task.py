@@ -1,132 +1,265 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
+from toy_detector import Template
 
 from ganatomy import phantoms
+from ganatomy.case import Case, Sample
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import PercentileWindow, Window, ZScore
-from ganatomy.images.image import Image
-from ganatomy.tasks.anomaly_detection.refinement import Refinement, eroded, median_filtered
-from ganatomy.tasks.anomaly_detection.task import AnomalyDetection, FeatureAttribution, Found
+from ganatomy.images.image import Image, axial_affine
+from ganatomy.tasks.anomaly_detection.task import AnomalyDetection, FeatureAttribution
 
 PARTS = {"image": "t2", "mask": "mask:lesion", "healthy": "healthy:t2"}
 SPACING = (3.0, 2.0, 2.0)
+WINDOW = Window(low=0.0, high=1000.0, unit="a.u.")
 
 
-def task(codec=None, kind=AnomalyDetection, **values):
-    codec = codec or Window(low=0.0, high=1000.0, unit="a.u.")
-    return kind(codec, (16, 16), "contain", ("healthy",), False, "brain-mr", PARTS, **values)
+def task(scale=WINDOW, kind=AnomalyDetection, size=(16, 16), fit="contain", **values):
+    return kind(scale, size, fit, ("healthy",), False, "brain-mr", PARTS, **values)
 
 
-def standardised(**values):
-    return task(Window(low=-3.5, high=3.5, to=(-3.5, 3.5), unit=None), scale=ZScore(unit="a.u."), **values)
+def standardised(above=0.0, **values):
+    return task(ZScore(unit="a.u.", over="body", above=above, background=-3.5), **values)
 
 
-def brain(seed=0, slices=3):
-    values = np.random.default_rng(seed).uniform(400, 800, (slices, 16, 16)).astype(np.float32)
+def brain(seed=0, slices=3, columns=16):
+    values = np.random.default_rng(seed).uniform(400, 800, (slices, 16, columns)).astype(np.float32)
     values[:, :4] = 0
     return Image.from_array(values, SPACING, "a.u.")
 
 
+def framed(one, label=None, **values):
+    """The sample that a case with this label becomes."""
+    return one.frame(values, Case("case", "subject", "train", {}, label))
+
+
+def scaled(one, sample):
+    return one.scaled(sample, 0, sample.shape[0])
+
+
 def found(map, image):
-    return Found(map, np.ones(len(map), np.float32), image)
+    return {"map": map, "score": np.ones((len(map), 1, 1), np.float32), "healthy": image}
+
+
+def test_prepared_values_are_physical_whatever_the_scale():
+    image = brain()
+    percentiles = PercentileWindow(p_low=0, p_high=50, clip=True, unit="a.u.")
+    for one in (task(), standardised(), task(percentiles)):
+        sample = framed(one, image=image)
+        assert np.array_equal(np.asarray(sample.arrays["image"]), image.numpy())
+        assert sample.image("image").unit == "a.u."
 
 
 def test_a_window_leaves_values_as_they_are():
-    image = brain()
-    prepared = task().prepare({"image": image}, 0)["image"]
-    assert np.array_equal(prepared.numpy(), image.numpy()) and prepared.unit == "a.u."
+    one, image = task(), brain()
+    sample = framed(one, image=image)
+    scale = one.scale_of(sample)
+    assert np.array_equal(scaled(one, sample)["image"], image.numpy()[0])
+    assert not scale.own and scale.step == 500 and one.shown == (0, 1000)
+    assert np.array_equal(scale.of_output(image.numpy()), image.numpy())
 
 
 def test_z_scores_are_those_of_the_tissue_of_the_whole_case():
-    image = brain()
-    prepared = standardised().prepare({"image": image}, 0)["image"].numpy()
-    tissue = image.numpy() > 0
-    assert abs(prepared[tissue].mean()) < 1e-4 and abs(prepared[tissue].std() - 1) < 1e-4
-    assert (prepared[~tissue] == -3.5).all()
-    assert np.array_equal(standardised().tissue(prepared), tissue)
-    brighter = image.with_array(3 * image.numpy())
-    assert np.allclose(standardised().prepare({"image": brighter}, 0)["image"].numpy(), prepared, atol=1e-4)
+    one, image = standardised(), brain()
+    sample = framed(one, image=image)
+    values, tissue = scaled(one, sample)["image"], image.numpy()[0] > 0
+    assert abs(values[tissue].mean()) < 1e-4 and abs(values[tissue].std() - 1) < 1e-4
+    assert (values[~tissue] == -3.5).all()
+    assert np.array_equal(one.tissue(values), tissue)
+    assert np.array_equal(sample.role("image").encoded(image.numpy())[0], values), "networks see the scale itself"
+    brighter = framed(one, image=image.with_array(3 * image.numpy()))
+    assert np.allclose(scaled(one, brighter)["image"], values, atol=1e-4)
+
+
+def test_tissue_lies_above_a_stated_value():
+    one, image = standardised(above=600.0), brain()
+    sample = framed(one, image=image)
+    values = scaled(one, sample)["image"]
+    assert np.array_equal(one.tissue(values), image.numpy()[0] > 600)
+    assert sample.role("image").codec.mean == pytest.approx(image.numpy()[image.numpy() > 600].mean(), rel=1e-5)
 
 
 def test_the_healthy_image_is_on_the_scale_of_the_one_that_was_seen():
     image, shifted = brain(), brain().with_array(np.where(brain().numpy() > 0, brain().numpy() + 100, 0))
     one = standardised()
-    prepared = one.prepare({"image": image, "healthy": shifted}, 0)
-    own = one.bound(image)
-    tissue = image.numpy() > 0
-    difference = (prepared["healthy"].numpy() - prepared["image"].numpy())[tissue]
-    assert np.allclose(difference, 100 / own.std, atol=1e-4)
-    assert np.allclose(own.decode(prepared["image"].numpy())[tissue], image.numpy()[tissue], atol=1e-2)
+    sample = framed(one, image=image, healthy=shifted)
+    scale, roles = one.scale_of(sample), scaled(one, sample)
+    tissue = image.numpy()[0] > 0
+    assert np.allclose((roles["healthy"] - roles["image"])[tissue], 100 / scale.codec.std, atol=1e-4)
+    assert np.allclose(scale.of_output(image.numpy())[0][tissue], roles["image"][tissue], atol=1e-4)
+    assert np.allclose(scale.codec.decode(roles["image"])[tissue], image.numpy()[0][tissue], atol=1e-2)
+    assert scale.own and scale.step == 1
 
 
 def test_percentiles_of_the_case_become_zero_and_one():
-    image = brain()
-    own = PercentileWindow(p_low=0, p_high=50, to=(0.0, 1.0), clip=True, unit="a.u.")
-    prepared = task(Window(low=0, high=1, unit=None), scale=own).prepare({"image": image}, 0)["image"].numpy()
-    assert prepared.min() == 0 and prepared.max() == pytest.approx(1)
-    assert (prepared > 0.9999).mean() == pytest.approx(0.5, abs=0.01)
+    one = task(PercentileWindow(p_low=0, p_high=50, to=(-1.0, 1.0), clip=True, unit="a.u."))
+    sample = framed(one, image=brain())
+    values, scale = scaled(one, sample)["image"], one.scale_of(sample)
+    assert values.min() == 0 and values.max() == pytest.approx(1)
+    assert (values > 0.9999).mean() == pytest.approx(0.5, abs=0.01)
+    assert scale.step == 0.5 and one.shown == (0, 1), "the networks' range is twice as wide"
+    encoded = sample.role("image").encoded(np.asarray(sample.arrays["image"]))
+    assert encoded.min() == -1 and np.allclose(encoded[0], 2 * values - 1, atol=1e-6)
+    assert np.allclose(scale.of_output(scale.codec.decode(encoded))[0], values, atol=1e-5)
 
 
 def test_a_case_without_tissue_is_refused():
     black = brain().with_array(np.where(brain().numpy() > 700, -1.0, -2.0).astype(np.float32))
-    with pytest.raises(UserError, match=r"nothing inside|same value"):
-        standardised().prepare({"image": black}, 0)
+    one = standardised()
+    with pytest.raises(UserError, match=r"nothing above 0|same value"):
+        one.scale_of(framed(one, image=black))
 
 
-def test_other_scales_are_prepared_anew():
-    assert len({one.fingerprint for one in (task(), standardised(), standardised(tissue_above=5.0))}) == 3
+@pytest.mark.parametrize(
+    ("one", "air"),
+    [
+        (task(WINDOW.model_copy(update={"low": -40.0}), size=(16, 24)), -40.0),
+        (standardised(above=5.0, size=(16, 24)), 5.0),
+        (task(PercentileWindow(p_low=10, p_high=90), size=(16, 24)), -7.0),
+    ],
+)
+def test_what_is_padded_is_no_tissue(one, air):
+    image = brain(columns=16)
+    image.numpy()[:, 0] = -7
+    sample = framed(one, image=image, healthy=image, mask=image.with_array((image.numpy() > 600).astype(np.uint8)))
+    for role in ("image", "healthy"):
+        array = np.asarray(sample.arrays[role])
+        assert array.shape == (1, 3, 16, 24) and (array[..., :4] == air).all() and (array[..., 20:] == air).all()
+    assert not np.asarray(sample.arrays["mask"])[..., :4].any()
+    values = scaled(one, sample)["image"]
+    assert not one.tissue(values)[..., :4].any() and not one.tissue(values)[..., 20:].any()
+
+
+def test_scales_stay_out_of_the_preparation():
+    percentiles = [task(PercentileWindow(p_low=low, p_high=99)) for low in (0, 5)]
+    assert percentiles[0].preparation == percentiles[1].preparation
+    highs = [task(WINDOW.model_copy(update={"high": high})) for high in (500.0, 1000.0)]
+    assert highs[0].preparation.digest == highs[1].preparation.digest
+    backgrounds = [task(ZScore(over="body", above=0.0, background=value)) for value in (-3.5, -2.0)]
+    assert backgrounds[0].preparation == backgrounds[1].preparation
+    others = (
+        task(),
+        percentiles[0],
+        task(size=(24, 16)),
+        task(fit="cover"),
+        standardised(above=5.0),
+        task(square=False),
+    )
+    assert len({one.preparation.digest for one in others}) == len(others)
+    patches = [task(fit="patches", size=size).preparation for size in ((16, 16), (24, 16))]
+    assert patches[0] == patches[1], "patches are cut from images of one preparation"
+
+
+def test_images_keep_their_proportions_in_mm_or_in_pixels():
+    values = np.random.default_rng(0).uniform(400, 800, (1, 2, 20, 10)).astype(np.float32)
+    flat = Image(values, axial_affine((3.0, 0.5, 1.0)), "a.u.")
+    pixels = np.asarray(framed(task(size=(20, 20), square=False), image=flat).arrays["image"])
+    square = np.asarray(framed(task(size=(20, 20)), image=flat).arrays["image"])
+    assert (pixels[0, 0] > 0).sum() == 20 * 10 and (square[0, 0] > 0).sum() == 20 * 20
+
+
+def sample_of(one, label, **arrays):
+    case = Case("case", "subject", "train", {}, label)
+    return Sample(case, arrays, dict.fromkeys(arrays, axial_affine(SPACING)), one.roles)
 
 
 def test_only_healthy_slices_are_learned_from():
-    image = task().prepare({"image": brain()}, 0)["image"].numpy()
+    image = brain().numpy().copy()
     image[:, 2] = 0
-    mask = np.zeros_like(image)
+    mask = np.zeros(image.shape, np.uint8)
     mask[:, 0, 8, 8] = 1
     one = task()
-    assert one.trainable("healthy", {"image": image}).tolist() == [True, True, False]
-    assert one.trainable(None, {"image": image, "mask": mask}).tolist() == [False, True, False]
-    assert one.only_tested("sick") and not one.trainable("sick", {"image": image, "mask": mask}).any()
+
+    def learned(label, **arrays):
+        return one.trainable_slices(sample_of(one, label, **arrays)).tolist()
+
+    assert learned("healthy", image=image) == [True, True, False]
+    assert learned(None, image=image, mask=mask) == [False, True, False]
+    assert one.only_tested("sick") and not any(learned("sick", image=image, mask=mask))
     one.lesion_free = True
     assert not one.only_tested("sick")
-    assert one.trainable("sick", {"image": image, "mask": mask}).tolist() == [False, True, False]
-    assert not one.trainable("sick", {"image": image}).any()
+    assert learned("sick", image=image, mask=mask) == [False, True, False]
+    assert not any(learned("sick", image=image))
+
+
+def test_slices_without_tissue_are_told_by_the_scale_of_the_case():
+    image = np.full((1, 3, 16, 16), 40, np.float32)
+    image[:, 1, 4:12, 4:12] = np.random.default_rng(0).uniform(50, 60, (8, 8))
+    for scale in (PercentileWindow(p_low=0, p_high=99), PercentileWindow(p_low=50, p_high=99)):
+        one = task(scale)
+        assert one.trainable_slices(sample_of(one, "healthy", image=image)).tolist() == [False, True, False]
+        np.testing.assert_allclose(one.tissue_shares(sample_of(one, "healthy", image=image)), [0, 0.25, 0])
+
+
+def test_slices_are_abnormal_by_mask_or_by_label():
+    one, image = task(), brain().numpy()
+    mask = np.zeros(image.shape, np.uint8)
+    mask[:, 1, 8, 8] = 1
+    assert one.abnormal_slices(sample_of(one, "sick", image=image, mask=mask)).tolist() == [False, True, False]
+    assert one.abnormal_slices(sample_of(one, "sick", image=image)).all()
+    assert not one.abnormal_slices(sample_of(one, "healthy", image=image)).any()
+    assert not one.abnormal_slices(sample_of(one, None, image=image)).any()
 
 
 def test_scores_of_perfect_and_of_inverted_maps():
     image = brain().numpy()[0]
-    mask = np.zeros_like(image)
+    mask = np.zeros(image.shape, np.uint8)
     mask[1, 8:12, 8:12] = 1
+    truth = mask.astype(np.float32)
     one = task()
-    perfect = one.scores(found(mask, image), {"image": image, "mask": mask}, SPACING)
+    perfect = one.scores(found(truth, image), {"image": image, "mask": mask}, SPACING)
     assert perfect == {"residual": 0.0, "score": 1.0, "pixel auc": 1.0, "ncc": pytest.approx(1.0)}
-    inverted = one.scores(found(1 - mask, image - 50), {"image": image, "mask": mask}, SPACING)
+    inverted = one.scores(found(1 - truth, image - 50), {"image": image, "mask": mask}, SPACING)
     assert inverted["pixel auc"] == 0.0 and inverted["ncc"] == pytest.approx(-1.0)
     assert inverted["residual"] == pytest.approx(50, rel=1e-4)
-    assert set(one.scores(found(mask, image), {"image": image}, SPACING)) == {"residual", "score"}
+    assert set(one.scores(found(truth, image), {"image": image}, SPACING)) == {"residual", "score"}
     assert set(perfect) <= set(one.directions)
 
 
 def test_the_background_does_not_make_a_map_better():
     image = brain().numpy()[0]
-    mask = np.zeros_like(image)
+    mask = np.zeros(image.shape, np.uint8)
     mask[:, 8:12, 8:12] = 1
     inside = (image > 0).astype(np.float32)
     assert task().scores(found(inside, image), {"image": image, "mask": mask}, SPACING)["pixel auc"] == 0.5
 
 
-def test_both_groups_of_images_are_shown_to_the_trained_method():
+def test_a_mask_may_hold_any_two_values():
+    values = np.where(brain(2).numpy() > 600, 255, 0).astype(np.uint8)
+    sample = framed(task(), image=brain(), mask=brain().with_array(values, unit=None))
+    assert np.array_equal(np.asarray(sample.arrays["mask"]), values // 255)
+    with pytest.raises(UserError, match="a mask holds two values"):
+        np.asarray(framed(task(), image=brain(), mask=brain(2)).arrays["mask"])
+
+
+def test_whichever_group_a_case_is_of_it_is_looked_at():
     one = task(kind=FeatureAttribution)
-    baseline = one.prepare({"baseline": brain()}, 0)
-    effect = one.prepare({"effect": brain(1), "mask": brain(2)}, 0)
-    assert set(baseline) == {"image", "baseline"} and set(effect) == {"image", "effect", "mask"}
-    assert np.array_equal(effect["image"].numpy(), effect["effect"].numpy())
+    mask = brain().with_array((brain().numpy() > 600).astype(np.uint8), unit=None)
+    baseline, effect = framed(one, baseline=brain()), framed(one, effect=brain(1), mask=mask)
+    assert set(baseline.arrays) == {"baseline"} and set(effect.arrays) == {"effect", "mask"}
+    assert np.array_equal(scaled(one, baseline)["image"], brain().numpy()[0])
+    assert np.array_equal(scaled(one, effect)["image"], brain(1).numpy()[0])
+    unknown = framed(one, image=brain(2))
+    assert np.array_equal(scaled(one, unknown)["image"], brain(2).numpy()[0])
+    assert one.usable(["baseline"]) and one.usable(["effect", "mask"]) and not one.usable(["image"])
     assert one.phantom_parts("healthy") == {"baseline": "t2"}
     assert one.phantom_parts("sick") == {"effect": "t2", "mask": "mask:lesion"}
     assert not one.only_tested("sick")
-    arrays = {"image": effect["image"].numpy(), "mask": np.ones((1, 3, 16, 16))}
-    assert one.trainable("sick", arrays).all(), "images with the effect are learned from"
+    assert one.trainable_slices(replace(effect, case=Case("c", "s", "train", {}, "sick"))).all(), "effects are learned"
+    assert not one.abnormal_slices(baseline).any()
+    assert one.abnormal_slices(framed(one, effect=brain(1))).all(), "without label the role says it"
+
+
+def test_images_of_both_groups_have_scales_of_their_own():
+    one = task(PercentileWindow(p_low=0, p_high=50, to=(-1.0, 1.0), clip=True), FeatureAttribution)
+    image = brain()
+    for role in ("baseline", "effect", "image"):
+        sample = framed(one, **{role: image})
+        assert sample.role(role).codec.high == pytest.approx(np.percentile(image.numpy(), 50))
+        assert one.scale_of(sample).codec == sample.role(role).codec
 
 
 @pytest.mark.parametrize("label", ["healthy", "sick"])
@@ -137,42 +270,12 @@ def test_the_phantom_has_every_part(label):
     assert np.array_equal(parts["mask"].numpy()[0] > 0.5, patient.masks["lesion"])
     assert phantoms.part(patient, "image") is patient.image
     assert [phantoms.label("brain-mr", seed) for seed in (0, 1)] == ["healthy", "sick"]
+    sample = framed(task(), label, **parts)
+    assert np.array_equal(np.asarray(sample.arrays["mask"])[0] > 0, patient.masks["lesion"])
 
 
-def test_refinement_does_nothing_unless_told():
-    map, image = np.random.default_rng(0).random((2, 3, 16, 16)).astype(np.float32)
-    tissue, mask = image > 0.3, map > 0.9
-    assert np.array_equal(Refinement().refine(map, image, tissue, 2.0), map)
-    assert np.array_equal(Refinement().clean(mask), mask)
-
-
-def test_the_edge_of_the_tissue_is_passed_over():
-    tissue = np.zeros((2, 16, 16), bool)
-    tissue[:, 3:13, 3:13] = True
-    kept = Refinement(erosion=4.0).refine(np.ones(tissue.shape, np.float32), tissue * 1.0, tissue, 2.0)
-    assert np.array_equal(kept > 0, eroded(tissue, 2)) and kept[0].sum() == 6 * 6
-    assert eroded(np.ones((1, 8, 8), bool), 3).all(), "an image that is cut has no edge there"
-
-
-def test_dark_tissue_is_passed_over():
-    image = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
-    tissue = image >= 50
-    kept = Refinement(brightest=0.9).refine(np.ones_like(image), image, tissue, 1.0)
-    assert kept.sum() == 5 and kept[0, 9, 5:].all()
-
-
-@given(st.integers(1, 4), st.sampled_from([3, 5]))
-def test_a_median_takes_specks_away_and_leaves_plains(slices, side):
-    map = np.full((slices, 9, 9), 2, np.float32)
-    assert np.array_equal(median_filtered(map, side), map)
-    map[0, 4, 4] = 9
-    assert (median_filtered(map, side) == 2).all()
-
-
-def test_specks_are_no_findings():
-    mask = np.zeros((2, 8, 8), bool)
-    mask[0, 0, 0] = True
-    mask[0, 4:6, 4:6] = mask[1, 5:7, 5:7] = True
-    kept = Refinement(smallest=8).clean(mask)
-    assert kept.sum() == 8 and not kept[0, 0, 0]
-    assert not Refinement(smallest=9).clean(mask).any()
+def test_which_differences_count():
+    image, healthy = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]])
+    methods = {sign: Template(Template.Config(residual=sign)) for sign in ("absolute", "bright", "dark")}
+    got = {sign: method.residual(image, healthy).tolist() for sign, method in methods.items()}
+    assert got == {"absolute": [[0.5, 0.5]], "bright": [[0.0, 0.5]], "dark": [[0.5, 0.0]]}

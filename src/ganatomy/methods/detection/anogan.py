@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam
-from ganatomy.images.framing import Fit
+from ganatomy.images.frames import Fit
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.aids import latents
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
@@ -62,6 +62,7 @@ class AnoGAN(Detector):
         clip_latent: bool = True  # keep the latent point among those trained with (our choice)
         scored_by: ScoredBy = "search"  # what makes the score of an image; the discriminator alone is the comparison
         fit: Fit = "patches"  # of images: cut into patches, lie inside the size whole, or fill it
+        square: bool = False  # the rows of OCT are many times closer than its columns
         window: tuple[float, float] = (0.0, 255.0)  # values mapped to [-1, 1]
         phantom: str = "retinal-oct"  # learned from where no data are given
         phantom_image: str = "oct"  # the one of its images that is looked at
@@ -98,7 +99,7 @@ class AnoGAN(Detector):
             Player("discriminator", (self.discriminator,), moves),
             Player("generator", (self.generator,), moves),
         ]
-        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         real = next(batches)["image"]

@@ -202,7 +202,7 @@ class AnoVAEGAN(Detector):
                 Player("decoder", (self.decoder,), moves),
                 Player("discriminator", (self.discriminator,), adam(c.critic_learning_rate, c.betas)),
             ]
-        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, ...]]:
         c = self.config

@@ -101,7 +101,7 @@ class CAAE(Detector):
         else:
             parts = {"encoder": self.encoder, "decoder": self.decoder, "critic": self.critic}
             players = [Player(name, (network,), moves) for name, network in parts.items()]
-        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, ...]]:
         image = next(batches)["image"]

@@ -192,13 +192,13 @@ class VAGAN(Detector):
         c = self.config
         moves = adam(c.learning_rate, c.betas)
         players = [Player("critic", (self.critic,), moves), Player("generator", (self.generator,), moves)]
-        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size, ("baseline", "effect")))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config
         for _ in range(self.critic_turns):
             yield averaged([self.critic_turn(next(batches)) for _ in range(c.accumulated)])
-        yield averaged([self.generator_turn(next(batches)["effect"]) for _ in range(c.accumulated)])
+        yield averaged([self.generator_turn(next(batches)["effect"]["effect"]) for _ in range(c.accumulated)])
 
     @property
     def critic_turns(self) -> int:
@@ -208,9 +208,9 @@ class VAGAN(Detector):
 
     def critic_turn(self, batch: Batch) -> Turn:
         """High scores mean without the effect."""
-        real = batch["baseline"]
+        real = batch["baseline"]["baseline"]
         with torch.no_grad():
-            fake = self.changed(batch["effect"])
+            fake = self.changed(batch["effect"]["effect"])
         real_scores, fake_scores = self.critic(real), self.critic(fake)
         penalty = first_axis_penalty if self.config.first_axis else gradient_penalty
         mix = self.noise.uniform(len(real))

@@ -4,34 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ganatomy.case import Sample
+from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import Interval, count
-from ganatomy.inference.detecting import Calibration, abnormal_voxels, scored_images
 from ganatomy.inference.model import Model
-from ganatomy.inference.prepared import detect_case
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
 from ganatomy.tasks.anomaly_detection.pictures import Finding, finding_strip, roc_plot, score_plot
+from ganatomy.tasks.anomaly_detection.predictor import (
+    MAP,
+    SCORE,
+    Calibration,
+    DetectionPredictor,
+    abnormal_voxels,
+    scored_images,
+)
 from ganatomy.tasks.anomaly_detection.refinement import Mask
-from ganatomy.tasks.anomaly_detection.task import AnomalyDetection, Detector, Found
+from ganatomy.tasks.anomaly_detection.task import HEALTHY, IMAGE, MASK, AnomalyDetection
 
 INTENSITY = "intensity"
 PIXEL_AUC, IMAGE_AUC, PRECISION = "pixel auc", "image auc", "average precision"
 DICE, BEST_DICE = "dice", "best dice"
 SENSITIVITY, SPECIFICITY, LESIONS, ALARMS = "sensitivity", "specificity", "lesion sensitivity", "false positives"
-NCC, RESIDUAL, HEALTHY = "ncc", "residual", "healthy error"
+NCC, RESIDUAL, HEALTHY_ERROR = "ncc", "residual", "healthy error"
 
 DETECTION, CALLED, REBUILDING = "Telling apart, at all thresholds", "At the calibrated threshold", "Healthy images"
 
 KEPT = 2**15
 """Pixels of tissue of a case, evenly spaced, that stand for it where cases are pooled."""
+
+
+class Found(NamedTuple):
+    """What is found in a whole case, on its scale."""
+
+    map: Volume
+    """Refined."""
+    score: NDArray[np.float32]
+    """Of all slices, or of the volume, (1,)."""
+    healthy: Volume
 
 
 @dataclass(frozen=True)
@@ -103,9 +120,9 @@ class DetectionJudge(Judge):
         Score(LESIONS, "higher", note="Share of the lesions of which any voxel is called abnormal.", group=CALLED),
         Score(ALARMS, "lower", unit="per case", note="Connected findings that touch no lesion.", group=CALLED),
         Score(RESIDUAL, "lower", note="Mean difference of image and healthy image outside of lesions, on the scale of "
-              "the prepared images.", group=REBUILDING),
-        Score(HEALTHY, "lower", note="Mean difference of the healthy image from the phantom without its lesion, on "
-              "that scale; of brightness alone, that of the image itself.", group=REBUILDING),
+              "the maps.", group=REBUILDING),
+        Score(HEALTHY_ERROR, "lower", note="Mean difference of the healthy image from the phantom without its lesion, "
+              "on that scale; of brightness alone, that of the image itself.", group=REBUILDING),
     )  # fmt: skip
     leading = (PIXEL_AUC, IMAGE_AUC, DICE)
     plotted = (PIXEL_AUC,)
@@ -113,9 +130,18 @@ class DetectionJudge(Judge):
 
     def contender(self, model: Model, name: str) -> Contender:
         """A trained run, ready to be judged."""
-        method = model.method
-        assert isinstance(method, Detector)
-        return Seeker(name, lambda case: detect_case(method, case, model.device), about(model), model.calibration)
+        predictor = model.predictor()
+        assert isinstance(predictor, DetectionPredictor)
+        return Seeker(name, lambda case: self._found(predictor, case), about(model), predictor.thresholds)
+
+    def _found(self, predictor: DetectionPredictor, case: Sample) -> Found:
+        prediction = predictor.predict(case)
+        map, healthy = (np.asarray(prediction.arrays[name], np.float32)[0] for name in (MAP, HEALTHY))
+        return Found(map, predictor.scores_of(prediction), self.task.scale_of(case).of_output(healthy))
+
+    def _scaled(self, case: Sample) -> dict[str, Volume]:
+        """Roles of a whole case on its scale."""
+        return self.task.scaled(case, 0, case.shape[0])
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """Brightness alone, which many lesions need no network for.
@@ -127,8 +153,8 @@ class DetectionJudge(Judge):
         return [Seeker(INTENSITY, self._brightness, words, rebuilds=False)], []
 
     def _brightness(self, case: Sample) -> Found:
-        image = case.slices(0, case.shape[0])["image"]
-        map, tissue = image - self.task.codec.low, self.task.tissue(image)
+        image = self._scaled(case)[IMAGE]
+        map, tissue = image - self.task.shown[0], self.task.tissue(image)
         totals = (map * tissue).sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)
         if len(self.task.size) == 3:
             totals = map[tissue].mean(keepdims=True)
@@ -136,10 +162,11 @@ class DetectionJudge(Judge):
 
     def truth(self, case: Sample) -> Mask | None:
         """What is abnormal in the tissue of a case, (slices, rows, columns); none where nobody knows."""
-        tissue = self.task.tissue(case.arrays["image"])[0]
-        if "mask" in case.arrays:
-            return np.asarray((case.arrays["mask"][0] > 0.5) & tissue)
-        return np.zeros_like(tissue) if self.task.healthy(case.case.label) else None
+        sample = self._scaled(case)
+        tissue = self.task.tissue(sample[IMAGE])
+        if MASK in sample:
+            return np.asarray((sample[MASK] > 0) & tissue)
+        return np.zeros_like(tissue) if self.task.known_healthy(case) else None
 
     def score_case(
         self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
@@ -165,19 +192,20 @@ class DetectionJudge(Judge):
         return rows
 
     def _evidence(self, found: Found, case: Sample, truth: Mask | None) -> Evidence:
-        tissue = self.task.tissue(case.arrays["image"])[0]
+        tissue = self.task.tissue(self._scaled(case)[IMAGE])
         inside = np.flatnonzero(tissue) if truth is not None else np.zeros(0, np.intp)
         some = inside[np.linspace(0, len(inside) - 1, min(len(inside), KEPT)).astype(int)]
         pixels, abnormal = found.map.ravel()[some], (tissue if truth is None else truth).ravel()[some]
-        return Evidence(case.case.subject, *scored_images(self.task, case, found), pixels, abnormal)
+        return Evidence(case.case.subject, *scored_images(self.task, case, found.score), pixels, abnormal)
 
     def _scores(self, found: Found, case: Sample, truth: Mask | None, seeker: Seeker) -> dict[str, float]:
-        sample = case.slices(0, case.shape[0])
-        image, tissue = sample["image"], self.task.tissue(sample["image"])
+        sample = self._scaled(case)
+        image, tissue = sample[IMAGE], self.task.tissue(sample[IMAGE])
         scores: dict[str, float] = {}
         if truth is not None and 0 < truth.sum() < tissue.sum():
             curve = roc_curve(found.map, truth, tissue)
-            whole = self.task.scores(found, sample, case.spacing)
+            output = {MAP: found.map, HEALTHY: found.healthy, SCORE: found.score}
+            whole = self.task.scores(output, sample, case.spacing)
             scores |= {name: whole[name] for name in (PIXEL_AUC, NCC) if name in whole}
             scores |= {PRECISION: curve.average_precision, BEST_DICE: curve.best_dice()[1]}
         if truth is not None and seeker.calibration:
@@ -185,8 +213,8 @@ class DetectionJudge(Judge):
             scores |= _at_threshold(called, truth, tissue)
         if truth is not None and seeker.rebuilds and (tissue & ~truth).any():
             scores[RESIDUAL] = float(np.abs(found.healthy - image)[tissue & ~truth].mean())
-        if "healthy" in sample and tissue.any():
-            scores[HEALTHY] = float(np.abs(found.healthy - sample["healthy"])[tissue].mean())
+        if HEALTHY in sample and tissue.any():
+            scores[HEALTHY_ERROR] = float(np.abs(found.healthy - sample[HEALTHY])[tissue].mean())
         return scores
 
     def score_all(
@@ -337,7 +365,7 @@ class DetectionJudge(Judge):
 
     def _strip(self, judgement: Judgement, case: Sample) -> Figure:
         truth, plane = self.truth(case), self._plane(case)
-        image = case.slices(plane, plane + 1)["image"][0]
+        image = self.task.scaled(case, plane, plane + 1)[IMAGE][0]
         findings = {}
         for seeker in map(Seeker.of, judgement.contenders):
             if seeker.rebuilds:
@@ -346,14 +374,14 @@ class DetectionJudge(Judge):
             image,
             None if truth is None else truth[plane],
             findings,
-            window=(self.task.codec.low, self.task.codec.high),
+            window=self.task.shown,
             spacing_mm=case.spacing[1:],
         )
 
     def _finding(self, seeker: Seeker, case: Sample, plane: int) -> Finding:
         found, called = seeker.run(case), None
         if seeker.calibration:
-            tissue = self.task.tissue(case.arrays["image"])[0]
+            tissue = self.task.tissue(self._scaled(case)[IMAGE])
             called = abnormal_voxels(self.task.refinement, found.map, tissue, seeker.calibration.pixel)[plane]
         return Finding(found.healthy[plane], found.map[plane], called)
 

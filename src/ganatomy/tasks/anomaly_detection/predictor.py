@@ -1,0 +1,365 @@
+"""A trained detector at work: maps of what is abnormal, healthy images, masks, scores, and their thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from ganatomy.case import Array, Compared, Prediction, Role, Sample, Scores, Volume, slab
+from ganatomy.data.batches import Range
+from ganatomy.errors import UserError
+from ganatomy.game import Method
+from ganatomy.images.frames import Frame
+from ganatomy.images.image import ComputedArray, Image, LazyArray
+from ganatomy.inference.predictor import Predictor
+from ganatomy.metrics.detection import threshold_at_false_positive_rate
+from ganatomy.roles.image import ImageRole
+from ganatomy.tasks.anomaly_detection.detecting import Findings, Kept, image_scores
+from ganatomy.tasks.anomaly_detection.refinement import MOST, Mask, Refinement, strided
+from ganatomy.tasks.anomaly_detection.task import CONTENT, HEALTHY, IMAGE, MASK, AnomalyDetection
+
+MAP, SCORE, UNREFINED = "map", "score", "unrefined map"
+
+SLICES = 256
+"""Slices looked at to find thresholds, about; a latent search takes its time (our choice)."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds of one set of weights, found on healthy images; what reaches them is called abnormal.
+
+    Attributes:
+        pixel: of maps, on the scale of the case.
+        image: of the scores of slices, or of volumes seen whole.
+        rate: share of the healthy pixels, and of the healthy images, that is called abnormal at most.
+        pixels: how many healthy pixels of tissue that rests on.
+        images: how many healthy slices or volumes.
+        subjects: how many patients these are of.
+        source: where they come from, in words.
+    """
+
+    pixel: float
+    image: float
+    rate: float
+    pixels: int
+    images: int
+    subjects: int
+    source: str
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any] | None) -> Calibration | None:
+        """The thresholds that `DetectionPredictor.calibrate` returned and that have been kept since.
+
+        Raises:
+            UserError: there are others than these.
+        """
+        try:
+            return cls(**numbers) if numbers else None
+        except TypeError:
+            raise UserError(
+                "calibration.json: damaged (other thresholds than those of this system); delete it, and train with "
+                "--resume"
+            ) from None
+
+
+class Facts(Mapping[str, Any]):
+    """Facts about a prediction, found when the first of them is asked for."""
+
+    def __init__(self, find: Callable[[], Mapping[str, Any]]):
+        self._find = find
+
+    @cached_property
+    def _found(self) -> Mapping[str, Any]:
+        return self._find()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+class DetectionPredictor(Predictor):
+    """Finds what is abnormal in an image, slab by slab, and calls it so where it reaches calibrated thresholds.
+
+    A 2D network sees every slice once, whatever is read of its results and in which order; a volume is never in memory
+    as a whole unless the network needs it so.
+    """
+
+    calibrates = True
+
+    def __init__(
+        self,
+        method: Method,
+        device: torch.device | str = "cpu",
+        options: BaseModel | None = None,
+        calibration: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(method, device, options, calibration)
+        self.thresholds = Calibration.of(calibration)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The image."""
+        return (IMAGE,)
+
+    @property
+    def outputs(self) -> Mapping[str, Role]:
+        """How abnormal every voxel is, the tissue that reaches the threshold, and the image without the anomaly."""
+        roles = self.task.roles
+        return {MAP: ImageRole(MAP, checked=False), MASK: roles[MASK], HEALTHY: roles[HEALTHY]}
+
+    @property
+    def real(self) -> bool:
+        """The map is one."""
+        return True
+
+    def takes(self, sample: Sample) -> bool:
+        """Every case shows an image, whatever its role."""
+        return True
+
+    def predict(self, sample: Sample, seed: int = 0) -> Prediction:
+        """Map, mask and healthy image.
+
+        Returns:
+            Arrays on the working grid: ``map``, refined, and ``unrefined map``, at least 0 on the scale of the case;
+            ``healthy`` in the unit of the image; ``score``, (1, slices, 1, 1). Outputs on the grid of the image:
+            ``map``, 0 where the detector did not look; ``mask``, uint8, which is missing where nothing has been
+            calibrated; ``healthy``, which is the image where the detector did not look. Facts: the scores of all
+            slices, or of the volume, which are abnormal, and the thresholds.
+        """
+        found = Findings(self.method, sample, self.device)  # type: ignore[arg-type]
+        map = self._refined(sample, found)
+        arrays: dict[str, Array] = {MAP: map, HEALTHY: found.healthy, SCORE: found.score, UNREFINED: found.map}
+        name = found.role.name
+        frame = sample.frames.get(name)
+        facts = Facts(lambda: self._facts(found, frame))
+        if frame is None:
+            return Prediction(arrays, facts=facts)
+        given: Image = sample.values[name]
+        outputs = self._outputs(sample, map, found.healthy, frame, given)
+        return Prediction(
+            arrays,
+            outputs,
+            facts=facts,
+            notes=() if self.thresholds else (UNCALIBRATED,),
+            compared={HEALTHY: Compared(given)},
+            missing=() if self.thresholds else (MASK,),
+        )
+
+    def _refined(self, sample: Sample, found: Findings) -> LazyArray:
+        task: AnomalyDetection = self.task
+        scale, array, refinement = task.scale_of(sample), found.array, task.refinement
+
+        def image(start: int, stop: int) -> Volume:
+            return scale.of_image(slab(array, start, stop)[0])
+
+        pixel_mm = sample.spacing_of(found.role.name)[2]
+        map = refinement.refined(found.map, image, task.tissue, pixel_mm)
+        return Kept(map) if refinement.median > 1 else map
+
+    def _outputs(
+        self, sample: Sample, map: LazyArray, healthy: LazyArray, frame: Frame, given: Image
+    ) -> dict[str, Image]:  # fmt: skip
+        """What is written, on the grid of the image."""
+        task: AnomalyDetection = self.task
+        scale, thresholds = task.scale_of(sample), self.thresholds
+        placed_map, placed_healthy = (finite(lazy(frame.back(array)), given) for array in (map, healthy))
+        looked_at = reach(frame)
+
+        def tissue(start: int, stop: int) -> NDArray[np.bool_]:
+            return task.tissue(scale.of_image(given.slab(start, stop)))
+
+        def rebuilt(start: int, stop: int) -> NDArray[np.float32]:
+            inside = looked_at(start, stop) & tissue(start, stop) if scale.own else looked_at(start, stop)
+            return np.where(inside, placed_healthy.slab(start, stop), given.slab(start, stop))
+
+        def called(start: int, stop: int) -> NDArray[np.bool_]:
+            assert thresholds is not None
+            return reached(placed_map.slab(start, stop), thresholds.pixel) & tissue(start, stop)
+
+        shape, thickness = (1, *given.shape), placed_map.thickness
+        outputs = {MAP: given.with_array(placed_map, unit=None if scale.own else given.unit)}
+        if thresholds is not None:
+            # Specks are counted in the voxels of the working grid, in which they were chosen.
+            smallest = round(task.refinement.smallest * prod(sample.spacing) / prod(given.spacing))
+            cleaning = replace(task.refinement, smallest=smallest)
+            clean = cleaning.cleaned(ComputedArray(shape, np.bool_, called, thickness))
+            outputs[MASK] = given.with_array(as_labels(clean), unit=None)
+        outputs[HEALTHY] = given.with_array(ComputedArray(shape, np.float32, rebuilt, placed_healthy.thickness))
+        return outputs
+
+    def _facts(self, found: Findings, frame: Frame | None) -> dict[str, Any]:
+        """Scores, what they are of, and which of them reach the threshold."""
+        scores, known, kind = found.scores, self.thresholds, "slices" if found.flat else "the volume"
+        if found.flat and frame is not None and not frame.slice_wise:
+            kind = "axial slices, from the feet to the head"
+        elif found.flat and frame is not None and frame.turn.flipped[0]:
+            scores = scores[::-1]
+        return {
+            "scores are of": kind,
+            "scores": scores.tolist(),
+            "abnormal": reached(scores, known.image).tolist() if known else None,
+            "calibration": asdict(known) if known else None,
+        }
+
+    def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
+        """The task's scores of slices ``start`` to ``stop``, of the map as it is before refinement."""
+        task: AnomalyDetection = self.task
+        found = {name: slab(prediction.arrays[name], start, stop)[0] for name in (UNREFINED, HEALTHY, SCORE)}
+        healthy = task.scale_of(sample).of_output(found[HEALTHY])
+        output = {MAP: found[UNREFINED], HEALTHY: healthy, SCORE: found[SCORE]}
+        return task.scores(output, task.scaled(sample, start, stop), sample.spacing)
+
+    def calibrate(self, pieces: Sequence[Range], rate: float, source: str) -> Mapping[str, Any] | None:
+        """Thresholds that at most this share of healthy pixels, and of healthy images, reaches.
+
+        Maps are refined like those that are judged. Slices with a mask, and all of an abnormal case without one, are
+        left out; None where nothing healthy remains.
+
+        Args:
+            pieces: of validation cases.
+            rate: 0 to 1.
+            source: where the pieces come from, in words.
+
+        Returns:
+            The attributes of a `Calibration`.
+        """
+        task: AnomalyDetection = self.task
+        pixels, scores, subjects = [], [], set()
+        chosen = list(_chosen(pieces))
+        for sample, slices in chosen:
+            healthy = slices & ~task.abnormal_slices(sample)
+            if not healthy.any():
+                continue
+            prediction = self.predict(sample)
+            pixels.append(self._healthy_pixels(prediction, sample, healthy, len(chosen)))
+            score, abnormal = scored_images(task, sample, self.scores_of(prediction), healthy)
+            scores.append(score[~abnormal])
+            subjects.add(sample.case.subject)
+        values, images = (np.concatenate(found) if found else np.zeros(0) for found in (pixels, scores))
+        if not (values.size and images.size):
+            return None
+        thresholds = threshold_at_false_positive_rate(values, rate), threshold_at_false_positive_rate(images, rate)
+        return asdict(Calibration(*thresholds, rate, values.size, images.size, len(subjects), source))
+
+    def _healthy_pixels(
+        self, prediction: Prediction, sample: Sample, healthy: NDArray[np.bool_], cases: int
+    ) -> NDArray[np.float32]:
+        """Values of the map in the tissue of some slices; of very many an evenly strided part."""
+        task: AnomalyDetection = self.task
+        map: Any = prediction.arrays[MAP]
+        slices, rows, columns = map.shape[1:]
+        total = round(float(task.tissue_shares(sample)[healthy].sum()) * rows * columns)
+
+        def values() -> Iterator[NDArray[np.float32]]:
+            for start in range(0, slices, map.thickness):
+                stop = min(start + map.thickness, slices)
+                if (wanted := healthy[start:stop]).any():
+                    tissue = task.tissue(task.scaled(sample, start, stop)[IMAGE])[wanted]
+                    yield map.slab(start, stop)[0][wanted][tissue]
+
+        return strided(values(), 1 + total * cases // MOST)
+
+    def scores_of(self, prediction: Prediction) -> NDArray[np.float32]:
+        """How abnormal the images of a case are: its slices, or where volumes are seen, the case itself, (n,)."""
+        return image_scores(lazy(prediction.arrays[SCORE]), self.method.dims == 2)
+
+
+UNCALIBRATED = (
+    "no mask: these weights have no calibrated thresholds; ganatomy train with --resume finds them when it is done"
+)
+
+
+def lazy(array: Array) -> LazyArray:
+    """An array in memory as one that is read slab by slab; others as they are."""
+    if isinstance(array, LazyArray):
+        return array
+    shape: Any = array.shape
+    return ComputedArray(shape, array.dtype, lambda start, stop: array[:, start:stop])
+
+
+def finite(array: LazyArray, given: Image) -> LazyArray:
+    """An array that refuses to be read where it holds no numbers.
+
+    Args:
+        array: computed by a network.
+        given: what from.
+    """
+
+    def checked(start: int, stop: int) -> NDArray[Any]:
+        values = array.slab(start, stop)
+        if not np.isfinite(values).all():
+            raise UserError(f"{given.header.label}: the network gives no numbers in slices {start} to {stop - 1}")
+        return values
+
+    return ComputedArray(array.shape, array.dtype, checked, array.thickness)
+
+
+def reach(frame: Frame) -> Callable[[int, int], NDArray[np.bool_]]:
+    """Says of slices of the source which voxels the working grid reaches, (1, slices, rows, columns)."""
+    ones = ComputedArray((1, *frame.size), np.float32, lambda start, stop: np.ones((1, stop - start, *frame.size[1:])))
+    placed = lazy(frame.back(ones))
+    return lambda start, stop: np.asarray(placed.slab(start, stop) > 0.5)
+
+
+def as_labels(mask: LazyArray) -> LazyArray:
+    """A mask as a label map, uint8."""
+    return ComputedArray(mask.shape, np.uint8, mask.slab, mask.thickness)
+
+
+def abnormal_voxels(refinement: Refinement, map: Volume, tissue: Mask, threshold: float) -> Mask:
+    """Voxels of tissue whose map reaches the threshold, without specks; all (slices, rows, columns)."""
+    return refinement.clean(reached(map, threshold) & tissue)
+
+
+def reached(values: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """Which values are at or above a threshold."""
+    # In 32 bits the threshold above healthy zeros would be rounded to zero, and everything would reach it.
+    return np.asarray(values >= np.float64(threshold))
+
+
+def scored_images(
+    task: AnomalyDetection, sample: Sample, scores: NDArray[np.float32], kept: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scores of the images of a case, and which of them are abnormal.
+
+    Of cases seen slice by slice these are the slices that show tissue, else the case is one image.
+
+    Args:
+        task: of the method.
+        sample: what was looked at.
+        scores: of all slices, or of the volume, (1,).
+        kept: slices that count, (slices,); a case that is one image counts as a whole.
+    """
+    abnormal = task.abnormal_slices(sample)
+    if len(scores) != len(abnormal):
+        return scores, np.array([abnormal.any()])
+    shown = task.tissue_shares(sample) >= CONTENT
+    shown = shown if kept is None else shown & kept
+    return scores[shown], abnormal[shown]
+
+
+def _chosen(pieces: Sequence[Range]) -> Iterator[tuple[Sample, NDArray[np.bool_]]]:
+    """Evenly chosen cases with about ``SLICES`` slices that may be looked at, and which these are."""
+    slices: dict[str, NDArray[np.bool_]] = {}
+    samples = {piece.sample.case.name: piece.sample for piece in pieces}
+    for piece in pieces:
+        seen = slices.setdefault(piece.sample.case.name, np.zeros(piece.sample.shape[0], bool))
+        seen[piece.start : piece.stop] = True
+    total = sum(int(seen.sum()) for seen in slices.values())
+    count = max(1, min(len(samples), SLICES * len(samples) // max(total, 1)))
+    names = list(samples)
+    for index in np.linspace(0, len(names) - 1, count if names else 0).round().astype(int):
+        yield samples[names[index]], slices[names[index]]
