@@ -270,6 +270,8 @@ class Applier:
             uneven = isinstance(value, Image) and value.uneven
             places[name] = self._place(name, output, number == 0, uneven)
             _check_place(main, places[name], overwrite)
+        for name in prediction.missing:
+            _check_place(main, self._place(name, output, False, main.uneven), overwrite)
         return places
 
     def _place(self, name: str, output: Output, first: bool, uneven: bool) -> Output:
