@@ -16,13 +16,14 @@ import torch
 from ganatomy.data.cases import find_cases
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.evaluation.evaluate import plain, recorded_data
+from ganatomy.evaluation.choosing import run_facts
+from ganatomy.evaluation.evaluate import plain
 from ganatomy.images.atomic import write_text
 from ganatomy.inference.model import load
 from ganatomy.studies.augmentation import STEPS, Gain, Generate, augmentation_gain, transfer
+from ganatomy.tasks.synthesis.predictor import image_sampler
 from ganatomy.tasks.synthesis.sets import ImageSet, between, real_images
-from ganatomy.tasks.synthesis.task import Synthesiser
-from ganatomy.training.run import TrainConfig, train
+from ganatomy.training.run import train
 
 MOST = 5000
 """Images used at most."""
@@ -31,13 +32,13 @@ MOST = 5000
 def run(folder: Path, out: Path, folds: int, seeds: int, rounds: int | None, steps: int) -> Gain:
     """Train and test; results are written to ``out``."""
     model = load(folder)
-    method, facts = model.method, model.facts
-    if not isinstance(method, Synthesiser) or not method.labelled:
+    predictor, facts = image_sampler(model), run_facts(model)
+    if not predictor.labelled:
         raise UserError(f"{folder}: makes no images by label")
-    data, task = recorded_data(facts), method.task
+    data, task = facts.data, predictor.task
     cases = find_cases(task, data)
-    images = real_images(task, Store(task, data.cache).get_all(cases)[0], MOST)
-    options = TrainConfig(**{**facts["training"], "device": model.device, **({"rounds": rounds} if rounds else {})})
+    images = real_images(task, Store(task, data.cache_folder).get_all(cases)[0], MOST)
+    options = facts.training.model_copy(update={"device": model.device, **({"rounds": rounds} if rounds else {})})
     transfers = []
 
     def learn(fold: int, training: ImageSet, choosing: ImageSet) -> Generate:
@@ -45,9 +46,8 @@ def run(folder: Path, out: Path, folds: int, seeds: int, rounds: int | None, ste
         split = {"test_subjects": tuple(test), "val_subjects": tuple(sorted(set(choosing.subjects)))}
         made = out / f"fold{fold}"
         if not (made / "run.yaml").is_file():
-            train(facts["system"], made, method.config, data.model_copy(update=split), options, show=True)
-        own = load(made, "last").method
-        assert isinstance(own, Synthesiser)
+            train(facts.system, made, model.method.config, data.model_copy(update=split), options, show=True)
+        own = image_sampler(load(made, "last"))
 
         def generate(labels: torch.Tensor, seed: int) -> torch.Tensor:
             first = seed * MOST
@@ -58,7 +58,7 @@ def run(folder: Path, out: Path, folds: int, seeds: int, rounds: int | None, ste
         return generate
 
     found = augmentation_gain(images, learn, task.classes, folds=folds, seeds=seeds, steps=steps, advance=print)
-    facts = {
+    results = {
         "verdict": found.words,
         "outcome": found.outcome,
         "classes": task.classes,
@@ -69,7 +69,7 @@ def run(folder: Path, out: Path, folds: int, seeds: int, rounds: int | None, ste
         "mcnemar": {name: asdict(test) for name, test in found.tests.items()},
         "train on synthetic, test on real": [one.words for one in transfers],
     }
-    write_text(out / "augmentation.json", json.dumps(plain(facts), indent=1) + "\n")
+    write_text(out / "augmentation.json", json.dumps(plain(results), indent=1) + "\n")
     print(found.words, *[f"Fold {fold}: {one.words}" for fold, one in enumerate(transfers, start=1)], sep="\n")
     return found
 

@@ -23,6 +23,15 @@ def _reproducible():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _users_folders(tmp_path_factory):
+    """A secret and a cache of the tests' own, so that those of whoever runs them are left alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GANATOMY_CONFIG", "GANATOMY_CACHE"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        yield
+
+
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory):
     """Cache of prepared cases, shared by all tests that train."""

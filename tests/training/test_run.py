@@ -9,17 +9,21 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from ganatomy import catalogue
 from ganatomy.cli import main
 from ganatomy.data.cases import DataConfig
+from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
 from ganatomy.evaluation.curves import read_metrics
 from ganatomy.images.atomic import write_atomically
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.inference.model import load
+from ganatomy.inference.runfile import digest_of, read_run, write_run
 from ganatomy.training import run as running
 from ganatomy.training.loop import Diverged, Stopped
 from ganatomy.training.monitor import Monitor
+from ganatomy.training.run import TrainConfig, train
 
 WEIGHTS = ("weights.safetensors", "weights-last.safetensors")
 
@@ -105,11 +109,23 @@ def test_a_run_folder_holds_what_the_design_promises(trained):
         "checkpoints/best.ckpt",
     }
     assert events
-    facts = yaml.safe_load((trained / "run.yaml").read_text())
-    sides = facts["subjects"]
-    assert sorted(name for side in sides.values() for name in side) == [f"phantom{n:03d}" for n in range(4)]
-    assert facts["rounds"] == {"denoise": 8}
+    facts, mine = read_run(trained), Pseudonyms.of_user()
+    sides = facts.split.by_side
+    everybody = sorted(mine.subject(f"phantom{n:03d}") for n in range(4))
+    assert sorted(name for side in sides.values() for name in side) == everybody
+    assert facts.split.secret == mine.fingerprint and facts.split.fold is None
+    assert facts.rounds == {"denoise": 8} and list(facts.roles) == ["input", "target", "clean"]
     assert not set(sides["train"]) & set(sides["test"])
+    for which, name in zip(("best", "last"), WEIGHTS, strict=True):
+        assert facts.weights[which] == digest_of(load_file(trained / name))
+    assert not facts.writing
+
+
+def test_nothing_that_is_written_holds_a_name_of_a_subject_or_where_cases_are_kept(trained, cases):
+    for path in ("run.yaml", "card.md", "metrics.csv"):
+        text = (trained / path).read_text()
+        assert "phantom0" not in text and "thorax-ct" not in text and str(cases) not in text, path
+    assert "cache" not in yaml.safe_load((trained / "run.yaml").read_text())["data"]
 
 
 def test_the_curves_hold_every_term_and_score(trained):
@@ -192,8 +208,9 @@ def test_a_run_may_go_on_longer_and_says_so(trained, tiny, tmp_path):
     out = shutil.copytree(trained, tmp_path / "run")
     tiny("wgan-vgg", out, rounds=10, resume=True)
     assert checkpoint(out)["progress"]["round"] == 10
-    facts = yaml.safe_load((out / "run.yaml").read_text())
-    assert facts["rounds"] == {"denoise": 10} and facts["training"]["rounds"] == 10
+    facts = read_run(out)
+    assert facts.rounds == {"denoise": 10} and facts.training.rounds == 10
+    assert facts.weights["last"] == digest_of(load_file(out / WEIGHTS[1]))
 
 
 def test_lines_after_the_checkpoint_are_taken_back(trained, tiny, tmp_path):
@@ -373,19 +390,116 @@ def test_impossible_numbers_are_refused_before_anything_is_made(tiny, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_case_that_cannot_be_used_is_told_and_its_subject_not_counted(tiny, cases, tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    rng = np.random.default_rng(0)
-    for subject in ("anna", "ben", "carl", "dora"):
-        values = rng.normal(50, 20, (2, 64, 64)).astype(np.float32)
+SCAN = {"batch_size": 2, "patch": 32, "scan": {"views": 60}}
+
+
+def volumes(folder, subjects, broken=""):
+    """A CT of two slices per subject, called by its name; that of ``broken`` holds a NaN."""
+    folder.mkdir(exist_ok=True)
+    for number, subject in enumerate(subjects):
+        values = np.random.default_rng(number).normal(50, 20, (2, 64, 64)).astype(np.float32)
         values[:, :8] = -1000
-        if subject == "carl":
+        if subject == broken:
             values[1, 3, 3] = np.nan
-        write(data / f"{subject}.nii", Image.from_array(values, (3.0, 2.0, 2.0), "HU"))
-    config = DataConfig(data=data, test_subjects=("dora",), cache=cases)
-    tiny("wgan-vgg", tmp_path / "run", rounds=1, data=config)
-    facts = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
-    assert facts["subjects"] == {"train": ["anna", "ben"], "val": [], "test": ["dora"]}
-    (told,) = facts["left_out"]
-    assert "carl.nii" in told
+        write(folder / f"{subject}.nii", Image.from_array(values, (3.0, 2.0, 2.0), "HU"))
+    return folder
+
+
+def test_a_case_that_cannot_be_used_is_told_and_its_subject_not_counted(cases, tmp_path, capsys):
+    data = volumes(tmp_path / "data", ("anna", "ben", "carl", "dora"), broken="carl")
+    config = catalogue.load("wgan-vgg").Config.preset("small", **SCAN)
+    images = DataConfig(data=data, test_subjects=("dora",), cache=cases)
+    train("wgan-vgg", tmp_path / "run", config, images, TrainConfig(rounds=1, threads=1), show=True)
+    facts, mine = read_run(tmp_path / "run"), Pseudonyms.of_user()
+    assert facts.split.by_side == {
+        "train": tuple(sorted((mine.subject("anna"), mine.subject("ben")))),
+        "val": (),
+        "test": (mine.subject("dora"),),
+    }
+    (told,) = facts.left_out
+    label = f"{mine.subject('carl')[:8]}-{mine.case('carl')[:4]}"
+    assert told.startswith(f"{label}: its file holds NaN")
+    assert "carl.nii holds NaN" in capsys.readouterr().err
+    text = (tmp_path / "run" / "run.yaml").read_text() + (tmp_path / "run" / "card.md").read_text()
+    assert not [name for name in ("anna", "ben", "carl", "dora") if name in text]
+    assert facts.data.test_subjects == (mine.subject("dora"),) and facts.data.data == data
+
+
+def test_a_resumed_run_keeps_the_split_that_it_began_with(tiny, stop_after, cases, tmp_path, capsys):
+    data = volumes(tmp_path / "data", ("anna", "ben", "carl", "dora", "emil", "fritz"))
+    images, out = DataConfig(data=data, cache=cases), tmp_path / "run"
+    disarm = stop_after(1)
+    with pytest.raises(Stopped):
+        tiny("wgan-vgg", out, rounds=2, data=images)
+    disarm()
+    before = read_run(out)
+    volumes(data, ("aaron", "zoe"))
+    train("wgan-vgg", out, data=images, resume=True, show=True)
+    assert read_run(out).split == before.split
+    assert "2 cases of subjects that the run did not begin with" in " ".join(capsys.readouterr().err.split())
+
+    mine = Pseudonyms.of_user()
+    lost = next(name for name in ("anna", "ben", "carl") if mine.subject(name) in before.split.train)
+    (data / f"{lost}.nii").unlink()
+    run_yaml = (out / "run.yaml").read_bytes()
+    with pytest.raises(UserError, match=f"1 of the subjects .* not in the data any more .*{mine.subject(lost)[:8]}"):
+        tiny("wgan-vgg", out, rounds=4, data=images, resume=True)
+    assert (out / "run.yaml").read_bytes() == run_yaml
+
+
+def test_another_secret_does_not_resume_a_run(trained, tmp_path):
+    (tmp_path / "secret").write_text("another secret, not mine")
+    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    with pytest.raises(UserError, match=r"made with another secret, .* with --secret FILE"):
+        train("wgan-vgg", trained, resume=True, secret=tmp_path / "secret")
+    assert before == {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+
+
+def test_the_cache_is_the_users_own(trained, tiny, cases, tmp_path, monkeypatch):
+    out = shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.setenv("GANATOMY_CACHE", str(tmp_path / "mine"))
+    train("wgan-vgg", out, resume=True)
+    assert len(list((tmp_path / "mine" / "cases").iterdir())) == len(read_run(out).split.train)
+    text = (out / "run.yaml").read_text()
+    (out / "run.yaml").write_text(text.replace("data:\n", f"data:\n  cache: {tmp_path / 'theirs'}\n", 1))
+    with pytest.raises(UserError, match="does not say where prepared cases are kept"):
+        train("wgan-vgg", out, resume=True)
+    assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_run_killed_while_it_saves_loads_and_resumes(tiny, tmp_path, monkeypatch, moment):
+    """The process dies before the second run.yaml, last weights, best weights, run.yaml again, or checkpoint."""
+    out, written = tmp_path / "run", []
+    files = ["run.yaml", "weights-last.safetensors", "weights.safetensors", "run.yaml", "last.ckpt"]
+    dying = [files[0], *files, *files[: moment + 1]]
+
+    class Killed(BaseException):
+        pass
+
+    def counted(name):
+        written.append(name)
+        if written == dying:
+            raise Killed
+
+    def write(path, work):
+        if path.name != "best.ckpt" and path.parent in (out, out / "checkpoints"):
+            counted(path.name)
+        write_atomically(path, work)
+
+    def write_facts(folder, facts):
+        counted("run.yaml")
+        write_run(folder, facts)
+
+    monkeypatch.setattr(running.Best, "improved_by", lambda self, score: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "write_atomically", write)
+        patch.setattr(running, "write_run", write_facts)
+        with pytest.raises(Killed):
+            tiny("wgan-vgg", out, options={"diagnose": False})
+    assert bool(read_run(out).writing) == (0 < moment < 4)
+    for which in ("best", "last"):
+        load(out, which)
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    assert not read_run(out).writing and checkpoint(out)["progress"]["round"] == 8
+    assert load(out, "best").identity == load(out, "last").identity

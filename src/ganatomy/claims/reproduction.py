@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from safetensors import safe_open
 
 from ganatomy import catalogue
 from ganatomy.case import Sample, Task
 from ganatomy.claims.claim import Claim
 from ganatomy.claims.decide import ArmScores, Result, check, find_claim, label, overall
 from ganatomy.data.cases import DataConfig, discover, find_cases
+from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.evaluation.evaluate import judge_cases, place, plain, seen_cases, versions, writable
+from ganatomy.evaluation.choosing import place, run_facts, seen_cases
+from ganatomy.evaluation.evaluate import judge_cases, plain, versions, writable
 from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import (
     FEW,
@@ -34,10 +35,11 @@ from ganatomy.evaluation.judging import (
 )
 from ganatomy.evaluation.report import Cell, Column, Outcome, Report
 from ganatomy.evaluation.statistics import count, crossed_bootstrap
-from ganatomy.game import Method, MethodConfig
+from ganatomy.game import Method
 from ganatomy.images.atomic import write_text
-from ganatomy.inference.model import WEIGHTS, load, read_run
-from ganatomy.training.run import TrainConfig, train
+from ganatomy.inference.model import load
+from ganatomy.inference.runfile import RunFile, TrainConfig
+from ganatomy.training.series import train_once
 
 PHANTOMS = 18
 """Embedded patients where no data are given and the system does not want more; the last third is for testing."""
@@ -75,6 +77,7 @@ def reproduce(
     rounds: int | None = None,
     preset: str = "small",
     options: TrainConfig | None = None,
+    secret: Path | None = None,
     show: bool = False,
 ) -> Reproduction:
     """Train every arm of a claim with every seed, judge all on the same test subjects, and say what holds.
@@ -87,6 +90,7 @@ def reproduce(
         rounds: of the proposed method; other arms get as many per stage. None means the preset's.
         preset: of the system's configuration.
         options: how to train; seed and rounds are set here.
+        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
         show: progress on the terminal.
 
     Raises:
@@ -95,7 +99,8 @@ def reproduce(
     claim = find_claim(slug)
     methods = {arm: arm_method(claim, arm, preset) for arm in claim.arms}
     proposed = next(iter(methods.values()))
-    data = pinned(data or DataConfig(), proposed.task)
+    pseudonyms = Pseudonyms.of_user(secret)
+    data = pinned(data or DataConfig(), proposed.task, pseudonyms)
     writable(out)
     console = Console(stderr=True, quiet=not show)
     models = {}
@@ -104,28 +109,30 @@ def reproduce(
         console.print(f"[bold]{arm}, seed {seed}[/] in {folder}", highlight=False)
         own = {"seed": seed, "rounds": share(rounds, method, proposed)}
         training = (options or TrainConfig()).model_copy(update=own)
-        train_arm(claim.system(arm), folder, method.config, data, training, show)
+        train_once(claim.system(arm), folder, method.config, data, training, show, secret)
         models[label(arm, seed)] = load(folder)
     judge = judge_of(proposed.task)
     contenders = judge.lineup(*[judge.contender(model, name) for name, model in models.items()])
     cases = [case for case in discover(proposed.task, data) if case.split == "test"]
-    known = seen_cases(proposed.task, next(iter(models.values())).facts)
-    store = Store(proposed.task, data.cache)
-    prepared, rows, problems = judge_cases(judge, contenders, cases, store, console, known)
+    facts_of = {name: run_facts(model) for name, model in models.items()}
+    known = seen_cases(proposed.task, next(iter(facts_of.values())), pseudonyms)
+    labels = Labels([*cases, *known], pseudonyms)
+    store = Store(proposed.task, data.cache_folder)
+    prepared, rows, problems = judge_cases(judge, contenders, cases, store, console, labels, known)
     if not rows:
-        raise UserError(f"no case could be judged: {problems[0]}")
+        raise UserError(f"no case could be judged: {problems[0].told}")
     scores = ArmScores(Scores(rows), range(seeds))
     results = [check(predicate, scores, judge) for predicate in claim.predicates]
-    first = {arm: models[label(arm, 0)].facts for arm in claim.arms}
+    first = {arm: facts_of[label(arm, 0)] for arm in claim.arms}
     subjects = sorted({case.case.subject for case in prepared})
     facts = {
-        "data": place(data),
+        "data": labels.place(place(data)),
         "preset": preset,
         "test_subjects": subjects,
         "resampled": judge.resampled,
         **_facts(first, seeds),
     }
-    found = Reproduction(claim, results, *overall(results), facts, out, problems)
+    found = Reproduction(claim, results, *overall(results), facts, out, [problem.written for problem in problems])
     write_text(out / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
     write_text(out / "claim.md", markdown(found))
     write_report(found, judge, first_seed(claim, contenders, prepared, rows), scores)
@@ -139,20 +146,25 @@ def arm_method(claim: Claim, arm: str, preset: str) -> Method:
     return method
 
 
-def _facts(runs: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, Any]:
+def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:
     """What one must know about the runs, by arm; of the first seed, since the others differ in nothing else."""
     return {
         "seeds": seeds,
-        "train_subjects": len(next(iter(runs.values()))["subjects"]["train"]),
-        "rounds": {arm: facts["rounds"] for arm, facts in runs.items()},
-        "selection": {arm: facts["selection"]["score"] for arm, facts in runs.items()},
-        "provenance": {arm: facts["provenance"] for arm, facts in runs.items()},
+        "train_subjects": len(next(iter(runs.values())).split.train),
+        "rounds": {arm: facts.rounds for arm, facts in runs.items()},
+        "selection": {arm: facts.selection.score for arm, facts in runs.items()},
+        "provenance": {arm: facts.provenance for arm, facts in runs.items()},
         "versions": versions(),
     }
 
 
-def pinned(data: DataConfig, task: Task) -> DataConfig:
+def pinned(data: DataConfig, task: Task, pseudonyms: Pseudonyms) -> DataConfig:
     """The data with its test subjects named, so that every seed is tested on the same ones.
+
+    Args:
+        data: images; subjects may be called by pseudonym.
+        task: of the systems.
+        pseudonyms: of the user.
 
     Raises:
         UserError: there are too few subjects to keep one for testing.
@@ -160,7 +172,9 @@ def pinned(data: DataConfig, task: Task) -> DataConfig:
     if data.data is None and data.phantom_subjects is None:
         data = data.model_copy(update={"phantom_subjects": max(PHANTOMS, task.phantom_subjects)})
     found = find_cases(task, data)
-    if data.test_subjects or {case.split for case in found} != {"train"}:
+    named = pseudonyms.named(data.test_subjects, [case.subject for case in found])
+    data = data.model_copy(update={"test_subjects": named})
+    if named or {case.split for case in found} != {"train"}:
         return data
     if data.data is None:
         subjects = sorted({case.subject for case in found})
@@ -177,40 +191,6 @@ def share(rounds: int | None, method: Method, proposed: Method) -> int | None:
         return None
     own, whole = (sum(stage.rounds for stage in one.stages()) for one in (method, proposed))
     return max(1, round(rounds * own / whole))
-
-
-def train_arm(
-    slug: str, folder: Path, config: MethodConfig, data: DataConfig, training: TrainConfig, show: bool
-) -> None:
-    """Train a run, go on with an unfinished one, or leave a finished one as it is.
-
-    Raises:
-        UserError: the folder holds a run with other options.
-    """
-    if not (folder / "run.yaml").is_file():
-        train(slug, folder, config, data, training, show=show)
-        return
-    facts = read_run(folder)
-    wanted = {
-        "config": config.model_dump(mode="json"),
-        "data": data.model_dump(mode="json", exclude={"cache"}),
-        "training": training.model_dump(mode="json", include={"rounds", "seed", "select"}),
-    }
-    for part, values in wanted.items():
-        if differing := [name for name, value in values.items() if facts.get(part, {}).get(name) != value]:
-            raise UserError(f"{folder}: holds a run with another {', '.join(differing)}; choose another --out")
-    if not finished(folder, facts):
-        train(slug, folder, resume=True, show=show)
-
-
-def finished(folder: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether a run has come to its last round."""
-    path = folder / WEIGHTS["last"]
-    if not path.is_file():
-        return False
-    with safe_open(path, framework="pt") as weights:
-        done = int(weights.metadata()["round"])
-    return bool(done >= sum(facts["rounds"].values()))
 
 
 def first_seed(

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,15 +11,17 @@ from rich.table import Table
 
 from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
-from ganatomy.evaluation.evaluate import Evaluation, evaluate, recorded_data
-from ganatomy.inference.model import Which, read_run
-from ganatomy.tasks.synthesis.features import FeatureKind
+from ganatomy.evaluation.evaluate import Evaluation, evaluate
+from ganatomy.evaluation.judging import judge_class
+from ganatomy.inference.model import Which, build_run
+from ganatomy.inference.runfile import read_run
 
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--baseline RUN2 ...] [--which best|last] [--out DIR] [...]
 
 Without --data a run is judged on the test subjects it kept aside. With it, on the rows a manifest marks `test`, else
 on everything there but the run's training subjects. The input is always compared, and a classical method where there
-is one; so are the runs named with --baseline. `ganatomy evaluate RUN --help` shows all options."""
+is one; so are the runs named with --baseline. `ganatomy evaluate RUN --help` shows all options, those of this run's
+kind of task included."""
 
 
 @dataclasses.dataclass
@@ -33,18 +36,12 @@ class Choice:
     """Folder for metrics.json, cases.csv and report.html; none means RUN/evaluation."""
     ratings: Path | None = None
     """Readers' opinions: a CSV file with the columns case, method (input, output, ...) and rating, a line for each."""
-    features: FeatureKind | None = None
-    """By which sets of generated images are compared: random convolutions (default), an in-domain encoder, VGG-19."""
+    secret: Path | None = None
+    """File with the secret of who trained the run, by which its subjects are recognised; none means your own."""
+    names: bool = False
+    """Write real names of subjects and cases in place of pseudonyms."""
     device: str = "cpu"
     """Where networks run, such as cuda."""
-
-
-@dataclasses.dataclass
-class Options:
-    """Judge a trained run on test cases."""
-
-    choice: Choice
-    data: DataConfig
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -53,12 +50,8 @@ def run(arguments: Sequence[str]) -> int:
     if named is None:
         return 0
     folder = Path(named)
-    own = recorded_data(read_run(folder))
-    elsewhere = any(argument.split("=")[0] == "--data" for argument in arguments)
-    # Other images are read as they are described here, not as the training images were.
-    default = Options(Choice(), DataConfig(cache=own.cache) if elsewhere else own)
-    options = parse(Options, arguments[1:], f"ganatomy evaluate {folder}", default)
-    choice = options.choice
+    options = read_options(folder, arguments[1:])
+    choice: Choice = options.choice
     result = evaluate(
         folder,
         options.data,
@@ -66,12 +59,29 @@ def run(arguments: Sequence[str]) -> int:
         choice.which,
         choice.out,
         ratings=choice.ratings,
-        features=choice.features,
+        options=options.judge.model_dump(),
+        secret=choice.secret,
+        names=choice.names,
         device=choice.device,
         show=True,
     )
     show(result)
     return 0
+
+
+def read_options(folder: Path, arguments: Sequence[str]) -> Any:
+    """All options, those of the judge of the run's kind of task among them."""
+    facts = read_run(folder)
+    elsewhere = any(argument.split("=")[0] == "--data" for argument in arguments)
+    judge = judge_class(build_run(folder, facts).task).Options
+    kind = dataclasses.make_dataclass(
+        "Options",
+        [("choice", Choice), ("judge", judge), ("data", DataConfig)],
+        namespace={"__doc__": "Judge a trained run on test cases."},
+    )
+    # Other images are read as they are described here, not as the training images were.
+    default = kind(Choice(), judge(), DataConfig() if elsewhere else facts.data)
+    return parse(kind, arguments, f"ganatomy evaluate {folder}", default)
 
 
 def show(result: Evaluation) -> None:

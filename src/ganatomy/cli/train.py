@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-import yaml
 
 from ganatomy import catalogue
 from ganatomy.cli import complain, speaks
 from ganatomy.cli.options import leading, parse
 from ganatomy.data.cases import DataConfig
+from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
+from ganatomy.inference.runfile import parse_run
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import TrainConfig, train
+from ganatomy.training.series import train_folds
 
 HELP = """usage: ganatomy train SYSTEM --out RUN [--data FOLDER] [--preset small] [--rounds N] [...]
 
@@ -37,6 +39,12 @@ class Choice:
     """Repeat the run.yaml of another run; options given here override it."""
     resume: bool = False
     """Go on from the last checkpoint of the run in --out."""
+    folds: int | None = None
+    """Cross-validation: every fold of the subjects is kept for testing once, in OUT/fold0, OUT/fold1 and so on."""
+    fold: int | None = None
+    """Train only this fold, counted from 0, into OUT."""
+    secret: Path | None = None
+    """File with the secret that makes pseudonyms of subjects; none means your own, made when first needed."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -46,26 +54,70 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = read_options(system, arguments[1:])
     choice: Choice = options.choice
+    if choice.fold is not None and choice.folds is None:
+        raise UserError(f"--fold {choice.fold}: give --folds, too, the number of folds")
+    several = choice.folds is not None and choice.fold is None
     try:
-        model = train(
-            system,
-            choice.out,
-            options.method,
-            options.data,
-            options.training,
-            resume=choice.resume,
-            show=True,
-        )
+        best = _train_folds(system, options) if several else _train(system, options)
     except Stopped as stop:
+        again = "the same command" if several else f"ganatomy train {system} --out {choice.out} --resume"
         return complain(
-            f"stopped after round {stop.round} and saved; "
-            f"go on with: ganatomy train {system} --out {choice.out} --resume",
+            f"stopped after round {stop.round} and saved; go on with: {again}",
             128 + (stop.signal_number or signal.SIGINT),
         )
-    best = model.facts.get("selection", {}).get("score", "")
     if speaks():
-        print(f"{choice.out}: done; weights are the best by {best}. Judge them: ganatomy evaluate {choice.out}")
+        run = choice.out / "fold0" if several else choice.out
+        done = f"{choice.folds} folds are done" if several else "done"
+        print(f"{choice.out}: {done}; weights are the best by {best}. Judge them: ganatomy evaluate {run}")
     return 0
+
+
+def _train(system: str, options: Any) -> str:
+    """Train one run, and name the score that chose its weights."""
+    choice: Choice = options.choice
+    fold = None
+    if choice.folds is not None:
+        fold = one_fold(choice.fold or 0, choice.folds)
+    model = train(
+        system,
+        choice.out,
+        options.method,
+        options.data,
+        options.training,
+        resume=choice.resume,
+        show=True,
+        secret=choice.secret,
+        fold=fold,
+    )
+    return model.facts.selection.score if model.facts else ""
+
+
+def _train_folds(system: str, options: Any) -> str:
+    """Train all folds, and name the score that chose their weights."""
+    choice: Choice = options.choice
+    models = train_folds(
+        system,
+        choice.out,
+        choice.folds or 0,
+        options.method,
+        options.data,
+        options.training,
+        show=True,
+        secret=choice.secret,
+    )
+    return models[0].facts.selection.score if models[0].facts else ""
+
+
+def one_fold(number: int, count: int) -> Fold:
+    """The fold of these numbers.
+
+    Raises:
+        UserError: there is no such fold.
+    """
+    try:
+        return Fold(number=number, of=count)
+    except ValueError:
+        raise UserError(f"--fold {number} --folds {count}: folds are at least 2, counted from 0") from None
 
 
 def read_options(system: str, arguments: Sequence[str]) -> Any:
@@ -73,9 +125,9 @@ def read_options(system: str, arguments: Sequence[str]) -> Any:
     cls = catalogue.load(system)
     early = _peek(arguments)
     base: dict[str, Any] = {}
-    data, training = DataConfig(), TrainConfig()
+    data, training, fold = DataConfig(), TrainConfig(), None
     if early.get("config"):
-        base, data, training = _repeat(Path(early["config"]), catalogue.find(system).slug)
+        base, data, training, fold = _repeat(Path(early["config"]), catalogue.find(system).slug)
     overrides = dict(cls.Config.baseline) if "baseline" in early else {}
     method = cls.Config.preset(early.get("preset", "paper"), **{**base, **overrides})
     kind = dataclasses.make_dataclass(
@@ -83,7 +135,8 @@ def read_options(system: str, arguments: Sequence[str]) -> Any:
         [("choice", Choice), ("data", DataConfig), ("training", TrainConfig), ("method", cls.Config)],
         namespace={"__doc__": f"Train {catalogue.find(system).title}."},
     )
-    default = kind(Choice(out=tyro.MISSING), data, training, method)
+    choice = Choice(tyro.MISSING, folds=fold.of if fold else None, fold=fold.number if fold else None)
+    default = kind(choice, data, training, method)
     return parse(kind, arguments, f"ganatomy train {system}", default)
 
 
@@ -97,14 +150,11 @@ def _peek(arguments: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _repeat(path: Path, slug: str) -> tuple[dict[str, Any], DataConfig, TrainConfig]:
-    try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if facts["system"] != slug:
-            raise UserError(f"--config {path}: a run of {facts['system']}, not of {slug}")
-        data = DataConfig.model_validate(facts["data"])
-        return dict(facts["config"]), data, TrainConfig.model_validate(facts["training"])
-    except OSError as error:
-        raise UserError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:  # ValueError covers pydantic's and UTF-8's
-        raise UserError(f"--config {path}: not the run.yaml of a run ({type(error).__name__})") from None
+def _repeat(path: Path, slug: str) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:
+    """Configuration, data and training of another run; subjects that were named there are named by pseudonym."""
+    if not path.is_file():
+        raise UserError(f"--config {path}: no such file; give the run.yaml of a run")
+    facts = parse_run(path)
+    if facts.system != slug:
+        raise UserError(f"--config {path}: a run of {facts.system}, not of {slug}")
+    return facts.config, facts.data, facts.training, facts.split.fold

@@ -8,20 +8,21 @@ import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ganatomy import catalogue
 from ganatomy.case import Case, Sample, Task
-from ganatomy.data.cases import DataConfig, discover, find_cases
+from ganatomy.data.cases import DataConfig
+from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
+from ganatomy.evaluation.choosing import choose_cases, place, recognising, run_facts, seen_cases, users_pseudonyms
 from ganatomy.evaluation.curves import read_metrics, training_curves
 from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import (
@@ -74,10 +75,14 @@ def evaluate(
     *,
     ratings: Path | None = None,
     options: Mapping[str, Any] | None = None,
+    secret: Path | None = None,
+    names: bool = False,
     device: str = "cpu",
     show: bool = False,
 ) -> Evaluation:
     """Judge a run on cases that it has not seen.
+
+    Subjects and cases are called by shortened pseudonyms in everything that is written, unless ``names``.
 
     Args:
         run: folder made by ``ganatomy train``.
@@ -87,6 +92,9 @@ def evaluate(
         out: folder for the results, ``RUN/evaluation`` unless given.
         ratings: what human readers said of the cases, as `read_ratings` takes it.
         options: that the judge of this kind of task has, by name.
+        secret: file with the secret of the user who trained; none means the user's own. With another one it cannot be
+            told which subjects the run has seen, which is then said.
+        names: write real names of subjects and cases.
         device: where networks run, such as ``cuda``.
         show: a progress bar on the terminal.
 
@@ -99,95 +107,46 @@ def evaluate(
     judge = judge_of(task, options)
     rivals = load_baselines(baselines, task, which, device)
     classical = judge.classical()
-    cases, notes = choose_cases(task, model.facts, data)
+    facts, own = run_facts(model), data or run_facts(model).data
+    pseudonyms = users_pseudonyms(secret)
+    chosen = choose_cases(task, facts, data, pseudonyms)
     out = writable(out or run / "evaluation")
-    own = data or recorded_data(model.facts)
     others = [judge.contender(rival, name) for name, rival in rivals.items()] + ([classical] if classical else [])
     contenders = judge.lineup(judge.contender(model, OUTPUT), *others)
+    known = seen_cases(task, facts, pseudonyms)
+    labels = Labels([*chosen.cases, *chosen.seen, *known], pseudonyms or Pseudonyms.passing(), names)
     opinions: list[Row] = []
     if ratings:
-        names = {case.name: case.subject for case in cases}
-        opinions = read_ratings(ratings, names, [contender.name for contender in contenders])
+        opinions = _opinions(ratings, chosen.cases, labels, [contender.name for contender in contenders])
         judge.scores = (*judge.scores, OPINION)
     console = Console(stderr=True, quiet=not show)
-    known = seen_cases(task, model.facts)
-    prepared, rows, problems = judge_cases(judge, contenders, cases, Store(task, own.cache), console, known)
+    store = Store(task, own.cache_folder)
+    prepared, rows, problems = judge_cases(judge, contenders, chosen.cases, store, console, labels, known)
     if not rows:
-        raise UserError(f"no case could be judged: {problems[0]}")
+        raise UserError(f"no case could be judged: {problems[0].told}")
     judgement = Judgement(contenders, prepared, Scores([*rows, *opinions]))
-    seen = [note for rival in rivals.values() for note in _unfair(rival, model, prepared)]
+    judged = [case for case in chosen.cases if labels.cases[case.name] in {one.case.name for one in prepared}]
+    unfair = [note for rival in rivals.values() for note in _unfair(rival, model, judged, pseudonyms, labels)]
     headline, outcome = judge.verdict(judgement)
-    facts = describe(model, which, own, judgement, [*notes, *problems, *seen])
+    notes = [*chosen.notes(labels), *[problem.written for problem in problems]]
+    about = describe(model, which, own, judgement, labels, [*notes, *unfair])
     table = tabulate(judge, judgement.scores)
-    write_text(out / "metrics.json", json.dumps(plain({**facts, "headline": headline, **table}), indent=1) + "\n")
+    write_text(out / "metrics.json", json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
     write_cases(out / "cases.csv", judgement.scores)
     page = Report(
-        f"{catalogue.find(model.facts['system']).title}: evaluation",
-        f"{run} on {facts['data']}, {count(len(facts['subjects']), 'subject')}",
+        f"{catalogue.find(facts.system).title}: evaluation",
+        f"{run} on {about['data']}, {count(len(about['subjects']), 'subject')}",
     ).headline(headline, outcome)
-    compose(page, judge, judgement, model, facts).save(out / "report.html")
-    return Evaluation(out, judgement.scores, judge.leading, headline, [*notes, *problems])
+    compose(page, judge, judgement, model, about).save(out / "report.html")
+    return Evaluation(out, judgement.scores, judge.leading, headline, notes)
 
 
-def choose_cases(task: Task, facts: Mapping[str, Any], data: DataConfig | None = None) -> tuple[list[Case], list[str]]:
-    """Cases that may be judged, and a line for what was left out because the run has seen it.
-
-    On the run's own data these are its recorded test subjects. On other data they are the rows a manifest marks
-    ``test``, or the subjects named with ``test_subjects``, or all; without subjects of the run's training.
-
-    Raises:
-        UserError: nothing is left to judge.
-    """
-    own = recorded_data(facts)
-    data = data or own
-    subjects = facts["subjects"]
-    if _same(data.data, own.data):
-        kept = set(data.test_subjects or subjects["test"]) - set(subjects["train"]) - set(subjects["val"])
-        cases = [case for case in discover(task, _unsplit(data), facts["training"]["seed"]) if case.subject in kept]
-        if not cases:
-            raise UserError(f"the run kept no subject for testing ({place(data)}); give other cases with --data")
-        return cases, []
-    found = find_cases(task, data)
-    if unknown := set(data.test_subjects) - {case.subject for case in found}:
-        raise UserError(f"--test-subjects {' '.join(sorted(unknown))}: not in {place(data)}")
-    marked = [case for case in found if case.subject in data.test_subjects]
-    marked = marked or [case for case in found if case.split == "test"] or found
-    known = {*subjects["train"], *subjects["val"]}
-    cases = [case for case in marked if case.subject not in known]
-    left = sorted({case.subject for case in marked} & known)
-    notes = [f"left out, seen in training: {', '.join(left)}"] if left else []
-    if not cases:
-        raise UserError(f"{place(data)}: every subject was in the run's training ({', '.join(left)}); give other cases")
-    return cases, notes
-
-
-def _unsplit(data: DataConfig) -> DataConfig:
-    """The same images; the recorded split decides, so none is named again."""
-    return data.model_copy(update={"test_subjects": (), "val_subjects": ()})
-
-
-def _same(first: Path | None, second: Path | None) -> bool:
-    return first == second or (first is not None and second is not None and first.resolve() == second.resolve())
-
-
-def recorded_data(facts: Mapping[str, Any]) -> DataConfig:
-    """The images that a run was trained and tested on.
-
-    Raises:
-        UserError: its run.yaml does not say.
-    """
-    try:
-        return DataConfig.model_validate(facts["data"])
-    except (KeyError, ValidationError) as error:
-        raise UserError(
-            f"run.yaml of {facts['system']}: damaged ({type(error).__name__} in data); restore it"
-        ) from None
-
-
-def place(data: DataConfig) -> str:
-    """Where images come from, in words."""
-    size = f" of {data.phantom_size}² pixels" if data.phantom_size else ""
-    return str(data.data) if data.data else f"embedded phantoms{size}"
+def _opinions(path: Path, cases: Sequence[Case], labels: Labels, contenders: Sequence[str]) -> list[Row]:
+    """Ratings of cases, which the file calls by their names or by their labels, under their labels."""
+    subjects = {labels.cases[case.name]: labels.subjects[case.subject] for case in cases}
+    called = {**{case.name: labels.cases[case.name] for case in cases}, **{label: label for label in subjects}}
+    found = read_ratings(path, {name: subjects[label] for name, label in called.items()}, contenders)
+    return [replace(row, case=called[row.case]) for row in found]
 
 
 def load_baselines(folders: Sequence[Path], task: Task, which: Which, device: str) -> dict[str, Model]:
@@ -206,11 +165,18 @@ def load_baselines(folders: Sequence[Path], task: Task, which: Which, device: st
     return found
 
 
-def _unfair(rival: Model, model: Model, cases: Sequence[Sample]) -> Iterator[str]:
+def _unfair(
+    rival: Model, model: Model, cases: Sequence[Case], pseudonyms: Pseudonyms | None, labels: Labels
+) -> Iterator[str]:
     """What a reader must know before comparing with a baseline run."""
-    seen = {*rival.facts["subjects"]["train"], *rival.facts["subjects"]["val"]}
-    if common := sorted({case.case.subject for case in cases} & seen):
-        yield f"the baseline {rival.folder} was trained on {', '.join(common)}, which are judged here"
+    split = run_facts(rival).split
+    if (own := recognising(pseudonyms, run_facts(rival))) is None:
+        yield f"whether the baseline {rival.folder} was trained on these cases cannot be checked: another secret"
+    else:
+        seen = {*split.train, *split.val}
+        if common := {case.subject for case in cases if own.subject(case.subject) in seen}:
+            named = ", ".join(sorted(labels.subjects[subject] for subject in common))
+            yield f"the baseline {rival.folder} was trained on {named}, which are judged here"
     if rival.method.task.preparation != model.method.task.preparation:
         yield f"the baseline {rival.folder} was trained for another simulated dose or geometry"
 
@@ -228,14 +194,24 @@ def writable(out: Path) -> Path:
     return out
 
 
+class Problem(NamedTuple):
+    """Why a case was left out."""
+
+    told: str
+    """On the terminal, where files are named."""
+    written: str
+    """In results, which name the case by its label."""
+
+
 def judge_cases(
     judge: Judge,
     contenders: Sequence[Contender],
     cases: Sequence[Case],
     store: Store,
     console: Console,
+    labels: Labels,
     known: Sequence[Case] = (),
-) -> tuple[list[Sample], list[Row], list[str]]:
+) -> tuple[list[Sample], list[Row], list[Problem]]:
     """Prepare and score cases one by one, then all together; a bad one is named and does not stop the others.
 
     Args:
@@ -244,38 +220,31 @@ def judge_cases(
         cases: to be judged on.
         store: of prepared cases.
         console: for progress.
+        labels: by which cases and subjects are called in what is returned.
         known: cases that the runs were trained on, prepared where the judge compares with them.
     """
     prepared: list[Sample] = []
     rows: list[Row] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     with _bar(console) as bar:
         work = bar.add_task("judging", total=len(cases) * len(contenders))
-        training = store.get_all(known)[0] if judge.compares_with_training else []
+        judge.cache = store.folder
+        training = [labels.sample(one) for one in store.get_all(known if judge.compares_with_training else ())[0]]
         judge.learn(training)
         for number, case in enumerate(cases, start=1):
             bar.update(work, description=f"judging {case.name}")
             try:
-                ready = store.get(case)
+                ready = labels.sample(store.get(case))
                 rows += judge.score_case(contenders, ready, lambda: bar.advance(work))
                 prepared.append(ready)
             except (UserError, ValueError) as error:
-                problems.append(f"{case.name}: {error}")
-                console.print(f"[yellow]left out:[/] {problems[-1]}", highlight=False)
+                problems.append(Problem(f"{case.name}: {error}", labels.told(str(error), case)))
+                console.print(f"[yellow]left out:[/] {problems[-1].told}", highlight=False)
             bar.update(work, completed=number * len(contenders))
         if prepared:
             bar.update(work, description="judging all together")
             rows += judge.score_all(contenders, prepared, training)
     return prepared, rows, problems
-
-
-def seen_cases(task: Task, facts: Mapping[str, Any]) -> list[Case]:
-    """The cases a run was trained on, where its images are still there."""
-    try:
-        found = find_cases(task, recorded_data(facts))
-    except UserError:
-        return []
-    return [case for case in found if case.subject in facts["subjects"]["train"]]
 
 
 @contextmanager
@@ -286,28 +255,30 @@ def _bar(console: Console) -> Iterator[Progress]:
 
 
 def describe(
-    model: Model, which: Which, data: DataConfig, judgement: Judgement, notes: Sequence[str]
+    model: Model, which: Which, data: DataConfig, judgement: Judgement, labels: Labels, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything one must know to compare the numbers with others."""
-    facts = model.facts
+    """Everything one must know to compare the numbers with others; subjects of training by shortened pseudonyms."""
+    facts = run_facts(model)
+    short = shortened([one for side in facts.split.by_side.values() for one in side])
     return {
-        "system": facts["system"],
+        "system": facts.system,
         "run": str(model.folder),
         "weights": which,
         "task": model.method.task.name,
-        "data": place(data),
+        "data": labels.place(place(data)),
         "subjects": sorted({case.case.subject for case in judgement.cases}),
         "slices": sum(case.shape[0] for case in judgement.cases),
         "methods": {contender.name: contender.about for contender in judgement.contenders},
         "notes": list(notes),
-        "provenance": facts["provenance"],
+        "provenance": facts.provenance,
         "training": {
-            "data": place(recorded_data(facts)),
-            "subjects": facts["subjects"],
-            "seed": facts["training"]["seed"],
-            "rounds": facts["rounds"],
-            "selection": facts["selection"],
-            "versions": facts["versions"],
+            "data": labels.place(place(facts.data)),
+            "subjects": {side: [short[one] for one in members] for side, members in facts.split.by_side.items()},
+            "fold": facts.split.fold.model_dump() if facts.split.fold else None,
+            "seed": facts.training.seed,
+            "rounds": facts.rounds,
+            "selection": facts.selection.model_dump(),
+            "versions": facts.versions,
         },
         "versions": versions(),
     }

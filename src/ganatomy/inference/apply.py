@@ -178,8 +178,9 @@ class Applier:
         options: Mapping[str, Any] | None = None,
     ):
         self.model = load(run, which, device)
-        self.run, self.which = run, which
-        self.system = catalogue.find(self.model.facts["system"])
+        assert self.model.facts is not None
+        self.run, self.which, self.facts = run, which, self.model.facts
+        self.system = catalogue.find(self.facts.system)
         self.identity = self.model.identity
         cls = predictor_class(self.model.method.task, ability)
         self.predictor = self.model.predictor(ability, cls.Options(**(options or {})))
@@ -361,7 +362,7 @@ class Applier:
             "weights": WEIGHTS[self.which],
             "identity": self.identity,
             "ganatomy": version("ganatomy"),
-            **self.model.facts.get("provenance", {}),
+            **self.facts.provenance,
             "codecs": {role: codec.model_dump(mode="json") for role, codec in task.codecs.items()},
         }
         if isinstance(value, Image):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,23 +20,66 @@ from ganatomy.game import Method
 from ganatomy.images.files import find
 from ganatomy.images.image import Image
 from ganatomy.inference.predictor import Options, Predictor, predictor_class, predictor_of
-from ganatomy.inference.runfile import digest_of, read_run
+from ganatomy.inference.runfile import RUN_FILE, RunFile, check_method, digest_of, read_run
+from ganatomy.inference.runfile import Which as Which
 
-Which = Literal["best", "last"]
 WEIGHTS: Mapping[str, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
 CALIBRATION = "calibration.json"
 
 
-def build(facts: Mapping[str, Any]) -> Method:
-    """The untrained method that a run describes."""
-    cls = catalogue.load(facts["system"])
-    config = cls.Config.preset("paper", **facts["config"])
+def build(system: str, config: Mapping[str, Any]) -> Method:
+    """The untrained method of a system.
+
+    Args:
+        system: slug.
+        config: values of its configuration.
+
+    Raises:
+        UserError: unknown system or options, or options with which no network can be built.
+    """
+    cls = catalogue.load(system)
+    chosen = cls.Config.preset("paper", **config)
     try:
-        method: Method = cls.of(config)
+        method: Method = cls.of(chosen)
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{facts['system']}: no network can be built with these options: {reason}") from error
+        raise UserError(f"{system}: no network can be built with these options: {reason}") from error
     return method
+
+
+def build_run(folder: Path, facts: RunFile) -> Method:
+    """The untrained method that a run describes.
+
+    Args:
+        folder: of the run.
+        facts: its run file.
+
+    Raises:
+        UserError: another revision or source of the method, or a configuration that does not fit it.
+    """
+    path = folder / RUN_FILE
+    try:
+        cls = catalogue.load(facts.system)
+        check_method(path, facts, cls)
+        method = build(facts.system, facts.config)
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    now, then = ([(name, one["kind"]) for name, one in roles.items()] for roles in (described(method), facts.roles))
+    if now != then:
+        raise UserError(
+            f"{path}: trained with the roles {_listed(then)}, but now {facts.system} has {_listed(now)}; "
+            f"use ganatomy {facts.versions.get('ganatomy', 'that made it')}, or train again"
+        )
+    return method
+
+
+def described(method: Method) -> dict[str, dict[str, Any]]:
+    """The roles of a method in their order, as plain values."""
+    return {name: role.describe() for name, role in method.task.roles.items()}
+
+
+def _listed(roles: Sequence[tuple[str, Any]]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in roles)
 
 
 def check_device(device: str) -> None:
@@ -73,7 +116,7 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Mode
         device: where it runs, such as ``cuda``, or ``auto``.
 
     Raises:
-        UserError: no run there, no weights yet, weights of another method, or no such device.
+        UserError: no run there, no weights yet, weights that are not the run's own, or no such device.
     """
     folder = Path(folder)
     facts = read_run(folder)
@@ -81,24 +124,25 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Mode
     path = folder / WEIGHTS[which]
     if not path.is_file():
         raise UserError(f"{path}: no weights yet; train first, or take the other ones with --which")
-    try:
-        method = build(facts)
-    except UserError as error:
-        raise UserError(f"{folder / 'run.yaml'}: {error}") from None
+    method = build_run(folder, facts)
     try:
         tensors = load_file(path)
         method.load_state_dict(tensors, strict=False)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged weights ({error})") from None
     except RuntimeError:
-        raise UserError(f"{path}: weights of another method or configuration than {facts['system']}") from None
+        raise UserError(f"{path}: weights of another method or configuration than {facts.system}") from None
     expected = {name for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
     if expected != set(tensors):
-        raise UserError(f"{path}: weights of another method or configuration than {facts['system']}")
+        raise UserError(f"{path}: weights of another method or configuration than {facts.system}")
     if method.dims == 2:
         # CPU convolutions take two thirds of the time in this layout.
         method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     identity = digest_of(tensors)
+    if identity not in (facts.weights.get(which), facts.writing.get(which)):
+        raise UserError(
+            f"{path}: not the weights that {RUN_FILE} describes, so damaged or replaced; restore it, or train again"
+        )
     calibration = read_calibration(folder, identity)
     return Model(method.to(device).inference_mode(), facts, folder, device, calibration, identity)
 
@@ -129,7 +173,7 @@ class Model:
 
     Attributes:
         method: in the state in which it is used.
-        facts: the ``run.yaml``.
+        facts: the ``run.yaml``; None of a method that has no run.
         folder: of the run.
         device: where it runs.
         calibration: numbers calibrated for its weights, where there are any.
@@ -137,7 +181,7 @@ class Model:
     """
 
     method: Method
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: RunFile | None = None
     folder: Path | None = None
     device: str = "cpu"
     calibration: Mapping[str, Any] | None = None

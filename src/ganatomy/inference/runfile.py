@@ -1,46 +1,225 @@
-"""The file that describes a run, and the identity of its weights."""
+"""The file that describes a run, ``run.yaml`` in format 2, and the identity of its weights.
+
+The file is for reading and for repeating a run. It never decides what code is imported, since a system is looked up by
+its slug, nor where prepared cases are kept, and it holds no names of subjects but keyed pseudonyms. The path of the
+data stands in it as the user gave it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
+from ganatomy.case import Split
+from ganatomy.data.cases import DataConfig
+from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
+from ganatomy.images.atomic import write_text
 
 RUN_FILE = "run.yaml"
+FORMAT: Literal[2] = 2
+FIRST_FORMAT = "0.1.0"
+"""The version of ganatomy whose runs say no format."""
+
+Which = Literal["best", "last"]
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+class TrainConfig(BaseModel):
+    """How to train, whatever the system."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounds: int | None = Field(None, ge=1)  # rounds of the whole run, shared by its stages; none means the system's own
+    seed: int = 0  # of weights, samples, noise and splits
+    device: str = "auto"  # cpu, cuda, or auto
+    processes: int = Field(1, ge=1)  # processes or GPUs that share every batch
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # penalties stay in 32 bits
+    threads: int | None = None  # CPU threads per process
+    workers: int = Field(0, ge=0)  # background processes that cut patches
+    log_every: int = Field(10, ge=1)  # rounds between two lines in metrics.csv
+    validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: twenty a run, 25 rounds apart
+    validation_slices: int = Field(12, ge=1)  # slices scored at each validation
+    select: str | None = None  # score that decides the best weights; none means the system's own choice
+    diagnose: bool = True  # take the game's vector field at validations
+    false_positive_rate: float = Field(0.05, gt=0, lt=1)  # of healthy pixels and images, at a detector's thresholds
+
+
+class _Part(BaseModel):
+    """A part of a run file: nothing can be changed or added."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Sides(_Part):
+    """Which subjects were on which side of the split, by pseudonyms of 32 hexadecimal digits."""
+
+    train: tuple[str, ...]  # learned from
+    val: tuple[str, ...]  # chose the best weights
+    test: tuple[str, ...]  # kept for testing
+    secret: str  # fingerprint of the secret behind the pseudonyms
+    fold: Fold | None = None  # of a cross-validation
+
+    @property
+    def by_side(self) -> Mapping[Split, tuple[str, ...]]:
+        """Side to pseudonyms."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+class Selection(_Part):
+    """How the best weights were chosen."""
+
+    score: str  # of validation
+    better: Literal["higher", "lower"]  # values of the score
+
+
+class RunFile(_Part):
+    """Everything needed to repeat a run, to use its weights, and to know whom they were learned from."""
+
+    format: Literal[2] = FORMAT  # of this file
+    system: str  # slug
+    revision: int  # of the method
+    source: str | None = None  # digest of the method's source file; none where it is part of ganatomy
+    config: dict[str, Any]  # of the method, with the names of its roles
+    roles: dict[str, dict[str, Any]]  # name to description, in order
+    data: DataConfig  # how images were found and read; named subjects are pseudonyms
+    training: TrainConfig  # how it was trained
+    rounds: dict[str, int]  # of each stage
+    split: Sides  # of the subjects
+    validation: str  # where the validation slices come from, in words
+    selection: Selection  # of the best weights
+    provenance: dict[str, str]  # facts that every result must carry
+    left_out: tuple[str, ...] = ()  # cases that could not be used, by label, and why
+    versions: dict[str, str]  # of ganatomy, torch and python
+    weights: dict[Which, str] = {}  # digests of their tensors
+    writing: dict[Which, str] = {}  # digests of weights that are about to be written, or have been when killed
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _without_cache(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "cache" in data:
+            raise ValueError("a run does not say where prepared cases are kept")
+        return data
+
+    @field_serializer("data")
+    def _plain_data(self, data: DataConfig) -> dict[str, Any]:
+        return data.model_dump(mode="json", exclude={"cache"})
+
+    def with_weights(self, digests: Mapping[Which, str]) -> RunFile:
+        """The facts once weights with these digests are written."""
+        return self.model_copy(update={"weights": {**self.weights, **digests}, "writing": {}})
+
+    def about_to_write(self, digests: Mapping[Which, str]) -> RunFile:
+        """The facts while weights with these digests are being written, beside those that are there."""
+        return self.model_copy(update={"writing": dict(digests)})
+
+
+def write_run(folder: Path, facts: RunFile) -> None:
+    """Write ``run.yaml`` atomically.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    plain = facts.model_dump(mode="json")
+    write_text(folder / RUN_FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
+
+
+def read_run(folder: Path) -> RunFile:
     """The ``run.yaml`` of a run.
 
     Raises:
-        UserError: no run there, or the file is damaged.
+        UserError: no run there, the file is damaged, or it has a format that this version does not read.
     """
     path = folder / RUN_FILE
     if not path.is_file():
         raise UserError(
             f"{folder}: no run here (run.yaml is missing); give the folder that `ganatomy train --out` made"
         )
+    return parse_run(path)
+
+
+def parse_run(path: Path) -> RunFile:
+    """A file with the contents of ``run.yaml``, under any name.
+
+    Raises:
+        UserError: it is damaged, no such file, or has a format that this version does not read.
+    """
     try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {"system": str(facts["system"]), "config": dict(facts["config"]), **facts}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged or not a run ({type(error).__name__}); restore it, or train again") from None
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _damaged(path, type(error).__name__) from None
+    if not isinstance(plain, dict):
+        raise _damaged(path, "it holds no names and values")
+    if "format" not in plain and {"system", "config", "training", "subjects"} <= plain.keys():
+        raise UserError(
+            f"{path}: a run of ganatomy {FIRST_FORMAT}, whose format this version does not read; "
+            f"use it with ganatomy {FIRST_FORMAT}, or train again"
+        )
+    found = plain.get("format", FORMAT)
+    if found != FORMAT and isinstance(found, int | str):
+        raise UserError(
+            f"{path}: format {found!r}, but ganatomy {version('ganatomy')} reads format {FORMAT}; "
+            "use the version that made it"
+        )
+    try:
+        return RunFile.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _damaged(path, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}") from None
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: damaged or not a run ({reason}); restore it, or train again")
+
+
+def source_of(cls: type[Any]) -> str | None:
+    """Digest of the source file of a method that is not part of ganatomy; None of one that is."""
+    if cls.__module__.partition(".")[0] == "ganatomy":
+        return None
+    path = inspect.getsourcefile(cls)
+    return f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}" if path else None
+
+
+def check_method(path: Path, facts: RunFile, cls: type[Any]) -> None:
+    """Refuse a run of another revision or of another source of the method.
+
+    Args:
+        path: of the run file.
+        facts: that it holds.
+        cls: class of the method as it is now.
+
+    Raises:
+        UserError: naming the version to use.
+    """
+    made = facts.versions.get("ganatomy", "that made it")
+    if facts.revision != cls.revision:
+        raise UserError(
+            f"{path}: trained with revision {facts.revision} of {facts.system}, but this version has revision "
+            f"{cls.revision}, which means something else; use ganatomy {made}, or train again"
+        )
+    if facts.source != source_of(cls):
+        raise UserError(
+            f"{path}: trained with another source of {facts.system} than {inspect.getsourcefile(cls)}; "
+            "restore that source, or train again"
+        )
 
 
 def digest_of(tensors: Mapping[str, Any]) -> str:
     """A digest of weights that depends on names, types, shapes and values alone, not on how a file orders them.
 
     Args:
-        tensors: name to tensor.
+        tensors: name to tensor, of any type.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         values = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}|{values.dtype}|{tuple(values.shape)}|".encode())
-        digest.update(values.flatten().view(-1).numpy().tobytes())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"

@@ -1,27 +1,41 @@
 """The card of a model, in Markdown."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from ganatomy import catalogue
+from ganatomy.data.pseudonyms import shortened
+from ganatomy.data.splits import some
+from ganatomy.inference.runfile import RunFile
 from ganatomy.training.loop import Best
 
 
-def model_card(facts: Mapping[str, Any], best: Best, latest: Mapping[str, float]) -> str:
-    """What the model was trained on, what it may not be used for, how it did; Markdown."""
-    system = catalogue.find(facts["system"])
-    data = facts["data"]["data"] or "the embedded phantom"
+def model_card(facts: RunFile, data: str, best: Best, latest: Mapping[str, float]) -> str:
+    """What the model was trained on, what it may not be used for, how it did; Markdown.
+
+    Args:
+        facts: of the run.
+        data: where its images come from, without names of subjects.
+        best: weights so far.
+        latest: name of a score to its last value.
+    """
+    system = catalogue.find(facts.system)
+    split = facts.split
+    short = shortened([*split.train, *split.val, *split.test])
+    tested = (
+        f"{len(split.test)} subjects, by pseudonym {some(short[one] for one in split.test)}" if split.test else "none"
+    )
+    fold = f" (fold {split.fold.number} of {split.fold.of})" if split.fold else ""
     lines = [
         f"# {system.title} ({system.slug})",
         "",
         f"{system.what}. {system.authors}, {system.doi_or_arxiv or 'no identifier'}.",
         "",
-        f"- Trained on: {data}; {len(facts['subjects']['train'])} subjects, seed {facts['training']['seed']}, "
-        f"rounds {', '.join(f'{name} {count}' for name, count in facts['rounds'].items())}.",
-        f"- Kept for testing: {', '.join(facts['subjects']['test']) or 'none'}.",
-        f"- Weights chosen at round {best.round} by {best.name} on {facts['validation']}"
+        f"- Trained on: {data}; {len(split.train)} subjects{fold}, seed {facts.training.seed}, "
+        f"rounds {', '.join(f'{name} {count}' for name, count in facts.rounds.items())}.",
+        f"- Kept for testing: {tested}.",
+        f"- Weights chosen at round {best.round} by {best.name} on {facts.validation}"
         + (f" ({best.score:.4g})." if best.score is not None else "."),
-        *[f"- {name}: {value}." for name, value in facts["provenance"].items()],
+        *[f"- {name}: {value}." for name, value in facts.provenance.items()],
         "",
         "## Validation at the last reading",
         "",

@@ -6,32 +6,43 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ganatomy import catalogue
-from ganatomy.case import Sample
+from ganatomy.case import Case, Sample
 from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
-from ganatomy.data.cases import DataConfig, discover
+from ganatomy.data.cases import DataConfig, find_cases
+from ganatomy.data.pseudonyms import Labels, Pseudonyms
+from ganatomy.data.splits import Fold, divide, recorded
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.images.atomic import write_atomically, write_text
-from ganatomy.inference.model import WEIGHTS, Model, build, check_device, load
-from ganatomy.inference.runfile import read_run
+from ganatomy.inference.model import WEIGHTS, Model, build, build_run, check_device, described, load
+from ganatomy.inference.runfile import (
+    RUN_FILE,
+    RunFile,
+    Selection,
+    Sides,
+    Which,
+    digest_of,
+    read_run,
+    source_of,
+    write_run,
+)
+from ganatomy.inference.runfile import TrainConfig as TrainConfig
 from ganatomy.inference.validation import used, validate
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
@@ -51,26 +62,6 @@ PATIENCE = timedelta(days=7)
 T = TypeVar("T")
 
 
-class TrainConfig(BaseModel):
-    """How to train, whatever the system."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rounds: int | None = Field(None, ge=1)  # rounds of the whole run, shared by its stages; none means the system's own
-    seed: int = 0  # of weights, samples, noise and splits
-    device: str = "auto"  # cpu, cuda, or auto
-    processes: int = Field(1, ge=1)  # processes or GPUs that share every batch
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # penalties stay in 32 bits
-    threads: int | None = None  # CPU threads per process
-    workers: int = Field(0, ge=0)  # background processes that cut patches
-    log_every: int = Field(10, ge=1)  # rounds between two lines in metrics.csv
-    validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: twenty a run, 25 rounds apart
-    validation_slices: int = Field(12, ge=1)  # slices scored at each validation
-    select: str | None = None  # score that decides the best weights; none means the system's own choice
-    diagnose: bool = True  # take the game's vector field at validations
-    false_positive_rate: float = Field(0.05, gt=0, lt=1)  # of healthy pixels and images, at a detector's thresholds
-
-
 def train(
     system: str,
     out: Path,
@@ -80,6 +71,8 @@ def train(
     *,
     resume: bool = False,
     show: bool = False,
+    secret: Path | None = None,
+    fold: Fold | None = None,
 ) -> Model:
     """Train a system into a run folder and return it with its best weights.
 
@@ -89,50 +82,69 @@ def train(
         config: numbers of the method; none means the paper's.
         data: images; none means the embedded phantom.
         options: how to train.
-        resume: go on from the last checkpoint; everything else is taken from the run, but ``options.rounds`` if given.
+        resume: go on from the last checkpoint; everything else is taken from the run, but ``options.rounds`` if given,
+            and where prepared cases are kept.
         show: progress bar and messages on the terminal.
+        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
+        fold: of a cross-validation, whose subjects are kept for testing.
 
     Raises:
         UserError: anything that the user gave and cannot be used; the run folder is then not made or left as it was.
         Stopped: a signal asked to stop; the state is saved.
     """
+    pseudonyms = Pseudonyms.of_user(secret)
     if resume:
-        facts, data, options = continued(system, out, options.rounds if options else None)
+        facts = continued(system, out, pseudonyms, options.rounds if options else None)
+        data = facts.data.model_copy(update={"cache": data.cache if data else None})
+        plan = Plan(facts.system, data, facts.training, facts.split.fold, pseudonyms, facts)
     else:
-        data, options = data or DataConfig(), options or TrainConfig()
-        cls = catalogue.load(system)
-        facts = {
-            "system": catalogue.find(system).slug,
-            "config": (config or cls.Config()).model_dump(mode="json"),
-        }
-        if (out / "run.yaml").exists():
+        slug, facts = catalogue.find(system).slug, None
+        plan = Plan(slug, data or DataConfig(), options or TrainConfig(), fold, pseudonyms)
+        if (out / RUN_FILE).exists():
             raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
-    fabric = launch(options)
+    fabric = launch(plan.options)
     console = Console(stderr=True, quiet=not show or fabric.global_rank > 0, soft_wrap=True)
-    torch.manual_seed(options.seed)
-    method = build(facts)
-    method.noise = Noise(options.seed, fabric.global_rank, fabric.world_size, fabric.device)
-    return Run(method, facts, data, options, out, fabric, console, resume, show).go()
+    torch.manual_seed(plan.options.seed)
+    if facts:
+        method = build_run(out, facts)
+    else:
+        cls = catalogue.load(system)
+        method = build(plan.system, (config or cls.Config()).model_dump(mode="json"))
+    method.noise = Noise(plan.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
+    return Run(method, plan, out, fabric, console, show).go()
 
 
-def continued(system: str, out: Path, rounds: int | None) -> tuple[dict[str, Any], DataConfig, TrainConfig]:
+class Plan(NamedTuple):
+    """What a run is to do."""
+
+    system: str
+    """Slug."""
+    data: DataConfig
+    options: TrainConfig
+    fold: Fold | None
+    """Of a cross-validation."""
+    pseudonyms: Pseudonyms
+    facts: RunFile | None = None
+    """Of a run that is to go on."""
+
+
+def continued(system: str, out: Path, pseudonyms: Pseudonyms, rounds: int | None) -> RunFile:
     """The facts of a run that is to go on, perhaps to another number of rounds.
 
     Raises:
-        UserError: no run there, a damaged one, or one of another system.
+        UserError: no run there, a damaged one, one of another system, or one made with another secret.
     """
     facts = read_run(out)
-    if facts["system"] != catalogue.find(system).slug:
-        raise UserError(f"--out {out}: a run of {facts['system']}, not of {system}; resume it by its own name")
-    try:
-        facts["training"] = {**facts["training"], **({"rounds": rounds} if rounds else {})}
-        data, options = DataConfig.model_validate(facts["data"]), TrainConfig.model_validate(facts["training"])
-        complete = facts.keys() >= {"provenance", "rounds", "selection", "subjects", "validation"}
-    except (KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{out / 'run.yaml'}: damaged or not a run ({type(error).__name__}); restore it") from None
-    if not complete:
-        raise UserError(f"{out / 'run.yaml'}: damaged or not a run (something is missing); restore it")
-    return facts, data, options
+    if facts.system != catalogue.find(system).slug:
+        raise UserError(f"--out {out}: a run of {facts.system}, not of {system}; resume it by its own name")
+    if facts.split.secret != pseudonyms.fingerprint:
+        raise UserError(
+            f"{out / RUN_FILE}: made with another secret, so which subjects it was trained on cannot be told; "
+            "give the secret of the user who trained with --secret FILE"
+        )
+    return (
+        facts.model_copy(update={"training": facts.training.model_copy(update={"rounds": rounds})}) if rounds else facts
+    )
 
 
 def launch(options: TrainConfig) -> Fabric:
@@ -187,63 +199,98 @@ def check_stages(stages: Sequence[Stage]) -> None:
                 raise UserError(f"the optimiser of {player.name!r}: {error}") from None
 
 
+def without_names(data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonyms) -> DataConfig:
+    """The data with named subjects called by their pseudonyms, as run files hold them.
+
+    Args:
+        data: as the user described them.
+        cases: that were found there.
+        pseudonyms: of the user.
+    """
+    subjects = [case.subject for case in cases]
+    named = {
+        option: tuple(pseudonyms.subject(name) for name in pseudonyms.named(getattr(data, option), subjects))
+        for option in ("test_subjects", "val_subjects")
+    }
+    return data.model_copy(update={**named, "cache": None})
+
+
 class Run:
     """One training run: its data, its folder, and what happens between rounds."""
 
-    def __init__(
-        self,
-        method: Method,
-        facts: dict[str, Any],
-        data: DataConfig,
-        options: TrainConfig,
-        out: Path,
-        fabric: Fabric,
-        console: Console,
-        resume: bool,
-        show: bool,
-    ):
-        self.method, self.data, self.options, self.out, self.fabric = method, data, options, out, fabric
-        self.console, self.show, self.resume = console, show, resume
+    def __init__(self, method: Method, plan: Plan, out: Path, fabric: Fabric, console: Console, show: bool):
+        self.method, self.plan, self.out, self.fabric = method, plan, out, fabric
+        self.data, self.options, self.console, self.show = plan.data, plan.options, console, show
         self.task = method.task
         self.chief = fabric.global_rank == 0
-        self.select = options.select or self.task.selection
+        select = self.options.select or self.task.selection
         choices = [name for name, better in self.task.directions.items() if better != "target"]
-        if self.select not in choices:
-            raise UserError(f"--select {self.select}: choose from {', '.join(choices)}")
-        self.best = Best(name=self.select, better=self.task.directions[self.select])
-        self.rounds = plan_rounds(method.stages(), options.rounds)
+        if select not in choices:
+            raise UserError(f"--select {select}: choose from {', '.join(choices)}")
+        self.best = Best(name=select, better=self.task.directions[select])
+        self.rounds = plan_rounds(method.stages(), self.options.rounds)
         check_stages(method.stages())
-        self.store = Store(self.task, data.cache)
-        self.cases = discover(self.task, data, options.seed)
+        self.store = Store(self.task, self.data.cache_folder)
+        self.cases = self._divided()
+        self.labels = Labels(self.cases, plan.pseudonyms)
         self.train_ranges, self.val_ranges, problems = self._prepare()
         self.ranges = self.train_ranges
         self._check_roles()
-        self.facts = facts if resume else self._describe(facts, problems)
-        self.validate_every = options.validate_every or max(25, sum(self.rounds) // 20)
+        self.facts = plan.facts or self._describe(problems)
+        self.validate_every = self.options.validate_every or max(25, sum(self.rounds) // 20)
+
+    def _divided(self) -> list[Case]:
+        """All cases on their sides; a run that goes on has those that it began with."""
+        cases, plan = find_cases(self.task, self.data), self.plan
+        if plan.facts is None:
+            subjects = [case.subject for case in cases]
+            test, val = (
+                plan.pseudonyms.named(names, subjects) for names in (self.data.test_subjects, self.data.val_subjects)
+            )
+            return divide(self.task, cases, test, val, self.options.seed, plan.fold)
+        known, strange = recorded(cases, plan.facts.split.by_side, plan.pseudonyms)
+        if strange:
+            self.console.print(
+                f"[yellow]left out:[/] {len(strange)} cases of subjects that the run did not begin with",
+                highlight=False,
+            )
+        return known
 
     def _prepare(self) -> tuple[list[Range], list[Range], list[str]]:
-        """Training and validation slices; the first process simulates, the others wait and read."""
+        """Training and validation slices; the first process simulates, the others wait and read.
+
+        Returns:
+            The slices, and a line for each case that is left out, which names it by its label: files are named on the
+            terminal only.
+        """
         wanted = [case for case in self.cases if case.split != "test"]
         with self.console.status("preparing cases") as status:
 
-            def prepare() -> tuple[list[Sample], list[str]]:
-                return self.store.get_all(
-                    wanted, lambda case: status.update(f"preparing {case.name} (once; kept in {self.data.cache})")
-                )
+            def prepare() -> tuple[list[Sample], list[tuple[Case, str]]]:
+                good, bad = [], []
+                for case in wanted:
+                    status.update(f"preparing {case.name} (once; kept in {self.store.folder})")
+                    try:
+                        good.append(self.store.get(case))
+                    except UserError as error:
+                        bad.append((case, str(error)))
+                return good, bad
 
-            cases, problems = first_alone(self.fabric, prepare) or prepare()
+            samples, problems = first_alone(self.fabric, prepare) or prepare()
         training, validation = (
-            usable(self.task, [sample for sample in cases if sample.case.split == split]) for split in ("train", "val")
+            usable(self.task, [sample for sample in samples if sample.case.split == split])
+            for split in ("train", "val")
         )
         if not training:
             raise UserError(
-                f"no case can be used for training: {problems[0] if problems else 'all are kept for testing'}"
+                f"no case can be used for training: {problems[0][1] if problems else 'all are kept for testing'}"
             )
-        for problem in problems:
+        for _, problem in problems:
             self.console.print(f"[yellow]left out:[/] {problem}", highlight=False)
+        told = [self.labels.told(problem, case) for case, problem in problems]
         if validation:
-            return training, validation, problems
-        return *hold_out(training), problems
+            return training, validation, told
+        return *hold_out(training), told
 
     def _check_roles(self) -> None:
         """Refuse data that lack what a stage draws before anything is written; what is derived comes later.
@@ -257,33 +304,45 @@ class Run:
             if not derived:
                 self._patches(stage, ())
 
-    def _describe(self, facts: dict[str, Any], problems: Sequence[str]) -> dict[str, Any]:
-        subjects: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    def _describe(self, problems: Sequence[str]) -> RunFile:
+        pseudonyms, cls = self.plan.pseudonyms, catalogue.load(self.plan.system)
         used = {item.sample.case.name for item in (*self.train_ranges, *self.val_ranges)}
-        for case in self.cases:
-            if (case.split == "test" or case.name in used) and case.subject not in subjects[case.split]:
-                subjects[case.split].append(case.subject)
-        return {
-            **facts,
-            "data": self.data.model_dump(mode="json"),
-            "training": self.options.model_dump(mode="json"),
-            "rounds": {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)},
-            "subjects": subjects,
-            "validation": "other subjects" if subjects["val"] else "slices held out of the training subjects",
-            "selection": {"score": self.best.name, "better": self.best.better},
-            "codecs": {role: codec.model_dump(mode="json") for role, codec in self.task.codecs.items()},
-            "provenance": self.method.provenance(),
-            "left_out": list(problems),
-            "versions": {
+        kept = [case for case in self.cases if case.split == "test" or case.name in used]
+
+        def side(split: str) -> tuple[str, ...]:
+            # Sorted, for the order of the cases would tell that of the names.
+            return tuple(sorted({pseudonyms.subject(case.subject) for case in kept if case.split == split}))
+
+        split = Sides(
+            train=side("train"), val=side("val"), test=side("test"), secret=pseudonyms.fingerprint, fold=self.plan.fold
+        )
+        return RunFile(
+            system=self.plan.system,
+            revision=cls.revision,
+            source=source_of(cls),
+            config=self.method.config.model_dump(mode="json"),
+            roles=described(self.method),
+            data=without_names(self.data, self.cases, pseudonyms),
+            training=self.options,
+            rounds=self._planned(),
+            split=split,
+            validation="other subjects" if split.val else "slices held out of the training subjects",
+            selection=Selection(score=self.best.name, better="lower" if self.best.better == "lower" else "higher"),
+            provenance=self.method.provenance(),
+            left_out=tuple(problems),
+            versions={
                 "ganatomy": version("ganatomy"),
                 "torch": str(torch.__version__),
                 "python": platform.python_version(),
             },
-        }
+        )
+
+    def _planned(self) -> dict[str, int]:
+        return {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)}
 
     def go(self) -> Model:
         """Train to the end."""
-        state = self._load_checkpoint() if self.resume else None
+        state = self._load_checkpoint() if self.plan.facts else None
         first_alone(self.fabric, self._make_folder)
         done = state["progress"]["round"] if state else 0
         self.monitor = Monitor(self.out if self.chief else None, self.options.log_every, done, self._mean)
@@ -318,12 +377,22 @@ class Run:
             (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
-        planned = {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)}
-        if not self.resume:
+        if not self.plan.facts:
             shutil.rmtree(self.out / DERIVED, ignore_errors=True)
-        if not self.resume or self.facts["rounds"] != planned:
-            self.facts["rounds"] = planned
-            write_text(self.out / "run.yaml", yaml.safe_dump(self.facts, sort_keys=False, allow_unicode=True))
+        self._write_facts(self._settled().model_copy(update={"rounds": self._planned()}))
+
+    def _settled(self) -> RunFile:
+        """The facts without weights that a killed run was about to write: either they are there, or they are not."""
+        there: dict[Which, str] = {}
+        for which, digest in self.facts.writing.items():
+            path = self.out / WEIGHTS[which]
+            if path.is_file() and digest_of(load_file(path)) == digest:
+                there[which] = digest
+        return self.facts.with_weights(there)
+
+    def _write_facts(self, facts: RunFile) -> None:
+        self.facts = facts
+        write_run(self.out, facts)
 
     def _load_checkpoint(self) -> dict[str, Any] | None:
         path = self.out / CHECKPOINT
@@ -336,9 +405,9 @@ class Run:
                 f"{path}: damaged checkpoint ({type(error).__name__}); start again in another --out"
             ) from None
         system = state.get("system") if isinstance(state, dict) else None
-        if system != self.facts["system"]:
-            raise UserError(f"{path}: a checkpoint of {system}, but the run is of {self.facts['system']}")
-        now, then = self.method.provenance(), self.facts["provenance"]
+        if system != self.facts.system:
+            raise UserError(f"{path}: a checkpoint of {system}, but the run is of {self.facts.system}")
+        now, then = self.method.provenance(), self.facts.provenance
         if now != then:
             raise UserError(f"{self.out}: trained with {then}, but now there is {now}; make the same weights available")
         return state
@@ -377,11 +446,16 @@ class Run:
 
         def derive() -> list[Sample]:
             with self.trainer.averages.in_place(), used(self.method), self.console.status(f"deriving for {stage.name}"):
-                return [derived(self.method, stage, case, folder, subjects) for case in cases]
+                return [derived(self.method, stage, sample, folder, subjects) for sample in labelled]
 
-        cases = list({item.sample.case.name: item.sample for item in self.train_ranges}.values())
-        subjects = [sample.case.subject for sample in cases]
-        more = {sample.case.name: sample for sample in first_alone(self.fabric, derive) or derive()}
+        samples = {item.sample.case.name: item.sample for item in self.train_ranges}
+        subjects = [sample.case.subject for sample in samples.values()]
+        # The folder is part of the run, so its names are labels.
+        labelled = [
+            replace(sample, case=replace(sample.case, name=self.labels.cases[name])) for name, sample in samples.items()
+        ]
+        made = first_alone(self.fabric, derive) or derive()
+        more = {name: replace(new, case=old.case) for (name, old), new in zip(samples.items(), made, strict=True)}
         return [replace(item, sample=more[item.sample.case.name]) for item in self.train_ranges]
 
     def _after_round(self, trainer: Trainer, ending: bool) -> None:
@@ -436,24 +510,33 @@ class Run:
         return True
 
     def _save(self, trainer: Trainer, improved: bool, heard: dict[str, Any]) -> None:
-        state = {**trainer.state(), "system": self.facts["system"], "best": vars(self.best), "monitor": heard}
+        state = {**trainer.state(), "system": self.facts.system, "best": vars(self.best), "monitor": heard}
         with trainer.averages.in_place():
             tensors = {
                 name: value.detach().cpu().contiguous()
                 for name, value in self.method.state_dict().items()
                 if isinstance(value, torch.Tensor)
             }
-            facts = {"system": self.facts["system"], "round": str(trainer.progress.round)}
-
-            def write_weights(path: Path) -> None:
-                save_file(tensors, path, metadata=facts)
-
-            write_atomically(self.out / WEIGHTS["last"], write_weights)
-            if improved or self.best.score is None:
-                write_atomically(self.out / WEIGHTS["best"], write_weights)
+            self._write_weights(tensors, trainer.progress.round, improved or self.best.score is None)
         write_atomically(self.out / CHECKPOINT, lambda path: torch.save(state, path))
         if improved:
             write_atomically(self.out / BEST, lambda path: _link(self.out / CHECKPOINT, path))
+
+    def _write_weights(self, tensors: Mapping[str, torch.Tensor], number: int, best: bool) -> None:
+        """Write the last weights, and the best ones where they are these; a kill at any time leaves a run that loads.
+
+        Args:
+            tensors: by name.
+            number: of the round.
+            best: whether they are the best so far.
+        """
+        metadata = {"system": self.facts.system, "round": str(number)}
+        digest = digest_of(tensors)
+        digests: dict[Which, str] = {"last": digest, **({"best": digest} if best else {})}
+        self._write_facts(self.facts.about_to_write(digests))
+        for which in digests:
+            write_atomically(self.out / WEIGHTS[which], lambda path: save_file(dict(tensors), path, metadata=metadata))
+        self._write_facts(self.facts.with_weights(digests))
 
     def _calibrate(self) -> None:
         with self.console.status("calibrating on validation cases"):
@@ -461,12 +544,13 @@ class Run:
                 self.out,
                 self.val_ranges,
                 self.options.false_positive_rate,
-                self.facts["validation"],
+                self.facts.validation,
                 str(self.fabric.device),
             )
 
     def _write_card(self) -> None:
-        write_text(self.out / "card.md", model_card(self.facts, self.best, self.monitor.latest))
+        data = self.labels.place(str(self.data.data)) if self.data.data else "the embedded phantom"
+        write_text(self.out / "card.md", model_card(self.facts, data, self.best, self.monitor.latest))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,0 +1,159 @@
+"""Which cases a run may be judged on: those whose subjects it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from ganatomy.case import Case, Task
+from ganatomy.data.cases import DataConfig, find_cases
+from ganatomy.data.pseudonyms import Labels, Pseudonyms
+from ganatomy.data.splits import some
+from ganatomy.errors import UserError
+from ganatomy.inference.model import Model
+from ganatomy.inference.runfile import RunFile
+
+UNCHECKED = (
+    "whether cases were seen in training cannot be checked, since the run's pseudonyms of subjects were made with "
+    "another secret"
+)
+
+
+def run_facts(model: Model) -> RunFile:
+    """The run file of a model that was loaded from a run.
+
+    Raises:
+        UserError: it comes from no run.
+    """
+    if model.facts is None:
+        raise UserError("this model comes from no run; load one from the folder that `ganatomy train --out` made")
+    return model.facts
+
+
+def users_pseudonyms(secret: Path | None) -> Pseudonyms | None:
+    """Pseudonyms under a secret; None where no file is given and the user has no place for a secret.
+
+    Raises:
+        UserError: the file that is given cannot be used.
+    """
+    if secret:
+        return Pseudonyms.of_user(secret)
+    try:
+        return Pseudonyms.of_user()
+    except UserError:
+        return None
+
+
+def recognising(pseudonyms: Pseudonyms | None, facts: RunFile) -> Pseudonyms | None:
+    """The pseudonyms where they are made with the secret of a run, so that its subjects are recognised; else None."""
+    return pseudonyms if pseudonyms and pseudonyms.fingerprint == facts.split.secret else None
+
+
+class Chosen(NamedTuple):
+    """Cases that may be judged."""
+
+    cases: list[Case]
+    seen: list[Case]
+    """Left out because the run has seen their subjects."""
+    checked: bool
+    """Whether it could be told what the run has seen."""
+
+    def notes(self, labels: Labels) -> list[str]:
+        """What a reader of the results must know, in sentences."""
+        left = sorted({labels.subjects[case.subject] for case in self.seen})
+        seen = [f"left out, seen in training: {', '.join(left)}"] if left else []
+        return [*seen, *([] if self.checked else [UNCHECKED])]
+
+
+def choose_cases(
+    task: Task, facts: RunFile, data: DataConfig | None = None, pseudonyms: Pseudonyms | None = None
+) -> Chosen:
+    """Cases that may be judged, and those that were left out because the run has seen their subjects.
+
+    On the run's own data these are its recorded test subjects. On other data they are the rows a manifest marks
+    ``test``, or the subjects named with ``test_subjects``, or all; without subjects of the run's training. Under
+    another secret than that of the run nothing is known to be seen, and on the run's own data only the rows that a
+    manifest marks ``test`` are judged.
+
+    Args:
+        task: of the run.
+        facts: of the run.
+        data: images; None means the run's own.
+        pseudonyms: of the user; None where there is no secret.
+
+    Raises:
+        UserError: nothing is left to judge, named subjects do not exist, or the run's own test subjects cannot be told.
+    """
+    data = data or facts.data
+    found = find_cases(task, data)
+    own_data = _same(data.data, facts.data.data)
+    wanted = () if own_data and data.test_subjects == facts.data.test_subjects else data.test_subjects
+    named = set(pseudonyms.named(wanted, [case.subject for case in found]) if pseudonyms else wanted)
+    if unknown := named - {case.subject for case in found}:
+        raise UserError(f"--test-subjects {' '.join(sorted(unknown))}: not in {place(data)}")
+    if own_data:
+        return _of_own_data(facts, data, found, named, recognising(pseudonyms, facts))
+    marked = [case for case in found if case.subject in named]
+    marked = marked or [case for case in found if case.split == "test"] or found
+    if (own := recognising(pseudonyms, facts)) is None:
+        return Chosen(marked, [], False)
+    learned = {*facts.split.train, *facts.split.val}
+    known = {subject for subject in {case.subject for case in marked} if own.subject(subject) in learned}
+    cases = [case for case in marked if case.subject not in known]
+    if not cases:
+        raise UserError(
+            f"{place(data)}: every subject was in the run's training ({some(sorted(known))}); give other cases"
+        )
+    return Chosen(cases, [case for case in marked if case.subject in known], True)
+
+
+def _of_own_data(
+    facts: RunFile, data: DataConfig, found: Sequence[Case], named: set[str], pseudonyms: Pseudonyms | None
+) -> Chosen:
+    """Cases of the data that a run was trained on.
+
+    Args:
+        facts: of the run.
+        data: its own, perhaps read otherwise.
+        found: cases there.
+        named: subjects that are to be judged; none means those that the run kept for testing.
+        pseudonyms: under the secret of the run; None where that is not known.
+    """
+    if pseudonyms is None:
+        marked = [case for case in found if case.split == "test"]
+        if not marked:
+            raise UserError(
+                f"{place(data)}: which subjects the run kept for testing cannot be told, since their pseudonyms were "
+                "made with another secret; give it with --secret FILE, or a manifest with a column split with --data"
+            )
+        return Chosen(marked, [], False)
+    own = {subject: pseudonyms.subject(subject) for subject in {case.subject for case in found}}
+    wanted = named or {subject for subject, pseudonym in own.items() if pseudonym in facts.split.test}
+    wanted -= {subject for subject, pseudonym in own.items() if pseudonym in (*facts.split.train, *facts.split.val)}
+    cases = [replace(case, split="test") for case in found if case.subject in wanted]
+    if not cases:
+        raise UserError(f"the run kept no subject for testing ({place(data)}); give other cases with --data")
+    return Chosen(cases, [], True)
+
+
+def seen_cases(task: Task, facts: RunFile, pseudonyms: Pseudonyms | None) -> list[Case]:
+    """The cases a run was trained on, where its images are still there and its secret is known."""
+    if (own := recognising(pseudonyms, facts)) is None:
+        return []
+    try:
+        found = find_cases(task, facts.data)
+    except UserError:
+        return []
+    return [case for case in found if own.subject(case.subject) in facts.split.train]
+
+
+def _same(first: Path | None, second: Path | None) -> bool:
+    return first == second or (first is not None and second is not None and first.resolve() == second.resolve())
+
+
+def place(data: DataConfig) -> str:
+    """Where images come from, in words."""
+    size = f" of {data.phantom_size}² pixels" if data.phantom_size else ""
+    return str(data.data) if data.data else f"embedded phantoms{size}"

@@ -1,0 +1,125 @@
+"""Several runs of one system, such as the folds of a cross-validation, each of them trained to its end once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ganatomy import catalogue
+from ganatomy.data.cases import DataConfig, find_cases
+from ganatomy.data.pseudonyms import Pseudonyms
+from ganatomy.data.splits import Fold
+from ganatomy.errors import UserError
+from ganatomy.game import MethodConfig
+from ganatomy.inference.model import WEIGHTS, Model, build, load
+from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, read_run
+from ganatomy.training.run import train, without_names
+
+
+def train_folds(
+    system: str,
+    out: Path,
+    count: int,
+    config: MethodConfig | None = None,
+    data: DataConfig | None = None,
+    options: TrainConfig | None = None,
+    *,
+    show: bool = False,
+    secret: Path | None = None,
+) -> list[Model]:
+    """Train every fold of a cross-validation into ``out/fold0``, ``out/fold1`` and so on, one after another.
+
+    Called again, it leaves finished folds as they are and goes on with an unfinished one.
+
+    Args:
+        system: slug.
+        out: folder of the folds.
+        count: of folds, at least 2; subjects are dealt out by the seed of ``options``.
+        config: numbers of the method; none means the paper's.
+        data: images; none means the embedded phantom.
+        options: how to train.
+        show: progress bar and messages on the terminal.
+        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
+
+    Raises:
+        UserError: as `train`, or there are fewer subjects than folds, or other runs are in the way.
+        Stopped: a signal asked to stop; the state is saved.
+    """
+    if count < 2:
+        raise UserError(f"--folds {count}: give at least 2 folds")
+    slug = catalogue.find(system).slug
+    config = config or catalogue.load(slug).Config()
+    plan = data or DataConfig(), options or TrainConfig()
+    return [
+        train_once(slug, out / f"fold{number}", config, *plan, show, secret, Fold(number=number, of=count))
+        for number in range(count)
+    ]
+
+
+def train_once(
+    system: str,
+    folder: Path,
+    config: MethodConfig,
+    data: DataConfig,
+    options: TrainConfig,
+    show: bool = False,
+    secret: Path | None = None,
+    fold: Fold | None = None,
+) -> Model:
+    """Train a run, go on with an unfinished one, or leave a finished one as it is.
+
+    Raises:
+        UserError: as `train`, or the folder holds a run with other options.
+    """
+    if not (folder / RUN_FILE).is_file():
+        return train(system, folder, config, data, options, show=show, secret=secret, fold=fold)
+    facts = read_run(folder)
+    differing = _differing(facts, system, config, data, options, Pseudonyms.of_user(secret), fold)
+    if differing:
+        raise UserError(f"{folder}: holds a run with another {', '.join(differing)}; choose another --out")
+    if finished(folder, facts):
+        return load(folder, device=options.device)
+    return train(system, folder, data=data, resume=True, show=show, secret=secret)
+
+
+def _differing(
+    facts: RunFile,
+    system: str,
+    config: MethodConfig,
+    data: DataConfig,
+    options: TrainConfig,
+    pseudonyms: Pseudonyms,
+    fold: Fold | None,
+) -> list[str]:
+    """Names of the options in which a run differs from what is wanted."""
+    if facts.system != system:
+        return ["system"]
+    if facts.split.secret != pseudonyms.fingerprint:
+        return ["secret"]
+    named = without_names(data, find_cases(build(system, config.model_dump(mode="json")).task, data), pseudonyms)
+    deciding = {"rounds", "seed", "select"}
+    pairs = (
+        (facts.config, config.model_dump(mode="json")),
+        (facts.data.model_dump(exclude={"cache"}), named.model_dump(exclude={"cache"})),
+        (facts.training.model_dump(include=deciding), options.model_dump(include=deciding)),
+        ({"fold": facts.split.fold}, {"fold": fold}),
+    )
+    return [name for there, wanted in pairs for name, value in wanted.items() if there.get(name) != value]
+
+
+def finished(folder: Path, facts: RunFile) -> bool:
+    """Whether a run has come to its last round.
+
+    Raises:
+        UserError: its last weights are damaged.
+    """
+    path = folder / WEIGHTS["last"]
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as weights:
+            done = int(weights.metadata()["round"])
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: damaged weights ({error}); restore the file, or train in another --out") from None
+    return bool(done >= sum(facts.rounds.values()))

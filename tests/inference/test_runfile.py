@@ -1,0 +1,207 @@
+import shutil
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_runs import facts_of, make_run
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+
+from ganatomy import catalogue
+from ganatomy.data.cases import DataConfig
+from ganatomy.data.splits import Fold
+from ganatomy.errors import UserError
+from ganatomy.inference.model import build, load
+from ganatomy.inference.runfile import RunFile, check_method, digest_of, parse_run, read_run, source_of, write_run
+
+SMALL = {"variant": "cnn-mse", "width": 2}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "run", config=SMALL)
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """A copy of the run, and a function that changes its run.yaml as a mapping."""
+    folder = shutil.copytree(run, tmp_path / "copy")
+
+    def change(**values):
+        plain = yaml.safe_load((folder / "run.yaml").read_text())
+        for name, value in values.items():
+            plain.pop(name, None)
+            if value is not None:
+                plain[name] = value
+        (folder / "run.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+
+    return folder, change
+
+
+def refused(folder, match):
+    with pytest.raises(UserError, match=match) as told:
+        load(folder)
+    assert "\n" not in str(told.value) and str(folder) in str(told.value)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    method = build("wgan-vgg", SMALL)
+    facts = facts_of(method, weights={"best": "sha256:1"}, left_out=("ab-cd: broken",))
+    split = facts.split.model_copy(update={"fold": Fold(number=2, of=5)})
+    facts = facts.model_copy(update={"split": split})
+    write_run(tmp_path, facts)
+    assert read_run(tmp_path) == facts
+    plain = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert next(iter(plain)) == "format" and plain["format"] == 2
+    assert list(plain["roles"]) == ["input", "target", "clean"] and plain["roles"]["input"]["kind"] == "image"
+
+
+def test_a_run_file_cannot_be_changed(run):
+    with pytest.raises(ValidationError):
+        read_run(run).system = "dcgan"
+
+
+def test_the_cache_is_neither_written_nor_read(copy, tmp_path):
+    folder, change = copy
+    facts = facts_of(build("wgan-vgg", SMALL), data=DataConfig(cache=tmp_path / "mine"))
+    write_run(folder, facts)
+    assert str(tmp_path / "mine") not in (folder / "run.yaml").read_text() and read_run(folder).data.cache is None
+    change(data={"cache": "/theirs"})
+    refused(folder, "data: .*does not say where prepared cases are kept")
+
+
+def test_runs_of_the_first_version_are_refused_by_its_name(copy):
+    folder, _ = copy
+    (folder / "run.yaml").write_text(
+        "system: wgan-vgg\nconfig: {}\ndata: {}\ntraining: {seed: 0}\nsubjects: {train: [anna], val: [], test: []}\n"
+    )
+    refused(folder, r"a run of ganatomy 0\.1\.0, .* use it with ganatomy 0\.1\.0")
+
+
+@pytest.mark.parametrize("format", [1, 3, "two"])
+def test_other_formats_are_refused(copy, format):
+    folder, change = copy
+    change(format=format)
+    refused(folder, rf"format {format!r}, but ganatomy \d.* reads format 2")
+
+
+def test_another_revision_names_the_version_to_use(copy):
+    folder, change = copy
+    change(revision=7, versions={"ganatomy": "0.9.3"})
+    refused(folder, r"revision 7 of wgan-vgg, .* has revision 1, .* use ganatomy 0\.9\.3")
+
+
+def test_other_roles_name_the_version_to_use(copy):
+    folder, change = copy
+    roles = yaml.safe_load((folder / "run.yaml").read_text())["roles"]
+    change(roles={name: roles[name] for name in ("target", "input", "clean")})
+    refused(folder, r"with the roles target \(image\), input \(image\), .* now wgan-vgg has input \(image\), target")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("split", None, "split: field required"),
+        ("rounds", {"denoise": "many"}, r"rounds\.denoise: input should be a valid integer"),
+        ("training", {"processes": 0}, r"training\.processes: input should be greater than or equal to 1"),
+        ("surprise", 1, "surprise: extra inputs"),
+        ("config", [1], "config: input should be a valid dict"),
+        ("data", 3, "data: "),
+        ("selection", {"score": "rmse", "better": "nicer"}, r"selection\.better"),
+    ],
+)
+def test_damage_is_told_by_field(copy, name, value, told):
+    folder, change = copy
+    change(**{name: value})
+    refused(folder, rf"run\.yaml: damaged or not a run \({told}")
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2", b"- 1\n- 2", b"\xff\xfe\x00", b"a: b", b"3", b"? {a: b}\n: c"])
+def test_what_is_no_run_file_is_told(tmp_path, content):
+    (tmp_path / "run.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"run\.yaml: damaged or not a run"):
+        parse_run(tmp_path / "run.yaml")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*RunFile.model_fields, "subjects"]), st.none() | st.integers() | st.text(), min_size=1
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_no_content_of_fields_gives_a_traceback(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("fuzz") / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError):
+        parse_run(path)
+
+
+def test_an_outside_system_is_not_imported(copy, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder, change = copy
+    for system in ("evil:Class", str(tmp_path / "evil.py")):
+        change(system=system)
+        refused(folder, "unknown system")
+
+
+def test_methods_of_others_are_known_by_their_source(tmp_path, monkeypatch):
+    (tmp_path / "outside_method.py").write_text("class Mine:\n    revision = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = catalogue.attribute("outside_method:Mine")
+    found = source_of(mine)
+    assert found.startswith("sha256:") and source_of(catalogue.load("wgan-vgg")) is None
+    facts = facts_of(build("wgan-vgg", SMALL), source=found)
+    check_method(tmp_path / "run.yaml", facts, mine)
+    (tmp_path / "outside_method.py").write_text("class Mine:\n    revision = 1  # changed\n")
+    with pytest.raises(UserError, match=r"another source of wgan-vgg than .*outside_method\.py"):
+        check_method(tmp_path / "run.yaml", facts, mine)
+
+
+def test_weights_are_known_by_their_tensors_and_not_by_their_files(copy):
+    folder, _ = copy
+    path = folder / "weights.safetensors"
+    identity, tensors = load(folder).identity, load_file(path)
+    save_file(dict(reversed(tensors.items())), path, metadata={"other": "words"})
+    assert load(folder).identity == identity == read_run(folder).weights["best"]
+    first = next(iter(tensors))
+    save_file({**tensors, first: tensors[first] + 1e-6}, path)
+    refused(folder, r"not the weights that run\.yaml describes, so damaged or replaced")
+
+
+def test_weights_that_a_killed_run_was_writing_are_its_own(copy):
+    folder, _ = copy
+    facts, path = read_run(folder), folder / "weights.safetensors"
+    tensors = {name: value + 1 for name, value in load_file(path).items()}
+    writing = facts.about_to_write({"best": digest_of(tensors)})
+    write_run(folder, writing)
+    load(folder)
+    save_file(tensors, path)
+    assert load(folder).identity == writing.writing["best"]
+    done = writing.with_weights(writing.writing)
+    assert done.weights == {**facts.weights, **writing.writing} and not done.writing
+
+
+def test_a_digest_depends_on_names_types_shapes_and_values():
+    base = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1)}
+    digest = digest_of(base)
+    assert digest == digest_of(dict(reversed(base.items())))
+    assert digest == digest_of({**base, "a": base["a"].t().contiguous().t()}), "the layout in memory does not matter"
+    others = [
+        {"c": base["a"], "b": base["b"]},
+        {**base, "a": base["a"].double()},
+        {**base, "a": base["a"].reshape(3, 2)},
+        {**base, "a": base["a"] + 1e-6},
+        {"a": base["a"]},
+    ]
+    assert len({digest, *map(digest_of, others)}) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.bool, torch.complex64, torch.uint8])
+def test_tensors_of_all_types_have_digests(dtype):
+    ones, zeros = torch.ones(3, 2).to(dtype), torch.zeros(3, 2).to(dtype)
+    assert digest_of({"a": ones}) != digest_of({"a": zeros}) and digest_of({"a": ones[:0]}) == digest_of(
+        {"a": zeros[:0]}
+    )

@@ -1,0 +1,108 @@
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from ganatomy import catalogue
+from ganatomy.data.cases import DataConfig
+from ganatomy.data.pseudonyms import Pseudonyms
+from ganatomy.data.splits import Fold
+from ganatomy.errors import UserError
+from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.training.series import finished, train_folds, train_once
+
+SMALL = {"variant": "cnn-mse", "width": 2, "batch_size": 2, "patch": 16, "scan": {"views": 20}}
+OPTIONS = TrainConfig(rounds=1, threads=1, validation_slices=1, diagnose=False)
+CONFIG = catalogue.load("wgan-vgg").Config.preset("small", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def data(cases):
+    return DataConfig(phantom_subjects=5, phantom_size=48, cache=cases)
+
+
+@pytest.fixture(scope="module")
+def folds(data, tmp_path_factory):
+    """Three folds of five phantoms."""
+    out = tmp_path_factory.mktemp("series") / "folds"
+    train_folds("wgan-vgg", out, 3, CONFIG, data, OPTIONS)
+    return out
+
+
+def state(folder):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_subject_is_tested_in_one_fold(folds):
+    runs = [read_run(folds / f"fold{number}") for number in range(3)]
+    assert sorted(path.name for path in folds.iterdir()) == ["fold0", "fold1", "fold2"]
+    assert [run.split.fold for run in runs] == [Fold(number=number, of=3) for number in range(3)]
+    tested = [name for run in runs for name in run.split.test]
+    mine = Pseudonyms.of_user()
+    assert sorted(tested) == sorted(mine.subject(f"phantom{number:03d}") for number in range(5))
+    for run in runs:
+        assert sorted((*run.split.train, *run.split.val, *run.split.test)) == sorted(tested)
+    assert all(f"fold {number} of 3" in (folds / f"fold{number}" / "card.md").read_text() for number in range(3))
+
+
+def test_finished_folds_are_left_and_missing_ones_trained(folds, data, tmp_path):
+    out = shutil.copytree(folds, tmp_path / "folds")
+    shutil.rmtree(out / "fold1")
+    before = state(out)
+    models = train_folds("wgan-vgg", out, 3, CONFIG, data, OPTIONS)
+    after = state(out)
+    assert all(after[path] == held for path, held in before.items())
+    assert [model.facts.split.fold.number for model in models] == [0, 1, 2]
+    for name, values in load_file(folds / "fold1" / "weights-last.safetensors").items():
+        assert np.array_equal(values, load_file(out / "fold1" / "weights-last.safetensors")[name])
+
+
+def test_an_unfinished_fold_goes_on(folds, data, tmp_path):
+    out = shutil.copytree(folds, tmp_path / "folds")
+    for name in ("weights-last.safetensors", "weights.safetensors", "checkpoints/last.ckpt"):
+        (out / "fold2" / name).unlink()
+    assert not finished(out / "fold2", read_run(out / "fold2"))
+    train_folds("wgan-vgg", out, 3, CONFIG, data, OPTIONS)
+    assert finished(out / "fold2", read_run(out / "fold2"))
+    for name, values in load_file(folds / "fold2" / "weights-last.safetensors").items():
+        assert np.array_equal(values, load_file(out / "fold2" / "weights-last.safetensors")[name])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"config": catalogue.load("wgan-vgg").Config.preset("small", **{**SMALL, "width": 3})}, "another width"),
+        ({"options": OPTIONS.model_copy(update={"seed": 1})}, "another seed"),
+        ({"fold": Fold(number=1, of=3)}, "another fold"),
+        ({"data": {"phantom_subjects": 4}}, "another phantom_subjects"),
+        ({"data": {"test_subjects": ("phantom001",)}}, "another test_subjects"),
+        ({"secret": True}, "another secret"),
+    ],
+)
+def test_other_runs_in_the_way_are_told_by_what_differs(folds, data, tmp_path, changed, told):
+    wanted = {"config": CONFIG, "data": data, "options": OPTIONS, "fold": Fold(number=0, of=3), **changed}
+    if "data" in changed:
+        wanted["data"] = data.model_copy(update=changed["data"])
+    if "secret" in changed:
+        wanted["secret"] = tmp_path / "theirs"
+        wanted["secret"].write_text("a secret of somebody else")
+    before = state(folds)
+    with pytest.raises(UserError, match=f"fold0: holds a run with {told}"):
+        train_once("wgan-vgg", folds / "fold0", **wanted)
+    assert state(folds) == before
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "give at least 2"), (6, "there are only 5 subjects")])
+def test_impossible_numbers_of_folds_are_refused_before_anything_is_made(data, tmp_path, count, told):
+    with pytest.raises(UserError, match=f"--folds {count}: {told}"):
+        train_folds("wgan-vgg", tmp_path / "out", count, CONFIG, data, OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_do_not_say_their_round_are_damaged(folds, tmp_path):
+    run = shutil.copytree(folds / "fold0", tmp_path / "run")
+    assert finished(run, read_run(run))
+    save_file(load_file(run / "weights-last.safetensors"), run / "weights-last.safetensors")
+    with pytest.raises(UserError, match=r"weights-last\.safetensors: damaged weights"):
+        finished(run, read_run(run))
