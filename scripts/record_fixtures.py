@@ -200,14 +200,14 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
     detector; and the sample of seed 0.
     """
     if model in SCANNED:
-        return {"restored": middle(trained(kspace_file(SCANNED[model], folder)))}
+        return {"restored": middle(trained(kspace_file(SCANNED[model], folder)).main)}
     if model not in GIVEN:
-        return trained.sample([0])
-    image = given_image(*GIVEN[model])
+        return {role: image.numpy()[None, :, 0] for role, image in trained(seed=0).outputs.items()}
+    found = trained(given_image(*GIVEN[model]))
     if catalogue.find(model.partition(":")[0]).section == "detection":
-        found = trained.detect(image)
-        return {"map": found.map.numpy(), "score": found.score, "healthy": found.healthy.numpy()}
-    return {"restored": middle(trained(image))}
+        score = np.array(found.facts["scores"], np.float32)
+        return {"map": found["map"].numpy(), "score": score, "healthy": found["healthy"].numpy()}
+    return {"restored": middle(found.main)}
 
 
 def middle(image: Image) -> Array:
