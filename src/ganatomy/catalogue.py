@@ -255,7 +255,7 @@ SYSTEMS: tuple[System, ...] = (
            None, aliases=("pc-dic-gan",)),
     System("vessel-geometry-wgan", 94, "Vessel-geometry WGAN", "synthesis", "Wolterink et al., 2018",
            "coronary CT", "1D", "samples the geometry of coronary arteries along their axis",
-           "arXiv:1804.04381"),
+           "arXiv:1804.04381", module="ganatomy.methods.synthesis.vessel_geometry_wgan:VesselGeometryWGAN"),
     System("sgan-mra", 95, "Steerable GAN", "synthesis", "Olut et al., 2018",
            "brain MRI to MRA", "2D", "predicts MRA from T1 and T2 MRI with a steerable-filter loss",
            "arXiv:1804.04366"),

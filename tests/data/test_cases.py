@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
+from ganatomy.tasks.geometry.roles import CentrelineRole
 
 TASK = CTDenoising(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 2)
 
@@ -21,6 +24,24 @@ def folder(tmp_path):
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         write(tmp_path / "data" / f"{name}.nii.gz", Image.from_array(values, unit="HU"))
     return tmp_path / "data"
+
+
+class Poles(Task):
+    """Vessels without an image."""
+
+    name, given, phantom, phantom_subjects = "poles", "vessel", "coronary-centrelines", 4
+    roles: ClassVar = {"vessel": CentrelineRole("vessel")}
+
+    def phantom_grid(self, size):
+        return {}
+
+    def phantom_parts(self, label):
+        return {"vessel": "vessel"}
+
+    directions: ClassVar = {}
+    selection = ""
+
+    def scores(self, output, sample, spacing): ...
 
 
 def manifest(folder, text):
@@ -153,3 +174,33 @@ def test_prepared_cases_lie_where_the_user_wants(monkeypatch, tmp_path):
     monkeypatch.delenv("GANATOMY_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert DataConfig().cache_folder == tmp_path / "home" / ".cache" / "ganatomy" / "cases"
+
+
+def test_seeds_that_share_a_patient_are_of_one_subject():
+    found = find_cases(Poles(), DataConfig())
+    assert len(found) == 40 and len({case.name for case in found}) == 40
+    assert [case.subject for case in found[8:12]] == ["phantom000"] * 2 + ["phantom001"] * 2
+    assert found[12].label == "RCA" and found[12].sources["vessel"].open().shape[1] == 4
+    assert len(find_cases(Poles(), DataConfig(phantom_subjects=3))) == 30
+    assert len(find_cases(TASK, DataConfig(phantom_subjects=3))) == 3
+
+
+def test_files_that_are_no_images_are_found_by_their_suffix(tmp_path):
+    rows = "x,y,z,r\n0,0,0,1\n9,0,0,1\n"
+    for name in ("ann/one.csv", "ann/two.CSV", "bob.csv", "bob.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(rows)
+    found = find_cases(Poles(), DataConfig(data=tmp_path))
+    assert [(case.name, case.subject) for case in found] == [("ann_one", "ann"), ("ann_two", "ann"), ("bob", "bob")]
+    assert found[1].sources["vessel"].open().length_mm == 9
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no \.csv or \.npz files, which vessel is read from"):
+        find_cases(Poles(), DataConfig(data=tmp_path / "empty"))
+
+
+def test_two_lines_of_one_file_are_two_cases(tmp_path):
+    (tmp_path / "c.csv").write_text("x,y,z,r\n0,0,0,1\n0.5,0,0,1\n9,0,0,2\n9.5,0,0,2\n")
+    (tmp_path / "list.csv").write_text("subject,vessel\nA,c.csv#0\nA,c.csv#1\n")
+    first, second = find_cases(Poles(), DataConfig(data=tmp_path / "list.csv"))
+    assert first.fingerprint != second.fingerprint and first.name != second.name
+    assert [case.sources["vessel"].open().radii[0] for case in (first, second)] == [1, 2]

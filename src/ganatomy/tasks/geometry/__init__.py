@@ -1,0 +1,1 @@
+"""Geometry of vessels: centre-lines with radii, made from noise."""

@@ -1,0 +1,423 @@
+"""Judging vessels from noise: as a set, against held-out vessels, beside a statistical shape model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from ganatomy.case import Sample
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about
+from ganatomy.evaluation.report import Outcome, Report
+from ganatomy.evaluation.statistics import count
+from ganatomy.inference.model import Model
+from ganatomy.metrics.collapse import collapsed, compare_bins
+from ganatomy.metrics.distribution import kernel_distance, nearest, precision_recall_density_coverage
+from ganatomy.metrics.diversity import total_variance_ratio
+from ganatomy.metrics.geometry import difference, intersects_itself, relative_length_errors
+from ganatomy.metrics.memorisation import authenticity, nearest_neighbour_test
+from ganatomy.physics.centreline import Centreline
+from ganatomy.tasks.geometry.pictures import illustrate
+from ganatomy.tasks.geometry.predictor import VesselPredictor
+from ganatomy.tasks.geometry.shape_model import KEPT, PLACES, ShapeModel
+from ganatomy.tasks.geometry.task import NUMBERS, VESSEL, Signals, VesselGeometry
+
+SHAPE_MODEL, REAL = "shape model", "real"
+RESAMPLINGS = 5
+MOST = 500
+"""Vessels per set: more are not compared."""
+MOST_KNOWN = 2000
+"""Training vessels that samples are compared with."""
+FEWEST = 4
+"""Held-out vessels without which there are no two halves to speak of."""
+FEW = 100
+"""With fewer vessels per set, distances say little beyond their order."""
+NEIGHBOURS = 5
+BINS = 20
+PER_BIN = 20
+"""Training vessels wanted in every bin."""
+COPIED = 3.0
+"""Times the expected share of samples that look copied, from which on they are called so (our choice)."""
+REPEATED = 0.3
+"""Ratio of distances to the nearest other vessel below which samples are called repetitions (our choice)."""
+NEAREST_SHARE = 0.01
+"""Share of held-out vessels that lie nearer to a training vessel than the limit for copies."""
+
+LABELS: Mapping[str, tuple[str, str, float]] = {
+    "length_mm": ("length", "mm", 1.0),
+    "mean_radius_mm": ("mean radius", "mm", 1.0),
+    "max_radius_mm": ("max radius", "mm", 1.0),
+    "tortuosity": ("tortuosity", "", 1.0),
+    "taper": ("taper", "µm/mm", 1000.0),
+    "curvature_per_mm": ("curvature", "1/m", 1000.0),
+}
+"""What is measured of a vessel: its name, unit, and how many of these units are in that of `TubeShape`."""
+
+SHAPE = "shape distance"
+KERNEL, PRECISION, RECALL, DENSITY, COVERAGE = "kernel distance", "precision", "recall", "density", "coverage"
+TOLD, VARIETY, NDB, COLLAPSED = "told apart", "variety", "ndb", "collapsed"
+CROSSING, COPIES, AUTHENTICITY, LENGTH_ERROR = "runs into itself", "copies", "authenticity", "length error"
+W1, KS = "Numbers of single vessels: Wasserstein-1 distance", "Numbers of single vessels: Kolmogorov-Smirnov distance"
+SIGNALS, KNOWN = "Signals", "Training vessels"
+
+SCORES: tuple[Score, ...] = (
+    Score(SHAPE, "lower", "SD", "Wasserstein-1 distance over the standard deviation among real vessels, mean of the "
+          "six numbers.", W1),
+    *(Score(f"{label} distance", "lower", unit, "", W1) for label, unit, _ in LABELS.values()),
+    *(Score(f"{label} ks", "lower", "", "", KS) for label, _, _ in LABELS.values()),
+    Score(KERNEL, "lower", "", "Squared maximum mean discrepancy of the signals, unbiased: equal distributions give 0 "
+          "on average and may give less.", SIGNALS),
+    Score(PRECISION, "higher", "", "Share of the samples within the neighbourhood of a real vessel.", SIGNALS),
+    Score(RECALL, "higher", "", "Share of the real vessels within the neighbourhood of a sample.", SIGNALS),
+    Score(DENSITY, None, "", "Real neighbourhoods around a sample; about 1 for real vessels.", SIGNALS),
+    Score(COVERAGE, "higher", "", "Share of the real vessels with a sample in their neighbourhood.", SIGNALS),
+    Score(TOLD, "lower", "", "Share of vessels whose nearest other one, of both sets together, is of their own set; "
+          "0.5 where nobody could tell.", SIGNALS),
+    Score(VARIETY, None, "", "Total variance over that of real vessels.", SIGNALS),
+    Score(NDB, "lower", "", "Share of clusters of training vessels that samples and real vessels fill differently; "
+          "0.05 is expected.", SIGNALS),
+    Score(CROSSING, "lower", "", "Share of vessels of which two points far apart along the line are nearer in space "
+          "than their radii together.", "Anatomy"),
+    Score(COPIES, "lower", "", "Share of samples nearer to a training vessel than 99 % of held-out vessels are.",
+          KNOWN),
+    Score(AUTHENTICITY, None, "", "Share of samples farther from their nearest training vessel than that one is from "
+          "the others: 0 for copies, compare with real vessels.", KNOWN),
+)  # fmt: skip
+ASKED = Score(
+    LENGTH_ERROR,
+    "lower",
+    "",
+    "Relative, of vessels made for lengths of training vessels. Who cannot be asked shows the error of vessels of any "
+    "length.",
+    "What was asked for",
+)
+
+
+@dataclass(frozen=True)
+class VesselSet:
+    """Vessels as they are compared.
+
+    Attributes:
+        signals: (n, 4, samples).
+        subjects: of real vessels, one each.
+    """
+
+    signals: Signals
+    subjects: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    @property
+    def features(self) -> NDArray[np.float64]:
+        """Signals as the networks see them, (n, 4 · samples)."""
+        return np.asarray(self.signals, np.float64).reshape(len(self.signals), -1)
+
+    def take(self, index: NDArray[np.intp]) -> VesselSet:
+        """Some of them, in this order."""
+        return VesselSet(self.signals[index], tuple(self.subjects[i] for i in index.tolist()))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a contender is asked for.
+
+    Attributes:
+        count: number of vessels.
+        number: of the resampling; another one means other vessels.
+        lengths: mm, (count,), for those who make vessels for a length.
+        spare: real vessels that they are not compared with.
+    """
+
+    count: int
+    number: int
+    lengths: NDArray[np.float64]
+    spare: VesselSet
+
+    @property
+    def seeds(self) -> range:
+        """One for each vessel, and none twice."""
+        return range(self.number * self.count, (self.number + 1) * self.count)
+
+
+@dataclass(frozen=True)
+class Maker(Contender):
+    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives a ``VesselSet``.
+
+    Args:
+        predictor: of the run.
+    """
+
+    predictor: VesselPredictor | None = None
+
+    @classmethod
+    def of(cls, predictor: VesselPredictor, name: str, about: str = "") -> Maker:
+        """A trained run under this name."""
+
+        def run(wanted: Wanted) -> VesselSet:
+            return VesselSet(predictor.signals(wanted.seeds, wanted.lengths))
+
+        return cls(name, run, about, predictor)
+
+
+class GeometryJudge(Judge):
+    """Judges makers of vessels by sets of their vessels.
+
+    Held-out vessels are halved by patients, several times. Every contender makes as many vessels as a half has, and all
+    sets are compared with that half; the contender ``real`` shows the other one, which gives the value that nobody can
+    better. The contender ``shape model`` is the strongest simple one that we know: principal components of places that
+    correspond along the training vessels.
+
+    Args:
+        task: of the run.
+        options: none.
+    """
+
+    leading = (SHAPE, COVERAGE, NDB, COPIES)
+    plotted = (SHAPE, COVERAGE)
+    reference: ClassVar[str] = SHAPE_MODEL
+    resampled = "resamplings of the test vessels"
+    compares_with_training = True
+
+    def __init__(self, task: VesselGeometry, options: BaseModel | None = None):
+        super().__init__(task, options)
+        self.scores = (*SCORES, ASKED) if task.conditional else SCORES
+        empty = VesselSet(np.zeros((0, 4, task.signals.samples), np.float32))
+        self.held = self.known = empty
+        self.model: ShapeModel | None = None
+        self.compared = 0
+
+    def contender(self, model: Model, name: str) -> Contender:
+        """A trained maker of vessels."""
+        return Maker.of(model.predictor(), name, about(model))  # type: ignore[arg-type]
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """The statistical shape model, and real vessels."""
+        before = Contender(
+            SHAPE_MODEL,
+            self._from_shape_model,
+            f"principal components that keep {KEPT:.0%} of the variance of directions and radii at {PLACES} "
+            "corresponding places and of the length, with normal coefficients",
+        )
+        after = Contender(REAL, lambda wanted: wanted.spare, "held-out vessels that the others are not judged by")
+        return [before], [after]
+
+    def learn(self, training: Sequence[Sample]) -> None:
+        """Fit the shape model to the training vessels."""
+        self.known = vessels(training, MOST_KNOWN)
+        self.model = ShapeModel.of(self.lines(self.known)) if len(self.known) > 1 else None
+
+    def _from_shape_model(self, wanted: Wanted) -> VesselSet:
+        # Without training vessels, the half that nobody is compared with must do.
+        model = self.model or ShapeModel.of(self.lines(wanted.spare))
+        made = model.sample(wanted.count, np.random.default_rng([PLACES, wanted.number]))
+        signals = [self.task.signals.encode(line).signal for line in made]
+        return VesselSet(np.stack(signals).astype(np.float32))
+
+    def lines(self, one: VesselSet) -> list[Centreline]:
+        """The centre-lines of vessels that are more than a point."""
+        found = [self.task.signals.decode(signal) for signal in one.signals]
+        return [line for line in found if len(line.points) > 1]
+
+    def score_all(
+        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
+    ) -> list[Row]:
+        """A row per resampling and contender.
+
+        Raises:
+            UserError: there are too few held-out vessels.
+        """
+        self.held = vessels(cases, 2 * MOST)
+        if len(self.held) < FEWEST:
+            raise UserError(
+                f"{count(len(self.held), 'test vessel')} cannot be halved and compared; keep more subjects for testing"
+            )
+        rows = []
+        for number in range(RESAMPLINGS):
+            rng = np.random.default_rng(number)
+            real, spare = halves(self.held, rng, MOST)
+            self.compared = len(real)
+            pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
+            wanted = Wanted(len(real), number, rng.choice(pool[pool > 0], len(real)), spare)
+            for contender in contenders:
+                made = contender.run(wanted)
+                # Everybody has the same random numbers, so that no result depends on who else is judged.
+                scores = self.score(made, real, np.random.default_rng([number, len(real)]))
+                if self.task.conditional:
+                    errors = relative_length_errors(self.task.lengths(made.signals), wanted.lengths)
+                    scores[LENGTH_ERROR] = float(errors.mean())
+                name = f"resample {number + 1}"
+                rows.append(Row(name, name, (0, len(real)), contender.name, scores))
+        return rows
+
+    def score(self, made: VesselSet, real: VesselSet, rng: np.random.Generator) -> dict[str, float]:
+        """All scores of a set of vessels against one of real ones, of equal size."""
+        ours, theirs = made.features, real.features
+        repeats = collapsed(theirs, ours, rng, smallest_neighbour_distance=REPEATED, most_twins=1)
+        found = precision_recall_density_coverage(theirs, ours, min(NEIGHBOURS, len(real) - 1))
+        crossing = [intersects_itself(line.points, line.radii) for line in self.lines(made)]
+        return {
+            **self._shapes(made, real),
+            KERNEL: kernel_distance(theirs, ours, rng, subsets=1).mean,
+            PRECISION: found.precision,
+            RECALL: found.recall,
+            DENSITY: found.density,
+            COVERAGE: found.coverage,
+            TOLD: nearest_neighbour_test(theirs, ours).accuracy,
+            VARIETY: total_variance_ratio(theirs, ours),
+            COLLAPSED: float(repeats.collapsed),
+            CROSSING: float(np.mean(crossing)) if crossing else math.nan,
+            **self._against_training(ours, theirs, rng),
+        }
+
+    def _shapes(self, made: VesselSet, real: VesselSet) -> dict[str, float]:
+        """Differences in the numbers of single vessels."""
+        scores = {SHAPE: self.task.set_scores(real.signals, made.signals)[SHAPE]}
+        ours, theirs = self.task.shapes(made.signals), self.task.shapes(real.signals)
+        for number in NUMBERS:
+            label, _, factor = LABELS[number]
+            if not np.isfinite(ours[number]).any():
+                continue
+            found = difference(factor * theirs[number], factor * ours[number])
+            scores |= {f"{label} distance": found.wasserstein, f"{label} ks": found.kolmogorov_smirnov}
+        return scores
+
+    def _against_training(
+        self, ours: NDArray[np.float64], theirs: NDArray[np.float64], rng: np.random.Generator
+    ) -> dict[str, float]:
+        """How samples lie among the training vessels, where these are still there."""
+        if len(self.known) < 2:
+            return {}
+        known = self.known.features
+        bins = int(np.clip(len(known) // PER_BIN, min(4, len(known)), BINS))
+        limit = np.quantile(nearest(theirs, known)[1], NEAREST_SHARE)
+        return {
+            NDB: compare_bins(known, theirs, ours, rng, bins).share,
+            AUTHENTICITY: authenticity(ours, known),
+            COPIES: float(np.mean(nearest(ours, known)[1] < limit)),
+        }
+
+    @property
+    def expected_copies(self) -> float:
+        """Share of held-out vessels below the first percentile of as many others."""
+        return max(NEAREST_SHARE, 1 / (self.compared + 1))
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """How near to real vessels, next to the shape model and to other real ones; collapsed or not, copied or not."""
+        names = (OUTPUT, *judgement.rivals)
+        means, covered = ({name: _mean(judgement, name, score) for name in names} for score in (SHAPE, COVERAGE))
+        collapse, copies = self.collapse(judgement), self.copied(judgement)
+        others = ", ".join(f"{name} {value:.2f}" for name, value in means.items() if name != OUTPUT)
+        sentences = [
+            f"In six numbers of their shape, samples differ from held-out vessels by {means[OUTPUT]:.2f} standard "
+            f"deviations on average ({others}); {covered[OUTPUT]:.0%} of the held-out vessels have a sample in their "
+            f"neighbourhood ({SHAPE_MODEL} {covered[SHAPE_MODEL]:.0%}, {REAL} {covered[REAL]:.0%}).",
+            self.obeyed(judgement),
+            collapse or "Nothing points to a collapse.",
+            copies or ("No sign of copied training vessels." if len(self.known) > 1 else ""),
+        ]
+        found = judgement.scores.compare(OUTPUT, SHAPE_MODEL, self.named(SHAPE))
+        outcome: Outcome = found.outcome if found else "undecided"
+        return " ".join(one for one in sentences if one), "worse" if collapse or copies else outcome
+
+    def obeyed(self, judgement: Judgement) -> str:
+        """A sentence on how far lengths are from what was asked for."""
+        error = _mean(judgement, OUTPUT, LENGTH_ERROR)
+        return "" if math.isnan(error) else f"Lengths are {error:.1%} off what was asked for."
+
+    def collapse(self, judgement: Judgement) -> str:
+        """A sentence where most resamplings look collapsed."""
+        if not _mean(judgement, OUTPUT, COLLAPSED) >= 0.5:
+            return ""
+        return "The generator has collapsed: its samples lie much nearer to each other than real vessels do."
+
+    def copied(self, judgement: Judgement) -> str:
+        """A sentence where too many samples look copied."""
+        share = _mean(judgement, OUTPUT, COPIES)
+        if not share > COPIED * self.expected_copies:
+            return ""
+        return (
+            f"{share:.0%} of the samples look copied: they lie nearer to a training vessel than 99 % of held-out "
+            f"vessels do, where {self.expected_copies:.0%} are expected."
+        )
+
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Samples beside real vessels, distributions, nearest training vessels, walks through the latent space."""
+        rng = np.random.default_rng(0)
+        real, spare = halves(self.held, rng, MOST)
+        pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
+        wanted = Wanted(len(real), 0, rng.choice(pool[pool > 0], len(real)), spare)
+        sets = {one.name: one.run(wanted).signals for one in judgement.contenders if one.name != REAL}
+        maker = next(one for one in judgement.contenders if isinstance(one, Maker))
+        assert maker.predictor is not None
+        illustrate(report, {**sets, REAL: real.signals}, maker.predictor, self.known.signals)
+
+    def measured(self) -> dict[str, str]:
+        """Signals, numbers, and what a resampling is."""
+        s = self.task.signals
+        return {
+            "Vessels compared": f"as signals of {s.samples} samples, {s.step_mm:g} mm apart, real ones too, so that "
+            f"all end at {s.longest_mm:g} mm at the latest; numbers of single vessels are of the decoded centre-lines",
+            "Numbers": f"{RESAMPLINGS} resamplings, each of {self.compared} real and as many generated vessels; "
+            f"{len(self.held)} held-out vessels, {len(self.known)} training vessels",
+            "Intervals": "over resamplings of the same held-out vessels, not over patients: they say how much the "
+            "choice of vessels matters, and are too narrow for other patients",
+            "Curvature": "of circles through three successive points, mean per vessel",
+            "Taper": "least-squares slope of the radius over arc length",
+            "Neighbours": f"{NEIGHBOURS}, Euclidean distance of signals",
+            "Bins of ndb": f"k-means of the training vessels, one per {PER_BIN} of them, 4 to {BINS}",
+        }
+
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """Few vessels, collapse, copies, and what numbers of shape cannot see."""
+        points = [self.collapse(judgement), self.copied(judgement)]
+        if self.compared < FEW:
+            points.append(
+                f"Sets of {self.compared} vessels are small: distances, coverage and shares depend on that number; "
+                "compare them only within this table, and read them beside the row of real vessels."
+            )
+        if len(self.known) < 2:
+            points.append("The training vessels are not there any more: copying could not be checked.")
+        if any("Phantom" in repr(case.case.sources) for case in judgement.cases):
+            points.append("The real vessels are those of procedural phantoms, simpler than patients.")
+        points.append(
+            "Vessels that look real need not carry blood as real ones do, and one that is no copy is not thereby "
+            "anonymous."
+        )
+        return [point for point in points if point]
+
+
+def vessels(cases: Sequence[Sample], most: int, seed: int = 0) -> VesselSet:
+    """The vessels of some cases, at most so many, drawn by the seed."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(cases))[:most])
+    some = [cases[index] for index in chosen]
+    if not some:
+        return VesselSet(np.zeros((0, 4, 1), np.float32))
+    signals = np.stack([np.asarray(case.arrays[VESSEL])[:, 0, 0] for case in some])
+    return VesselSet(signals, tuple(case.case.subject for case in some))
+
+
+def halves(pool: VesselSet, rng: np.random.Generator, most: int) -> tuple[VesselSet, VesselSet]:
+    """Two sets of equal size that share no patient, where there are several, and no vessel."""
+    names = rng.permutation(sorted(set(pool.subjects)))
+    place = {name: number for number, name in enumerate(names)}
+    owners = np.array([place[name] for name in pool.subjects])
+    order = np.argsort(owners, kind="stable")
+    middle = len(pool) // 2
+    if len(names) > 1:
+        edges = 1 + np.flatnonzero(np.diff(owners[order]))
+        middle = int(edges[np.argmin(np.abs(edges - len(pool) / 2))])
+    size = min(middle, len(pool) - middle, most)
+    first, second = (rng.permutation(part)[:size] for part in (order[:middle], order[middle:]))
+    return pool.take(first), pool.take(second)
+
+
+def _mean(judgement: Judgement, name: str, score: str) -> float:
+    found = judgement.scores.interval(name, score)
+    return found.mean if found else math.nan

@@ -1,0 +1,319 @@
+"""Kinds of roles that describe a vessel without an image: its centre-line with radii, its length, its surface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganatomy.case import Array, Held, Openable, Role
+from ganatomy.errors import UserError
+from ganatomy.images.frames import Frame
+from ganatomy.images.paths import replacing
+from ganatomy.physics.centreline import Centreline, CentrelineCodec, Mesh
+from ganatomy.roles.tables import file_source, number, read_npz, read_records, write_rows
+
+AXES = ("x", "y", "z")
+RADII = ("r", "radius", "maximuminscribedsphereradius")
+"""Names that the column of radii may have, in lower case."""
+JUMP_MM = 1.0
+"""Where neighbouring points are farther apart than this, and than any usual step of their file, a new line begins."""
+JUMP_STEPS = 5.0
+"""How many usual steps of the file this is at least."""
+NUMBER = "#"
+"""Between the name of a file and the number of one of its lines."""
+
+
+@dataclass(frozen=True)
+class CentrelineRole(Role):
+    """A vessel as its centre-line with radii, which networks see as a signal of fixed length.
+
+    Values are `Centreline`, or arrays (n, 4) of x, y, z and radius in mm; arrays are signals (4, 1, 1, samples) as the
+    codec makes them. The place of the ostium is lost on the way: it is the origin of what is made.
+
+    Attributes:
+        signals: conversion between centre-lines and signals.
+    """
+
+    signals: CentrelineCodec = field(default_factory=CentrelineCodec)
+
+    kind: ClassVar[str] = "centre-line"
+    on_grid: ClassVar[bool] = False
+    suffix: ClassVar[str | None] = ".csv"
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".npz")
+    """Of files that values are read from."""
+
+    @property
+    def channels(self) -> int:
+        """x, y, z and the radius."""
+        return 4
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """The CSV or NPZ file called ``text``, see `read_centrelines`; ``FILE#2`` is the third line of a file."""
+        name, mark, place = text.rpartition(NUMBER)
+        if not mark or not place.isdigit():
+            return file_source(folder / text, dict.fromkeys(self.suffixes, read_centreline))
+        file = file_source(folder / name, dict.fromkeys(self.suffixes, read_centrelines))
+        return LineSource(file.path, int(place))
+
+    def check(self, value: Any) -> None:
+        """Refuse lines that are too short to have a direction, or too thin or too wide to be given in mm."""
+        line = as_centreline(value)
+        if line.length_mm < self.signals.step_mm:
+            raise UserError(
+                f"{self.name}: a centre-line of {line.length_mm:.3g} mm is shorter than one step of "
+                f"{self.signals.step_mm:g} mm; leave it out, or check that it is given in mm"
+            )
+        middle = float(np.median(line.radii))
+        if not self.signals.thinnest_mm <= middle <= 10 * self.signals.radius_mm:
+            raise UserError(
+                f"{self.name}: a median radius of {middle:.3g} mm; vessels between {self.signals.thinnest_mm:g} and "
+                f"{10 * self.signals.radius_mm:g} mm can be learned from, so check that it is given in mm"
+            )
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """The signal of a vessel, (4, 1, 1, samples), float32; cut off where the vessel is longer."""
+        signal = self.signals.encode(as_centreline(value)).signal
+        return signal.astype(np.float32)[:, None, None]
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Centreline:
+        """The centre-line of a signal, which begins at the origin, or where ``like`` does."""
+        line = self.signals.decode(np.asarray(array, np.float64).reshape(4, -1))
+        return line if like is None else Centreline(line.points + as_centreline(like).points[0], line.radii)
+
+    def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+        """Always raises: a vessel has a beginning and an end, and a left and a right."""
+        raise ValueError(f"{self.name} is a centre-line, which cannot be mirrored: let its stream have no flips")
+
+    def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
+        """Always raises: a signal has no plane to turn in."""
+        raise ValueError(f"{self.name} is a centre-line, which has no plane: let its stream have no quarter turns")
+
+    def example(self, size: Sequence[int], generator: Any) -> Tensor:
+        """Signal of a vessel that winds at random and ends at random, (4, samples)."""
+        (samples,) = size
+        turns = torch.cumsum(0.1 * torch.randn(3, samples, generator=generator), dim=1)
+        directions = _unit(turns + torch.randn(3, 1, generator=generator))
+        radii = 0.4 - 0.2 * torch.rand(1, 1, generator=generator) * torch.linspace(0, 1, samples)
+        end = int(torch.randint(samples // 2, samples + 1, (), generator=generator))
+        return torch.cat([directions, radii]) * (torch.arange(samples) < end)
+
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write a CSV file with the columns x, y, z and r in mm, or an NPZ file with ``points`` and ``radii``."""
+        line = as_centreline(value)
+        if path.suffix.lower() == ".npz":
+            with replacing(path) as temporary, temporary.open("wb") as stream:
+                np.savez_compressed(stream, points=line.points, radii=line.radii)
+            return
+        write_rows(path, (*AXES, RADII[0]), np.column_stack([line.points, line.radii]))
+
+    def describe(self) -> dict[str, Any]:
+        """The role as plain values, with the numbers of its codec."""
+        codec = self.signals
+        numbers = {"samples": codec.samples, "step_mm": codec.step_mm, "radius_mm": codec.radius_mm}
+        return {**super().describe(), **numbers, "encoding": codec.encoding}
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors (3, n) of length one."""
+    unit: Tensor = vectors / torch.linalg.vector_norm(vectors, dim=0)
+    return unit
+
+
+@dataclass(frozen=True)
+class LengthRole(Role):
+    """The length of a vessel, which a conditional method is asked for.
+
+    Values and arrays (1, 1, 1, 1) are in mm, tensors (1,) in units of the longest vessel that a signal holds.
+
+    Attributes:
+        longest_mm: length that is encoded as 1.
+    """
+
+    longest_mm: float = 256.0
+
+    kind: ClassVar[str] = "length"
+    on_grid: ClassVar[bool] = False
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """A number in mm."""
+        return Held(number(text, self.name))
+
+    def check(self, value: Any) -> None:
+        """Refuse lengths that are not positive, or longer than a signal."""
+        if not 0 < value <= self.longest_mm:
+            raise UserError(f"{self.name} {value:g}: give more than 0 and at most {self.longest_mm:g} mm")
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """The length in mm, (1, 1, 1, 1)."""
+        return np.full((1, 1, 1, 1), value, np.float32)
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> float:
+        """The length in mm."""
+        return float(np.asarray(array).reshape(-1)[0])
+
+    def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
+        """The length of the whole vessel."""
+        return np.asarray(array)
+
+    def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
+        """The length in units of the longest, (1,)."""
+        return torch.from_numpy(self.encoded(patch).reshape(1))
+
+    def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """mm in units of the longest."""
+        return np.asarray(values, np.float32) / np.float32(self.longest_mm)
+
+    def decoded(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Units of the longest in mm."""
+        return np.asarray(tensor, np.float32) * np.float32(self.longest_mm)
+
+    def example(self, size: Sequence[int], generator: Any) -> Tensor:
+        """A random length, (1,)."""
+        return 0.2 + 0.7 * torch.rand(1, generator=generator)
+
+
+@dataclass(frozen=True)
+class MeshRole(Role):
+    """The surface of a vessel; it is made, never given."""
+
+    kind: ClassVar[str] = "mesh"
+    on_grid: ClassVar[bool] = False
+    suffix: ClassVar[str | None] = ".stl"
+
+    def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
+        """Always raises."""
+        raise UserError(f"{text}: surfaces cannot be given; give centre-lines with radii")
+
+    def check(self, value: Any) -> None:
+        """Refuse whatever is no mesh."""
+        if not isinstance(value, Mesh):
+            raise UserError(f"{self.name} {value!r} is no mesh")
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """Always raises: a mesh has no place in what is prepared."""
+        raise ValueError(f"{self.name} is a mesh, which is not prepared")
+
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Mesh:
+        """Always raises: a mesh is made of a centre-line."""
+        raise ValueError(f"{self.name} is a mesh, which is made of a centre-line by `tube_mesh`")
+
+    def write(self, path: Path, value: Any, derivation: Any = None) -> None:
+        """Write a binary STL file, in mm and RAS+."""
+        if path.suffix.lower() != ".stl":
+            raise UserError(f"{path}: meshes are written as .stl")
+        with replacing(path) as temporary:
+            temporary.write_bytes(value.stl())
+
+
+@dataclass(frozen=True)
+class LineSource:
+    """One of several centre-lines of a file.
+
+    Attributes:
+        path: of the file.
+        place: of the line among those of the file, from 0.
+    """
+
+    path: Path
+    place: int
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def open(self) -> Centreline:
+        """The line; raises `UserError` where the file has fewer."""
+        lines = read_centrelines(self.path)
+        if self.place >= len(lines):
+            raise UserError(f"{self.path}{NUMBER}{self.place}: the file holds {len(lines)} lines, counted from 0")
+        return lines[self.place]
+
+
+def as_centreline(value: Any) -> Centreline:
+    """A centre-line, or an array (n, 4) of x, y, z and radius in mm, as a centre-line.
+
+    Raises:
+        UserError: another shape, or numbers that are not finite or negative radii.
+    """
+    if isinstance(value, Centreline):
+        return value
+    rows = np.asarray(value, np.float64)
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise UserError(f"a vessel of the shape {rows.shape}: give (points, 4), x, y, z and radius in mm")
+    return _centreline(rows, "the vessel in memory")
+
+
+def read_centreline(path: Path) -> Centreline:
+    """The only centre-line of a file, see `read_centrelines`.
+
+    Raises:
+        UserError: the file cannot be read, or holds several lines.
+    """
+    lines = read_centrelines(path)
+    if len(lines) > 1:
+        raise UserError(
+            f"{path} holds {len(lines)} lines, since points jump by more than {JUMP_MM:g} mm; name one of them in a "
+            f"manifest, {path.name}{NUMBER}0 to {path.name}{NUMBER}{len(lines) - 1}"
+        )
+    return lines[0]
+
+
+def read_centrelines(path: Path) -> list[Centreline]:
+    """Centre-lines of a file, one after another, in mm.
+
+    - CSV: the columns x, y, z and r; names in capitals and ``radius`` or ``MaximumInscribedSphereRadius`` are known,
+      too, as the Aneurisk data have them. A line ends where the next point is more than 1 mm away, and more than five
+      times the usual step.
+    - NPZ: ``points`` (n, 3) and ``radii`` (n,), one line.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, or holds numbers that a vessel cannot have.
+    """
+    if path.suffix.lower() == ".npz":
+        arrays = read_npz(path)
+        if not {"points", "radii"} <= arrays.keys():
+            raise UserError(f"{path} holds {', '.join(arrays)}: it needs points (n, 3) and radii (n)")
+        points, radii = arrays["points"], arrays["radii"]
+        if (
+            points.ndim != 2
+            or points.shape[1] != 3
+            or radii.shape != points.shape[:1]
+            or points.dtype.kind not in "iuf"
+        ):
+            raise UserError(f"{path}: points {points.shape} and radii {radii.shape} instead of (n, 3) and (n)")
+        return [_centreline(np.column_stack([points, radii]).astype(np.float64), str(path))]
+    records = read_records(path)
+    columns = list(records[0]) if records else []
+    radius = next((name for name in RADII if name in columns), None)
+    if radius is None or not set(AXES) <= set(columns):
+        raise UserError(f"{path} has the columns {', '.join(columns) or '(none)'}: it needs x, y, z and r, in mm")
+    rows = np.array(
+        [
+            [number(record[name], f"{path} row {line}, {name}") for name in (*AXES, radius)]
+            for line, record in enumerate(records, start=2)
+        ]
+    )
+    return [_centreline(part, str(path)) for part in np.split(rows, _starts(rows[:, :3]))]
+
+
+def _starts(points: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Places of the points that begin a new line."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    moved = steps[steps > 0]
+    usual = float(np.median(moved)) if moved.size else 0.0
+    return np.flatnonzero(steps > max(JUMP_MM, JUMP_STEPS * usual)) + 1
+
+
+def _centreline(rows: NDArray[np.float64], label: str) -> Centreline:
+    try:
+        return Centreline(rows[:, :3], rows[:, 3])
+    except ValueError as error:
+        raise UserError(f"{label}: {error}; repair or leave it out") from None
