@@ -5,18 +5,48 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import facts_of, make_run
 from pydantic import ValidationError
+from runs import make_run
 from safetensors.torch import load_file, save_file
 
 from ganatomy import catalogue
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
-from ganatomy.inference.model import build, load
-from ganatomy.inference.runfile import RunFile, check_method, digest_of, parse_run, read_run, source_of, write_run
+from ganatomy.inference.model import build, described, load
+from ganatomy.inference.runfile import (
+    RunFile,
+    Selection,
+    Sides,
+    TrainConfig,
+    check_method,
+    digest_of,
+    parse_run,
+    read_run,
+    source_of,
+    write_run,
+)
 
 SMALL = {"variant": "cnn-mse", "width": 2}
+
+
+def facts_of(method, **changed):
+    """The run file of a method that was never trained, in which some fields may be changed."""
+    usual = {
+        "system": "wgan-vgg",
+        "revision": 1,
+        "config": method.config.model_dump(mode="json"),
+        "roles": described(method),
+        "data": DataConfig(phantom_subjects=3),
+        "training": TrainConfig(),
+        "rounds": {"denoise": 3},
+        "split": Sides(train=("a" * 32,), val=(), test=("b" * 32, "c" * 32), secret="d" * 16),
+        "validation": "slices held out of the training subjects",
+        "selection": Selection(score="rmse", better="lower"),
+        "provenance": {"features": "none"},
+        "versions": {"ganatomy": "0.2.0", "torch": "2", "python": "3"},
+    }
+    return RunFile.model_validate({**usual, **changed})
 
 
 @pytest.fixture(scope="module")
