@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ganatomy.case import Case
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Header, Image
@@ -8,16 +9,23 @@ from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising, mostly_air
 
 SCAN = LowDoseScan(views=60, photons=2e4)
+CASE = Case("p", "p", "train", {})
 
 
-def disk(slices=2, size=64, inside=50.0, outside=-1000.0):
-    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
-    plane = np.where(np.hypot(rows, columns) < 0.4 * size, inside, outside)
-    return np.broadcast_to(plane, (slices, size, size)).astype(np.int16)
+def disk(slices=2, rows=64, columns=56, inside=50.0, outside=-1000.0):
+    row, column = np.mgrid[:rows, :columns] - (columns - 1) / 2
+    plane = np.where(np.hypot(row - 2, column) < 0.4 * columns, inside, outside)
+    return np.broadcast_to(plane, (slices, rows, columns)).astype(np.int16)
 
 
 def image(array, unit="HU", modality=None):
     return Image.from_array(array, (3.0, 2.0, 2.0), unit, Header(modality=modality))
+
+
+def prepared(task, seed, **given):
+    """The images of a prepared sample by role."""
+    sample = task.simulate(task.frame(given, CASE), seed)
+    return {role: sample.image(role) for role in sample.arrays}
 
 
 @pytest.fixture
@@ -27,36 +35,36 @@ def task():
 
 def test_a_phantom_is_scanned_twice(task):
     clean = image(disk())
-    sample = task.prepare({"clean": clean}, seed=3)
+    sample = prepared(task, 3, clean=clean)
     assert sorted(sample) == ["input", "target"]
     body = disk()[None] > 0
     noise, more = (np.std((sample[role].numpy() - clean.numpy())[body]) for role in ("target", "input"))
     assert 0 < 1.3 * noise < more
-    again = task.prepare({"clean": clean}, seed=3)
+    again = prepared(task, 3, clean=clean)
     assert np.array_equal(again["input"].slab(1, 2), sample["input"].numpy()[:, 1:2]), "slices may be asked for alone"
-    assert not np.array_equal(task.prepare({"clean": clean}, seed=4)["input"].numpy(), sample["input"].numpy())
+    assert not np.array_equal(prepared(task, 4, clean=clean)["input"].numpy(), sample["input"].numpy())
 
 
 def test_a_routine_scan_stays_the_target(task):
     scan = image(disk(), modality="CT")
-    sample = task.prepare({"target": scan}, seed=0)
+    sample = prepared(task, 0, target=scan)
     assert np.array_equal(sample["target"].numpy(), scan.numpy().astype(np.float32))
     assert sample["input"].unit == "HU"
-    assert sample["input"].spacing == scan.spacing
+    assert sample["input"].spacing == scan.spacing and np.array_equal(sample["input"].affine, scan.affine)
 
 
 def test_an_acquired_pair_is_taken_as_it_is(task):
     low, full = image(disk(inside=60)), image(disk())
-    sample = task.prepare({"input": low, "target": full}, seed=0)
+    sample = prepared(task, 0, input=low, target=full)
     assert np.array_equal(sample["input"].numpy(), low.numpy())
     with pytest.raises(UserError, match="one grid"):
-        task.prepare({"input": image(disk(slices=1)), "target": full}, seed=0)
+        prepared(task, 0, input=image(disk(slices=1)), target=full)
 
 
 def test_padding_becomes_the_lowest_number(task):
     array = disk()
     array[:, :4] = -2000
-    assert task.prepare({"target": image(array)}, seed=0)["target"].numpy().min() == -1024
+    assert prepared(task, 0, target=image(array))["target"].numpy().min() == -1024
 
 
 @pytest.mark.parametrize(
@@ -71,16 +79,16 @@ def test_padding_becomes_the_lowest_number(task):
 )
 def test_what_is_no_ct_is_refused(task, wrong, says):
     with pytest.raises(UserError, match=says):
-        task.check(wrong)
+        task.frame({"input": wrong})
 
 
 def test_scores_know_good_from_bad(task):
     rng = np.random.default_rng(0)
-    target = disk(size=128).astype(np.float32) + 10 * rng.standard_normal((2, 128, 128)).astype(np.float32)
+    target = disk(rows=128, columns=120).astype(np.float32) + 10 * rng.standard_normal((2, 128, 120)).astype(np.float32)
     low = target + 20 * rng.standard_normal(target.shape).astype(np.float32)
     sample, spacing = {"input": low, "target": target}, (3.0, 1.0, 1.0)
-    perfect, as_input = task.scores(target, sample, spacing), task.scores(low, sample, spacing)
-    smooth = task.scores(disk(size=128).astype(np.float32), sample, spacing)
+    perfect, as_input = task.scores({"target": target}, sample, spacing), task.scores({"target": low}, sample, spacing)
+    smooth = task.scores({"target": disk(rows=128, columns=120).astype(np.float32)}, sample, spacing)
     assert set(as_input) == set(task.directions)
     assert perfect["rmse"] == 0
     assert perfect["rmse+texture"] == pytest.approx(0, abs=1e-6)
@@ -97,7 +105,22 @@ def test_patches_of_air_are_refused():
     assert not accepts({"target": np.array([-1000.0, -900, 0])})
 
 
-def test_codecs_and_fingerprint(task):
-    assert set(task.codecs) == set(task.roles)
-    other = CTDenoising(SCAN.model_copy(update={"photons": 1e4}), task.codec, "rmse", dims=2)
-    assert task.fingerprint != other.fingerprint
+def test_cases_are_prepared_anew_for_another_dose_but_not_for_another_window(task):
+    assert set(task.codecs) == set(task.required) == {"input", "target"} and task.optional == ("clean",)
+    fewer = CTDenoising(SCAN.model_copy(update={"photons": 1e4}), task.codecs["target"], "rmse", dims=2)
+    narrow = CTDenoising(SCAN, Window(low=-160, high=240, to=(0, 1)), "rmse", dims=2)
+    digests = [one.preparation.digest for one in (task, fewer, narrow)]
+    assert digests[0] == digests[2] != digests[1]
+
+
+@pytest.mark.parametrize(
+    ("roles", "enough"), [({"target"}, True), ({"clean"}, True), ({"input", "target"}, True), ({"input"}, False)]
+)
+def test_a_case_needs_a_routine_scan_or_a_phantom(task, roles, enough):
+    assert task.usable(roles) == enough
+
+
+def test_a_low_dose_scan_alone_is_enough_to_be_denoised(task):
+    sample = task.frame({"input": image(disk(), modality="CT")})
+    assert set(sample.arrays) == {"input"} and task.same_contrast("target") == "input"
+    assert task.contrasts(sample) is None and task.window("target") == (-1024, 3072)
