@@ -248,7 +248,9 @@ def test_whole_volumes_equal_one_pass_in_3d(tmp_path):
     noisy = lambda method: torch.nn.init.normal_(method.generator.noise[-1].weight, std=2.0)  # noqa: E731
     run = make_run(tmp_path / "run", "wolterink-ldct", config, noisy)
     hu = body(35, 24, 70)
-    nibabel.save(nibabel.Nifti1Image(hu.astype(np.float32).transpose(2, 1, 0), np.diag([-1, -1, 1, 1])), tmp_path / "in.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(hu.astype(np.float32).transpose(2, 1, 0), np.diag([-1, -1, 1, 1])), tmp_path / "in.nii.gz"
+    )
     applier = Applier(run)
     apply(applier, tmp_path / "in.nii.gz", tmp_path / "out.nii.gz")
     wide = np.pad(hu.astype(np.float32), 7, mode="reflect")

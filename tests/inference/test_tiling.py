@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ganatomy.images.image import ComputedArray, Image
 from ganatomy.game import Tiling
+from ganatomy.images.image import ComputedArray, Image
 from ganatomy.inference.tiling import Tiler, finer, rolling
 
 

@@ -121,7 +121,8 @@ class CountPredictor(Predictor):
         return Prediction({"discs": array}, {"discs": number}, {"discs": [{"discs": number}]}, {"discs": number})
 
     def score(self, prediction, sample, start, stop):
-        return {"count error": abs(float(prediction.arrays["discs"].squeeze()) - float(sample.arrays["discs"].squeeze()))}
+        made, true = (float(arrays["discs"].squeeze()) for arrays in (prediction.arrays, sample.arrays))
+        return {"count error": abs(made - true)}
 
 
 class CountJudge(Judge):

@@ -6,7 +6,6 @@ from ganatomy.images.image import Image
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, spaced
 from ganatomy.roles.image import ImageRole
 
-
 SAID = "the image in memory (t1) should be"
 
 

@@ -28,17 +28,12 @@ def resampled_to(image: Image, grid: Image, labels: bool = False) -> Image:
     def slab(start: int, stop: int) -> NDArray[Any]:
         if not held:
             held.append(image.numpy())
-        offset = matrix[:3, 3] + matrix[:3, 0] * start
+        offset: Any = matrix[:3, 3] + matrix[:3, 0] * start
         shape = (stop - start, *grid.shape[1:])
-        order = 0 if labels else 1
-        return np.stack(
-            [
-                ndimage.affine_transform(
-                    channel if labels else channel.astype(np.float32), matrix[:3, :3], offset, shape, order=order
-                )
-                for channel in held[0]
-            ]
-        ).astype(dtype, copy=False)
+        order: Any = 0 if labels else 1
+        channels: list[Any] = [channel if labels else channel.astype(np.float32) for channel in held[0]]
+        moved = [ndimage.affine_transform(one, matrix[:3, :3], offset, shape, order=order) for one in channels]
+        return np.stack(moved).astype(dtype, copy=False)
 
     array = ComputedArray((image.channels, *grid.shape), dtype, slab)
     return Image(array, grid.affine, image.unit, image.header, grid.offsets)

@@ -113,7 +113,7 @@ class DenoisingJudge(RestorationJudge):
     def score_truth(self, output: Volume, case: Sample, truth: Any) -> dict[str, float]:
         """Calcium and uniform regions, against the phantom and its routine-dose scan."""
         found = agatston(output, case.spacing, truth.masks["coronaries"]).score
-        regions = compare_regions(output, case.arrays["target"][0], truth.regions)
+        regions = compare_regions(output, case.slices(0, case.shape[0])["target"], truth.regions)
         return {
             "agatston": found,
             "agatston error": abs(found - truth.agatston),
