@@ -152,7 +152,7 @@ def main(repeats: int = 20) -> None:
         ("dcgan small 32², batch 32", lambda: DCGAN(DCGAN.Config.preset("small")), image(32, 32, "image"), UsualDCGAN),
         (
             "dcgan 64², width 32, batch 16",
-            lambda: DCGAN(DCGAN.Config(width=32, channels=1)),
+            lambda: DCGAN(DCGAN.Config(width=32, roles={"image": {"channels": 1}})),
             image(16, 64, "image"),
             UsualDCGAN,
         ),

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from ganatomy.training.run import TrainConfig, train
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
-    config = catalogue.load("dcgan").Config.preset("small", width=4, batch_size=4)
+    # An untrained generator makes values near the middle of the window: in a wide one they differ by whole HU.
+    image = {"window": (-20_000.0, 30_000.0)}
+    config = catalogue.load("dcgan").Config.preset("small", width=4, batch_size=4, image=image)
     data = DataConfig(phantom_subjects=4, cache=folder / "cache")
     options = TrainConfig(rounds=3, device="cpu", threads=1, diagnose=False)
     train("dcgan", folder / "run", config, data, options)
@@ -36,12 +39,32 @@ def test_one_seed_gives_one_image(run, tmp_path):
     several, alone = read(tmp_path / "a" / "synthetic_000003.npy"), read(tmp_path / "c" / "synthetic_000003.tif")
     np.testing.assert_array_equal(several.numpy(), alone.numpy())
     assert several.dtype == np.int16
+    assert (several.numpy() != read(tmp_path / "a" / "synthetic_000002.npy").numpy()).any()
+
+
+def test_images_are_as_typical_as_they_are_asked_to_be(run, tmp_path):
+    for name, truncation in (("full", "1"), ("half", "0.5"), ("none", "0")):
+        arguments = ["--out", str(tmp_path / name), "-n", "2", "--format", "npy", f"--truncation={truncation}"]
+        assert main(["sample", str(run), *arguments]) == 0
+    full, none = ([read(path).numpy() for path in sorted((tmp_path / name).glob("*.npy"))] for name in ("full", "none"))
+    assert (none[0] == none[1]).all() and (full[0] != full[1]).any()
+    assert json.loads((tmp_path / "half" / "synthetic.json").read_text())["options"]["truncation"] == 0.5
 
 
 def test_sets_are_compared_by_the_features_asked_for(run, tmp_path, monkeypatch):
     monkeypatch.setattr("ganatomy.tasks.synthesis.features.STEPS", 2)
     assert main(["evaluate", str(run), "--features", "in-domain", "--out", str(tmp_path / "e")]) == 0
     assert "in-domain encoder trained on" in (tmp_path / "e" / "report.html").read_text()
+
+
+def test_help_names_the_options_of_the_run(run, capsys):
+    assert main(["sample", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: ganatomy sample RUN")
+    for command, options in (("sample", ("--label", "--truncation", "--format")), ("evaluate", ("--features",))):
+        with pytest.raises(SystemExit) as stop:
+            main([command, str(run), "--help"])
+        said = capsys.readouterr().out
+        assert stop.value.code == 0 and all(option in said for option in options)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +78,9 @@ def test_sets_are_compared_by_the_features_asked_for(run, tmp_path, monkeypatch)
         (["{run}", "--out", "{tmp}/o", "--format", "png"], "choose nifti"),
         (["{run}", "--out", "{tmp}/o", "--truncation", "-1"], "--truncation"),
         (["{run}", "--out", "{tmp}/o", "--device", "tpu"], "use cpu"),
+        (["{run}", "--out", "{tmp}/o", "--tone", "dark"], "--tone"),
+        (["{run}", "--out", "{tmp}/o", "--ability", "restore"], "--ability restore: this system has sample"),
+        (["--out", "{tmp}/o"], "needs a run"),
         (["{run}", "--out", "{run}/run.yaml"], "in the way"),
     ],
 )

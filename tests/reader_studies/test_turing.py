@@ -11,7 +11,7 @@ from ganatomy import catalogue
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.images.files import read
-from ganatomy.inference.model import load
+from ganatomy.inference.model import Model, load
 from ganatomy.metrics.classification import TuringTest
 from ganatomy.metrics.detection import Proportion
 from ganatomy.reader_studies.turing import COLUMNS, build_test, read_answers, running_order, score_answers, verdict
@@ -89,13 +89,23 @@ def test_half_of_the_images_are_real_and_nothing_but_the_key_tells_which(built):
 
 def test_real_images_are_those_of_test_subjects_and_generated_ones_those_of_their_seeds(model, built):
     key, shown = key_of(built), pictures(built)
-    subjects = {facts["source"] for facts in key["images"].values() if facts["real"]}
-    assert subjects <= set(model.facts["subjects"]["test"])
+    sources = {facts["source"] for facts in key["images"].values() if facts["real"]}
+    assert len(sources) > 0 and all(
+        any(subject.startswith(source) for subject in model.facts.split.test) for source in sources
+    ), "subjects are called by shortened pseudonyms"
     name, seed = next((n, int(f["source"][5:])) for n, f in key["images"].items() if not f["real"])
-    (made,) = model.sample([seed]).values()
+    made = model(seed=seed).main.numpy()
     codec = model.method.task.codecs["image"]
-    wanted = 255 * (made[0].clip(codec.low, codec.high) - codec.low) / (codec.high - codec.low)
+    wanted = 255 * (made[:, 0].clip(codec.low, codec.high) - codec.low) / (codec.high - codec.low)
     np.testing.assert_allclose(shown[name][:, 0], wanted, atol=0.51)
+
+
+def test_a_system_that_makes_no_images_from_noise_is_refused(tmp_path):
+    kind = catalogue.load("wgan-vgg")
+    denoiser = Model(kind(kind.Config.preset("small", variant="cnn-mse")))
+    with pytest.raises(UserError, match="ct-denoising makes nothing from noise: it needs input"):
+        build_test(denoiser, tmp_path / "t")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("filter", ["gaussian", "perona-malik"])

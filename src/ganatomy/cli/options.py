@@ -34,6 +34,21 @@ def leading(arguments: Sequence[str], command: str, what: str, usage: str, text:
     return None
 
 
+def peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
+    """Options that decide which others there are, read before these: name to value, of those that are given.
+
+    Args:
+        arguments: of the command.
+        names: of the options, each with one value or, last or before another option, none.
+    """
+    found = {}
+    for position, argument in enumerate(arguments):
+        name, mark, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name in names:
+            found[name] = value if mark else next(iter(arguments[position + 1 : position + 2]), "")
+    return found
+
+
 def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = None) -> T:
     """An instance of ``kind`` from command-line arguments.
 

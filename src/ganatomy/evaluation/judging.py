@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
@@ -173,6 +174,9 @@ class Judge(ABC):
     Options: ClassVar[type[Options]] = Options
     """Choices that the judge adds to ``evaluate``."""
 
+    cache: Path | None = None
+    """Folder of prepared cases, where a judge may keep what takes long to compute; None means nowhere."""
+
     def __init__(self, task: Any, options: BaseModel | None = None):
         self.task = task
         self.options: Any = options or self.Options()
@@ -276,7 +280,7 @@ def middle_slice(case: Sample) -> int:
 
 def about(model: Model) -> str:
     """A run in one line."""
-    return f"{model.facts['system']}, trained in {model.folder}"
+    return f"{model.facts.system}, trained in {model.folder}" if model.facts else type(model.method).__name__
 
 
 def blocks(slices: int) -> list[tuple[int, int]]:

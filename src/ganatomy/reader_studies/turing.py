@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy import catalogue
 from ganatomy.case import Sample
+from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.evaluation.evaluate import choose_cases, place, recorded_data
+from ganatomy.evaluation.choosing import choose_cases, place, run_facts, users_pseudonyms
 from ganatomy.images.image import Image
 from ganatomy.images.paths import replacing_folder
 from ganatomy.images.raster import write_png
-from ganatomy.inference.model import WEIGHTS, Model, Which, identity
+from ganatomy.inference.model import WEIGHTS, Model, Which
 from ganatomy.metrics.classification import (
     TuringTest,
     cohen_kappa,
@@ -35,9 +35,10 @@ from ganatomy.metrics.classification import (
 from ganatomy.metrics.detection import Proportion, auc
 from ganatomy.metrics.display import gaussian, perona_malik
 from ganatomy.reader_studies.turing_form import form
-from ganatomy.tasks.synthesis.pictures import tile
-from ganatomy.tasks.synthesis.sets import ImageSet, between, planes, real_images, windows
-from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
+from ganatomy.tasks.synthesis.pictures import tile, windows
+from ganatomy.tasks.synthesis.predictor import image_sampler
+from ganatomy.tasks.synthesis.sets import ImageSet, between, planes, real_images
+from ganatomy.tasks.synthesis.task import Synthesis
 
 Filter = Literal["none", "gaussian", "perona-malik"]
 FILTERS: Mapping[str, tuple[Callable[..., NDArray[np.float32]], Mapping[str, float]]] = {
@@ -125,7 +126,7 @@ def build_test(
     ones where the system makes images by label. All go the same way: cut off at the window, filtered, 8 bits, PNG.
 
     Args:
-        model: a synthesiser, loaded from its run.
+        model: of a system that makes images from noise, loaded from its run.
         out: folder, which must not exist or be empty.
         images: how many, real and generated together.
         filter: what all images are shown through.
@@ -137,16 +138,14 @@ def build_test(
         The forms.
 
     Raises:
-        UserError: no synthesiser, fewer real images than asked for, or a folder in the way.
+        UserError: a system that makes no images from noise, fewer real images than asked for, or a folder in the way.
     """
     if images < 2 or images % 2:
         raise UserError(f"--images {images}: give an even number, for half of them are real")
     if raters < 1 or seed < 0:
         raise UserError(f"--raters {raters}, --seed {seed}: give at least one rater, and a seed of 0 or more")
-    model.check_label()
     real, generated = _both_kinds(model, images // 2, seed)
     task = model.method.task
-    assert isinstance(task, Synthesis)
     pictures = [*_pictures(real, task, filter), *_pictures(generated, task, filter)]
     sources = [*real.subjects, *(f"seed {number}" for number in _seeds(images // 2, seed))]
     rng = np.random.default_rng([seed, images])
@@ -342,26 +341,28 @@ def _both_kinds(model: Model, count: int, seed: int) -> tuple[ImageSet, ImageSet
     Raises:
         UserError: the run kept fewer real ones.
     """
-    method = model.method
-    assert isinstance(method, Synthesiser)
-    real = real_images(method.task, _held_out(model), count, seed)
+    predictor = image_sampler(model)
+    real = real_images(predictor.task, _held_out(model), count, seed)
     if len(real) < count:
         raise UserError(
             f"--images {2 * count}: half of them are real, but the run kept {len(real)} for testing; give at most "
             f"{2 * len(real)}, or train with more --test-subjects"
         )
-    labels = real.labels if method.labelled else None
-    made = method.images(_seeds(count, seed), labels, device=model.device)
-    return real, ImageSet(between(made, method.task), labels)
+    labels = real.labels if predictor.labelled else None
+    made = predictor.images(_seeds(count, seed), labels)
+    return real, ImageSet(between(made, predictor.task), labels)
 
 
 def _held_out(model: Model) -> list[Sample]:
-    task = model.method.task
-    cases, _ = choose_cases(task, model.facts)
-    prepared, problems = Store(task, recorded_data(model.facts).cache).get_all(cases)
+    """Prepared test cases of the run, called by their labels."""
+    task, facts = model.method.task, run_facts(model)
+    pseudonyms = users_pseudonyms(None)
+    cases = choose_cases(task, facts, None, pseudonyms).cases
+    labels = Labels(cases, pseudonyms or Pseudonyms.passing())
+    prepared, problems = Store(task, facts.data.cache_folder).get_all(cases)
     if not prepared:
         raise UserError(f"no test case can be used: {problems[0]}")
-    return prepared
+    return [labels.sample(sample) for sample in prepared]
 
 
 def _pictures(kind: ImageSet, task: Synthesis, filter: Filter) -> list[NDArray[np.uint8]]:
@@ -382,17 +383,15 @@ def _png(path: Path, picture: NDArray[np.uint8]) -> bytes:
 
 def _facts(model: Model, which: Which, filter: Filter, seed: int, encoded: Mapping[str, bytes]) -> dict[str, Any]:
     """What one must know about the set, without which its results are worth little."""
-    assert model.folder is not None
-    task = model.method.task
-    assert isinstance(task, Synthesis)
     digest = hashlib.sha256(b"".join(chain.from_iterable((name.encode(), png) for name, png in encoded.items())))
     return {
         "set": f"s{digest.hexdigest()[:12]}",
-        "system": catalogue.find(model.facts["system"]).slug,
+        "system": run_facts(model).system,
         "run": str(model.folder),
-        "identity": identity(model.folder / WEIGHTS[which]),
-        "data": place(recorded_data(model.facts)),
-        "shown": f"{windows(task)}, 8 bits",
+        "weights": WEIGHTS[which],
+        "identity": model.identity,
+        "data": place(run_facts(model).data),
+        "shown": f"{windows(model.method.task)}, 8 bits",
         "filter": {"name": filter, **(FILTERS[filter][1] if filter != "none" else {})},
         "seed": seed,
     }
