@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -27,7 +28,8 @@ from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray, R
 from ganatomy.images.paths import replacing
 from ganatomy.images.resampling import on_one_grid
 from ganatomy.inference.checks import Comparison
-from ganatomy.inference.model import WEIGHTS, Which, load
+from ganatomy.inference.ensemble import Ensemble
+from ganatomy.inference.model import WEIGHTS, Model, Which, load
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.tiling import rolling
 
@@ -164,9 +166,12 @@ class Applier:
         device: where it runs.
         ability: of systems with several; None means the first.
         options: that the predictor adds, by name.
+        ensemble: folders of more runs of the same system, whose images or probabilities are averaged with those of
+            ``run``.
 
     Raises:
-        UserError: no trained run there, no such ability, or options that it does not have.
+        UserError: no trained run there, no such ability, options that it does not have, or runs that cannot be
+            averaged.
     """
 
     def __init__(
@@ -176,14 +181,39 @@ class Applier:
         device: str = "cpu",
         ability: str | None = None,
         options: Mapping[str, Any] | None = None,
+        ensemble: Sequence[Path] = (),
     ):
         self.model = load(run, which, device)
         assert self.model.facts is not None
         self.run, self.which, self.facts = run, which, self.model.facts
         self.system = catalogue.find(self.facts.system)
-        self.identity = self.model.identity
         cls = predictor_class(self.model.method.task, ability)
-        self.predictor = self.model.predictor(ability, cls.Options(**(options or {})))
+        chosen = cls.Options.of(options or {})
+        self.predictor = self.model.predictor(ability, chosen)
+        self.models = {run: self.model}
+        for folder in ensemble:
+            self.models[folder] = self._other(load(folder, which, device), folder)
+        if ensemble:
+            members = {str(folder): model.predictor(ability, chosen) for folder, model in self.models.items()}
+            self.predictor = Ensemble(members)
+
+    def _other(self, model: Model, folder: Path) -> Model:
+        """A further run, of the same system and with other weights than those before it."""
+        system = model.facts.system if model.facts else None
+        if system != self.facts.system:
+            raise UserError(f"--ensemble {folder}: a run of {system}, but {self.run} is one of {self.facts.system}")
+        for other, known in self.models.items():
+            if model.identity == known.identity:
+                raise UserError(f"--ensemble {folder}: has the weights of {other}, so it adds nothing; name others")
+        return model
+
+    @property
+    def identity(self) -> str:
+        """Digest of the weights; of several runs, of all of them."""
+        if len(self.models) == 1:
+            return self.model.identity
+        together = "".join(sorted(model.identity for model in self.models.values()))
+        return f"sha256:{hashlib.sha256(together.encode()).hexdigest()}"
 
     @property
     def real(self) -> bool:
@@ -327,10 +357,11 @@ class Applier:
 
     def _derivation(self, source: Source, part: str = "") -> Derivation:
         original = (source.frames[0].description if source.frames else "") or source.name
+        networks = "the neural network" if len(self.models) == 1 else f"the mean of {len(self.models)} neural networks"
         mark = f" [{self.system.slug} {part}".rstrip() + "]"
         return Derivation(
             description=(
-                f"{self.system.what}, computed from one source image by the neural network {self.system.title} "
+                f"{self.system.what}, computed from one source image by {networks} {self.system.title} "
                 f"({self.system.slug}), trained against an adversary. Research use only, not for diagnosis: "
                 "the network may remove or invent structure."
             ),
@@ -362,6 +393,7 @@ class Applier:
             "weights": WEIGHTS[self.which],
             "identity": self.identity,
             "ganatomy": version("ganatomy"),
+            **self._runs(),
             **self.facts.provenance,
             "codecs": {role: codec.model_dump(mode="json") for role, codec in task.codecs.items()},
         }
@@ -374,6 +406,17 @@ class Applier:
             **({"tables": {name: list(rows) for name, rows in prediction.tables.items()}} if prediction.tables else {}),
             "warnings": warnings,
             "use": "research only, not for diagnosis",
+        }
+
+    def _runs(self) -> dict[str, Any]:
+        """All runs where several are averaged."""
+        if len(self.models) == 1:
+            return {}
+        return {
+            "ensemble": [
+                {"run": str(folder), "identity": model.identity, **(model.facts.provenance if model.facts else {})}
+                for folder, model in self.models.items()
+            ]
         }
 
 

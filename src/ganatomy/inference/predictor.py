@@ -186,6 +186,40 @@ class Predictor(ABC):
         return Tiler(able(self.method, name), self.method.dims, self.method.tiling, self.device)
 
 
+class VoxelPredictor(Predictor):
+    """A predictor that first computes arrays of real numbers and then makes its outputs of them.
+
+    Arrays of several trained methods may be averaged in between: images in physical units, or probabilities, which an
+    `ganatomy.inference.ensemble.Ensemble` does. A kind of task whose outputs can be made of such averages extends this
+    class in place of `Predictor`.
+    """
+
+    @abstractmethod
+    def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
+        """Arrays from which everything else is made, by name, computed when they are read.
+
+        Args:
+            sample: with the roles of ``inputs``.
+            seed: of what is drawn, where anything is.
+
+        Returns:
+            (channels, slices, rows, columns) on the working grid, or one with whole multiples of its voxels.
+        """
+
+    @abstractmethod
+    def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
+        """The prediction that is made of arrays.
+
+        Args:
+            arrays: as `arrays` gives them, or averages of such.
+            sample: that they were computed from.
+        """
+
+    def predict(self, sample: Sample, seed: int = 0) -> Prediction:
+        """Everything the method makes of a sample."""
+        return self.finish(self.arrays(sample, seed), sample)
+
+
 def decoding_role(task: Task, role: Role, sample: Sample | None = None) -> Role:
     """A role that is made, with the scale in which it is decoded.
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ganatomy.case import Compared, Prediction, Role, Sample
+from ganatomy.case import Array, Compared, Prediction, Role, Sample
 from ganatomy.images.image import ComputedArray
-from ganatomy.inference.predictor import Predictor, decoded, encoded
+from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
 
 
-class RestorationPredictor(Predictor):
+class RestorationPredictor(VoxelPredictor):
     """Restores the product from the source, slab by slab."""
 
     @property
@@ -23,9 +23,9 @@ class RestorationPredictor(Predictor):
         """The product."""
         return {self.task.product: self.task.roles[self.task.product]}
 
-    def predict(self, sample: Sample, seed: int = 0) -> Prediction:
+    def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
         """The product in physical units, computed when it is read."""
-        source, product = self.task.source, self.task.product
+        product = self.task.product
         role = self.made_role(product, sample)
         tiler, read = self.tiled("restore"), encoded(sample, self.seen)
         slices, rows, columns = extents = self._extents(sample)
@@ -34,12 +34,17 @@ class RestorationPredictor(Predictor):
         restored = ComputedArray(
             shape, np.float32, lambda start, stop: tiler(read, extents, start, stop), tiler.thickness(slices)
         )
-        array = decoded(restored, role)
+        return {product: decoded(restored, role)}
+
+    def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
+        """The product on the grid of the source, or as fine a one as the method makes."""
+        source, product = self.task.source, self.task.product
         if source not in sample.frames:
-            return Prediction({product: array})
-        value = role.value(array, sample.frames[source].finer(tiler.scale), sample.values[source])
+            return Prediction(arrays)
+        frame = sample.frames[source].finer(self.method.tiling.scale)
+        value = self.made_role(product, sample).value(arrays[product], frame, sample.values[source])
         return Prediction(
-            {product: array},
+            arrays,
             {product: value},
             compared={product: Compared(self.task.visible(sample), self.task.contrasts(sample))},
         )
