@@ -219,6 +219,18 @@ class Image:
         for start in range(0, slices, thickness):
             yield self.slab(start, min(start + thickness, slices))
 
+    def save(self, path: Path | str) -> None:
+        """Write the image by suffix: .nii, .nii.gz, .png, .tif, .npy; without suffix, a DICOM folder.
+
+        Label maps, whose values are integers without a unit, keep their integers.
+
+        Raises:
+            UserError: The format cannot hold the image, or the place cannot be written.
+        """
+        from ganatomy.images.files import write
+
+        write(path, self)
+
     def numpy(self) -> NDArray[Any]:
         """The whole array in memory, (channels, slices, rows, columns)."""
         return self.slab(0, self.shape[0])

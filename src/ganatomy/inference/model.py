@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -216,22 +216,35 @@ class Model:
         predictor = self.predictor(ability, options)
         if image is not None:
             values = {predictor.inputs[0]: image, **values}
-        roles = self.method.task.roles
-        opened = {name: opened_value(value, roles.get(name), unit) for name, value in values.items()}
-        return predictor.predict(predictor.sample_of(opened), seed)
+        return predictor.predict(predictor.sample_of(opened_values(values, self.method.task.roles, unit)), seed)
 
 
-def opened_value(value: Any, role: Role | None, unit: str | None = None) -> Any:
-    """A path, an array or a value of a role, as a value of the role.
+def opened_values(values: Mapping[str, Any], roles: Mapping[str, Role], unit: str | None = None) -> dict[str, Any]:
+    """Paths, arrays and values of one case, as values of its roles.
+
+    An array lies where the images beside it lie, if it has as many voxels as the first of them, else anywhere.
+
+    Args:
+        values: role to path, array or value.
+        roles: name to role.
+        unit: of arrays.
 
     Raises:
         UserError: a path that cannot be read, or that holds several images.
     """
-    if isinstance(value, str | Path) and role is not None:
-        return role.source(str(value), Path(), single).open()
-    if isinstance(value, np.ndarray) and role is not None and role.on_grid:
-        return Image.from_array(value, unit=unit)
-    return value
+    opened = {
+        name: roles[name].source(str(value), Path(), single).open()
+        if isinstance(value, str | Path) and name in roles
+        else value
+        for name, value in values.items()
+    }
+    grid = next((value for value in opened.values() if isinstance(value, Image)), None)
+    for name, value in opened.items():
+        if isinstance(value, np.ndarray) and name in roles and roles[name].on_grid:
+            image = Image.from_array(value, unit=unit)
+            beside = grid is not None and image.shape == grid.shape
+            opened[name] = replace(image, affine=grid.affine, offsets=grid.offsets) if beside and grid else image
+    return opened
 
 
 def single(path: Path) -> Openable:
