@@ -1,0 +1,1 @@
+"""Segmentation of one or several aligned images into regions."""

@@ -1,0 +1,442 @@
+"""How segmentation is judged: every case as a whole, region by region, beside the best threshold of one image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganatomy.case import Sample, Volume, slab
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
+from ganatomy.evaluation.report import Outcome, Report
+from ganatomy.evaluation.statistics import count
+from ganatomy.inference.model import Model
+from ganatomy.metrics.metric import Mask
+from ganatomy.metrics.segmentation import RegionScores, score_region
+from ganatomy.tasks.segmentation.pictures import outline_strip, volume_plot
+from ganatomy.tasks.segmentation.task import Segmentation
+
+THRESHOLD = "threshold"
+"""Name of the reference that needs no network."""
+OBSERVER = "second observer"
+DICE, SENSITIVITY, PRECISION, HD95, DISTANCE, VOLUME = (
+    "dice", "sensitivity", "precision", "hd95", "surface distance", "volume error"
+)  # fmt: skip
+SIZE, TRUE_SIZE, ONE_SIDED = "size", "true size", "one is empty"
+"""Kept beside the scores of a region: its sizes in ml, and whether only one of prediction and truth is empty."""
+BINS = 512
+"""Thresholds that are tried, evenly spaced over the range of an input."""
+FITTED = 40
+"""Training cases that thresholds are fitted on at most, evenly chosen."""
+SHOWN = 3
+"""Inputs that are drawn beside the outlines."""
+
+EMPTY = "1 where a region is neither there nor found, 0 where only one of the two"
+FAR = "0 where a region is neither there nor found; as far as the image's corners are apart where only one of the two"
+KINDS = (
+    Score(DICE, "higher", "", f"2 TP / (2 TP + FP + FN) of all voxels of a case; {EMPTY}.", digits=3),
+    Score(SENSITIVITY, "higher", "", f"TP / (TP + FN); {EMPTY}.", digits=3),
+    Score(PRECISION, "higher", "", f"TP / (TP + FP); {EMPTY}.", digits=3),
+    Score(HD95, "lower", "mm", f"95th percentile of surface distances, the worse of both directions; {FAR}."),
+    Score(DISTANCE, "lower", "mm", f"Average symmetric surface distance; {FAR}."),
+    Score(VOLUME, "lower", "ml", "Size found less the true size, without its sign."),
+)
+"""Scores of a region, and of the mean over regions."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A region as everything brighter, or darker, than a level of one input.
+
+    Attributes:
+        role: of the input.
+        level: in the range of the networks, in which volumes are comparable.
+        brighter: on which side of the level the region lies.
+        dice: mean over the training cases.
+    """
+
+    role: str
+    level: float
+    brighter: bool
+    dice: float
+
+    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Where an encoded input is in the region."""
+        return image >= self.level if self.brighter else image < self.level
+
+    def __str__(self) -> str:
+        return f"{self.role} {'≥' if self.brighter else '<'} {self.level:.2f}"
+
+
+class SegmentationJudge(Judge):
+    """Judges label maps on the working grid, one case at a time.
+
+    The reference is the best single threshold of one input for each region, fitted on the training cases.
+    """
+
+    leading = (DICE, SENSITIVITY, PRECISION, HD95)
+    plotted = (DICE, HD95)
+    reference = THRESHOLD
+    compares_with_training = True
+
+    def __init__(self, task: Segmentation, options: Any = None):
+        super().__init__(task, options)
+        self.regions = task.judged.names
+        several = self.regions if len(self.regions) > 1 else ()
+        means = [_grouped(score, "Mean over regions" if several else "") for score in KINDS]
+        self.scores: tuple[Score, ...] = (
+            *means,
+            *(_grouped(score, region, f"{score.name} {region}") for region in several for score in KINDS),
+        )
+        self.thresholds: dict[str, Threshold] = {}
+
+    def contender(self, model: Model, name: str) -> Contender:
+        """A trained run; gives the judged regions of some slices, (regions, slices, rows, columns)."""
+        predictor, task = model.predictor(), self.task
+        if model.method.task.judged.regions != task.judged.regions:
+            raise UserError(
+                f"{model.folder}: has the regions {', '.join(model.method.task.judged.names)}, but "
+                f"{', '.join(self.regions)} are judged"
+            )
+        kept: list[Any] = [None, None]
+
+        def run(case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
+            if kept[0] is not case:
+                kept[:] = case, predictor.predict(case)
+            labels = slab(kept[1].arrays[model.method.task.labels], start, stop)
+            return task.inside(labels[0])  # type: ignore[no-any-return]
+
+        return Contender(name, run, about(model))
+
+    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+        """The threshold, and the second observer where the data have one."""
+        words = "the best single threshold of one input for each region, fitted on the training cases"
+        before = [Contender(THRESHOLD, self._threshold, words)]
+        observer = self.task.config.observer
+        return before, [Contender(OBSERVER, self._observer, f"label maps called {observer}")] if observer else []
+
+    def learn(self, training: Sequence[Sample]) -> None:
+        """Fit the thresholds; without training cases at hand there is nothing to compare with."""
+        usable = [case for case in training if self.task.labels in case.arrays]
+        if not usable:
+            return
+        places = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), FITTED)).astype(int))
+        self.thresholds = fit_thresholds(self.task, [usable[place] for place in places])
+
+    def _threshold(self, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
+        images = {role: _encoded(case, role, start, stop) for role in self.task.inputs}
+        return np.stack([self.thresholds[region](images[self.thresholds[region].role]) for region in self.regions])
+
+    def _observer(self, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
+        labels = slab(case.arrays[self.task.config.observer], start, stop)
+        return self.task.inside(labels[0])  # type: ignore[no-any-return]
+
+    def score_case(
+        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every contender on a whole case.
+
+        Raises:
+            UserError: the case has no label map.
+        """
+        if self.task.labels not in case.arrays:
+            raise UserError(f"{case.case.name}: no label map {self.task.labels} to compare with")
+        whole, rows = case.shape[0], []
+        annotation = self.task.annotation(case, 0, whole)
+        for contender in contenders:
+            advance()
+            if not self._able(contender, case):
+                continue
+            parts = self.task.compared(contender.run(case, 0, whole), annotation)
+            found = {
+                region: score_region(part.found, part.true, case.spacing, part.known) for region, part in parts.items()
+            }
+            rows.append(Row(case.case.name, case.case.subject, (0, whole), contender.name, self._numbers(found, case)))
+        return rows
+
+    def _able(self, contender: Contender, case: Sample) -> bool:
+        """Whether there is anything of a contender for a case."""
+        if contender.name == THRESHOLD:
+            return bool(self.thresholds)
+        return contender.name != OBSERVER or self.task.config.observer in case.arrays
+
+    def _numbers(self, found: Mapping[str, RegionScores], case: Sample) -> dict[str, float]:
+        """Scores of a case by name: means over the regions first, then each region, with its sizes."""
+        corners = float(np.linalg.norm([step * extent for step, extent in zip(case.spacing, case.shape, strict=True)]))
+        each = {region: region_numbers(one, corners) for region, one in found.items()}
+        means = {kind.name: float(np.mean([own[kind.name] for own in each.values()])) for kind in KINDS} if each else {}
+        return means | {self._of(region, name): value for region, own in each.items() for name, value in own.items()}
+
+    def _of(self, region: str, name: str) -> str:
+        """What a score of a region is called; where there is one region, as the mean is."""
+        return f"{name} {region}" if len(self.regions) > 1 else name
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """Better than a threshold or not, by how much, and how the baselines do."""
+        scores, score = judgement.scores, self.named(DICE)
+        found, ours, theirs = (
+            scores.compare(OUTPUT, THRESHOLD, score),
+            *(scores.interval(name, DICE) for name in (OUTPUT, THRESHOLD)),
+        )
+        assert ours is not None
+        if found is None or theirs is None:
+            sentences = [f"Dice {limits(ours)}; without training cases at hand there is no threshold to compare with."]
+            return " ".join([*sentences, *self._against(judgement)]), "undecided"
+        relation = {
+            "better": "agrees better with the annotation than thresholds do",
+            "worse": "agrees less with the annotation than thresholds do",
+            "undecided": "cannot be told from thresholds by its agreement with the annotation",
+        }[found.outcome]
+        subjects = found.difference.unit_of_resampling == "subject" and found.difference.n > 1
+        sentences = [
+            f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}"
+            + (f", better in {found.improved} of {count(found.difference.n, 'subject')}." if subjects else "."),
+            *self._against(judgement),
+            "" if subjects else "With a single subject this says nothing about other patients.",
+        ]
+        return " ".join(sentence for sentence in sentences if sentence), found.outcome
+
+    def _against(self, judgement: Judgement) -> Iterator[str]:
+        """A sentence for every baseline, and for the second observer."""
+        for rival in judgement.rivals:
+            found = judgement.scores.compare(OUTPUT, rival, self.named(DICE))
+            if rival != THRESHOLD and found is not None:
+                yield f"Against {rival}: Dice {limits(found.difference, signed=True)}, {found.outcome}."
+
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """The worst slice of the worst case first, then those of the median and the best one; sizes of all cases."""
+        for label, case in self._examples(judgement).items():
+            plane = self._worst_slice(case, judgement)
+            report.figure(self._strip(case, plane, judgement), self._words(label, case, plane, judgement))
+        report.section("Sizes")
+        sizes = {region: self._sizes(region, judgement) for region in self.regions}
+        report.figure(
+            volume_plot(sizes),
+            "Size of each region against its true size, one point a case. Points above the dashed line are too large.",
+        )
+
+    def _examples(self, judgement: Judgement) -> dict[str, Sample]:
+        """Worst, median and best case of the output by Dice, each once."""
+        ranked = judgement.scores.by_case(OUTPUT, DICE)
+        names = sorted(ranked, key=lambda name: ranked[name])
+        prepared = {case.case.name: case for case in judgement.cases}
+        chosen: dict[str, str] = {}
+        for label, name in (("Worst", names[0]), ("Median", names[(len(names) - 1) // 2]), ("Best", names[-1])):
+            if name not in chosen.values():
+                chosen[label] = name
+        found = {label: prepared[name] for label, name in chosen.items()}
+        return found if len(names) > 1 else {"Only": found["Worst"]}
+
+    def _worst_slice(self, case: Sample, judgement: Judgement) -> int:
+        """The slice with the most voxels that the output has wrong; of several, the one with most truth."""
+        contender = next(one for one in judgement.contenders if one.name == OUTPUT)
+        wrong = []
+        for plane in range(case.shape[0]):
+            found = contender.run(case, plane, plane + 1)
+            parts = self.task.compared(found, self.task.annotation(case, plane, plane + 1)).values()
+            errors = sum(int(((part.found != part.true) & part.known).sum()) for part in parts)
+            wrong.append((errors, sum(int(part.true.sum()) for part in parts)))
+        return max(range(len(wrong)), key=lambda plane: wrong[plane])
+
+    def _strip(self, case: Sample, plane: int, judgement: Judgement) -> Any:
+        images = {role: image[0] for role, image in self._telling(case, plane).items()}
+        truth = self._named(self.task.inside(self.task.annotation(case, plane, plane + 1)[self.task.labels]))
+        found = {
+            contender.name: self._named(contender.run(case, plane, plane + 1))
+            for contender in judgement.contenders
+            if self._able(contender, case)
+        }
+        ranked = {name: judgement.scores.by_case(name, DICE).get(case.case.name) for name in found}
+        notes = {name: f"Dice {value:.3f}" for name, value in ranked.items() if value is not None}
+        return outline_strip(images, truth, found, spacing_mm=case.spacing[1:], notes=notes)
+
+    def _telling(self, case: Sample, plane: int) -> dict[str, Volume]:
+        """The inputs that thresholds chose, then the others, as many as are drawn."""
+        chosen = dict.fromkeys([*(one.role for one in self.thresholds.values()), *self.task.inputs])
+        roles = case.slices(plane, plane + 1)
+        return {role: roles[role] for role in [role for role in chosen if role in roles][:SHOWN]}
+
+    def _named(self, masks: NDArray[np.bool_]) -> dict[str, Mask]:
+        return {region: mask[0] for region, mask in zip(self.regions, masks, strict=True)}
+
+    def _words(self, label: str, case: Sample, plane: int, judgement: Judgement) -> str:
+        number = len(judgement.cases)
+        which = "The only case" if label == "Only" else f"{label} of {number} cases by Dice"
+        return (
+            f"{which}: {case.case.name}, slice {plane + 1} of {case.shape[0]}, the one with the most wrong voxels. "
+            "Coloured lines are regions, drawn over the first image; below, magnified, black lines are the truth. "
+            "Scores are those of the whole case."
+        )
+
+    def _sizes(self, region: str, judgement: Judgement) -> dict[str, tuple[list[float], list[float]]]:
+        """Method to the sizes found and the true ones in ml, case by case."""
+        scores, found = judgement.scores, {}
+        for method in scores.methods:
+            ours, true = (list(scores.by_case(method, self._of(region, name)).values()) for name in (SIZE, TRUE_SIZE))
+            if ours:
+                found[method] = (ours, true)
+        return found
+
+    def measured(self) -> dict[str, str]:
+        """Regions, grid, empty regions and the thresholds that were compared with."""
+        task = self.task
+        regions = {name: " ".join(str(label) for label in labels) for name, labels in task.judged.regions.items()}
+        grid = task.preparation
+        spacing = " x ".join(f"{step:g}" for step in grid.spacing) + " mm" if grid.spacing else "each volume's own"
+        return {
+            "Regions": "; ".join(f"{name}: labels {labels}" for name, labels in regions.items()),
+            "Grid": f"the working grid, {grid.plane} slices, spacing {spacing}; distances and sizes are taken there",
+            "Mask": f"voxels inside {task.config.field_of_view} only, where a case has it"
+            if task.config.field_of_view
+            else "none: every voxel counts that is not of unknown label",
+            "Empty regions": f"overlaps are {EMPTY}; distances are {FAR}",
+            "Thresholds": "; ".join(
+                f"{region}: {one} (Dice {one.dice:.3f} in training)" for region, one in self.thresholds.items()
+            )
+            or "none, since no training case is at hand",
+            "Libraries": "surface distances by SciPy's exact Euclidean distance transform; percentiles as in MONAI",
+            "Unit of scoring": "whole cases, averaged over each subject",
+        }
+
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """Phantoms, regions that are empty or were missed, and what overlap does not say."""
+        points = []
+        if not any(source.paths for case in judgement.cases for source in case.case.sources.values()):
+            points.append(
+                "The patients are procedural phantoms, whose borders are known exactly: this shows that a method works "
+                "as its paper describes, not that it is fit for patients."
+            )
+        scores = judgement.scores
+        for region in self.regions:
+            true = list(scores.by_case(OUTPUT, self._of(region, TRUE_SIZE)).values())
+            if empty := sum(not size for size in true):
+                points.append(
+                    f"{region} is absent from {empty} of {count(len(true), 'case')}: finding nothing there counts as "
+                    "perfect, finding anything as worthless."
+                )
+        for method in scores.methods:
+            values = [scores.values(method, self._of(region, ONE_SIDED))[0] for region in self.regions]
+            if lost := round(sum(sum(one) for one in values)):
+                points.append(
+                    f"{method}: {count(lost, 'region')} of a case where only one of prediction and truth is empty; the "
+                    "distance there is that of the image's corners, which weighs heavily in the mean."
+                )
+        points.append("Overlap of large regions hides small ones that were missed or invented; look at the outlines.")
+        return points
+
+
+def _grouped(score: Score, group: str, name: str | None = None) -> Score:
+    return Score(name or score.name, score.better, score.unit, score.note, group, score.digits)
+
+
+def region_numbers(found: RegionScores, corners: float) -> dict[str, float]:
+    """Scores and sizes of a region by name.
+
+    Args:
+        found: of the region.
+        corners: distance between opposite corners of the image in mm, which takes the place of an infinite one.
+    """
+    overlap, surface = found.overlap, found.surface
+    return {
+        DICE: overlap.dice,
+        SENSITIVITY: overlap.sensitivity,
+        PRECISION: overlap.precision,
+        HD95: min(surface.hd95, corners),
+        DISTANCE: min(surface.average, corners),
+        VOLUME: abs(found.volume - found.true_volume) / 1000,
+        SIZE: found.volume / 1000,
+        TRUE_SIZE: found.true_volume / 1000,
+        ONE_SIDED: float(math.isinf(surface.hd95)),
+    }
+
+
+def fit_thresholds(task: Segmentation, cases: Sequence[Sample]) -> dict[str, Threshold]:
+    """The single threshold of one input for each judged region that has the highest mean Dice over some cases.
+
+    Every level of `BINS` evenly spaced ones, both sides of it and all inputs are tried.
+
+    Args:
+        task: names inputs and regions.
+        cases: with label maps.
+    """
+    ends = {role: _ends(cases, role) for role in task.inputs}
+    sums = {role: np.zeros((2, len(task.judged.names), BINS)) for role in task.inputs}
+    seen = np.zeros(len(task.judged.names))
+    for case in cases:
+        inside, total = _histograms(task, case, ends)
+        seen += np.any([counts.sum(axis=1) > 0 for counts in total.values()], axis=0)
+        for role in task.inputs:
+            sums[role] += _dice_by_level(inside[role], total[role])
+    found = {}
+    for place, region in enumerate(task.judged.names):
+        best = max(
+            (float(sums[role][side, place].max()), role, side) for role in task.inputs for side in (0, 1)
+        )  # fmt: skip
+        _, role, side = best
+        low, high = ends[role]
+        value = low + (high - low) * _middle_of_best(sums[role][side, place]) / BINS
+        found[region] = Threshold(role, value, side == 0, best[0] / max(float(seen[place]), 1.0))
+    return found
+
+
+def _middle_of_best(values: NDArray[np.float64]) -> float:
+    """The middle of the first run of places that share the highest value."""
+    best = values >= values.max() - 1e-9
+    first = int(best.argmax())
+    length = int((~best[first:]).argmax()) or len(best) - first
+    return first + (length - 1) / 2
+
+
+def _encoded(case: Sample, role: str, start: int, stop: int) -> Volume:
+    """An input in the range of the networks, (slices, rows, columns); colours averaged."""
+    return np.asarray(case.role(role).encoded(slab(case.arrays[role], start, stop)).mean(axis=0), np.float32)
+
+
+def _ends(cases: Sequence[Sample], role: str) -> tuple[float, float]:
+    """Lowest and highest value of an input in all cases."""
+    low, high = math.inf, -math.inf
+    for case in cases:
+        for start in range(case.shape[0]):
+            values = _encoded(case, role, start, start + 1)
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return low, max(high, low + 1e-6)
+
+
+def _histograms(
+    task: Segmentation, case: Sample, ends: Mapping[str, tuple[float, float]]
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Voxels of a case by intensity, inside of each region and altogether: role to (regions, `BINS`)."""
+    shape = (len(task.judged.names), BINS)
+    inside, total = ({role: np.zeros(shape) for role in ends} for _ in range(2))
+    for start in range(case.shape[0]):
+        nothing = np.zeros((shape[0], 1, *case.shape[1:]), np.bool_)
+        parts = task.compared(nothing, task.annotation(case, start, start + 1))
+        for role, (low, high) in ends.items():
+            values = _encoded(case, role, start, start + 1)
+            places = np.clip((values - low) / (high - low) * BINS, 0, BINS - 1).astype(np.intp)
+            for region, part in parts.items():
+                row = task.judged.names.index(region)
+                total[role][row] += np.bincount(places[part.known], minlength=BINS)
+                inside[role][row] += np.bincount(places[part.true & part.known], minlength=BINS)
+    return inside, total
+
+
+def _dice_by_level(inside: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Dice of everything from a bin upwards and of everything below it, (2, regions, `BINS`).
+
+    Args:
+        inside: voxels of each region by intensity, (regions, `BINS`).
+        total: voxels of known label by intensity, (regions, `BINS`).
+    """
+    size = inside.sum(axis=1, keepdims=True)
+    below_hits, below = (np.cumsum(counts, axis=1) - counts for counts in (inside, total))
+    hits = np.stack([size - below_hits, below_hits])
+    taken = np.stack([total.sum(axis=1, keepdims=True) - below, below])
+    both = taken + size
+    dice = np.where(both > 0, 2 * hits / np.maximum(both, 1), 1.0)
+    return np.asarray(np.where(total.sum(axis=1, keepdims=True) > 0, dice, 0.0))

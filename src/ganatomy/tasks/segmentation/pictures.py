@@ -1,0 +1,138 @@
+"""Segmentations as pictures: outlines of truth and prediction over the image, and volumes against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ganatomy.evaluation.style import INK, MARKS, OTHERS, SOFT, STYLE, colours, new_figure, show_image, title
+from ganatomy.metrics.metric import Mask, Window
+from ganatomy.metrics.regions import Box
+
+PANEL = 2.6
+"""Width of a picture in inches."""
+AROUND = 0.15
+"""Margin around what is framed, as a share of its extent."""
+SMALLEST = 24
+"""Rows and columns of a magnified part, at least."""
+HUES = (*MARKS, *OTHERS)
+
+
+def box_around(mask: Mask, square: bool = False) -> Box:
+    """The rows and columns that hold a mask (rows, columns), with a margin; all of them where it is empty.
+
+    Args:
+        mask: true inside.
+        square: whether at least `SMALLEST` rows and columns are wanted.
+    """
+    sides = []
+    for axis, extent in enumerate(mask.shape):
+        hits = np.flatnonzero(mask.any(axis=1 - axis))
+        if not hits.size:
+            return Box(0, 0, *mask.shape)
+        first, last = int(hits[0]), int(hits[-1]) + 1
+        length = max(last - first + 2 * max(2, round(AROUND * (last - first))), SMALLEST if square else 0)
+        length = min(length, extent)
+        start = min(max((first + last - length) // 2, 0), extent - length)
+        sides.append((start, length))
+    (row, rows), (column, columns) = sides
+    return Box(row, column, rows, columns)
+
+
+@rc_context(STYLE)
+def outline_strip(
+    images: Mapping[str, npt.NDArray[np.float32]],
+    truth: Mapping[str, Mask],
+    found: Mapping[str, Mapping[str, Mask]],
+    *,
+    spacing_mm: tuple[float, float],
+    notes: Mapping[str, str] | None = None,
+) -> Figure:
+    """Inputs, and outlines of each method's regions over the first of them; below, the part with the regions magnified.
+
+    Lines are predictions, in a colour for each region; black lines on white are the truth.
+
+    Args:
+        images: name of each input to (rows, columns).
+        truth: region to where it is, (rows, columns).
+        found: method to region to where the method puts it.
+        spacing_mm: between rows, between columns.
+        notes: method to a line beside its name, such as a score.
+    """
+    first = next(iter(images.values()))
+    everywhere = np.any([*truth.values(), *(mask for masks in found.values() for mask in masks.values())], axis=0)
+    body = box_around(first > first.min())
+    boxes = (body, box_around(everywhere, square=True)) if everywhere.any() else (body,)
+    windows = {name: _window(image) for name, image in images.items()}
+    tall = sum(box.rows * spacing_mm[0] / (box.columns * spacing_mm[1]) for box in boxes)
+    count = len(images) + 1 + len(found)
+    width = min(PANEL, 13.5 / count)
+    figure = new_figure(count * width, width * tall + 0.3 * len(boxes) + 0.3)
+    hues = dict(zip(truth, HUES * len(truth), strict=False))
+    for row, box in zip(figure.subplots(len(boxes), count, squeeze=False), boxes, strict=True):
+        magnified = box is not body
+        for axes, (name, image) in zip(row, images.items(), strict=False):
+            show_image(axes, image[box.slices], windows[name], spacing_mm, magnified=magnified)
+            if not magnified:
+                axes.set_title(title(name))
+        methods = {"truth": truth, **found}
+        for axes, (name, masks) in zip(row[len(images) :], methods.items(), strict=True):
+            show_image(axes, first[box.slices], next(iter(windows.values())), spacing_mm, magnified=magnified)
+            for region, mask in masks.items():
+                if name != "truth" and magnified:
+                    _outline(axes, truth[region][box.slices], "white", 2.2)
+                    _outline(axes, truth[region][box.slices], INK, 0.9)
+                _outline(axes, mask[box.slices], hues[region], 1.3)
+            if not magnified:
+                axes.set_title("\n".join(filter(None, (title(name), (notes or {}).get(name)))))
+    handles = [Line2D([], [], color=hue, label=region) for region, hue in hues.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def _window(image: npt.NDArray[np.float32]) -> Window:
+    """Black and white such that few pixels of what is not background lie beyond."""
+    inside = image[image > image.min()]
+    if not inside.size:
+        return float(image.min()), float(image.min()) + 1.0
+    low, high = float(image.min()), float(np.quantile(inside, 0.995))
+    return low, max(high, low + 1e-6)
+
+
+def _outline(axes: Axes, mask: Mask, colour: str, width: float) -> None:
+    """Draw the border of a mask, halfway between its pixels and their neighbours."""
+    if mask.any() and not mask.all():
+        rows, columns = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
+        axes.contour(columns, rows, np.pad(mask.astype(float), 1), [0.5], colors=[colour], linewidths=width)
+        axes.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
+
+
+@rc_context(STYLE)
+def volume_plot(
+    volumes: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str = "ml"
+) -> Figure:
+    """Size of each region against its true size, one plot a region, one point a case.
+
+    Args:
+        volumes: region to method to the sizes found and the true ones, in the same order.
+        unit: of the sizes.
+    """
+    figure = new_figure(min(3.3 * len(volumes), 13.5), 3.4)
+    for plot, (region, methods) in zip(
+        figure.subplots(1, len(volumes), squeeze=False)[0], volumes.items(), strict=True
+    ):
+        most = max((max(*found, *true, 0.0) for found, true in methods.values() if found), default=0.0) or 1.0
+        plot.plot([0, most], [0, most], color=SOFT, linewidth=0.8, linestyle="--")
+        for name, colour in colours(methods).items():
+            found, true = methods[name]
+            plot.scatter(true, found, color=colour, s=22, label=title(name), alpha=0.85)
+        plot.set(xlabel=f"True size ({unit})", ylabel=f"Size found ({unit})")
+        plot.set_title(title(region))
+    figure.axes[0].legend(loc="upper left")
+    return figure

@@ -1,0 +1,267 @@
+"""A trained segmentation method at work: probabilities, a label map on the grid of the source, and volumes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
+
+from ganatomy.case import Array, Prediction, Role, Sample, Scores, slab
+from ganatomy.data.batches import Range
+from ganatomy.errors import UserError
+from ganatomy.images.image import ComputedArray, Image, LazyArray
+from ganatomy.inference.predictor import Options, Predictor, encoded
+from ganatomy.inference.tiling import Reader
+from ganatomy.metrics.metric import Mask
+from ganatomy.roles.image import ImageRole
+from ganatomy.roles.labels import LabelRole
+
+PROBABILITIES = "probabilities"
+"""Name of the array with one channel a region."""
+NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
+"""The 26 neighbours of a voxel, by which it hangs together with others."""
+
+
+class SegmentationOptions(Options):
+    """How probabilities become a label map, and what is written beside it."""
+
+    threshold: float = Field(0.5, gt=0, lt=1)  # probability from which a voxel is in a region; classes take the largest
+    largest: tuple[str, ...] = ()  # regions of which only the largest connected component is kept
+    fill: tuple[str, ...] = ()  # regions whose holes are filled
+    probabilities: bool = False  # write the probability of each region, too
+
+
+class SegmentationPredictor(Predictor):
+    """Segments the inputs slab by slab.
+
+    Probabilities, not labels, are brought back to the grid of the source; there they become regions, and regions the
+    label map, in which later ones overwrite earlier ones.
+    """
+
+    Options: ClassVar[type[Options]] = SegmentationOptions
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        names = self.task.target.names
+        for option in ("largest", "fill"):
+            if strange := [name for name in getattr(self.options, option) if name not in names]:
+                raise UserError(f"--{option} {strange[0]}: no such region; this system has {', '.join(names)}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The images that every case has."""
+        return tuple(name for name in self.task.inputs if name not in self.optional)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The images that a case may lack."""
+        return tuple(self.task.config.optional_inputs)
+
+    @property
+    def outputs(self) -> Mapping[str, Role]:
+        """The label map, and the probabilities where they are wanted."""
+        labels: LabelRole = self.task.target
+        wanted = labels.names if self.options.probabilities else ()
+        return {labels.name: labels, **{probability(name): ImageRole(probability(name)) for name in wanted}}
+
+    def predict(self, sample: Sample, seed: int = 0) -> Prediction:
+        """Label map and probabilities, computed when they are read; the label map is kept, a byte a voxel."""
+        name, there = self.task.labels, [role for role in self.task.inputs if role in sample.arrays]
+        probabilities = self._probabilities(sample)
+        working = self._label_map(probabilities)
+        arrays: dict[str, Array] = {name: working, PROBABILITIES: probabilities}
+        if there[0] not in sample.frames:
+            return Prediction(arrays)
+        frame, like = sample.frames[there[0]], sample.values[there[0]]
+        placed = frame.back(probabilities)
+        labels = working if placed is probabilities else self._label_map(placed)
+        source = replace(like, unit=None).with_geometry(labels, frame.affine)
+        outputs = {name: source}
+        if self.options.probabilities:
+            outputs |= {
+                probability(region): source.with_array(_channel(placed, place))
+                for place, region in enumerate(self.task.target.names)
+            }
+        absent = [role for role in self.task.inputs if role not in sample.arrays]
+        return Prediction(
+            arrays,
+            outputs,
+            tables=Later({"volumes": lambda: volumes(source, self.task.target, self.task.judged)}),
+            facts=self._facts(absent),
+            notes=tuple(f"without {role}: the network saw 0, the background, in its place" for role in absent),
+        )
+
+    def validate(self, pieces: Sequence[Range], slices: int) -> Scores:
+        """Means of the task's scores over some slices of the validation cases that have a label map."""
+        return super().validate([piece for piece in pieces if self.task.labels in piece.sample.arrays], slices)
+
+    def _probabilities(self, sample: Sample) -> LazyArray:
+        """(regions, slices, rows, columns) on the working grid; the last slab is kept for whoever reads it next."""
+        tiler, read, extents = self.tiled("segment"), self._reader(sample), sample.shape
+        network = lru_cache(maxsize=1)(lambda start, stop: tiler(read, extents, start, stop))
+        shape = (len(self.task.target.names), *extents)
+        return ComputedArray(shape, np.float32, network, tiler.thickness(extents[0]))
+
+    def _reader(self, sample: Sample) -> Reader:
+        """Reads all inputs in the range of the networks; zeros where one is absent."""
+        return encoded(self.task.completed(sample), self.task.inputs)
+
+    def _label_map(self, probabilities: Array) -> LabelMap:
+        role, options = self.task.target, self.options
+        largest, fill = ([role.names.index(name) for name in names] for names in (options.largest, options.fill))
+
+        def whole(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            for place in largest:
+                inside[place] = largest_component(inside[place])
+            for place in fill:
+                inside[place] = filled(inside[place])
+            return inside
+
+        return LabelMap(probabilities, self._inside, role, whole if largest or fill else None)
+
+    def _inside(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which voxels are in which region, (regions, ...)."""
+        if self.task.exclusive:
+            places = np.arange(len(probabilities)).reshape(-1, *[1] * (probabilities.ndim - 1))
+            return np.asarray(probabilities.argmax(axis=0) == places)
+        return np.asarray(probabilities >= self.options.threshold)
+
+    def _facts(self, absent: Sequence[str]) -> dict[str, Any]:
+        role: LabelRole = self.task.target
+        return {
+            "regions": {
+                name: {"labels": list(role.regions[name]), "written": role.written[name]} for name in role.names
+            },
+            "rule": "most probable class"
+            if self.task.exclusive
+            else f"probability at least {self.options.threshold:g}",
+            "priority": f"where regions overlap the later is written: {', '.join(role.names)}",
+            **({"largest component": list(self.options.largest)} if self.options.largest else {}),
+            **({"holes filled": list(self.options.fill)} if self.options.fill else {}),
+            **({"inputs absent": list(absent)} if absent else {}),
+        }
+
+
+class LabelMap(LazyArray):
+    """A label map made of probabilities when it is read, and kept, so that a network need not run again.
+
+    Args:
+        probabilities: (regions, slices, rows, columns).
+        inside: tells from probabilities which voxels are in which region.
+        role: of the label map, which says what is written where regions overlap.
+        whole: changes the regions of the whole volume, which is then made when the first slice is read.
+    """
+
+    def __init__(
+        self,
+        probabilities: Array,
+        inside: Callable[[NDArray[np.float32]], NDArray[np.bool_]],
+        role: LabelRole,
+        whole: Callable[[NDArray[np.bool_]], NDArray[np.bool_]] | None = None,
+    ):
+        _, slices, rows, columns = probabilities.shape
+        self.shape = (1, slices, rows, columns)
+        self.dtype = np.dtype(np.uint8 if max(role.known) < 256 else np.uint16)
+        self.thickness = probabilities.thickness if isinstance(probabilities, LazyArray) else 1
+        self._probabilities, self._inside, self._role, self._whole = probabilities, inside, role, whole
+        self._kept = np.zeros(self.shape, self.dtype)
+        self._made = np.zeros(slices, np.bool_)
+
+    def slab(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices ``start`` to ``stop``, (1, slices, rows, columns)."""
+        if not self._made[start:stop].all():
+            first, last = (start, stop) if self._whole is None else (0, self.shape[1])
+            inside = np.concatenate([self._inside(part) for part in self._parts(first, last)], axis=1)
+            self._kept[:, first:last] = self._role.merged(inside if self._whole is None else self._whole(inside))
+            self._made[first:last] = True
+        return self._kept[:, start:stop]
+
+    def _parts(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
+        step = self.thickness if self._whole else last - first
+        for start in range(first, last, step):
+            yield slab(self._probabilities, start, min(start + step, last))
+
+
+class Later(Mapping[str, Sequence[Mapping[str, Any]]]):
+    """Tables that are computed when they are looked at.
+
+    Args:
+        made: name to what makes the table.
+    """
+
+    def __init__(self, made: Mapping[str, Callable[[], Sequence[Mapping[str, Any]]]]):
+        self._made = made
+        self._found: dict[str, Sequence[Mapping[str, Any]]] = {}
+
+    def __getitem__(self, name: str) -> Sequence[Mapping[str, Any]]:
+        if name not in self._found:
+            self._found[name] = self._made[name]()
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
+def probability(region: str) -> str:
+    """Name of the output that holds the probabilities of a region."""
+    return f"probability_{region}"
+
+
+def _channel(array: Array, place: int) -> LazyArray:
+    thickness = array.thickness if isinstance(array, LazyArray) else 1
+    _, slices, rows, columns = array.shape
+    shape = (1, slices, rows, columns)
+    return ComputedArray(
+        shape, np.float32, lambda start, stop: slab(array, start, stop)[place : place + 1], thickness
+    )  # fmt: skip
+
+
+def volumes(labels: Image, *roles: LabelRole) -> list[dict[str, Any]]:
+    """Voxels and size of every region of a label map; in mm² where there is one slice, else in mm³ and ml.
+
+    Args:
+        labels: on the grid of the source.
+        roles: whose regions are counted, the background left out.
+    """
+    counts = np.zeros(np.iinfo(labels.dtype).max + 1, np.int64)
+    for part in labels.slabs():
+        counts += np.bincount(part.reshape(-1), minlength=len(counts))
+    regions = {name: own for role in roles for name, own in role.regions.items() if any(own)}
+    rows: list[dict[str, Any]] = []
+    for name, own in regions.items():
+        voxels = int(sum(counts[label] for label in set(own) if label < len(counts)))
+        row: dict[str, Any] = {"region": name, "voxels": voxels}
+        if labels.shape[0] == 1:
+            row["mm2"] = round(voxels * math.prod(labels.spacing[1:]), 3)
+        else:
+            size = voxels * abs(float(np.linalg.det(labels.affine[:3, :3])))
+            row |= {"mm3": round(size, 3), "ml": round(size / 1000, 6)}
+        rows.append(row)
+    return rows
+
+
+def largest_component(mask: Mask) -> Mask:
+    """The largest part of a mask (slices, rows, columns) whose voxels hang together by faces, edges or corners."""
+    parts, number = ndimage.label(mask, NEIGHBOURS)
+    if number < 2:
+        return mask
+    sizes = np.bincount(parts.reshape(-1))
+    sizes[0] = 0
+    return np.asarray(parts == sizes.argmax())
+
+
+def filled(mask: Mask) -> Mask:
+    """A mask (slices, rows, columns) with its holes: what no path by faces leads out of; of one slice, in the plane."""
+    if len(mask) == 1:
+        return np.asarray(ndimage.binary_fill_holes(mask[0]))[None]
+    return np.asarray(ndimage.binary_fill_holes(mask))

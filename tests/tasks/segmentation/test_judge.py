@@ -1,0 +1,232 @@
+import math
+
+import numpy as np
+import pytest
+from levels import SHAPE, SPACING, Levels, case, random_images
+
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
+from ganatomy.evaluation.report import Report
+from ganatomy.inference.model import Model
+from ganatomy.metrics.segmentation import score_region
+from ganatomy.tasks.segmentation.judge import (
+    OBSERVER,
+    THRESHOLD,
+    SegmentationJudge,
+    Threshold,
+    fit_thresholds,
+    region_numbers,
+)
+
+CORNERS = float(np.linalg.norm(np.array(SHAPE) * SPACING))
+
+
+def box(*ranges, shape=SHAPE):
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(*one) for one in ranges)] = True
+    return mask
+
+
+WHOLE, CORE = box((1, 4), (1, 6), (1, 5)), box((2, 4), (2, 5), (2, 4))
+TRUTH = (2 * WHOLE - CORE).astype(np.uint8)
+"""1 in the core, 2 around it."""
+
+
+def images(whole, core):
+    return {"t1": 1000.0 * whole, "t2": 1000.0 * core}
+
+
+def judged(cases, training=(), method=None, **values):
+    method = method or Levels(**values)
+    judge = judge_of(method.task)
+    contenders = judge.lineup(judge.contender(Model(method), OUTPUT))
+    judge.learn(training)
+    rows = [row for one in cases for row in judge.score_case(contenders, one)]
+    return judge, Judgement(contenders, cases, Scores(rows))
+
+
+def scores_of(judgement, method, name="a"):
+    return next(row.scores for row in judgement.scores.rows if row.method == method and row.case == name)
+
+
+def test_a_perfect_output_scores_perfectly_in_every_region():
+    task = Levels().task
+    _, judgement = judged([case(task, **images(WHOLE, CORE), tumour=TRUTH)])
+    found = scores_of(judgement, OUTPUT)
+    for region in ("", " whole", " core"):
+        assert {found[f"{name}{region}"] for name in ("dice", "sensitivity", "precision")} == {1}
+        assert {found[f"{name}{region}"] for name in ("hd95", "surface distance", "volume error")} == {0}
+    assert found["size whole"] == found["true size whole"] == pytest.approx(4.5 * WHOLE.sum() / 1000)
+
+
+def test_scores_of_regions_are_those_of_their_masks_and_means_are_over_regions():
+    moved = np.roll(WHOLE, 1, axis=1)
+    task = Levels().task
+    _, judgement = judged([case(task, **images(moved | CORE, CORE & ~box((2, 3), (0, 7), (0, 6))), tumour=TRUTH)])
+    found = scores_of(judgement, OUTPUT)
+    want = score_region(moved | CORE, WHOLE, SPACING)
+    assert found["dice whole"] == want.overlap.dice and found["precision whole"] == want.overlap.precision
+    assert found["hd95 whole"] == want.surface.hd95 == 1 and found["surface distance whole"] == want.surface.average
+    assert found["sensitivity core"] == 0.5 and found["precision core"] == 1
+    assert found["volume error core"] == pytest.approx(4.5 * 6 / 1000)
+    for name in ("dice", "sensitivity", "hd95", "volume error"):
+        assert found[name] == pytest.approx((found[f"{name} whole"] + found[f"{name} core"]) / 2)
+
+
+def test_regions_that_are_empty_on_one_side_are_as_far_as_the_corners():
+    task, nothing = Levels().task, 0.1 * CORE
+    judge, judgement = judged(
+        [
+            case(task, "missed", **images(WHOLE, nothing), tumour=TRUTH),
+            case(task, "none", **images(WHOLE, nothing), tumour=2 * WHOLE.astype(np.uint8)),
+            case(task, "found", **images(WHOLE, CORE), tumour=TRUTH),
+        ]
+    )
+    missed, none = (scores_of(judgement, OUTPUT, name) for name in ("missed", "none"))
+    assert missed["dice core"] == 0 and missed["hd95 core"] == missed["surface distance core"] == CORNERS
+    assert missed["hd95"] == pytest.approx(CORNERS / 2) and missed["one is empty core"] == 1
+    assert none["dice core"] == none["sensitivity core"] == none["precision core"] == 1 and none["hd95 core"] == 0
+    assert all(math.isfinite(value) for row in judgement.scores.rows for value in row.scores.values())
+    points = judge.caveats(judgement)
+    assert any("core is absent from 1 of 3 cases" in point for point in points)
+    assert any("output: 1 region of a case where only one" in point for point in points)
+    assert not any("whole is absent" in point for point in points)
+
+
+def test_what_is_unknown_or_out_of_the_field_of_view_does_not_count():
+    config = {"regions": {"whole": (1, 2)}, "unknown": (4,), "field_of_view": "brain", "inputs": ("t1",)}
+    task = Levels(**config).task
+    truth, brain = TRUTH.copy(), ~box((0, 5), (0, 7), (0, 2))
+    truth[1] = 4
+    found = WHOLE & brain
+    found[1] = False
+    sample = case(task, t1=1000.0 * found, tumour=truth, brain=brain.astype(np.uint8))
+    assert scores_of(judged([sample], **config)[1], OUTPUT)["dice"] == 1
+    outside = case(task, t1=1000.0 * WHOLE, tumour=truth, brain=brain.astype(np.uint8))
+    assert scores_of(judged([outside], **config)[1], OUTPUT)["dice"] == 1
+    unmasked = case(task, t1=1000.0 * found, tumour=truth)
+    assert scores_of(judged([unmasked], **config)[1], OUTPUT)["dice"] < 1
+
+
+@pytest.mark.parametrize("brighter", [True, False])
+def test_the_best_threshold_is_found_in_the_input_and_on_the_side_that_tells(brighter):
+    task = Levels(inputs=("t2", "t1"), regions={"whole": (1, 2)}).task
+    rng = np.random.default_rng(4)
+    training = []
+    for name, level in (("a", 300.0), ("b", 310.0)):
+        inside, outside = (level + 1 + 600 * rng.random(SHAPE), level - 1 - 290 * rng.random(SHAPE))
+        telling = np.where(brighter == WHOLE, inside, outside)
+        training.append(case(task, name, t1=telling, t2=1000 * rng.random(SHAPE), tumour=TRUTH))
+    found = fit_thresholds(task, training)["whole"]
+    assert (found.role, found.brighter) == ("t1", brighter)
+    values = [np.asarray(one.role("t1").encoded(np.asarray(one.arrays["t1"])))[0] for one in training]
+    dice = np.mean([2 * (found(own) & WHOLE).sum() / (found(own).sum() + WHOLE.sum()) for own in values])
+    assert found.dice == pytest.approx(dice, abs=0.02) and dice > 0.95
+    assert str(found) == f"t1 {'≥' if brighter else '<'} {found.level:.2f}"
+
+
+def test_every_level_has_the_dice_of_its_voxels():
+    config = {"inputs": ("t1",), "regions": {"whole": (1, 2)}, "unknown": (4,)}
+    task = Levels(**config).task
+    truth = TRUTH.copy()
+    truth[:, :, 4] = 4
+    image = random_images("t1", seed=8)["t1"]
+    sample = case(task, t1=image, tumour=truth)
+    best = fit_thresholds(task, [sample])["whole"]
+    known, true = truth != 4, np.isin(truth, (1, 2))
+    every = []
+    for level in np.unique(image):
+        for side in (image >= level, image < level):
+            hits, taken = (side & true & known).sum(), (side & known).sum()
+            every.append(2 * hits / (taken + true.sum()))
+    assert best.dice == pytest.approx(max(every), abs=0.02)
+
+
+def test_the_threshold_is_what_a_run_must_beat():
+    task = Levels().task
+    training = [case(task, "t", **images(WHOLE, CORE), tumour=TRUTH)]
+    good = [case(task, name, **images(WHOLE, CORE), tumour=TRUTH) for name in "abc"]
+    judge, judgement = judged(good, training)
+    assert scores_of(judgement, THRESHOLD)["dice"] == 1 and judge.reference == THRESHOLD
+    headline, outcome = judge.verdict(judgement)
+    assert outcome == "undecided" and "cannot be told from thresholds" in headline and "1.000 against 1.000" in headline
+    dim = [case(task, name, t1=700.0 * WHOLE + 600.0 * (~WHOLE), t2=700.0 * CORE + k * WHOLE, tumour=TRUTH)
+           for k, name in enumerate("abc")]  # fmt: skip
+    judge, judgement = judged(dim, [case(task, "t", t1=700.0 * WHOLE + 600.0 * ~WHOLE, t2=700.0 * CORE, tumour=TRUTH)])
+    headline, outcome = judge.verdict(judgement)
+    assert outcome == "worse" and "agrees less" in headline
+
+
+def test_without_training_cases_there_is_no_threshold():
+    task = Levels().task
+    judge, judgement = judged([case(task, **images(WHOLE, CORE), tumour=TRUTH)])
+    assert judgement.scores.methods == [OUTPUT]
+    assert judge.verdict(judgement)[0].startswith("Dice 1")
+    assert judge.measured()["Thresholds"].startswith("none")
+
+
+def test_a_second_observer_is_judged_where_there_is_one():
+    config = {"observer": "reader"}
+    task = Levels(**config).task
+    reader = TRUTH * ~box((0, 2), (0, 7), (0, 6))
+    cases = [
+        case(task, "a", **images(WHOLE, CORE), tumour=TRUTH, reader=reader),
+        case(task, "b", **images(WHOLE, CORE), tumour=TRUTH),
+    ]
+    _, judgement = judged(cases, **config)
+    rows = [row for row in judgement.scores.rows if row.method == OBSERVER]
+    assert [row.case for row in rows] == ["a"]
+    assert rows[0].scores["sensitivity whole"] == pytest.approx(2 / 3) and rows[0].scores["dice core"] == 1
+
+
+def test_a_case_without_a_label_map_is_left_out_with_a_reason():
+    task = Levels().task
+    with pytest.raises(UserError, match="no label map tumour"):
+        judged([case(task, **images(WHOLE, CORE))])
+
+
+def test_the_worst_case_and_its_worst_slice_come_first():
+    task = Levels().task
+    worse = WHOLE.copy()
+    worse[3] = box((1, 2), (0, 7), (0, 6))[1]
+    cases = [
+        case(task, "good", **images(WHOLE, CORE), tumour=TRUTH),
+        case(task, "bad", **images(worse, CORE), tumour=TRUTH),
+        case(task, "poor", **images(WHOLE | box((1, 2), (0, 2), (0, 3)), CORE), tumour=TRUTH),
+    ]
+    judge, judgement = judged(cases, cases[:1])
+    chosen = judge._examples(judgement)
+    assert [(label, one.case.name) for label, one in chosen.items()] == [
+        ("Worst", "bad"), ("Median", "poor"), ("Best", "good"),
+    ]  # fmt: skip
+    assert [judge._worst_slice(one, judgement) for one in chosen.values()][:2] == [3, 1]
+    report = Report("t")
+    judge.illustrate(report, judgement)
+    page = report.html()
+    assert page.count("<img") == 4 and page.index("bad, slice 4 of 5") < page.index("poor, slice 2 of 5")
+
+
+def test_one_region_has_no_scores_of_its_own():
+    judge = judge_of(Levels(inputs=("t1",), regions={"lesion": (1, 2)}).task)
+    assert isinstance(judge, SegmentationJudge)
+    names = [score.name for score in judge.scores]
+    assert names == ["dice", "sensitivity", "precision", "hd95", "surface distance", "volume error"]
+    assert {score.group for score in judge.scores} == {""}
+
+
+def test_runs_with_other_regions_are_not_judged_beside_each_other():
+    judge = judge_of(Levels().task)
+    with pytest.raises(UserError, match="has the regions lesion, but whole, core are judged"):
+        judge.contender(Model(Levels(inputs=("t1",), regions={"lesion": (1,)})), "other")
+
+
+def test_a_threshold_takes_its_level_in():
+    values = np.array([0.2, 0.5, 0.7], np.float32)
+    assert Threshold("t1", 0.5, True, 1.0)(values).tolist() == [False, True, True]
+    assert Threshold("t1", 0.5, False, 1.0)(values).tolist() == [True, False, False]
+
+
+def test_infinite_distances_are_replaced_and_others_are_not():
+    nothing = np.zeros(SHAPE, bool)
+    assert region_numbers(score_region(nothing, WHOLE, SPACING), 50.0)["hd95"] == 50
+    assert region_numbers(score_region(np.roll(WHOLE, 1, 2), WHOLE, SPACING), 50.0)["hd95"] == 1.5

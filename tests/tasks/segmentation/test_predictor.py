@@ -1,0 +1,157 @@
+import nibabel
+import numpy as np
+import pytest
+from levels import SHAPE, SPACING, Levels, affine, case, random_images, stored, volume
+
+from ganatomy.data.batches import Range
+from ganatomy.errors import UserError
+from ganatomy.images.files import write
+from ganatomy.inference.model import Model
+from ganatomy.inference.predictor import predictor_of
+from ganatomy.tasks.segmentation.predictor import filled, largest_component
+
+PIR = (1, 0, 2), (False, True, True)
+"""Axes and reversals that make a file's axes run to the back, to the feet and to the right."""
+
+
+def expected(images):
+    whole, core = (images[role] >= 500 for role in ("t1", "t2"))
+    return np.where(core, 1, np.where(whole, 2, 0))
+
+
+def test_later_regions_overwrite_earlier_ones_with_the_label_that_is_their_own():
+    images = random_images("t1", "t2")
+    found = Model(Levels())(**{role: volume(values) for role, values in images.items()})
+    labels = found["tumour"].numpy()[0]
+    assert labels.dtype == np.uint8 and set(np.unique(labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(labels, expected(images))
+    swapped = Model(Levels(regions={"core": (4, 1), "whole": (2, 1)}, inputs=("t2", "t1")))
+    other = swapped(**{role: volume(values) for role, values in images.items()})["tumour"].numpy()[0]
+    np.testing.assert_array_equal(other, np.where(images["t1"] >= 500, 2, np.where(images["t2"] >= 500, 4, 0)))
+
+
+def test_the_label_map_of_turned_files_has_their_shape_and_affine(tmp_path):
+    images = random_images("t1", "t2")
+    turned = {role: stored(volume(values), *PIR) for role, values in images.items()}
+    assert nibabel.aff2axcodes(turned["t1"].affine[:, [0, 1, 2, 3]]) == ("P", "I", "R")
+    paths = {}
+    for role, image in turned.items():
+        paths[role] = tmp_path / f"{role}.nii.gz"
+        write(paths[role], image)
+    found = Model(Levels())(**paths, probabilities=True)
+    labels = found["tumour"]
+    assert labels.shape == (SHAPE[1], SHAPE[0], SHAPE[2]) and labels.unit is None
+    np.testing.assert_allclose(labels.affine, turned["t1"].affine, atol=1e-5)
+    np.testing.assert_array_equal(labels.numpy(), stored(volume(expected(images)), *PIR).numpy())
+    np.testing.assert_allclose(
+        found["probability_core"].numpy(), stored(volume(images["t2"] / 1000), *PIR).numpy(), atol=1e-6
+    )
+
+
+def test_probabilities_are_resampled_and_not_labels():
+    spacing = (SPACING[0], 2 * SPACING[1], 2 * SPACING[2])
+    coarse = random_images("t1", shape=(5, 8, 6))["t1"]
+    fine = np.repeat(np.repeat(coarse, 2, 1), 2, 2)
+    method = Levels(inputs=("t1",), regions={"lesion": (1,)}, spacing=spacing)
+    found = Model(method)(volume(fine), probabilities=True)
+    probability, labels = found["probability_lesion"].numpy(), found["tumour"].numpy()
+    assert found.arrays["tumour"].shape == (1, 5, 8, 6) and labels.shape == (1, 5, 16, 12)
+    np.testing.assert_array_equal(labels, probability >= 0.5)
+    repeated = np.repeat(np.repeat(np.asarray(found.arrays["tumour"]), 2, 2), 2, 3)
+    assert (labels != repeated).any(), "an edge between coarse voxels is finer than they are"
+    np.testing.assert_allclose(found["tumour"].affine, affine())
+
+
+def test_classes_take_the_most_probable_one_and_background_where_nothing_reaches():
+    regions = {"background": (0,), "oedema": (2,), "core": (1,)}
+    method = Levels(classes=True, regions=regions, inputs=("a", "b", "c"), spacing=SPACING, size=(5, 4))
+    images = random_images("a", "b", "c")
+    found = Model(method)(**{role: volume(values) for role, values in images.items()})
+    inside = np.zeros(SHAPE, bool)
+    inside[:, 1:6, 1:5] = True
+    best = np.stack([images[role] for role in "abc"]).argmax(0)
+    np.testing.assert_array_equal(found["tumour"].numpy()[0], np.where(inside, np.array([0, 2, 1])[best], 0))
+    assert [row["region"] for row in found.tables["volumes"]] == ["oedema", "core"]
+
+
+def test_thresholds_components_and_holes_are_options():
+    image = np.zeros((3, 9, 8))
+    image[:, 1:6, 1:6], image[1, 3, 3], image[1, 7, 7] = 800, 0, 600
+    method = Levels(inputs=("t1",), regions={"lesion": (1,)})
+
+    def labels(**options):
+        return Model(method)(volume(image), **options)["tumour"].numpy()[0]
+
+    plain = image > 0
+    np.testing.assert_array_equal(labels(), plain)
+    np.testing.assert_array_equal(labels(threshold=0.7), image > 700)
+    alone = plain.copy()
+    alone[1, 7, 7] = False
+    np.testing.assert_array_equal(labels(largest=("lesion",)), alone)
+    whole = plain.copy()
+    whole[1, 3, 3] = True
+    np.testing.assert_array_equal(labels(fill=("lesion",)), whole)
+    np.testing.assert_array_equal(
+        labels(fill=("lesion",), largest=("lesion",)), whole & (alone | whole) & ~(image == 600)
+    )
+    with pytest.raises(UserError, match="--largest core: no such region; this system has lesion"):
+        labels(largest=("core",))
+
+
+def test_components_hang_together_by_corners_and_holes_are_closed_by_faces():
+    mask = np.zeros((3, 5, 6), bool)
+    mask[0, 0, 0] = mask[1, 1, 1] = mask[2, 2, 2] = mask[2, 4, 5] = mask[2, 4, 4] = True
+    kept = largest_component(mask)
+    assert kept.sum() == 3 and not kept[2, 4].any()
+    shell = np.ones((3, 5, 6), bool)
+    shell[1, 2, 3] = False
+    assert filled(shell).all()
+    shell[0, 2, 3] = False
+    np.testing.assert_array_equal(filled(shell), shell)
+    assert filled(shell[:1]).all(), "of one slice the plane counts"
+    assert not largest_component(np.zeros((2, 3, 4), bool)).any()
+
+
+def test_volumes_are_those_of_the_source_in_mm3_and_ml():
+    images = random_images("t1", "t2")
+    found = Model(Levels(spacing=(6.0, 2.0, 3.0)))(**{role: volume(values) for role, values in images.items()})
+    labels = found["tumour"].numpy()
+    rows = found.tables["volumes"]
+    assert [row["region"] for row in rows] == ["whole", "core"]
+    for row, own in zip(rows, ((1, 2, 4), (1, 4)), strict=True):
+        voxels = int(np.isin(labels, own).sum())
+        assert row["voxels"] == voxels and row["mm3"] == pytest.approx(4.5 * voxels)
+        assert row["ml"] == pytest.approx(4.5 * voxels / 1000)
+    flat = Model(Levels(inputs=("t1",), regions={"lesion": (1,)}))(volume(images["t1"][:1]))
+    (row,) = flat.tables["volumes"]
+    assert row["mm2"] == pytest.approx(1.5 * row["voxels"]) and "ml" not in row
+
+
+def test_facts_say_what_was_written_and_what_was_absent():
+    method = Levels(inputs=("t1", "t2"), optional_inputs=("t2",))
+    image = random_images("t1")["t1"]
+    found = Model(method)(t1=volume(image))
+    np.testing.assert_array_equal(found["tumour"].numpy()[0], np.where(image >= 500, 2, 0))
+    assert found.facts["inputs absent"] == ["t2"] and "without t2" in found.notes[0]
+    assert found.facts["regions"]["whole"] == {"labels": [1, 2, 4], "written": 2}
+    assert predictor_of(method).inputs == ("t1",) and predictor_of(method).optional == ("t2",)
+
+
+def test_a_slab_runs_the_network_once_and_validation_reads_only_its_slices():
+    method = Levels()
+    images = random_images("t1", "t2")
+    truth = expected(images).astype(np.uint8)
+    sample = case(method.task, **images, tumour=truth)
+    scores = predictor_of(method).validate([Range(sample, 1, 4)], 2)
+    assert scores["dice"] == 1 and sum(method.seen) == 2
+    prediction = predictor_of(method).predict(sample)
+    method.seen.clear()
+    for _ in range(2):
+        np.asarray(prediction.arrays["tumour"])
+    assert sum(method.seen) == SHAPE[0], "the label map is kept"
+
+
+def test_cases_without_a_label_map_are_not_validated():
+    method = Levels()
+    with_map, without = (case(method.task, name, **random_images("t1", "t2")) for name in "ab")
+    assert predictor_of(method).validate([Range(with_map, 0, 2), Range(without, 0, 2)], 4) == {}
