@@ -153,7 +153,7 @@ def _phantom_subject(task: Task, number: int) -> int:
 
 def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     assert config.data is not None
-    needed = [role for group in task.groups for role in group] or task.required
+    needed = [role for group in task.groups for role in group] or _seen(task)
     if len(needed) > 1 and all((config.data / role).is_dir() for role in needed):
         return _role_cases(config.data, task, config)
     if task.roles[task.given].suffixes:
@@ -170,6 +170,11 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
         )
         for source in sources
     ]
+
+
+def _seen(task: Task) -> list[str]:
+    """Roles of a complete case that are read from files; a label is told otherwise."""
+    return [role for role in task.required if role not in LABEL_COLUMNS]
 
 
 def _file_cases(folder: Path, task: Task) -> list[Case]:
@@ -212,7 +217,7 @@ def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
     usable = [case for case in found if task.usable(case[2])]
     if not usable:
         name, _, chosen = found[0]
-        missing = [role for role in task.required if role not in chosen]
+        missing = [role for role in _seen(task) if role not in chosen]
         raise UserError(f"{config.data}: no case has all roles; {name} lacks {', '.join(missing)}")
     cases = []
     for name, subject, chosen in usable:

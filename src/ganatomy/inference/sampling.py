@@ -26,7 +26,7 @@ from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
 from ganatomy.images.paths import safe_name
 from ganatomy.inference.model import WEIGHTS, Model, Which
-from ganatomy.inference.predictor import Predictor, predictor_class, predictor_of
+from ganatomy.inference.predictor import Predictor, decoding_role, predictor_class, predictor_of
 
 Format = Literal["png", "tiff", "nifti", "npy"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "nifti": ".nii.gz", "npy": ".npy"}
@@ -196,7 +196,8 @@ def note(
     facts, roles = model.facts, predictor.outputs
     assert facts is not None
     system = catalogue.find(facts.system)
-    codecs = {name: role.codec for name, role in roles.items() if role.codec is not None}
+    made_roles = {name: decoding_role(model.method.task, role) for name, role in roles.items()}
+    codecs = {name: role.codec for name, role in made_roles.items() if role.codec is not None}
     return {
         "synthetic": True,
         "what": f"{len(made)} samples of nobody, made from noise by the neural network {system.title}",

@@ -95,6 +95,22 @@ def test_a_role_that_is_missing_is_named():
     assert not several.frame({}).arrays, "nothing is needed to make images"
 
 
+def test_folders_and_columns_are_called_like_the_roles(tmp_path):
+    several = Synthesis({name: ImageOptions(unit=None, window=(0, 255)) for name in ("t2", "adc")}, (16, 16))
+    image = Image.from_array(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    for place in ("t2/a.png", "t2/b.png", "adc/a.png"):
+        write(tmp_path / place, image)
+    (found,) = find_cases(several, DataConfig(data=tmp_path))
+    assert list(found.sources) == ["t2", "adc"] and Store(several, tmp_path / "c").get(found).shape == (1, 16, 16)
+    lesions = tmp_path / "lesions.csv"
+    lesions.write_text("t2,adc,subject\nt2/a.png,adc/a.png,p1\nt2/b.png,,p2\n")
+    with pytest.raises(UserError, match=r"lesions.csv line 3: no .* image"):
+        find_cases(several, DataConfig(data=lesions))
+    lesions.write_text("t2,subject\nt2/a.png,p1\n")
+    with pytest.raises(UserError, match=r"needs the columns subject and t2 \(others: adc, label"):
+        find_cases(several, DataConfig(data=lesions))
+
+
 def test_a_phantom_plays_the_part_that_is_told():
     method = small(images=("flair",), phantom="brain-mr", flair={"part": "t2", "window": (0, 1200), "unit": "a.u."})
     assert method.task.phantom_parts(None) == {"flair": "t2"}

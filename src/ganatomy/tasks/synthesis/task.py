@@ -104,6 +104,10 @@ class Synthesis(Task):
         fill = tuple(self.air.items()) if self.framing == "contain" else ()
         return Preparation(size=size, fit=self.framing, fill=fill)
 
+    def usable(self, roles: Iterable[str]) -> bool:
+        """Whether there are all images that are made together."""
+        return set(self.images) <= set(roles)
+
     def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
         missing = [name for name in self.images if name not in values]
         if values and missing:
