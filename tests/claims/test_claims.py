@@ -6,15 +6,16 @@ import pytest
 
 from ganatomy import catalogue
 from ganatomy.claims.decide import CLAIMS, ArmScores, Predicate, check, find_claim, label, overall
-from ganatomy.claims.reproduction import finished, pinned, reproduce, share, train_arm
+from ganatomy.claims.reproduction import pinned, reproduce, share
 from ganatomy.data.cases import DataConfig, discover
+from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
 from ganatomy.evaluation.statistics import crossed_bootstrap
 from ganatomy.game import Method
-from ganatomy.inference.model import read_run
+from ganatomy.inference.runfile import TrainConfig, read_run
 from ganatomy.tasks.synthesis.judge import NOISE
-from ganatomy.training.run import TrainConfig
+from ganatomy.training.series import finished, train_once
 
 PSNR, SD = "psnr[-160,240]", "noise sd error"
 
@@ -102,7 +103,7 @@ def test_crossed_bootstrap_sees_both_sources_of_chance() -> None:
 def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ignore[no-untyped-def]
     methods = {arm: method(claim.system(arm), **own) for arm, own in claim.arms.items()}
     judge = judge_of(next(iter(methods.values())).task)
-    assert len({m.task.fingerprint for m in methods.values()}) == 1
+    assert len({m.task.preparation.digest for m in methods.values()}) == 1
     for predicate in claim.predicates:
         assert {predicate.first, predicate.second} <= {INPUT, NOISE, judge.reference, *claim.arms}
         assert judge.named(predicate.score).better is not None
@@ -116,19 +117,22 @@ def test_systems_without_a_claim_are_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_every_seed_is_tested_on_the_same_subjects(tmp_path: Path) -> None:
     task = method(variant="cnn-mse").task
-    data = pinned(DataConfig(phantom_subjects=6), task)
+    mine = Pseudonyms.of_user()
+    data = pinned(DataConfig(phantom_subjects=6), task, mine)
     assert data.test_subjects == ("phantom004", "phantom005")
     for seed in range(3):
         cases = discover(task, data, seed)
         assert tuple(case.subject for case in cases if case.split == "test") == data.test_subjects
     named = DataConfig(phantom_subjects=6, test_subjects=("phantom000",))
-    assert pinned(named, task) == named
+    assert pinned(named, task, mine) == named
+    hidden = named.model_copy(update={"test_subjects": (mine.subject("phantom000")[:8],)})
+    assert pinned(hidden, task, mine) == named, "a pseudonym stands for its subject"
 
 
 def test_a_claim_needs_a_subject_to_be_tested_on(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 32, 32), np.float32))
     with pytest.raises(UserError, match="one subject only"):
-        pinned(DataConfig(data=tmp_path, unit="HU"), method(variant="cnn-mse").task)
+        pinned(DataConfig(data=tmp_path, unit="HU"), method(variant="cnn-mse").task, Pseudonyms.of_user())
 
 
 def test_arms_get_as_many_rounds_of_each_stage() -> None:
@@ -149,7 +153,10 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     found = reproduce("wgan-vgg", tmp_path / "out", data, seeds=1, rounds=2)
     facts = json.loads((tmp_path / "out" / "claim.json").read_text())
     assert [result["finding"] for result in facts["results"]] == [result.finding for result in found.results]
-    assert facts["test_subjects"] == ["phantom001", "phantom002"]
+    mine = Pseudonyms.of_user()
+    assert facts["test_subjects"] == sorted(mine.subject(name)[:8] for name in ("phantom001", "phantom002"))
+    written = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
+    assert written and not [path for path in written if "phantom00" in path.read_text()]
     assert facts["rounds"] == {"wgan-vgg": {"denoise": 2}, "cnn-mse": {"denoise": 4}}, "as many images for both"
     table = (tmp_path / "out" / "claim.md").read_text()
     assert all(result.predicate.words in table for result in found.results) and found.sentence in table
@@ -159,8 +166,8 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     assert finished(folder, read_run(folder))
     options = TrainConfig(rounds=4)
     before = (folder / "weights-last.safetensors").stat().st_mtime_ns
-    train_arm("wgan-vgg", folder, system.Config.preset("small", variant="cnn-mse"), data, options, show=False)
+    train_once("wgan-vgg", folder, system.Config.preset("small", variant="cnn-mse"), data, options)
     assert (folder / "weights-last.safetensors").stat().st_mtime_ns == before
     config = system.Config.preset("small", variant="cnn-mse", width=8)
     with pytest.raises(UserError, match="another width"):
-        train_arm("wgan-vgg", folder, config, data, options, show=False)
+        train_once("wgan-vgg", folder, config, data, options)
