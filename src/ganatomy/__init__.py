@@ -8,23 +8,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ganatomy.api import train
     from ganatomy.data.cases import DataConfig
     from ganatomy.errors import UserError
     from ganatomy.images.files import find, read, write
     from ganatomy.images.image import Image
     from ganatomy.inference.model import Model, load
-    from ganatomy.training.run import TrainConfig, train
+    from ganatomy.inference.runfile import TrainConfig
 
 _HOMES = {
     "DataConfig": "ganatomy.data.cases",
     "Image": "ganatomy.images.image",
     "Model": "ganatomy.inference.model",
-    "TrainConfig": "ganatomy.training.run",
+    "TrainConfig": "ganatomy.inference.runfile",
     "UserError": "ganatomy.errors",
     "find": "ganatomy.images.files",
     "load": "ganatomy.inference.model",
     "read": "ganatomy.images.files",
-    "train": "ganatomy.training.run",
+    "train": "ganatomy.api",
     "write": "ganatomy.images.files",
 }
 

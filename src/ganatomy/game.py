@@ -291,8 +291,8 @@ class MethodConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"]).removeprefix("roles.")
-            told = first.get("ctx", {}).get("error")
-            raise UserError(f"option {option}: {told or first['msg'].lower()}, got {first.get('input')!r}") from None
+            told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
+            raise UserError(f"option {option}: {told}") from None
 
 
 class RolesConfig(MethodConfig):

@@ -1,14 +1,16 @@
 """``ganatomy info SYSTEM``."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 
 from ganatomy import catalogue
 from ganatomy.catalogue import System
 from ganatomy.errors import UserError
+from ganatomy.game import RolesConfig
+from ganatomy.roles.options import RoleOptions
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -38,13 +40,36 @@ def page(system: System) -> str:
 
 def _numbers(cls: Any) -> Iterator[str]:
     yield from ("", inspect.getdoc(cls) or "", "", "## Options", "", inspect.getdoc(cls.Config) or "", "")
+    if issubclass(cls.Config, RolesConfig):
+        fields = " ".join(f"`--{name.replace('_', '-')}`" for name in cls.Config.role_fields)
+        yield from (
+            f"You name the roles ({fields}); options of a role begin with its name, below those of the usual ones.",
+            "",
+        )
     yield from ("| option | paper | meaning |", "|---|---|---|")
     yield from _rows(cls.Config())
     yield from ("", "## Presets", "")
     for preset, values in cls.Config.presets.items():
-        yield f"- `{preset}`: " + (", ".join(f"{name} {_plain(value)}" for name, value in values.items()) or "as above")
-    changes = ", ".join(f"{name} {_plain(value)}" for name, value in cls.Config.baseline.items())
-    yield f"- `--baseline`, the same network without the adversary: {changes}"
+        yield f"- `{preset}`: {_changes(cls.Config, values) or 'as above'}"
+    yield f"- `--baseline`, the same network without the adversary: {_changes(cls.Config, cls.Config.baseline)}"
+
+
+def _changes(kind: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """Values of a preset in one line."""
+    told = []
+    for name, value in values.items():
+        if name == "roles" and issubclass(kind, RolesConfig):
+            fields = kind.named(values)
+            for key, own in value.items():
+                roles = [role for role, field in fields.items() if key in (role, field)]
+                told += [
+                    f"{' '.join(f'{role}.{option}' for role in roles)} {_plain(one)}" for option, one in own.items()
+                ]
+        elif get_origin(kind.model_fields[name].annotation) is Mapping:
+            told.append(f"{name} {' '.join(named(value))}")
+        else:
+            told.append(f"{name} {_plain(value)}")
+    return ", ".join(told)
 
 
 def _rows(config: BaseModel) -> Iterator[str]:
@@ -52,8 +77,37 @@ def _rows(config: BaseModel) -> Iterator[str]:
     for name, value in config:
         if isinstance(value, BaseModel):
             yield from _rows(value)
-        else:
-            yield f"| `--{name.replace('_', '-')}` | {_plain(value)} | {comments.get(name, '')} |"
+        elif get_origin(type(config).model_fields[name].annotation) is not Mapping:
+            yield _row([name], _plain(value), comments.get(name, ""))
+        elif name != "roles":
+            yield _row([name], " ".join(named(value)) or "none", comments.get(name, ""))
+    if isinstance(config, RolesConfig):
+        yield from _role_rows(config.roles)
+
+
+def _role_rows(roles: Mapping[str, RoleOptions]) -> Iterator[str]:
+    """A row for every option of the roles, and another one for the roles where it has another default."""
+    options = {name: type(one) for one in roles.values() for name in type(one).model_fields}
+    for name, kind in options.items():
+        by_value: dict[str, list[str]] = {}
+        for role, one in roles.items():
+            if name in type(one).model_fields:
+                by_value.setdefault(_plain(getattr(one, name)), []).append(f"{role}.{name}")
+        for value, prefixed in by_value.items():
+            yield _row(prefixed, value, field_comments(kind).get(name, ""))
+
+
+def _row(names: Sequence[str], value: str, comment: str) -> str:
+    options = " ".join(f"`--{name.replace('_', '-')}`" for name in names)
+    return f"| {options} | {value} | {comment} |"
+
+
+def named(values: Mapping[str, Any]) -> list[str]:
+    """A mapping as one would type it: ``NAME=VALUE``, or of several values ``NAME=VALUE,VALUE``."""
+    return [
+        f"{name}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"
+        for name, value in values.items()
+    ]
 
 
 def _plain(value: Any) -> str:

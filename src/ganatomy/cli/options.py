@@ -1,14 +1,20 @@
 """Options from dataclasses, with mistakes told in one line."""
 
+import dataclasses
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
-from typing import Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
+from pydantic import BaseModel, ValidationError
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from ganatomy.cli.info import field_comments, named
 from ganatomy.errors import UserError
+from ganatomy.game import MethodConfig, RolesConfig
 
 T = TypeVar("T")
 REFUSED = re.compile(r"validation errors? for \w+ ([\w.]+) (.+?) \[type=\w+, input_value=(.*?), input_type=")
@@ -18,6 +24,8 @@ ASIDE = re.compile("Got errors:|Argument helptext:|For full helptext|For further
 HELP = "│         "
 """How the help text of an option is set."""
 MISSING = re.compile("^Missing from [^:]*:")
+REGISTRY = ConstructorRegistry()
+"""How options are read that tyro would read otherwise."""
 
 
 def leading(arguments: Sequence[str], command: str, what: str, usage: str, text: str) -> str | None:
@@ -49,6 +57,25 @@ def peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
     return found
 
 
+def peek_all(arguments: Sequence[str], *names: str) -> dict[str, list[str]]:
+    """Options that decide which others there are, with all of their values: name to values, of those that are given.
+
+    Args:
+        arguments: of the command.
+        names: of the options, each with any number of values, up to the next option.
+    """
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for argument in arguments:
+        if not argument.startswith("--"):
+            if current is not None:
+                current.append(argument)
+            continue
+        name, mark, value = argument.removeprefix("--").partition("=")
+        current = found[name] = [value] if mark else []
+    return {name: found[name] for name in names if name in found}
+
+
 def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = None) -> T:
     """An instance of ``kind`` from command-line arguments.
 
@@ -59,7 +86,14 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = 
     given = {} if default is None else {"default": default}
     try:
         with redirect_stderr(said):
-            parsed: T = tyro.cli(kind, args=list(arguments), prog=program, config=(tyro.conf.OmitArgPrefixes,), **given)
+            parsed: T = tyro.cli(
+                kind,
+                args=list(arguments),
+                prog=program,
+                config=(tyro.conf.OmitArgPrefixes,),
+                registry=REGISTRY,
+                **given,
+            )
             return parsed
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -78,3 +112,141 @@ def condense(box: str) -> str:
         return f"option --{name.replace('_', '-')}: {reason[0].lower()}{reason[1:]}, got {given}"
     kept = MISSING.sub("missing option", kept)
     return kept.replace("Perhaps you meant:", "- perhaps you meant") or "bad options"
+
+
+def parsed(words: Sequence[str], read: Callable[[str], Any], several: bool) -> dict[str, Any]:
+    """A mapping from words ``NAME=VALUE`` or ``NAME=VALUE,VALUE``.
+
+    Args:
+        words: as they stand on the command line.
+        read: makes a value of a text, and raises ValueError where it cannot.
+        several: whether a name has any number of values.
+
+    Raises:
+        ValueError: a word without a name or with values of another type, or a name that is given twice.
+    """
+    what = f"NAME={read.__name__.upper()}{',...' if several else ''}"
+    found: dict[str, Any] = {}
+    for word in words:
+        name, mark, text = word.partition("=")
+        try:
+            values = tuple(read(part) for part in text.split(",")) if several else read(text)
+        except ValueError:
+            raise ValueError(f"{word!r} is not {what}") from None
+        if not (name and mark):
+            raise ValueError(f"{word!r} is not {what}")
+        if name in found:
+            raise ValueError(f"{name} is given twice")
+        found[name] = values
+    return found
+
+
+@REGISTRY.primitive_rule
+def _named_values(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Mappings from names to numbers or words, or to several of them, as ``NAME=1,2``."""
+    if get_origin(info.type) is not Mapping:
+        return None
+    key, value = get_args(info.type)
+    several = get_origin(value) is tuple and get_args(value)[1:] == (...,)
+    read = get_args(value)[0] if several else value
+    if key is not str or read not in (int, float, str):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"NAME={read.__name__.upper()}{',...' if several else ''}",
+        instance_from_str=lambda words: parsed(words, read, several),
+        is_instance=lambda instance: isinstance(instance, Mapping),
+        str_from_instance=named,
+    )
+
+
+def names_of_roles(kind: type[MethodConfig], arguments: Sequence[str]) -> dict[str, Any]:
+    """Fields that name roles, of those that are given: they decide which options there are.
+
+    Args:
+        kind: of the configuration.
+        arguments: of the command.
+    """
+    found: dict[str, Any] = {}
+    if not issubclass(kind, RolesConfig):
+        return found
+    for name in kind.role_fields:
+        given = peek_all(arguments, name, name.replace("_", "-"))
+        values = [value for one in given.values() for value in one]
+        if get_origin(kind.model_fields[name].annotation) is tuple:
+            found |= {name: tuple(values)} if given else {}
+        elif values:
+            found[name] = None if values[0] == "None" else values[0]
+    return found
+
+
+def check_prefixes(config: MethodConfig, arguments: Sequence[str]) -> None:
+    """Refuse options of roles that there are not.
+
+    Raises:
+        UserError: naming the roles, and the options that name them.
+    """
+    if not isinstance(config, RolesConfig):
+        return
+    fields = type(config).named(dict(config))
+    for argument in arguments:
+        prefix, dot, _ = argument.removeprefix("--").partition("=")[0].partition(".")
+        if argument.startswith("--") and dot and prefix.replace("-", "_") not in fields:
+            there = ", ".join(f"{role} (--{field.replace('_', '-')})" for role, field in fields.items())
+            raise UserError(f"{argument.partition('=')[0]}: no role is called {prefix}; the roles are {there}")
+
+
+def with_roles(config: MethodConfig) -> tuple[type[Any], Any]:
+    """The class of the options of a configuration, and its defaults.
+
+    Where the user names roles, the class is made for these: the options of each have its name as a prefix.
+    """
+    if not isinstance(config, RolesConfig):
+        return type(config), config
+    groups = {role: _dataclass(role, options, f"{role}.")() for role, options in config.roles.items()}
+    values = {name: value for name, value in config if name != "roles"}
+    kind = _dataclass(type(config).__qualname__, config, "", {**values, **groups})
+    return kind, kind()
+
+
+def _dataclass(name: str, model: BaseModel, prefix: str, values: Mapping[str, Any] | None = None) -> type[Any]:
+    """A dataclass with the fields of a model, whose comments are their help texts.
+
+    Args:
+        name: of the class.
+        model: has the defaults.
+        prefix: of the options.
+        values: name to default, of the model's fields and of groups of options; none means all fields.
+    """
+    kind, comments = type(model), field_comments(type(model))
+    fields: list[Any] = []
+    for field, value in (dict(model) if values is None else values).items():
+        info = kind.model_fields.get(field)
+        own = tyro.conf.arg(name=f"{prefix}{field}" if prefix else None, help=comments.get(field))
+        annotation: Any = Annotated[info.rebuild_annotation(), own] if info else type(value)
+        fields.append((field, annotation, dataclasses.field(default_factory=partial(_same, value))))
+    return dataclasses.make_dataclass(name, fields)
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def settled(kind: type[MethodConfig], options: Any) -> MethodConfig:
+    """The configuration that was given as options of `with_roles`.
+
+    Raises:
+        UserError: a value that does not fit.
+    """
+    if isinstance(options, MethodConfig):
+        return options
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    roles = {name: vars(values.pop(name)) for name in list(values) if name not in kind.model_fields}
+    try:
+        return kind.model_validate({**values, "roles": roles})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(part) for part in first["loc"] if not isinstance(part, int)]
+        option = ".".join(place[1:] if place[:1] == ["roles"] else place).replace("_", "-")
+        told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
+        raise UserError(f"option --{option}: {told}") from None

@@ -9,8 +9,9 @@ from typing import Any
 import tyro
 
 from ganatomy import catalogue
+from ganatomy.api import configured
 from ganatomy.cli import complain, speaks
-from ganatomy.cli.options import leading, parse
+from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, settled, with_roles
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
@@ -121,33 +122,30 @@ def one_fold(number: int, count: int) -> Fold:
 
 
 def read_options(system: str, arguments: Sequence[str]) -> Any:
-    """All options of a system: its preset or run.yaml first, what is on the command line on top."""
+    """All options of a system: its preset or run.yaml first, what is on the command line on top.
+
+    Raises:
+        UserError: options that there are not, or values that do not fit.
+    """
     cls = catalogue.load(system)
-    early = _peek(arguments)
+    early = peek(arguments, "preset", "config", "baseline")
     base: dict[str, Any] = {}
     data, training, fold = DataConfig(), TrainConfig(), None
     if early.get("config"):
         base, data, training, fold = _repeat(Path(early["config"]), catalogue.find(system).slug)
-    overrides = dict(cls.Config.baseline) if "baseline" in early else {}
-    method = cls.Config.preset(early.get("preset", "paper"), **{**base, **overrides})
+    names = names_of_roles(cls.Config, arguments)
+    method = configured(cls.Config, early.get("preset", "paper"), "baseline" in early, base, names)
+    check_prefixes(method, arguments)
+    options, defaults = with_roles(method)
     kind = dataclasses.make_dataclass(
         "Options",
-        [("choice", Choice), ("data", DataConfig), ("training", TrainConfig), ("method", cls.Config)],
+        [("choice", Choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
         namespace={"__doc__": f"Train {catalogue.find(system).title}."},
     )
     choice = Choice(tyro.MISSING, folds=fold.of if fold else None, fold=fold.number if fold else None)
-    default = kind(choice, data, training, method)
-    return parse(kind, arguments, f"ganatomy train {system}", default)
-
-
-def _peek(arguments: Sequence[str]) -> dict[str, str]:
-    """The options that decide the defaults of the others, read before these."""
-    found = {}
-    for position, argument in enumerate(arguments):
-        name, mark, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and name in ("preset", "config", "baseline"):
-            found[name] = value if mark else next(iter(arguments[position + 1 : position + 2]), "")
-    return found
+    parsed: Any = parse(kind, arguments, f"ganatomy train {system}", kind(choice, data, training, defaults))
+    parsed.method = settled(cls.Config, parsed.method)
+    return parsed
 
 
 def _repeat(path: Path, slug: str) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:

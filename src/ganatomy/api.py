@@ -1,0 +1,138 @@
+"""Training from Python, with options by name as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ganatomy import catalogue
+from ganatomy.data.cases import DataConfig
+from ganatomy.errors import UserError
+from ganatomy.game import MethodConfig, RolesConfig
+from ganatomy.inference.model import Model
+from ganatomy.inference.runfile import TrainConfig
+from ganatomy.roles.options import check_role_name
+from ganatomy.training import run
+
+B = TypeVar("B", bound=BaseModel)
+
+TAKEN = frozenset({*DataConfig.model_fields, *TrainConfig.model_fields, "fold", "folds", "secret"})
+"""Options of every system; no role can be called so."""
+
+
+def train(
+    system: str,
+    data: str | Path | DataConfig | None = None,
+    *,
+    out: str | Path,
+    preset: str = "paper",
+    baseline: bool = False,
+    resume: bool = False,
+    show: bool = False,
+    secret: str | Path | None = None,
+    **options: Any,
+) -> Model:
+    """Train a system into a run folder and return it with its best weights.
+
+    ``ganatomy.train("pix2pix", "PAIRS", out="runs/p", source="mr", target="ct", ct={"window": (-160, 240)})``
+
+    Args:
+        system: slug.
+        data: folder, file or manifest of images, or how they are read; None means the embedded phantom.
+        out: run folder, made if necessary; must not hold a run unless ``resume``.
+        preset: named configuration of the system; ``small`` suits a workstation without a GPU.
+        baseline: train the comparison instead: the same network without its adversary.
+        resume: go on from the last checkpoint in ``out``; of the options only ``rounds`` and ``cache`` then count.
+        show: progress bar and messages on the terminal.
+        secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
+        options: of the method, of the data and of the training, by the names that they have on the command line, with
+            underscores; for roles that the user names, a mapping from the options of the role to their values.
+
+    Raises:
+        UserError: anything that was given and cannot be used; the run folder is then not made or left as it was.
+    """
+    kind = catalogue.load(system).Config
+    method, reading, training = sorted_options(kind, preset, options)
+    if not isinstance(data, DataConfig):
+        data = DataConfig(data=None if data is None else Path(data))
+    return run.train(
+        system,
+        Path(out),
+        None if resume else configured(kind, preset, baseline, {}, method),
+        with_options(data, reading),
+        with_options(TrainConfig(), training),
+        resume=resume,
+        show=show,
+        secret=None if secret is None else Path(secret),
+    )
+
+
+def configured(
+    kind: type[MethodConfig],
+    preset: str,
+    baseline: bool,
+    base: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> MethodConfig:
+    """The configuration of a method.
+
+    Args:
+        kind: of the configuration.
+        preset: its name.
+        baseline: whether the method becomes its comparison.
+        base: values of another run, on top of the preset; options of roles that have other names now are left out.
+        given: values on top of all; for roles by name their options.
+
+    Raises:
+        UserError: unknown preset, a name of a role that is an option already, or an invalid value.
+    """
+    values = {**base, **(kind.baseline if baseline else {}), **given}
+    if issubclass(kind, RolesConfig):
+        names = kind.named({**kind.presets.get(preset, {}), **values})
+        for name, field in names.items():
+            check_role_name(name, field, TAKEN, kind.role_fields[field].noun)
+        if "roles" in base and "roles" not in given:
+            values["roles"] = {name: options for name, options in base["roles"].items() if name in names}
+    return kind.preset(preset, **values)
+
+
+def sorted_options(
+    kind: type[MethodConfig], preset: str, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Options of the method and its roles, of the data, and of the training.
+
+    Raises:
+        UserError: an option that there is not, with the one that may be meant.
+    """
+    roles: Collection[str] = ()
+    if issubclass(kind, RolesConfig):
+        roles = kind.named({**kind.presets.get(preset, {}), **options})
+    # Roles have their options by name; what is called ``roles`` says in which files of a folder they are.
+    groups = ({*kind.model_fields, *roles} - {"roles"}, DataConfig.model_fields, TrainConfig.model_fields)
+    known = [name for group in groups for name in group]
+    for name in options:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            guess = f"; did you mean {nearest[0]}?" if nearest else ""
+            there = f"; the roles are {', '.join(roles)}" if roles and isinstance(options[name], Mapping) else ""
+            raise UserError(f"option {name}: there is none{guess or there}")
+    method, reading, training = ({name: options[name] for name in options if name in group} for group in groups)
+    return method, reading, training
+
+
+def with_options(base: B, options: Mapping[str, Any]) -> B:
+    """A configuration with some other values.
+
+    Raises:
+        UserError: a value that does not fit.
+    """
+    try:
+        return type(base).model_validate({**dict(base), **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"option {option}: {first['msg'].lower()}, got {first.get('input')!r}") from None

@@ -1,0 +1,94 @@
+"""Options of training: every one of three systems can be typed, and names of roles decide which there are."""
+
+from collections.abc import Mapping
+
+import pytest
+from pydantic import BaseModel
+
+import ganatomy
+from ganatomy import catalogue
+from ganatomy.cli.info import named
+from ganatomy.cli.train import read_options
+from ganatomy.data.cases import DataConfig
+from ganatomy.errors import UserError
+from ganatomy.game import RolesConfig
+from ganatomy.inference.runfile import TrainConfig
+
+
+def typed(model, prefix=""):
+    """All options of a configuration as one types them, with their values."""
+    for name, value in model:
+        option = f"--{prefix}{name.replace('_', '-')}"
+        if isinstance(model, RolesConfig) and name == "roles":
+            for role, options in value.items():
+                yield from typed(options, f"{role.replace('_', '-')}.")
+        elif isinstance(value, BaseModel):
+            yield from typed(value)
+        elif isinstance(value, bool):
+            yield option if value else f"--no-{option.removeprefix('--')}"
+        elif isinstance(value, Mapping):
+            yield from (option, *named(value))
+        else:
+            yield from (option, *map(str, value if isinstance(value, tuple) else (value,)))
+
+
+PIX2PIX = {
+    "source": "mr_t1",
+    "target": "ct",
+    "mr_t1": {"scale": "percentile", "percentiles": (2.0, 97.0), "over": "all", "part": "t1"},
+    "ct": {"window": (-160.0, 240.0), "unit": "HU", "channels": 3, "scale": "zscore", "deviations": 2.5},
+    "flips": (),
+}
+DCGAN = {"images": ("t1", "pd"), "t1": {"channels": 2}, "pd": {"unit": None}, "classes": ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("system", "values"),
+    [("pix2pix", PIX2PIX), ("wgan-vgg", {"scan": {"views": 77}, "features_file": "a.pth"}), ("dcgan", DCGAN)],
+)
+def test_every_option_can_be_typed(system, values):
+    cls = catalogue.load(system)
+    method = cls.Config.preset("small", **values)
+    data = DataConfig(
+        data="folder", test_subjects=("a", "b"), slope=0.5, intercept=-3.0, unit="HU", pixel_mm=0.7, uneven=True
+    )
+    training = TrainConfig(rounds=7, seed=3, precision="bf16-mixed", select="x", diagnose=False)
+    words = [*typed(method), *typed(data), *typed(training), "--out", "run", "--folds", "3", "--fold", "1"]
+    options = read_options(system, words)
+    assert (options.method, options.data, options.training) == (method, data, training)
+    assert (str(options.choice.out), options.choice.folds, options.choice.fold) == ("run", 3, 1)
+    assert len(set(words)) > len({*type(method).model_fields, *DataConfig.model_fields, *TrainConfig.model_fields})
+
+
+def test_the_preset_has_options_for_roles_of_any_name():
+    options = read_options("dcgan", ["--out", "r", "--preset", "small", "--images", "first", "second"])
+    assert [options.method.roles[name].unit for name in ("first", "second")] == ["HU", "HU"]
+    own = read_options("dcgan", ["--out", "r", "--preset", "small", "--images", "a", "b", "--b.unit", "None"]).method
+    assert [own.roles[name].unit for name in "ab"] == ["HU", None]
+
+
+def test_the_comparison_has_the_same_roles():
+    words = ["--out", "r", "--baseline", "--preset", "small", "--source", "mr", "--mr.channels", "3"]
+    method = read_options("pix2pix", words).method
+    assert method.adversarial_weight == 0 and method.roles["mr"].channels == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["data", "rounds", "phantom_size", "levels", "preset", "secret", "label", "t1-c", "is"]
+)
+def test_a_role_cannot_be_called_like_something_else(name):
+    with pytest.raises(UserError, match=rf"--source {name}: a role cannot be called so .*; call it \w+, say"):
+        read_options("pix2pix", ["--out", "r", "--source", name])
+
+
+def test_another_run_is_repeated_with_other_names(cases, tmp_path):
+    small = {"levels": 3, "size": (32, 32), "width": 4, "critic_width": 4, "critic_strided": 1, "jitter": 0}
+    how = {"rounds": 1, "threads": 1, "phantom_subjects": 3, "phantom_size": 32, "cache": cases, "diagnose": False}
+    named = {"source": "pd", "pd": {"part": "t1"}, "t2": {"window": (0, 900)}}
+    ganatomy.train("pix2pix", out=tmp_path / "run", preset="small", **named, **small, **how)
+    facts = ["--out", "r", "--config", str(tmp_path / "run" / "run.yaml")]
+    again = read_options("pix2pix", facts).method
+    assert again.levels == 3 and again.roles["pd"].part == "t1" and again.roles["t2"].window == (0, 900)
+    other = read_options("pix2pix", [*facts, "--target", "flair", "--pd.channels", "2"]).method
+    assert list(other.roles) == ["pd", "flair"] and other.roles["flair"].window == (0, 1200)
+    assert (other.roles["pd"].part, other.roles["pd"].channels) == ("t1", 2)
