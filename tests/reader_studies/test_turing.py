@@ -100,6 +100,13 @@ def test_real_images_are_those_of_test_subjects_and_generated_ones_those_of_thei
     np.testing.assert_allclose(shown[name][:, 0], wanted, atol=0.51)
 
 
+def test_test_subjects_are_recognised_by_the_secret_of_who_trained(model, tmp_path):
+    (tmp_path / "secret").write_text("0123456789abcdef" * 4)
+    with pytest.raises(UserError, match="made with another secret; give it with --secret FILE"):
+        build_test(model, tmp_path / "t", COUNT, secret=tmp_path / "secret")
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
 def test_a_system_that_makes_no_images_from_noise_is_refused(tmp_path):
     kind = catalogue.load("wgan-vgg")
     denoiser = Model(kind(kind.Config.preset("small", variant="cnn-mse")))

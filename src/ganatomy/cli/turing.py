@@ -42,6 +42,8 @@ class BuildOptions:
     """Number of pages, each in an order of its own."""
     which: Which = "best"
     """Weights: the best on the validation data, or the last."""
+    secret: Path | None = None
+    """File with the secret of who trained the run, by which its test subjects are recognised; none means your own."""
     device: str = "auto"
     """cpu, cuda, or auto."""
 
@@ -75,7 +77,16 @@ def build(arguments: Sequence[str]) -> int:
     """Write forms and key."""
     options = parse(BuildOptions, arguments, "ganatomy turing build")
     model = load(options.run, options.which, options.device)
-    forms = build_test(model, options.out, options.images, options.filter, options.seed, options.raters, options.which)
+    forms = build_test(
+        model,
+        options.out,
+        options.images,
+        options.filter,
+        options.seed,
+        options.raters,
+        options.which,
+        options.secret,
+    )
     for path in forms:
         print(path)
     print(

@@ -212,7 +212,7 @@ class Model:
             UserError: a role is missing or unknown, or a value does not fit what the method was trained on.
         """
         cls = predictor_class(self.method.task, ability)
-        options = cls.Options(**{name: values.pop(name) for name in cls.Options.model_fields if name in values})
+        options = cls.Options.of({name: values.pop(name) for name in cls.Options.model_fields if name in values})
         predictor = self.predictor(ability, options)
         if image is not None:
             values = {predictor.inputs[0]: image, **values}

@@ -119,6 +119,7 @@ def build_test(
     seed: int = 0,
     raters: int = 1,
     which: Which = "best",
+    secret: Path | None = None,
 ) -> list[Path]:
     """Write a form per rater, the images, and the key; all of them appear, or none.
 
@@ -133,6 +134,8 @@ def build_test(
         seed: of the choice of images, their names, and each rater's order.
         raters: number of forms, each with an order of its own.
         which: weights the model was loaded with, for the key.
+        secret: file with the secret of the user who trained, by which test subjects are recognised; None means the
+            user's own.
 
     Returns:
         The forms.
@@ -144,7 +147,7 @@ def build_test(
         raise UserError(f"--images {images}: give an even number, for half of them are real")
     if raters < 1 or seed < 0:
         raise UserError(f"--raters {raters}, --seed {seed}: give at least one rater, and a seed of 0 or more")
-    real, generated = _both_kinds(model, images // 2, seed)
+    real, generated = _both_kinds(model, images // 2, seed, secret)
     task = model.method.task
     pictures = [*_pictures(real, task, filter), *_pictures(generated, task, filter)]
     sources = [*real.subjects, *(f"seed {number}" for number in _seeds(images // 2, seed))]
@@ -335,14 +338,14 @@ def _seeds(count: int, seed: int) -> range:
     return range(seed * count, (seed + 1) * count)
 
 
-def _both_kinds(model: Model, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
+def _both_kinds(model: Model, count: int, seed: int, secret: Path | None) -> tuple[ImageSet, ImageSet]:
     """As many held-out real images as generated ones.
 
     Raises:
         UserError: the run kept fewer real ones.
     """
     predictor = image_sampler(model)
-    real = real_images(predictor.task, _held_out(model), count, seed)
+    real = real_images(predictor.task, _held_out(model, secret), count, seed)
     if len(real) < count:
         raise UserError(
             f"--images {2 * count}: half of them are real, but the run kept {len(real)} for testing; give at most "
@@ -353,10 +356,10 @@ def _both_kinds(model: Model, count: int, seed: int) -> tuple[ImageSet, ImageSet
     return real, ImageSet(between(made, predictor.task), labels)
 
 
-def _held_out(model: Model) -> list[Sample]:
+def _held_out(model: Model, secret: Path | None) -> list[Sample]:
     """Prepared test cases of the run, called by their labels."""
     task, facts = model.method.task, run_facts(model)
-    pseudonyms = users_pseudonyms(None)
+    pseudonyms = users_pseudonyms(secret)
     cases = choose_cases(task, facts, None, pseudonyms).cases
     labels = Labels(cases, pseudonyms or Pseudonyms.passing())
     prepared, problems = Store(task, facts.data.cache_folder).get_all(cases)
