@@ -78,6 +78,10 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "va-gan": ("squares", "image", {"size": 96, "slices": 2}),
 }
 """Phantom, its image and its size: what a system is given to restore, or to search for what is abnormal."""
+SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
+    "segan": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
+}
+"""Phantom, its images and their size: what a system of several inputs is given to segment."""
 SCANNED: Mapping[str, str] = {
     "deep-dealiasing": "brain-mr",
     "dagan": "brain-mr",
@@ -196,11 +200,15 @@ def turns() -> Iterator[list[dict[str, float]]]:
 
 
 def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
-    """What a trained system makes, by name: the middle slice of a restored image; map, score and healthy image of a
-    detector; and the sample of seed 0.
+    """What a trained system makes, by name: the middle slice of a restored image, or of label map and probabilities;
+    map, score and healthy image of a detector; and the sample of seed 0.
     """
     if model in SCANNED:
         return {"restored": middle(trained(kspace_file(SCANNED[model], folder)).main)}
+    if model in SEVERAL:
+        phantom, parts, size = SEVERAL[model]
+        images = {part: given_image(phantom, part, size) for part in parts}
+        return {name: middle(image) for name, image in trained(**images, probabilities=True).outputs.items()}
     if model not in GIVEN:
         return {role: image.numpy()[None, :, 0] for role, image in trained(seed=0).outputs.items()}
     found = trained(given_image(*GIVEN[model]))

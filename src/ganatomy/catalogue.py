@@ -108,7 +108,7 @@ SYSTEMS: tuple[System, ...] = (
 
     System("segan", 39, "SegAN", "segmentation", "Xue et al., 2018",
            "brain MRI", "2D", "segments tumour regions against a multi-scale L1 critic",
-           "10.1007/s12021-018-9377-x"),
+           "10.1007/s12021-018-9377-x", module="ganatomy.methods.segmentation.segan:SegAN"),
     System("brats-cgan", 40, "Brain-tumour cGAN", "segmentation", "Rezaei et al., 2017",
            "brain MRI", "2D", "segments tumour regions with virtual and reference batch norm",
            "arXiv:1708.05227", aliases=("rezaei-cgan",)),
