@@ -74,8 +74,8 @@ def test_the_values_of_a_scale_that_every_image_has_are_not_looked_at():
 
 def test_a_role_without_an_option_for_its_window_takes_values_as_they_are():
     replace(ImageOptions().role("t1"), option=None).check(picture(grey(0, 9000)))
-    with pytest.raises(UserError, match=r"train with other --channels"):
-        ImageRole("t1", None, option=None).check(picture(np.stack([grey(0, 1)] * 2)))
+    with pytest.raises(UserError, match="2 channels, but the system works with 1 for t1; give other images"):
+        ImageRole("t1", None).check(picture(np.stack([grey(0, 1)] * 2)))
 
 
 def test_a_role_takes_the_numbers_of_one_image_and_gives_them_back():

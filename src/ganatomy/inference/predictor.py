@@ -241,9 +241,12 @@ def decoding_role(task: Task, role: Role, sample: Sample | None = None) -> Role:
     scales = task.fitted.get(f"scale.{role.name}")
     if scales is None:
         raise UserError(f"{role.name}: its scale was not learned in training; train again")
-    low, high = (float(value) for value in np.median(scales, axis=0))
+    zero, one = (float(value) for value in np.median(scales, axis=0))
+    # The ends of the range stay the ends of a window: what lies outside of the image gets the value of the lower one.
+    first, last = getattr(role.codec, "to", (0.0, 1.0))
+    low, high = (zero + end * (one - zero) for end in (first, last))
     unit = role.codec.unit if role.codec else None
-    return role.with_numbers(Window(low=low, high=high, to=(0.0, 1.0), unit=unit).model_dump(mode="json"))
+    return role.with_numbers(Window(low=low, high=high, to=(first, last), unit=unit).model_dump(mode="json"))
 
 
 def able(method: Method, name: str) -> Any:

@@ -32,12 +32,14 @@ class ImageRole(ScaledRole):
         checked: whether values are looked at when an image is given, for the unit and the range that the codec needs.
         option: sets the window of the codec, and is named where unitless values do not fit it; None where no option
             does, and such values are taken as they are.
+        widened_by: the option that sets the channels; None where no option does.
     """
 
     width: int = field(default=1, kw_only=True)
     modality: str | None = field(default=None, kw_only=True)
     checked: bool = field(default=True, kw_only=True)
     option: str | None = field(default="--window", kw_only=True)
+    widened_by: str | None = field(default=None, kw_only=True)
 
     kind: ClassVar[str] = "image"
 
@@ -60,10 +62,10 @@ class ImageRole(ScaledRole):
                 f"{label}: modality {value.header.modality}, but this system takes {self.modality} as {self.name}"
             )
         if value.channels != self.width:
-            option = (self.option or "--window").replace("window", "channels")
+            told = f"train with other {self.widened_by}, or give" if self.widened_by else "give"
             raise UserError(
                 f"{label}: {value.channels} channels, but the system works with {self.width} for {self.name}; "
-                f"train with other {option}, or give other images"
+                f"{told} other images"
             )
         if self.scale is None or not self.checked:
             return
@@ -130,6 +132,7 @@ class ImageOptions(RoleOptions):
             width=self.channels,
             modality=modality,
             option=f"--{name.replace('_', '-')}.window",
+            widened_by=f"--{name.replace('_', '-')}.channels",
             optional=optional,
         )
 

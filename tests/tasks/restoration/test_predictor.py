@@ -85,6 +85,21 @@ def test_a_finer_grid_lies_in_the_same_place():
     np.testing.assert_allclose(coarse, (700 - 10 * image.numpy())[:, :, None, :, None, :] + 0 * coarse, atol=1e-3)
 
 
+@pytest.mark.parametrize("scale", ["window", "percentile"])
+def test_what_was_cropped_away_is_dark(scale):
+    own = {"scale": scale, "window": (0, 100), "percentiles": (0, 100), "over": "all"}
+    method = Inverting(TranslationConfig.preset("paper", fit="cover", size=(6, 6), t1=own, t2=own))
+    values = np.random.default_rng(0).uniform(0, 100, (3, 6, 10))
+    values[0, 0, :2] = 0, 100
+    image = Image.from_array(values)
+    if scale == "percentile":
+        method.fit([method.task.frame({"t1": image, "t2": image})])
+    predictor = predictor_of(method.inference_mode())
+    made = predictor.predict(predictor.sample_of({"t1": image}))["t2"].numpy()[0]
+    np.testing.assert_allclose(made[:, :, 2:8], 100 - values[:, :, 2:8], atol=1e-3)
+    assert np.allclose(made[:, :, :2], 0, atol=1e-3) and np.allclose(made[:, :, 8:], 0, atol=1e-3)
+
+
 def test_several_channels_become_one():
     config = TranslationConfig.preset("paper", fit="patches", t1={"channels": 3})
     method = Inverting(config)
