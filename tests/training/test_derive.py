@@ -14,6 +14,7 @@ from ganatomy.data.batches import PatchDataset, Range
 from ganatomy.errors import UserError
 from ganatomy.game import Derivation, MethodConfig, Player, Stage, Stream, Tiling, Turn
 from ganatomy.images.codecs import Window
+from ganatomy.inference.runfile import read_run
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.training import derive as deriving
@@ -84,7 +85,8 @@ def arrays(out):
 def test_what_a_stage_derives_becomes_part_of_its_samples(cascade, tmp_path):
     cascade(tmp_path / "run", rounds=8)
     found = arrays(tmp_path / "run" / "derived")
-    assert len(found) == 3 and all(name.startswith("refine/thorax-ct-") for name in found)
+    subjects = {name[:8] for name in read_run(tmp_path / "run").split.train}
+    assert {name.removeprefix("refine/")[:8] for name in found} == subjects and len(found) == 3, "folders are labels"
     assert all(name.endswith("/guess.npy") and value.shape == (1, 8, 96, 96) for name, value in found.items())
     every = np.concatenate([value.ravel() for value in found.values()])
     assert all(np.isin(guess.numpy(), every).all() and guess.shape == (2, 1, 16, 16) for guess in Cascade.played)
