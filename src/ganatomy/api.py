@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from ganatomy import catalogue
-from ganatomy.data.cases import DataConfig
+from ganatomy.data.cases import DataConfig, names_of_images
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig, RolesConfig
 from ganatomy.inference.model import Model
@@ -56,14 +56,16 @@ def train(
         UserError: anything that was given and cannot be used; the run folder is then not made or left as it was.
     """
     kind = catalogue.load(system).Config
-    method, reading, training = sorted_options(kind, preset, options)
     if not isinstance(data, DataConfig):
         data = DataConfig(data=None if data is None else Path(data))
+    data = with_options(data, {name: value for name, value in options.items() if name in DataConfig.model_fields})
+    options = {**named_by_data(kind, preset, options, data), **options}
+    method, _, training = sorted_options(kind, preset, options)
     return run.train(
         system,
         Path(out),
         None if resume else configured(kind, preset, baseline, {}, method),
-        with_options(data, reading),
+        data,
         with_options(TrainConfig(), training),
         resume=resume,
         show=show,
@@ -98,6 +100,39 @@ def configured(
         if "roles" in base and "roles" not in given:
             values["roles"] = {name: options for name, options in base["roles"].items() if name in names}
     return kind.preset(preset, **values)
+
+
+def named_by_data(
+    kind: type[MethodConfig], preset: str, given: Mapping[str, Any], data: DataConfig
+) -> dict[str, tuple[str, ...]]:
+    """Roles that nobody named, where those of the preset are not all in the data: the images that the data name.
+
+    ``--inputs`` need not repeat the columns of a manifest, or the names of ``--roles`` and ``--series``.
+
+    Args:
+        kind: of the configuration.
+        preset: its name.
+        given: values of the user or of another run.
+        data: where the images are.
+
+    Returns:
+        Field with any number of roles to their names, for fields that change.
+
+    Raises:
+        UserError: a manifest that cannot be read.
+    """
+    if not issubclass(kind, RolesConfig):
+        return {}
+    there = names_of_images(data)
+    values = {**kind.presets.get(preset, {}), **given}
+    names = kind.named(values)
+    several = [name for name in kind.role_fields if get_origin(kind.model_fields[name].annotation) is tuple]
+    for field in (name for name in several if name not in given):
+        usual = [name for name, one in names.items() if one == field]
+        own = tuple(name for name in there if names.get(name, field) == field)
+        if own and not set(usual) <= set(own):
+            return {field: own}
+    return {}
 
 
 def sorted_options(

@@ -9,9 +9,9 @@ from typing import Any
 import tyro
 
 from ganatomy import catalogue
-from ganatomy.api import configured
+from ganatomy.api import configured, named_by_data
 from ganatomy.cli import complain, speaks
-from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, settled, with_roles
+from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, peek_all, settled, with_roles
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
@@ -134,6 +134,7 @@ def read_options(system: str, arguments: Sequence[str]) -> Any:
     if early.get("config"):
         base, data, training, fold = _repeat(Path(early["config"]), catalogue.find(system).slug)
     names = names_of_roles(cls.Config, arguments)
+    names |= named_by_data(cls.Config, early.get("preset", "paper"), {**base, **names}, _images(data, arguments))
     method = configured(cls.Config, early.get("preset", "paper"), "baseline" in early, base, names)
     check_prefixes(method, arguments)
     options, defaults = with_roles(method)
@@ -146,6 +147,14 @@ def read_options(system: str, arguments: Sequence[str]) -> Any:
     parsed: Any = parse(kind, arguments, f"ganatomy train {system}", kind(choice, data, training, defaults))
     parsed.method = settled(cls.Config, parsed.method)
     return parsed
+
+
+def _images(data: DataConfig, arguments: Sequence[str]) -> DataConfig:
+    """Where the images are, of the options that decide which others there are."""
+    given = peek_all(arguments, "data", "roles", "series")
+    places = [Path(value) for value in given.pop("data", [])[:1]]
+    names = {name: tuple(values) for name, values in given.items()}
+    return data.model_copy(update={**names, **({"data": places[0]} if places else {})})
 
 
 def _repeat(path: Path, slug: str) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:

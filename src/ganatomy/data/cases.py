@@ -255,6 +255,31 @@ def _columns(path: Path, task: Task) -> dict[str, str] | None:
     return {**columns, "subject": subject[0]}
 
 
+def names_of_images(config: DataConfig) -> list[str]:
+    """What the images of a data set are called, in order: by its patterns, or by the columns of its manifest.
+
+    A column is one of images where the first path in it exists.
+
+    Returns:
+        Names, none where neither patterns nor a manifest tell.
+
+    Raises:
+        UserError: a manifest that cannot be read.
+    """
+    patterns = [text.partition("=")[0] for text in (*config.roles, *config.series)]
+    if patterns or config.data is None:
+        return patterns
+    paths = [config.data / name for name in MANIFEST_NAMES] if config.data.is_dir() else [config.data]
+    path = next((path for path in paths if path.is_file() and path.suffix == ".csv"), None)
+    if path is None:
+        return []
+    header, *rows = _rows(path) or [[]]
+    first = {
+        name: next((row[at] for row in rows if row[at : at + 1] and row[at]), "") for at, name in enumerate(header)
+    }
+    return [name for name, value in first.items() if value and (path.parent / value).exists()]
+
+
 def _rows(path: Path) -> list[list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:

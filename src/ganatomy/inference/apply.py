@@ -321,6 +321,7 @@ class Applier:
         if isinstance(value, Image) and not role.is_label_map:
             _write(place, _bare(value), derivation)
         else:
+            place.path.parent.mkdir(parents=True, exist_ok=True)
             role.write(place.path, _bare(value) if isinstance(value, Image) else value, derivation)
 
     def _spacing(self, image: Any) -> list[str]:
