@@ -14,7 +14,6 @@ from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
 from ganatomy.evaluation.statistics import crossed_bootstrap
 from ganatomy.game import Method
 from ganatomy.inference.runfile import TrainConfig, read_run
-from ganatomy.tasks.synthesis.judge import NOISE
 from ganatomy.training.series import finished, train_once
 
 PSNR, SD = "psnr[-160,240]", "noise sd error"
@@ -104,8 +103,9 @@ def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ign
     methods = {arm: method(claim.system(arm), **own) for arm, own in claim.arms.items()}
     judge = judge_of(next(iter(methods.values())).task)
     assert len({m.task.preparation.digest for m in methods.values()}) == 1
+    references = {contender.name for part in judge.references() for contender in part}
     for predicate in claim.predicates:
-        assert {predicate.first, predicate.second} <= {INPUT, NOISE, judge.reference, *claim.arms}
+        assert {predicate.first, predicate.second} <= {*references, *claim.arms}
         assert judge.named(predicate.score).better is not None
 
 

@@ -15,6 +15,7 @@ from ganatomy.claims.sections import (
     denoising,
     detection,
     frameworks,
+    geometry,
     reconstruction,
     superresolution,
     synthesis,
@@ -31,7 +32,7 @@ FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided")
 
 CLAIMS: dict[str, Claim] = {
     claim.slug: claim
-    for section in (denoising, frameworks, synthesis, detection, reconstruction, superresolution, volumes)
+    for section in (denoising, frameworks, synthesis, geometry, detection, reconstruction, superresolution, volumes)
     for claim in section.CLAIMS
 }
 """By slug of the system."""

@@ -113,7 +113,6 @@ def test_who_listens_makes_what_was_asked_for(judged):
 def test_copies_and_repetitions_are_seen():
     method = Rods(Rods.Config(step_mm=4.0)).eval()
     judge = judge_of(method.task)
-    assert LENGTH_ERROR not in {score.name for score in judge.scores}
     training, cases = samples(method.task, range(40)), samples(method.task, range(FIRST_TEST, FIRST_TEST + 60))
     judge.learn(training)
     copier = Maker.of(predictor_of(method), OUTPUT)
@@ -129,6 +128,7 @@ def test_copies_and_repetitions_are_seen():
     for run, told in ((copies, "look copied"), (repeats, "collapsed")):
         contenders = judge.lineup(replace(copier, run=run))
         judgement = Judgement(contenders, cases, Scores(judge.score_all(contenders, cases, training)))
+        assert all(LENGTH_ERROR not in row.scores for row in judgement.scores.rows), "nobody was asked for a length"
         words, outcome = judge.verdict(judgement)
         assert told in words and outcome == "worse"
         assert any(told in point for point in judge.caveats(judgement))

@@ -18,6 +18,7 @@ from ganatomy.tasks.geometry.pictures import (
     distributions,
     lengths,
     neighbours,
+    plane,
     profiles,
     projections,
     slerp,
@@ -92,6 +93,16 @@ def test_walks_go_from_one_sample_to_another(predictor):
     first, last = predictor.signals([0])[0], predictor.signals([1])[0]
     ends = [np.array(drawn(figure.axes[place])[0].get_segments())[-1, 1, 0] for place in (0, STEPS - 1)]
     assert np.sign(ends).tolist() == np.sign([first[0, 0], last[0, 0]]).tolist()
+
+
+def test_a_plane_of_two_latent_numbers_is_shown_from_left_to_right():
+    class Flat(Rods):
+        latent_size = 2
+
+    figure = plane(predictor_of(Flat(Flat.Config(step_mm=4.0)).eval()), side=4)
+    assert len(figure.axes) == 16
+    ends = [np.array(drawn(axes)[0].get_segments())[-1, 1, 0] for axes in figure.axes]
+    assert np.sign(ends).reshape(4, 4).tolist() == [[-1, -1, 1, 1]] * 4
 
 
 def test_lengths_are_told_above_the_vessels(predictor):

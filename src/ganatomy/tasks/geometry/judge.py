@@ -88,15 +88,9 @@ SCORES: tuple[Score, ...] = (
           KNOWN),
     Score(AUTHENTICITY, None, "", "Share of samples farther from their nearest training vessel than that one is from "
           "the others: 0 for copies, compare with real vessels.", KNOWN),
+    Score(LENGTH_ERROR, "lower", "", "Relative, of vessels made for lengths of training vessels. Who cannot be asked "
+          "shows the error of vessels of any length.", "What was asked for"),
 )  # fmt: skip
-ASKED = Score(
-    LENGTH_ERROR,
-    "lower",
-    "",
-    "Relative, of vessels made for lengths of training vessels. Who cannot be asked shows the error of vessels of any "
-    "length.",
-    "What was asked for",
-)
 
 
 @dataclass(frozen=True)
@@ -165,6 +159,11 @@ class Maker(Contender):
 
         return cls(name, run, about, predictor)
 
+    @property
+    def conditional(self) -> bool:
+        """Whether it makes vessels for a length."""
+        return self.predictor is not None and self.predictor.conditional
+
 
 class GeometryJudge(Judge):
     """Judges makers of vessels by sets of their vessels.
@@ -179,6 +178,7 @@ class GeometryJudge(Judge):
         options: none.
     """
 
+    scores = SCORES
     leading = (SHAPE, COVERAGE, NDB, COPIES)
     plotted = (SHAPE, COVERAGE)
     reference: ClassVar[str] = SHAPE_MODEL
@@ -187,7 +187,6 @@ class GeometryJudge(Judge):
 
     def __init__(self, task: VesselGeometry, options: BaseModel | None = None):
         super().__init__(task, options)
-        self.scores = (*SCORES, ASKED) if task.conditional else SCORES
         empty = VesselSet(np.zeros((0, 4, task.signals.samples), np.float32))
         self.held = self.known = empty
         self.model: ShapeModel | None = None
@@ -238,6 +237,7 @@ class GeometryJudge(Judge):
             raise UserError(
                 f"{count(len(self.held), 'test vessel')} cannot be halved and compared; keep more subjects for testing"
             )
+        asked = any(isinstance(one, Maker) and one.conditional for one in contenders)
         rows = []
         for number in range(RESAMPLINGS):
             rng = np.random.default_rng(number)
@@ -249,7 +249,7 @@ class GeometryJudge(Judge):
                 made = contender.run(wanted)
                 # Everybody has the same random numbers, so that no result depends on who else is judged.
                 scores = self.score(made, real, np.random.default_rng([number, len(real)]))
-                if self.task.conditional:
+                if asked:
                     errors = relative_length_errors(self.task.lengths(made.signals), wanted.lengths)
                     scores[LENGTH_ERROR] = float(errors.mean())
                 name = f"resample {number + 1}"

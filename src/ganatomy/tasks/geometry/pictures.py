@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from scipy.stats import norm
 from torch import Tensor
 
 from ganatomy.evaluation.judging import OUTPUT
@@ -28,6 +29,8 @@ STEPS = 7
 """Vessels along a walk."""
 ASKED_MM = (50.0, 100.0, 150.0, 200.0, 250.0)
 """Lengths that the paper asks for."""
+LOWEST = 0.05
+"""Share of the normal distribution below the lower end of a map of the latent space, and above the upper one."""
 PLANES = (("coronal", 0, 2), ("sagittal", 1, 2), ("axial", 0, 1))
 """Name of a projection, and the axes that run across and up in it."""
 AXES = ("to the right", "to the front", "to the head")
@@ -78,6 +81,12 @@ def illustrate(report: Report, sets: Mapping[str, Signals], predictor: VesselPre
         "From one sample (blue) to another (orange), in equal steps on the sphere of latent numbers. Smooth changes "
         "speak for a learned space; jumps between few vessels speak for memorised ones.",
     )
+    if predictor.method.latent_size == 2:
+        report.figure(
+            plane(predictor),
+            "The plane of both latent numbers, each from the lower to the upper end of its normal distribution "
+            f"({LOWEST:.0%} to {1 - LOWEST:.0%}) in equal shares. Neighbours should be alike, and all places vessels.",
+        )
     if predictor.conditional:
         report.figure(
             lengths(predictor),
@@ -171,6 +180,23 @@ def walks(predictor: VesselPredictor, rows: int = 3) -> Figure:
             share = step / (STEPS - 1)
             draw(place, [line], 0, 2, [(0.12 + 0.73 * share, 0.44 + 0.07 * share, 0.70 - 0.53 * share)])
             place.set(xlim=extent, ylim=extent, xticks=[], yticks=[])
+    return figure
+
+
+@rc_context(STYLE)
+def plane(predictor: VesselPredictor, side: int = 7) -> Figure:
+    """Vessels over the plane of two latent numbers, in the coronal projection; the second number runs upwards."""
+    task: VesselGeometry = predictor.task
+    ends = norm.ppf(np.linspace(LOWEST, 1 - LOWEST, side))
+    places = [(first, second) for second in ends[::-1] for first in ends]
+    length = np.full(len(places), task.signals.longest_mm / 2) if predictor.conditional else None
+    signals = predictor.from_latents(torch.tensor(places, dtype=torch.float32), length)
+    lines = [task.signals.decode(signal) for signal in signals]
+    extent = _extent(lines)
+    figure = new_figure(9.6, 9.6)
+    for number, (line, axes) in enumerate(zip(lines, figure.subplots(side, side).ravel(), strict=True)):
+        draw(axes, [line], 0, 2, [OTHERS[number % side % len(OTHERS)]])
+        axes.set(xlim=extent, ylim=extent, xticks=[], yticks=[])
     return figure
 
 
