@@ -69,6 +69,13 @@ class ImageRole(ScaledRole):
             )
         if self.scale is None or not self.checked:
             return
+        unit = self.scale.unit
+        if self.widened_by and self.option and unit and value.unit not in (None, unit):
+            other = self.option.replace("window", "unit")
+            raise UserError(
+                f"{label} is in {value.unit}, but {self.name} in {unit}: give matching images, or train with "
+                f"{other} {value.unit} and a {self.option} that suits it"
+            )
         self.scale.check(value)
         if self.option and isinstance(self.scale, Window) and value.unit in (None, "a.u."):
             check_window(value, self.scale, self.option)

@@ -83,7 +83,7 @@ def test_images_are_filled_up_with_the_lower_end_of_their_window():
         ({"a": picture()}, "no b image beside it"),
         ({"b": picture(high=500)}, "no a image beside it"),
         ({"a": picture(), "b": picture(1, rows=41, high=500)}, "do not lie on one grid"),
-        ({"a": picture(unit="HU"), "b": picture(high=500)}, "is in HU, but the model works in a.u."),
+        ({"a": picture(unit="HU"), "b": picture(high=500)}, r"is in HU, but a in a\.u\.: .* --a\.unit HU"),
         ({"a": picture(channels=3), "b": picture(high=500)}, r"3 channels, but .* 1 for a; .* --a\.channels"),
         ({"a": picture(), "b": picture(high=9000.0, unit=None)}, r"--b\.window is 0 600"),
     ],
