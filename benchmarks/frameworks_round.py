@@ -90,16 +90,16 @@ class UsualPix2Pix(Usual):
     def __call__(self) -> None:
         """One round."""
         method, c, log = self.method, self.method.config, []
-        a, b = self.batch["a"], self.batch["b"]
-        fake = method.restore(a)
+        source, target = self.batch[method.task.source], self.batch[method.task.product]
+        fake = method.restore(source)
         method.discriminator.requires_grad_(True)
-        real_scores = method.discriminator(torch.cat([a, b], dim=1))
-        fake_scores = method.discriminator(torch.cat([a, fake.detach()], dim=1))
+        real_scores = method.discriminator(torch.cat([source, target], dim=1))
+        fake_scores = method.discriminator(torch.cat([source, fake.detach()], dim=1))
         self.step("discriminator", [0.5 * nonsaturating_discriminator(real_scores, fake_scores)], log)
         log += [real_scores.mean().item(), fake_scores.mean().item()]
         method.discriminator.requires_grad_(False)
-        scores = method.discriminator(torch.cat([a, fake], dim=1))
-        self.step("generator", [c.l1_weight * l1_loss(fake, b), nonsaturating_generator(scores)], log)
+        scores = method.discriminator(torch.cat([source, fake], dim=1))
+        self.step("generator", [c.l1_weight * l1_loss(fake, target), nonsaturating_generator(scores)], log)
         method.discriminator.requires_grad_(True)
 
 
@@ -110,73 +110,79 @@ class UsualCycleGAN(Usual):
         super().__init__(method, batch)
         c = method.config
         for name, networks in (
-            ("generators", (method.to_a, method.to_b)),
-            ("discriminators", (method.discriminator_a, method.discriminator_b)),
+            ("generators", (method.to_source, method.to_target)),
+            ("discriminators", (method.discriminator_source, method.discriminator_target)),
         ):
             self.optimizer(name, torch.nn.ModuleList(networks), c.learning_rate, c.betas)
 
     def __call__(self) -> None:
         """One round."""
         method, c, log = self.method, self.method.config, []
-        a, b = self.batch["a"], self.batch["b"]
-        critics = torch.nn.ModuleList([method.discriminator_a, method.discriminator_b])
+        source = self.batch["source"][method.task.source]
+        target = self.batch["target"][method.task.product]
+        critics = torch.nn.ModuleList([method.discriminator_source, method.discriminator_target])
         critics.requires_grad_(False)
-        fake_b, fake_a = method.to_b(a), method.to_a(b)
+        fake_target, fake_source = method.to_target(source), method.to_source(target)
         losses = [
-            c.cycle_weight * l1_loss(method.to_a(fake_b), a),
-            c.cycle_weight * l1_loss(method.to_b(fake_a), b),
-            least_squares_generator(method.discriminator_a(fake_a)),
-            least_squares_generator(method.discriminator_b(fake_b)),
+            c.cycle_weight * l1_loss(method.to_source(fake_target), source),
+            c.cycle_weight * l1_loss(method.to_target(fake_source), target),
+            least_squares_generator(method.discriminator_source(fake_source)),
+            least_squares_generator(method.discriminator_target(fake_target)),
         ]
         self.step("generators", losses, log)
         critics.requires_grad_(True)
         judged = []
         for critic, pool, real, fake in (
-            (method.discriminator_a, method.pool_a, a, fake_a),
-            (method.discriminator_b, method.pool_b, b, fake_b),
+            (method.discriminator_source, method.pool_source, source, fake_source),
+            (method.discriminator_target, method.pool_target, target, fake_target),
         ):
             recalled = pool(fake.detach(), method.noise.uniform(len(fake), 2))
             judged.append(least_squares_discriminator(critic(real), critic(recalled)))
         self.step("discriminators", judged, log)
 
 
-def image(count: int, side: int, *roles: str) -> Batch:
+def images(method: Method, count: int, side: int) -> Batch:
+    """A batch of grey images, in streams where the method draws from several."""
     torch.manual_seed(1)
-    return {role: torch.rand(count, 1, side, side) for role in roles}
+    streams = {
+        stream.name: {role: torch.rand(count, 1, side, side) for role in stream.roles or method.task.required}
+        for stream in method.stages()[-1].streams_in_order
+    }
+    return streams if len(streams) > 1 else next(iter(streams.values()))
 
 
 def main(repeats: int = 20) -> None:
     torch.set_num_threads(1)
     print(f"Rounds of the base frameworks, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")
-    plans: list[tuple[str, Callable[[], Method], Batch, type[Usual]]] = [
-        ("dcgan small 32², batch 32", lambda: DCGAN(DCGAN.Config.preset("small")), image(32, 32, "image"), UsualDCGAN),
+    plans: list[tuple[str, Callable[[], Method], tuple[int, int], type[Usual]]] = [
+        ("dcgan small 32², batch 32", lambda: DCGAN(DCGAN.Config.preset("small")), (32, 32), UsualDCGAN),
         (
             "dcgan 64², width 32, batch 16",
             lambda: DCGAN(DCGAN.Config(width=32, roles={"image": {"channels": 1}})),
-            image(16, 64, "image"),
+            (16, 64),
             UsualDCGAN,
         ),
         (
             "wgan-gp small 32², batch 32",
             lambda: WGANGP(WGANGP.Config.preset("small")),
-            image(32, 32, "image"),
+            (32, 32),
             UsualWGANGP,
         ),
         (
             "pix2pix small 64², batch 4",
             lambda: Pix2Pix(Pix2Pix.Config.preset("small", jitter=0)),
-            image(4, 64, "a", "b"),
+            (4, 64),
             UsualPix2Pix,
         ),
         (
             "cyclegan small 64², batch 2",
             lambda: CycleGAN(CycleGAN.Config.preset("small", jitter=0)),
-            image(2, 64, "a", "b"),
+            (2, 64),
             UsualCycleGAN,
         ),
     ]
-    for what, make, batch, usual in plans:
-        for row in rows(what, make, batch, usual, repeats):
+    for what, make, shape, usual in plans:
+        for row in rows(what, make, images(make(), *shape), usual, repeats):
             print(row, flush=True)
 
 
