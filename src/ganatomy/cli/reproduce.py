@@ -44,6 +44,8 @@ class Choice:
     """Where to train: cpu, cuda or auto."""
     threads: int | None = None
     """CPU threads."""
+    secret: Path | None = None
+    """File with the secret that makes pseudonyms of subjects; none means your own, made when first needed."""
 
 
 @dataclasses.dataclass
@@ -78,6 +80,7 @@ def run(arguments: Sequence[str]) -> int:
             preset=choice.preset,
             options=TrainConfig(device=choice.device, threads=choice.threads),
             show=True,
+            secret=choice.secret,
         )
     except Stopped as stop:
         print(f"ganatomy: stopped after round {stop.round} and saved; the same command goes on", file=sys.stderr)

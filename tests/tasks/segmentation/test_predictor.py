@@ -6,6 +6,7 @@ from levels import SHAPE, SPACING, Levels, affine, case, random_images, stored, 
 from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
 from ganatomy.images.files import write
+from ganatomy.inference.ensemble import Ensemble
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.tasks.segmentation.predictor import filled, largest_component
@@ -72,6 +73,16 @@ def test_classes_take_the_most_probable_one_and_background_where_nothing_reaches
     best = np.stack([images[role] for role in "abc"]).argmax(0)
     np.testing.assert_array_equal(found["tumour"].numpy()[0], np.where(inside, np.array([0, 2, 1])[best], 0))
     assert [row["region"] for row in found.tables["volumes"]] == ["oedema", "core"]
+
+
+def test_probabilities_of_several_runs_are_averaged_before_they_become_labels():
+    image = random_images("t1")["t1"]
+    one = {"inputs": ("t1",), "regions": {"lesion": (1,)}}
+    members = {"full": Levels(**one), "half": Levels(**one, t1={"window": (0.0, 2000.0)})}
+    together = Ensemble({name: predictor_of(method) for name, method in members.items()})
+    found = together.predict(together.sample_of({"t1": volume(image)}))
+    np.testing.assert_array_equal(found.main.numpy()[0], 0.75 * image / 1000 >= 0.5)
+    assert found.facts["averaged"] == {"what": ["probabilities"], "predictions": 2}
 
 
 def test_thresholds_components_and_holes_are_options():

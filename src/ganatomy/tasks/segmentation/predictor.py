@@ -17,7 +17,7 @@ from ganatomy.case import Array, Prediction, Role, Sample, Scores, slab
 from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
 from ganatomy.images.image import ComputedArray, Image, LazyArray
-from ganatomy.inference.predictor import Options, Predictor, encoded
+from ganatomy.inference.predictor import Options, VoxelPredictor, encoded
 from ganatomy.inference.tiling import Reader
 from ganatomy.metrics.metric import Mask
 from ganatomy.roles.image import ImageRole
@@ -38,7 +38,7 @@ class SegmentationOptions(Options):
     probabilities: bool = False  # write the probability of each region, too
 
 
-class SegmentationPredictor(Predictor):
+class SegmentationPredictor(VoxelPredictor):
     """Segments the inputs slab by slab.
 
     Probabilities, not labels, are brought back to the grid of the source; there they become regions, and regions the
@@ -71,14 +71,18 @@ class SegmentationPredictor(Predictor):
         wanted = labels.names if self.options.probabilities else ()
         return {labels.name: labels, **{probability(name): ImageRole(probability(name)) for name in wanted}}
 
-    def predict(self, sample: Sample, seed: int = 0) -> Prediction:
+    def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
+        """The probabilities of the regions, (regions, slices, rows, columns) on the working grid."""
+        return {PROBABILITIES: self._probabilities(sample)}
+
+    def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
         """Label map and probabilities, computed when they are read; the label map is kept, a byte a voxel."""
         name, there = self.task.labels, [role for role in self.task.inputs if role in sample.arrays]
-        probabilities = self._probabilities(sample)
+        probabilities = arrays[PROBABILITIES]
         working = self._label_map(probabilities)
-        arrays: dict[str, Array] = {name: working, PROBABILITIES: probabilities}
+        made: dict[str, Array] = {name: working, PROBABILITIES: probabilities}
         if there[0] not in sample.frames:
-            return Prediction(arrays)
+            return Prediction(made)
         frame, like = sample.frames[there[0]], sample.values[there[0]]
         placed = frame.back(probabilities)
         labels = working if placed is probabilities else self._label_map(placed)
@@ -91,7 +95,7 @@ class SegmentationPredictor(Predictor):
             }
         absent = [role for role in self.task.inputs if role not in sample.arrays]
         return Prediction(
-            arrays,
+            made,
             outputs,
             tables=Later({"volumes": lambda: volumes(source, self.task.target, self.task.judged)}),
             facts=self._facts(absent),

@@ -83,7 +83,7 @@ class Synthesis(Task):
     ):
         # Networks that end in a tanh make nothing beyond their range.
         self.images = {name: options.role(name, to=to, limited=True) for name, options in images.items()}
-        self.size, self.framing, self.phantom, self.to = size, fit, phantom, to
+        self.size, self.fitting, self.phantom, self.to = size, fit, phantom, to
         label: dict[str, Role] = {LABEL: ClassRole(LABEL, classes)} if classes else {}
         self.roles: Mapping[str, Role] = {**self.images, **label}
         self.given = next(iter(images))
@@ -100,9 +100,9 @@ class Synthesis(Task):
 
     @property
     def preparation(self) -> Preparation:
-        size = None if self.framing == "patches" else self.size
-        fill = tuple(self.air.items()) if self.framing == "contain" else ()
-        return Preparation(size=size, fit=self.framing, fill=fill)
+        size = None if self.fitting == "patches" else self.size
+        fill = tuple(self.air.items()) if self.fitting == "contain" else ()
+        return Preparation(size=size, fit=self.fitting, fill=fill)
 
     def usable(self, roles: Iterable[str]) -> bool:
         """Whether there are all images that are made together."""
