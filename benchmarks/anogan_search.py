@@ -51,7 +51,7 @@ def main(repeats: int = 3, count: int = 32, steps: int = 50) -> None:
     # Threads that wait for each other on a shared machine would measure the neighbours.
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    values = {"search_steps": steps, "search_rate": 0.05}
+    values = {"search_steps": steps, "search_rate": 0.05, "search_batch": count}
     cases = {
         "small 48²": AnoGAN.Config.preset("small", **values),
         "paper's networks 64²": AnoGAN.Config(**values),

@@ -27,7 +27,7 @@ def volume(path):
     values = anatomy()
     values[8:12, 5:8] = LESION
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(values.T[..., None], np.diag([0.5, 0.5, 2, 1])), path)
+    nibabel.save(nibabel.Nifti1Image(values.T[..., None], np.diag([-0.5, -0.5, 2, 1])), path)
 
 
 def test_a_folder_gets_a_map_a_healthy_image_and_a_mask_each(tmp_path, run, capsys):

@@ -177,6 +177,20 @@ def test_restarts_never_lose(searcher):
     assert (more.energy(more.search(image)) <= once + 1e-5).all()
 
 
+def test_a_search_ends_where_it_would_alone(searcher):
+    values = {**searcher.config.model_dump(), "search_steps": 60, "search_batch": 4}
+    method = small(AnoGAN, **values).eval()
+    method.load_state_dict(searcher.state_dict())
+    image = images(method, 3)
+    together = method.search(image)
+    for index in range(3):
+        alone = method.search(image[index : index + 1])
+        for whole, part in zip(together, alone, strict=True):
+            assert torch.equal(whole[index : index + 1], part)
+    turned = method.search(image.flip(0))
+    assert torch.equal(turned.residual.flip(0), together.residual)
+
+
 def test_the_score_is_what_the_search_descends(searcher):
     image = images(searcher)
     found = searcher.search(image)

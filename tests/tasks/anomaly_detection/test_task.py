@@ -133,6 +133,16 @@ def test_what_is_padded_is_no_tissue(one, air):
     assert not one.tissue(values)[..., :4].any() and not one.tissue(values)[..., 20:].any()
 
 
+@pytest.mark.parametrize("scale", [Window(low=-1000, high=400, unit="HU"), PercentileWindow(p_low=0, p_high=99)])
+def test_rounding_makes_no_tissue_of_air(scale):
+    values = np.random.default_rng(0).uniform(-100, 100, (2, 50, 46)).astype(np.float32)
+    values[:, :, :30] = -1000
+    one = task(scale, size=(32, 24), fit="cover")
+    sample = framed(one, image=Image.from_array(values, SPACING, "HU"))
+    tissue = one.tissue(scaled(one, sample)["image"])
+    assert not tissue[..., :12].any() and tissue[..., 18:].all()
+
+
 def test_scales_stay_out_of_the_preparation():
     percentiles = [task(PercentileWindow(p_low=low, p_high=99)) for low in (0, 5)]
     assert percentiles[0].preparation == percentiles[1].preparation

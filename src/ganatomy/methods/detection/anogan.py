@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -58,6 +59,7 @@ class AnoGAN(Detector):
         search_rate: float = 1e-2  # of their Adam (our choice)
         search_weight: float = 0.1  # of the discriminator's term, 1 less it is that of the residual
         search_term: Term = "features"  # of the discriminator
+        search_batch: int = Field(64, ge=1)  # images searched together, always as many (our choice)
         restarts: int = 1  # searches from different points, of which each image keeps its best (our option)
         clip_latent: bool = True  # keep the latent point among those trained with (our choice)
         scored_by: ScoredBy = "search"  # what makes the score of an image; the discriminator alone is the comparison
@@ -80,6 +82,7 @@ class AnoGAN(Detector):
                 "kernel": 4,
                 "search_steps": 60,
                 "search_rate": 0.05,
+                "search_batch": 4,
             },
         }
 
@@ -133,8 +136,20 @@ class AnoGAN(Detector):
     def search(self, image: Tensor) -> Search:
         """The latent points whose images come nearest to these, (n, 1, rows, columns).
 
-        Losses are summed over the images, so that each moves as if it were alone, from the same start.
+        Losses are summed over the images, so that each moves as if it were alone, from the same start. Processors
+        round differently where batches differ in size, which hundreds of steps enlarge to percents of a score: so
+        images are searched in batches of one size, the last one filled up with copies of its last image.
         """
+        found = [self.search_batch(self.filled(batch)) for batch in torch.split(image, self.config.search_batch)]
+        return Search(*(torch.cat(parts)[: len(image)] for parts in zip(*found, strict=True)))
+
+    def filled(self, image: Tensor) -> Tensor:
+        """A batch of the size of all, made full with copies of its last image."""
+        missing = self.config.search_batch - len(image)
+        return torch.cat([image, image[-1:].expand(missing, *image.shape[1:])]) if missing else image
+
+    def search_batch(self, image: Tensor) -> Search:
+        """One batch of images, each searched from as many starts as there are restarts."""
         features = self.discriminator.features(image)
         best: Search | None = None
         for restart in range(self.config.restarts):

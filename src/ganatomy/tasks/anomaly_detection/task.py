@@ -33,6 +33,8 @@ EFFECTS = {"squares": "effect"}
 
 CONTENT = 0.02
 """Share of a slice that must be tissue for the slice to be worth learning from."""
+ROUNDING = 1e-5
+"""Share of the values shown by which air may rise above its value where images are resized."""
 
 
 class Detection(NamedTuple):
@@ -264,7 +266,8 @@ class AnomalyDetection(Task):
 
     def tissue(self, scaled: NDArray[np.float32]) -> Mask:
         """Where an image on the scale of its case shows something, of its shape: what maps are judged on."""
-        return np.asarray(scaled > self.shown[0])
+        low, high = self.shown
+        return np.asarray(scaled > low + ROUNDING * (high - low))
 
     def tissue_shares(self, sample: Sample) -> NDArray[np.float64]:
         """Share of each slice that is tissue, (slices,)."""
