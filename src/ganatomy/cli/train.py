@@ -28,7 +28,7 @@ Without --data a system trains on its embedded phantom. `ganatomy list` shows th
 
 @dataclasses.dataclass
 class Choice:
-    """What is trained, and where to."""
+    """Run folder, configuration and folds."""
 
     out: Path
     """Run folder to make."""

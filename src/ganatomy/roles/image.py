@@ -19,7 +19,7 @@ from ganatomy.roles.options import RoleOptions
 from ganatomy.roles.scaled import ScaledRole
 
 AIR_HU = -1000.0
-"""Of air, in HU."""
+"""CT number of air."""
 
 
 @dataclass(frozen=True)

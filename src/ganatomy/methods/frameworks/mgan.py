@@ -178,7 +178,7 @@ class MGAN(Translator):
             painting.step()
 
     def texture_scores(self, image: Tensor) -> Tensor:
-        """What the texture critic says of the patches of images in [-1, 1]."""
+        """Score the patches of images in [-1, 1] with the texture critic, (N, 1, rows, columns)."""
         return self.texture_critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
 
     def optimised(self, batch: Batch) -> Tensor:
@@ -211,7 +211,7 @@ class MGAN(Translator):
         yield Turn("generator", losses)
 
     def scores(self, image: Tensor) -> Tensor:
-        """What the network's critic says of the patches of images in [-1, 1]."""
+        """Score the patches of images in [-1, 1] with the network's critic, (N, 1, rows, columns)."""
         assert self.critic
         return self.critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
 

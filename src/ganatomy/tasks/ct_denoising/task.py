@@ -25,7 +25,7 @@ ABDOMEN = (-160.0, 240.0)
 AIR = -500.0
 LOWEST = -1024.0
 FIELD_OF_VIEW = 380.0
-"""Of the embedded phantom, mm."""
+"""Side of the slices of the embedded phantom, mm."""
 PHANTOM_SIZE = 256
 """Rows and columns of it."""
 PHANTOM_SLICES = {2: (8, 12.0), 3: (32, 3.0)}
@@ -164,7 +164,7 @@ class CTDenoiser(Method):
     @property
     @abstractmethod
     def network_range(self) -> tuple[float, float]:
-        """What the window's ends are mapped to."""
+        """Values of the networks that the ends of the window are mapped to."""
 
     @property
     @abstractmethod
@@ -172,7 +172,7 @@ class CTDenoiser(Method):
         """Whether anybody plays against the generator; texture then counts when weights are chosen."""
 
     def inside(self, image: Tensor) -> Tensor:
-        """What the networks see: values of the window, the rest cut off."""
+        """Clip an image to the range that the networks see, that of the window."""
         return image.clamp(*self.network_range)
 
     def generate(self, input: Tensor) -> Tensor:

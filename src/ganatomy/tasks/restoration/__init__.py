@@ -1,1 +1,1 @@
-"""What tasks that turn one image into another have in common."""
+"""Tasks that turn one image into another: their common base, predictor and judge."""

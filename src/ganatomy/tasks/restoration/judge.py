@@ -23,7 +23,7 @@ class RestorationJudge(Judge):
         """Scores of a block of slices."""
 
     def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """What slices of a case are scored with."""
+        """Arrays that slices of a case are scored with, by role."""
         return case.slices(start, stop)
 
     def worth_judging(self, output: Volume, sample: Mapping[str, Volume]) -> tuple[Volume, dict[str, Volume]]:

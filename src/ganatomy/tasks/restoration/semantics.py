@@ -67,7 +67,7 @@ class Segmenter:
                 optimizer.step()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """What it finds, bool (n, H, W) of (n, H, W)."""
+        """Segment images (n, H, W): bool of the same shape, true inside the structure."""
         with torch.no_grad():
             return self._logits(images) > 0
 

@@ -92,6 +92,6 @@ class Restoration(Task):
         return self.fitted[name]
 
     def visible(self, sample: Sample) -> Image:
-        """What there is to see in the source, on its own grid, for comparison with the product."""
+        """The source as an image on its own grid, with which the product is compared."""
         image: Image = sample.values[self.source]
         return image

@@ -104,7 +104,7 @@ class TranslationJudge(RestorationJudge):
 
     @property
     def unit(self) -> str:
-        """Of the product."""
+        """Unit of the product; empty where it has none."""
         codec = self.task.roles[self.task.product].codec
         return (codec.unit if codec else None) or ""
 

@@ -35,7 +35,7 @@ BLUNT = 0.01
 
 
 class TranslationConfig(RolesConfig):
-    """What is translated into what."""
+    """Options of every system that translates images of one contrast or modality into another."""
 
     role_fields: ClassVar[Mapping[str, type[ImageOptions]]] = {"source": ImageOptions, "target": ImageOptions}
 
