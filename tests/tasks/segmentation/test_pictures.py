@@ -13,9 +13,10 @@ def mask(rows, columns, shape=(40, 60)):
 
 
 def test_a_box_holds_its_mask_with_a_margin_and_lies_in_the_image():
-    assert box_around(mask((10, 30), (20, 24))) == Box(7, 18, 26, 8)
+    assert box_around(mask((10, 30), (20, 24))) == Box(8, 18, 24, 8)
+    assert box_around(mask((10, 30), (20, 24)), 0.15) == Box(7, 18, 26, 8)
     assert box_around(mask((0, 40), (58, 60))) == Box(0, 54, 40, 6)
-    small = box_around(mask((2, 4), (50, 53)), square=True)
+    small = box_around(mask((2, 4), (50, 53)), least=24)
     assert (small.rows, small.columns) == (24, 24) and small.row == 0 and small.column == 36
     assert box_around(mask((0, 0), (0, 0))) == Box(0, 0, 40, 60)
 
@@ -32,7 +33,16 @@ def test_outlines_of_truth_and_of_each_region_lie_over_the_image():
     assert titles == ["Flair", "T1", "Truth", "Output\nDice 0.9"]
     drawn = [len(axes.collections) for axes in figure.axes]
     assert drawn == [0, 0, 2, 1, 0, 0, 2, 5], "truth in black and white under the regions, where it is magnified"
-    assert figure.axes[0].get_images()[0].get_array().shape[0] == 40 and to_png(figure).startswith(b"\x89PNG")
+    assert figure.axes[0].get_images()[0].get_array().shape == (39, 54) and to_png(figure).startswith(b"\x89PNG")
+
+
+def test_what_the_output_has_is_magnified_and_not_what_thresholds_scatter():
+    image = np.random.default_rng(0).random((40, 60)).astype(np.float32)
+    truth, output = {"core": mask((10, 14), (20, 24))}, {"core": mask((10, 14), (22, 27))}
+    scattered = {"core": mask((0, 40), (0, 60)) & (image > 0.99)}
+    figure = outline_strip({"t1": image}, truth, {"threshold": scattered, "output": output}, spacing_mm=(1, 1))
+    assert figure.axes[4].get_images()[0].get_array().shape == (24, 24)
+    assert figure.axes[0].get_images()[0].get_array().shape == (40, 60)
 
 
 def test_an_image_without_any_region_is_shown_once():

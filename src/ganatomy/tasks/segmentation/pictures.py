@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ganatomy.evaluation.judging import OUTPUT
 from ganatomy.evaluation.style import INK, MARKS, OTHERS, SOFT, STYLE, colours, new_figure, show_image, title
 from ganatomy.metrics.metric import Mask, Window
 from ganatomy.metrics.regions import Box
@@ -18,18 +19,24 @@ from ganatomy.metrics.regions import Box
 PANEL = 2.6
 """Width of a picture in inches."""
 AROUND = 0.15
-"""Margin around what is framed, as a share of its extent."""
+"""Margin around what is magnified, as a share of its extent."""
+BORDER = 2
+"""Margin around what is framed in pixels, at least."""
 SMALLEST = 24
 """Rows and columns of a magnified part, at least."""
+THIN, THICKER = 1.1, 0.9
+"""Width of the last region's outline in points, and by how much those before it are wider, so that they show under it.
+"""
 HUES = (*MARKS, *OTHERS)
 
 
-def box_around(mask: Mask, square: bool = False) -> Box:
+def box_around(mask: Mask, around: float = 0.0, least: int = 0) -> Box:
     """The rows and columns that hold a mask (rows, columns), with a margin; all of them where it is empty.
 
     Args:
         mask: true inside.
-        square: whether at least `SMALLEST` rows and columns are wanted.
+        around: margin as a share of the extent of the mask.
+        least: rows and columns wanted.
     """
     sides = []
     for axis, extent in enumerate(mask.shape):
@@ -37,8 +44,8 @@ def box_around(mask: Mask, square: bool = False) -> Box:
         if not hits.size:
             return Box(0, 0, *mask.shape)
         first, last = int(hits[0]), int(hits[-1]) + 1
-        length = max(last - first + 2 * max(2, round(AROUND * (last - first))), SMALLEST if square else 0)
-        length = min(length, extent)
+        margin = max(BORDER, round(around * (last - first)))
+        length = min(max(last - first + 2 * margin, least), extent)
         start = min(max((first + last - length) // 2, 0), extent - length)
         sides.append((start, length))
     (row, rows), (column, columns) = sides
@@ -53,10 +60,11 @@ def outline_strip(
     *,
     spacing_mm: tuple[float, float],
     notes: Mapping[str, str] | None = None,
+    magnified: str = OUTPUT,
 ) -> Figure:
     """Inputs, and outlines of each method's regions over the first of them; below, the part with the regions magnified.
 
-    Lines are predictions, in a colour for each region; black lines on white are the truth.
+    Lines are predictions, in a colour for each region; where magnified, black lines on white are the truth.
 
     Args:
         images: name of each input to (rows, columns).
@@ -64,11 +72,12 @@ def outline_strip(
         found: method to region to where the method puts it.
         spacing_mm: between rows, between columns.
         notes: method to a line beside its name, such as a score.
+        magnified: the method whose regions are magnified, with the true ones.
     """
     first = next(iter(images.values()))
-    everywhere = np.any([*truth.values(), *(mask for masks in found.values() for mask in masks.values())], axis=0)
+    everywhere = np.any([*truth.values(), *found.get(magnified, {}).values()], axis=0)
     body = box_around(first > first.min())
-    boxes = (body, box_around(everywhere, square=True)) if everywhere.any() else (body,)
+    boxes = (body, box_around(everywhere, AROUND, SMALLEST)) if everywhere.any() else (body,)
     windows = {name: _window(image) for name, image in images.items()}
     tall = sum(box.rows * spacing_mm[0] / (box.columns * spacing_mm[1]) for box in boxes)
     count = len(images) + 1 + len(found)
@@ -76,20 +85,20 @@ def outline_strip(
     figure = new_figure(count * width, width * tall + 0.3 * len(boxes) + 0.3)
     hues = dict(zip(truth, HUES * len(truth), strict=False))
     for row, box in zip(figure.subplots(len(boxes), count, squeeze=False), boxes, strict=True):
-        magnified = box is not body
+        close = box is not body
         for axes, (name, image) in zip(row, images.items(), strict=False):
-            show_image(axes, image[box.slices], windows[name], spacing_mm, magnified=magnified)
-            if not magnified:
+            show_image(axes, image[box.slices], windows[name], spacing_mm, magnified=close)
+            if not close:
                 axes.set_title(title(name))
         methods = {"truth": truth, **found}
         for axes, (name, masks) in zip(row[len(images) :], methods.items(), strict=True):
-            show_image(axes, first[box.slices], next(iter(windows.values())), spacing_mm, magnified=magnified)
-            for region, mask in masks.items():
-                if name != "truth" and magnified:
+            show_image(axes, first[box.slices], next(iter(windows.values())), spacing_mm, magnified=close)
+            for place, (region, mask) in enumerate(masks.items()):
+                if name != "truth" and close:
                     _outline(axes, truth[region][box.slices], "white", 2.2)
                     _outline(axes, truth[region][box.slices], INK, 0.9)
-                _outline(axes, mask[box.slices], hues[region], 1.3)
-            if not magnified:
+                _outline(axes, mask[box.slices], hues[region], THIN + THICKER * (len(masks) - 1 - place))
+            if not close:
                 axes.set_title("\n".join(filter(None, (title(name), (notes or {}).get(name)))))
     handles = [Line2D([], [], color=hue, label=region) for region, hue in hues.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
