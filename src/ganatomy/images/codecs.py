@@ -230,19 +230,14 @@ class ZScore(_OverBody):
         return self.mean, self.std
 
 
-class PercentileWindow(_OverBody):
-    """A `Window` between two percentiles of each image; `bind` finds them.
+class _FoundWindow(_OverBody):
+    """A window whose ends are found in each image, by `bind`; without an image there is nothing to encode with.
 
     Attributes:
-        p_low: Percentile that becomes `to[0]`.
-        p_high: Percentile that becomes `to[1]`.
         to: Range of the network.
         clip: Cut off what is outside.
     """
 
-    kind: Literal["percentile"] = "percentile"
-    p_low: float = Field(default=0.5, ge=0, le=100)
-    p_high: float = Field(default=99.5, ge=0, le=100)
     to: tuple[float, float] = (-1.0, 1.0)
     clip: bool = False
 
@@ -253,11 +248,24 @@ class PercentileWindow(_OverBody):
 
     def encode(self, values: Values) -> Values:
         """Always raises: only the bound codec can."""
-        raise ValueError("a percentile window has no numbers: bind it to an image first")
+        raise ValueError("the ends of this window are found in each image: bind it to one first")
 
     def decode(self, values: Values) -> Values:
         """Always raises: only the bound codec can."""
-        raise ValueError("a percentile window has no numbers: bind it to an image first")
+        raise ValueError("the ends of this window are found in each image: bind it to one first")
+
+
+class PercentileWindow(_FoundWindow):
+    """A `Window` between two percentiles of each image; `bind` finds them.
+
+    Attributes:
+        p_low: Percentile that becomes `to[0]`.
+        p_high: Percentile that becomes `to[1]`.
+    """
+
+    kind: Literal["percentile"] = "percentile"
+    p_low: float = Field(default=0.5, ge=0, le=100)
+    p_high: float = Field(default=99.5, ge=0, le=100)
 
     def bind(self, image: Image | Any, mask: Any = None) -> Window:
         """The window between this image's (masked) percentiles; of 2^24 evenly strided values at most."""
@@ -279,34 +287,17 @@ class PercentileWindow(_OverBody):
         return Window(low=low, high=high, to=self.to, clip=self.clip, unit=self.unit)
 
 
-class DeviationWindow(_OverBody):
+class DeviationWindow(_FoundWindow):
     """A `Window` around the mean of each image, some standard deviations to either side; `bind` finds them.
 
     For networks whose output has a limited range, to which a z-score would not fit.
 
     Attributes:
         deviations: Standard deviations below and above the mean that become the ends of `to`.
-        to: Range of the network.
-        clip: Cut off what is outside.
     """
 
     kind: Literal["deviations"] = "deviations"
     deviations: float = Field(default=3.0, gt=0)
-    to: tuple[float, float] = (-1.0, 1.0)
-    clip: bool = False
-
-    @property
-    def adaptive(self) -> bool:
-        """Always."""
-        return True
-
-    def encode(self, values: Values) -> Values:
-        """Always raises: only the bound codec can."""
-        raise ValueError("a window of deviations has no numbers: bind it to an image first")
-
-    def decode(self, values: Values) -> Values:
-        """Always raises: only the bound codec can."""
-        raise ValueError("a window of deviations has no numbers: bind it to an image first")
 
     def bind(self, image: Image | Any, mask: Any = None) -> Window:
         """The window around this image's (masked) mean."""
