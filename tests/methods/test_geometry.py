@@ -193,7 +193,9 @@ def test_clipped_weights_stay_within_their_limit():
     for turn in method.turns(Batches(method)):
         assert set(turn.losses) == {"wasserstein"}
         if turn.player == "generator":
-            assert max(float(weight.detach().abs().max()) for weight in method.critic.parameters()) == pytest.approx(0.003)
+            assert max(float(weight.detach().abs().max()) for weight in method.critic.parameters()) == pytest.approx(
+                0.003
+            )
 
 
 def test_vessels_may_be_turned_at_random():

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam, rmsprop
+from ganatomy.game import Batch, Player, Stage, Turn, adam, linear_decay, rmsprop
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.methods.frameworks.wgan import clip_
 from ganatomy.nets.signal import SignalCritic, SignalGenerator
@@ -36,9 +36,10 @@ class VesselGeometryWGAN(VesselSynthesiser):
         critic_steps: int = Field(5, ge=1)  # critic updates per generator update, each on vessels of its own
         learning_rate: float = 1e-4  # penalty: Adam, both players
         betas: tuple[float, float] = (0.0, 0.9)  # penalty: Adam, both players
+        decay_start: float = 1.0  # part of the training after which the rate falls to 0; 1 keeps it
         clipped_learning_rate: float = 5e-5  # clip: RMSprop, both players
         latent: int = Field(32, ge=1)  # numbers behind a vessel, N(0, 1); 2 for maps of the latent space
-        generator_widths: tuple[int, ...] = (256, 256, 128, 128, 64, 64)  # channels, from 16 samples up
+        generator_widths: tuple[int, ...] = (256, 256, 128, 128, 64, 64)  # channels of its projection and convolutions
         critic_widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256)  # channels of its convolutions
         critic_norm: Literal["none", "layer"] = "none"  # after every convolution of the critic but the first
         kernel: int = 5  # samples, of all convolutions
@@ -50,14 +51,14 @@ class VesselGeometryWGAN(VesselSynthesiser):
             "small": {
                 "samples": 128,
                 "step_mm": 2.0,
-                "radius_mm": 2.0,
-                "game_rounds": 2000,
+                "radius_mm": 1.0,
+                "game_rounds": 2500,
                 "batch_size": 32,
-                "critic_steps": 3,
-                "learning_rate": 5e-4,
-                "generator_widths": (64, 32, 32, 16, 16),
+                "learning_rate": 1e-3,
+                "decay_start": 0.5,
+                "generator_widths": (128, 64, 64, 32, 32),
                 "critic_widths": (16, 16, 32, 32, 64, 64),
-                "ema_halflife": 1000.0,
+                "ema_halflife": 4000.0,
             },
         }
 
@@ -78,9 +79,10 @@ class VesselGeometryWGAN(VesselSynthesiser):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = adam(c.learning_rate, c.betas) if c.lipschitz == "penalty" else rmsprop(c.clipped_learning_rate)
+        schedule = linear_decay(c.decay_start)
         players = [
-            Player("critic", (self.critic,), moves),
-            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
+            Player("critic", (self.critic,), moves, schedule),
+            Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife),
         ]
         return [Stage("game", self.turns, players, c.game_rounds, self.task.stream(c.batch_size, c.rotation))]
 
