@@ -16,7 +16,7 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
 Term = Literal["features", "score"]
-"""What the discriminator adds to the search: features alike, or a generated image that it takes for a real one."""
+"""Term of the discriminator in the search: features alike, or a generated image that it takes for a real one."""
 ScoredBy = Literal["search", "discriminator"]
 
 
@@ -128,7 +128,7 @@ class AnoGAN(Detector):
         return Detection(self.residual(image, found.generated), score, found.generated)
 
     def energy(self, found: Search) -> Tensor:
-        """What the search descends, and how abnormal an image is at its end, (n,)."""
+        """Objective of the search, at whose end it says how abnormal an image is, (n,)."""
         weight = self.config.search_weight
         return (1 - weight) * found.residual + weight * found.discriminating
 

@@ -15,7 +15,7 @@ from ganatomy.nets.residual import ResidualDecoder, ResidualEncoder
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector, Scale
 
 Variant = Literal["aae", "vae", "ae"]
-"""What shapes the codes: a critic, a divergence, or nothing."""
+"""Constraint on the codes: a critic, a divergence, or nothing."""
 Distances = Literal["sums", "means"]
 """Root of the summed squares of an image's errors and sum of the squares of its code's, or the mean squares of both."""
 
@@ -127,12 +127,12 @@ class CAAE(Detector):
 
     @property
     def critic_turns(self) -> int:
-        """Of this round."""
+        """Turns of the critic in this round."""
         c = self.config
         return c.warm_up_steps if self.progress.fraction < c.warm_up else c.critic_steps
 
     def rebuilding(self, image: Tensor) -> dict[str, Tensor]:
-        """What encoder and decoder want together, by name."""
+        """Losses that encoder and decoder share, by name."""
         c = self.config
         losses = {}
         mean = codes = self.encoder(image)

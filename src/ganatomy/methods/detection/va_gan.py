@@ -202,7 +202,7 @@ class VAGAN(Detector):
 
     @property
     def critic_turns(self) -> int:
-        """Of this round."""
+        """Turns of the critic in this round."""
         c, number = self.config, self.progress.stage_round
         return c.many_steps if number < c.first_rounds or number % c.often == 0 else c.critic_steps
 

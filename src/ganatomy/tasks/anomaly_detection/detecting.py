@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -43,7 +44,8 @@ class Kept(LazyArray):
         self.shape, self.dtype, self.thickness = array.shape, array.dtype, array.thickness
         self._array, self._together = array, together
         self._there = np.zeros(array.shape[1], bool)
-        self._file = tempfile.SpooledTemporaryFile(memory)  # noqa: SIM115 - closed when the array is forgotten
+        self._file = tempfile.SpooledTemporaryFile(memory)  # noqa: SIM115 - closed when nobody has the array any more
+        weakref.finalize(self, self._file.close)
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
         """Slices ``start`` to ``stop``, (channels, slices, rows, columns)."""
@@ -72,7 +74,7 @@ class Kept(LazyArray):
 
     @property
     def _bytes(self) -> int:
-        """Of a slice."""
+        """Size of a slice in the file."""
         channels, _, rows, columns = self.shape
         return channels * rows * columns * self.dtype.itemsize
 
@@ -88,7 +90,7 @@ class Kept(LazyArray):
 
 
 class Findings:
-    """What a detector finds in one case, on the working grid, slab by slab.
+    """Map, healthy image and scores that a detector makes of one case, on the working grid, slab by slab.
 
     2D detectors look at slices, all patches of them together. 3D ones look at the whole volume, or where it is cut into
     patches, at one layer of patches after another. Maps are means over the patches that see a voxel, and the score is
@@ -228,7 +230,7 @@ def starts(extent: int, length: int, overlap: float) -> list[int]:
 
 
 def _volumes(values: Tensor, corners: Sequence[Triple], size: Triple) -> NDArray[np.float32]:
-    """What networks give for all patches, patch by patch, (patches, slices, rows, columns)."""
+    """Outputs of a network, patch by patch, (patches, slices, rows, columns)."""
     return np.asarray(values.numpy().reshape(len(corners), *size))
 
 

@@ -42,18 +42,18 @@ KEPT = 2**15
 
 
 class Found(NamedTuple):
-    """What is found in a whole case, on its scale."""
+    """Findings in a whole case, on its scale."""
 
     map: Volume
     """Refined."""
     score: NDArray[np.float32]
-    """Of all slices, or of the volume, (1,)."""
+    """How abnormal every slice is, or the volume, (1,)."""
     healthy: Volume
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is kept of a case that a contender was shown, to judge all cases together.
+    """Scores and pixels of a case that a contender was shown, kept to judge all cases together.
 
     Attributes:
         subject: whose case.
@@ -161,7 +161,7 @@ class DetectionJudge(Judge):
         return Found(np.maximum(map, 0), totals.astype(np.float32), image)
 
     def truth(self, case: Sample) -> Mask | None:
-        """What is abnormal in the tissue of a case, (slices, rows, columns); none where nobody knows."""
+        """Abnormal voxels in the tissue of a case, (slices, rows, columns); none where nobody knows."""
         sample = self._scaled(case)
         tissue = self.task.tissue(sample[IMAGE])
         if MASK in sample:
@@ -409,7 +409,7 @@ class DetectionJudge(Judge):
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """What thresholds rest on, phantoms, and what the comparison with brightness means."""
+        """Data that thresholds rest on, phantoms, and the meaning of the comparison with brightness."""
         points = []
         calibration = _seeker(judgement, OUTPUT).calibration
         if calibration:
@@ -480,7 +480,7 @@ def _seeker(judgement: Judgement, name: str) -> Seeker:
 
 
 def _curves(judgement: Judgement, values: str, labels: str) -> dict[str, RocCurve]:
-    """Of every contender; none where a kind of images or pixels is missing."""
+    """ROC curve of every contender; none where a kind of images or pixels is missing."""
     pooled = {one.name: Seeker.of(one).pooled(values, labels) for one in judgement.contenders}
     return {name: roc_curve(*found) for name, found in pooled.items() if found[1].any() and not found[1].all()}
 

@@ -1,4 +1,4 @@
-"""What detectors find, as pictures: cases beside their truth, ROC curves, scores of healthy and abnormal images."""
+"""Pictures of findings: cases beside their truth, ROC curves, scores of healthy and abnormal images."""
 
 from __future__ import annotations
 

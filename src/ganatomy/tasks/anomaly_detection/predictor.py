@@ -172,7 +172,7 @@ class DetectionPredictor(Predictor):
     def _outputs(
         self, sample: Sample, map: LazyArray, healthy: LazyArray, frame: Frame, given: Image
     ) -> dict[str, Image]:  # fmt: skip
-        """What is written, on the grid of the image."""
+        """Map, mask and healthy image as they are written, on the grid of the image."""
         task: AnomalyDetection = self.task
         scale, thresholds = task.scale_of(sample), self.thresholds
         placed_map, placed_healthy = (finite(lazy(frame.back(array)), given) for array in (map, healthy))

@@ -1,4 +1,4 @@
-"""What is done to maps of what is abnormal before and after they are thresholded, slab by slab."""
+"""Post-processing of anomaly maps, before and after they are thresholded, slab by slab."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Reader = Callable[[int, int], Volume]
 """Slices start to stop of an image, (slices, rows, columns)."""
 
 MOST = 2**24
-"""Of more voxels, evenly strided ones stand for all where values have to be sorted."""
+"""Values that are sorted at once; of more voxels, evenly strided ones stand for all."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ ROUNDING = 1e-5
 
 
 class Detection(NamedTuple):
-    """What a detector finds in images (n, channels, [slices,] rows, columns), in the range of the networks."""
+    """Result of a detector for images (n, channels, [slices,] rows, columns), in the range of the networks."""
 
     map: Tensor
     """How abnormal every pixel is, at least 0, (n, 1, [slices,] rows, columns)."""
@@ -49,7 +49,7 @@ class Detection(NamedTuple):
 
 
 class AnomalyConfig(MethodConfig):
-    """What is looked at, for detectors that learn from healthy images."""
+    """Which images a detector that learns from healthy ones sees, and on which scale."""
 
     size: tuple[int, ...] = (64, 64)  # rows and columns seen
     fit: Fit = "contain"  # of images: lie inside the size whole, fill it, or be cut into patches of it
@@ -303,7 +303,7 @@ class AnomalyDetection(Task):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Of slices of one case: how far the healthy images are from what was seen, and the AUC where masks are.
+        """Distance of healthy images from what was seen, in slices of one case, and the AUC of maps where masks are.
 
         The AUC is over the pixels of tissue, the cross-correlation with the mask over each slice that has one.
 
@@ -377,9 +377,9 @@ class Detector(Method):
     """A method that finds what is not healthy; its config is an `AnomalyConfig` or has a task of its own."""
 
     network_range: tuple[float, float] = (-1.0, 1.0)
-    """What the window's ends are mapped to."""
+    """Values that the ends of a window or of percentiles are mapped to."""
     task_class: ClassVar[type[AnomalyDetection]] = AnomalyDetection
-    """Of healthy images alone, or of two groups."""
+    """Class of the task: it learns from healthy images alone, or from two groups."""
 
     @abstractmethod
     def detect(self, image: Tensor) -> Detection:
