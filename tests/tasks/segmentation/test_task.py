@@ -117,7 +117,9 @@ def test_validation_is_dice_of_the_judged_regions():
     }
     assert task.selection == "dice" and dict(task.directions) == dict.fromkeys(scores, "higher")
     empty = np.zeros_like(truth)
-    assert task.scores({"tumour": empty}, {"tumour": empty}, (1, 1, 1))["dice"] == 1
+    assert task.scores({"tumour": empty}, {"tumour": empty}, (1, 1, 1)) == {}
+    rim = np.array([[[0, 0, 0, 2, 2, 0]]], np.uint8)
+    assert task.scores({"tumour": rim}, {"tumour": rim}, (1, 1, 1)) == {"dice": 1, "dice rim": 1}
     assert task.scores({"tumour": found}, {"tumour": empty}, (1, 1, 1))["dice"] == 0
     assert list(Levels(regions={"lesion": (1,)}).task.directions) == ["dice"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from ganatomy.inference.tiling import Reader
 from ganatomy.metrics.metric import Mask
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
+
+T = TypeVar("T")
 
 PROBABILITIES = "probabilities"
 """Name of the array with one channel a region."""
@@ -103,8 +105,34 @@ class SegmentationPredictor(VoxelPredictor):
         )
 
     def validate(self, pieces: Sequence[Range], slices: int) -> Scores:
-        """Means of the task's scores over some slices of the validation cases that have a label map."""
-        return super().validate([piece for piece in pieces if self.task.labels in piece.sample.arrays], slices)
+        """Means over cases of the task's scores, each of some slices together.
+
+        Half of the slices are spread over those with a region, the others over all.
+
+        Args:
+            pieces: slices that may be looked at; of cases without a label map, none are.
+            slices: how many are looked at altogether, about.
+        """
+        able = [piece for piece in pieces if self.takes(piece.sample) and self.task.labels in piece.sample.arrays]
+        chosen = evenly(able, slices)
+        found: dict[str, list[float]] = {}
+        for piece in chosen:
+            places = self._places(piece, max(1, slices // len(chosen)))
+            made = self.predict(piece.sample).arrays[self.task.labels]
+            output = {self.task.labels: np.concatenate([slab(made, at, at + 1)[0] for at in places])}
+            parts = [self.task.annotation(piece.sample, at, at + 1) for at in places]
+            annotation = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            for name, value in self.task.scores(output, annotation, piece.sample.spacing).items():
+                found.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    def _places(self, piece: Range, count: int) -> list[int]:
+        """About ``count`` slices of a piece, half of them among those with a region."""
+        slices = range(piece.start, piece.stop)
+        labels = {at: self.task.annotation(piece.sample, at, at + 1)[self.task.labels] for at in slices}
+        inside = [at for at in slices if self.task.inside(labels[at]).any()]
+        half = min(len(inside), -(-count // 2))
+        return sorted({*evenly(inside, half), *evenly(slices, count - half)})
 
     def _probabilities(self, sample: Sample) -> LazyArray:
         """(regions, slices, rows, columns) on the working grid; the last slab is kept for whoever reads it next."""
@@ -181,16 +209,17 @@ class LabelMap(LazyArray):
     def slab(self, start: int, stop: int) -> NDArray[Any]:
         """Slices ``start`` to ``stop``, (1, slices, rows, columns)."""
         if not self._made[start:stop].all():
-            first, last = (start, stop) if self._whole is None else (0, self.shape[1])
+            # Networks that see whole volumes or slabs are not run again for each of their slices.
+            step, slices = self.thickness if self._whole is None else self.shape[1], self.shape[1]
+            first, last = start // step * step, min(-(-stop // step) * step, slices)
             inside = np.concatenate([self._inside(part) for part in self._parts(first, last)], axis=1)
             self._kept[:, first:last] = self._role.merged(inside if self._whole is None else self._whole(inside))
             self._made[first:last] = True
         return self._kept[:, start:stop]
 
     def _parts(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
-        step = self.thickness if self._whole else last - first
-        for start in range(first, last, step):
-            yield slab(self._probabilities, start, min(start + step, last))
+        for start in range(first, last, self.thickness):
+            yield slab(self._probabilities, start, min(start + self.thickness, last))
 
 
 class Later(Mapping[str, Sequence[Mapping[str, Any]]]):
@@ -214,6 +243,12 @@ class Later(Mapping[str, Sequence[Mapping[str, Any]]]):
 
     def __len__(self) -> int:
         return len(self._made)
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """So many items, evenly spaced; all of them where there are not as many."""
+    number = min(count, len(items))
+    return [items[int((place + 0.5) * len(items) / number)] for place in range(number)]
 
 
 def probability(region: str) -> str:

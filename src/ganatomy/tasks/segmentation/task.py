@@ -201,9 +201,13 @@ class Segmentation(Task):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Dice of the slices together, of each region and on average; 1 where a region is neither there nor found."""
+        """Dice of the slices together, of each region and on average, without regions that are neither there nor found.
+
+        These would make an output that is empty look good.
+        """
         parts = self.compared(self.inside(output[self.labels]), sample)
-        dice = {name: count_overlap(*part).dice for name, part in parts.items()}
+        seen = {name: part for name, part in parts.items() if ((part.found | part.true) & part.known).any()}
+        dice = {name: count_overlap(*part).dice for name, part in seen.items()}
         if not dice:
             return {}
         each = {f"dice {name}": value for name, value in dice.items()} if self._each() else {}
