@@ -17,6 +17,7 @@ from ganatomy.claims.sections import (
     frameworks,
     geometry,
     reconstruction,
+    segmentation,
     superresolution,
     synthesis,
     volumes,
@@ -32,7 +33,17 @@ FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided")
 
 CLAIMS: dict[str, Claim] = {
     claim.slug: claim
-    for section in (denoising, frameworks, synthesis, geometry, detection, reconstruction, superresolution, volumes)
+    for section in (
+        denoising,
+        frameworks,
+        synthesis,
+        geometry,
+        detection,
+        segmentation,
+        reconstruction,
+        superresolution,
+        volumes,
+    )
     for claim in section.CLAIMS
 }
 """By slug of the system."""

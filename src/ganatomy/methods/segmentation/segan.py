@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
@@ -21,6 +22,7 @@ from ganatomy.nets.segan import (
     gumbel_softmax,
     masked_images,
 )
+from ganatomy.nets.sizes import check_input
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
@@ -80,11 +82,16 @@ class SegAN(Segmenter):
         batch_size: int = 64  # slices
         patch: int = 160  # rows and columns of a random crop
         flips: tuple[int, ...] = ()  # axes mirrored at random: 1 rows, 2 columns
-        centred: float = 0.0  # share of crops centred on a region, equally often of each label (our option)
+        centred: float = Field(
+            0.0, ge=0, le=1
+        )  # share of crops centred on a region, equally often of each label (our option)
         optimiser: Literal["rmsprop", "adam"] = "rmsprop"  # of both players; adam with betas 0.5 and 0.999
         learning_rate: float = 2e-5  # of both players
         schedule: Schedule = "constant"  # of rates: constant, linear in the second half, or that of a release
-        epoch_rounds: int = 500  # rounds that a schedule counts as an epoch; slices by batch size in the releases
+        epoch_rounds: int = Field(
+            500, ge=1
+        )  # rounds that a schedule counts as an epoch; slices by batch size in the releases
+        ema_halflife: float | None = None  # images; average of the segmentor used at inference (our option)
         critics: bool = True  # whether critics teach; without them the other terms do
         clip: float = 0.05  # limit of every parameter of the critics after each of their turns
         scale_mode: ScaleMode = "per_stage_mean"  # concat_mean: one mean of all feature maps, times the multipliers
@@ -133,7 +140,7 @@ class SegAN(Segmenter):
             },
             "small": {
                 "inputs": ("flair", "t1", "t1c", "t2"),
-                "variant": "S3-3C",
+                "variant": "S3-1C",
                 "spacing": None,
                 "size": None,
                 "width": 16,
@@ -143,8 +150,9 @@ class SegAN(Segmenter):
                 "patch": 96,
                 "flips": (2,),
                 "optimiser": "adam",
-                "learning_rate": 1e-3,
+                "learning_rate": 2e-3,
                 "schedule": "linear",
+                "ema_halflife": 200,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"critics": False, "dice_weight": 1.0}
@@ -158,15 +166,23 @@ class SegAN(Segmenter):
         if self.exclusive and config.variant == "S1-1C":
             raise UserError("--variant S1-1C: classes that exclude each other share a segmentor; use S3-1C or S3-3C")
         c, channels, regions = config, self.image_channels, len(config.regions)
+        if c.class_weights and len(c.class_weights) != regions:
+            raise UserError(f"--class-weights: {len(c.class_weights)} numbers, but there are {regions} regions")
         segmentor, critic, _ = NETWORKS[c.architecture]
         alone = c.variant == "S1-1C"
         self.segmentors = nn.ModuleList(
             segmentor(channels, 1 if alone else regions, c.width) for _ in range(regions if alone else 1)
         )
-        seen = channels * (regions if c.variant == "S3-1C" else 1)
+        self.seen = channels * (regions if c.variant == "S3-1C" else 1)
         self.critics = nn.ModuleList(
-            critic(seen, c.critic_width) for _ in range(1 if c.variant == "S3-1C" else regions)
+            critic(self.seen, c.critic_width) for _ in range(1 if c.variant == "S3-1C" else regions)
         ) if c.critics else None  # fmt: skip
+
+    def check_sizes(self) -> None:
+        c = self.config
+        check_input(self.segmentors[0], (c.batch_size, self.image_channels, c.patch, c.patch), f"--patch {c.patch}")
+        if self.critics:
+            check_input(self.critics[0], (c.batch_size, self.seen, c.patch, c.patch), f"--patch {c.patch}")
 
     @property
     def adversarial(self) -> bool:
@@ -192,12 +208,12 @@ class SegAN(Segmenter):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = rmsprop(c.learning_rate) if c.optimiser == "rmsprop" else adam(c.learning_rate, (0.5, 0.999))
-        names = {"segmentor": self.segmentors, "critic": self.critics}
+        average = c.ema_halflife
         players = [
-            Player(name, (module,), moves, self.rate(), restart=self.restart())
-            for name, module in names.items()
-            if module is not None
+            Player("segmentor", (self.segmentors,), moves, self.rate(), ema_halflife=average, restart=self.restart())
         ]
+        if self.critics:
+            players.append(Player("critic", (self.critics,), moves, self.rate(), restart=self.restart()))
         stream = self.annotated(c.batch_size, (1, c.patch, c.patch), centred=c.centred, flips=c.flips)
         return [Stage("segment", self.turns, players, c.game_rounds, stream)]
 
