@@ -157,3 +157,37 @@ def test_the_run_is_judged_by_region(run):
     with (run / "evaluation" / "cases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["method"] for row in rows} >= {"output"} and any("dice" in name for name in rows[0])
+
+
+def test_a_ct_without_a_unit_takes_a_window_that_is_looked_at(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(4):
+        ct = random.normal(40, 60, (2, 24, 24)).astype(np.float32)
+        ct[:, :8] = -1000
+        for role, values in {"ct": ct, "mr": np.abs(ct)}.items():
+            write(tmp_path / "PAIRS" / role / f"{number}.nii.gz", Image.from_array(values, (3.0, 1.0, 2.0)))
+    arguments = ["train", "pix2pix", "--source", "mr", "--target", "ct", "--ct.window", "-160", "240"]
+    small = ["--preset", "small", "--rounds", "1", "--size", "32", "32", "--levels", "3", "--batch-size", "2"]
+    out = ["--data", str(tmp_path / "PAIRS"), "--out", str(tmp_path / "runs" / "p"), "--threads", "1"]
+    assert main([*arguments, *small, *out]) == 0
+    assert ganatomy.load(tmp_path / "runs" / "p").facts.config["roles"]["ct"]["unit"] == "HU"
+
+
+def test_images_of_two_patients_and_one_for_two_roles_are_told(run, brats, tmp_path, capsys):
+    images, paths = patient(0)[0], {}
+    for role, name in {"flair": "anna", "t1": "ben"}.items():
+        values = np.rint(images[role].numpy()).astype(np.int16)
+        paths[role] = tmp_path / role
+        write(paths[role], Image(values, images[role].affine, "a.u.", Header(modality="MR")))
+        for path in paths[role].iterdir():
+            file = pydicom.dcmread(path)
+            file.PatientID = name
+            file.save_as(path)
+    arguments = ["apply", str(run), f"flair={paths['flair']}", f"t1={paths['t1']}", "--out", str(tmp_path / "OUT")]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "OUT.nii.gz") and (tmp_path / "OUT.nii.gz").is_file()
+    assert "different patients" in said.err
+    twice = files(brats)["t1"]
+    assert main(["apply", str(run), f"flair={twice}", f"t1={twice}", "--out", str(tmp_path / "b.nii.gz")]) == 0
+    assert "given for more than one role" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from typing import ClassVar
 import pytest
 from pydantic import BaseModel
 
+from ganatomy import catalogue
 from ganatomy.errors import UserError
 from ganatomy.game import RolesConfig
 from ganatomy.roles.image import ImageOptions
@@ -87,3 +88,47 @@ def test_the_type_of_roles_may_be_narrowed():
         roles: Mapping[str, ImageOptions] = {}
 
     assert Images(source="pet").roles["pet"] == ImageOptions()
+
+
+def test_what_is_called_ct_is_in_hu_unless_told_otherwise():
+    config = catalogue.load("pix2pix").Config.preset("paper", source="mr", target="ct", ct={"window": (-160, 240)})
+    assert (config.roles["ct"].unit, config.roles["ct"].window) == ("HU", (-160, 240))
+    assert config.roles["mr"].unit == "a.u."
+    other = catalogue.load("pix2pix").Config.preset("paper", source="ct", ct={"unit": "a.u."})
+    assert other.roles["ct"].unit == "a.u."
+
+
+class Numbers(MethodConfig):
+    """A toy."""
+
+    width: int = 4
+    critic_width: int = 3
+    ema_halflife: float | None = None
+    clip: float = 0.1
+    spacing: tuple[float, float, float] | None = (3.0, 1.0, 2.0)
+    size: tuple[int, ...] = (5, 7)
+    flips: tuple[int, ...] = (1, 2)
+    centred: float = 0.5
+    epoch_rounds: int = 9
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"width": 0},
+        {"critic_width": -3},
+        {"ema_halflife": -1.0},
+        {"clip": 0.0},
+        {"spacing": (1.0, 0.0, 1.0)},
+        {"size": (5, 0)},
+        {"flips": (1, 5)},
+        {"centred": 2.0},
+        {"epoch_rounds": 0},
+    ],
+)
+def test_numbers_that_no_method_can_use_are_refused_by_name(values):
+    assert Numbers.preset("paper", spacing=None, ema_halflife=0.5, centred=1.0).ema_halflife == 0.5
+    ((name, value),) = values.items()
+    given = " ".join(map(str, value if isinstance(value, tuple) else (value,)))
+    with pytest.raises(UserError, match=f"option {name}: .*, got {given}$"):
+        Numbers.preset("paper", **values)

@@ -688,7 +688,13 @@ def label_of(value: Any) -> str:
 
 def notes_on(values: Iterable[Any]) -> Iterator[str]:
     """What should be said about the places of several values, in sentences."""
-    frames = {value.header.frame_of_reference for value in values if isinstance(value, Image)} - {None}
+    headers = [value.header for value in values if isinstance(value, Image)]
+    frames = {header.frame_of_reference for header in headers} - {None}
+    if len({header.subject for header in headers} - {None}) > 1:
+        yield "the images are of different patients, as their files say"
+    files = [header.paths for header in headers if header.paths]
+    if len(set(files)) < len(files):
+        yield f"{headers[0].label} is given for more than one role"
     if len(frames) > 1:
         yield "the images have different frames of reference: that they fit is not known, only that their grids agree"
 

@@ -26,7 +26,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
@@ -267,6 +275,19 @@ class Stage:
         return self.streams_in_order[0]
 
 
+LIMITS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "width": (lambda value: value > 0, "must be greater than 0"),
+    "ema_halflife": (lambda value: value > 0, "must be greater than 0"),
+    "clip": (lambda value: value > 0, "must be greater than 0"),
+    "spacing": (lambda value: value > 0, "every side must be greater than 0 mm"),
+    "size": (lambda value: value >= 1, "every extent must be at least 1"),
+    "centred": (lambda value: 0 <= value <= 1, "must be from 0 to 1"),
+    "epoch_rounds": (lambda value: value >= 1, "must be at least 1"),
+    "flips": (lambda value: value in (0, 1, 2), "axes are 0 (slices), 1 (rows) and 2 (columns)"),
+}
+"""Name of a field of any configuration to the test of its value, or of each of several, and what is told otherwise."""
+
+
 class MethodConfig(BaseModel):
     """Every number of a method. Defaults are the paper's; a comment on each field gives its unit or source."""
 
@@ -276,6 +297,17 @@ class MethodConfig(BaseModel):
     """Named sets of values that differ from the defaults."""
     baseline: ClassVar[Mapping[str, Any]] = {}
     """What turns the method into its comparison, the same network without the adversary."""
+
+    @field_validator("*")
+    @classmethod
+    def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse numbers that no field of this name can have."""
+        name = info.field_name or ""
+        allowed, told = LIMITS.get("width" if name.endswith("_width") else name, (None, ""))
+        several = value if isinstance(value, tuple) else (value,)
+        if allowed and not all(allowed(one) for one in several if isinstance(one, int | float)):
+            raise ValueError(f"{told}, got {' '.join(map(str, several))}")
+        return value
 
     @classmethod
     def preset(cls, name: str = "paper", **values: Any) -> Self:
@@ -365,7 +397,9 @@ class RolesConfig(MethodConfig):
             raise UserError(f"option {unknown[0]}: no role is called so; the roles are {', '.join(names)}")
         complete = {}
         for role, field_name in names.items():
-            layers = [layer.get(key, {}) for layer in (cls.role_defaults, given) for key in (field_name, role)]
+            usual = cls.role_fields[field_name].by_name.get(role, {})
+            defaults, own = ([layer.get(key, {}) for key in (field_name, role)] for layer in (cls.role_defaults, given))
+            layers = [defaults[0], usual, defaults[1], *own]
             complete[role] = _validated(
                 cls.role_fields[field_name], role, _merged(*({role: one} for one in layers))[role]
             )
@@ -476,6 +510,27 @@ class Method(nn.Module, ABC):
     def tiling(self) -> Tiling:
         """How the network is run over images larger than it sees at once."""
         return Tiling()
+
+    def check_sizes(self) -> None:
+        """Find out, before anything is read or written, whether the networks take patches of the configured size.
+
+        Raises:
+            UserError: naming the option.
+        """
+
+    def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
+        """Find out, before anything is written, whether training cases have what is to be learned.
+
+        Args:
+            samples: of training cases.
+
+        Returns:
+            What the user should know, one sentence each.
+
+        Raises:
+            UserError: nothing could be learned.
+        """
+        return ()
 
     def fit(self, samples: Iterable[Sample]) -> None:
         """Learn numbers from the training cases before the first stage; they are saved with the weights.

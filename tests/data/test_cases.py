@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ganatomy.case import Task
-from ganatomy.data.cases import DataConfig, discover, find_cases
+from ganatomy.data.cases import DataConfig, discover, find_cases, names_of_images
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import write
@@ -79,6 +79,23 @@ def test_a_manifest_in_the_folder_is_used(folder):
 def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(folder):
     (folder / "list.csv").write_bytes("subject,target\nA,ann/one.nii.gz\n".encode("utf-8-sig"))
     assert discover(TASK, DataConfig(data=folder / "list.csv"))[0].subject == "A"
+
+
+def test_blanks_and_semicolons_of_spreadsheets_change_nothing(folder):
+    rows = ["image; subject ;split", "ann/one.nii.gz ;p0;train", "bob/one.nii.gz;p0 ;train", "cid/one.nii.gz;p1;test"]
+    found = find_cases(TASK, manifest(folder, "\n".join(rows)))
+    assert [(case.subject, case.split) for case in found] == [("p0", "train"), ("p0", "train"), ("p1", "test")]
+
+
+def test_columns_of_images_are_told_from_those_of_label_maps_and_words(folder):
+    labels = np.zeros((1, 2, 12, 12), np.float32)
+    labels[0, 1, 4:8, 3:9] = 2
+    write(folder / "seg.nii.gz", Image(labels, np.eye(4)))
+    (folder / "p0").mkdir()
+    rows = ["subject,t1,second,split,site,age,flair", "p0,ann/one.nii.gz,seg.nii.gz,train,p0,61,bob/one.nii.gz"]
+    assert names_of_images(manifest(folder, "\n".join(rows))) == ["t1", "flair"]
+    patterns = DataConfig(data=folder, roles=("t2=*_t2*", "seg=*_seg*"))
+    assert names_of_images(patterns) == ["t2", "seg"] and names_of_images(DataConfig()) == []
 
 
 def test_rows_about_one_image_keep_apart(folder):

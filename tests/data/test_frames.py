@@ -40,7 +40,9 @@ def test_time_frames_may_have_names(tmp_path):
 
 def test_a_case_of_one_time_frame_stays_as_it_is(tmp_path):
     case = heart(tmp_path, 1)
-    assert in_frames([case], ["all"]) == [case]
+    assert in_frames([case], ["all"]) == in_frames([case], ["0"]) == [case]
+    with pytest.raises(UserError, match="1 time frame, numbered from 0; there is no 1"):
+        in_frames([case], ["1"])
 
 
 @pytest.mark.parametrize(

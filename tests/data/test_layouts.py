@@ -1,6 +1,7 @@
 """Cases of several images in folders and in DICOM studies."""
 
 import numpy as np
+import pydicom
 import pytest
 
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
@@ -129,10 +130,34 @@ def test_series_may_be_chosen_by_modality_or_uid(study):
 
 def test_a_pattern_that_fits_two_series_is_refused_with_both_names(study):
     sources = study("AX T1", "AX T1 POST")
-    with pytest.raises(UserError, match=r"--series t1=\*T1\*: fits 'AX T1' and 'AX T1 POST' of anna"):
+    with pytest.raises(UserError, match=r"--series t1=\*T1\*: fits 'AX T1' \(number 0\) and 'AX T1 POST' \(number 1\)"):
         by_series(sources, {"t1": "*T1*"})
 
 
 def test_a_pattern_that_fits_no_series_is_told_with_those_there_are(study):
     with pytest.raises(UserError, match=r"--series t2=\*T2\*: fits no series; there are 'AX T1'"):
         by_series(study("AX T1"), {"t2": "*T2*"})
+
+
+def test_sessions_of_a_patient_are_of_one_subject(tmp_path):
+    for patient, session in (("sub-00", 1), ("sub-00", 2), ("sub-01", 1)):
+        for role in ROLES:
+            save(tmp_path / patient / "anat" / f"{patient}_ses-{session}_{role}.nii.gz")
+    for prefix in ("*/anat/", ""):
+        cases = by_patterns(tmp_path, {role: prefix + pattern for role, pattern in ROLES.items()})
+        assert [subject for _, subject, _ in cases] == ["sub-00", "sub-00", "sub-01"]
+        assert len({name for name, _, _ in cases}) == 3
+
+
+def test_the_patient_of_a_dicom_series_is_the_subject(tmp_path):
+    for patient in ("anna", "ben"):
+        for session in (1, 2):
+            folder = tmp_path / f"{patient}{session}" / "flair"
+            values = np.arange(70, dtype=np.int16).reshape(2, 5, 7)
+            write(folder, Image.from_array(values, (3.0, 1.0, 2.0), header=Header(modality="MR")))
+            for path in folder.iterdir():
+                file = pydicom.dcmread(path)
+                file.PatientID = patient
+                file.save_as(path)
+    cases = by_patterns(tmp_path, {"flair": "*/flair"})
+    assert [subject for _, subject, _ in cases] == ["anna", "anna", "ben", "ben"]

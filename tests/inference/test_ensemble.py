@@ -281,7 +281,7 @@ def test_members_with_other_outputs_are_refused():
     method = Ramp(Toy())
     other = Probabilities(method)
     other.region = "outside"
-    with pytest.raises(UserError, match=r"two: makes other outputs \(mask\) than one"):
+    with pytest.raises(UserError, match=r"two: makes other outputs or regions, or in another order \(mask\) than one"):
         Ensemble({"one": Probabilities(method), "two": other})
 
 

@@ -172,3 +172,11 @@ def test_part_of_a_grid_is_placed_where_it_is_a_segmentation():
 def test_cut_is_that_of_images():
     labels = some((1, 3, 7, 8))
     np.testing.assert_array_equal(TUMOUR.cut(labels, (0, -2, 3), (2, 5, 9)), cut(labels, (0, -2, 3), (2, 5, 9)))
+
+
+def test_maps_that_hold_other_labels_are_prepared_anew():
+    usual = LabelRole("tumour", {"whole": (1, 2, 4)})
+    keys = {usual.prepared_as, LabelRole("tumour", {"whole": (1, 2)}).prepared_as}
+    keys |= {LabelRole("tumour", {"inside": (label,)}, any_two=True).prepared_as for label in (1, 255)}
+    assert len(keys) == 4
+    assert LabelRole("tumour", {"core": (4,), "whole": (1, 2, 4)}).prepared_as == usual.prepared_as

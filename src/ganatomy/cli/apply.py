@@ -173,9 +173,10 @@ def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Option
             except UserError as error:
                 problems.append(" ".join(str(error).split()))
             else:
-                print(output.path)
+                made = applier.place(job.main, output)
+                print(made)
                 for warning in warnings:
-                    console.print(f"[yellow]{output.path}:[/] {warning}", highlight=False, soft_wrap=True)
+                    console.print(f"[yellow]{made}:[/] {warning}", highlight=False, soft_wrap=True)
             progress.remove_task(task)
     return problems
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,12 @@ def read_options(system: str, arguments: Sequence[str]) -> Any:
     if early.get("config"):
         base, data, training, fold = _repeat(Path(early["config"]), catalogue.find(system).slug)
     names = names_of_roles(cls.Config, arguments)
-    names |= named_by_data(cls.Config, early.get("preset", "paper"), {**base, **names}, _images(data, arguments))
+    images = _images(data, arguments)
+    found = named_by_data(cls.Config, early.get("preset", "paper"), {**base, **names}, images)
+    for name, values in found.items():
+        if speaks():
+            print(f"--{name.replace('_', '-')} {' '.join(values)}: the images in {images.data}", file=sys.stderr)
+    names |= found
     method = configured(cls.Config, early.get("preset", "paper"), "baseline" in early, base, names)
     check_prefixes(method, arguments)
     options, defaults = with_roles(method)

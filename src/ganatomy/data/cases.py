@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ganatomy import phantoms
@@ -25,6 +26,9 @@ from ganatomy.images.paths import unique_name
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
 LABEL_COLUMNS = ("label", "class", "diagnosis")
+MANIFEST_OPTIONS = ("split", "slope", "intercept", "unit", "pixel_mm")
+MOST_LABELS = 12
+"""Values up to which an image of integers is taken for a map of labels."""
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
 
 
@@ -258,7 +262,7 @@ def _columns(path: Path, task: Task) -> dict[str, str] | None:
 def names_of_images(config: DataConfig) -> list[str]:
     """What the images of a data set are called, in order: by its patterns, or by the columns of its manifest.
 
-    A column is one of images where the first path in it exists.
+    A column is one of images where the first path in it is that of an image; maps of labels are not taken for one.
 
     Returns:
         Names, none where neither patterns nor a manifest tell.
@@ -274,16 +278,34 @@ def names_of_images(config: DataConfig) -> list[str]:
     if path is None:
         return []
     header, *rows = _rows(path) or [[]]
+    told = {*SUBJECT_COLUMNS, *LABEL_COLUMNS, *MANIFEST_OPTIONS}
     first = {
         name: next((row[at] for row in rows if row[at : at + 1] and row[at]), "") for at, name in enumerate(header)
     }
-    return [name for name, value in first.items() if value and (path.parent / value).exists()]
+    return [name for name, value in first.items() if value and name not in told and _is_image(path.parent / value)]
+
+
+def _is_image(path: Path) -> bool:
+    """Whether there is one image, and not a map of labels: few values, all of them integers."""
+    if not path.exists():
+        return False
+    try:
+        found = find(path)
+        if len(found) != 1:
+            return False
+        values = np.unique(found[0].open().numpy()[..., ::2, ::2])
+    except UserError:
+        return path.is_file()  # told with its reason when the case is read
+    return len(values) > MOST_LABELS or bool((values != np.rint(values)).any())
 
 
 def _rows(path: Path) -> list[list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            return list(csv.reader(stream))
+            head = stream.readline()
+            stream.seek(0)
+            separator = ";" if head.count(";") > head.count(",") else ","
+            return [[cell.strip() for cell in row] for row in csv.reader(stream, delimiter=separator)]
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8") from None
 

@@ -55,12 +55,13 @@ def _in_frames(case: Case, wanted: dict[str, int] | None) -> list[Case]:
     if len(set(several.values())) > 1:
         told = ", ".join(f"{role} {count}" for role, count in several.items())
         raise UserError(f"{case.name}: its images hold different numbers of time frames: {told}")
-    if not several:
-        return [case]
-    total = next(iter(several.values()))
+    total = next(iter(several.values()), 1)
     chosen = wanted if wanted is not None else {str(number): number for number in range(total)}
     if beyond := [name for name, number in chosen.items() if number >= total]:
-        raise UserError(f"{case.name}: {total} time frames, numbered from 0; there is no {beyond[0]}")
+        held = f"{total} time frames" if several else "1 time frame"
+        raise UserError(f"{case.name}: {held}, numbered from 0; there is no {beyond[0]}")
+    if not several:
+        return [case]
     return [
         replace(
             case,

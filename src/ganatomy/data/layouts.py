@@ -18,11 +18,19 @@ Patterns = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Member:
-    """A file that plays a role: what its pattern's stars stand for tells which case it belongs to."""
+    """A file that plays a role: what its pattern's stars stand for tells which case it belongs to.
+
+    Attributes:
+        source: the file.
+        folder: above the part of the path that the pattern describes.
+        stars: what the pattern's stars stand for.
+        inner: the first folder that the pattern describes with a star; empty where there is none.
+    """
 
     source: Source
     folder: PurePosixPath
     stars: tuple[str, ...]
+    inner: str = ""
 
 
 def parse_patterns(texts: Sequence[str], option: str, roles: Iterable[str]) -> dict[str, str]:
@@ -79,7 +87,11 @@ def by_patterns(
         for stars, sources in _grouped(inside, patterns):
             way = [part for part in folder.parts if part != "."]
             name = unique_name(safe_name("_".join([*way, *stars])) or "case", taken)
-            subject = way[0] if way else "".join(stars) or name
+            inside_folder = next(
+                one.inner for found in inside.values() for one in found if one.source in sources.values()
+            )
+            patient = next((one.frames[0].patient for one in sources.values() if one.frames), None)
+            subject = patient or (way[0] if way else inside_folder or "".join(stars) or name)
             cases.append((name, subject, sources))
     return cases
 
@@ -94,7 +106,9 @@ def _members(root: Path, pattern: str, sources: Sequence[Source]) -> list[Member
         way = PurePosixPath(place.relative_to(root).as_posix())
         end = "/".join(way.parts[-depth:])
         if fitted := expression.fullmatch(end):
-            found.append(Member(source, PurePosixPath(*way.parts[:-depth]), fitted.groups()))
+            folders = zip(PurePosixPath(pattern).parts[:-1], way.parts[-depth:-1], strict=True)
+            inner = next((name for part, name in folders if "*" in part or "?" in part), "")
+            found.append(Member(source, PurePosixPath(*way.parts[:-depth]), fitted.groups(), inner))
     return found
 
 
@@ -179,7 +193,7 @@ def _one_series(role: str, pattern: str, series: Sequence[Source]) -> Source | N
     exact = [source for source in series if title_of(source).lower() == wanted]
     fitting = exact or [source for source in series if _fits(source, wanted)]
     if len(fitting) > 1:
-        names = " and ".join(repr(title_of(source)) for source in fitting[:2])
+        names = " and ".join(f"{title_of(one)!r} (number {one.frames[0].number[0]})" for one in fitting[:2])
         raise UserError(
             f"--series {role}={pattern}: fits {names} of {fitting[0].subject}; give a pattern that fits one of them"
         )

@@ -294,6 +294,10 @@ class Applier:
     def _rolling(self, value: Any) -> Any:
         return rolling(value) if isinstance(value, Image) else value
 
+    def place(self, source: Source, output: Output) -> Path:
+        """Where the main output of a source goes: beside ``output`` where it has a format of its own."""
+        return self._place(next(iter(self.predictor.outputs)), output, True, source.uneven).path
+
     def _places(self, prediction: Prediction, main: Source, output: Output, overwrite: bool) -> dict[str, Output]:
         """Where every output goes: the main one to ``output``, others beside it."""
         places: dict[str, Output] = {}

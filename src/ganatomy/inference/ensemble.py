@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -129,14 +130,14 @@ def _apart(first: VoxelPredictor, other: VoxelPredictor) -> str | None:
     if (first.inputs, first.optional) != (other.inputs, other.optional):
         return f"takes other inputs ({', '.join((*other.inputs, *other.optional))})"
     if _made(first) != _made(other):
-        return f"makes other outputs ({', '.join(other.outputs)})"
+        return f"makes other outputs or regions, or in another order ({', '.join(other.outputs)})"
     return None
 
 
-def _made(predictor: VoxelPredictor) -> list[dict[str, Any]]:
-    """The outputs of a predictor as plain values, without their scales."""
+def _made(predictor: VoxelPredictor) -> list[str]:
+    """The outputs of a predictor as text, without their scales; regions in order, for it is that of the channels."""
     return [
-        {"name": name, **{key: value for key, value in role.describe().items() if key != "codec"}}
+        json.dumps({"name": name, **{key: value for key, value in role.describe().items() if key != "codec"}})
         for name, role in predictor.outputs.items()
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -77,7 +77,8 @@ class ImageRole(ScaledRole):
                 f"{other} {value.unit} and a {self.option} that suits it"
             )
         self.scale.check(value)
-        if self.option and isinstance(self.scale, Window) and value.unit in (None, "a.u."):
+        # Values without a unit that pass for HU lie wherever tissue does, in whatever window is looked at.
+        if self.option and unit != "HU" and isinstance(self.scale, Window) and value.unit in (None, "a.u."):
             check_window(value, self.scale, self.option)
 
     def plan(self, value: Any, preparation: Preparation) -> Frame | None:
@@ -103,6 +104,8 @@ class ImageRole(ScaledRole):
 
 class ImageOptions(RoleOptions):
     """Options of an image whose scale the user chooses."""
+
+    by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ct": {"unit": "HU", "window": (-1000.0, 1000.0)}}
 
     scale: Literal["window", "percentile", "zscore"] = "window"  # a window for all, or numbers of every image itself
     window: tuple[float, float] = (0.0, 1200.0)  # window: values mapped to the ends of the networks' range (our choice)

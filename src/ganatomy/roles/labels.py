@@ -193,6 +193,12 @@ class LabelRole(MapRole):
             )
         return np.asarray(values)
 
+    @property
+    def prepared_as(self) -> str:
+        """The labels that a map may hold, and the one that the larger value of a mask becomes."""
+        inside = next(iter(self.regions.values()))[0] if self.any_two else None
+        return f"{super().prepared_as} {sorted(self.known)} {inside}"
+
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
         """A patch mirrored along some axes; from side to side, labels of the two sides change places."""
         mirrored = super().flip(patch, axes)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from keyword import iskeyword
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,6 +27,9 @@ class RoleOptions(BaseModel):
 
     noun: ClassVar[str] = "image"
     """Kind of the role in a word, with which a name is completed that cannot be used as it is."""
+
+    by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Options that follow from the name of a role, such as the unit of what is called ``ct``."""
 
     part: str | None = None  # of the phantom; none means the one that is called like the role
 

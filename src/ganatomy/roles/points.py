@@ -211,6 +211,11 @@ class PointsRole(Role):
         rows = [(name, *map(float, place)) for name, place in value.items() if place is not None]
         write_rows(path, ("name", *COORDINATES[unit]), rows)
 
+    @property
+    def prepared_as(self) -> str:
+        """Its points in their order, which is that of the rows."""
+        return f"{super().prepared_as} {list(self.points)}"
+
     def describe(self) -> dict[str, Any]:
         """The role as plain values, with its points."""
         return {**super().describe(), "points": list(self.points), "swaps": dict(self.swaps)}

@@ -86,6 +86,12 @@ def test_probabilities_of_several_runs_are_averaged_before_they_become_labels():
     assert found.facts["averaged"] == {"what": ["probabilities"], "predictions": 2}
 
 
+def test_regions_in_another_order_are_not_averaged():
+    one, other = Levels(), Levels(regions={"core": (1, 4), "whole": (1, 2, 4)})
+    with pytest.raises(UserError, match="other: makes other outputs or regions"):
+        Ensemble({"one": predictor_of(one), "other": predictor_of(other)})
+
+
 def test_thresholds_components_and_holes_are_options():
     image = np.zeros((3, 9, 8))
     image[:, 1:6, 1:6], image[1, 3, 3], image[1, 7, 7] = 800, 0, 600
