@@ -377,3 +377,18 @@ def test_lesions_of_real_patients_are_learned_from_a_manifest_and_written(shared
     source = nibabel.load(folder / "patient26" / "patient26_t1.nii.gz")
     np.testing.assert_allclose(found["lesions"].affine[:, [2, 1, 0, 3]], source.affine, atol=1e-4)
     assert found["lesions"].shape == source.shape[::-1] and found.tables["volumes"][0]["region"] == "lesion"
+
+
+@pytest.mark.parametrize(
+    "values", [{"patch": 7}, {"batch_size": 1, "patch": 16}, {"architecture": "isic"}, {"critic_width": 2, "patch": 12}]
+)
+def test_patches_that_the_networks_cannot_take_are_refused(values):
+    segan(patch=32).check_sizes()
+    segan(architecture="isic", patch=64, critics=False, dice_weight=1.0).check_sizes()
+    with pytest.raises(UserError, match=f"--patch {values.get('patch', 32)}: \\w+ takes no input"):
+        segan(**values).check_sizes()
+
+
+def test_there_is_a_weight_for_each_region():
+    with pytest.raises(UserError, match="--class-weights: 2 numbers, but there are 3 regions"):
+        segan(dice_weight=1.0, class_weights=(1.0, 2.0))
