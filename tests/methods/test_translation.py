@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from ganatomy.errors import UserError
 from ganatomy.game import Progress, moves
 from ganatomy.methods.frameworks.cyclegan import CycleGAN
 from ganatomy.methods.frameworks.mgan import MGAN, Decoder, MarkovianCritic, Painting, TextureCritic
@@ -281,3 +282,9 @@ def test_patches_are_turned_and_zoomed_together():
 @pytest.mark.parametrize("kind", [SRGAN, MGAN])
 def test_results_name_their_feature_network(kind):
     assert all("substitute" in name for name in small(kind).provenance().values())
+
+
+def test_pix2pix_takes_sizes_that_its_levels_can_halve():
+    with pytest.raises(UserError, match="--levels 5: rows and columns must be multiples of 32, but --size is 64 48"):
+        Pix2Pix(Pix2Pix.Config.preset("small", size=(64, 48)))
+    assert Pix2Pix(Pix2Pix.Config.preset("small", size=(64, 48), levels=4)).tiling.multiple == 16

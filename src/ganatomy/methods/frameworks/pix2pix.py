@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
+from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Stage, Tiling, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
@@ -31,7 +33,7 @@ class Pix2Pix(Translator):
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
         l1_weight: float = 100.0  # mean absolute difference from the true product
         adversarial_weight: float = 1.0  # of the game; 0 leaves the same network with the L1 loss alone
-        levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
+        levels: int = Field(8, ge=1)  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
         norm: Literal["instance", "batch"] = "instance"  # batch norm as used in the paper, on batches of one image
         dropout: float = 0.5  # in the U-Net's inner decoder
@@ -63,6 +65,11 @@ class Pix2Pix(Translator):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
+        if any(extent % 2**c.levels for extent in c.size):
+            raise UserError(
+                f"--levels {c.levels}: rows and columns must be multiples of {2**c.levels}, but --size is "
+                f"{' '.join(map(str, c.size))}"
+            )
         given, made = self.task.in_channels, self.task.out_channels
         self.generator = Pix2PixUNet(given, made, c.width, c.levels, c.norm, c.dropout)
         init_pix2pix(self.generator, c.width)
