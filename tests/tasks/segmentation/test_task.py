@@ -29,6 +29,11 @@ def test_roles_are_the_inputs_the_label_map_and_what_only_losses_and_judges_see(
         ({"regions": {}}, "--regions: give at least one"),
         ({"regions": {"whole": ()}}, "--regions whole: a region has at least one label"),
         ({"judged": {"core": ()}}, "--judged core: a region has at least one label"),
+        ({"regions": {"whole": (1, -1)}}, "--regions: labels are from 0 to 65535, got -1"),
+        ({"regions": {"whole": (70_000,)}}, "--regions: labels are from 0 to 65535, got 70000"),
+        ({"unknown": (70_000,)}, "--unknown: labels are from 0 to 65535, got 70000"),
+        ({"unknown": (9, 4)}, "--unknown 4: a label of a region"),
+        ({"judged": {"core": (1, 9)}}, "--judged core=9: no region in --regions has that label; they have 1, 2, 4"),
         ({"classes": True}, "the first is background=0"),
         ({"classes": True, "regions": {"background": (0,), "a": (1, 2), "b": (2,)}}, "share no label"),
     ],
@@ -136,3 +141,17 @@ def test_validation_leaves_out_what_is_unknown():
 def test_without_a_phantom_data_are_asked_for():
     with pytest.raises(UserError, match="no phantom has t1, t2 and tumour; give images with --data"):
         Levels().task.phantom_grid(None)
+
+
+def test_label_maps_without_a_region_are_told_and_those_without_any_are_refused():
+    method = Levels(regions={"whole": (1, 2), "core": (4,), "rim": (5,)})
+    maps = [np.zeros(SHAPE, np.uint8) for _ in range(3)]
+    maps[1][3, 2, 1], maps[2][0, 6, 5] = 2, 5
+    empty, whole, rim = (case(method.task, **random_images("t1", "t2"), tumour=labels) for labels in maps)
+    unannotated = case(method.task, **random_images("t1", "t2"))
+    with pytest.raises(UserError, match=r"has a voxel of whole, core, rim.*--regions \(labels 1, 2, 4, 5"):
+        method.check_samples([unannotated, empty])
+    assert method.check_samples([empty, whole, rim]) == ["no training case has a voxel of core in tumour"]
+    assert not method.check_samples([unannotated])
+    full = case(method.task, **random_images("t1", "t2"), tumour=np.where(LABELS == 0, 5, LABELS))
+    assert not method.check_samples(iter([empty, full, None]))  # the rest is not read

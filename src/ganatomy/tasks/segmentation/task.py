@@ -27,6 +27,8 @@ from ganatomy.roles.options import RoleOptions
 
 RANGE = (0.0, 1.0)
 """Of the inputs as networks see them; 0 is the background."""
+LARGEST = 65535
+"""Largest label that is stored, as uint16."""
 ABSENT = Window(low=0.0, high=1.0, to=RANGE, unit=None)
 """Scale of the zeros that stand for an input that a case lacks."""
 
@@ -266,8 +268,21 @@ def _check(config: SegmentationConfig, exclusive: bool) -> None:
     if not config.regions:
         raise UserError("--regions: give at least one, such as --regions lesion=1")
     classes = [label for labels in config.regions.values() for label in labels]
+    for option, labels in (("--regions", classes), ("--unknown", config.unknown)):
+        if wrong := [label for label in labels if not 0 <= label <= LARGEST]:
+            raise UserError(f"{option}: labels are from 0 to {LARGEST}, got {wrong[0]}")
+    if both := sorted(set(classes) & set(config.unknown)):
+        raise UserError(f"--unknown {both[0]}: a label of a region in --regions, too; leave it out of one of them")
+    judged = [(name, label) for name, labels in config.judged.items() for label in labels]
+    if alien := [(name, label) for name, label in judged if label not in {0, *classes}]:
+        name, label = alien[0]
+        raise UserError(f"--judged {name}={label}: no region in --regions has that label; they have {_listed(classes)}")
     if exclusive and (len(set(classes)) < len(classes) or next(iter(config.regions.values())) != (0,)):
         raise UserError("--regions: classes that exclude each other share no label, and the first is background=0")
+
+
+def _listed(labels: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(labels))))
 
 
 class Segmenter(Method):
@@ -298,6 +313,32 @@ class Segmenter(Method):
 
     def build_task(self) -> Segmentation:
         return Segmentation(self.config, self.exclusive, self.embedded, self.expected)
+
+    def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
+        """Look for every region in the label maps of the training cases, until all are found.
+
+        Raises:
+            UserError: no voxel of any region anywhere.
+        """
+        regions = {name: set(labels) - {0} for name, labels in self.config.regions.items()}
+        regions = {name: labels for name, labels in regions.items() if labels}
+        missing, annotated = dict(regions), 0
+        for sample in samples:
+            if not missing:
+                return ()
+            if self.config.labels not in sample.arrays:
+                continue
+            annotated, array = annotated + 1, sample.arrays[self.config.labels]
+            found = {int(label) for at in range(array.shape[1]) for label in np.unique(slab(array, at, at + 1))}
+            missing = {name: labels for name, labels in missing.items() if not labels & found}
+        if not (annotated and missing):
+            return ()
+        if missing == regions:
+            raise UserError(
+                f"no training case has a voxel of {', '.join(missing)} in {self.config.labels}, so nothing could be "
+                f"learned; correct --regions (labels {_listed(set().union(*regions.values()))}), or the label maps"
+            )
+        return [f"no training case has a voxel of {name} in {self.config.labels}" for name in missing]
 
     @property
     def image_channels(self) -> int:
