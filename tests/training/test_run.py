@@ -381,7 +381,7 @@ def test_a_file_that_meets_its_limit_is_not_replaced(tmp_path):
     [
         ({"batch_size": 0}, "--batch-size and --patch: must be at least 1"),
         ({"learning_rate": -1.0}, "the optimiser of 'generator'"),
-        ({"width": -1}, "wgan-vgg: no network can be built"),
+        ({"width": -1}, "option width: must be greater than 0, got -1"),
     ],
 )
 def test_impossible_numbers_are_refused_before_anything_is_made(tiny, tmp_path, wrong, told):
@@ -503,3 +503,36 @@ def test_a_run_killed_while_it_saves_loads_and_resumes(tiny, tmp_path, monkeypat
     tiny("wgan-vgg", out, rounds=None, resume=True)
     assert not read_run(out).writing and checkpoint(out)["progress"]["round"] == 8
     assert load(out, "best").identity == load(out, "last").identity
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_whose_first_round_fails_leaves_nothing(tiny, tmp_path, monkeypatch, there):
+    out = tmp_path / "run"
+    if there:
+        out.mkdir()
+        (out / "notes.txt").write_text("mine")
+    monkeypatch.setattr("ganatomy.methods.denoising.wgan_vgg.WGANVGG.turns", lambda self, batches: 1 // 0)
+    with pytest.raises(UserError, match=r"wgan-vgg: no round can be played with these options: .*zero"):
+        tiny("wgan-vgg", out)
+    assert [path.name for path in tmp_path.rglob("*")] == (["run", "notes.txt"] if there else [])
+
+
+def test_what_cannot_be_learned_is_found_before_anything_is_written(tiny, tmp_path, monkeypatch):
+    seen = []
+
+    def check_samples(self, samples):
+        seen.extend(sample.case.split for sample in samples)
+        raise UserError("no dose is low")
+
+    def check_sizes(self):
+        raise UserError("--patch 32: too small")
+
+    monkeypatch.setattr("ganatomy.game.Method.check_samples", check_samples)
+    with pytest.raises(UserError, match="no dose is low"):
+        tiny("wgan-vgg", tmp_path / "run")
+    assert set(seen) == {"train"}
+    seen.clear()
+    monkeypatch.setattr("ganatomy.game.Method.check_sizes", check_sizes)
+    with pytest.raises(UserError, match="--patch 32: too small"):
+        tiny("wgan-vgg", tmp_path / "run")
+    assert not seen and not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -230,12 +230,15 @@ class Run:
         self.best = Best(name=select, better=self.task.directions[select])
         self.rounds = plan_rounds(method.stages(), self.options.rounds)
         check_stages(method.stages())
+        method.check_sizes()
         self.store = Store(self.task, self.data.cache_folder)
         self.cases = self._divided()
         self.labels = Labels(self.cases, plan.pseudonyms)
         self.train_ranges, self.val_ranges, problems = self._prepare()
         self.ranges = self.train_ranges
         self._check_roles()
+        for doubt in method.check_samples(list(self._samples())):
+            self.console.print(f"[yellow]warning:[/] {doubt}", highlight=False)
         self.facts = plan.facts or self._describe(problems)
         self.validate_every = self.options.validate_every or max(25, sum(self.rounds) // 20)
 
@@ -343,19 +346,29 @@ class Run:
     def go(self) -> Model:
         """Train to the end."""
         state = self._load_checkpoint() if self.plan.facts else None
+        new = not self.out.exists()
         first_alone(self.fabric, self._make_folder)
         done = state["progress"]["round"] if state else 0
         self.monitor = Monitor(self.out if self.chief else None, self.options.log_every, done, self._mean)
         self.trainer = Trainer(
             self.method, self.fabric, self.rounds, self._open_stream, self.monitor, self._after_round
         )
-        if state:
-            self._take_up(state)
-        else:
-            self._fit()
         self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.chief)
         try:
+            if state:
+                self._take_up(state)
+            else:
+                self._fit()
             self.trainer.fit()
+        except (UserError, RuntimeError, ValueError, ZeroDivisionError) as error:
+            if self.plan.facts or self.trainer.progress.round:
+                raise
+            self.monitor.close()
+            first_alone(self.fabric, lambda: self._unmake_folder(new))
+            if isinstance(error, UserError):
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{self.plan.system}: no round can be played with these options: {reason}") from error
         finally:
             self.bar.close()
             self.monitor.close()
@@ -365,7 +378,11 @@ class Run:
 
     def _fit(self) -> None:
         """Numbers that are learned from training cases before the first round; every process learns the same."""
-        self.method.fit(list({item.sample.case.name: item.sample for item in self.train_ranges}.values()))
+        self.method.fit(list(self._samples()))
+
+    def _samples(self) -> Iterable[Sample]:
+        """The training cases, each once."""
+        return {item.sample.case.name: item.sample for item in self.train_ranges}.values()
 
     def _mean(self, values: torch.Tensor) -> torch.Tensor:
         """Over all processes, so that all of them see a loss that is not a number and stop together."""
@@ -380,6 +397,19 @@ class Run:
         if not self.plan.facts:
             shutil.rmtree(self.out / DERIVED, ignore_errors=True)
         self._write_facts(self._settled().model_copy(update={"rounds": self._planned()}))
+
+    def _unmake_folder(self, new: bool) -> None:
+        """Take away what a run has written that did not complete a round.
+
+        Args:
+            new: whether the folder was not there before.
+        """
+        for name in (RUN_FILE, "metrics.csv"):
+            (self.out / name).unlink(missing_ok=True)
+        for name in (str(CHECKPOINT.parent), "events", DERIVED):
+            shutil.rmtree(self.out / name, ignore_errors=True)
+        if new:
+            shutil.rmtree(self.out, ignore_errors=True)
 
     def _settled(self) -> RunFile:
         """The facts without weights that a killed run was about to write: either they are there, or they are not."""
