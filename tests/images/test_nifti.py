@@ -171,3 +171,16 @@ def test_a_real_volume_is_in_hu(shared, tmp_path):
     assert image.dtype == np.int16
     write_nifti(tmp_path / "a.nii.gz", image)
     np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz").numpy(), image.numpy())
+
+
+@pytest.mark.parametrize(("place", "value"), [((1, 1), 0.0), ((0, 0), np.nan), ((2, 3), np.inf)])
+def test_an_affine_that_places_nothing_is_refused(tmp_path, place, value):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    affine[place] = value
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((4, 5, 6))
+    header.set_sform(affine, 1)
+    header["vox_offset"] = 352
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4 + 4 * 5 * 6 * 4))
+    with pytest.raises(UserError, match=r"a\.nii: its affine places no voxels"):
+        read_nifti(tmp_path / "a.nii")

@@ -29,16 +29,25 @@ def read_nifti(path: Path) -> Image:
     """Open a NIfTI file without reading its voxels; axes beyond the third become channels.
 
     int16 stays int16 when the file has no scaling; a unit written by `write_nifti` is understood.
+
+    Raises:
+        UserError: the file is damaged, or its affine is singular or not finite.
     """
     try:
         file = nib.load(path)
     except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         raise UserError(f"{path} cannot be read as NIfTI: {error}") from error
     marked = re.search(r"unit=(\S+)", bytes(file.header["descrip"]).rstrip(b"\0").decode("latin-1"))
+    affine = np.asarray(file.affine, dtype=np.float64)
+    if not (np.isfinite(affine).all() and np.linalg.matrix_rank(affine[:3, :3]) == 3):
+        raise UserError(
+            f"{path}: its affine places no voxels in space (it is singular or not finite); "
+            "correct the qform or sform, or convert the images again"
+        )
     forms = file.header.get_qform(coded=True), file.header.get_sform(coded=True)
     return Image(
         NiftiArray(path, file.dataobj),
-        np.asarray(file.affine, dtype=np.float64)[:, [2, 1, 0, 3]],
+        affine[:, [2, 1, 0, 3]],
         marked[1] if marked else None,
         Header(kind="nifti", paths=(path,), forms=tuple((form, int(code)) for form, code in forms)),
     )
