@@ -99,3 +99,10 @@ def test_images_are_listed_as_the_caller_lists_them(files):
 
     gather([f"{name}={path}" for name, path in files.items()], SEVERAL, partial(listing, uneven=True))
     assert seen == [True] * 3
+
+
+def test_a_system_that_makes_images_from_noise_takes_none(files):
+    nothing = SimpleNamespace(inputs=(), optional=())
+    for texts in ([str(files["flair"])], [f"image={files['flair']}"]):
+        with pytest.raises(UserError, match="makes them from noise; use `ganatomy sample RUN`"):
+            gather(texts, nothing, find)

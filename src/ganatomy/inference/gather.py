@@ -52,9 +52,15 @@ def gather(
         series: ``NAME=PATTERN`` of DICOM series.
 
     Raises:
-        UserError: a role that is missing or unknown, an image that is not there, or a pattern that fits two.
+        UserError: a role that is missing or unknown, an image that is not there, a pattern that fits two, or a system
+            that takes no images.
     """
     known = (*predictor.inputs, *predictor.optional)
+    if not known:
+        raise UserError(
+            f"{texts[0] if texts else 'apply'}: this run takes no images, it makes them from noise; "
+            "use `ganatomy sample RUN`"
+        )
     if any(_named(text, known) for text in texts):
         return [_one_case(texts, predictor, find_all)]
     if len(texts) != 1:
