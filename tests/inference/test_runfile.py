@@ -117,6 +117,14 @@ def test_other_formats_are_refused(copy, format):
     refused(folder, rf"format {format!r}, but ganatomy \d.* reads format 2")
 
 
+def test_a_file_without_format_is_refused(copy):
+    folder, _ = copy
+    path = folder / "run.yaml"
+    kept = [line for line in path.read_text().splitlines() if not line.startswith("format")]
+    path.write_text("\n".join(kept))
+    refused(folder, "damaged or not a run .format: missing.")
+
+
 def test_another_revision_names_the_version_to_use(copy):
     folder, change = copy
     change(revision=7, versions={"ganatomy": "0.9.3"})

@@ -38,11 +38,11 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rounds: int | None = Field(None, ge=1)  # rounds of the whole run, shared by its stages; none means the system's own
-    seed: int = 0  # of weights, samples, noise and splits
+    seed: int = Field(0, ge=0, lt=2**63)  # of weights, samples, noise and splits
     device: str = "auto"  # cpu, cuda, or auto
     processes: int = Field(1, ge=1)  # processes or GPUs that share every batch
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # penalties stay in 32 bits
-    threads: int | None = None  # CPU threads per process
+    threads: int | None = Field(None, ge=1)  # CPU threads per process
     workers: int = Field(0, ge=0)  # background processes that cut patches
     log_every: int = Field(10, ge=1)  # rounds between two lines in metrics.csv
     validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: twenty a run, 25 rounds apart
@@ -162,7 +162,9 @@ def parse_run(path: Path) -> RunFile:
             f"{path}: a run of ganatomy {FIRST_FORMAT}, whose format this version does not read; "
             f"use it with ganatomy {FIRST_FORMAT}, or train again"
         )
-    found = plain.get("format", FORMAT)
+    if "format" not in plain:
+        raise _damaged(path, "format: missing")
+    found = plain["format"]
     if found != FORMAT and isinstance(found, int | str):
         raise UserError(
             f"{path}: format {found!r}, but ganatomy {version('ganatomy')} reads format {FORMAT}; "
