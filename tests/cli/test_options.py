@@ -149,3 +149,10 @@ def test_other_commands_read_names_with_values_too():
         roles: Mapping[str, str] = field(default_factory=dict)
 
     assert parse(Options, ["--roles", "a=*.png"], "toy").roles == {"a": "*.png"}
+
+
+def test_mistakes_of_types_are_told_without_the_parsers_frame():
+    with pytest.raises(UserError, match=r"^option --regions: 'whole=' is not NAME=INT,... \(see toy --help\)$"):
+        read("--regions", "whole=")
+    with pytest.raises(UserError, match=r"^option --rate: could not convert string to float: 'x' \(see toy --help\)$"):
+        read("--rate", "x")

@@ -23,7 +23,10 @@ ASIDE = re.compile("Got errors:|Argument helptext:|For full helptext|For further
 """Where a message turns from what is wrong to how the parser came to know."""
 HELP = "│         "
 """How the help text of an option is set."""
+RULER = re.compile("-{10,}")
+"""A line that is drawn with hyphens."""
 MISSING = re.compile("^Missing from [^:]*:")
+WRONG = re.compile(r"^(?:Value error )?Error parsing (--[\w.-]+): ")
 REGISTRY = ConstructorRegistry()
 """How options are read that tyro would read otherwise."""
 
@@ -104,13 +107,14 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = 
 def condense(box: str) -> str:
     """The sentences in a framed error message, as one line."""
     said = ASIDE.split(box)[0].splitlines()
-    lines = [line.strip("│╭╮╰╯─ \t") for line in said if not line.startswith(("╭", HELP))]
+    lines = [RULER.sub("", line).strip("│╭╮╰╯─ \t") for line in said if not line.startswith(("╭", HELP))]
     kept = " ".join(filter(None, lines))
     refused = REFUSED.search(kept)
     if refused:
         name, reason, given = refused.groups()
         return f"option --{name.replace('_', '-')}: {reason[0].lower()}{reason[1:]}, got {given}"
     kept = MISSING.sub("missing option", kept)
+    kept = WRONG.sub(r"option \1: ", kept)
     return kept.replace("Perhaps you meant:", "- perhaps you meant") or "bad options"
 
 
