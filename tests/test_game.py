@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from ganatomy import catalogue
 from ganatomy.errors import UserError
-from ganatomy.game import RolesConfig
+from ganatomy.game import MethodConfig, RolesConfig
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.options import RoleOptions
 
