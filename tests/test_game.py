@@ -103,6 +103,7 @@ class Numbers(MethodConfig):
 
     width: int = 4
     critic_width: int = 3
+    generator_widths: tuple[int, ...] = (5, 4)
     ema_halflife: float | None = None
     clip: float = 0.1
     spacing: tuple[float, float, float] | None = (3.0, 1.0, 2.0)
@@ -117,6 +118,7 @@ class Numbers(MethodConfig):
     [
         {"width": 0},
         {"critic_width": -3},
+        {"generator_widths": (5, 0)},
         {"ema_halflife": -1.0},
         {"clip": 0.0},
         {"spacing": (1.0, 0.0, 1.0)},

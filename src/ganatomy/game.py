@@ -303,7 +303,7 @@ class MethodConfig(BaseModel):
     def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse numbers that no field of this name can have."""
         name = info.field_name or ""
-        allowed, told = LIMITS.get("width" if name.endswith("_width") else name, (None, ""))
+        allowed, told = LIMITS.get("width" if name.endswith(("_width", "widths")) else name, (None, ""))
         several = value if isinstance(value, tuple) else (value,)
         if allowed and not all(allowed(one) for one in several if isinstance(one, int | float)):
             raise ValueError(f"{told}, got {' '.join(map(str, several))}")

@@ -364,8 +364,10 @@ class Run:
             if self.plan.facts or self.trainer.progress.round:
                 raise
             self.monitor.close()
-            first_alone(self.fabric, lambda: self._unmake_folder(new))
-            if isinstance(error, UserError):
+            if self.chief:
+                self._unmake_folder(new)
+            # Of several processes, one may fail alone; what it says must not be lost.
+            if isinstance(error, UserError) or self.fabric.world_size > 1:
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"{self.plan.system}: no round can be played with these options: {reason}") from error
