@@ -210,7 +210,7 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
         images = {part: given_image(phantom, part, size) for part in parts}
         return {name: middle(image) for name, image in trained(**images, probabilities=True).outputs.items()}
     if model not in GIVEN:
-        return {role: image.numpy()[None, :, 0] for role, image in trained(seed=0).outputs.items()}
+        return {role: np.asarray(values)[None, :, 0] for role, values in trained(seed=0).arrays.items()}
     found = trained(given_image(*GIVEN[model]))
     if catalogue.find(model.partition(":")[0]).section == "detection":
         score = np.array(found.facts["scores"], np.float32)

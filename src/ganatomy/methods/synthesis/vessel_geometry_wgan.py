@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganatomy.game import Batch, Player, Stage, Turn, adam, linear_decay, rmsprop
+from ganatomy.game import Batch, Player, Stage, Turn, adam, rmsprop
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganatomy.methods.frameworks.wgan import clip_
 from ganatomy.nets.signal import SignalCritic, SignalGenerator
@@ -36,7 +36,6 @@ class VesselGeometryWGAN(VesselSynthesiser):
         critic_steps: int = Field(5, ge=1)  # critic updates per generator update, each on vessels of its own
         learning_rate: float = 1e-4  # penalty: Adam, both players
         betas: tuple[float, float] = (0.0, 0.9)  # penalty: Adam, both players
-        decay_start: float = 1.0  # part of the training after which the rate falls to 0; 1 keeps it
         clipped_learning_rate: float = 5e-5  # clip: RMSprop, both players
         latent: int = Field(32, ge=1)  # numbers behind a vessel, N(0, 1); 2 for maps of the latent space
         generator_widths: tuple[int, ...] = (256, 256, 128, 128, 64, 64)  # channels of its projection and convolutions
@@ -55,10 +54,9 @@ class VesselGeometryWGAN(VesselSynthesiser):
                 "game_rounds": 2500,
                 "batch_size": 32,
                 "learning_rate": 1e-3,
-                "decay_start": 0.5,
                 "generator_widths": (128, 64, 64, 32, 32),
                 "critic_widths": (16, 16, 32, 32, 64, 64),
-                "ema_halflife": 4000.0,
+                "ema_halflife": 30000.0,
             },
         }
 
@@ -79,10 +77,9 @@ class VesselGeometryWGAN(VesselSynthesiser):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = adam(c.learning_rate, c.betas) if c.lipschitz == "penalty" else rmsprop(c.clipped_learning_rate)
-        schedule = linear_decay(c.decay_start)
         players = [
-            Player("critic", (self.critic,), moves, schedule),
-            Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife),
+            Player("critic", (self.critic,), moves),
+            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
         ]
         return [Stage("game", self.turns, players, c.game_rounds, self.task.stream(c.batch_size, c.rotation))]
 
