@@ -4,6 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from torch import nn
 
 from ganatomy.data.cases import DataConfig
@@ -11,6 +12,7 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.game import Progress
 from ganatomy.images.files import find, write
+from ganatomy.images.image import Image
 from ganatomy.inference.apply import Applier, Output
 from ganatomy.losses.segmentation import dice_loss
 from ganatomy.methods.segmentation.segan import SegAN, brats_learning_rate, brats_temperature, isic_learning_rate
@@ -318,9 +320,9 @@ def test_an_image_with_a_skull_is_told():
     assert any("should be brain-extracted" in note for note in segan().task.frame(noisy).notes)
 
 
-def trained(out, data, **values):
+def trained(out, data, preset="small", **values):
     """As little as can be called training."""
-    config = SegAN.Config.preset("small", **{**TINY, **values})
+    config = SegAN.Config.preset(preset, **{**TINY, **values})
     options = TrainConfig(rounds=4, device="cpu", threads=1, validate_every=4, validation_slices=2, diagnose=False)
     return train("segan", out, config, data, options)
 
@@ -360,6 +362,20 @@ def test_four_files_become_a_label_map_on_their_grid(run, tmp_path):
     core = nibabel.load(tmp_path / "tumour-probability_core.nii.gz").get_fdata()
     inside = np.isin(labels, (1, 4))
     assert (inside[core >= 0.5]).all() and core.min() >= 0 and core.max() <= 1
+
+
+def test_a_picture_becomes_a_palette_picture_and_probabilities_beside_it(cases, tmp_path):
+    data = DataConfig(phantom_subjects=4, phantom_size=48, cache=cases)
+    trained(tmp_path / "run", data, "isic", architecture="paper")
+    values = make("skin-lesion", 9, size=60).image.numpy()[..., :50]
+    write(tmp_path / "skin.png", Image.from_array(np.rint(values).astype(np.uint8)))
+    (source,), out = find(tmp_path / "skin.png"), tmp_path / "lesion.png"
+    Applier(tmp_path / "run", options={"probabilities": True})({"image": source}, Output(out, "png"))
+    picture = Pillow.open(out)
+    assert picture.mode == "P" and picture.size == (50, 60) and set(np.unique(np.asarray(picture))) <= {0, 1}
+    probability = Pillow.open(tmp_path / "lesion-probability_lesion.tif")
+    inside = np.asarray(picture) == 1
+    assert probability.mode == "F" and ((np.asarray(probability) >= 0.5) == inside).all()
 
 
 def test_lesions_of_real_patients_are_learned_from_a_manifest_and_written(shared, cases, tmp_path):

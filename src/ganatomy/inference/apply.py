@@ -310,13 +310,16 @@ class Applier:
         return places
 
     def _place(self, name: str, output: Output, first: bool, uneven: bool) -> Output:
-        """Where an output goes. Label maps beside DICOM become NIfTI, or .npy where the slices are uneven; tables and
-        other things that are no images have a suffix of their own."""
+        """Where an output goes. Label maps beside DICOM become NIfTI, or .npy where the slices are uneven; real numbers
+        without a scale, such as probabilities, become TIFF beside a picture; tables and other things that are no images
+        have a suffix of their own."""
         role = self.predictor.outputs[name]
         if role.suffix is not None:
             return output.beside("" if first else name, None, role.suffix)
         if role.is_label_map and output.format == "dicom":
             return output.beside("" if first else name, "npy" if uneven else "nifti")
+        if role.has_intensities and role.codec is None and output.format == "png" and not first:
+            return output.beside(name, "tiff")
         return output if first else output.beside(name)
 
     def _write_plain(self, name: str, place: Output, value: Any, derivation: Derivation) -> None:

@@ -86,7 +86,6 @@ class SegAN(Segmenter):
         learning_rate: float = 2e-5  # of both players
         schedule: Schedule = "constant"  # of rates: constant, linear in the second half, or that of a release
         epoch_rounds: int = 500  # rounds that a schedule counts as an epoch; slices by batch size in the releases
-        ema_halflife: float | None = None  # images; average of the segmentor used at inference (our option)
         critics: bool = True  # whether critics teach; without them the other terms do
         clip: float = 0.05  # limit of every parameter of the critics after each of their turns
         scale_mode: ScaleMode = "per_stage_mean"  # concat_mean: one mean of all feature maps, times the multipliers
@@ -147,7 +146,6 @@ class SegAN(Segmenter):
                 "optimiser": "adam",
                 "learning_rate": 2e-3,
                 "schedule": "linear",
-                "ema_halflife": 200,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"critics": False, "dice_weight": 1.0}
@@ -203,10 +201,7 @@ class SegAN(Segmenter):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = rmsprop(c.learning_rate) if c.optimiser == "rmsprop" else adam(c.learning_rate, (0.5, 0.999))
-        average = c.ema_halflife
-        players = [
-            Player("segmentor", (self.segmentors,), moves, self.rate(), ema_halflife=average, restart=self.restart())
-        ]
+        players = [Player("segmentor", (self.segmentors,), moves, self.rate(), restart=self.restart())]
         if self.critics:
             players.append(Player("critic", (self.critics,), moves, self.rate(), restart=self.restart()))
         stream = self.annotated(c.batch_size, (1, c.patch, c.patch), centred=c.centred, flips=c.flips)
