@@ -63,6 +63,8 @@ class ImageRole(ScaledRole):
             )
         if value.channels != self.width:
             told = f"train with other {self.widened_by}, or give" if self.widened_by else "give"
+            if value.header.kind in ("nifti", "npy"):
+                told = f"choose with --frames where these are time frames, or {told}"
             raise UserError(
                 f"{label}: {value.channels} channels, but the system works with {self.width} for {self.name}; "
                 f"{told} other images"
