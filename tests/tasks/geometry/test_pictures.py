@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from matplotlib.collections import LineCollection
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -21,7 +20,6 @@ from ganatomy.tasks.geometry.pictures import (
     plane,
     profiles,
     projections,
-    slerp,
     walks,
 )
 from ganatomy.tasks.geometry.roles import CentrelineRole
@@ -110,9 +108,3 @@ def test_lengths_are_told_above_the_vessels(predictor):
     told = [axes.get_title("left").split(" mm: ") for axes in figure.axes]
     assert [asked for asked, _ in told] == ["50", "100", "150", "200", "250"]
     assert all(abs(float(asked) - float(made)) <= 4 for asked, made in told), "a step at most"
-
-
-def test_the_great_circle_keeps_the_length():
-    first, last = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 3.0])
-    assert torch.allclose(slerp(first, last, 0.5), torch.tensor([3.0, 0.0, 3.0]) / 2**0.5)
-    assert torch.allclose(slerp(first, 2 * first, 0.25), 1.25 * first)

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from scipy.stats import norm
-from torch import Tensor
 
 from ganatomy.evaluation.judging import OUTPUT
 from ganatomy.evaluation.report import Report
@@ -21,6 +20,7 @@ from ganatomy.metrics.distribution import nearest
 from ganatomy.physics.centreline import Centreline
 from ganatomy.tasks.geometry.predictor import VesselPredictor
 from ganatomy.tasks.geometry.task import NUMBERS, Signals, VesselGeometry
+from ganatomy.tasks.synthesis.pictures import slerp
 
 REAL = "real"
 SHOWN = 16
@@ -239,14 +239,6 @@ def draw(axes: Axes, lines: Sequence[Centreline], across: int, up: int, inks: Se
         axes.add_collection(LineCollection(list(segments), linewidths=widths, colors=[ink]))
     axes.plot(0, 0, marker="o", markersize=2.5, color="#22262b")
     axes.set_aspect("equal")
-
-
-def slerp(first: Tensor, last: Tensor, t: float) -> Tensor:
-    """A point on the great circle from first (0) to last (1), its length between theirs. White, arXiv 1609.04468."""
-    angle = torch.arccos((first @ last / (first.norm() * last.norm())).clamp(-1, 1))
-    if float(torch.sin(angle)) < 1e-4:
-        return (1 - t) * first + t * last
-    return (torch.sin((1 - t) * angle) * first + torch.sin(t * angle) * last) / torch.sin(angle)
 
 
 def _extent(lines: Sequence[Centreline]) -> tuple[float, float]:
