@@ -140,6 +140,15 @@ def test_too_few_vessels_are_refused():
         judge_of(task).score_all([], samples(task, range(3)), [])
 
 
+def test_four_vessels_can_be_judged():
+    task = Rods(Rods.Config(step_mm=4.0)).task
+    judge = judge_of(task)
+    training = samples(task, range(3))
+    judge.learn(training)
+    rows = judge.score_all(judge.lineup(), samples(task, range(FIRST_TEST, FIRST_TEST + 4)), training)
+    assert all(np.isfinite(value) for row in rows for value in row.scores.values())
+
+
 def test_without_training_vessels_the_other_half_teaches_the_shape_model():
     task = Rods(Rods.Config(step_mm=4.0)).task
     judge = judge_of(task)

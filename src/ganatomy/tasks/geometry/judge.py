@@ -57,7 +57,7 @@ LABELS: Mapping[str, tuple[str, str, float]] = {
     "taper": ("taper", "µm/mm", 1000.0),
     "curvature_per_mm": ("curvature", "1/m", 1000.0),
 }
-"""What is measured of a vessel: its name, unit, and how many of these units are in that of `TubeShape`."""
+"""Numbers of `TubeShape`: their names and units in tables, and how many of these units are in theirs."""
 
 SHAPE = "shape distance"
 KERNEL, PRECISION, RECALL, DENSITY, COVERAGE = "kernel distance", "precision", "recall", "density", "coverage"
@@ -120,7 +120,7 @@ class VesselSet:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a contender is asked for.
+    """Request for a set of vessels.
 
     Attributes:
         count: number of vessels.
@@ -291,7 +291,7 @@ class GeometryJudge(Judge):
     def _against_training(
         self, ours: NDArray[np.float64], theirs: NDArray[np.float64], rng: np.random.Generator
     ) -> dict[str, float]:
-        """How samples lie among the training vessels, where these are still there."""
+        """Scores of samples among the training vessels, none where these are not there any more."""
         if len(self.known) < 2:
             return {}
         known = self.known.features
@@ -309,7 +309,7 @@ class GeometryJudge(Judge):
         return max(NEAREST_SHARE, 1 / (self.compared + 1))
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """How near to real vessels, next to the shape model and to other real ones; collapsed or not, copied or not."""
+        """Headline: distance from real vessels beside that of the shape model, collapse, and copies."""
         names = (OUTPUT, *judgement.rivals)
         means, covered = ({name: _mean(judgement, name, score) for name in names} for score in (SHAPE, COVERAGE))
         collapse, copies = self.collapse(judgement), self.copied(judgement)
@@ -327,9 +327,10 @@ class GeometryJudge(Judge):
         return " ".join(one for one in sentences if one), "worse" if collapse or copies else outcome
 
     def obeyed(self, judgement: Judgement) -> str:
-        """A sentence on how far lengths are from what was asked for."""
+        """A sentence on how far lengths are from what was asked for, where the run is asked for any."""
         error = _mean(judgement, OUTPUT, LENGTH_ERROR)
-        return "" if math.isnan(error) else f"Lengths are {error:.1%} off what was asked for."
+        known = self.task.conditional and not math.isnan(error)
+        return f"Lengths are {error:.1%} off what was asked for." if known else ""
 
     def collapse(self, judgement: Judgement) -> str:
         """A sentence where most resamplings look collapsed."""

@@ -202,7 +202,7 @@ def plane(predictor: VesselPredictor, side: int = 7) -> Figure:
 
 @rc_context(STYLE)
 def lengths(predictor: VesselPredictor, rows: int = 3) -> Figure:
-    """The same latent numbers for different lengths, a row of vessels each, in the coronal projection."""
+    """Vessels of different lengths from one latent vector, a row each, in the coronal projection."""
     task: VesselGeometry = predictor.task
     asked = [length for length in ASKED_MM if length <= task.signals.longest_mm]
     figure = new_figure(9.6, 2.1 * rows)

@@ -32,7 +32,7 @@ MARGIN = 2
 
 
 class VesselOptions(Options):
-    """What is made, and what is written beside the centre-line."""
+    """Options of vessels that are made, and of files that are written beside their centre-lines."""
 
     length: float | None = None  # mm, of all vessels; none draws it from the lengths of the training vessels
     truncation: float = Field(1.0, ge=0)  # below 1, vessels are more typical and less varied; 1 changes nothing

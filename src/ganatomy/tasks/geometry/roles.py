@@ -25,7 +25,7 @@ RADII = ("r", "radius", "maximuminscribedsphereradius")
 JUMP_MM = 1.0
 """Where neighbouring points are farther apart than this, and than any usual step of their file, a new line begins."""
 JUMP_STEPS = 5.0
-"""How many usual steps of the file this is at least."""
+"""Least length of such a jump, in usual steps of the file."""
 NUMBER = "#"
 """Between the name of a file and the number of one of its lines."""
 
@@ -47,7 +47,6 @@ class CentrelineRole(Role):
     on_grid: ClassVar[bool] = False
     suffix: ClassVar[str | None] = ".csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".npz")
-    """Of files that values are read from."""
 
     @property
     def channels(self) -> int:

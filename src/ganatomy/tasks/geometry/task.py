@@ -26,7 +26,7 @@ from ganatomy.tasks.geometry.roles import CentrelineRole, LengthRole, as_centrel
 VESSEL, LENGTH = "vessel", "length"
 """Roles."""
 PATIENTS = 120
-"""Of the embedded phantom, each with ten vessels."""
+"""Patients of the embedded phantom, each with ten vessels."""
 NUMBERS = tuple(one.name for one in fields(TubeShape))
 """Names of what is measured of a vessel."""
 SHAPE_DISTANCE, KERNEL, VARIETY = "shape distance", "kernel distance@signal", "variety"
@@ -36,7 +36,7 @@ Signals = NDArray[np.float32]
 
 
 class GeometryConfig(MethodConfig):
-    """How vessels become signals, for methods that make vessels."""
+    """Numbers that decide how vessels become signals, for methods that make vessels."""
 
     samples: int = Field(512, ge=16)  # of a signal
     step_mm: float = Field(0.5, gt=0)  # mm of arc length between samples
@@ -53,7 +53,7 @@ class GeometryConfig(MethodConfig):
 
 
 class GeometryPreparation(Preparation):
-    """How centre-lines become the signals that are kept."""
+    """Numbers that decide how centre-lines become the signals that are kept."""
 
     samples: int  # of a signal
     step_mm: float  # mm of arc length between samples
