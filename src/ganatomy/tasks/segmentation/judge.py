@@ -44,7 +44,7 @@ KINDS = (
     Score(PRECISION, "higher", "", f"TP / (TP + FP); {EMPTY}.", digits=3),
     Score(HD95, "lower", "mm", f"95th percentile of surface distances, the worse of both directions; {FAR}."),
     Score(DISTANCE, "lower", "mm", f"Average symmetric surface distance; {FAR}."),
-    Score(VOLUME, "lower", "ml", "Size found less the true size, without its sign."),
+    Score(VOLUME, "lower", "ml", "Size found less the true size, without its sign; slices are as thick as spaced."),
 )
 """Scores of a region, and of the mean over regions."""
 
