@@ -123,11 +123,12 @@ def named_by_data(
     """
     if not issubclass(kind, RolesConfig):
         return {}
-    there = names_of_images(data)
-    values = {**kind.presets.get(preset, {}), **given}
-    names = kind.named(values)
     several = [name for name in kind.role_fields if get_origin(kind.model_fields[name].annotation) is tuple]
-    for field in (name for name in several if name not in given):
+    unnamed = [name for name in several if name not in given]
+    # Images are looked at to tell them from label maps, which takes a moment.
+    there = names_of_images(data) if unnamed else []
+    names = kind.named({**kind.presets.get(preset, {}), **given})
+    for field in unnamed:
         usual = [name for name, one in names.items() if one == field]
         own = tuple(name for name in there if names.get(name, field) == field)
         if own and not set(usual) <= set(own):

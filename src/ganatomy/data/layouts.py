@@ -84,15 +84,13 @@ def by_patterns(
     taken: set[str] = set()
     for folder in dict.fromkeys(member.folder for found in members.values() for member in found):
         inside = {role: [one for one in found if one.folder == folder] for role, found in members.items()}
-        for stars, sources in _grouped(inside, patterns):
+        for stars, group in _grouped(inside, patterns):
             way = [part for part in folder.parts if part != "."]
             name = unique_name(safe_name("_".join([*way, *stars])) or "case", taken)
-            inside_folder = next(
-                one.inner for found in inside.values() for one in found if one.source in sources.values()
-            )
-            patient = next((one.frames[0].patient for one in sources.values() if one.frames), None)
-            subject = patient or (way[0] if way else inside_folder or "".join(stars) or name)
-            cases.append((name, subject, sources))
+            first = next(iter(group.values()))
+            patient = next((one.source.frames[0].patient for one in group.values() if one.source.frames), None)
+            subject = patient or (way[0] if way else first.inner or "".join(stars) or name)
+            cases.append((name, subject, {role: member.source for role, member in group.items()}))
     return cases
 
 
@@ -120,12 +118,11 @@ def _capturing(pattern: str) -> str:
 
 def _grouped(
     inside: Mapping[str, Sequence[Member]], patterns: Patterns
-) -> list[tuple[tuple[str, ...], dict[str, Source]]]:
-    """The cases of one folder: what their stars stand for, and their sources."""
+) -> list[tuple[tuple[str, ...], dict[str, Member]]]:
+    """The cases of one folder: what their stars stand for, and their members by role."""
     if all(len(found) <= 1 for found in inside.values()):
-        sources = {role: found[0].source for role, found in inside.items() if found}
-        single = next(iter(sources))
-        return [(() if len(sources) > 1 else inside[single][0].stars, sources)]
+        only = {role: found[0] for role, found in inside.items() if found}
+        return [(() if len(only) > 1 else next(iter(only.values())).stars, only)]
     groups: dict[str, dict[str, Member]] = {}
     for role, found in inside.items():
         for member in found:
@@ -141,10 +138,7 @@ def _grouped(
             if rival is not None or (not whole and len(inside[role]) > 1):
                 other = rival or next(one for one in inside[role] if one is not member)
                 _ambiguous(role, patterns[role], other.source, member.source)
-    return [
-        (next(iter(group.values())).stars, {role: member.source for role, member in group.items()})
-        for group in groups.values()
-    ]
+    return [(next(iter(group.values())).stars, group) for group in groups.values()]
 
 
 def _ambiguous(role: str, pattern: str, first: Source, second: Source) -> None:

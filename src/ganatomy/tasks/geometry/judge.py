@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ganatomy.case import Sample
 from ganatomy.errors import UserError
+from ganatomy.evaluation import sets
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about
 from ganatomy.evaluation.report import Outcome, Report
 from ganatomy.evaluation.statistics import count
@@ -119,25 +120,16 @@ class VesselSet:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Wanted(sets.Request):
     """Request for a set of vessels.
 
     Attributes:
-        count: number of vessels.
-        number: of the resampling; another one means other vessels.
         lengths: mm, (count,), for those who make vessels for a length.
         spare: real vessels that they are not compared with.
     """
 
-    count: int
-    number: int
     lengths: NDArray[np.float64]
     spare: VesselSet
-
-    @property
-    def seeds(self) -> range:
-        """One for each vessel, and none twice."""
-        return range(self.number * self.count, (self.number + 1) * self.count)
 
 
 @dataclass(frozen=True)
@@ -406,16 +398,7 @@ def vessels(cases: Sequence[Sample], most: int, seed: int = 0) -> VesselSet:
 
 def halves(pool: VesselSet, rng: np.random.Generator, most: int) -> tuple[VesselSet, VesselSet]:
     """Two sets of equal size that share no patient, where there are several, and no vessel."""
-    names = rng.permutation(sorted(set(pool.subjects)))
-    place = {name: number for number, name in enumerate(names)}
-    owners = np.array([place[name] for name in pool.subjects])
-    order = np.argsort(owners, kind="stable")
-    middle = len(pool) // 2
-    if len(names) > 1:
-        edges = 1 + np.flatnonzero(np.diff(owners[order]))
-        middle = int(edges[np.argmin(np.abs(edges - len(pool) / 2))])
-    size = min(middle, len(pool) - middle, most)
-    first, second = (rng.permutation(part)[:size] for part in (order[:middle], order[middle:]))
+    first, second = sets.halves(pool.subjects, rng, most)
     return pool.take(first), pool.take(second)
 
 

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ganatomy.evaluation.judging import Contender
+from ganatomy.evaluation.sets import Request
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.sets import ImageSet, between
 
@@ -18,27 +19,18 @@ GRAIN = 16
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Wanted(Request):
     """What a contender is asked for.
 
     Attributes:
-        count: number of images.
-        number: of the resampling; another one means other images.
         labels: of the images, for those who make images by label.
         spare: real images that they are not compared with.
         training: real images that may be learned from.
     """
 
-    count: int
-    number: int
     labels: Tensor | None
     spare: ImageSet
     training: ImageSet
-
-    @property
-    def seeds(self) -> range:
-        """One for each image, and none twice."""
-        return range(self.number * self.count, (self.number + 1) * self.count)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from ganatomy.case import Role, Sample
 from ganatomy.data.batches import PatchDataset, Range, usable
+from ganatomy.evaluation import sets
 from ganatomy.inference.predictor import decoding_role
 from ganatomy.tasks.synthesis.task import LABEL, Synthesis
 
@@ -86,16 +87,7 @@ def real_images(task: Synthesis, cases: Sequence[Sample], most: int, seed: int =
 
 def halves(pool: ImageSet, rng: np.random.Generator, most: int) -> tuple[ImageSet, ImageSet]:
     """Two sets of equal size that share no subject, where there are several, and no image."""
-    names = rng.permutation(list(dict.fromkeys(pool.subjects)))
-    place = {name: number for number, name in enumerate(names)}
-    order = np.array(sorted(range(len(pool)), key=lambda i: place[pool.subjects[i]]))
-    middle = len(pool) // 2
-    if len(names) > 1:
-        owners = np.array([place[pool.subjects[i]] for i in order])
-        edges = 1 + np.flatnonzero(np.diff(owners))
-        middle = int(edges[np.argmin(np.abs(edges - len(pool) / 2))])
-    size = min(middle, len(pool) - middle, most)
-    first, second = (rng.permutation(part)[:size] for part in (order[:middle], order[middle:]))
+    first, second = sets.halves(pool.subjects, rng, most)
     return pool.take(first), pool.take(second)
 
 
