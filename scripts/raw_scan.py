@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ganatomy.case import slab
-from ganatomy.evaluation.style import new_figure, show_image
 from ganatomy.images.files import read
 from ganatomy.inference.model import load
 from ganatomy.physics.consistency import consistent_with, departure
+from ganatomy.reports.style import new_figure, show_image
 from ganatomy.tasks.mr_reconstruction.judge import total_variation
 from ganatomy.tasks.mr_reconstruction.scan import Scan
 

@@ -11,9 +11,9 @@ from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
-from ganatomy.evaluation.statistics import crossed_bootstrap
 from ganatomy.game import Method
 from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.metrics.statistics import crossed_bootstrap
 from ganatomy.training.series import finished, train_once
 
 PSNR, SD = "psnr[-160,240]", "noise sd error"

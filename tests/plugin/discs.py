@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from ganatomy.case import Held, Prediction, Role, Task
-from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Row, Score, about
 from ganatomy.game import Method, MethodConfig, Player, Stage, Stream, Turn, adam
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
 from ganatomy.inference.predictor import Options, Predictor, encoded
+from ganatomy.reports.figures import paired_plot
 from ganatomy.roles.image import ImageRole
 
 SIZE = 24

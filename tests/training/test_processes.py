@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ganatomy.evaluation.curves import read_metrics
+from ganatomy.reports.curves import read_metrics
 
 CONSOLE = "import sys; from ganatomy.cli import main; sys.exit(main())"
 

@@ -14,12 +14,12 @@ from ganatomy.cli import main
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
-from ganatomy.evaluation.curves import read_metrics
 from ganatomy.images.atomic import write_atomically
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import digest_of, read_run, write_run
+from ganatomy.reports.curves import read_metrics
 from ganatomy.training import run as running
 from ganatomy.training.loop import Diverged, Stopped
 from ganatomy.training.monitor import Monitor

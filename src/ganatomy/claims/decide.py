@@ -24,8 +24,8 @@ from ganatomy.claims.sections import (
 )
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import Judge, Scores
-from ganatomy.evaluation.report import Outcome
-from ganatomy.evaluation.statistics import Interval, crossed_bootstrap
+from ganatomy.metrics.statistics import Interval, crossed_bootstrap
+from ganatomy.reports.report import Outcome
 
 Finding = Literal["reproduced", "not reproduced", "undecided"]
 FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided")

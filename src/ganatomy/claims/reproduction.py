@@ -21,7 +21,6 @@ from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import place, run_facts, seen_cases
 from ganatomy.evaluation.evaluate import judge_cases, plain, versions, writable
-from ganatomy.evaluation.figures import paired_plot
 from ganatomy.evaluation.judging import (
     FEW,
     OUTPUT,
@@ -33,12 +32,13 @@ from ganatomy.evaluation.judging import (
     judge_of,
     limits,
 )
-from ganatomy.evaluation.report import Cell, Column, Outcome, Report
-from ganatomy.evaluation.statistics import count, crossed_bootstrap
 from ganatomy.game import Method
 from ganatomy.images.atomic import write_text
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import RunFile, TrainConfig
+from ganatomy.metrics.statistics import count, crossed_bootstrap
+from ganatomy.reports.figures import paired_plot
+from ganatomy.reports.report import Cell, Column, Outcome, Report
 from ganatomy.training.series import train_once
 
 PHANTOMS = 18

@@ -1,1 +1,1 @@
-"""How a trained method did: statistics over patients, figures and reports."""
+"""How a trained method did: who is judged on which cases, by which scores, with which verdict."""

@@ -23,28 +23,13 @@ from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import choose_cases, place, recognising, run_facts, seen_cases, users_pseudonyms
-from ganatomy.evaluation.curves import read_metrics, training_curves
-from ganatomy.evaluation.figures import paired_plot
-from ganatomy.evaluation.judging import (
-    FEW,
-    OUTPUT,
-    RESERVED,
-    TARGET,
-    Contender,
-    Judge,
-    Judgement,
-    Row,
-    Score,
-    Scores,
-    judge_of,
-    limits,
-)
+from ganatomy.evaluation.judging import OUTPUT, RESERVED, Contender, Judge, Judgement, Row, Scores, judge_of
+from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
-from ganatomy.evaluation.report import Cell, Column, Report
-from ganatomy.evaluation.statistics import Comparison, count
-from ganatomy.evaluation.style import title
 from ganatomy.images.atomic import write_atomically, write_text
 from ganatomy.inference.model import Model, Which, load
+from ganatomy.metrics.statistics import count
+from ganatomy.reports.report import Report
 
 
 @dataclass(frozen=True)
@@ -303,31 +288,18 @@ def tabulate(judge: Judge, scores: Scores) -> dict[str, Any]:
                 "methods": {method: asdict(found) for method, found in intervals.items() if found},
                 "comparisons": [
                     {"first": OUTPUT, "second": other, **asdict(found)}
-                    for other, found in compared(scores, score).items()
+                    for other, found in scores.against_others(score).items()
                 ],
             }
     cases = [
         {
             "case": case,
             "subject": subject,
-            "scores": {method: _case_scores(scores, case, method) for method in scores.methods},
+            "scores": {method: scores.of_case(case, method) for method in scores.methods},
         }
         for case, subject in scores.cases.items()
     ]
     return {"scores": table, "cases": cases}
-
-
-def compared(scores: Scores, score: Score) -> dict[str, Comparison]:
-    """The output against every other method but the target."""
-    others = [method for method in scores.methods if method not in (OUTPUT, TARGET)]
-    found = {other: scores.compare(OUTPUT, other, score) for other in others}
-    return {other: comparison for other, comparison in found.items() if comparison}
-
-
-def _case_scores(scores: Scores, case: str, method: str) -> dict[str, float]:
-    own = Scores([row for row in scores.rows if row.case == case and row.method == method])
-    names = dict.fromkeys(name for row in own.rows for name in row.scores)
-    return {name: own.by_case(method, name).get(case, math.nan) for name in names}
 
 
 def write_cases(path: Path, scores: Scores) -> None:
@@ -340,7 +312,7 @@ def write_cases(path: Path, scores: Scores) -> None:
             lines.writerow(["case", "subject", "method", *names])
             for case, subject in scores.cases.items():
                 for method in scores.methods:
-                    found = _case_scores(scores, case, method)
+                    found = scores.of_case(case, method)
                     lines.writerow([case, subject, method, *[_cell(found.get(name)) for name in names]])
 
     write_atomically(path, write)
@@ -359,119 +331,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value
-
-
-def compose(report: Report, judge: Judge, judgement: Judgement, model: Model, facts: Mapping[str, Any]) -> Report:
-    """The page below its headline: pictures, numbers, training, how it was measured."""
-    scores = judgement.scores
-    judge.illustrate(report, judgement)
-    report.section("The numbers")
-    add_summary(report, judge, scores)
-    for name in judge.plotted:
-        found = {method: scores.by_subject(method, name) for method in scores.methods if method != TARGET}
-        if all(found.values()):
-            score = judge.named(name)
-            report.figure(
-                paired_plot(found, metric=name, unit=score.unit, better=score.better),
-                f"{name}, one line per subject; diamonds are means with their 95 % intervals.",
-            )
-    add_comparisons(report, judge, scores)
-    add_cases(report, judge, scores)
-    add_training(report, model)
-    report.measured(_measured(judge, judgement, facts))
-    return report.caveats(_caveats(judge, judgement, facts))
-
-
-def add_summary(report: Report, judge: Judge, scores: Scores) -> None:
-    """All methods, all scores of the task, with intervals, a table per group of scores."""
-    for group in dict.fromkeys(score.group for score in judge.scores):
-        members = [score for score in judge.scores if score.group == group]
-        columns = [Column("method"), *[score.column for score in members]]
-        rows: list[list[Cell]] = [
-            [title(method), *[scores.interval(method, score.name) for score in members]] for method in scores.methods
-        ]
-        shown = [row for row in rows if any(row[1:])]
-        if shown:
-            report.table(
-                shown, columns, caption=f"{group}: means over {judge.resampled}, with 95 % intervals".lstrip(": ")
-            )
-
-
-def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
-    """The output against every other method, score by score."""
-    rows: list[list[Cell]] = []
-    for score in judge.scores:
-        for other, found in compared(scores, score).items():
-            tested = f"{found.p:.2g}" if found.p is not None else None
-            fraction = f"{found.improved} of {count(found.difference.n, found.difference.unit_of_resampling)}"
-            amount = limits(found.difference, score.unit, signed=True)
-            rows.append([f"{score.name} against {other}", amount, found.outcome, fraction, tested])
-    if rows:
-        columns = ["output", "difference", "verdict", "better in", "p (Wilcoxon)"]
-        report.table(rows, columns, caption="The output compared, subject by subject; undecided if zero is inside.")
-
-
-def add_cases(report: Report, judge: Judge, scores: Scores) -> None:
-    """The output's scores case by case."""
-    shown = [judge.named(name) for name in judge.leading]
-    columns = [Column("case"), Column("subject"), *[Column(s.name, s.unit, None, s.digits) for s in shown]]
-    rows: list[list[Cell]] = []
-    for case, subject in scores.cases.items():
-        found = _case_scores(scores, case, OUTPUT)
-        rows.append([case, subject, *[found.get(score.name) for score in shown]])
-    report.section("Case by case")
-    report.table(
-        rows, columns, caption="Scores of the output, all of them in cases.csv; click a heading to sort.", sortable=True
-    )
-
-
-GAME = (
-    "Training is a game: every player descends its own loss. The gradient norm of a player says how hard it is still "
-    "pushed; one that falls to nothing while the other's grows has lost its teacher. The rotation is the angle between "
-    "the players' joint gradient and its own change along itself: near 0° all descend one landscape, at 90° they "
-    "circle around each other, above 90° they drive apart. The gain alone is what a player's own loss falls by when "
-    "it alone goes on for ten steps: near zero for all of them is as near to an equilibrium as these players come, a "
-    "large one names the player that lags behind, and their sum approximates the duality gap."
-)
-
-
-def add_training(report: Report, model: Model) -> None:
-    """Curves of the run, and what its game looked like, where they were kept."""
-    path = (model.folder or Path()) / "metrics.csv"
-    if not path.is_file() or not (curves := read_metrics(path)):
-        return
-    report.section("How it was trained")
-    report.figure(
-        training_curves(curves), "Losses per player, gradient norms, the game's rotation, and validation scores."
-    )
-    if "game/rotation" in curves:
-        angles = curves["game/rotation"][1]
-        last = angles[-max(1, len(angles) // 4) :].mean()
-        report.text(GAME, f"In the last quarter of this run the rotation was {last:.0f}° on average.")
-
-
-def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> dict[str, str]:
-    training, selection = facts["training"], facts["training"]["selection"]
-    rounds = ", ".join(f"{name} {number}" for name, number in training["rounds"].items())
-    return {
-        "Data": f"{facts['data']}: {count(len(facts['subjects']), 'test subject')} ({', '.join(facts['subjects'])}), "
-        f"{count(len(judgement.cases), 'case')}, {count(facts['slices'], 'slice')}",
-        **judge.measured(),
-        "Compared with": "; ".join(f"{name}: {about}" for name, about in facts["methods"].items() if about),
-        "Intervals and tests": f"95 %, bootstrap over {judge.resampled}; Wilcoxon signed-rank over them, not adjusted "
-        "for the number of scores",
-        "Trained on": f"{training['data']}, {count(len(training['subjects']['train']), 'subject')}, seed "
-        f"{training['seed']}, rounds: {rounds}",
-        "Weights": f"{facts['weights']}; the best are chosen on validation data by {selection['score']} "
-        f"({selection['better']} is better)",
-        **{title(name): value for name, value in facts["provenance"].items()},
-        "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
-    }
-
-
-def _caveats(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> list[str]:
-    points = judge.caveats(judgement)
-    if (number := len(facts["subjects"])) < FEW:
-        points.insert(0, f"Only {count(number, 'test subject')}: intervals are wide, and other patients may differ.")
-    points += [f"{title(name)}: {value}." for name, value in facts["provenance"].items() if "substitute" in value]
-    return points + [title(note) + "." for note in facts["notes"]]

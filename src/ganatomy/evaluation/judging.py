@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from ganatomy.case import Sample, Task, Volume
 from ganatomy.catalogue import attribute
-from ganatomy.evaluation.report import Column, Outcome, Report
-from ganatomy.evaluation.statistics import (
+from ganatomy.inference.model import Model
+from ganatomy.inference.predictor import Options
+from ganatomy.metrics.statistics import (
     Comparison,
     Interval,
     bootstrap_mean,
@@ -22,9 +23,8 @@ from ganatomy.evaluation.statistics import (
     significant_digits,
     subject_means,
 )
-from ganatomy.evaluation.style import minus
-from ganatomy.inference.model import Model
-from ganatomy.inference.predictor import Options
+from ganatomy.reports.report import Column, Outcome, Report
+from ganatomy.reports.style import minus
 
 BLOCK = 8
 """Slices scored together: bounds the memory, and lets a noise spectrum be taken over several slices."""
@@ -133,6 +133,18 @@ class Scores:
         return compare(
             ours, theirs, subjects, better=score.better, names=(first, second), metric=score.name, unit=score.unit
         )
+
+    def against_others(self, score: Score) -> dict[str, Comparison]:
+        """The output against every other method but the target."""
+        others = [method for method in self.methods if method not in (OUTPUT, TARGET)]
+        found = {other: self.compare(OUTPUT, other, score) for other in others}
+        return {other: comparison for other, comparison in found.items() if comparison}
+
+    def of_case(self, case: str, method: str) -> dict[str, float]:
+        """Every score of one case, averaged over its blocks of slices; NaN where none is finite."""
+        own = Scores([row for row in self.rows if row.case == case and row.method == method])
+        names = dict.fromkeys(name for row in own.rows for name in row.scores)
+        return {name: own.by_case(method, name).get(case, math.nan) for name in names}
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What an image is worth against its reference: pure functions of arrays in physical units."""
+"""Pure functions of arrays: scores of images, masks, points, sets and decisions, and statistics over patients."""

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, softmax
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation.report import Outcome
-from ganatomy.evaluation.statistics import count
 from ganatomy.metrics.classification import McNemar, confusion, mcnemar
+from ganatomy.metrics.statistics import count
+from ganatomy.reports.report import Outcome
 from ganatomy.tasks.synthesis.features import classifier, in_batches
 from ganatomy.tasks.synthesis.sets import ImageSet
 

@@ -10,12 +10,13 @@ from ganatomy.claims.claim import Predicate
 from ganatomy.claims.decide import ArmScores, check, label
 from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
-from ganatomy.evaluation.evaluate import compose, plain, tabulate
+from ganatomy.evaluation.evaluate import plain, tabulate
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
-from ganatomy.evaluation.report import Report
-from ganatomy.evaluation.statistics import bootstrap_mean
+from ganatomy.evaluation.page import compose
 from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import auc, delong
+from ganatomy.metrics.statistics import bootstrap_mean
+from ganatomy.reports.report import Report
 from ganatomy.tasks.anomaly_detection.judge import (
     ALARMS,
     BEST_DICE,

@@ -12,8 +12,8 @@ from ganatomy import phantoms
 from ganatomy.case import Case
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
-from ganatomy.evaluation.report import Report
 from ganatomy.inference.predictor import predictor_of
+from ganatomy.reports.report import Report
 from ganatomy.tasks.geometry.judge import (
     COPIES,
     COVERAGE,

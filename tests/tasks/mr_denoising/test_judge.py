@@ -6,9 +6,9 @@ import pytest
 from ganatomy.case import Case
 from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
-from ganatomy.evaluation.report import Report
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
+from ganatomy.reports.report import Report
 from ganatomy.tasks.mr_denoising.task import PSNR, MRDenoising
 from ganatomy.tasks.restoration.non_local_means import non_local_means
 

@@ -10,12 +10,12 @@ from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import DataConfig, PhantomSource
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
-from ganatomy.evaluation.report import Report
 from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.dagan import DAGAN
 from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
+from ganatomy.reports.report import Report
 from ganatomy.tasks.mr_reconstruction.judge import DEPARTURE, HIGH, LOW, Measurement, total_variation
 from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import PSNR, MRReconstruction, ReconstructionConfig

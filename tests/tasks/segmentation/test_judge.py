@@ -6,9 +6,9 @@ from levels import SHAPE, SPACING, Levels, case, random_images
 
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
-from ganatomy.evaluation.report import Report
 from ganatomy.inference.model import Model
 from ganatomy.metrics.segmentation import score_region
+from ganatomy.reports.report import Report
 from ganatomy.tasks.segmentation.judge import (
     OBSERVER,
     THRESHOLD,

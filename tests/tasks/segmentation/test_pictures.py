@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ganatomy.evaluation.style import to_png
 from ganatomy.metrics.regions import Box
+from ganatomy.reports.style import to_png
 from ganatomy.tasks.segmentation.pictures import box_around, outline_strip, volume_plot
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from ganatomy.case import Case, Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judgement, Scores, judge_of
-from ganatomy.evaluation.report import Report
 from ganatomy.game import MethodConfig
 from ganatomy.images.image import axial_affine
 from ganatomy.inference.predictor import predictor_of
+from ganatomy.reports.report import Report
 from ganatomy.roles.image import ImageOptions
 from ganatomy.tasks.synthesis.contenders import Maker, Wanted, noise
 from ganatomy.tasks.synthesis.judge import JudgeOptions, SynthesisJudge

@@ -11,8 +11,8 @@ from ganatomy.data.cases import DataConfig, PhantomSource
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
-from ganatomy.evaluation.report import Report
 from ganatomy.images.image import Image
+from ganatomy.reports.report import Report
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.translation.judge import SHARPNESS_ERROR, SPECTRUM, spectrum_distance
 from ganatomy.tasks.translation.task import BEST, CONTRAST, INFORMATION, MAE, PSNR, Translation, TranslationConfig

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
-from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.statistics import Interval, count
 from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
+from ganatomy.metrics.statistics import Interval, count
+from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.anomaly_detection.pictures import Finding, finding_strip, roc_plot, score_plot
 from ganatomy.tasks.anomaly_detection.predictor import (
     MAP,

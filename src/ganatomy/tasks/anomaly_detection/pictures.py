@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from ganatomy.evaluation.style import INK, MARKS, ROLES, SOFT, STYLE, colours, new_figure, show_image, title
 from ganatomy.metrics.detection import RocCurve
 from ganatomy.metrics.metric import Mask, Window
+from ganatomy.reports.style import INK, MARKS, ROLES, SOFT, STYLE, colours, new_figure, show_image, title
 
 PANEL = 1.9
 """Width of a picture in inches."""

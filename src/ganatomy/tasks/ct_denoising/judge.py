@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from ganatomy.case import Case, Sample, Volume
 from ganatomy.data.cases import PhantomSource
-from ganatomy.evaluation.figures import nps_plot, profile_plot, region_plot
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
@@ -25,14 +24,15 @@ from ganatomy.evaluation.judging import (
     middle_slice,
     side_by_side,
 )
-from ganatomy.evaluation.report import Column, Outcome, Report
-from ganatomy.evaluation.statistics import count
-from ganatomy.evaluation.strip import comparison_strip, detail_boxes
-from ganatomy.evaluation.style import minus, title
 from ganatomy.metrics.agatston import agatston, risk_class
 from ganatomy.metrics.regions import Box, Region, compare_regions, cut, homogeneous_regions, region_statistics
 from ganatomy.metrics.sharpness import Point, gradient_ratio
+from ganatomy.metrics.statistics import count
 from ganatomy.metrics.texture import noise_power_spectrum, noise_sd
+from ganatomy.reports.figures import nps_plot, profile_plot, region_plot
+from ganatomy.reports.report import Column, Outcome, Report
+from ganatomy.reports.strip import comparison_strip, detail_boxes
+from ganatomy.reports.style import minus, title
 from ganatomy.tasks.ct_denoising.task import ABDOMEN
 from ganatomy.tasks.restoration import non_local_means as classical
 from ganatomy.tasks.restoration.judge import RestorationJudge

@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Score, limits
-from ganatomy.evaluation.report import Outcome
 from ganatomy.metrics.contrast import total_scores
+from ganatomy.reports.report import Outcome
 from ganatomy.tasks.endomicroscopy.task import CONSISTENCY, CONTRAST_LOW, CONTRAST_TRUE
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge, spectrum_distance

@@ -15,15 +15,15 @@ from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation import sets
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about
-from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.statistics import count
 from ganatomy.inference.model import Model
 from ganatomy.metrics.collapse import collapsed, compare_bins
 from ganatomy.metrics.distribution import kernel_distance, nearest, precision_recall_density_coverage
 from ganatomy.metrics.diversity import total_variance_ratio
 from ganatomy.metrics.geometry import difference, intersects_itself, relative_length_errors
 from ganatomy.metrics.memorisation import authenticity, nearest_neighbour_test
+from ganatomy.metrics.statistics import count
 from ganatomy.physics.centreline import Centreline
+from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.geometry.pictures import illustrate
 from ganatomy.tasks.geometry.predictor import VesselPredictor
 from ganatomy.tasks.geometry.shape_model import KEPT, PLACES, ShapeModel

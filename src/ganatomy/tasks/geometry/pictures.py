@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from ganatomy.evaluation.judging import OUTPUT
-from ganatomy.evaluation.report import Report
-from ganatomy.evaluation.style import OTHERS, STYLE, colours, new_figure, title
 from ganatomy.metrics.distribution import nearest
 from ganatomy.physics.centreline import Centreline
+from ganatomy.reports.report import Report
+from ganatomy.reports.style import OTHERS, STYLE, colours, new_figure, title
 from ganatomy.tasks.geometry.predictor import VesselPredictor
 from ganatomy.tasks.geometry.task import NUMBERS, Signals, VesselGeometry
 from ganatomy.tasks.synthesis.pictures import slerp

@@ -18,9 +18,9 @@ from ganatomy.evaluation.judging import (
     middle_slice,
     side_by_side,
 )
-from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.statistics import count
-from ganatomy.evaluation.strip import comparison_strip, detail_boxes
+from ganatomy.metrics.statistics import count
+from ganatomy.reports.report import Outcome, Report
+from ganatomy.reports.strip import comparison_strip, detail_boxes
 from ganatomy.tasks.mr_denoising.task import PSNR, RMSE, SSIM
 from ganatomy.tasks.restoration.judge import RestorationJudge
 from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH, non_local_means

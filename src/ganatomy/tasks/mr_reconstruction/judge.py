@@ -25,12 +25,12 @@ from ganatomy.evaluation.judging import (
     middle_slice,
     side_by_side,
 )
-from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.statistics import count
-from ganatomy.evaluation.strip import comparison_strip, detail_boxes
-from ganatomy.evaluation.style import STYLE, new_figure, show_image
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
+from ganatomy.metrics.statistics import count
 from ganatomy.physics.consistency import departure
+from ganatomy.reports.report import Outcome, Report
+from ganatomy.reports.strip import comparison_strip, detail_boxes
+from ganatomy.reports.style import STYLE, new_figure, show_image
 from ganatomy.tasks.mr_reconstruction.scan import RANGE, Scan
 from ganatomy.tasks.mr_reconstruction.task import (
     CONTENT,

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ganatomy.case import Sample, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
-from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.statistics import count
 from ganatomy.inference.model import Model
 from ganatomy.metrics.metric import Mask
 from ganatomy.metrics.segmentation import RegionScores, score_region
+from ganatomy.metrics.statistics import count
+from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.segmentation.pictures import outline_strip, volume_plot
 from ganatomy.tasks.segmentation.task import Segmentation
 

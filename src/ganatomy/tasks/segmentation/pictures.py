@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganatomy.evaluation.judging import OUTPUT
-from ganatomy.evaluation.style import INK, MARKS, OTHERS, SOFT, STYLE, colours, new_figure, show_image, title
 from ganatomy.metrics.metric import Mask, Window
 from ganatomy.metrics.regions import Box
+from ganatomy.reports.style import INK, MARKS, OTHERS, SOFT, STYLE, colours, new_figure, show_image, title
 
 PANEL = 2.6
 """Width of a picture in inches."""

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from ganatomy.case import Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, about
-from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.statistics import count
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import Options
 from ganatomy.metrics.collapse import collapsed, compare_bins
@@ -28,6 +26,8 @@ from ganatomy.metrics.distribution import (
 from ganatomy.metrics.diversity import ms_ssim_diversity, total_variance_ratio
 from ganatomy.metrics.memorisation import authenticity, correlation_check
 from ganatomy.metrics.pyramid import sliced_wasserstein
+from ganatomy.metrics.statistics import count
+from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.synthesis.contenders import Maker, Wanted, noise
 from ganatomy.tasks.synthesis.features import FeatureKind, Features, classifier, features
 from ganatomy.tasks.synthesis.pictures import illustrate, windows

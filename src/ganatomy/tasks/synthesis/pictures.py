@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.evaluation.judging import OUTPUT, Judgement
-from ganatomy.evaluation.report import Cell, Column, Report
-from ganatomy.evaluation.style import INK, STYLE, colours, minus, new_figure, plain, show_image, title
 from ganatomy.metrics.diversity import radial_spectrum, upsampling_peaks
 from ganatomy.metrics.memorisation import most_correlated
+from ganatomy.reports.report import Cell, Column, Report
+from ganatomy.reports.style import INK, STYLE, colours, minus, new_figure, plain, show_image, title
 from ganatomy.tasks.synthesis.contenders import Maker, Wanted
 from ganatomy.tasks.synthesis.scores import SLICED, level
 from ganatomy.tasks.synthesis.sets import ImageSet, physical, planes, separate, unit, window

@@ -23,12 +23,12 @@ from ganatomy.evaluation.judging import (
     middle_slice,
     side_by_side,
 )
-from ganatomy.evaluation.report import Outcome, Report
-from ganatomy.evaluation.statistics import count
-from ganatomy.evaluation.strip import comparison_strip, detail_boxes
 from ganatomy.images.codecs import Window
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
 from ganatomy.metrics.diversity import spectrum_ratio_db
+from ganatomy.metrics.statistics import count
+from ganatomy.reports.report import Outcome, Report
+from ganatomy.reports.strip import comparison_strip, detail_boxes
 from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.translation.task import CONTRAST, EDGES, INFORMATION, MAE, PSNR, SSIM
 

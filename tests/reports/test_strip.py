@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ganatomy.evaluation.strip import comparison_strip, detail_boxes
-from ganatomy.evaluation.style import to_png
 from ganatomy.metrics.regions import Box
+from ganatomy.reports.strip import comparison_strip, detail_boxes
+from ganatomy.reports.style import to_png
 
 ABDOMEN = (-160.0, 240.0)
 SPACING = (1.5, 0.75)

@@ -20,8 +20,8 @@ from typing import Literal, Self
 from matplotlib.figure import Figure
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation.statistics import Interval, significant_digits
-from ganatomy.evaluation.style import to_png, to_svg
+from ganatomy.metrics.statistics import Interval, significant_digits
+from ganatomy.reports.style import to_png, to_svg
 
 Outcome = Literal["better", "worse", "undecided"]
 Cell = str | float | Interval | None

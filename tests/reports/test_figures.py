@@ -2,10 +2,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from ganatomy.evaluation.figures import nps_plot, paired_plot, profile_plot, region_plot
-from ganatomy.evaluation.style import ROLES, colours, to_svg
 from ganatomy.metrics.regions import Box, region_statistics
 from ganatomy.metrics.texture import noise_power_spectrum
+from ganatomy.reports.figures import nps_plot, paired_plot, profile_plot, region_plot
+from ganatomy.reports.style import ROLES, colours, to_svg
 
 ABDOMEN = (-160.0, 240.0)
 SPACING = (1.5, 0.75)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from ganatomy.evaluation.statistics import (
+from ganatomy.metrics.statistics import (
     Interval,
     bland_altman,
     bootstrap_mean,

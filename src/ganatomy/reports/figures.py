@@ -15,8 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from ganatomy.evaluation.statistics import bootstrap_mean, significant_digits
-from ganatomy.evaluation.style import (
+from ganatomy.metrics.metric import Window
+from ganatomy.metrics.regions import RegionStatistics
+from ganatomy.metrics.sharpness import Point, line_profile
+from ganatomy.metrics.statistics import bootstrap_mean, significant_digits
+from ganatomy.metrics.texture import NoisePowerSpectrum
+from ganatomy.reports.style import (
     INK,
     ROLES,
     STYLE,
@@ -27,10 +31,6 @@ from ganatomy.evaluation.style import (
     show_image,
     title,
 )
-from ganatomy.metrics.metric import Window
-from ganatomy.metrics.regions import RegionStatistics
-from ganatomy.metrics.sharpness import Point, line_profile
-from ganatomy.metrics.texture import NoisePowerSpectrum
 
 
 @rc_context(STYLE)

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation.report import Column, Report
-from ganatomy.evaluation.statistics import Interval
+from ganatomy.metrics.statistics import Interval
+from ganatomy.reports.report import Column, Report
 
 EVIL = '<script>alert("1")</script>&'
 PNG = b"\x89PNG\r\n\x1a\n"

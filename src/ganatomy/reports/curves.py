@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from scipy.ndimage import uniform_filter1d
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation.style import OTHERS, ROLES, SOFT, STYLE, new_figure, title
 from ganatomy.metrics.metric import Array
+from ganatomy.reports.style import OTHERS, ROLES, SOFT, STYLE, new_figure, title
 
 STEPS = ("round", "step", "iteration", "epoch")
 LOSSES, GRADIENTS, GAIN = "loss terms", "gradient norms", "gain alone"

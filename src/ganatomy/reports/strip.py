@@ -13,7 +13,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import minimum_filter, uniform_filter
 
-from ganatomy.evaluation.style import (
+from ganatomy.metrics.metric import Array, Window
+from ganatomy.metrics.regions import Box
+from ganatomy.metrics.sharpness import Point
+from ganatomy.reports.style import (
     DIVERGING,
     MARKS,
     SOFT,
@@ -24,9 +27,6 @@ from ganatomy.evaluation.style import (
     show_image,
     title,
 )
-from ganatomy.metrics.metric import Array, Window
-from ganatomy.metrics.regions import Box
-from ganatomy.metrics.sharpness import Point
 
 SHEET_WIDTH = 12.0
 MARGIN, GAP, FOOT = 0.06, 0.07, 0.22

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation.curves import read_metrics, training_curves
+from ganatomy.reports.curves import read_metrics, training_curves
 
 
 def write(path: Path, text: str) -> Path:
