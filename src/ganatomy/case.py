@@ -31,6 +31,7 @@ from ganatomy.images.image import Image, LazyArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganatomy.images.augmentation import Movement
     from ganatomy.images.codecs import Codec
 
 Split = Literal["train", "val", "test"]
@@ -273,6 +274,18 @@ class Role(ABC):
         """A square patch turned in its plane by a multiple of 90 degrees."""
         return np.rot90(patch, turns, axes=(2, 3))
 
+    def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
+        """A patch turned, enlarged, shifted or bent at random.
+
+        Args:
+            patch: from `cut`, wider by the movement's reach.
+            movement: of everything that the patch holds.
+
+        Raises:
+            ValueError: this kind cannot be moved.
+        """
+        raise ValueError(f"{self.name} is of the kind {self.kind}, which cannot be moved: change its images only")
+
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
         """A patch as a network with ``dims`` spatial axes sees it, (channels, [[slices,] rows,] columns), encoded."""
         import torch
@@ -482,8 +495,8 @@ class Task(ABC):
     groups: tuple[tuple[str, ...], ...] = ()
     """Groups of roles, any of which makes a case usable (unpaired data); none means that all that are not optional
     are needed."""
-    phantom: str
-    """Name of the embedded phantom."""
+    phantom: str | type[Any]
+    """Name of the embedded phantom, or its class where it is not part of the package."""
     phantom_subjects: int = 10
     """How many of its patients make a data set, unless the user says."""
     expects: Mapping[str, Sequence[Any]] = {}

@@ -42,6 +42,7 @@ from ganatomy.roles.options import RoleOptions, check_role_name
 
 if TYPE_CHECKING:
     from ganatomy.case import Sample, Task
+    from ganatomy.images.augmentation import Augmentation
 
 Batch = Mapping[str, Any]
 """Role name to tensor of shape (samples, channels, [[depth,] height,] width), in the range of the role's codec.
@@ -176,7 +177,9 @@ class Stream:
         place: where patches are cut; None means anywhere.
         accepts: judges a drawn patch (role name to array in physical units); a refused one is drawn again a few times.
         balanced: whether every class of the cases' labels is drawn equally often.
-        augment: changes a drawn patch (role name to array in physical units) with a random generator, after flips.
+        augmentation: random changes of geometry and intensities, after flips and turns.
+        transform: changes a drawn patch (role name to array in physical units) with a random generator, for what the
+            data of a task need beyond this.
         fold: (K, N): the subjects are dealt into N folds, and those of fold K are left out.
     """
 
@@ -192,7 +195,8 @@ class Stream:
     place: Place | None = None
     accepts: Callable[[Mapping[str, Any]], bool] | None = None
     balanced: bool = False
-    augment: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
+    augmentation: Augmentation | None = None
+    transform: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
     fold: tuple[int, int] | None = None
 
 

@@ -6,11 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import sample_of
+from scipy.ndimage import map_coordinates
 
 from ganatomy.case import cut, mirrored
 from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
 from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Corners, Stream
+from ganatomy.images.augmentation import Augmentation
 from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.roles.classes import ClassRole
 from ganatomy.roles.labels import LabelRole
@@ -220,11 +222,81 @@ def test_classes_of_cases_are_drawn_equally_often_where_asked():
     assert counts[False] < 0.2 and 0.4 < counts[True] < 0.6
 
 
-def test_an_augmentation_sees_all_roles_of_a_patch_in_physical_units():
+def test_all_roles_of_a_patch_are_moved_together():
+    """The label of a voxel follows from its row in the whole image, and the point is marked by a value."""
+    values = np.broadcast_to(np.arange(ROWS, dtype=np.float32)[None, None, :, None], (1, SLICES, ROWS, COLUMNS)).copy()
+    bands = (values // 6).astype(np.uint8)
+    landmarks = np.array([[[[3.0, 15.0, 20.0, 1.0]]], [[[0.0, 0.0, 0.0, 0.0]]]])
+    kinds = {
+        "band": LabelRole("band", {str(n): (n,) for n in range(1, 5)}),
+        "marks": PointsRole("marks", points=("middle", "absent")),
+        "grade": ClassRole("grade", ("low", "high")),
+    }
+    arrays = {"input": values, "band": bands, "marks": landmarks, "grade": np.ones((1, 1, 1, 1), np.int16)}
+    sample = sample_of(arrays, roles=kinds)
+    augmentation = Augmentation(rotation=(30, 0, 0), scaling=0.2, shift=(0, 0.1, 0.1), elastic=1.0)
+    names, size = ("input", "band", "marks", "grade"), (1, 17, 21)
+    plain, moved = (
+        dataset(whole([sample]), 2, roles=names, patch=size, augmentation=change) for change in (None, augmentation)
+    )
+    for number in range(12):
+        patch = moved[number]
+        rows = patch["input"][0].numpy()
+        sure = np.abs(rows / 6 - np.rint(rows / 6)) > 0.1  # beside an edge, the nearest voxel may have the other label
+        for label in range(1, 5):
+            assert np.array_equal((patch["band"][label - 1] > 0.5).numpy()[sure], (rows // 6 == label)[sure])
+        row, column, there = patch["marks"][0].tolist()
+        assert there == 1 and patch["marks"][1].tolist() == [0, 0, 0]
+        if 0 <= row <= size[1] - 1 and 0 <= column <= size[2] - 1:
+            shown = map_coordinates(rows, [[row], [column]], order=1)[0]
+            assert shown == pytest.approx(15, abs=0.6)
+        assert patch["grade"] == 1 and patch["input"].shape == plain[number]["input"].shape
+        assert not torch.equal(patch["input"], plain[number]["input"])
+    assert torch.equal(moved[3]["input"], moved[3]["input"])
+
+
+def test_what_a_network_sees_around_a_patch_moves_with_it():
+    turning = Augmentation(rotation=(25, 0, 0), elastic=1.0)
+    data = dataset(dims=2, patch=(1, 8, 10), margin=(0, 3, 5), augmentation=turning)
+    for number in range(10):
+        wide, narrow = data[number]["input"], data[number]["target"]
+        assert wide.shape == (1, 14, 20) and narrow.shape == (1, 8, 10)
+        assert torch.allclose(wide[:, 3:-3, 5:-5] + 0.25, narrow, atol=0.1)
+
+
+def test_moved_patches_show_what_lies_beyond_their_edges():
+    """Values grow with the row; a patch that is shifted by a half shows rows that were not cut for it before."""
+    data = dataset(dims=2, patch=(1, 8, 10), augmentation=Augmentation(shift=(0, 0.5, 0)), seed=(1,))
+    plain = dataset(dims=2, patch=(1, 8, 10), seed=(1,))
+    steps = []
+    for number in range(30):
+        moved, still = (places(patch["input"].round())[2][0, :, 0] for patch in (data[number], plain[number]))
+        steps.append(int(moved[4] - still[4]))
+        if 4 <= still[0] and still[-1] < ROWS - 4:  # else the edge of the image is near, and mirrored
+            assert np.abs(moved - still - steps[-1]).max() <= 1
+    assert -4 <= min(steps) < -2 and 2 < max(steps) <= 4
+
+
+def test_intensities_change_in_images_only_and_in_the_range_of_the_networks():
+    kinds = {"lesion": LabelRole("lesion", {"first": (1,), "second": (2,)})}
+    codecs = {"input": Window(low=0, high=1e6, to=(0, 1))}
+    arrays = {"input": prepared().arrays["input"], "lesion": labelled().arrays["lesion"]}
+    sample = sample_of(arrays, roles=kinds, codecs=codecs)
+    options = {"roles": ("input", "lesion"), "patch": (2, 8, 10)}
+    bright = dataset(whole([sample]), augmentation=Augmentation(brightness=0.3), **options)
+    plain = dataset(whole([sample]), **options)
+    steps = [float((bright[n]["input"] - plain[n]["input"]).mean()) for n in range(40)]
+    assert -0.3 <= min(steps) < -0.15 and 0.15 < max(steps) <= 0.3
+    assert all(torch.equal(bright[n]["lesion"], plain[n]["lesion"]) for n in range(40))
+    with pytest.raises(UserError, match=r"--varied-images t9: the images are input"):
+        dataset(whole([sample]), augmentation=Augmentation(brightness=0.1, varied_images=("t9",)), **options)
+
+
+def test_a_transform_sees_all_roles_of_a_patch_in_physical_units():
     def brighter(patch, rng):
         return {**patch, "input": patch["input"] + rng.integers(1, 3)}
 
-    data = dataset(augment=brighter)
+    data = dataset(transform=brighter)
     steps = {float((data[n]["target"] - data[n]["input"]).flatten()[0]) for n in range(20)}
     assert steps == {0.25 - 1, 0.25 - 2}
     assert torch.equal(data[3]["input"], data[3]["input"])

@@ -199,8 +199,8 @@ def test_clipped_weights_stay_within_their_limit():
 
 
 def test_vessels_may_be_turned_at_random():
-    assert small().stages()[0].stream.augment is None
-    assert small(rotation=10.0).stages()[0].stream.augment is not None
+    assert small().stages()[0].stream.transform is None
+    assert small(rotation=10.0).stages()[0].stream.transform is not None
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,14 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def test_augmentation_of_training_patches_is_an_option_of_every_system():
+    assert not segan().stages()[0].stream.augmentation.moves
+    augmentation = {"rotation": (15, 0, 0), "elastic": 2.0, "gamma": 1.3}
+    stream = segan(augmentation=augmentation).stages()[0].stream
+    assert stream.augmentation.moves and stream.augmentation.varies
+    assert stream.roles == ("flair", "t1", "t1c", "t2", "tumour")
+
+
 @pytest.mark.parametrize(
     ("preset", "values", "segmentors", "critics"),
     [

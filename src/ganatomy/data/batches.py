@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ganatomy.case import Sample, Task
+from ganatomy.case import Role, Sample, Task
 from ganatomy.data.index import LabelIndex, label_index
 from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Corners, Stream
+from ganatomy.images.augmentation import Augmentation, Movement
 
 TRIES = 10
 """How often a refused patch is drawn again before it is taken as it is."""
@@ -69,7 +70,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 
     Args:
         ranges: slices to draw from, each as often as it is long.
-        stream: roles, size, margin, place, flips and acceptance.
+        stream: roles, size, margin, place, flips, augmentation and acceptance.
         roles: roles wanted where the stream does not say.
         dims: spatial axes of the tensors; patches of fewer slices or rows lose these axes.
         seed: together with the number it decides everything about a sample.
@@ -89,6 +90,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         self.ends = np.cumsum([item.slices for item in self.ranges])
         self.by_class = self._by_class() if stream.balanced else None
         self.indices = self._indices(stream.place) if isinstance(stream.place, Balanced) else {}
+        self.varied = self._varied(stream.augmentation) if stream.augmentation else ()
 
     def _fits(self, sample: Sample) -> bool:
         there = sample.arrays
@@ -107,6 +109,14 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         labels = [item.sample.case.label for item in self.ranges]
         return [np.array([i for i, own in enumerate(labels) if own == label]) for label in dict.fromkeys(labels)]
 
+    def _varied(self, augmentation: Augmentation) -> tuple[str, ...]:
+        """Roles whose intensities are changed."""
+        kinds = self.ranges[0].sample.roles
+        images = tuple(role for role in self.roles if kinds[role].has_intensities)
+        if strange := [name for name in augmentation.varied_images if name not in images]:
+            raise UserError(f"--varied-images {strange[0]}: the images are {', '.join(images)}")
+        return augmentation.varied_images or images
+
     def _indices(self, place: Balanced) -> dict[int, list[tuple[int, LabelIndex]]]:
         """Label to the ranges that hold it, each with an index of its voxels."""
         found: dict[int, list[tuple[int, LabelIndex]]] = {}
@@ -123,14 +133,20 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([*self.seed, number])
-        item, patch = self._draw(rng)
-        return {role: item.sample.role(role).tensor(values, self.dims) for role, values in patch.items()}
+        # From a generator of its own, so that the same patches are drawn with and without augmentation.
+        changes = np.random.default_rng([*self.seed, number, 1])
+        item, patch = self._draw(rng, changes)
+        tensors = {role: item.sample.role(role).tensor(values, self.dims) for role, values in patch.items()}
+        augmentation = self.stream.augmentation
+        if augmentation is None or not augmentation.varies:
+            return tensors
+        return {**tensors, **augmentation.vary({role: tensors[role] for role in self.varied}, changes)}
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Range, dict[str, NDArray[Any]]]:
+    def _draw(self, rng: np.random.Generator, changes: np.random.Generator) -> tuple[Range, dict[str, NDArray[Any]]]:
         stream = self.stream
         for _ in range(TRIES):
             item, centre = self._choose(rng)
-            patch = self._cut(rng, item, centre)
+            patch = self._cut(rng, item, centre, self._movement(changes, item))
             if stream.accepts is None or stream.accepts(patch):
                 break
         kinds = item.sample.roles
@@ -140,8 +156,8 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         if stream.quarter_turns:
             turns = int(rng.integers(4))
             patch = {role: kinds[role].quarter_turns(values, turns) for role, values in patch.items()}
-        if stream.augment is not None:
-            patch = dict(stream.augment(patch, rng))
+        if stream.transform is not None:
+            patch = dict(stream.transform(patch, rng))
         return item, patch
 
     def _choose(self, rng: np.random.Generator) -> tuple[Range, tuple[int, int, int] | None]:
@@ -162,8 +178,20 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             return self.ranges[chosen], None
         return self.ranges[int(np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right"))], None
 
+    def _movement(self, rng: np.random.Generator, item: Range) -> Movement | None:
+        """How a patch is moved; None where it stays as it is."""
+        if self.stream.augmentation is None:
+            return None
+        margin = self.stream.margin if any(role in self.stream.wide for role in self.roles) else (0, 0, 0)
+        size = [extent + 2 * extra for extent, extra in zip(self.stream.patch, margin, strict=True)]
+        return self.stream.augmentation.movement(rng, size, item.sample.spacing)
+
     def _cut(
-        self, rng: np.random.Generator, item: Range, centre: tuple[int, int, int] | None
+        self,
+        rng: np.random.Generator,
+        item: Range,
+        centre: tuple[int, int, int] | None,
+        movement: Movement | None,
     ) -> dict[str, NDArray[Any]]:
         stream = self.stream
         size, margin = stream.patch, stream.margin
@@ -184,8 +212,31 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
                 array = array[:, item.start : item.stop]
             else:  # points and the like are not cut into slices: they are counted from the first one of the case
                 first[0] += item.start
-            patch[role] = item.sample.roles[role].cut(array, first, wide)
+            kind = item.sample.roles[role]
+            if movement is None:
+                patch[role] = kind.cut(array, first, wide)
+                continue
+            reach = movement.reach(wide)
+            patch[role] = kind.cut(kind.move(_wider(kind, array, first, wide, reach), movement), reach, wide)
         return patch
+
+
+def _wider(kind: Role, array: Any, first: Sequence[int], size: Sequence[int], reach: Sequence[int]) -> NDArray[Any]:
+    """A block that is wider than a patch on every side; beyond the edge of the image, its last voxels are repeated.
+
+    A mirrored edge would show a second head beside the first when the patch is moved.
+    """
+    start = [at - extra for at, extra in zip(first, reach, strict=True)]
+    stop = [at + extent + extra for at, extent, extra in zip(first, size, reach, strict=True)]
+    if not kind.on_grid:
+        return kind.cut(array, start, [end - at for at, end in zip(start, stop, strict=True)])
+    inside = [
+        (min(max(at, 0), extent - 1), max(min(end, extent), 1))
+        for at, end, extent in zip(start, stop, array.shape[1:], strict=True)
+    ]
+    block = kind.cut(array, [at for at, _ in inside], [end - at for at, end in inside])
+    beyond = [(at - begin, end - last) for begin, end, (at, last) in zip(start, stop, inside, strict=True)]
+    return np.pad(block, [(0, 0), *beyond], mode="edge")
 
 
 def _corner(rng: np.random.Generator) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganatomy.case import Array, Held, Openable, Role
 from ganatomy.errors import UserError
+from ganatomy.images.augmentation import Movement
 from ganatomy.images.frames import Frame
 from ganatomy.roles.slices import to_source_slices, to_working_slices
 from ganatomy.roles.tables import write_rows
@@ -87,6 +88,10 @@ class ClassRole(Role):
         return patch
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
+        """The same class."""
+        return patch
+
+    def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
         """The same class."""
         return patch
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ganatomy.case import Array, Openable, Preparation
 from ganatomy.errors import UserError
+from ganatomy.images.augmentation import Movement
 from ganatomy.images.codecs import Codec, DeviationWindow, Over, PercentileWindow, Window, ZScore
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import Image
@@ -102,6 +104,10 @@ class ImageRole(ScaledRole):
             return made if like is None else replace(made, header=like.header)
         image: Image = replace(like, unit=unit).with_geometry(placed, frame.affine)
         return image
+
+    def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
+        """A moved patch, linear between voxels."""
+        return movement.resample(patch, "bilinear")
 
 
 class ImageOptions(RoleOptions):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganatomy.case import Array, Openable, Preparation, Role, slab, spatial
 from ganatomy.errors import UserError
+from ganatomy.images.augmentation import Movement
 from ganatomy.images.files import Source
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray
@@ -89,6 +90,10 @@ class MapRole(Role):
         header = replace(like.header, meaning=NO_MEANING, stored=None)
         image: Image = replace(like, unit=None, header=header)
         return image.with_geometry(back, frame.affine)
+
+    def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
+        """A moved patch, every voxel with the integer of the nearest one; nothing changes sides."""
+        return movement.nearest(patch)
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Labels keep their integers."""

@@ -84,9 +84,9 @@ def test_only_numbers_that_change_the_signal_are_part_of_the_key():
 
 def test_random_turns_turn_vessels_about_the_long_axis(real):
     plain = VesselGeometry(CODEC).stream(2)
-    assert plain.augment is None and plain.roles == (VESSEL,)
+    assert plain.transform is None and plain.roles == (VESSEL,)
     drawn = {VESSEL: real[0][:, None, None]}
-    turned = VesselGeometry(CODEC).stream(2, 10.0).augment(drawn, np.random.default_rng(0))[VESSEL]
+    turned = VesselGeometry(CODEC).stream(2, 10.0).transform(drawn, np.random.default_rng(0))[VESSEL]
     assert np.array_equal(turned[2:], drawn[VESSEL][2:]) and not np.allclose(turned[:2], drawn[VESSEL][:2], atol=1e-3)
     before, after = ((values[0] + 1j * values[1])[0, 0, :12] for values in (drawn[VESSEL], turned))
     angle = np.degrees(np.angle(after / before))

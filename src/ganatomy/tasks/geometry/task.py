@@ -144,7 +144,7 @@ class VesselGeometry(Task):
         def turned(drawn: Mapping[str, Any], rng: np.random.Generator) -> Mapping[str, Any]:
             return {**drawn, VESSEL: turn(drawn[VESSEL], float(rng.uniform(-rotation, rotation)))}
 
-        return Stream("vessels", roles, batch_size, patch, augment=turned if rotation else None)
+        return Stream("vessels", roles, batch_size, patch, transform=turned if rotation else None)
 
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]

@@ -15,6 +15,7 @@ from torch import Tensor
 from ganatomy.case import Better, Preparation, Role, Sample, Scores, Task, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Batch, Method, RolesConfig, Stream
+from ganatomy.images.augmentation import Augmentation
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit, Plane
 from ganatomy.images.image import ComputedArray
@@ -81,6 +82,7 @@ class SegmentationConfig(RolesConfig):
     spacing: tuple[float, float, float] | None = None  # mm between slices, rows and columns; none keeps each volume's
     size: tuple[int, ...] | None = None  # rows and columns to crop or pad to, or with slices; none takes any size
     fit: Fit = "cover"  # how images get to the size where no spacing is given
+    augmentation: Augmentation = Augmentation()  # random changes of training patches
 
 
 class Compared(NamedTuple):
@@ -368,7 +370,7 @@ class Segmenter(Method):
         if centred:
             labels = sorted({label for own in c.regions.values() for label in own} - {0})
             place = Balanced(c.labels, dict.fromkeys(labels, centred / len(labels)))
-        return Stream(name, roles, batch_size, patch, place=place, **options)
+        return Stream(name, roles, batch_size, patch, place=place, augmentation=c.augmentation, **options)
 
     def image(self, batch: Batch) -> Tensor:
         """The inputs of a batch as channels, (N, channels of all inputs, [D,] H, W)."""
