@@ -11,6 +11,8 @@ from ganatomy.metrics.statistics import (
     bland_altman,
     bootstrap_mean,
     compare,
+    crossed_bootstrap,
+    crossed_interval,
     holm,
     permutation_test,
     sign_test,
@@ -141,3 +143,45 @@ def test_few_subjects_are_named_as_few() -> None:
 def test_an_interval_reads_well() -> None:
     assert str(Interval(31.234, 29.9, 32.5, 4)) == "31.2 (95% CI 29.9 to 32.5, 4 subjects)"
     assert str(Interval(0.91234, 0.9, 0.92, 1)) == "0.912 (95% CI 0.900 to 0.920, 1 subject)"
+
+
+def crossed(rng: np.random.Generator, runs: int, subjects: int, sds: tuple[float, float, float]) -> np.ndarray:
+    """Values around 0 that runs, subjects and chance each have a part in."""
+    parts = rng.normal(size=(runs, 1)), rng.normal(size=(1, subjects)), rng.normal(size=(runs, subjects))
+    return sum(sd * part for sd, part in zip(sds, parts, strict=True))
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5])
+@pytest.mark.parametrize("sds", [(0.0, 0.0, 1.0), (0.0, 1.0, 0.5), (1.0, 1.0, 1.0), (1.0, 0.0, 0.3)])
+def test_two_alike_are_told_apart_no_more_often_than_promised(runs: int, sds: tuple[float, float, float]) -> None:
+    """Differences of two arms that are the same but for their seeds: the interval holds zero in about 95 %."""
+    rng, tries = np.random.default_rng(5), 600
+    found = [crossed_interval(crossed(rng, runs, 10, sds)) for _ in range(tries)]
+    held = sum(one.low <= 0 <= one.high for one in found) / tries
+    assert 0.88 <= held <= 0.99
+
+
+def test_runs_that_disagree_are_not_forgotten_where_there_are_few() -> None:
+    """The bootstrap, which draws from three runs only, promises too much here."""
+    rng, tries = np.random.default_rng(6), 200
+    tables = [crossed(rng, 3, 20, (1.0, 0.2, 0.3)) for _ in range(tries)]
+    drawn = [crossed_bootstrap(table, resamples=500) for table in tables]
+    told = [crossed_interval(table) for table in tables]
+    held = [sum(one.low <= 0 <= one.high for one in each) / tries for each in (drawn, told)]
+    assert held[0] < 0.88 < 0.92 < held[1]
+
+
+def test_a_crossed_interval_of_equal_runs_is_students() -> None:
+    values = np.random.default_rng(1).normal(3, 1, 7)
+    found, expected = crossed_interval([values] * 3), ttest_1samp(values, 0).confidence_interval()
+    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), expected.low, expected.high))
+    assert found.caveat == "" and found.n == 7
+
+
+def test_a_crossed_interval_knows_its_limits() -> None:
+    assert crossed_interval([[1.0, 2.0, 4.0]]) == bootstrap_mean([1.0, 2.0, 4.0])
+    assert math.isnan(crossed_interval([[1.0], [2.0]]).low)
+    same = crossed_interval(np.full((2, 4), 0.1))
+    assert same.low == same.mean == same.high
+    left = crossed_interval([[1.0, math.nan, 3.0], [2.0, 5.0, 3.5]])
+    assert (left.n, left.excluded, left.mean) == (2, 1, 2.375)
