@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from lightning_fabric import Fabric
+from small import READY, Samples, build
 from torch import nn
 
 from ganatomy import catalogue
@@ -15,72 +16,16 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import judge_of
 from ganatomy.game import Noise, moves
 from ganatomy.inference.predictor import predictor_of
-from ganatomy.roles.image import ImageRole
 from ganatomy.training.loop import Trainer
 
-READY = [system.slug for system in catalogue.ready()]
 MODELS = [*READY, "brain-manifold-dcgan:small-denoiser"]
 """Systems with their small presets, and presets that make another model."""
-SMALLER = {"batch_size": 2, "patch": 32, "patch_shape": (12, 16, 16), "search_steps": 10}
-"""Where a system has such options."""
 NORMS = (nn.modules.batchnorm._BatchNorm,)
-
-
-def configured(model, **values):
-    slug, _, preset = model.partition(":")
-    kind = catalogue.load(slug).Config
-    preset = preset or ("small" if "small" in kind.presets else "paper")
-    fit = {name: value for name, value in SMALLER.items() if name in kind.model_fields}
-    return kind.preset(preset, **{**fit, **values})
-
-
-def build(model, **values):
-    torch.manual_seed(0)
-    return catalogue.load(model.partition(":")[0]).of(configured(model, **values))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Networks as small as these lose more to waiting for each other than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=MODELS)
 def method(request):
     return build(request.param)
-
-
-class Samples:
-    """Endless random batches of the shape a stage asks for; a function of the count alone."""
-
-    def __init__(self, method, stage, drawn=0):
-        self.method, self.stage, self.drawn = method, stage, drawn
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        draw = torch.Generator().manual_seed(self.drawn)
-        self.drawn += 1
-        streams = self.stage.streams_in_order
-        drawn = {stream.name: self.stream(stream, draw) for stream in streams}
-        return next(iter(drawn.values())) if len(streams) == 1 else drawn
-
-    def stream(self, stream, draw):
-        task, dims = self.method.task, self.method.dims
-        names = stream.roles if stream.roles is not None else (*task.required, *self.stage.derive)
-        values = {}
-        for name in names:
-            role = task.roles.get(name) or ImageRole(name)
-            around = stream.margin if name in stream.wide else (0, 0, 0)
-            size = [length + 2 * extra for length, extra in zip(stream.patch, around, strict=True)]
-            values[name] = torch.stack([role.example(size[3 - dims :], draw) for _ in range(stream.batch_size)])
-        if classes := task.classes:
-            values["label"] = torch.arange(stream.batch_size) % len(classes)
-        return values
 
 
 def ability_of(method):
@@ -134,7 +79,7 @@ class Silent:
 
     def gradients(self, turn, norm): ...
 
-    def wants_gradients(self, progress):
+    def watches(self, progress):
         return False
 
     def round(self, progress): ...
@@ -350,7 +295,7 @@ def test_a_system_tells_who_published_it(slug):
     text = inspect.getdoc(catalogue.load(slug))
     assert any(mark in text for mark in ("doi:", "arXiv"))
     assert catalogue.load(slug).dims in (
-        (2, 3) if "/" in catalogue.find(slug).dims else (int(catalogue.find(slug).dims[0]),)
+        (2, 3) if "/" in catalogue.resolve(slug).dims else (int(catalogue.resolve(slug).dims[0]),)
     )
 
 

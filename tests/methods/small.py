@@ -1,0 +1,55 @@
+"""Systems as small as can be, and random batches for them."""
+
+import torch
+
+from ganatomy import catalogue
+from ganatomy.roles.image import ImageRole
+
+READY = [system.slug for system in catalogue.ready()]
+SMALLER = {"batch_size": 2, "patch": 32, "patch_shape": (12, 16, 16), "search_steps": 10}
+"""Where a system has such options."""
+
+
+def configured(model, **values):
+    """The configuration of ``slug`` or ``slug:preset``, with ``values`` on top."""
+    slug, _, preset = model.partition(":")
+    kind = catalogue.load(slug).Config
+    preset = preset or ("small" if "small" in kind.presets else "paper")
+    fit = {name: value for name, value in SMALLER.items() if name in kind.model_fields}
+    return kind.preset(preset, **{**fit, **values})
+
+
+def build(model, **values):
+    """The untrained method of ``slug`` or ``slug:preset``, always with the same weights."""
+    torch.manual_seed(0)
+    return catalogue.load(model.partition(":")[0]).of(configured(model, **values))
+
+
+class Samples:
+    """Endless random batches of the shape a stage asks for; a function of the count alone."""
+
+    def __init__(self, method, stage, drawn=0):
+        self.method, self.stage, self.drawn = method, stage, drawn
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        draw = torch.Generator().manual_seed(self.drawn)
+        self.drawn += 1
+        streams = self.stage.streams_in_order
+        drawn = {stream.name: self.stream(stream, draw) for stream in streams}
+        return next(iter(drawn.values())) if len(streams) == 1 else drawn
+
+    def stream(self, stream, draw):
+        task, dims = self.method.task, self.method.dims
+        names = stream.roles if stream.roles is not None else (*task.required, *self.stage.derive)
+        values = {}
+        for name in names:
+            role = task.roles.get(name) or ImageRole(name)
+            around = stream.margin if name in stream.wide else (0, 0, 0)
+            size = [length + 2 * extra for length, extra in zip(stream.patch, around, strict=True)]
+            values[name] = torch.stack([role.example(size[3 - dims :], draw) for _ in range(stream.batch_size)])
+        if classes := task.classes:
+            values["label"] = torch.arange(stream.batch_size) % len(classes)
+        return values

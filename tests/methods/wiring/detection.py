@@ -1,0 +1,134 @@
+"""Section 4.4, detection: healthy images alone, or images with and without an effect."""
+
+from wiring import NOISE, Losses, Wiring, doubled, each
+
+GAME = "discriminator/adversarial"
+
+WIRINGS = [
+    # Schlegl et al. 2017: a DCGAN; residual and discrimination loss belong to the search at inference.
+    Wiring(
+        "anogan",
+        {"game": Losses({"image": [GAME], NOISE: [GAME, "generator/adversarial"]})},
+        options={"size": (32, 48)},
+        unused={"search_weight": "of the search, not of the training"},
+    ),
+    # Chen & Konukoglu 2018, eq. 5: ‖x - g(f(x))‖, λ‖z - f(g(f(x)))‖², and a critic of codes against N(0, I).
+    Wiring(
+        "caae",
+        {
+            "game": Losses(
+                {
+                    "image": [
+                        *each("encoder", "reconstruction", "consistency", "adversarial"),
+                        *each("decoder", "reconstruction", "consistency"),
+                        *each("critic", "wasserstein", "penalty"),
+                    ],
+                    NOISE: each("critic", "wasserstein", "penalty"),
+                },
+                {
+                    "consistency_weight": doubled("encoder/consistency", "decoder/consistency"),
+                    "adversarial_weight": doubled("encoder/adversarial"),
+                    "penalty_weight": doubled("critic/penalty"),
+                },
+            )
+        },
+        options={"size": (48, 64), "critic_steps": 1},
+    ),
+    # The paper's comparison: codes are shaped by a KL divergence, and drawn.
+    Wiring(
+        "caae",
+        {
+            "game": Losses(
+                {
+                    "image": each("autoencoder", "divergence", "reconstruction", "consistency"),
+                    NOISE: each("autoencoder", "reconstruction", "consistency"),
+                },
+                {
+                    "divergence_weight": doubled("autoencoder/divergence"),
+                    "consistency_weight": doubled("autoencoder/consistency"),
+                },
+            )
+        },
+        variant="vae",
+        options={"size": (48, 64), "variant": "vae"},
+    ),
+    # Baur et al. 2018, eqs. 2 to 4: encoder L_rec + L_KL, decoder L_rec + L_adv, D of images and reconstructions.
+    Wiring(
+        "anovaegan",
+        {
+            "game": Losses(
+                {
+                    "image": [
+                        *each("encoder", "reconstruction", "divergence"),
+                        *each("decoder", "reconstruction", "adversarial"),
+                        GAME,
+                    ],
+                    NOISE: ["encoder/reconstruction", *each("decoder", "reconstruction", "adversarial"), GAME],
+                },
+                {
+                    "reconstruction_weight": doubled("encoder/reconstruction", "decoder/reconstruction"),
+                    "divergence_weight": doubled("encoder/divergence"),
+                    "adversarial_weight": doubled("decoder/adversarial"),
+                },
+            )
+        },
+        options={"size": (32, 48)},
+    ),
+    Wiring(
+        "anovaegan",
+        {
+            "game": Losses(
+                {
+                    "image": [
+                        *each("encoder", "reconstruction", "divergence"),
+                        *each("decoder", "reconstruction", "adversarial"),
+                        *each("discriminator", "adversarial", "penalty"),
+                    ],
+                    NOISE: [
+                        "encoder/reconstruction",
+                        *each("decoder", "reconstruction", "adversarial"),
+                        *each("discriminator", "adversarial", "penalty"),
+                    ],
+                },
+                {
+                    "reconstruction_weight": doubled("encoder/reconstruction", "decoder/reconstruction"),
+                    "divergence_weight": doubled("encoder/divergence"),
+                    "adversarial_weight": doubled("decoder/adversarial"),
+                    "penalty_weight": doubled("discriminator/penalty"),
+                },
+            )
+        },
+        variant="wasserstein",
+        options={"size": (32, 48), "code": "dense", "adversary": "wasserstein"},
+    ),
+    # Baumgartner et al. 2018, eq. 3: E D(x0) - E D(x1 + M(x1)) and λ‖M(x1)‖₁; ``baseline`` is x0, ``effect`` is x1.
+    Wiring(
+        "va-gan",
+        {
+            "game": Losses(
+                {
+                    "baseline": each("critic", "wasserstein", "penalty"),
+                    "effect": [*each("critic", "wasserstein", "penalty"), *each("generator", "adversarial", "change")],
+                    NOISE: ["critic/penalty"],
+                },
+                {"penalty_weight": doubled("critic/penalty"), "map_weight": doubled("generator/change")},
+            )
+        },
+        options={"size": (32, 48), "critic_steps": 1},
+    ),
+    Wiring(
+        "va-gan",
+        {
+            "game": Losses(
+                {
+                    "baseline": each("critic", "wasserstein", "penalty"),
+                    "effect": [*each("critic", "wasserstein", "penalty"), *each("generator", "adversarial", "change")],
+                    NOISE: ["critic/penalty"],
+                },
+                {"penalty_weight": doubled("critic/penalty"), "map_weight": doubled("generator/change")},
+            )
+        },
+        variant="volumes",
+        options={"size": (16, 32, 48), "critic_steps": 1, "accumulated": 2, "width": 2},
+    ),
+]

@@ -1,0 +1,42 @@
+"""Section 4.3, segmentation: images and the regions to be found in them."""
+
+from wiring import Losses, Wiring, alike, doubled, each
+
+IMAGES = ("flair", "t1", "t1c", "t2")
+TERMS = ["critic/multi_scale", *each("segmentor", "multi_scale", "dice", "pixel")]
+
+WIRINGS = [
+    # Xue et al. 2018, eq. 2: both players share one distance between x∘S(x) and x∘y; releases add the Dice loss.
+    Wiring(
+        "segan",
+        {
+            "segment": Losses(
+                alike((*IMAGES, "tumour"), TERMS),
+                {"dice_weight": doubled("segmentor/dice"), "pixel_weight": doubled("segmentor/pixel")},
+            )
+        },
+        options={"dice_weight": 1.0, "pixel_weight": 0.5},
+        unused={"class_weights": "none are given: the Dice losses of the regions are averaged"},
+    ),
+    Wiring(
+        "segan",
+        {
+            "segment": Losses(
+                {
+                    "image": ["critic/multi_scale", *each("segmentor", "multi_scale", "dice")],
+                    "tumour": ["critic/multi_scale", *each("segmentor", "multi_scale", "dice")],
+                },
+                {"dice_weight": doubled("segmentor/dice"), "class_weights": doubled("segmentor/dice")},
+            )
+        },
+        variant="weighted classes of one image with three channels",
+        options={
+            "inputs": ("image",),
+            "roles": {"image": {"channels": 3}},
+            "variant": "S3-3C",
+            "dice_weight": 1.0,
+            "class_weights": (1.0, 3.0, 1.5),
+        },
+        unused={"pixel_weight": "0: this loss is off"},
+    ),
+]

@@ -1,0 +1,133 @@
+"""Section 4.6, synthesis: images of their own kind, with labels where classes are made, and latent numbers."""
+
+from wiring import NOISE, Losses, Wiring, alike, doubled, each
+from wiring.frameworks import ADVERSARIAL, DECEIVING, PYRAMID, growing
+
+LIVER = ("cyst", "metastasis", "haemangioma")
+NODULES = ("benign", "malignant")
+
+
+def by_class(*classes):
+    """A game for each class: the label decides in which an image plays."""
+    judged = [f"discriminator of {name}/adversarial" for name in classes]
+    made = [f"generator of {name}/adversarial" for name in classes]
+    return {"game": Losses({"image": judged, "label": judged, NOISE: [*judged, *made]})}
+
+
+def auxiliary():
+    """Odena et al. 2017, eqs. 2 and 3: L_S and L_C, the latter of real and of made images, for both players."""
+    judged, made = "discriminator of all", "generator of all"
+    weighed = [*each(judged, "real_class", "fake_class"), *each(made, "fake_class")]
+    return {
+        "game": Losses(
+            {
+                "image": each(judged, "adversarial", "real_class"),
+                "label": each(judged, "real_class"),
+                NOISE: [*each(judged, "adversarial", "fake_class"), *each(made, "adversarial", "fake_class")],
+            },
+            {"class_weight": doubled(*weighed)},
+        )
+    }
+
+
+WIRINGS = [
+    Wiring(
+        "liver-dcgan-aug",
+        by_class(*LIVER),
+        options={"size": (32, 48), "quarter_turns": False},
+        unused={"class_weight": "nobody classifies"},
+    ),
+    Wiring(
+        "liver-dcgan-aug",
+        auxiliary(),
+        variant="acgan",
+        options={"size": (32, 48), "quarter_turns": False, "variant": "acgan", "batch_size": 6},
+    ),
+    Wiring(
+        "nodule-dcgan-vtt",
+        by_class(*NODULES),
+        options={"size": (32, 48), "quarter_turns": False},
+        unused={"class_weight": "nobody classifies"},
+    ),
+    Wiring(
+        "nodule-dcgan-vtt",
+        auxiliary(),
+        variant="acgan",
+        options={"size": (32, 48), "quarter_turns": False, "variant": "acgan", "batch_size": 4},
+    ),
+    # Kitchen & Seah 2017: one discriminator of the classes and of *fake*; all images are judged together.
+    Wiring(
+        "prostate-lesion-dcgan",
+        {
+            "game": Losses(
+                {
+                    **alike(("t2", "adc", "ktrans", "label"), ["discriminator/class_aware"]),
+                    NOISE: ["discriminator/class_aware", "generator/adversarial"],
+                }
+            )
+        },
+        options={"size": (16, 24)},
+    ),
+    Wiring(
+        "brain-manifold-dcgan",
+        {"game": Losses({"image": [ADVERSARIAL], NOISE: [ADVERSARIAL, DECEIVING]})},
+    ),
+    Wiring(
+        "brain-manifold-dcgan:small-denoiser",
+        {"denoise": Losses({"input": ["autoencoder/error"], "target": ["autoencoder/error"]})},
+    ),
+    # Baur et al. 2018: the deep one is a cascade from noise, of which no scale sees a real image.
+    Wiring(
+        "melanogans",
+        {
+            "game": Losses(
+                {
+                    "image": [f"discriminator {rows}/adversarial" for rows in (8, 16, 32)],
+                    NOISE: [
+                        *(f"discriminator {rows}/adversarial" for rows in (8, 16, 32)),
+                        *(f"cascade/adversarial {rows}" for rows in (8, 16, 32)),
+                    ],
+                },
+                {"scale_weights": doubled(*(f"cascade/adversarial {rows}" for rows in (8, 16, 32)))},
+            )
+        },
+        options={"size": (32, 48), "quarter_turns": False, "scale_weights": (1.0, 0.5, 2.0)},
+    ),
+    Wiring(
+        "melanogans",
+        {"game": PYRAMID},
+        variant="lapgan",
+        options={"size": (32, 48), "quarter_turns": False, "variant": "lapgan"},
+        unused={"scale_weights": "the scales do not learn together"},
+    ),
+    Wiring("pgan-skin", growing()),
+    # Wolterink et al. 2018: the game of WGAN-GP, with signals for images.
+    Wiring(
+        "vessel-geometry-wgan",
+        {
+            "game": Losses(
+                {
+                    "vessel": each("critic", "wasserstein", "penalty"),
+                    NOISE: [*each("critic", "wasserstein", "penalty"), "generator/wasserstein"],
+                },
+                {"penalty_weight": doubled("critic/penalty")},
+            )
+        },
+        options={"critic_steps": 1},
+    ),
+    Wiring(
+        "vessel-geometry-wgan",
+        {
+            "game": Losses(
+                {
+                    "vessel": each("critic", "wasserstein", "penalty"),
+                    "length": [*each("critic", "wasserstein", "penalty"), "generator/wasserstein"],
+                    NOISE: [*each("critic", "wasserstein", "penalty"), "generator/wasserstein"],
+                },
+                {"penalty_weight": doubled("critic/penalty")},
+            )
+        },
+        variant="told the length",
+        options={"critic_steps": 1, "condition": "length"},
+    ),
+]
