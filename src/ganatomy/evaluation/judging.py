@@ -115,6 +115,11 @@ class Scores:
         values, subjects = self.values(method, score)
         return bootstrap_mean(values, subjects) if values else None
 
+    def mean(self, method: str, score: str) -> float:
+        """Mean over subjects; NaN where the method has no such score."""
+        found = self.interval(method, score)
+        return found.mean if found else math.nan
+
     def by_subject(self, method: str, score: str) -> dict[str, float]:
         """Mean of each subject."""
         return subject_means(*self.values(method, score))

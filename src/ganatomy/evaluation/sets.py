@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import Contender
+from ganatomy.metrics.statistics import count
+
+REAL = "real"
+"""The contender that shows held-out real things."""
+RESAMPLINGS = 5
+MOST = 500
+"""Members of a set: more are not compared."""
+FEWEST = 4
+"""Held-out real things without which there are no two halves to speak of."""
+FEW = 100
+"""With fewer members of a set, distances say little beyond their order."""
+NEIGHBOURS = 5
+PER_BIN, MOST_BINS = 20, 20
+"""Training cases wanted in every bin, and bins at most."""
+REPEATED = 0.3
+"""Ratio of distances to the nearest other member below which samples are called repetitions (our choice)."""
+NEAREST_SHARE = 0.01
+"""Share of held-out real things that lie nearer to a training case than the limit for copies."""
+COPIED = 3.0
+"""Times the expected share of samples that look copied, from which on they are called so (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +72,89 @@ def halves(subjects: Sequence[str], rng: np.random.Generator, most: int) -> tupl
     size = min(middle, len(owners) - middle, most)
     first, second = (rng.permutation(part)[:size] for part in (order[:middle], order[middle:]))
     return first, second
+
+
+@dataclass(frozen=True)
+class Maker(Contender):
+    """A trained run as a contender; ``run`` takes a `Request` and gives a set.
+
+    Args:
+        predictor: of the run.
+    """
+
+    predictor: Any = None
+
+
+def check_enough(held: int, kind: str) -> None:
+    """Refuse to judge by too few real things.
+
+    Args:
+        held: number of held-out ones.
+        kind: what they are, such as "image".
+
+    Raises:
+        UserError: they cannot be halved.
+    """
+    if held < FEWEST:
+        raise UserError(f"{count(held, f'test {kind}')} cannot be halved and compared; keep more subjects for testing")
+
+
+def bins_of(known: int) -> int:
+    """Number of clusters that so many training cases are divided into."""
+    return int(np.clip(known // PER_BIN, min(4, known), MOST_BINS))
+
+
+def expected_copies(compared: int) -> float:
+    """Share of held-out real things that lie as near to a training case as what is called a copy."""
+    return max(NEAREST_SHARE, 1 / (compared + 1))
+
+
+def copied(share: float, compared: int, how: str) -> str:
+    """A sentence where too many samples look copied, else nothing.
+
+    Args:
+        share: of samples that do.
+        compared: members of a set.
+        how: how they look like copies, such as "they lie nearer to a training vessel than 99 % of held-out ones do".
+    """
+    expected = expected_copies(compared)
+    if not share > COPIED * expected:
+        return ""
+    return f"{share:.0%} of the samples look copied: {how}, where {expected:.0%} are expected."
+
+
+def measured(compared: int, held: int, known: int, kind: str) -> dict[str, str]:
+    """Sizes of sets, and what their intervals say, for a report's list of facts.
+
+    Args:
+        compared: members of a set.
+        held: held-out real things.
+        known: training cases that are at hand.
+        kind: what they are, such as "image".
+    """
+    return {
+        "Numbers": f"{RESAMPLINGS} resamplings, each of {compared} real and as many generated {kind}s; "
+        f"{count(held, f'held-out real {kind}')}, {count(known, f'training {kind}')}",
+        "Intervals": f"over resamplings of the same held-out {kind}s, not over patients: they say how much the choice "
+        f"of {kind}s matters, and are too narrow for other patients",
+        "Bins of ndb": f"k-means of the training {kind}s, one per {PER_BIN} of them, 4 to {MOST_BINS}",
+    }
+
+
+def caveats(compared: int, known: int, kind: str) -> list[str]:
+    """Sentences on small sets, and on training cases that are gone.
+
+    Args:
+        compared: members of a set.
+        known: training cases that are at hand.
+        kind: what they are, such as "image".
+    """
+    points = []
+    if compared < FEW:
+        points.append(
+            f"Sets of {compared} {kind}s are small: distances, coverage and shares depend on that number; compare them "
+            f"only within this table, and read them beside the row of real {kind}s."
+        )
+    if known < 2:
+        points.append(f"The training {kind}s are not there any more: copying could not be checked.")
+    return points

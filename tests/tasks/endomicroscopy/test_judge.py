@@ -18,7 +18,7 @@ from ganatomy.tasks.endomicroscopy.task import (
     FibreConfig,
     FibreSuperResolution,
 )
-from ganatomy.tasks.translation.task import INFORMATION, PSNR, SSIM
+from ganatomy.tasks.restoration.likeness import INFORMATION, PSNR, SSIM
 from ganatomy.training.run import DataConfig, TrainConfig, train
 
 SOURCE = PhantomSource("endomicroscopy", 0, ())

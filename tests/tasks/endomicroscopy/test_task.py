@@ -25,7 +25,7 @@ from ganatomy.tasks.endomicroscopy.task import (
     fibre_error,
     painted,
 )
-from ganatomy.tasks.translation.task import PSNR, SSIM
+from ganatomy.tasks.restoration.likeness import PSNR, SSIM
 
 STREAMS = {"frames": ("low", "signal", "cells"), "sharp": ("high",)}
 PHANTOM = EndomicroscopyMosaic(3, size=64, slices=2)

@@ -12,6 +12,7 @@ from ganatomy import phantoms
 from ganatomy.case import Case
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
+from ganatomy.evaluation.sets import REAL
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.reports.report import Report
 from ganatomy.tasks.geometry.judge import (
@@ -20,15 +21,14 @@ from ganatomy.tasks.geometry.judge import (
     CROSSING,
     KERNEL,
     LENGTH_ERROR,
-    REAL,
     SHAPE,
     SHAPE_MODEL,
     TOLD,
     GeometryJudge,
-    Maker,
     VesselSet,
     Wanted,
     halves,
+    maker,
     vessels,
 )
 from ganatomy.tasks.geometry.task import VESSEL
@@ -55,7 +55,7 @@ def judged():
     judge = judge_of(method.task)
     training, cases = samples(method.task, range(FIRST_TEST)), samples(method.task, range(FIRST_TEST, FIRST_TEST + 60))
     judge.learn(training)
-    contenders = judge.lineup(Maker.of(predictor_of(method), OUTPUT))
+    contenders = judge.lineup(maker(predictor_of(method), OUTPUT))
     return judge, Judgement(contenders, cases, Scores(judge.score_all(contenders, cases, training)))
 
 
@@ -115,7 +115,7 @@ def test_copies_and_repetitions_are_seen():
     judge = judge_of(method.task)
     training, cases = samples(method.task, range(40)), samples(method.task, range(FIRST_TEST, FIRST_TEST + 60))
     judge.learn(training)
-    copier = Maker.of(predictor_of(method), OUTPUT)
+    copier = maker(predictor_of(method), OUTPUT)
 
     def copies(wanted):
         return judge.known.take(np.arange(wanted.count))

@@ -6,7 +6,8 @@ from ganatomy.errors import UserError
 from ganatomy.game import Method, Tiling
 from ganatomy.images.image import Image
 from ganatomy.inference.predictor import predictor_of
-from ganatomy.tasks.translation.task import MAE, Translation, TranslationConfig
+from ganatomy.tasks.restoration.likeness import MAE
+from ganatomy.tasks.translation.task import Translation, TranslationConfig
 
 CONFIG = TranslationConfig.preset(
     "paper", source="mr", target="ct", fit="patches", mr={"window": (0, 100)}, ct={"window": (-300, 700), "unit": "HU"}

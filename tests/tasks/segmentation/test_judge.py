@@ -195,7 +195,7 @@ def test_the_worst_case_and_its_worst_slice_come_first():
         case(task, "poor", **images(WHOLE | box((1, 2), (0, 2), (0, 3)), CORE), tumour=TRUTH),
     ]
     judge, judgement = judged(cases, cases[:1])
-    chosen = judge._examples(judgement)
+    chosen = judge.examples(judgement)
     assert [(label, one.case.name) for label, one in chosen.items()] == [
         ("Worst", "bad"), ("Median", "poor"), ("Best", "good"),
     ]  # fmt: skip

@@ -10,8 +10,8 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgem
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import axial_affine
 from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
+from ganatomy.tasks.restoration.likeness import MAE, PSNR
 from ganatomy.tasks.super_resolution.task import SuperResolution
-from ganatomy.tasks.translation.task import MAE, PSNR
 
 CODEC = Window(low=0, high=1000, unit="a.u.", clip=True)
 KINDS = (Bicubic((1, 4, 4)), Decimation((2, 2, 2)), ThickSlices((3, 1, 1)), Truncation((1, 2, 2)))

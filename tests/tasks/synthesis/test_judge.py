@@ -9,12 +9,14 @@ from torch import Tensor
 from ganatomy.case import Case, Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.sets import Maker
 from ganatomy.game import MethodConfig
 from ganatomy.images.image import axial_affine
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.reports.report import Report
 from ganatomy.roles.image import ImageOptions
-from ganatomy.tasks.synthesis.contenders import Maker, Wanted, noise
+from ganatomy.tasks.synthesis.contenders import Wanted, noise
+from ganatomy.tasks.synthesis.contenders import maker as made_by
 from ganatomy.tasks.synthesis.judge import JudgeOptions, SynthesisJudge
 from ganatomy.tasks.synthesis.pictures import beside, lerp, slerp, tile
 from ganatomy.tasks.synthesis.scores import (
@@ -79,7 +81,7 @@ def plain(classes: tuple[str, ...] = ()) -> Synthesis:
 
 
 def maker(method: Synthesiser, name: str) -> Maker:
-    return Maker.of(predictor_of(method), name)  # type: ignore[arg-type]
+    return made_by(predictor_of(method), name)  # type: ignore[arg-type]
 
 
 def cases(seeds: Sequence[int], labels: bool = False) -> list[Sample]:

@@ -14,8 +14,9 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgem
 from ganatomy.images.image import Image
 from ganatomy.reports.report import Report
 from ganatomy.tasks.restoration.judge import role
-from ganatomy.tasks.translation.judge import SHARPNESS_ERROR, SPECTRUM, spectrum_distance
-from ganatomy.tasks.translation.task import BEST, CONTRAST, INFORMATION, MAE, PSNR, Translation, TranslationConfig
+from ganatomy.tasks.restoration.likeness import BEST, INFORMATION, MAE, PSNR
+from ganatomy.tasks.restoration.nearness import SHARPNESS_ERROR, SPECTRUM, spectrum_distance
+from ganatomy.tasks.translation.task import CONTRAST, Translation, TranslationConfig
 from ganatomy.training.run import TrainConfig, train
 
 SOURCE = PhantomSource("brain-mr", 0, ())

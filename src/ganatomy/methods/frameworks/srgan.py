@@ -13,8 +13,8 @@ from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturati
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.nets.residual import SRDiscriminator, SRResNet
 from ganatomy.physics.resolution import Bicubic, enlarged
+from ganatomy.tasks.restoration.likeness import BEST, MAE
 from ganatomy.tasks.super_resolution.task import SuperResolution, SuperResolutionConfig, parts_of
-from ganatomy.tasks.translation.task import BEST, MAE
 
 
 class SRGAN(Method):

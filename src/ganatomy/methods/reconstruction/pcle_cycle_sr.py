@@ -12,7 +12,7 @@ from ganatomy.losses.matching import total_variation
 from ganatomy.nets.residual import SRDiscriminator, SRResNet
 from ganatomy.physics.fibre import OUTSIDE, cell_means, whole_cells
 from ganatomy.tasks.endomicroscopy.task import MOST_FIBRES, FibreConfig, FibreSuperResolution
-from ganatomy.tasks.translation.task import BEST, MAE
+from ganatomy.tasks.restoration.likeness import BEST, MAE
 
 INSIDE = 0.5
 """Share of a patch that must lie in the field of view for the patch to be learned from (our choice)."""

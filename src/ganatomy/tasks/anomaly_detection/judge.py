@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
+from ganatomy.evaluation.illustrations import examples
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
+from ganatomy.evaluation.remarks import improved, phantoms, sentences, single_subject
 from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
 from ganatomy.metrics.statistics import Interval, count
@@ -249,19 +251,16 @@ class DetectionJudge(Judge):
             "worse": "Brightness alone tells what is abnormal better than the method",
             "undecided": "The method cannot be told from brightness alone",
         }[found.outcome]
-        subjects = found.difference.unit_of_resampling == "subject" and found.difference.n > 1
-        # Jackknife values of single subjects are no areas, so it means nothing whose is larger.
-        by_case = subjects and name == PIXEL_AUC
-        sentences = [
+        by_case = name == PIXEL_AUC
+        words = sentences(
             f"{relation}: {_capital(name)} {self._areas(scores.interval(OUTPUT, name))} against "
             f"{self._areas(scores.interval(INTENSITY, name))}, difference {limits(found.difference, signed=True)}"
-            + (f", better in {found.improved} of {count(found.difference.n, 'subject')}." if by_case else ".")
-        ]
-        if name == PIXEL_AUC:
-            sentences += [self._images_in_words(judgement), self._dice_in_words(judgement)]
-        if not subjects:
-            sentences.append("With a single subject this says nothing about other patients.")
-        return " ".join(sentence for sentence in sentences if sentence), found.outcome
+            # Jackknife values of single subjects are no areas, so it means nothing whose is larger.
+            + (improved(found) if by_case else "."),
+            *([self._images_in_words(judgement), self._dice_in_words(judgement)] if by_case else []),
+            single_subject(found),
+        )
+        return words, found.outcome
 
     @staticmethod
     def _areas(interval: Interval | None) -> str:
@@ -300,7 +299,7 @@ class DetectionJudge(Judge):
         )
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Strips of best, median and worst case, then ROC curves, scores of images, and a table of thresholds."""
+        """Strips of best, worst and median case, then ROC curves, scores of images, and a table of thresholds."""
         for label, case in self._examples(judgement).items():
             report.figure(self._strip(judgement, case), self._strip_words(label, case))
         plots = {"Images": _curves(judgement, "scores", "abnormal"), "Pixels": _curves(judgement, "pixels", "truth")}
@@ -349,19 +348,14 @@ class DetectionJudge(Judge):
         )
 
     def _examples(self, judgement: Judgement) -> dict[str, Sample]:
-        """Best, median and worst case by the pixel AUC; without masks, by how abnormal they are found."""
-        ranked, labels = judgement.scores.by_case(OUTPUT, PIXEL_AUC), ("Worst", "Median", "Best")
+        """Best, worst and median case by the pixel AUC; without masks, by how abnormal they are found."""
+        ranked, labels = judgement.scores.by_case(OUTPUT, PIXEL_AUC), dict[str, str]()
         if not ranked:
             found = _seeker(judgement, OUTPUT).evidence
             ranked = {name: float(case.scores.max()) for name, case in found.items() if len(case.scores)}
-            labels = ("Least abnormal", "Median", "Most abnormal")
-        names = sorted(ranked, key=lambda name: ranked[name])
-        cases = {case.case.name: case for case in judgement.cases}
-        if len(names) < 2:
-            return {"Only": cases[names[0]]} if names else {}
-        places = dict(zip(labels, (0, (len(names) - 1) // 2, -1), strict=True))
-        chosen = {names[place]: label for label, place in reversed(places.items())}
-        return {label: cases[name] for name, label in chosen.items()}
+            labels = {"Worst": "Least abnormal", "Best": "Most abnormal"}
+        chosen = examples(judgement, ranked, ("Best", "Worst", "Median"))
+        return {labels.get(label, label): case for label, case in chosen.items()}
 
     def _strip(self, judgement: Judgement, case: Sample) -> Figure:
         truth, plane = self.truth(case), self._plane(case)
@@ -420,15 +414,11 @@ class DetectionJudge(Judge):
             )
         else:
             points.append("These weights have no calibrated thresholds, so nothing is said about findings as such.")
-        if any(source.paths == () for case in judgement.cases for source in case.case.sources.values()):
-            points.append(
-                "The patients are procedural phantoms: this shows that a method works as its paper describes, not that "
-                "it is fit for patients."
-            )
-        points.append(
-            "Where brightness alone does as well, nothing was learned about health: bright lesions need no network."
-        )
-        return points
+        return [
+            *points,
+            *phantoms(judgement.cases),
+            "Where brightness alone does as well, nothing was learned about health: bright lesions need no network.",
+        ]
 
 
 def _at_threshold(called: Mask, truth: Mask, tissue: Mask) -> dict[str, float]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ganatomy.case import Case, Sample, Volume
 from ganatomy.data.cases import PhantomSource
+from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
@@ -20,18 +21,16 @@ from ganatomy.evaluation.judging import (
     Judgement,
     Score,
     blocks,
-    limits,
     middle_slice,
     side_by_side,
 )
+from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, nearness, phantoms, sentences, single_subject
 from ganatomy.metrics.agatston import agatston, risk_class
 from ganatomy.metrics.regions import Box, Region, compare_regions, cut, homogeneous_regions, region_statistics
 from ganatomy.metrics.sharpness import Point, gradient_ratio
-from ganatomy.metrics.statistics import count
 from ganatomy.metrics.texture import noise_power_spectrum, noise_sd
 from ganatomy.reports.figures import nps_plot, profile_plot, region_plot
 from ganatomy.reports.report import Column, Outcome, Report
-from ganatomy.reports.strip import comparison_strip, detail_boxes
 from ganatomy.reports.style import minus, title
 from ganatomy.tasks.ct_denoising.task import ABDOMEN
 from ganatomy.tasks.restoration import non_local_means as classical
@@ -93,7 +92,7 @@ class DenoisingJudge(RestorationJudge):
     ) -> dict[str, float]:
         """The task's scores, and what shows over-smoothing, shifted CT numbers and inverted contrast."""
         target, low = sample["target"], sample["input"]
-        scores = self.task.scores({self.task.product: output}, sample, spacing)
+        scores: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
         # Outlines against air are a hundred times steeper than edges within soft tissue and would hide them.
         scores[EDGES] = gradient_ratio(np.clip(output, *ABDOMEN), np.clip(target, *ABDOMEN), spacing[1:])
         scores["sharpness error"] = abs(scores[EDGES] - 1)
@@ -102,8 +101,7 @@ class DenoisingJudge(RestorationJudge):
             wanted, got = cut(target, boxes), cut(output, boxes)
             scores[TEXTURE] = abs(noise_sd(got) - noise_sd(wanted))
             scores["mean shift"] = float(np.mean(np.abs(got.mean(axis=(1, 2)) - wanted.mean(axis=(1, 2)))))
-        named = {score.name for score in self.scores}
-        return {name: value for name, value in scores.items() if name in named}
+        return scores
 
     def truth(self, case: Case) -> Any:
         """The phantom, where the case is one."""
@@ -137,19 +135,12 @@ class DenoisingJudge(RestorationJudge):
         """Better than the input or not, by how much, and whose noise looks more like routine dose."""
         fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
-        subjects = fidelity.difference.unit_of_resampling == "subject" and fidelity.difference.n > 1
-        relation = {
-            "better": "is closer to the routine-dose scan than the low-dose input",
-            "worse": "is farther from the routine-dose scan than the low-dose input",
-            "undecided": "cannot be told from the low-dose input by its distance to the routine-dose scan",
-        }[fidelity.outcome]
-        sentences = [
-            f"The output {relation}: PSNR {limits(fidelity.difference, 'dB', signed=True)}"
-            + (f", better in {fidelity.improved} of {count(fidelity.difference.n, 'subject')}." if subjects else "."),
+        words = sentences(
+            nearness(fidelity, "the routine-dose scan", "the low-dose input"),
             *[self._texture(judgement, rival) for rival in judgement.rivals[:1]],
-            "" if subjects else "With a single subject this says nothing about other patients.",
-        ]
-        return " ".join(sentence for sentence in sentences if sentence), fidelity.outcome
+            single_subject(fidelity),
+        )
+        return words, fidelity.outcome
 
     def _texture(self, judgement: Judgement, rival: str) -> str:
         """Whose noise is more like that of routine dose."""
@@ -169,9 +160,14 @@ class DenoisingJudge(RestorationJudge):
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Strips of the median, worst and best case, then profile, noise spectra and regions of the median one."""
-        for label, case in self.examples(judgement).items():
-            report.figure(self._strip(judgement, case), self._strip_words(label, case, judgement))
-        median = next(iter(self.examples(judgement).values()))
+        examples = self.examples(judgement)
+        for label, case in examples.items():
+            report.figure(
+                strip(judgement.contenders, case, judgement, PSNR, ABDOMEN, "HU"),
+                f"{caption(label, case, judgement, 'PSNR')} {DIFFERENCES} a good output leaves noise "
+                "there, no anatomy. Frames are magnified below.",
+            )
+        median = next(iter(examples.values()))
         views = side_by_side(judgement.contenders, median, *_middle_block(median))
         spacing = median.spacing[1:]
         plane = len(views[TARGET]) // 2
@@ -236,28 +232,6 @@ class DenoisingJudge(RestorationJudge):
             "exact a routine-dose scan is."
         )
 
-    def _strip(self, judgement: Judgement, case: Sample) -> Any:
-        plane = middle_slice(case)
-        views = {name: image[0] for name, image in side_by_side(judgement.contenders, case, plane, plane + 1).items()}
-        ranked = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
-        return comparison_strip(
-            views,
-            window=ABDOMEN,
-            spacing_mm=case.spacing[1:],
-            differences=(INPUT, OUTPUT),
-            zooms=detail_boxes(views[TARGET], ABDOMEN, case.spacing[1:]),
-            notes={name: f"PSNR {value:.1f} dB" for name, value in ranked.items() if value is not None},
-        )
-
-    def _strip_words(self, label: str, case: Sample, judgement: Judgement) -> str:
-        number = len(judgement.cases)
-        which = "The only case" if label == "Only" else f"{label} of {number} cases by PSNR"
-        return (
-            f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}. Differences on the right: "
-            "red is too bright, blue too dark; a good output leaves noise there, no anatomy. Frames are magnified "
-            "below."
-        )
-
     def measured(self) -> dict[str, str]:
         """Windows, regions and blocks."""
         low, high = ABDOMEN
@@ -266,19 +240,13 @@ class DenoisingJudge(RestorationJudge):
             + ", 400 HU, as data range",
             "Mask": "none: every pixel of every slice counts, air included",
             "Flat tissue": "boxes of 20 mm with the least gradient in the routine-dose scan, two per slice",
-            "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject",
+            "Unit of scoring": BLOCKS,
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
         """Simulated dose, phantoms, and what the checks for invented anatomy found."""
-        points = []
-        sources = [set(case.case.sources) for case in judgement.cases]
-        if any("clean" in found for found in sources):
-            points.append(
-                "The patients are procedural phantoms and both of their scans are simulated: this shows that a method "
-                "works as its paper describes, not that it is fit for patients."
-            )
-        elif any(INPUT not in found for found in sources):
+        points = phantoms(judgement.cases, " and both of their scans are simulated")
+        if not points and any(INPUT not in case.case.sources for case in judgement.cases):
             points.append(
                 "The low dose is simulated from routine-dose images: real scanners add effects that are not modelled."
             )
@@ -288,10 +256,7 @@ class DenoisingJudge(RestorationJudge):
             points.insert(0, "The output's contrast is inverted: it correlates negatively with the input.")
         if shift and shift.mean > 5:
             points.append(f"CT numbers of soft tissue move by {shift.mean:.1f} HU on average; do not read them off.")
-        points.append(
-            "No score here sees a lesion that was removed or invented; look at the differences, and at the cases."
-        )
-        return points
+        return [*points, UNSEEN]
 
 
 def _middle_block(case: Sample) -> tuple[int, int]:

@@ -16,8 +16,8 @@ from ganatomy.metrics.contrast import total_scores
 from ganatomy.reports.report import Outcome
 from ganatomy.tasks.endomicroscopy.task import CONSISTENCY, CONTRAST_LOW, CONTRAST_TRUE
 from ganatomy.tasks.restoration.judge import role
-from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge, spectrum_distance
-from ganatomy.tasks.translation.task import INFORMATION, MAE, PSNR, SSIM
+from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
+from ganatomy.tasks.restoration.nearness import NEARNESS, SPECTRUM, NearnessJudge, spectrum_distance
 
 TOTAL = "total score"
 VISIBILITY, EVIDENCE = "Contrast", "Agreement with the fibres"
@@ -33,7 +33,7 @@ CONTRADICTION = 0.25
 """Fibre error beyond which an output is said to contradict its frame (our choice)."""
 
 
-class FibreJudge(TranslationJudge):
+class FibreJudge(NearnessJudge):
     """Judges endomicroscopy sharpened without pairs, against the true image where it is known."""
 
     scores: tuple[Score, ...] = (
@@ -101,7 +101,7 @@ class FibreJudge(TranslationJudge):
             "worse" if error.mean > CONTRADICTION else outcome,
         )
 
-    def _unpaired_verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+    def verdict_without_truth(self, judgement: Judgement) -> tuple[str, Outcome]:
         contrast = judgement.scores.interval(OUTPUT, CONTRAST_LOW)
         assert contrast is not None
         return (
@@ -110,7 +110,7 @@ class FibreJudge(TranslationJudge):
             "undecided",
         )
 
-    def _tissue(self) -> dict[str, str]:
+    def particulars(self) -> dict[str, str]:
         bundle = self.task.bundle
         part = "the largest rectangle of the image's proportions in its round field of view"
         return {
@@ -119,7 +119,7 @@ class FibreJudge(TranslationJudge):
             f"{bundle.gain:.0%} and offset by {bundle.offset:.0%} of the window, interpolated between fibres",
         }
 
-    def _faults(self, judgement: Judgement) -> list[str]:
+    def faults(self, judgement: Judgement) -> list[str]:
         error = judgement.scores.interval(OUTPUT, CONSISTENCY)
         if error is None or error.mean <= CONTRADICTION:
             return []

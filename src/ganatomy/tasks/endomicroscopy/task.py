@@ -23,8 +23,8 @@ from ganatomy.metrics.contrast import global_contrast_factor
 from ganatomy.metrics.dependence import mutual_information
 from ganatomy.physics.fibre import OUTSIDE, FibreBundle, cell_means
 from ganatomy.roles.image import ImageRole
+from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
 from ganatomy.tasks.restoration.task import Restoration
-from ganatomy.tasks.translation.task import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
 
 CONTRAST_TRUE, CONTRAST_LOW = "gcf difference[true]", "gcf difference[low]"
 CONSISTENCY = "fibre error"

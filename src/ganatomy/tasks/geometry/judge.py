@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ganatomy.case import Sample
-from ganatomy.errors import UserError
 from ganatomy.evaluation import sets
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about
+from ganatomy.evaluation.remarks import of_phantoms, sentences
+from ganatomy.evaluation.sets import MOST, NEAREST_SHARE, NEIGHBOURS, REAL, REPEATED, RESAMPLINGS, Maker
 from ganatomy.inference.model import Model
 from ganatomy.metrics.collapse import collapsed, compare_bins
 from ganatomy.metrics.distribution import kernel_distance, nearest, precision_recall_density_coverage
 from ganatomy.metrics.diversity import total_variance_ratio
 from ganatomy.metrics.geometry import difference, intersects_itself, relative_length_errors
 from ganatomy.metrics.memorisation import authenticity, nearest_neighbour_test
-from ganatomy.metrics.statistics import count
 from ganatomy.physics.centreline import Centreline
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.geometry.pictures import illustrate
@@ -29,26 +29,9 @@ from ganatomy.tasks.geometry.predictor import VesselPredictor
 from ganatomy.tasks.geometry.shape_model import KEPT, PLACES, ShapeModel
 from ganatomy.tasks.geometry.task import NUMBERS, VESSEL, Signals, VesselGeometry
 
-SHAPE_MODEL, REAL = "shape model", "real"
-RESAMPLINGS = 5
-MOST = 500
-"""Vessels per set: more are not compared."""
+SHAPE_MODEL = "shape model"
 MOST_KNOWN = 2000
 """Training vessels that samples are compared with."""
-FEWEST = 4
-"""Held-out vessels without which there are no two halves to speak of."""
-FEW = 100
-"""With fewer vessels per set, distances say little beyond their order."""
-NEIGHBOURS = 5
-BINS = 20
-PER_BIN = 20
-"""Training vessels wanted in every bin."""
-COPIED = 3.0
-"""Times the expected share of samples that look copied, from which on they are called so (our choice)."""
-REPEATED = 0.3
-"""Ratio of distances to the nearest other vessel below which samples are called repetitions (our choice)."""
-NEAREST_SHARE = 0.01
-"""Share of held-out vessels that lie nearer to a training vessel than the limit for copies."""
 
 LABELS: Mapping[str, tuple[str, str, float]] = {
     "length_mm": ("length", "mm", 1.0),
@@ -132,29 +115,9 @@ class Wanted(sets.Request):
     spare: VesselSet
 
 
-@dataclass(frozen=True)
-class Maker(Contender):
-    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives a ``VesselSet``.
-
-    Args:
-        predictor: of the run.
-    """
-
-    predictor: VesselPredictor | None = None
-
-    @classmethod
-    def of(cls, predictor: VesselPredictor, name: str, about: str = "") -> Maker:
-        """A trained run under this name."""
-
-        def run(wanted: Wanted) -> VesselSet:
-            return VesselSet(predictor.signals(wanted.seeds, wanted.lengths))
-
-        return cls(name, run, about, predictor)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether it makes vessels for a length."""
-        return self.predictor is not None and self.predictor.conditional
+def maker(predictor: VesselPredictor, name: str, about: str = "") -> Maker:
+    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives a ``VesselSet``."""
+    return Maker(name, lambda wanted: VesselSet(predictor.signals(wanted.seeds, wanted.lengths)), about, predictor)
 
 
 class GeometryJudge(Judge):
@@ -186,7 +149,7 @@ class GeometryJudge(Judge):
 
     def contender(self, model: Model, name: str) -> Contender:
         """A trained maker of vessels."""
-        return Maker.of(model.predictor(), name, about(model))  # type: ignore[arg-type]
+        return maker(model.predictor(), name, about(model))  # type: ignore[arg-type]
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """The statistical shape model, and real vessels."""
@@ -225,11 +188,8 @@ class GeometryJudge(Judge):
             UserError: there are too few held-out vessels.
         """
         self.held = vessels(cases, 2 * MOST)
-        if len(self.held) < FEWEST:
-            raise UserError(
-                f"{count(len(self.held), 'test vessel')} cannot be halved and compared; keep more subjects for testing"
-            )
-        asked = any(isinstance(one, Maker) and one.conditional for one in contenders)
+        sets.check_enough(len(self.held), "vessel")
+        asked = any(isinstance(one, Maker) and one.predictor.conditional for one in contenders)
         rows = []
         for number in range(RESAMPLINGS):
             rng = np.random.default_rng(number)
@@ -287,58 +247,48 @@ class GeometryJudge(Judge):
         if len(self.known) < 2:
             return {}
         known = self.known.features
-        bins = int(np.clip(len(known) // PER_BIN, min(4, len(known)), BINS))
         limit = np.quantile(nearest(theirs, known)[1], NEAREST_SHARE)
         return {
-            NDB: compare_bins(known, theirs, ours, rng, bins).share,
+            NDB: compare_bins(known, theirs, ours, rng, sets.bins_of(len(known))).share,
             AUTHENTICITY: authenticity(ours, known),
             COPIES: float(np.mean(nearest(ours, known)[1] < limit)),
         }
 
-    @property
-    def expected_copies(self) -> float:
-        """Share of held-out vessels below the first percentile of as many others."""
-        return max(NEAREST_SHARE, 1 / (self.compared + 1))
-
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Headline: distance from real vessels beside that of the shape model, collapse, and copies."""
         names = (OUTPUT, *judgement.rivals)
-        means, covered = ({name: _mean(judgement, name, score) for name in names} for score in (SHAPE, COVERAGE))
+        scores = judgement.scores
+        means, covered = ({name: scores.mean(name, score) for name in names} for score in (SHAPE, COVERAGE))
         collapse, copies = self.collapse(judgement), self.copied(judgement)
         others = ", ".join(f"{name} {value:.2f}" for name, value in means.items() if name != OUTPUT)
-        sentences = [
+        words = sentences(
             f"In six numbers of their shape, samples differ from held-out vessels by {means[OUTPUT]:.2f} standard "
             f"deviations on average ({others}); {covered[OUTPUT]:.0%} of the held-out vessels have a sample in their "
             f"neighbourhood ({SHAPE_MODEL} {covered[SHAPE_MODEL]:.0%}, {REAL} {covered[REAL]:.0%}).",
             self.obeyed(judgement),
             collapse or "Nothing points to a collapse.",
             copies or ("No sign of copied training vessels." if len(self.known) > 1 else ""),
-        ]
-        found = judgement.scores.compare(OUTPUT, SHAPE_MODEL, self.named(SHAPE))
+        )
+        found = scores.compare(OUTPUT, SHAPE_MODEL, self.named(SHAPE))
         outcome: Outcome = found.outcome if found else "undecided"
-        return " ".join(one for one in sentences if one), "worse" if collapse or copies else outcome
+        return words, "worse" if collapse or copies else outcome
 
     def obeyed(self, judgement: Judgement) -> str:
         """A sentence on how far lengths are from what was asked for, where the run is asked for any."""
-        error = _mean(judgement, OUTPUT, LENGTH_ERROR)
+        error = judgement.scores.mean(OUTPUT, LENGTH_ERROR)
         known = self.task.conditional and not math.isnan(error)
         return f"Lengths are {error:.1%} off what was asked for." if known else ""
 
     def collapse(self, judgement: Judgement) -> str:
         """A sentence where most resamplings look collapsed."""
-        if not _mean(judgement, OUTPUT, COLLAPSED) >= 0.5:
+        if not judgement.scores.mean(OUTPUT, COLLAPSED) >= 0.5:
             return ""
         return "The generator has collapsed: its samples lie much nearer to each other than real vessels do."
 
     def copied(self, judgement: Judgement) -> str:
         """A sentence where too many samples look copied."""
-        share = _mean(judgement, OUTPUT, COPIES)
-        if not share > COPIED * self.expected_copies:
-            return ""
-        return (
-            f"{share:.0%} of the samples look copied: they lie nearer to a training vessel than 99 % of held-out "
-            f"vessels do, where {self.expected_copies:.0%} are expected."
-        )
+        how = "they lie nearer to a training vessel than 99 % of held-out vessels do"
+        return sets.copied(judgement.scores.mean(OUTPUT, COPIES), self.compared, how)
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Samples beside real vessels, distributions, nearest training vessels, walks through the latent space."""
@@ -346,10 +296,9 @@ class GeometryJudge(Judge):
         real, spare = halves(self.held, rng, MOST)
         pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
         wanted = Wanted(len(real), 0, rng.choice(pool[pool > 0], len(real)), spare)
-        sets = {one.name: one.run(wanted).signals for one in judgement.contenders if one.name != REAL}
-        maker = next(one for one in judgement.contenders if isinstance(one, Maker))
-        assert maker.predictor is not None
-        illustrate(report, {**sets, REAL: real.signals}, maker.predictor, self.known.signals)
+        shown = {one.name: one.run(wanted).signals for one in judgement.contenders if one.name != REAL}
+        own = next(one for one in judgement.contenders if isinstance(one, Maker))
+        illustrate(report, {**shown, REAL: real.signals}, own.predictor, self.known.signals)
 
     def measured(self) -> dict[str, str]:
         """Signals, numbers, and what a resampling is."""
@@ -357,27 +306,17 @@ class GeometryJudge(Judge):
         return {
             "Vessels compared": f"as signals of {s.samples} samples, {s.step_mm:g} mm apart, real ones too, so that "
             f"all end at {s.longest_mm:g} mm at the latest; numbers of single vessels are of the decoded centre-lines",
-            "Numbers": f"{RESAMPLINGS} resamplings, each of {self.compared} real and as many generated vessels; "
-            f"{len(self.held)} held-out vessels, {len(self.known)} training vessels",
-            "Intervals": "over resamplings of the same held-out vessels, not over patients: they say how much the "
-            "choice of vessels matters, and are too narrow for other patients",
+            **sets.measured(self.compared, len(self.held), len(self.known), "vessel"),
             "Curvature": "of circles through three successive points, mean per vessel",
             "Taper": "least-squares slope of the radius over arc length",
             "Neighbours": f"{NEIGHBOURS}, Euclidean distance of signals",
-            "Bins of ndb": f"k-means of the training vessels, one per {PER_BIN} of them, 4 to {BINS}",
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
         """Few vessels, collapse, copies, and what numbers of shape cannot see."""
         points = [self.collapse(judgement), self.copied(judgement)]
-        if self.compared < FEW:
-            points.append(
-                f"Sets of {self.compared} vessels are small: distances, coverage and shares depend on that number; "
-                "compare them only within this table, and read them beside the row of real vessels."
-            )
-        if len(self.known) < 2:
-            points.append("The training vessels are not there any more: copying could not be checked.")
-        if any("Phantom" in repr(case.case.sources) for case in judgement.cases):
+        points += sets.caveats(self.compared, len(self.known), "vessel")
+        if of_phantoms(judgement.cases):
             points.append("The real vessels are those of procedural phantoms, simpler than patients.")
         points.append(
             "Vessels that look real need not carry blood as real ones do, and one that is no copy is not thereby "
@@ -400,8 +339,3 @@ def halves(pool: VesselSet, rng: np.random.Generator, most: int) -> tuple[Vessel
     """Two sets of equal size that share no patient, where there are several, and no vessel."""
     first, second = sets.halves(pool.subjects, rng, most)
     return pool.take(first), pool.take(second)
-
-
-def _mean(judgement: Judgement, name: str, score: str) -> float:
-    found = judgement.scores.interval(name, score)
-    return found.mean if found else math.nan

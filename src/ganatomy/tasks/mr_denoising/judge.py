@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ganatomy.case import Sample, Volume
-from ganatomy.evaluation.judging import (
-    INPUT,
-    OUTPUT,
-    TARGET,
-    Contender,
-    Judgement,
-    Score,
-    blocks,
-    limits,
-    middle_slice,
-    side_by_side,
-)
-from ganatomy.metrics.statistics import count
+from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Score
+from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, against, nearness, phantoms, sentences, single_subject
 from ganatomy.reports.report import Outcome, Report
-from ganatomy.reports.strip import comparison_strip, detail_boxes
 from ganatomy.tasks.mr_denoising.task import PSNR, RMSE, SSIM
 from ganatomy.tasks.restoration.judge import RestorationJudge
 from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH, non_local_means
@@ -66,52 +54,29 @@ class MRDenoisingJudge(RestorationJudge):
         """Nearer to the clean slices than the input and than the first rival, or not, and by how much."""
         fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
-        relation = {
-            "better": "is closer to the clean slices than the input",
-            "worse": "is farther from the clean slices than the input",
-            "undecided": "cannot be told from the input by its distance to the clean slices",
-        }[fidelity.outcome]
-        sentences = [f"The output {relation}: PSNR {limits(fidelity.difference, 'dB', signed=True)}."]
-        for rival in judgement.rivals[:1]:
-            if found := judgement.scores.compare(OUTPUT, rival, self.named(PSNR)):
-                sentences.append(
-                    f"Against {rival} it is {found.outcome}: {limits(found.difference, 'dB', signed=True)}."
-                )
-        if fidelity.difference.unit_of_resampling != "subject" or fidelity.difference.n < 2:
-            sentences.append("With a single subject this says nothing about other patients.")
-        return " ".join(sentences), fidelity.outcome
+        words = sentences(
+            nearness(fidelity, "the clean slices", "the input"),
+            *against(judgement, judgement.rivals[:1], self.named(PSNR), "PSNR"),
+            single_subject(fidelity),
+        )
+        return words, fidelity.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Strips of the median, worst and best case."""
         for label, case in self.examples(judgement).items():
-            which = "The only case" if label == "Only" else f"{label} of {count(len(judgement.cases), 'case')} by PSNR"
+            unit = self.task.codecs[TARGET].unit or ""
             report.figure(
-                self._strip(judgement, case),
-                f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}. Differences on the "
-                "right: red is too bright, blue too dark; folds of the brain there were smoothed away or made up. "
-                "Frames are magnified below.",
+                strip(judgement.contenders, case, judgement, PSNR, self.task.window(TARGET), unit),
+                f"{caption(label, case, judgement, 'PSNR')} {DIFFERENCES} folds of the brain there were "
+                "smoothed away or made up. Frames are magnified below.",
             )
-
-    def _strip(self, judgement: Judgement, case: Sample) -> Any:
-        plane, window = middle_slice(case), self.task.window(TARGET)
-        views = {name: image[0] for name, image in side_by_side(judgement.contenders, case, plane, plane + 1).items()}
-        scores = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
-        return comparison_strip(
-            views,
-            window=window,
-            spacing_mm=case.spacing[1:],
-            unit=self.task.codecs[TARGET].unit or "",
-            differences=(INPUT, OUTPUT),
-            zooms=detail_boxes(views[TARGET], window, case.spacing[1:]),
-            notes={name: f"PSNR {value:.1f} dB" for name, value in scores.items() if value is not None},
-        )
 
     def measured(self) -> dict[str, str]:
         """Noise, head and blocks."""
         return {
             "Noise": f"Gaussian, within the head only; its SD is the head's mean in the slice over {self.task.snr:g}",
             "Head": f"what rises {self._above} in the clean slice, and all that it encloses",
-            "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject",
+            "Unit of scoring": BLOCKS,
         }
 
     @property
@@ -122,15 +87,9 @@ class MRDenoisingJudge(RestorationJudge):
 
     def caveats(self, judgement: Judgement) -> list[str]:
         """Simulated noise, one level of it, and phantoms."""
-        points = [
+        return [
+            *phantoms(judgement.cases),
             "The noise is simulated, Gaussian and absent outside of the head; a scanner's magnitude images have Rician "
             "noise everywhere. A network knows the one level that it was trained on.",
-            "No score here sees a lesion that was removed or invented; look at the differences, and at the cases.",
+            UNSEEN,
         ]
-        if any(not case.case.sources[TARGET].paths for case in judgement.cases):
-            points.insert(
-                0,
-                "The patients are procedural phantoms: this shows that a method works as its paper describes, not that "
-                "it is fit for patients.",
-            )
-        return points

@@ -13,23 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.case import Sample, Volume, slab
-from ganatomy.evaluation.judging import (
-    INPUT,
-    OUTPUT,
-    TARGET,
-    Contender,
-    Judgement,
-    Score,
-    blocks,
-    limits,
-    middle_slice,
-    side_by_side,
-)
+from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Score, middle_slice, side_by_side
+from ganatomy.evaluation.remarks import BLOCKS, against, nearness, phantoms, sentences, single_subject
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
-from ganatomy.metrics.statistics import count
 from ganatomy.physics.consistency import departure
 from ganatomy.reports.report import Outcome, Report
-from ganatomy.reports.strip import comparison_strip, detail_boxes
 from ganatomy.reports.style import STYLE, new_figure, show_image
 from ganatomy.tasks.mr_reconstruction.scan import RANGE, Scan
 from ganatomy.tasks.mr_reconstruction.task import (
@@ -168,49 +157,34 @@ class ReconstructionJudge(SemanticJudge):
         output, sample = self.worth_judging(output, sample)
         if not len(output):
             return {}
-        scores = self.task.scores({self.task.product: output}, sample, spacing)
+        scores: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
         scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
         scores[DEPARTURE] = Measurement.of(sample).departure(output)
-        scores |= self.interpreted(output, sample)
-        named = {score.name for score in self.scores}
-        return {name: value for name, value in scores.items() if name in named}
+        return scores | self.interpreted(output, sample)
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Nearer to the complete scan than the zero-filled one, than total variation, and true to the measurement."""
         scores = judgement.scores
         fidelity = scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
-        relation = {
-            "better": "is closer to the complete scan than the zero-filled image",
-            "worse": "is farther from the complete scan than the zero-filled image",
-            "undecided": "cannot be told from the zero-filled image by its distance to the complete scan",
-        }[fidelity.outcome]
-        subjects = fidelity.difference.unit_of_resampling == "subject" and fidelity.difference.n > 1
-        sentences = [
-            f"The output {relation}: PSNR {limits(fidelity.difference, 'dB', signed=True)}"
-            + (f", better in {fidelity.improved} of {count(fidelity.difference.n, 'subject')}." if subjects else "."),
-            *[self._against(judgement, rival) for rival in judgement.rivals[:1]],
-            self._evidence(judgement),
-            "" if subjects else "With a single subject this says nothing about other patients.",
-        ]
-        return " ".join(sentence for sentence in sentences if sentence), fidelity.outcome
-
-    def _against(self, judgement: Judgement, rival: str) -> str:
-        found = judgement.scores.compare(OUTPUT, rival, self.named(PSNR))
-        if found is None:
-            return ""
-        relation = {"better": "It is better than", "worse": "It is worse than", "undecided": "It is not told from"}
-        return f"{relation[found.outcome]} {rival}: {limits(found.difference, 'dB', signed=True)}."
-
-    def _evidence(self, judgement: Judgement) -> str:
-        ours = judgement.scores.interval(OUTPUT, DEPARTURE)
-        return f"It departs from what was measured by {100 * ours.mean:.1f} %." if ours else ""
+        departs = scores.interval(OUTPUT, DEPARTURE)
+        words = sentences(
+            nearness(fidelity, "the complete scan", "the zero-filled image"),
+            *against(judgement, judgement.rivals[:1], self.named(PSNR), "PSNR"),
+            f"It departs from what was measured by {100 * departs.mean:.1f} %." if departs else "",
+            single_subject(fidelity),
+        )
+        return words, fidelity.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Strips of the median, worst and best case, and where the median one departs from the measurement."""
         examples = self.examples(judgement)
         for label, case in examples.items():
-            report.figure(self._strip(judgement, case), self._words(label, case, judgement))
+            report.figure(
+                strip(judgement.contenders, case, judgement, PSNR, RANGE),
+                f"{caption(label, case, judgement, 'PSNR')} The input is the zero-filled scan. {DIFFERENCES} "
+                "edges there are detail that was lost or made up. Frames are magnified below.",
+            )
         median = next(iter(examples.values()))
         report.section("What was measured, and what was not")
         report.figure(
@@ -220,34 +194,12 @@ class ReconstructionJudge(SemanticJudge):
             "at odds with the measurement. Dark ones agree, but detail that was not measured may be wrong there, too.",
         )
 
-    def _strip(self, judgement: Judgement, case: Sample) -> Figure:
-        views = self._views(judgement, case)
-        ranked = {name: judgement.scores.by_case(name, PSNR).get(case.case.name) for name in views}
-        spacing = case.spacing[1:]
-        return comparison_strip(
-            views,
-            window=RANGE,
-            spacing_mm=spacing,
-            unit="",
-            differences=(INPUT, OUTPUT),
-            zooms=detail_boxes(views[TARGET], RANGE, spacing),
-            notes={name: f"PSNR {value:.1f} dB" for name, value in ranked.items() if value is not None},
-        )
-
-    def _views(self, judgement: Judgement, case: Sample) -> dict[str, NDArray[np.float32]]:
-        plane = middle_slice(case)
-        found = side_by_side(judgement.contenders, case, plane, plane + 1)
-        return {name: image[0] for name, image in found.items()}
-
     @rc_context(STYLE)
     def _departures(self, judgement: Judgement, case: Sample) -> Figure:
         plane = middle_slice(case)
         seen = Measurement.of(self.sample(case, plane, plane + 1))
-        maps = {
-            name: seen.departure_map(image[None])[0]
-            for name, image in self._views(judgement, case).items()
-            if name not in (INPUT, TARGET)
-        }
+        views = side_by_side(judgement.contenders, case, plane, plane + 1)
+        maps = {name: seen.departure_map(image)[0] for name, image in views.items() if name not in (INPUT, TARGET)}
         figure = new_figure(3 * (1 + len(maps)), 3.3)
         first, *others = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
         show_image(first, seen.scan.mask[0, 0].numpy(), (0, 1), None)
@@ -256,14 +208,6 @@ class ReconstructionJudge(SemanticJudge):
             show_image(axes, image, (0, SHOWN), case.spacing[1:], "magma")
             axes.set_title(f"Departure of {name}" if name != OUTPUT else "Departure of the output")
         return figure
-
-    def _words(self, label: str, case: Sample, judgement: Judgement) -> str:
-        which = "The only case" if label == "Only" else f"{label} of {len(judgement.cases)} cases by PSNR"
-        return (
-            f"{which}: {case.case.name}, slice {middle_slice(case) + 1} of {case.shape[0]}. The input is the "
-            "zero-filled scan. Differences on the right: red is too bright, blue too dark; edges there are detail that "
-            "was lost or made up. Frames are magnified below."
-        )
 
     def measured(self) -> dict[str, str]:
         """The scan, the intensities and the blocks."""
@@ -275,8 +219,7 @@ class ReconstructionJudge(SemanticJudge):
             + ("a mask for every image" if scan.redrawn else "one mask for all images"),
             "Intensities": "divided by the case's own brightest ones before the scan, so 1 is the same for all cases",
             **self.told,
-            "Unit of scoring": f"blocks of at most {blocks(10**6)[0][1]} slices, averaged over each subject; slices "
-            f"with tissue in less than {CONTENT:.0%} of the pixels are left out",
+            "Unit of scoring": f"{BLOCKS}; slices with tissue in less than {CONTENT:.0%} of the pixels are left out",
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
@@ -290,11 +233,7 @@ class ReconstructionJudge(SemanticJudge):
             )
             coils = f"{self.task.coils} made-up coils" if self.task.coils > 1 else "a single coil"
             points.append(f"K-space is simulated from magnitude images, for {coils}, {phase}")
-        if any(not source.paths for case in judgement.cases for source in case.case.sources.values()):
-            points.append(
-                "The patients are procedural phantoms: this shows that a method works as its paper describes, not that "
-                "it is fit for patients."
-            )
+        points += phantoms(judgement.cases)
         ours, noise = (judgement.scores.interval(name, DEPARTURE) for name in (OUTPUT, TARGET))
         if ours and noise and ours.mean > noise.mean + CONTRADICTION:
             points.append(

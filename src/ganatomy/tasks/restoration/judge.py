@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ganatomy.case import Case, Sample, Volume
+from ganatomy.evaluation.illustrations import examples
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judge, Judgement, Row, about, blocks
 from ganatomy.inference.model import Model
 
@@ -41,15 +42,8 @@ class RestorationJudge(Judge):
         return output[shown], {name: part[shown] for name, part in sample.items() if len(part) == len(shown)}
 
     def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, Sample]:
-        """Median, worst and best case of the output, each once, by the very first of the leading scores or another."""
-        ranked = judgement.scores.by_case(OUTPUT, score or self.leading[0])
-        names = sorted(ranked, key=lambda name: ranked[name])
-        prepared = {case.case.name: case for case in judgement.cases}
-        chosen: dict[str, Sample] = {}
-        for label, name in (("Median", names[(len(names) - 1) // 2]), ("Worst", names[0]), ("Best", names[-1])):
-            if all(case.case.name != name for case in chosen.values()):
-                chosen[label] = prepared[name]
-        return chosen if len(names) > 1 else {"Only": prepared[names[0]]}
+        """Median, worst and best case of the output by the very first of the leading scores, or another."""
+        return examples(judgement, judgement.scores.by_case(OUTPUT, score or self.leading[0]))
 
     def truth(self, case: Case) -> Any:
         """The phantom behind a case, or None."""

@@ -12,6 +12,9 @@ from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window, body_above
 from ganatomy.images.image import Image
 
+CONTENT = 0.02
+"""Share of a slice that must lie above the window's lower end for the slice to be worth learning from."""
+
 
 class Restoration(Task):
     """A task that turns an image into another one on the same grid, or on one as much finer as the method makes it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Sample, Volume, slab
 from ganatomy.errors import UserError
+from ganatomy.evaluation.illustrations import caption, examples
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
+from ganatomy.evaluation.remarks import against, improved, phantoms, sentences, single_subject
 from ganatomy.inference.model import Model
 from ganatomy.metrics.metric import Mask
 from ganatomy.metrics.segmentation import RegionScores, score_region
@@ -184,35 +186,33 @@ class SegmentationJudge(Judge):
             *(scores.interval(name, DICE) for name in (OUTPUT, THRESHOLD)),
         )
         assert ours is not None
+        others = [name for name in judgement.rivals if name != THRESHOLD]
+        rivals = list(against(judgement, others, score, "Dice"))
         if found is None or theirs is None:
-            sentences = [f"Dice {limits(ours)}; without training cases at hand there is no threshold to compare with."]
-            return " ".join([*sentences, *self._against(judgement)]), "undecided"
+            alone = f"Dice {limits(ours)}; without training cases at hand there is no threshold to compare with."
+            return sentences(alone, *rivals), "undecided"
         relation = {
             "better": "agrees better with the annotation than thresholds do",
             "worse": "agrees less with the annotation than thresholds do",
             "undecided": "cannot be told from thresholds by its agreement with the annotation",
         }[found.outcome]
-        subjects = found.difference.unit_of_resampling == "subject" and found.difference.n > 1
-        sentences = [
-            f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}"
-            + (f", better in {found.improved} of {count(found.difference.n, 'subject')}." if subjects else "."),
-            *self._against(judgement),
-            "" if subjects else "With a single subject this says nothing about other patients.",
-        ]
-        return " ".join(sentence for sentence in sentences if sentence), found.outcome
-
-    def _against(self, judgement: Judgement) -> Iterator[str]:
-        """A sentence for every baseline, and for the second observer."""
-        for rival in judgement.rivals:
-            found = judgement.scores.compare(OUTPUT, rival, self.named(DICE))
-            if rival != THRESHOLD and found is not None:
-                yield f"Against {rival}: Dice {limits(found.difference, signed=True)}, {found.outcome}."
+        words = sentences(
+            f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}{improved(found)}",
+            *rivals,
+            single_subject(found),
+        )
+        return words, found.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """The worst slice of the worst case first, then those of the median and the best one; sizes of all cases."""
-        for label, case in self._examples(judgement).items():
+        for label, case in self.examples(judgement).items():
             plane = self._worst_slice(case, judgement)
-            report.figure(self._strip(case, plane, judgement), self._words(label, case, plane, judgement))
+            report.figure(
+                self._strip(case, plane, judgement),
+                f"{caption(label, case, judgement, 'Dice', plane).rstrip('.')}, the one with the most wrong voxels. "
+                "Coloured lines are regions, drawn over the first image; below, magnified, black lines are the truth. "
+                "Scores are those of the whole case.",
+            )
         report.section("Sizes")
         sizes = {region: self._sizes(region, judgement) for region in self.regions}
         report.figure(
@@ -220,17 +220,9 @@ class SegmentationJudge(Judge):
             "Size of each region against its true size, one point a case. Points above the dashed line are too large.",
         )
 
-    def _examples(self, judgement: Judgement) -> dict[str, Sample]:
+    def examples(self, judgement: Judgement) -> dict[str, Sample]:
         """Worst, median and best case of the output by Dice, each once."""
-        ranked = judgement.scores.by_case(OUTPUT, DICE)
-        names = sorted(ranked, key=lambda name: ranked[name])
-        prepared = {case.case.name: case for case in judgement.cases}
-        chosen: dict[str, str] = {}
-        for label, name in (("Worst", names[0]), ("Median", names[(len(names) - 1) // 2]), ("Best", names[-1])):
-            if name not in chosen.values():
-                chosen[label] = name
-        found = {label: prepared[name] for label, name in chosen.items()}
-        return found if len(names) > 1 else {"Only": found["Worst"]}
+        return examples(judgement, judgement.scores.by_case(OUTPUT, DICE), ("Worst", "Median", "Best"))
 
     def _worst_slice(self, case: Sample, judgement: Judgement) -> int:
         """The slice with the most voxels that the output has wrong; of several, the one with most truth."""
@@ -264,15 +256,6 @@ class SegmentationJudge(Judge):
     def _named(self, masks: NDArray[np.bool_]) -> dict[str, Mask]:
         return {region: mask[0] for region, mask in zip(self.regions, masks, strict=True)}
 
-    def _words(self, label: str, case: Sample, plane: int, judgement: Judgement) -> str:
-        number = len(judgement.cases)
-        which = "The only case" if label == "Only" else f"{label} of {number} cases by Dice"
-        return (
-            f"{which}: {case.case.name}, slice {plane + 1} of {case.shape[0]}, the one with the most wrong voxels. "
-            "Coloured lines are regions, drawn over the first image; below, magnified, black lines are the truth. "
-            "Scores are those of the whole case."
-        )
-
     def _sizes(self, region: str, judgement: Judgement) -> dict[str, tuple[list[float], list[float]]]:
         """Method to the sizes found and the true ones in ml, case by case."""
         scores, found = judgement.scores, {}
@@ -305,12 +288,7 @@ class SegmentationJudge(Judge):
 
     def caveats(self, judgement: Judgement) -> list[str]:
         """Phantoms, regions that are empty or were missed, and what overlap does not say."""
-        points = []
-        if not any(source.paths for case in judgement.cases for source in case.case.sources.values()):
-            points.append(
-                "The patients are procedural phantoms, whose borders are known exactly: this shows that a method works "
-                "as its paper describes, not that it is fit for patients."
-            )
+        points = phantoms(judgement.cases, ", whose borders are known exactly")
         scores = judgement.scores
         for region in self.regions:
             true = list(scores.by_case(OUTPUT, self._of(region, TRUE_SIZE)).values())

@@ -7,19 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ganatomy.case import Sample, Volume, grey, slab
-from ganatomy.evaluation.judging import INPUT, TARGET, Contender, Judgement
+from ganatomy.evaluation.judging import INPUT, TARGET, Contender
 from ganatomy.tasks.restoration.judge import role
+from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
 from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
-from ganatomy.tasks.translation.judge import NEARNESS, SPECTRUM, TranslationJudge
-from ganatomy.tasks.translation.task import MAE, PSNR, SSIM
 
 
-class SuperResolutionJudge(SemanticJudge, TranslationJudge):
+class SuperResolutionJudge(SemanticJudge, NearnessJudge):
     """Judges images made finer; the input counts as what interpolation makes of it."""
 
     scores = (*NEARNESS, *SEMANTICS)
-    leading = (PSNR, SSIM, MAE, SPECTRUM)
-    plotted = (PSNR, SPECTRUM)
     warning = (
         "Detail finer than the input's resolution is likely, not seen: it may be wrong where it looks sharpest. Coarse "
         "images are simulated here; a scanner's own are coarse in another way."
@@ -45,8 +42,5 @@ class SuperResolutionJudge(SemanticJudge, TranslationJudge):
         fine = coarsening.interpolated(np.asarray(grey(slab(case.arrays[source], first, last)), np.float32))
         return np.asarray(fine[start - first * times : stop - first * times])
 
-    def _tissue(self) -> dict[str, str]:
+    def particulars(self) -> dict[str, str]:
         return {"Coarse images": self.task.coarsening.words, **self.told}
-
-    def _faults(self, judgement: Judgement) -> list[str]:
-        return []

@@ -23,8 +23,8 @@ from ganatomy.physics.resolution import Coarsening, Factors
 from ganatomy.roles.expectations import CLOSE, Expectation
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
-from ganatomy.tasks.restoration.task import Restoration
-from ganatomy.tasks.translation.task import BEST, CONTENT, EDGES, MAE, PSNR, SSIM, likeness
+from ganatomy.tasks.restoration.likeness import BEST, EDGES, MAE, PSNR, SSIM, likeness
+from ganatomy.tasks.restoration.task import CONTENT, Restoration
 
 LOW = "low"
 """Role of the coarse image."""

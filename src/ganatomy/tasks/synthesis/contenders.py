@@ -9,8 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from ganatomy.evaluation.judging import Contender
-from ganatomy.evaluation.sets import Request
+from ganatomy.evaluation.sets import Maker, Request
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.sets import ImageSet, between
 
@@ -33,30 +32,14 @@ class Wanted(Request):
     training: ImageSet
 
 
-@dataclass(frozen=True)
-class Maker(Contender):
-    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives an ``ImageSet``.
+def maker(predictor: SamplePredictor, name: str, about: str = "") -> Maker:
+    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives an ``ImageSet``."""
 
-    Args:
-        predictor: of the run.
-    """
+    def run(wanted: Wanted) -> ImageSet:
+        labels = wanted.labels if predictor.labelled else None
+        return ImageSet(between(predictor.images(wanted.seeds, labels), predictor.task), labels)
 
-    predictor: SamplePredictor | None = None
-
-    @classmethod
-    def of(cls, predictor: SamplePredictor, name: str, about: str = "") -> Maker:
-        """A trained run under this name."""
-
-        def run(wanted: Wanted) -> ImageSet:
-            labels = wanted.labels if predictor.labelled else None
-            return ImageSet(between(predictor.images(wanted.seeds, labels), predictor.task), labels)
-
-        return cls(name, run, about, predictor)
-
-    def from_latents(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Images of these latent numbers (n, latent size), in [-1, 1]."""
-        assert self.predictor is not None
-        return between(self.predictor.from_latents(latents, labels), self.predictor.task)
+    return Maker(name, run, about, predictor)
 
 
 def noise(wanted: Wanted) -> ImageSet:

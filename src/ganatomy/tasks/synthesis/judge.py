@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from ganatomy.case import Sample
-from ganatomy.errors import UserError
+from ganatomy.evaluation import sets
 from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, about
+from ganatomy.evaluation.remarks import of_phantoms, sentences
+from ganatomy.evaluation.sets import MOST, NEIGHBOURS, REAL, REPEATED, RESAMPLINGS
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import Options
 from ganatomy.metrics.collapse import collapsed, compare_bins
@@ -26,9 +28,8 @@ from ganatomy.metrics.distribution import (
 from ganatomy.metrics.diversity import ms_ssim_diversity, total_variance_ratio
 from ganatomy.metrics.memorisation import authenticity, correlation_check
 from ganatomy.metrics.pyramid import sliced_wasserstein
-from ganatomy.metrics.statistics import count
 from ganatomy.reports.report import Outcome, Report
-from ganatomy.tasks.synthesis.contenders import Maker, Wanted, noise
+from ganatomy.tasks.synthesis.contenders import Wanted, maker, noise
 from ganatomy.tasks.synthesis.features import FeatureKind, Features, classifier, features
 from ganatomy.tasks.synthesis.pictures import illustrate, windows
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
@@ -65,26 +66,12 @@ from ganatomy.tasks.synthesis.sets import (
     unit_of,
 )
 
-NOISE, REAL = "noise", "real"
-RESAMPLINGS = 5
-MOST = 500
-"""Images per set: more are not compared."""
+NOISE = "noise"
 MOST_KNOWN = 1000
 """Training images that samples are compared with."""
-FEWEST = 4
-"""Held-out images without which there are no two halves to speak of."""
-FEW_IMAGES = 100
-"""With fewer images per set, distances say little beyond their order."""
-NEIGHBOURS = 5
 PAIRS = 64
 PIXELS = 1_000_000
 """Values per set whose histograms are compared."""
-PER_BIN = 20
-"""Training images wanted in every bin, of which there are at least 4 and at most 20."""
-REPEATED = 0.3
-"""Ratio of distances to the nearest other image below which samples are called repetitions (our choice)."""
-COPIED = 3.0
-"""Times the expected share of samples that look copied, from which on they are called so (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +127,7 @@ class SynthesisJudge(Judge):
         """A trained run that makes images from noise."""
         predictor = model.predictor()
         assert isinstance(predictor, SamplePredictor)
-        return Maker.of(predictor, name, about(model))
+        return maker(predictor, name, about(model))
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """Noise that knows the mean and spread of the training images, and real images."""
@@ -158,10 +145,7 @@ class SynthesisJudge(Judge):
         """
         self.held = real_images(self.task, cases, 2 * MOST)
         self.known = real_images(self.task, training, MOST_KNOWN)
-        if len(self.held) < FEWEST:
-            raise UserError(
-                f"{count(len(self.held), 'test image')} cannot be halved and compared; keep more subjects for testing"
-            )
+        sets.check_enough(len(self.held), "image")
         base = self.known if len(self.known) else self.held
         self.features = features(self.options.features, base.images, base.labels, self.cache)
         teller = self._classifier()
@@ -210,8 +194,8 @@ class SynthesisJudge(Judge):
     def _values(self, real: ImageSet, made: ImageSet) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Pictures of both sets in physical units, role by role, not too many pixels."""
         step = max(1, round((real.images[:, 0].numel() / PIXELS) ** 0.5))
-        sets = [physical(torch.from_numpy(planes(one.images)[..., ::step, ::step]), self.task) for one in (real, made)]
-        return [(sets[0][role], sets[1][role]) for role in self.task.images]
+        ours = [physical(torch.from_numpy(planes(one.images)[..., ::step, ::step]), self.task) for one in (real, made)]
+        return [(ours[0][role], ours[1][role]) for role in self.task.images]
 
     def _variety(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
         """How much samples differ from each other."""
@@ -229,33 +213,27 @@ class SynthesisJudge(Judge):
         known = self.among
         if known is None:
             return {}
-        bins = int(np.clip(len(known) // PER_BIN, min(4, len(known)), 20))
         copied = correlation_check(thumbnails(pair.made), thumbnails(self.known), thumbnails(pair.real), flips=(2, 3))
         return {
-            NDB: compare_bins(known, pair.theirs, pair.ours, rng, bins).share,
+            NDB: compare_bins(known, pair.theirs, pair.ours, rng, sets.bins_of(len(known))).share,
             AUTHENTICITY: authenticity(pair.ours, known),
             COPIES: copied.share,
         }
 
-    @property
-    def expected_copies(self) -> float:
-        """Share of held-out images beyond the 99th percentile of as many others."""
-        return max(0.01, 1 / (self.compared + 1))
-
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """How near to real images, collapsed or not, copied or not."""
         way, collapse, copies = self.way(judgement, OUTPUT), self.collapse(judgement), self.copied(judgement)
-        sentences = [
+        words = sentences(
             _nearness(OUTPUT, way),
             *[_nearness(rival, self.way(judgement, rival)) for rival in _rivals(judgement)],
             collapse or "Nothing points to a collapse.",
             copies or ("No sign of copied training images." if len(self.known) > 1 else ""),
-        ]
+        )
         beyond = judgement.scores.compare(OUTPUT, NOISE, self.named(KERNEL))
         outcome: Outcome = beyond.outcome if beyond else "undecided"
         if collapse or copies:
             outcome = "worse"
-        return " ".join(sentence for sentence in sentences if sentence), outcome
+        return words, outcome
 
     def way(self, judgement: Judgement, name: str) -> float:
         """How much of the kernel distance from noise to real images a contender has gone; its root, a distance."""
@@ -265,9 +243,9 @@ class SynthesisJudge(Judge):
 
     def collapse(self, judgement: Judgement, name: str = OUTPUT) -> str:
         """A sentence where most resamplings look collapsed."""
-        if _mean(judgement, name, COLLAPSED) < 0.5:
+        if not judgement.scores.mean(name, COLLAPSED) >= 0.5:
             return ""
-        spread, other = _mean(judgement, name, SPREAD), _mean(judgement, name, NEAREST)
+        spread, other = (judgement.scores.mean(name, score) for score in (SPREAD, NEAREST))
         return (
             f"The generator has collapsed: two samples lie {spread:.2f} times as far apart as two real images, and the "
             f"nearest other sample {other:.2f} times."
@@ -275,13 +253,8 @@ class SynthesisJudge(Judge):
 
     def copied(self, judgement: Judgement, name: str = OUTPUT) -> str:
         """A sentence where too many samples look copied."""
-        share = _mean(judgement, name, COPIES)
-        if not share > COPIED * self.expected_copies:
-            return ""
-        return (
-            f"{share:.0%} of the samples look copied: they resemble a training image more than 99 % of held-out images "
-            f"do, where {self.expected_copies:.0%} are expected."
-        )
+        how = "they resemble a training image more than 99 % of held-out images do"
+        return sets.copied(judgement.scores.mean(name, COPIES), self.compared, how)
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Samples beside real images, their nearest training images, walks through the latent space, and spectra."""
@@ -291,30 +264,20 @@ class SynthesisJudge(Judge):
         """Features, numbers, and what a resampling is."""
         return {
             "Features": self.features.name if self.features else self.options.features,
-            "Numbers": f"{RESAMPLINGS} resamplings, each of {self.compared} real and as many generated images; "
-            f"{len(self.held)} held-out real images, {len(self.known)} training images",
-            "Intervals": "over resamplings of the same held-out images, not over patients: they say how much the "
-            "choice of images matters, and are too narrow for other patients",
+            **sets.measured(self.compared, len(self.held), len(self.known), "image"),
             "Compared as shown": f"values outside of the window cut off ({windows(self.task)}); of volumes the middle "
             "slice where a score needs pictures",
             "From noise to real": "the root of the kernel distance",
             "Copies": f"images reduced to {SMALL} pixels a side or less, normalised cross-correlation, mirrored too",
-            "Bins of ndb": f"k-means of the training images, one per {PER_BIN} of them, 4 to 20",
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
         """Few images, collapse, copies, and what features cannot see."""
         points = [self.collapse(judgement), self.copied(judgement)]
-        if self.compared < FEW_IMAGES:
-            points.append(
-                f"Sets of {self.compared} images are small: distances, coverage and shares depend on that number; "
-                "compare them only within this table, and read them beside the row of real images."
-            )
+        points += sets.caveats(self.compared, len(self.known), "image")
         if self.features is not None and "substitute" in self.features.name:
             points.append(f"Features: {self.features.name}.")
-        if len(self.known) < 2:
-            points.append("The training images are not there any more: copying could not be checked.")
-        if any(not case.case.sources or "Phantom" in repr(case.case.sources) for case in judgement.cases):
+        if of_phantoms(judgement.cases):
             points.append("The real images are procedural phantoms, simpler than patients.")
         points.append(
             "A sample that is no copy is not thereby anonymous, and one that looks real need not be possible."
@@ -336,11 +299,6 @@ def _nearness(name: str, way: float) -> str:
 
 def _rivals(judgement: Judgement) -> list[str]:
     return [name for name in judgement.rivals if name not in (NOISE, REAL)]
-
-
-def _mean(judgement: Judgement, name: str, score: str) -> float:
-    found = judgement.scores.interval(name, score)
-    return found.mean if found else math.nan
 
 
 def _similarity(one: ImageSet, rng: np.random.Generator) -> float:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.evaluation.judging import OUTPUT, Judgement
+from ganatomy.evaluation.sets import Maker
 from ganatomy.metrics.diversity import radial_spectrum, upsampling_peaks
 from ganatomy.metrics.memorisation import most_correlated
 from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import INK, STYLE, colours, minus, new_figure, plain, show_image, title
-from ganatomy.tasks.synthesis.contenders import Maker, Wanted
+from ganatomy.tasks.synthesis.contenders import Wanted
+from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.scores import SLICED, level
-from ganatomy.tasks.synthesis.sets import ImageSet, physical, planes, separate, unit, window
+from ganatomy.tasks.synthesis.sets import ImageSet, between, physical, planes, separate, unit, window
 from ganatomy.tasks.synthesis.task import Synthesis
 
 GRID = 6
@@ -60,12 +62,12 @@ def illustrate(report: Report, judgement: Judgement, task: Synthesis, held: Imag
         )
     report.section("Through the latent space")
     report.figure(
-        walks(own, task),
+        walks(own.predictor, task),
         "From one sample to another, in equal steps of the latent numbers. Smooth changes through plausible images "
         "speak for a learned space; jumps between few images speak for memorised ones.",
     )
     report.figure(
-        truncated(own, task),
+        truncated(own.predictor, task),
         "The same samples with their latent numbers pulled to the centre of the prior (0) or pushed outwards (above "
         "1). Typical and alike on the left, varied and riskier on the right.",
     )
@@ -114,30 +116,28 @@ def neighbours(made: ImageSet, known: ImageSet, task: Synthesis) -> Figure:
 
 
 @rc_context(STYLE)
-def walks(maker: Maker, task: Synthesis, rows: int = 4) -> Figure:
+def walks(predictor: SamplePredictor, task: Synthesis, rows: int = 4) -> Figure:
     """Images between two samples, in a row each: along the sphere for a normal prior, straight for a uniform one."""
-    assert maker.predictor is not None
-    method = maker.predictor.method
-    between = slerp if method.prior == "normal" else lerp
+    method = predictor.method
+    way = slerp if method.prior == "normal" else lerp
     shown = []
     for row in range(rows):
         first, last = method.draw([2 * row, 2 * row + 1])
-        latents = torch.stack([between(first, last, float(t)) for t in np.linspace(0, 1, SEEN)])
+        latents = torch.stack([way(first, last, float(t)) for t in np.linspace(0, 1, SEEN)])
         label = torch.full((SEEN,), row % max(1, len(task.classes)))
-        shown.append(_tiles(maker.from_latents(latents, label), task))
+        shown.append(_tiles(between(predictor.from_latents(latents, label), task), task))
     return _figure(_sheet(shown))
 
 
 @rc_context(STYLE)
-def truncated(maker: Maker, task: Synthesis, rows: int = 3) -> Figure:
+def truncated(predictor: SamplePredictor, task: Synthesis, rows: int = 3) -> Figure:
     """The same latent numbers, nearer to and farther from the centre of the prior."""
-    assert maker.predictor is not None
-    method = maker.predictor.method
+    method = predictor.method
     shown = []
     for seed in range(rows):
         latents = torch.cat([method.draw([seed], truncation) for truncation in TRUNCATIONS])
         label = torch.full((len(TRUNCATIONS),), seed % max(1, len(task.classes)))
-        shown.append(_tiles(maker.from_latents(latents, label), task))
+        shown.append(_tiles(between(predictor.from_latents(latents, label), task), task))
     sheet = _sheet(shown)
     figure = _figure(sheet)
     _name_columns(figure.axes[0], [f"{t:g}" for t in TRUNCATIONS], sheet.shape[1])

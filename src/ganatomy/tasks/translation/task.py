@@ -1,6 +1,5 @@
 """An image of one kind to one of another kind."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -17,21 +16,14 @@ from ganatomy.game import Method, RolesConfig, Stream
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit
 from ganatomy.metrics.dependence import correlation, mutual_information
-from ganatomy.metrics.fidelity import mae, psnr, ssim
-from ganatomy.metrics.sharpness import gradient_ratio
 from ganatomy.roles.image import ImageOptions
-from ganatomy.tasks.restoration.task import Restoration
+from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
+from ganatomy.tasks.restoration.task import CONTENT, Restoration
 
-PSNR, SSIM, MAE = "psnr[window]", "ssim[window]", "mae[window]"
-CONTRAST, INFORMATION = "contrast", "mutual information"
-EDGES, BEST = "gradient ratio[window]", "error+sharpness"
+CONTRAST = "contrast"
 
-CONTENT = 0.02
-"""Share of a slice that must lie above the window's lower end for the slice to be worth learning from."""
 FOREGROUND = 0.05
 """Part of a window above its lower end where tissue begins."""
-BLUNT = 0.01
-"""Edges count as at least this strong, relative to the true ones."""
 
 
 class TranslationConfig(RolesConfig):
@@ -149,27 +141,6 @@ class Translation(Restoration):
             CONTRAST: correlation(made[tissue], true[tissue]),
             INFORMATION: shared,
         }
-
-
-def likeness(
-    output: Volume, true: Volume, window: tuple[float, float], spacing: tuple[float, float, float]
-) -> dict[str, float]:
-    """How near and how sharp an image is, both clipped to the window: PSNR, SSIM, mean error, strength of edges.
-
-    ``error+sharpness`` adds the mean error, relative to that of a constant image, to the logarithm of the edges'
-    relative strength: neither a blurred mean image nor sharp inventions win. A flat true image has none.
-    """
-    ours, theirs = np.clip(output, *window), np.clip(true, *window)
-    scores = {
-        PSNR: psnr(ours, theirs, window=window),
-        SSIM: ssim(ours, theirs, window=window),
-        MAE: mae(ours, theirs),
-        EDGES: gradient_ratio(ours, theirs, spacing[1:]),
-    }
-    constant = float(np.abs(theirs - theirs.mean()).mean())
-    if constant > 0 and math.isfinite(scores[EDGES]):
-        scores[BEST] = scores[MAE] / constant + abs(math.log(max(scores[EDGES], BLUNT)))
-    return scores
 
 
 class Translator(Method):

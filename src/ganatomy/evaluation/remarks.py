@@ -1,0 +1,87 @@
+"""Sentences that judges of several kinds of tasks have in common: verdicts, and what to be careful about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ganatomy.case import Sample
+from ganatomy.data.cases import PhantomSource
+from ganatomy.evaluation.judging import BLOCK, OUTPUT, Judgement, Score, limits
+from ganatomy.metrics.statistics import Comparison, count
+from ganatomy.reports.report import Outcome
+
+BLOCKS = f"blocks of at most {BLOCK} slices, averaged over each subject"
+"""What is scored at once, for a report's list of facts."""
+SINGLE = "With a single subject this says nothing about other patients."
+UNSEEN = "No score here sees a lesion that was removed or invented; look at the differences, and at the cases."
+
+
+def sentences(*parts: str) -> str:
+    """The parts that say something, one after another."""
+    return " ".join(part for part in parts if part)
+
+
+def of_subjects(found: Comparison) -> bool:
+    """Whether a comparison is one over several subjects."""
+    return found.difference.unit_of_resampling == "subject" and found.difference.n > 1
+
+
+def improved(found: Comparison) -> str:
+    """The end of a sentence: in how many subjects the output is better, where there are several."""
+    return f", better in {found.improved} of {count(found.difference.n, 'subject')}." if of_subjects(found) else "."
+
+
+def single_subject(found: Comparison) -> str:
+    """A warning where a comparison is one over the slices of a single subject, else nothing."""
+    return "" if of_subjects(found) else SINGLE
+
+
+def nearness(found: Comparison, truth: str, other: str) -> str:
+    """Whether the output is nearer to the truth than something else, and by how much.
+
+    Args:
+        found: the PSNR of the output against that of the other.
+        truth: what PSNR is taken against, such as "the complete scan".
+        other: what the output is compared with, such as "the input".
+    """
+    relations: Mapping[Outcome, str] = {
+        "better": f"is closer to {truth} than {other}",
+        "worse": f"is farther from {truth} than {other}",
+        "undecided": f"cannot be told from {other} by its distance to {truth}",
+    }
+    return f"The output {relations[found.outcome]}: PSNR {limits(found.difference, 'dB', signed=True)}{improved(found)}"
+
+
+def against(judgement: Judgement, rivals: Iterable[str], score: Score, called: str) -> Iterator[str]:
+    """A sentence for every rival that has the score.
+
+    Args:
+        judgement: of all.
+        rivals: names of contenders.
+        score: by which the output is compared with them.
+        called: name of the score in the sentence.
+    """
+    for rival in rivals:
+        if found := judgement.scores.compare(OUTPUT, rival, score):
+            amount = limits(found.difference, score.unit, signed=True)
+            yield f"Against {rival}: {called} {amount}, {found.outcome}."
+
+
+def of_phantoms(cases: Iterable[Sample]) -> bool:
+    """Whether any case is a procedural phantom."""
+    return any(isinstance(source, PhantomSource) for case in cases for source in case.case.sources.values())
+
+
+def phantoms(cases: Iterable[Sample], detail: str = "") -> list[str]:
+    """A warning where cases are procedural phantoms, else nothing.
+
+    Args:
+        cases: that were judged.
+        detail: what else is to be known about them, put after their name.
+    """
+    if not of_phantoms(cases):
+        return []
+    return [
+        f"The patients are procedural phantoms{detail}: this shows that a method works as its paper describes, not "
+        "that it is fit for patients."
+    ]

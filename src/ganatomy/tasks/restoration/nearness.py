@@ -1,0 +1,157 @@
+"""How images that have a window of their own are judged by true ones: nearness, sharpness and texture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from ganatomy.case import Sample, Volume
+from ganatomy.errors import UserError
+from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Score
+from ganatomy.evaluation.remarks import BLOCKS, nearness, phantoms, sentences, single_subject
+from ganatomy.metrics.diversity import spectrum_ratio_db
+from ganatomy.reports.report import Outcome, Report
+from ganatomy.tasks.restoration.judge import RestorationJudge
+from ganatomy.tasks.restoration.likeness import EDGES, INFORMATION, MAE, PSNR, SSIM
+
+SHARPNESS_ERROR, SPECTRUM = "sharpness error", "spectrum distance"
+FIDELITY, DETAIL = "Fidelity", "Sharpness and texture"
+
+BAND = (0.1, 0.5)
+"""Spatial frequencies whose power is compared, cycles per pixel."""
+QUIET = 1e-9
+"""Part of the strongest frequencies' power under which nothing is compared: large smooth images have little detail."""
+
+NEARNESS = (
+    Score(PSNR, "higher", "dB", "Both images clipped to the window of the product, whose width is the data range.",
+          FIDELITY),
+    Score(SSIM, "higher", "", "As above; 11x11 Gaussian window, mean over 2D slices.", FIDELITY),
+    Score(MAE, "lower", "", "Mean absolute error in the unit of the product, clipped as above.", FIDELITY),
+    Score(EDGES, None, "", "Edge strength against the true image: 1 is as sharp, less is blurred.", DETAIL, 3),
+    Score(SHARPNESS_ERROR, "lower", "", "Distance of the gradient ratio from 1.", DETAIL, 3),
+    Score(SPECTRUM, "lower", "dB", "Root-mean-square distance of the radial power spectrum from the true one's, from "
+          f"{BAND[0]:g} to {BAND[1]:g} cycles per pixel.", DETAIL),
+)  # fmt: skip
+
+
+class NearnessJudge(RestorationJudge):
+    """Judges images by their nearness to true ones, clipped to the window of the product.
+
+    Cases without a true image are ranked by what the output has in common with its source.
+    """
+
+    scores: tuple[Score, ...] = NEARNESS
+    leading = (PSNR, SSIM, MAE, SPECTRUM)
+    plotted = (PSNR, SPECTRUM)
+    warning: ClassVar[str]
+    """What no score sees."""
+
+    def score(
+        self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> dict[str, float]:
+        """The task's scores, and distances of sharpness and texture from those of the true image."""
+        output, sample = self.worth_judging(output, sample)
+        if not len(output):
+            return {}
+        scores: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
+        if self.task.product in sample:
+            low, high = self.window
+            scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
+            scores[SPECTRUM] = spectrum_distance(np.clip(output, low, high), sample[self.task.product].clip(low, high))
+        return scores
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Values of the product that are shown and scored."""
+        low, high = self.task.window(self.task.product)
+        return low, high
+
+    @property
+    def unit(self) -> str:
+        """Unit of the product; empty where it has none."""
+        codec = self.task.roles[self.task.product].codec
+        return (codec.unit if codec else None) or ""
+
+    def score_case(
+        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every contender, block by block; without a true image by what the output has in common with the input.
+
+        Raises:
+            UserError: the case has nothing to start from.
+        """
+        if self.task.source not in case.arrays:
+            raise UserError(f"no {self.task.source} image, so nothing to make {self.task.product} of")
+        return super().score_case(self.present(contenders, case), case, advance)
+
+    def present(self, contenders: Sequence[Contender], case: Sample) -> list[Contender]:
+        """Those that there is an image of: not the target, where nobody knows the true image."""
+        return [one for one in contenders if one.name != TARGET or self.task.product in case.arrays]
+
+    def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """Nearer to the true image than the input or not, and by how much."""
+        found = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
+        if found is None:
+            return self.verdict_without_truth(judgement)
+        return sentences(nearness(found, "the true image", "the input"), single_subject(found)), found.outcome
+
+    def verdict_without_truth(self, judgement: Judgement) -> tuple[str, Outcome]:
+        """The headline where no case has a true image."""
+        return "No case has a true image, so nothing says whether the output is right.", "undecided"
+
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Strips of the median, worst and best case."""
+        paired = bool(judgement.scores.by_case(OUTPUT, PSNR))
+        by = PSNR if paired else INFORMATION
+        look = (
+            f"{DIFFERENCES} whole structures there were made up or lost. Frames are magnified below."
+            if paired
+            else "There is no true image; look for tissues that changed places, vanished or appeared."
+        )
+        for label, case in self.examples(judgement, by).items():
+            shown = self.present(judgement.contenders, case)
+            report.figure(
+                strip(shown, case, judgement, PSNR, self.window, self.unit, (OUTPUT,)),
+                f"{caption(label, case, judgement, 'PSNR' if paired else INFORMATION)} {look}",
+            )
+
+    def measured(self) -> dict[str, str]:
+        """Windows, blocks and what a kind of task adds."""
+        low, high = self.window
+        return {
+            "Window and data range": f"{low:g} to {high:g} {self.unit}".rstrip()
+            + ", outputs and true images clipped to it",
+            "Channels": "averaged where there are several",
+            "Unit of scoring": f"{BLOCKS}; slices with next to nothing to see are left out",
+            **self.particulars(),
+        }
+
+    def particulars(self) -> dict[str, str]:
+        """How scores of this kind of task were measured, for the report's list of facts."""
+        return {}
+
+    def caveats(self, judgement: Judgement) -> list[str]:
+        """Faults that were found, phantoms, and what no score sees."""
+        return [*self.faults(judgement), *phantoms(judgement.cases), self.warning]
+
+    def faults(self, judgement: Judgement) -> list[str]:
+        """Sentences on what the scores of this kind of task reveal."""
+        return []
+
+
+def spectrum_distance(output: Volume, true: Volume) -> float:
+    """Root-mean-square distance of two radial power spectra in dB, in the band where detail lies; NaN where flat.
+
+    Args:
+        output: (slices, rows, columns).
+        true: of the same shape.
+    """
+    if not np.ptp(true):
+        return math.nan
+    ratio = spectrum_ratio_db(true[:, None], output[:, None], QUIET)
+    inside = (ratio.frequencies >= BAND[0]) & (ratio.frequencies <= BAND[1])
+    return float(np.sqrt(np.mean(ratio.power[inside] ** 2)))
