@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint bench table clean
+.PHONY: demo test test-method test-slow lint bench table clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# The tests of one system: make test-method NAME=segan
+test-method: $(READY)
+	$(BIN)/python -m pytest tests/methods --system $(NAME)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -5,9 +5,31 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))
+sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(2)
 
+import durations  # noqa: E402
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--system", help="only tests of this system: its contract tests, and those that import its class")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not (slug := config.getoption("--system")):
+        return
+    from ganatomy import catalogue
+
+    name = catalogue.load(slug).__name__
+    items[:] = [item for item in items if slug in item.nodeid.partition("[")[2] or hasattr(item.module, name)]
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "duration")]
+    for line in durations.lines(durations.of_systems(reports)):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture
