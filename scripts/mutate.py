@@ -230,7 +230,8 @@ def tests_of_method(inner: Path, root: Path) -> list[str]:
     )]  # fmt: skip
     slugs = [slug for user in users for slug in systems_of(user, catalogue)]
     folder = root / "tests" / "methods"
-    own = [file for file in folder.glob("test_*.py") if f"{module} import" in file.read_text(encoding="utf-8")]
+    texts = {file: file.read_text(encoding="utf-8") for file in folder.glob("test_*.py")}
+    own = [file for file, text in texts.items() if any(f"{user} import" in text for user in users)]
     files = in_order(own, inner.stem, root)
     asked = " or ".join([*(f"[{slug}" for slug in slugs), *(Path(file).stem for file in files)])
     contracts = [f"tests/methods/test_{name}.py" for name in ("wiring", "contract")]

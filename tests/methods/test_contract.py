@@ -20,6 +20,8 @@ from ganatomy.training.loop import Trainer
 
 MODELS = [*READY, "brain-manifold-dcgan:small-denoiser"]
 """Systems with their small presets, and presets that make another model."""
+HALFLIFE = 7.0
+"""Images; what averages are asked for, where a system has the option."""
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -175,11 +177,32 @@ def test_a_stopped_game_goes_on_bit_for_bit(request, method):
         assert all(torch.equal(value, state_of(other)[name]) for name, value in state_of(method).items()), stop
 
 
-@torch.no_grad()
-def results(method, values):
+@pytest.mark.parametrize("model", MODELS)
+def test_the_average_is_of_what_is_used(model):
+    if "ema_halflife" not in catalogue.load(model.partition(":")[0]).Config.model_fields:
+        pytest.skip("it averages nothing, or by a rule of its own")
+    method = build(model, ema_halflife=HALFLIFE).inference_mode()
+    found = results_with_slopes(method, shown(method))
+    parameters = list(method.parameters())
+    slopes = torch.autograd.grad(sum(part.sum() for part in found), parameters, allow_unused=True)
+    used = {id(one) for one, slope in zip(parameters, slopes, strict=True) if slope is not None}
+    # Of earlier stages may be left what they made.
+    for player in [stage for stage in method.stages() if stage.validated][-1].players:
+        if any(id(one) in used for one in player.parameters()):
+            assert player.ema_halflife == HALFLIFE, f"--ema-halflife does not reach {player.name}"
+    named = {player.name: player.ema_halflife for stage in method.stages() for player in stage.players}
+    assert all(value is None for name, value in named.items() if "critic" in name or "discriminator" in name)
+
+
+def results_with_slopes(method, values):
     own = (torch.arange(len(values)) % len(method.task.classes),) if getattr(method, "labelled", False) else ()
     found = getattr(method, ability_of(method))(values, *own)
     return found if isinstance(found, tuple) else (found,)
+
+
+@torch.no_grad()
+def results(method, values):
+    return results_with_slopes(method, values)
 
 
 def test_saved_weights_give_the_same_result(request, method):
