@@ -7,10 +7,10 @@ import pytest
 from toy_detector import Template, patient
 
 from ganatomy.evaluation.judging import OUTPUT, judge_of
-from ganatomy.tasks.anomaly_detection.judge import NCC, Found, Seeker, jackknifed_areas
+from ganatomy.tasks.anomaly_detection.judge import NCC, SPECIFICITY, Found, Seeker, jackknifed_areas
 from ganatomy.tasks.anomaly_detection.predictor import Calibration
 
-CALIBRATION = Calibration(100.0, 10.0, 0.05, 1000, 10, 3, "other subjects")
+CALIBRATION = Calibration(50.0, 10.0, 0.05, 1000, 10, 3, "other subjects")
 
 
 def scored(case, junk, smallest=1):
@@ -38,6 +38,14 @@ def test_what_is_said_of_the_air_does_not_count(name):
         np.array_equal(kept.pixels, others.pixels) and len(kept.pixels) == (np.asarray(case.arrays["image"]) > 0).sum()
     )
     assert np.array_equal(kept.truth, others.truth) and kept.truth.sum() == (12 if name == "sick" else 0)
+
+
+def test_the_air_is_not_counted_among_what_was_called_healthy():
+    case = patient("a", sick=True)
+    scores, evidence = scored(case, 5000.0)
+    alarms = evidence.pixels[~evidence.truth] >= CALIBRATION.pixel
+    assert 0.05 < alarms.mean() < 0.5
+    assert scores[SPECIFICITY] == pytest.approx(1 - alarms.mean())
 
 
 def test_a_mask_that_reaches_into_the_air_ends_at_the_skin():
