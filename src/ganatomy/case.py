@@ -419,9 +419,10 @@ class Sample:
         image = Image(self.arrays[role], self.affines[role], unit)
         return replace(image, header=given.header) if isinstance(given, Image) else image
 
-    def slices(self, start: int, stop: int) -> dict[str, Volume]:
-        """Slices ``start`` to ``stop`` of every role on a grid, (slices, rows, columns); several channels averaged."""
-        return {name: grey(slab(values, start, stop)) for name, values in self.arrays.items() if name in self.affines}
+    def slices(self, start: int, stop: int, channels: int = 1) -> dict[str, Volume]:
+        """Slices ``start`` to ``stop`` of every role on a grid, (channels · slices, rows, columns): `in_channels`."""
+        placed = {name: values for name, values in self.arrays.items() if name in self.affines}
+        return {name: in_channels(slab(values, start, stop), channels) for name, values in placed.items()}
 
     def with_arrays(self, arrays: Mapping[str, Array], affines: Mapping[str, NDArray[np.float64]]) -> Sample:
         """The sample with more roles, or others in place of its own."""
@@ -471,9 +472,9 @@ class Prediction:
         """The most important output."""
         return next(iter(self.outputs.values()))
 
-    def slices(self, start: int, stop: int) -> dict[str, Volume]:
-        """Slices ``start`` to ``stop`` of every array, (slices, rows, columns); several channels averaged."""
-        return {name: grey(slab(values, start, stop)) for name, values in self.arrays.items()}
+    def slices(self, start: int, stop: int, channels: int = 1) -> dict[str, Volume]:
+        """Slices ``start`` to ``stop`` of every array, (channels · slices, rows, columns): `in_channels`."""
+        return {name: in_channels(slab(values, start, stop), channels) for name, values in self.arrays.items()}
 
 
 class Task(ABC):
@@ -647,9 +648,12 @@ class Task(ABC):
     ) -> Scores:
         """Numbers of some slices of one case, each named with its variant.
 
+        Where the main output has several channels, these follow one after another and count as slices: squared and
+        absolute errors are means over all channels, SSIM is the mean of the channels'.
+
         Args:
-            output: role to (slices, rows, columns) of a prediction, in physical units.
-            sample: role to (slices, rows, columns) of the case.
+            output: role to (channels · slices, rows, columns) of a prediction, in physical units.
+            sample: role to as many slices of the case; roles of other numbers of channels are averaged and repeated.
             spacing: mm between slices, rows and columns.
         """
 
@@ -753,6 +757,18 @@ def slab(array: Array, start: int, stop: int) -> NDArray[Any]:
 def grey(values: NDArray[Any]) -> Volume:
     """(channels, slices, rows, columns) to (slices, rows, columns); several channels are averaged."""
     return np.asarray(values[0] if len(values) == 1 else values.mean(axis=0))
+
+
+def in_channels(values: NDArray[Any], channels: int) -> Volume:
+    """(N, slices, rows, columns) to (channels · slices, rows, columns), channel after channel.
+
+    Images are judged channel by channel, since red and blue of equal brightness are not alike. Where ``channels`` is
+    not N, the average over N takes the place of every channel.
+    """
+    if channels == 1:
+        return grey(values)
+    apart = values if len(values) == channels else np.stack([grey(values)] * channels)
+    return np.asarray(apart.reshape(-1, *values.shape[2:]))
 
 
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
-from ganatomy.case import Sample, Task, Volume
+from ganatomy.case import Sample, Task, Volume, grey
 from ganatomy.catalogue import attribute
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import Options
@@ -69,7 +69,7 @@ class Contender:
     Args:
         name: heading of its column.
         run: what its judge calls; where an image is turned into another one, takes a case, a first slice and one past
-            the last, and gives (slices, rows, columns) in physical units.
+            the last, and gives (channels · slices, rows, columns) in physical units, channel after channel.
         about: one line that says what it is.
     """
 
@@ -285,8 +285,9 @@ def judge_of(task: Task, options: Mapping[str, Any] | None = None) -> Judge:
 
 
 def side_by_side(contenders: Sequence[Contender], case: Sample, start: int, stop: int) -> dict[str, Volume]:
-    """What every contender makes of some slices, the target last."""
-    found = {contender.name: contender.run(case, start, stop) for contender in contenders}
+    """What every contender makes of some slices, (slices, rows, columns), colours averaged; the target last."""
+    made = {contender.name: contender.run(case, start, stop) for contender in contenders}
+    found = {name: grey(image.reshape(-1, stop - start, *image.shape[1:])) for name, image in made.items()}
     return {name: found[name] for name in sorted(found, key=lambda name: name == TARGET)}
 
 

@@ -159,9 +159,11 @@ class Predictor(ABC):
         return {name: float(np.nanmean(values)) for name, values in found.items() if np.isfinite(values).any()}
 
     def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
-        """The task's scores of slices ``start`` to ``stop`` of a prediction."""
+        """The task's scores of slices ``start`` to ``stop`` of a prediction, of every channel of the main output."""
         task: Task = self.task
-        return task.scores(prediction.slices(start, stop), sample.slices(start, stop), sample.spacing)
+        channels = next(iter(self.outputs.values())).channels
+        output, known = (one.slices(start, stop, channels) for one in (prediction, sample))
+        return task.scores(output, known, sample.spacing)
 
     def calibrate(self, pieces: Sequence[Range], rate: float, source: str) -> Mapping[str, Any] | None:
         """Numbers that belong to these weights, such as thresholds, from data that they were not trained on.

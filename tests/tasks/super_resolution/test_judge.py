@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,16 @@ def test_slabs_are_interpolated_as_parts_of_the_volume(coarsening):
     whole = coarsening.interpolated(one.arrays["low"][0])
     for start, stop in ((0, 8), (20, 27), (41, 48)):
         np.testing.assert_allclose(interpolated.run(one, start, stop), whole[start:stop], atol=1e-2)
+
+
+def test_colours_are_interpolated_one_by_one():
+    coarsening = Bicubic((1, 4, 4))
+    own = SuperResolution(coarsening, CODEC, (0.0, 1.0), 3, 2, "brain-mr", {"image": "t1", "mask": "mask:white"}, MAE)
+    fine = np.random.default_rng(0).uniform(100, 900, (3, 5, 16, 12)).astype(np.float32)
+    one = replace(case(coarsening, fine), roles=own.roles)
+    (interpolated,), _ = judge_of(own).references()
+    each = [coarsening.interpolated(channel)[1:3] for channel in one.arrays["low"]]
+    np.testing.assert_allclose(interpolated.run(one, 1, 3), np.concatenate(each))
 
 
 def test_slices_with_nothing_to_see_are_left_out():

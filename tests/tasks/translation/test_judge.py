@@ -10,11 +10,11 @@ from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import DataConfig, PhantomSource
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of, side_by_side
 from ganatomy.images.image import Image
 from ganatomy.reports.report import Report
 from ganatomy.tasks.restoration.judge import role
-from ganatomy.tasks.restoration.likeness import BEST, INFORMATION, MAE, PSNR
+from ganatomy.tasks.restoration.likeness import BEST, INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import SHARPNESS_ERROR, SPECTRUM, spectrum_distance
 from ganatomy.tasks.translation.task import CONTRAST, Translation, TranslationConfig
 from ganatomy.training.run import TrainConfig, train
@@ -23,9 +23,9 @@ SOURCE = PhantomSource("brain-mr", 0, ())
 AFFINE = Image.from_array(np.zeros((1, 1, 1)), (3.0, 1.0, 1.5)).affine
 
 
-def task(paired=True, **options):
+def task(paired=True, b=None, **options):
     own = {"window": (0, 1000), **options}
-    config = TranslationConfig.preset("paper", source="a", target="b", size=(32, 40), a=own, b=own)
+    config = TranslationConfig.preset("paper", source="a", target="b", size=(32, 40), a=own, b=b or own)
     return Translation(config, paired, MAE)
 
 
@@ -175,3 +175,56 @@ def test_a_run_whose_images_have_scales_of_their_own_is_trained_judged_and_appli
     factor = 7.0
     again = model(Image.from_array(factor * image.numpy(), (3.0, 1.5, 1.5)))["second"]
     np.testing.assert_allclose(again.numpy(), made.numpy(), atol=0.02 * (high - low))
+
+
+RED, BLUE = (np.array(one, np.float32)[:, None, None, None] for one in ((1, 0, 0), (0, 0, 1)))
+
+
+def coloured(colour, seed=0):
+    """A case whose true image is the anatomy in one colour; its input is grey."""
+    own = task(b={"window": (0, 1000), "channels": 3})
+    grey = anatomy(seed)
+    arrays = {"a": grey, "b": (colour * grey).astype(np.float32)}
+    whole = Case(f"p{seed}", f"p{seed}", "test", dict.fromkeys(arrays, SOURCE))
+    return own, Sample(whole, arrays, dict.fromkeys(arrays, AFFINE), own.roles)
+
+
+def painted(colour):
+    return lambda one, start, stop: np.concatenate([part * one.arrays["a"][0, start:stop] for part in colour])
+
+
+def test_colours_are_judged_channel_by_channel():
+    own, one = coloured(BLUE)
+    found = {}
+    for name, colour in (("red", RED), ("blue", BLUE)):
+        _, judgement = judged(painted(colour), [one], own)
+        found[name] = {score: judgement.scores.mean(OUTPUT, score) for score in (PSNR, SSIM, MAE, CONTRAST)}
+    assert {name: found["blue"][name] for name in (SSIM, MAE, CONTRAST)} == pytest.approx(
+        {SSIM: 1, MAE: 0, CONTRAST: 1}
+    )
+    bright = anatomy(0)
+    assert found["red"][MAE] == pytest.approx(2 / 3 * bright.mean(), rel=1e-5)
+    assert found["red"][PSNR] == pytest.approx(10 * math.log10(1000**2 / (2 / 3 * (bright**2).mean())), abs=1e-3)
+    assert found["red"][SSIM] < 0.7 and found["red"][CONTRAST] < 0
+
+
+def test_colours_are_validated_channel_by_channel():
+    own, one = coloured(BLUE)
+    (shown,), (target,) = judge_of(own).references()
+    sample = one.slices(0, 2, 3)
+    assert (
+        sample["b"].shape == (6, 32, 40) and (sample["b"][:4] == 0).all() and (sample["a"][:2] == sample["a"][4:]).all()
+    )
+    assert (target.run(one, 0, 2) == sample["b"]).all() and shown.run(one, 0, 2).shape == (6, 32, 40)
+    assert own.scores({"b": sample["b"]}, sample, one.spacing)[MAE] == 0
+    assert own.scores({"b": sample["b"][[4, 5, 2, 3, 0, 1]]}, sample, one.spacing)[MAE] > 100
+
+
+def test_a_picture_of_colours_shows_their_mean():
+    own, one = coloured(BLUE)
+    judge, judgement = judged(painted(RED), [one], own)
+    views = side_by_side(judgement.contenders, one, 1, 3)
+    np.testing.assert_allclose(views[OUTPUT], one.arrays["a"][0, 1:3] / 3, rtol=1e-6)
+    page = Report("t", "s")
+    judge.illustrate(page, judgement)
+    assert "<img" in page.html()

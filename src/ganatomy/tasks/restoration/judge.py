@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.case import Case, Sample, Volume
 from ganatomy.evaluation.illustrations import examples
@@ -21,25 +22,36 @@ class RestorationJudge(Judge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """Scores of a block of slices."""
+        """Scores of a block of slices.
+
+        Args:
+            output: (channels · slices, rows, columns), channel after channel.
+            sample: as `sample` gives it.
+            spacing: mm between slices, rows and columns.
+        """
 
     def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """Arrays that slices of a case are scored with, by role."""
-        return case.slices(start, stop)
+        """Arrays that slices of a case are scored with, by role, every channel of the product for itself."""
+        return case.slices(start, stop, self.task.out_channels)
 
     def worth_judging(self, output: Volume, sample: Mapping[str, Volume]) -> tuple[Volume, dict[str, Volume]]:
         """The slices worth learning from, perhaps none: an empty one is reproduced perfectly by leaving it empty, and
         errors relative to nothing say nothing.
 
         Args:
-            output: (slices, rows, columns).
+            output: (channels · slices, rows, columns).
             sample: roles of the same slices; those with another number of slices are left out.
         """
-        roles = {name: sample[name][None] for name in (self.task.source, self.task.product) if name in sample}
-        shown = self.task.trainable(None, roles)
+        names = [name for name in (self.task.source, self.task.product) if name in sample]
+        shown = self.task.trainable(None, {name: self.apart(sample[name]) for name in names})
         if shown is None:
             return output, dict(sample)
-        return output[shown], {name: part[shown] for name, part in sample.items() if len(part) == len(shown)}
+        kept = np.tile(shown, self.task.out_channels)
+        return output[kept], {name: part[kept] for name, part in sample.items() if len(part) == len(kept)}
+
+    def apart(self, volume: Volume) -> NDArray[Any]:
+        """Slices whose channels follow one after another, as (channels, slices, rows, columns)."""
+        return volume.reshape(self.task.out_channels, -1, *volume.shape[1:])
 
     def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, Sample]:
         """Median, worst and best case of the output by the very first of the leading scores, or another."""
@@ -59,7 +71,9 @@ class RestorationJudge(Judge):
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """The input as it is, and the target, for scores that are no distance from it."""
-        return [role(INPUT, self.task.source)], [role(TARGET, self.task.product)]
+        task = self.task
+        channels = task.out_channels
+        return [role(INPUT, task.source, channels)], [role(TARGET, task.product, channels)]
 
     def score_case(
         self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
@@ -84,14 +98,22 @@ class RestorationJudge(Judge):
         return rows
 
 
-def role(name: str, played: str | None = None) -> Contender:
-    """A role of the cases as a contender, such as the input left as it is."""
-    return Contender(name, lambda case, start, stop: case.slices(start, stop)[played or name])
+def role(name: str, played: str | None = None, channels: int = 1) -> Contender:
+    """A role of the cases as a contender, such as the input left as it is.
+
+    Args:
+        name: of the contender.
+        played: the role, called like the contender unless given.
+        channels: of the product, which is compared with it.
+    """
+    return Contender(name, lambda case, start, stop: case.slices(start, stop, channels)[played or name])
 
 
 def trained(model: Model, name: str) -> Contender:
     """A trained run that turns images into others, as a contender."""
-    predictor, product = model.predictor(), model.method.task.product
-    return Contender(
-        name, lambda case, start, stop: predictor.predict(case).slices(start, stop)[product], about(model)
-    )  # fmt: skip
+    predictor, task = model.predictor(), model.method.task
+
+    def run(case: Sample, start: int, stop: int) -> Volume:
+        return predictor.predict(case).slices(start, stop, task.out_channels)[task.product]
+
+    return Contender(name, run, about(model))

@@ -125,7 +125,7 @@ class NearnessJudge(RestorationJudge):
         return {
             "Window and data range": f"{low:g} to {high:g} {self.unit}".rstrip()
             + ", outputs and true images clipped to it",
-            "Channels": "averaged where there are several",
+            "Channels": "where there are several, each is compared for itself: errors are means over all of them",
             "Unit of scoring": f"{BLOCKS}; slices with next to nothing to see are left out",
             **self.particulars(),
         }

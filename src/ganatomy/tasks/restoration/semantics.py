@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, pad
 
-from ganatomy.case import Sample, Volume, slab
+from ganatomy.case import Sample, Volume, grey, slab
 from ganatomy.evaluation.judging import Score
 from ganatomy.metrics.detection import dice
 from ganatomy.nets.unet import ConvUNet
@@ -100,7 +100,8 @@ class SemanticJudge(RestorationJudge):
         """Both scores of a block of slices, where they can be told."""
         if self.segmenter is None or "mask" not in sample:
             return {}
-        return semantic_scores(self.segmenter, output, sample[self.task.product], sample["mask"])
+        volumes = (output, sample[self.task.product], sample["mask"])
+        return semantic_scores(self.segmenter, *(grey(self.apart(volume)) for volume in volumes))
 
     @property
     def told(self) -> dict[str, str]:

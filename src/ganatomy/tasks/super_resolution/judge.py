@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ganatomy.case import Sample, Volume, grey, slab
+from ganatomy.case import Sample, Volume, slab
 from ganatomy.evaluation.judging import INPUT, TARGET, Contender
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
@@ -26,7 +26,7 @@ class SuperResolutionJudge(SemanticJudge, NearnessJudge):
         """The coarse image interpolated, and the fine one."""
         return (
             [Contender(INPUT, self._interpolated, self.task.coarsening.interpolation)],
-            [role(TARGET, self.task.product)],
+            [role(TARGET, self.task.product, self.task.out_channels)],
         )
 
     def score(
@@ -39,8 +39,9 @@ class SuperResolutionJudge(SemanticJudge, NearnessJudge):
         coarsening, source = self.task.coarsening, self.task.source
         times, around, slices = coarsening.scale[0], coarsening.interpolated_from, case.arrays[source].shape[1]
         first, last = max(start // times - around, 0), min(-(-stop // times) + around, slices)
-        fine = coarsening.interpolated(np.asarray(grey(slab(case.arrays[source], first, last)), np.float32))
-        return np.asarray(fine[start - first * times : stop - first * times])
+        low = slab(case.arrays[source], first, last)
+        fine = [coarsening.interpolated(np.asarray(channel, np.float32)) for channel in low]
+        return np.concatenate([channel[start - first * times : stop - first * times] for channel in fine])
 
     def particulars(self) -> dict[str, str]:
         return {"Coarse images": self.task.coarsening.words, **self.told}

@@ -49,9 +49,12 @@ class TranslationJudge(NearnessJudge):
             source = case.role(task.source).codec
             assert isinstance(source, Window)
             product = Window(low=low, high=high, to=source.to)
-            return np.asarray(product.decode(source.encode(case.slices(start, stop)[task.source])), np.float32)
+            given = case.slices(start, stop, task.out_channels)[task.source]
+            return np.asarray(product.decode(source.encode(given)), np.float32)
 
-        return [Contender(INPUT, shown, "shown in the window of the product")], [role(TARGET, task.product)]
+        return [Contender(INPUT, shown, "shown in the window of the product")], [
+            role(TARGET, task.product, task.out_channels)
+        ]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Nearer to the true image than the input, by how much, and with which contrast."""

@@ -1,0 +1,72 @@
+import math
+
+import numpy as np
+import pytest
+
+from ganatomy.case import Case, Sample
+from ganatomy.data.cases import PhantomSource
+from ganatomy.evaluation.judging import OUTPUT, Judgement, Row, Score, Scores
+from ganatomy.evaluation.remarks import (
+    SINGLE,
+    against,
+    improved,
+    nearness,
+    phantoms,
+    sentences,
+    single_subject,
+)
+from ganatomy.images.files import Source
+from ganatomy.metrics.statistics import compare
+
+PSNR = Score("psnr", "higher", "dB")
+
+
+def sample(name, source):
+    return Sample(Case(name, name, "test", {"input": source}), {"input": np.zeros((1, 1, 2, 3))}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (2.0, "The output is closer to the scan than the input: PSNR +2"),
+        (-2.0, "The output is farther from the scan than the input: PSNR −2"),
+        (0.0, "The output cannot be told from the input by its distance to the scan: PSNR"),
+    ],
+)
+def test_nearness_is_told_with_its_direction(gain, words):
+    before = [30.0, 31.0, 33.0]
+    found = compare([value + gain for value in before], before, ["a", "b", "c"], metric="psnr", unit="dB")
+    said = nearness(found, "the scan", "the input")
+    assert said.startswith(words) and said.endswith(f", better in {3 * (gain > 0)} of 3 subjects.")
+    assert single_subject(found) == ""
+
+
+def test_slices_of_one_subject_are_no_subjects():
+    found = compare([31.0, 32.0, 35.0], [30.0, 31.0, 33.0], ["a"] * 3, metric="psnr", unit="dB")
+    assert improved(found) == "." and single_subject(found) == SINGLE
+
+
+def test_rivals_without_the_score_are_left_out():
+    rows = [
+        Row(case, case, (0, 1), method, {"psnr": value})
+        for case, value in (("a", 30.0), ("b", 34.0))
+        for method, value in ((OUTPUT, value), ("rival", value - 1.5))
+    ]
+    rows.append(Row("a", "a", (0, 1), "silent", {"other": 1.0}))
+    (said,) = against(Judgement([], [], Scores(rows)), ["rival", "silent"], PSNR, "PSNR")
+    assert said.startswith("Against rival: PSNR +1.5") and said.endswith(", better.")
+    assert math.isnan(Scores(rows).mean("silent", "psnr")) and Scores(rows).mean("rival", "psnr") == 30.5
+
+
+def test_a_warning_where_any_case_is_a_phantom(tmp_path):
+    scan, drawn = (
+        sample("a", Source("a", "a", "nifti", (tmp_path / "a.nii",))),
+        sample("b", PhantomSource("brain-mr", 0, ())),
+    )
+    assert phantoms([scan]) == []
+    (warning,) = phantoms([scan, drawn], ", drawn by hand")
+    assert warning.startswith("The patients are procedural phantoms, drawn by hand: this shows")
+
+
+def test_parts_with_nothing_to_say_are_left_out():
+    assert sentences("One.", "", "Two.") == "One. Two."
