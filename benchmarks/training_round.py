@@ -200,7 +200,7 @@ def main(repeats: int = 20) -> None:
     print(f"Training rounds, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")
     pix2pix = {"usual": UsualPix2Pix, "toggling": UsualToggling}
     goals = {"bare": 1.02, "usual": 0.6, "toggling": 0.6}
-    wide = {"levels": 7, "width": 64, "critic_width": 64, "batch_size": 1, "patch": 128, "sharpness_weight": 0.0}
+    wide = {"levels": 7, "width": 64, "discriminator_width": 64, "batch_size": 1, "patch": 128, "sharpness_weight": 0.0}
     plans = [
         ("sagan-ct (pix2pix) 128², width 64, batch 1", lambda: SAGAN(SAGAN.Config(**wide)), images(1, 128), pix2pix),
         (

@@ -15,8 +15,8 @@ SMALL = {
     "levels": 3,
     "size": (32, 32),
     "width": 4,
-    "critic_width": 4,
-    "critic_strided": 1,
+    "discriminator_width": 4,
+    "discriminator_strided": 1,
     "jitter": 2,
     "batch_size": 2,
 }

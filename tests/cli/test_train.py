@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 import ganatomy
 from ganatomy import catalogue
+from ganatomy.catalogue import resolve
 from ganatomy.cli.info import named
 from ganatomy.cli.train import read_options
 from ganatomy.data.cases import DataConfig
@@ -54,22 +55,24 @@ def test_every_option_can_be_typed(system, values):
     )
     training = TrainConfig(rounds=7, seed=3, precision="bf16-mixed", select="x", diagnose=False)
     words = [*typed(method), *typed(data), *typed(training), "--out", "run", "--folds", "3", "--fold", "1"]
-    options = read_options(system, words)
+    options = read_options(resolve(system), words)
     assert (options.method, options.data, options.training) == (method, data, training)
     assert (str(options.choice.out), options.choice.folds, options.choice.fold) == ("run", 3, 1)
     assert len(set(words)) > len({*type(method).model_fields, *DataConfig.model_fields, *TrainConfig.model_fields})
 
 
 def test_the_preset_has_options_for_roles_of_any_name():
-    options = read_options("dcgan", ["--out", "r", "--preset", "small", "--images", "first", "second"])
+    options = read_options(resolve("dcgan"), ["--out", "r", "--preset", "small", "--images", "first", "second"])
     assert [options.method.roles[name].unit for name in ("first", "second")] == ["HU", "HU"]
-    own = read_options("dcgan", ["--out", "r", "--preset", "small", "--images", "a", "b", "--b.unit", "None"]).method
+    own = read_options(
+        resolve("dcgan"), ["--out", "r", "--preset", "small", "--images", "a", "b", "--b.unit", "None"]
+    ).method
     assert [own.roles[name].unit for name in "ab"] == ["HU", None]
 
 
 def test_the_comparison_has_the_same_roles():
     words = ["--out", "r", "--baseline", "--preset", "small", "--source", "mr", "--mr.channels", "3"]
-    method = read_options("pix2pix", words).method
+    method = read_options(resolve("pix2pix"), words).method
     assert method.adversarial_weight == 0 and method.roles["mr"].channels == 3
 
 
@@ -78,17 +81,17 @@ def test_the_comparison_has_the_same_roles():
 )
 def test_a_role_cannot_be_called_like_something_else(name):
     with pytest.raises(UserError, match=rf"--source {name}: a role cannot be called so .*; call it \w+, say"):
-        read_options("pix2pix", ["--out", "r", "--source", name])
+        read_options(resolve("pix2pix"), ["--out", "r", "--source", name])
 
 
 def test_another_run_is_repeated_with_other_names(cases, tmp_path):
-    small = {"levels": 3, "size": (32, 32), "width": 4, "critic_width": 4, "critic_strided": 1, "jitter": 0}
+    small = {"levels": 3, "size": (32, 32), "width": 4, "discriminator_width": 4, "discriminator_strided": 1, "jitter": 0}
     how = {"rounds": 1, "threads": 1, "phantom_subjects": 3, "phantom_size": 32, "cache": cases, "diagnose": False}
     named = {"source": "pd", "pd": {"part": "t1"}, "t2": {"window": (0, 900)}}
     ganatomy.train("pix2pix", out=tmp_path / "run", preset="small", **named, **small, **how)
     facts = ["--out", "r", "--config", str(tmp_path / "run" / "run.yaml")]
-    again = read_options("pix2pix", facts).method
+    again = read_options(resolve("pix2pix"), facts).method
     assert again.levels == 3 and again.roles["pd"].part == "t1" and again.roles["t2"].window == (0, 900)
-    other = read_options("pix2pix", [*facts, "--target", "flair", "--pd.channels", "2"]).method
+    other = read_options(resolve("pix2pix"), [*facts, "--target", "flair", "--pd.channels", "2"]).method
     assert list(other.roles) == ["pd", "flair"] and other.roles["flair"].window == (0, 1200)
     assert (other.roles["pd"].part, other.roles["pd"].channels) == ("t1", 2)

@@ -86,7 +86,7 @@ def test_the_command_averages(runs, tmp_path, capsys):
 
 
 def test_runs_that_cannot_be_averaged_are_refused(runs, tmp_path):
-    small = {"width": 4, "critic_width": 4, "sharpness_width": 4}
+    small = {"width": 4, "discriminator_width": 4, "sharpness_width": 4}
     other = make_run(tmp_path / "sagan", "sagan-ct", config=small)
     with pytest.raises(UserError, match=f"--ensemble {other}: a run of sagan-ct, but .* is one of wgan-vgg"):
         Applier(runs[0], ensemble=[runs[1], other])

@@ -115,7 +115,7 @@ def test_wolterink_variants(variant, terms):
 
 
 def sagan(**values):
-    return SAGAN(SAGAN.Config.preset("small", **{"patch": 64, "width": 4, "critic_width": 4, **values}))
+    return SAGAN(SAGAN.Config.preset("small", **{"patch": 64, "width": 4, "discriminator_width": 4, **values}))
 
 
 def test_sagan_trains_its_sharpness_network_first_and_then_only_looks_through_it():

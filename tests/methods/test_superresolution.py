@@ -16,6 +16,12 @@ from ganatomy.methods.reconstruction.thin_slice_3dsrgan import ThinSliceSRGAN
 TINY = {"blocks": 1, "units": 1, "growth": 2, "critic_width": 1, "critic_dense": 1}
 
 
+def narrow(kind):
+    """A critic or discriminator of one channel, whichever the system has."""
+    opponent = "critic" if kind is MDCSRN else "discriminator"
+    return {f"{opponent}_width": 1, f"{opponent}_dense": 1}
+
+
 def built(kind, preset="small", **values):
     torch.manual_seed(0)
     return kind(kind.Config.preset(preset, **values))
@@ -53,7 +59,7 @@ def test_parameters_of_the_published_networks():
     [(ThinSliceSRGAN, (3, 1, 1), (8, 64, 64)), (SRGAN3D, (4, 4, 4), (23, 32, 32)), (MDCSRN, (1, 1, 1), (64, 64, 64))],
 )
 def test_published_patches_and_what_the_generators_are_shown_of_them(kind, scale, shown):
-    method = kind(kind.Config(critic_width=1, critic_dense=1))
+    method = kind(kind.Config(**narrow(kind)))
     stream = method.stages()[-1].stream
     assert method.tiling.scale == scale
     assert method.coarsening(torch.zeros(1, 1, *stream.patch)).shape[2:] == shown or method.coarsening.same_grid
@@ -90,7 +96,7 @@ def test_mdcsrn_descends_absolute_error_and_a_little_of_the_game():
 
 
 def test_the_brain_generator_descends_sums_over_all_voxels():
-    method = built(SRGAN3D, blocks=1, critic_width=1, patch_shape=(12,) * 3)
+    method = built(SRGAN3D, blocks=1, discriminator_width=1, patch_shape=(12,) * 3)
     batch = next(batches(method))["image"]
     _, generator = first_turns(method.stages()[0], method)
     fake = method.generator(method.coarsening(batch))
@@ -125,7 +131,7 @@ def test_least_squares_take_a_label_for_every_sample():
     ],
 )
 def test_learning_rates_fall(kind, done, rate):
-    method = kind(kind.Config(critic_width=1, critic_dense=1, width=1, blocks=1))
+    method = kind(kind.Config(**narrow(kind), width=1, blocks=1))
     method.progress.round = method.progress.stage_round = done
     for player in method.stages()[-1].players:
         assert math.isclose(player.schedule(method.progress), rate)

@@ -32,7 +32,7 @@ WIRINGS = [
             )
         },
         variant="adversary alone",
-        options={"variant": "g-adv", "patch": 24, "critic_dims": 3},
+        options={"variant": "g-adv", "patch": 24, "discriminator_dims": 3},
     ),
     # Yang et al. 2018, eq. 9: critic with gradient penalty λ, generator with λ1 times the VGG distance.
     Wiring(

@@ -157,7 +157,7 @@ def test_a_run_whose_images_have_scales_of_their_own_is_trained_judged_and_appli
     own = {"scale": "percentile", "percentiles": (1, 99)}
     names = {"source": "first", "target": "second"}
     parts = {"first": {**own, "part": "t1"}, "second": {**own, "part": "t2"}}
-    tiny = {"size": (32, 32), "batch_size": 2, "width": 4, "critic_width": 4, "critic_strided": 1, "blocks": 1}
+    tiny = {"size": (32, 32), "batch_size": 2, "width": 4, "discriminator_width": 4, "discriminator_strided": 1, "blocks": 1}
     config = catalogue.load("cyclegan").Config.preset("small", **names, **parts, **tiny)
     data = DataConfig(phantom_subjects=4, phantom_size=32, cache=tmp_path / "cache")
     options = TrainConfig(rounds=2, validate_every=2, validation_slices=2, threads=1, diagnose=False)

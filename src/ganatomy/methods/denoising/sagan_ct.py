@@ -94,9 +94,11 @@ class SAGAN(CTDenoiser):
         noise: float = 0.05  # largest noise added to its inputs, standard deviation on [0, 1] (our choice)
         levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
-        critic_width: int = 64  # channels of the PatchGAN's first layer
+        discriminator_width: int = 64  # channels of the PatchGAN's first layer
         norm: Literal["instance", "batch"] = "instance"  # of the U-Net; the released model sees a batch of one
-        critic_norm: Literal["instance", "batch", "none"] = "instance"  # of the PatchGAN; it hides how strong noise is
+        discriminator_norm: Literal["instance", "batch", "none"] = (
+            "instance"  # of the PatchGAN; it hides how strong noise is
+        )
         dropout: float = 0.5  # in the U-Net's inner decoder, off at inference
         window: tuple[float, float] = (-160.0, 240.0)  # HU mapped to [-1, 1]: abdomen
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
@@ -117,8 +119,8 @@ class SAGAN(CTDenoiser):
                 "sharpness_width": 8,
                 "levels": 5,
                 "width": 16,
-                "critic_width": 32,
-                "critic_norm": "none",
+                "discriminator_width": 32,
+                "discriminator_norm": "none",
                 "scan": {"dose_fraction": 0.1, "electronic_noise": 0.0, "views": 360},
             },
         }
@@ -131,9 +133,11 @@ class SAGAN(CTDenoiser):
         c = config
         self.generator = Residual(1, 1, c.width, c.levels, c.norm, c.dropout)
         init_pix2pix(self.generator, c.width)
-        self.discriminator = PatchGAN(2, c.critic_width, norm=c.critic_norm) if c.adversarial_weight else None
+        self.discriminator = (
+            PatchGAN(2, c.discriminator_width, norm=c.discriminator_norm) if c.adversarial_weight else None
+        )
         if self.discriminator:
-            init_pix2pix(self.discriminator, c.critic_width)
+            init_pix2pix(self.discriminator, c.discriminator_width)
         self.sharpness_network = sharpness_network(c.sharpness_width) if c.sharpness_weight else None
 
     @property

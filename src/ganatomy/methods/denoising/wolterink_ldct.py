@@ -105,8 +105,8 @@ class WolterinkLDCT(CTDenoiser):
             64,
             64,
         )  # channels of the generator's hidden layers (our choice)
-        critic_widths: tuple[int, ...] = (32, 64, 128)  # channels of the discriminator's groups (our choice)
-        critic_dims: Literal[2, 3] = 2  # judge axial slices or blocks (our choice)
+        discriminator_widths: tuple[int, ...] = (32, 64, 128)  # channels of the discriminator's groups (our choice)
+        discriminator_dims: Literal[2, 3] = 2  # judge axial slices or blocks (our choice)
         window: tuple[float, float] = (
             -1000.0,
             2000.0,
@@ -123,7 +123,7 @@ class WolterinkLDCT(CTDenoiser):
                 "patch_slices": 2,
                 "learning_rate": 1e-3,
                 "widths": (8, 8, 8, 16, 16, 16),
-                "critic_widths": (8, 16, 32),
+                "discriminator_widths": (8, 16, 32),
                 "adversarial_weight": 1e-2,
                 "window": (-300.0, 500.0),
             },
@@ -136,7 +136,9 @@ class WolterinkLDCT(CTDenoiser):
         super().__init__(config)
         self.generator = Generator(config.widths)
         self.discriminator = (
-            Discriminator(config.patch, config.critic_widths, config.critic_dims) if "adv" in config.variant else None
+            Discriminator(config.patch, config.discriminator_widths, config.discriminator_dims)
+            if "adv" in config.variant
+            else None
         )
 
     @property

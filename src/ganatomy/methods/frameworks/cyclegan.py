@@ -37,8 +37,8 @@ class CycleGAN(Translator):
         width: int = 64  # channels of the generators at full size
         blocks: int = 9  # residual blocks; 6 at 128 pixels
         strided: int = 2  # halvings of the size in the generators; sizes are multiples of 2**strided
-        critic_width: int = 64  # channels of the discriminators' first layer
-        critic_strided: int = 3  # their stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels
+        discriminator_width: int = 64  # channels of the discriminators' first layer
+        discriminator_strided: int = 3  # their stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels
         ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -55,8 +55,8 @@ class CycleGAN(Translator):
                 # With the paper's weights so short a training keeps the order of grey values, dark stays dark.
                 "adversarial_weight": 3.0,
                 "cycle_weight": 3.0,
-                "critic_width": 32,
-                "critic_strided": 2,
+                "discriminator_width": 32,
+                "discriminator_strided": 2,
                 "ema_halflife": 100.0,
             },
         }
@@ -82,8 +82,8 @@ class CycleGAN(Translator):
 
     def _discriminator(self, channels: int) -> PatchGAN:
         c = self.config
-        discriminator = PatchGAN(channels, c.critic_width, c.critic_strided, "instance")
-        init_pix2pix(discriminator, c.critic_width)
+        discriminator = PatchGAN(channels, c.discriminator_width, c.discriminator_strided, "instance")
+        init_pix2pix(discriminator, c.discriminator_width)
         return discriminator
 
     @property

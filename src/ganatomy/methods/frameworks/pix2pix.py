@@ -38,8 +38,8 @@ class Pix2Pix(Translator):
         norm: Literal["instance", "batch"] = "instance"  # batch norm as used in the paper, on batches of one image
         dropout: float = 0.5  # in the U-Net's inner decoder
         dropout_at_inference: bool = False  # as in the paper; results then differ from call to call
-        critic_width: int = 64  # channels of the discriminator's first layer
-        critic_strided: int = 3  # its stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels
+        discriminator_width: int = 64  # channels of the discriminator's first layer
+        discriminator_strided: int = 3  # its stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -53,8 +53,8 @@ class Pix2Pix(Translator):
                 "levels": 5,
                 "width": 16,
                 "dropout": 0.0,
-                "critic_width": 16,
-                "critic_strided": 2,
+                "discriminator_width": 16,
+                "discriminator_strided": 2,
                 "ema_halflife": 200.0,
             },
         }
@@ -75,8 +75,8 @@ class Pix2Pix(Translator):
         init_pix2pix(self.generator, c.width)
         self.discriminator = None
         if c.adversarial_weight:
-            self.discriminator = PatchGAN(given + made, c.critic_width, c.critic_strided, c.norm)
-            init_pix2pix(self.discriminator, c.critic_width)
+            self.discriminator = PatchGAN(given + made, c.discriminator_width, c.discriminator_strided, c.norm)
+            init_pix2pix(self.discriminator, c.discriminator_width)
 
     @property
     def tiling(self) -> Tiling:

@@ -44,8 +44,8 @@ class SRGAN(Method):
         width: int = 64  # channels of the generator
         blocks: int = 16  # its residual blocks
         skip: bool = False  # whether it adds to the bicubic interpolation, where training then begins (our option)
-        critic_width: int = 64  # channels of the discriminator's first layer
-        critic_dense: int = 1024  # units of its dense layer
+        discriminator_width: int = 64  # channels of the discriminator's first layer
+        discriminator_dense: int = 1024  # units of its dense layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -64,8 +64,8 @@ class SRGAN(Method):
                 "width": 24,
                 "blocks": 3,
                 "skip": True,
-                "critic_width": 12,
-                "critic_dense": 64,
+                "discriminator_width": 12,
+                "discriminator_dense": 64,
                 "ema_halflife": 200.0,
             },
         }
@@ -82,7 +82,9 @@ class SRGAN(Method):
                 nn.init.zeros_(parameter)
         self.discriminator = self.features = None
         if c.adversarial_weight:
-            self.discriminator = SRDiscriminator(c.channels, (c.patch, c.patch), c.critic_width, c.critic_dense)
+            self.discriminator = SRDiscriminator(
+                c.channels, (c.patch, c.patch), c.discriminator_width, c.discriminator_dense
+            )
             self.features = self.content_features()
 
     def content_features(self) -> VGG19Features | None:

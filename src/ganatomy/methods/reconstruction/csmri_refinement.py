@@ -41,7 +41,13 @@ class CSMRIRefinement(Reconstructor):
         blocks: int = 3  # of the cascade, each followed by the measured samples
         block_width: int = 32  # channels of a block
         widths: tuple[int, ...] = (32, 64, 128)  # channels of the U-Net's levels
-        critic_widths: tuple[int, ...] = (64, 128, 256, 512, 1024)  # channels of the discriminator's stride-2 layers
+        discriminator_widths: tuple[int, ...] = (
+            64,
+            128,
+            256,
+            512,
+            1024,
+        )  # channels of the discriminator's stride-2 layers
         dropped: int = 3  # last hidden layers of the discriminator whose maps are dropped out
         dropout: float = 0.5  # share of these maps
         pool: int = 80  # images made earlier that are kept for the discriminator; 0 for none
@@ -71,7 +77,7 @@ class CSMRIRefinement(Reconstructor):
                 "refinement_batch_size": 4,
                 "learning_rate": 2e-3,
                 "widths": (12, 24, 32),
-                "critic_widths": (8, 16, 32),
+                "discriminator_widths": (8, 16, 32),
                 "dropped": 1,
                 "penalty_weight": 0.01,
                 "perceptual_layer": "conv3_2",
@@ -91,7 +97,7 @@ class CSMRIRefinement(Reconstructor):
         self.refiner = self.discriminator = self.features = None
         if c.adversarial_weight:
             self.refiner = Refiner(c.widths)
-            self.discriminator = FeatureDiscriminator(c.critic_widths, c.dropped, c.dropout)
+            self.discriminator = FeatureDiscriminator(c.discriminator_widths, c.dropped, c.dropout)
             self.features = VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
             self.pool = ImagePool((1, *c.size), c.pool)
 

@@ -50,7 +50,7 @@ class DAGAN(Reconstructor):
         features_width: float = 1.0  # channel multiplier of the substitute features
         levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
-        critic_width: int = 64  # channels of the discriminator's first layer
+        discriminator_width: int = 64  # channels of the discriminator's first layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -67,7 +67,7 @@ class DAGAN(Reconstructor):
                 "features_width": 0.25,
                 "levels": 5,
                 "width": 16,
-                "critic_width": 8,
+                "discriminator_width": 8,
                 "ema_halflife": 200.0,
             },
         }
@@ -83,8 +83,8 @@ class DAGAN(Reconstructor):
         init_dealiasing(self.generator, c.width)
         self.discriminator = self.features = None
         if c.adversarial_weight:
-            self.discriminator = DealiasingDiscriminator(c.size, c.critic_width)
-            init_dcgan(self.discriminator, 0.02 * (64 / c.critic_width) ** 0.5)
+            self.discriminator = DealiasingDiscriminator(c.size, c.discriminator_width)
+            init_dcgan(self.discriminator, 0.02 * (64 / c.discriminator_width) ** 0.5)
         if c.perceptual_weight:
             self.features = VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
 

@@ -41,7 +41,7 @@ class GANCS(Reconstructor):
         stages_of_blocks: int = 4  # of the generator
         blocks: int = 2  # residual blocks of a stage
         width: int = 128  # channels of the generator
-        critic_width: int = 8  # channels of the discriminator's first layer
+        discriminator_width: int = 8  # channels of the discriminator's first layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
         size: tuple[int, int] = (256, 128)  # rows and columns of image and k-space
         phase: float = 1.0  # SD in rad of a smooth phase put on images, as the paper's are complex (our choice)
@@ -75,7 +75,7 @@ class GANCS(Reconstructor):
         super().__init__(config)
         c = config
         self.generator = ResidualReconstructor(c.width, c.stages_of_blocks, c.blocks)
-        self.discriminator = MagnitudeDiscriminator(c.critic_width) if c.adversarial_weight else None
+        self.discriminator = MagnitudeDiscriminator(c.discriminator_width) if c.adversarial_weight else None
 
     def stages(self) -> Sequence[Stage]:
         c = self.config

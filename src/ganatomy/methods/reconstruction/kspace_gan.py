@@ -34,7 +34,7 @@ class KSpaceGAN(Reconstructor):
         game_rounds: int = 50_000  # updates of the generators; 50 epochs in the release (our choice)
         batch_size: int = 32  # slices
         learning_rate: float = 1e-3  # Adam, generators
-        critic_learning_rate: float = 2e-3  # Adam, discriminator
+        discriminator_learning_rate: float = 2e-3  # Adam, discriminator
         beta1: float = 0.5  # Adam, both players
         halvings: int = 4  # of the generators' rate, evenly spread; the release lowers it on plateaus (our choice)
         squared_weight: float = 1000.0  # mean squared error of the magnitude
@@ -47,7 +47,7 @@ class KSpaceGAN(Reconstructor):
         encoder: tuple[int, ...] = (32, 64, 128, 256, 256)  # channels of the U-Nets' levels down
         decoder: tuple[int, ...] = (128, 64, 32, 32)  # and up again
         image_network: bool = False  # whether a second U-Net corrects the image, as in the release
-        critic_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of the discriminator's levels
+        discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of the discriminator's levels
         seen: tuple[int, int] = (128, 128)  # rows and columns in the middle that the discriminator sees
         ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
         scan: Undersampling = Undersampling(fraction=0.52)  # Gaussian lines, 52 %
@@ -62,7 +62,7 @@ class KSpaceGAN(Reconstructor):
                 "halvings": 2,
                 "encoder": (16, 32, 48, 64),
                 "decoder": (48, 32, 16),
-                "critic_widths": (8, 16, 32, 64),
+                "discriminator_widths": (8, 16, 32, 64),
                 "seen": (32, 32),
                 "ema_halflife": 200.0,
             },
@@ -79,7 +79,7 @@ class KSpaceGAN(Reconstructor):
         nn.init.zeros_(self.completer.head.weight)
         nn.init.zeros_(self.completer.head.bias)  # type: ignore[arg-type]
         self.corrector = UNet(1, 1, c.encoder, c.decoder, upsampling="linear") if c.image_network else None
-        self.discriminator = CentreDiscriminator(c.critic_widths, c.seen) if c.adversarial_weight else None
+        self.discriminator = CentreDiscriminator(c.discriminator_widths, c.seen) if c.adversarial_weight else None
 
     @property
     def tiling(self) -> Tiling:
@@ -95,7 +95,9 @@ class KSpaceGAN(Reconstructor):
         networks: tuple[nn.Module, ...] = (self.completer, *([self.corrector] if self.corrector else []))
         players = [Player("generator", networks, adam(c.learning_rate, betas), rate, ema_halflife=c.ema_halflife)]
         if self.discriminator:
-            players.insert(0, Player("discriminator", (self.discriminator,), adam(c.critic_learning_rate, betas)))
+            players.insert(
+                0, Player("discriminator", (self.discriminator,), adam(c.discriminator_learning_rate, betas))
+            )
         return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

@@ -40,8 +40,8 @@ class PCLECycleSR(Method):
         variation_weight: float = 0.1  # total variation of the result, in the paper's place of l_reg (our choice)
         width: int = 64  # channels of the generator
         blocks: int = 16  # its residual blocks
-        critic_width: int = 64  # channels of the discriminator's first layer
-        critic_dense: int = 1024  # units of its dense layer
+        discriminator_width: int = 64  # channels of the discriminator's first layer
+        discriminator_dense: int = 1024  # units of its dense layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -52,8 +52,8 @@ class PCLECycleSR(Method):
                 "learning_rate": 1e-3,
                 "width": 16,
                 "blocks": 2,
-                "critic_width": 12,
-                "critic_dense": 64,
+                "discriminator_width": 12,
+                "discriminator_dense": 64,
                 "ema_halflife": 400.0,
             },
         }
@@ -70,7 +70,7 @@ class PCLECycleSR(Method):
             nn.init.zeros_(parameter)
         self.discriminator = None
         if c.adversarial_weight:
-            self.discriminator = SRDiscriminator(1, (c.patch, c.patch), c.critic_width, c.critic_dense)
+            self.discriminator = SRDiscriminator(1, (c.patch, c.patch), c.discriminator_width, c.discriminator_dense)
 
     def build_task(self) -> FibreSuperResolution:
         return FibreSuperResolution(self.config, BEST if self.adversarial else MAE)

@@ -47,8 +47,8 @@ class SRGAN3D(VolumeResolver):
         width: int = 32  # channels of the residual blocks
         blocks: int = 6  # residual blocks
         wide: int = 64  # channels of the upsampling
-        critic_width: int = 32  # channels of the discriminator's first layer
-        critic_dense: int = 1024  # units of its dense layer
+        discriminator_width: int = 32  # channels of the discriminator's first layer
+        discriminator_dense: int = 1024  # units of its dense layer
         ema_halflife: float | None = None  # patches; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -65,8 +65,8 @@ class SRGAN3D(VolumeResolver):
                 "width": 16,
                 "blocks": 2,
                 "wide": 16,
-                "critic_width": 8,
-                "critic_dense": 32,
+                "discriminator_width": 8,
+                "discriminator_dense": 32,
                 "ema_halflife": 200.0,
             },
         }
@@ -83,7 +83,9 @@ class SRGAN3D(VolumeResolver):
         self.generator = VolumeSRResNet(1, 1, steps, c.width, c.blocks, c.upsampler, c.wide, output=output)
         self.discriminator = None
         if c.adversarial_weight:
-            self.discriminator = SRDiscriminator(1, c.patch_shape, c.critic_width, c.critic_dense, slope=0.3)
+            self.discriminator = SRDiscriminator(
+                1, c.patch_shape, c.discriminator_width, c.discriminator_dense, slope=0.3
+            )
 
     @property
     def coarsening(self) -> Decimation:

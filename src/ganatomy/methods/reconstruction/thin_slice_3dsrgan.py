@@ -46,8 +46,8 @@ class ThinSliceSRGAN(VolumeResolver):
         width: int = 64  # channels of the generator (our choice)
         blocks: int = 8  # residual blocks (our choice)
         skip: bool = True  # whether it adds to the linearly interpolated slices (our choice)
-        critic_width: int = 32  # channels of the discriminator's first layer (our choice)
-        critic_dense: int = 1024  # units of its dense layer (our choice)
+        discriminator_width: int = 32  # channels of the discriminator's first layer (our choice)
+        discriminator_dense: int = 1024  # units of its dense layer (our choice)
         ema_halflife: float | None = None  # patches; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -62,8 +62,8 @@ class ThinSliceSRGAN(VolumeResolver):
                 "adversarial_weight": 2e-4,
                 "width": 16,
                 "blocks": 2,
-                "critic_width": 8,
-                "critic_dense": 32,
+                "discriminator_width": 8,
+                "discriminator_dense": 32,
                 "ema_halflife": 200.0,
             },
         }
@@ -81,7 +81,7 @@ class ThinSliceSRGAN(VolumeResolver):
         )
         self.discriminator = None
         if c.adversarial_weight:
-            self.discriminator = SRDiscriminator(1, c.patch_shape, c.critic_width, c.critic_dense)
+            self.discriminator = SRDiscriminator(1, c.patch_shape, c.discriminator_width, c.discriminator_dense)
 
     @property
     def coarsening(self) -> ThickSlices:
