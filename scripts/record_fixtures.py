@@ -169,7 +169,7 @@ def trained(model: str, out: Path, cache: Path) -> None:
     """Two rounds, or one of each stage where there are more stages."""
     slug, _, preset = model.partition(":")
     kind = catalogue.load(slug).Config
-    smaller = {**SMALLER, **SECTIONS.get(catalogue.find(slug).section, {})}
+    smaller = {**SMALLER, **SECTIONS.get(catalogue.resolve(slug).section, {})}
     fitting = {name: value for name, value in smaller.items() if name in kind.model_fields}
     config = kind.preset(preset or ("small" if "small" in kind.presets else "paper"), **fitting)
     data = DataConfig(phantom_subjects=4, phantom_size=96, cache=cache)
@@ -212,7 +212,7 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
     if model not in GIVEN:
         return {role: np.asarray(values)[None, :, 0] for role, values in trained(seed=0).arrays.items()}
     found = trained(given_image(*GIVEN[model]))
-    if catalogue.find(model.partition(":")[0]).section == "detection":
+    if catalogue.resolve(model.partition(":")[0]).section == "detection":
         score = np.array(found.facts["scores"], np.float32)
         return {"map": found["map"].numpy(), "score": score, "healthy": found["healthy"].numpy()}
     return {"restored": middle(found.main)}

@@ -115,3 +115,9 @@ def test_no_role_is_called_like_an_option_of_every_command():
 
     assert set(Choice.__dataclass_fields__) <= TAKEN | RESERVED
     assert set(train.__kwdefaults__) | {"out", "system", "data"} <= TAKEN | RESERVED
+
+
+def test_a_method_that_is_not_where_it_is_named_is_told_before_anything_is_made(tmp_path):
+    with pytest.raises(UserError, match=r"none\.py: no such file"):
+        train(f"{tmp_path / 'none.py'}:Mine", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

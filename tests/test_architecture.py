@@ -23,7 +23,7 @@ def test_every_system_is_named_in_the_catalogue():
     text = PAGE.read_text(encoding="utf-8")
     for slug in ("dan", "uda-lesion", "voxel-atlas-gan", "btrfly-net", "scgan-lv-coverage", "retina-aae", "scgan-us",
                  "nodule-cgan3d", "ssnet", "context-aware-gan"):  # fmt: skip
-        assert catalogue.find(slug).slug == slug and f"`{slug}`" in text
+        assert catalogue.resolve(slug).slug == slug and f"`{slug}`" in text
 
 
 @pytest.fixture(scope="module")

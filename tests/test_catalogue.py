@@ -1,13 +1,15 @@
+import hashlib
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from ganatomy import catalogue
-from ganatomy.catalogue import SYSTEMS, System, find, load, match, ready
+from ganatomy.catalogue import SYSTEMS, System, load, match, ready, resolve
 from ganatomy.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -56,43 +58,43 @@ def test_row_is_well_formed(system: System) -> None:
 
 
 def test_an_alias_and_any_case_name_the_same_system() -> None:
-    assert find("acgan") is find("ac-gan") is find("AC-GAN")
-    assert find("wgan-vgg").reference == 15
+    assert resolve("acgan") is resolve("ac-gan") is resolve("AC-GAN")
+    assert resolve("wgan-vgg").reference == 15
 
 
 def test_url_leads_to_the_paper() -> None:
-    assert find("wgan-vgg").url == "https://doi.org/10.1109/TMI.2018.2827462"
-    assert find("sagan-ct").url == "https://arxiv.org/abs/1708.06453"
-    assert find("kspace-gan").url is None
+    assert resolve("wgan-vgg").url == "https://doi.org/10.1109/TMI.2018.2827462"
+    assert resolve("sagan-ct").url == "https://arxiv.org/abs/1708.06453"
+    assert resolve("kspace-gan").url is None
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError) as error:
-        find("wgn-vgg")
+        resolve("wgn-vgg")
     assert str(error.value) == "unknown system 'wgn-vgg'; did you mean wgan-vgg? 'ganatomy list' shows all"
 
 
 def test_a_title_is_answered_with_its_slug() -> None:
     with pytest.raises(UserError, match=r"did you mean sagan-ct\b"):
-        find("SAGAN")
+        resolve("SAGAN")
 
 
 def test_a_misspelt_alias_suggests_its_system_once() -> None:
     with pytest.raises(UserError, match=r"did you mean ac-gan or cgan\?"):
-        find("acgn")
+        resolve("acgn")
 
 
 def test_a_name_like_no_other_gets_no_guess() -> None:
     with pytest.raises(UserError) as error:
-        find("zzzzzz")
+        resolve("zzzzzz")
     assert str(error.value) == "unknown system 'zzzzzz'; 'ganatomy list' shows all"
 
 
 def test_match_looks_at_slug_alias_section_and_modality() -> None:
-    assert match("wgan-*") == [find("wgan-vgg"), find("wgan-gp")]
-    assert match("ACGAN") == [find("ac-gan")]
+    assert match("wgan-*") == [resolve("wgan-vgg"), resolve("wgan-gp")]
+    assert match("ACGAN") == [resolve("ac-gan")]
     assert [system.reference for system in match("denoising")] == [14, 15, 16]
-    assert match("*ultrasound") == [find("dacal-landmarks"), find("scgan-us"), find("ivus-stacksim")]
+    assert match("*ultrasound") == [resolve("dacal-landmarks"), resolve("scgan-us"), resolve("ivus-stacksim")]
     assert match("*") == list(SYSTEMS)
     assert match("nothing") == []
 
@@ -171,3 +173,147 @@ def test_the_readme_shows_the_catalogue_as_it_is() -> None:
         pytest.skip("README.md has no table of systems")
     checked = run(ROOT / "scripts" / "systems_table.py", "--check")
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.slug)
+def test_every_name_of_every_system_resolves(system: System) -> None:
+    assert all(resolve(name) is system for name in (system.slug, *system.aliases, system.slug.upper()))
+    assert resolve(system) is system and system.citation.startswith(system.authors)
+
+
+def test_a_citation_ends_with_the_identifier() -> None:
+    assert resolve("wgan-vgg").citation == "Yang et al., 2018, doi:10.1109/TMI.2018.2827462"
+    assert resolve("sagan-ct").citation == "Yi & Babyn, 2018, arXiv:1708.06453"
+    assert resolve("kspace-gan").citation == "Shitrit & Riklin-Raviv, 2017"
+
+
+METHOD = '''from ganatomy.methods.frameworks.dcgan import DCGAN
+from ganatomy.game import Method
+
+
+class Mine(DCGAN):
+    """Makes pictures of nothing.
+
+    A. Nobody and B. Noone, Journal of Nothing 3:4,
+    2026. doi:10.1234/nothing.5.
+
+    Further words: doi:10.9999/other.
+    """
+
+
+class Terse(DCGAN):
+    pass
+
+
+class Half(Method):
+    """MR images become nothing."""
+
+    dims = 3
+
+
+class Nothing:
+    pass
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for files with methods; what is imported from it is forgotten afterwards."""
+    monkeypatch.setattr("sys.path", [*sys.path])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
+def register(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Install a package, as far as its entry points are concerned."""
+    about = folder / "gadgets-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gadgets\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+
+
+@pytest.mark.parametrize("place", ["file", "module", "installed"])
+def test_a_method_from_outside_is_described_by_its_class(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (folder / "gadgets.py").write_text(METHOD)
+    register(folder, monkeypatch, "[ganatomy.methods]\nmy-gan = gadgets:Mine\n")
+    name = {"file": f"{folder / 'gadgets.py'}:Mine", "module": "gadgets:Mine", "installed": "my-gan"}[place]
+    system = resolve(name)
+    assert system.slug == {"file": "gadgets.py:Mine", "module": "gadgets:Mine", "installed": "my-gan"}[place]
+    assert (system.title, system.what, system.dims) == ("Mine", "makes pictures of nothing", "2D")
+    citation = "A. Nobody and B. Noone, Journal of Nothing 3:4, 2026. doi:10.1234/nothing.5"
+    assert (system.citation, system.url) == (citation, "https://doi.org/10.1234/nothing.5")
+    assert system.cls is sys.modules["gadgets"].Mine and load(name) is system.cls
+    assert catalogue.source_of(system.cls) == f"sha256:{hashlib.sha256(METHOD.encode()).hexdigest()}"
+
+
+def test_a_method_without_words_is_described_all_the_same(folder: Path) -> None:
+    (folder / "gadgets.py").write_text(METHOD)
+    system = resolve(f"{folder / 'gadgets.py'}:Terse")
+    assert (system.what, system.citation, system.url) == ("what gadgets.py:Terse does", "unpublished", None)
+
+
+def test_a_relative_path_and_files_beside_it_will_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "beside").mkdir()
+    (folder / "beside" / "gadgets.py").write_text(METHOD.replace("from ganatomy.game", "from helpers"))
+    (folder / "beside" / "helpers.py").write_text("from ganatomy.game import Method")
+    monkeypatch.chdir(folder)
+    assert resolve("beside/gadgets.py:Mine").cls.__name__ == "Mine"
+    monkeypatch.chdir(folder / "beside")
+    assert resolve("gadgets.py:Mine") == resolve("../beside/gadgets.py:Mine")
+
+
+def test_known_names_import_what_is_registered_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "gadgets.py").write_text(METHOD)
+    register(folder, monkeypatch, "[ganatomy.methods]\nmy-gan = gadgets:Mine\nwgan-vgg = gadgets:Mine\n")
+    for place in (f"{folder / 'gadgets.py'}:Mine", "gadgets:Mine", "gadgets.py:Mine", "gadgets"):
+        with pytest.raises(UserError, match="unknown system"):
+            catalogue.known(place)
+    assert catalogue.known("wgan-vgg").section == "denoising", "no package takes a name of the survey"
+    assert "gadgets" not in sys.modules
+    assert catalogue.known("my-gan").module == "gadgets:Mine"
+    with pytest.raises(UserError, match=r"did you mean my-gan\?"):
+        resolve("my-gna")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("FOLDER/none.py:Mine", r"none\.py: no such file"),
+        ("FOLDER/gadgets.py", r"name the class of the method, too, as .*gadgets\.py:Class"),
+        ("FOLDER/gadgets.py:Mime", r"there is no Mime in .*gadgets\.py; did you mean Mine\?"),
+        ("FOLDER/gadgets.py:", r"there is no  ?in .*gadgets\.py"),
+        (
+            "FOLDER/gadgets.py:Nothing",
+            r"gadgets\.py:Nothing: not a method; name a class that extends ganatomy\.game\.Method",
+        ),
+        ("FOLDER/gadgets.py:Half", r"gadgets\.py:Half: not a complete method; it lacks build_task, stages, Config"),
+        ("FOLDER/broken.py:Mine", r"broken\.py: cannot be imported: NameError: .*nothing.* \(broken\.py, line 3\)"),
+        ("FOLDER/unread.py:Mine", r"unread\.py: cannot be imported: SyntaxError: .*\(unread\.py, line 1\)"),
+        ("FOLDER/leaves.py:Mine", r"leaves\.py: cannot be imported: SystemExit: 3"),
+        ("FOLDER/lacks.py:Mine", r"lacks\.py: cannot be imported: ModuleNotFoundError: .*no_such_package"),
+        ("FOLDER/json.py:Mine", r"json\.py: Python has another module called json; rename the file"),
+        ("no_such_module:Mine", "no_such_module:Mine: no module called no_such_module is installed"),
+        ("ganatomy.methods.none:Mine", r"no module called ganatomy\.methods\.none is installed"),
+        ("ganatomy.game:Stage", r"ganatomy\.game:Stage: not a method"),
+        ("bad-gan", r"gadgets:Gone: there is no Gone in gadgets"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_a_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    (folder / "gadgets.py").write_text(METHOD)
+    (folder / "broken.py").write_text("import sys\n\nnothing.at.all\n")
+    (folder / "unread.py").write_text("def (:\n")
+    (folder / "leaves.py").write_text("raise SystemExit(3)\n")
+    (folder / "lacks.py").write_text("import no_such_package\n")
+    (folder / "json.py").write_text(METHOD)
+    register(folder, monkeypatch, "[ganatomy.methods]\nbad-gan = gadgets:Gone\n")
+    with pytest.raises(UserError, match=told) as error:
+        resolve(name.replace("FOLDER", str(folder)))
+    assert "\n" not in str(error.value)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_origin
 from pydantic import BaseModel, ValidationError
 
 from ganatomy import catalogue
+from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig, names_of_images
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig, RolesConfig
@@ -25,7 +26,7 @@ TAKEN = frozenset({*DataConfig.model_fields, *TrainConfig.model_fields, "fold", 
 
 
 def train(
-    system: str,
+    system: str | System,
     data: str | Path | DataConfig | None = None,
     *,
     out: str | Path,
@@ -41,7 +42,8 @@ def train(
     ``ganatomy.train("pix2pix", "PAIRS", out="runs/p", source="mr", target="ct", ct={"window": (-160, 240)})``
 
     Args:
-        system: slug.
+        system: slug, ``file.py:Class`` or ``package.module:Class`` of a method from outside, or the name under which
+            an installed package has registered one.
         data: folder, file or manifest of images, or how they are read; None means the embedded phantom.
         out: run folder, made if necessary; must not hold a run unless ``resume``.
         preset: named configuration of the system; ``small`` suits a workstation without a GPU.
@@ -55,7 +57,8 @@ def train(
     Raises:
         UserError: anything that was given and cannot be used; the run folder is then not made or left as it was.
     """
-    kind = catalogue.load(system).Config
+    system = catalogue.resolve(system)
+    kind = system.cls.Config
     if not isinstance(data, DataConfig):
         data = DataConfig(data=None if data is None else Path(data))
     data = with_options(data, {name: value for name, value in options.items() if name in DataConfig.model_fields})

@@ -1,14 +1,26 @@
-"""The survey's table of contents: one row per system.
+"""The survey's table of contents, one row per system, and the one place where names of systems become systems.
 
 The systems are those reviewed in "GANs for Medical Image Analysis" (Kazeminia et al., 2018), sections 4.1
 to 4.6, in the survey's order, followed by the base frameworks they stand on. Reading the table imports no
-method and no torch; `load` imports the one method asked for.
+method and no torch; the class of a system is imported when it is asked for.
+
+`resolve` also takes methods from outside of the package, which a user names by their place, and those that installed
+packages register. `known` takes no places: a name that was read from a file never decides what is imported.
 """
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 from ganatomy.errors import UserError
@@ -19,21 +31,29 @@ Section = Literal[
 Dims = Literal["1D", "2D", "2D/3D", "3D"]
 State = Literal["ready", "planned"]
 
+SEEN: dict[Any, Dims] = {1: "1D", 2: "2D", 3: "3D"}
+"""Spatial axes of what the networks of a method see."""
+METHODS = "ganatomy.methods"
+"""Group of the entry points by which installed packages register methods."""
+IDENTIFIER = re.compile(r"doi:\s*(10\.\S+?)(?=[.,;)]*(?:\s|$))|arXiv[:\s]\s*(\d{4}\.\d{4,5})", re.IGNORECASE)
+"""A DOI or an arXiv number in a citation."""
+
 
 @dataclass(frozen=True)
 class System:
-    """One system of the survey, or one framework behind them.
+    """One system of the survey, one framework behind them, or a method from outside of the package.
 
-    `slug` names it on the command line, as do its `aliases`. `reference` is its number in the survey's
-    bibliography, None for a framework the survey does not list. `what` says what it does in at most 70
-    characters. `doi_or_arxiv` is a bare DOI ("10.…") or "arXiv:…", None where neither is recorded. `module`
-    is "package.module:Class" once the system is implemented.
+    `slug` names it on the command line and in run files, as do its `aliases` on the command line. `reference` is its
+    number in the survey's bibliography, None for what the survey does not list. `what` says what it does, in at most
+    70 characters for a system of the survey. `authors` says who published it and when, for a method from outside as
+    its docstring cites them. `doi_or_arxiv` is a bare DOI ("10.…") or "arXiv:…", None where neither is recorded.
+    `module` is "package.module:Class" once the system is implemented.
     """
 
     slug: str
     reference: int | None
     title: str
-    section: Section
+    section: Section | Literal["outside"]
     authors: str
     modality: str
     dims: Dims
@@ -55,6 +75,27 @@ class System:
         if self.doi_or_arxiv.startswith("arXiv:"):
             return f"https://arxiv.org/abs/{self.doi_or_arxiv.removeprefix('arXiv:')}"
         return f"https://doi.org/{self.doi_or_arxiv}"
+
+    @property
+    def citation(self) -> str:
+        """Who published it, when, and under which identifier, as far as that is known."""
+        identifier = self.doi_or_arxiv or ""
+        if not identifier or identifier.removeprefix("arXiv:") in self.authors:
+            return self.authors
+        return f"{self.authors}, {'' if identifier.startswith('arXiv:') else 'doi:'}{identifier}"
+
+    @property
+    def cls(self) -> type[Any]:
+        """The class of the method, imported when it is first asked for.
+
+        Raises:
+            UserError: the system is still planned, or its class cannot be imported.
+        """
+        if self.module is None:
+            names = ", ".join(other.slug for other in ready())
+            raise UserError(f"system '{self.slug}' is planned and cannot be used yet; ready are {names}")
+        method: type[Any] = attribute(self.module)
+        return method
 
 
 # Set by hand so that a system stays a block of three lines: who, on what, where to find it.
@@ -316,44 +357,166 @@ _BY_NAME = {name: system for system in SYSTEMS for name in (system.slug, *system
 _BY_TITLE = {system.title.lower(): system for system in SYSTEMS}
 
 
-def find(slug: str) -> System:
-    """Return the system called `slug`, or known by that alias; upper and lower case are the same.
+def resolve(name: "str | System") -> System:
+    """The system that a user names; this may import code.
 
-    Raises UserError, with the nearest names, when there is none.
+    Args:
+        name: a slug or alias, in upper or lower case; a name that an installed package has registered; the place of a
+            method as `package.module:Class` or `path/to/file.py:Class`; or a system, which is given back.
+
+    Raises:
+        UserError: no such system, file, module or class, or the class is no method or cannot be imported.
     """
-    system = _BY_NAME.get(slug.lower())
-    if system is None:
-        nearest = _nearest(slug)
-        guess = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-        raise UserError(f"unknown system '{slug}'; {guess}'ganatomy list' shows all")
-    return system
+    if isinstance(name, System):
+        return name
+    if name.endswith(".py"):
+        raise UserError(f"{name}: name the class of the method, too, as {name}:Class")
+    if ":" not in name:
+        return known(name)
+    place, _, attr = name.rpartition(":")
+    if not place.endswith(".py"):
+        return _outside(name, name)
+    # Where the file lies is the user's own business, and another one's copy is the same method.
+    return _outside(f"{Path(place).name}:{attr}", name)
 
 
-def _nearest(slug: str) -> list[str]:
+def known(name: str) -> System:
+    """The system that is called so in the survey or by an installed package; nothing else is ever imported.
+
+    Args:
+        name: a slug or alias, in upper or lower case, or a name that an installed package has registered.
+
+    Raises:
+        UserError: there is none, with the nearest names; or what a package has registered cannot be used.
+    """
+    system = _BY_NAME.get(name.lower())
+    if system is not None:
+        return system
+    entries = registered(METHODS)
+    if name in entries:
+        return _outside(name, entries[name].value)
+    nearest = _nearest(name, entries)
+    guess = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    raise UserError(f"unknown system '{name}'; {guess}'ganatomy list' shows all")
+
+
+def registered(group: str) -> dict[str, EntryPoint]:
+    """What installed packages have registered in a group of entry points, by name; nothing is imported."""
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _nearest(name: str, entries: Mapping[str, EntryPoint]) -> list[str]:
     # Titles count too, for "sagan" means sagan-ct. At 0.75 a slip of the finger is caught, while a name that
     # is merely related ("wgan-gp" for "wgn-vgg") is not.
-    known = _BY_TITLE | _BY_NAME
-    names = difflib.get_close_matches(slug.lower(), known, n=3, cutoff=0.75)
-    return list(dict.fromkeys(known[name].slug for name in names))
+    slugs = {called: system.slug for called, system in (_BY_TITLE | _BY_NAME).items()} | {one: one for one in entries}
+    names = difflib.get_close_matches(name.lower(), slugs, n=3, cutoff=0.75)
+    return list(dict.fromkeys(slugs[one] for one in names))
 
 
-def load(slug: str) -> type[Any]:
-    """Import and return the method class of a system.
+def _outside(slug: str, place: str) -> System:
+    """A method from outside of the package, described by its class.
 
-    Raises UserError when the system is unknown or still planned.
+    Args:
+        slug: what the user calls it.
+        place: of its class.
+
+    Raises:
+        UserError: it cannot be imported, or is no method.
     """
-    system = find(slug)
-    if system.module is None:
-        names = ", ".join(other.slug for other in ready())
-        raise UserError(f"system '{system.slug}' is planned and cannot be used yet; ready are {names}")
-    method: type[Any] = attribute(system.module)
-    return method
+    cls: Any = attribute(place)
+    if not _is_method(cls):
+        raise UserError(f"{place}: not a method; name a class that extends ganatomy.game.Method")
+    missing = [*sorted(cls.__abstractmethods__), *([] if hasattr(cls, "Config") else ["Config"])]
+    if missing:
+        raise UserError(f"{place}: not a complete method; it lacks {', '.join(missing)}")
+    told = [" ".join(part.split()).removesuffix(".") for part in inspect.cleandoc(cls.__doc__ or "").split("\n\n")]
+    what, authors = told[0] or f"what {slug} does", told[1] if len(told) > 1 else "unpublished"
+    found = IDENTIFIER.search(authors)
+    identifier = (found[1] or f"arXiv:{found[2]}") if found else None
+    # A sentence becomes the lower-case phrase that the rows above are; one that begins with a name stays.
+    what = what[0].lower() + what[1:] if what[1:2].islower() else what
+    dims: Dims = SEEN.get(cls.dims, "2D/3D")
+    module = f"{cls.__module__}:{cls.__qualname__}"
+    return System(slug, None, cls.__name__, "outside", authors, "any", dims, what, identifier, module)
+
+
+def _is_method(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, attribute("ganatomy.game:Method"))
+
+
+def load(name: str) -> type[Any]:
+    """The class of a system that a user names.
+
+    Raises:
+        UserError: as `resolve`, or the system is still planned.
+    """
+    return resolve(name).cls
 
 
 def attribute(place: str) -> Any:
-    """Import what "package.module:Name" names."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    """Import what `package.module:Name` or `path/to/file.py:Name` names.
+
+    Raises:
+        UserError: no such file or module, nothing of this name in it, or an error while it is imported.
+    """
+    where, _, name = place.rpartition(":")
+    module = _module_of(where) if where.endswith(".py") else where
+    try:
+        found: Any = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise UserError(f"{place}: no module called {error.name} is installed") from None
+        raise UserError(f"{where}: cannot be imported: {_reason(error)}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            there = [one for one, value in vars(found).items() if getattr(value, "__module__", None) == module]
+            nearest = difflib.get_close_matches(part, there, n=1)
+            guess = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise UserError(f"{place}: there is no {part} in {where}{guess}")
+        found = getattr(found, part)
+    return found
+
+
+def _module_of(file: str) -> str:
+    """The name under which a file can be imported, with files beside it, as if it were run.
+
+    Raises:
+        UserError: no such file, or another module has its name.
+    """
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"{file}: no such file")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # the last place, so that no installed module is hidden
+    importlib.invalidate_caches()
+    try:
+        found = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or found.origin is None or Path(found.origin).resolve() != path:
+        raise UserError(f"{file}: Python has another module called {path.stem}; rename the file")
+    return path.stem
+
+
+def _reason(error: BaseException) -> str:
+    """An error in one line, with the file and line that it came from."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    inside = [frame for frame in frames if frame.filename != __file__]
+    if isinstance(error, SyntaxError) or not inside:
+        return said
+    return f"{said} ({Path(inside[-1].filename).name}, line {inside[-1].lineno})"
+
+
+def source_of(cls: Any) -> str | None:
+    """Digest of the source file of a class that is not part of ganatomy; None of one that is."""
+    if cls.__module__.partition(".")[0] == "ganatomy":
+        return None
+    try:
+        path = inspect.getsourcefile(cls)
+    except TypeError:
+        path = None
+    return f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}" if path else None
 
 
 def ready() -> list[System]:

@@ -4,9 +4,8 @@ from dataclasses import asdict
 import nibabel
 import numpy as np
 import pytest
-from toy_detector import LESION, Template, anatomy, save_run
+from toy_detector import LESION, anatomy, save_run, stand_in
 
-from ganatomy import catalogue
 from ganatomy.cli import main
 from ganatomy.inference.model import CALIBRATION, load
 from ganatomy.tasks.anomaly_detection.predictor import Calibration
@@ -14,7 +13,7 @@ from ganatomy.tasks.anomaly_detection.predictor import Calibration
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "load", lambda slug: Template)
+    stand_in(monkeypatch)
     return save_run(tmp_path / "run")
 
 

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from ganatomy.catalogue import resolve
 from ganatomy.cli import main
 from ganatomy.cli.train import read_options
 from ganatomy.data.pseudonyms import Pseudonyms
@@ -43,7 +44,7 @@ def test_one_fold_is_trained_into_the_folder_itself_and_repeated_with_its_run_fi
     one = tmp_path / "one"
     assert main([*words, "--folds", "2", "--fold", "1", "--out", str(one)]) == 0
     assert read_run(one).split.fold == Fold(number=1, of=2)
-    options = read_options("wgan-vgg", ["--config", str(one / "run.yaml"), "--out", "x"])
+    options = read_options(resolve("wgan-vgg"), ["--config", str(one / "run.yaml"), "--out", "x"])
     assert (options.choice.folds, options.choice.fold) == (2, 1)
     assert main(["train", "wgan-vgg", "--config", str(one / "run.yaml"), "--out", str(tmp_path / "again")]) == 0
     again = read_run(tmp_path / "again")

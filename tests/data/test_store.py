@@ -5,7 +5,7 @@ import pytest
 
 from ganatomy.case import Case
 from ganatomy.data import store as storing
-from ganatomy.data.cases import DataConfig, discover
+from ganatomy.data.cases import DataConfig, PhantomSource, discover
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
@@ -137,3 +137,20 @@ def test_phantoms_of_another_size_do_not_share(tmp_path):
         for size in (32, 48)
     ]
     assert keys[0] != keys[1]
+
+
+def test_cases_of_tasks_and_phantoms_from_outside_are_prepared_anew_when_their_source_changes(
+    ct, tmp_path, monkeypatch
+):
+    case = ct()
+    place = Store(task(), tmp_path)._place(case)
+    places = set()
+    for source in (None, "sha256:1", "sha256:2"):
+        monkeypatch.setattr(storing, "source_of", lambda cls, source=source: source)
+        places.add(Store(task(), tmp_path)._place(case))
+    assert place in places and len(places) == 3
+    drawn = {
+        Case("a", "a", "train", {"target": PhantomSource("mine", 0, (), source=source)}).fingerprint
+        for source in (None, "sha256:1", "sha256:2")
+    }
+    assert len(drawn) == 3

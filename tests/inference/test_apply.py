@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 import nibabel
 import numpy as np
@@ -93,6 +94,35 @@ def apply(applier, source, out, format=None, overwrite=False, **reading):
     return warnings, json.loads(output.note.read_text())
 
 
+OUTSIDE = """from ganatomy.methods.denoising.wgan_vgg import WGANVGG
+
+
+class Sharper(WGANVGG):
+    \"\"\"Makes CT sharper.
+
+    Åsa Nobody and others, Journal of Nothing 3:4,
+    2026. arXiv:2601.01234.
+    \"\"\"
+"""
+
+
+def test_a_method_from_outside_is_cited_in_dicom_and_in_notes(tmp_path, monkeypatch):
+    (tmp_path / "sharper_from_outside.py").write_text(OUTSIDE)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    system = f"{tmp_path / 'sharper_from_outside.py'}:Sharper"
+    run = make_run(tmp_path / "run", system, IDENTITY)
+    ct_series(tmp_path / "in", np.random.default_rng(0).normal(0, 80, (2, 20, 24)).round())
+    _, note = apply(Applier(run, system=system), tmp_path / "in", tmp_path / "out")
+    citation = "Åsa Nobody and others, Journal of Nothing 3:4, 2026. arXiv:2601.01234"
+    assert (note["system"], note["title"], note["citation"]) == ("sharper_from_outside.py:Sharper", "Sharper", citation)
+    described = pydicom.dcmread(tmp_path / "out" / "00001.dcm").DerivationDescription
+    assert (
+        described.startswith("makes CT sharper, computed from")
+        and f"Sharper ({note['system']}; {citation})" in described
+    )
+    assert str(tmp_path) not in described
+
+
 def test_dicom_keeps_place_unit_and_order(tmp_path, applier):
     source = ct_series(tmp_path / "in", body())
     warnings, note = apply(applier, source, tmp_path / "out")
@@ -103,6 +133,7 @@ def test_dicom_keeps_place_unit_and_order(tmp_path, applier):
     first = pydicom.dcmread(tmp_path / "out" / "00001.dcm")
     assert first.SeriesDescription == "thin [wgan-vgg]"
     assert "not for diagnosis" in first.DerivationDescription
+    assert "WGAN-VGG (wgan-vgg; Yang et al., 2018, doi:10.1109/TMI.2018.2827462)" in first.DerivationDescription
     assert applier.identity in first.ContributingEquipmentSequence[0].ContributionDescription
     assert "SyntheticData" not in first
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "out.json"}
@@ -450,7 +481,7 @@ def test_sigterm_unwinds(tmp_path, applier, monkeypatch):
 
 @pytest.mark.parametrize("coils", [1, 4])
 def test_raw_data_become_images_that_keep_to_them(tmp_path, coils):
-    make_run(tmp_path / "run", "gancs", {"size": (32, 24), "width": 4, "critic_width": 4})
+    make_run(tmp_path / "run", "gancs", {"size": (32, 24), "width": 4, "discriminator_width": 4})
     kspace, true = raw_data(coils)
     np.save(tmp_path / "scan.npy", kspace)
     (source,) = find(tmp_path / "scan.npy")
@@ -487,7 +518,7 @@ def raw_data(coils):
 
 
 def test_a_measured_scan_of_eight_coils(tmp_path, shared):
-    make_run(tmp_path / "run", "gancs", {"size": (230, 180), "width": 4, "blocks": 1, "critic_width": 4})
+    make_run(tmp_path / "run", "gancs", {"size": (230, 180), "width": 4, "blocks": 1, "discriminator_width": 4})
     (source,) = find(shared / "recon-mr-volumes/kspace/sigpy_cartesian_ksp.npy")
     (output,) = plan([source], tmp_path / "out")
     applier = Applier(tmp_path / "run")

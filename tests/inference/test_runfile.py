@@ -1,4 +1,8 @@
+import inspect
 import shutil
+import sys
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,20 +14,19 @@ from runs import make_run
 from safetensors.torch import load_file, save_file
 
 from ganatomy import catalogue
+from ganatomy.catalogue import source_of
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.splits import Fold
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
 from ganatomy.inference.model import build, described, load
 from ganatomy.inference.runfile import (
     RunFile,
     Selection,
     Sides,
     TrainConfig,
-    check_method,
     digest_of,
     parse_run,
     read_run,
-    source_of,
     write_run,
 )
 
@@ -176,26 +179,67 @@ def test_no_content_of_fields_gives_a_traceback(tmp_path_factory, values):
         parse_run(path)
 
 
-def test_an_outside_system_is_not_imported(copy, tmp_path, monkeypatch):
-    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+@pytest.mark.parametrize("place", ["FOLDER/evil.py:Evil", "evil.py:Evil", "evil:Evil", "FOLDER/evil.py", "evil"])
+def test_no_run_file_imports_anything(copy, tmp_path, monkeypatch, place):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     folder, change = copy
-    for system in ("evil:Class", str(tmp_path / "evil.py")):
-        change(system=system)
-        refused(folder, "unknown system")
+    change(system=place.replace("FOLDER", str(tmp_path)))
+    refused(folder, r"a run of .*evil.*, which no run file makes it import; .* --system" if ":" in place else "unknown")
+    assert not (tmp_path / "imported").exists()
 
 
-def test_methods_of_others_are_known_by_their_source(tmp_path, monkeypatch):
-    (tmp_path / "outside_method.py").write_text("class Mine:\n    revision = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    mine = catalogue.attribute("outside_method:Mine")
-    found = source_of(mine)
-    assert found.startswith("sha256:") and source_of(catalogue.load("wgan-vgg")) is None
-    facts = facts_of(build("wgan-vgg", SMALL), source=found)
-    check_method(tmp_path / "run.yaml", facts, mine)
-    (tmp_path / "outside_method.py").write_text("class Mine:\n    revision = 1  # changed\n")
-    with pytest.raises(UserError, match=r"another source of wgan-vgg than .*outside_method\.py"):
-        check_method(tmp_path / "run.yaml", facts, mine)
+OUTSIDE = """from ganatomy.methods.denoising.wgan_vgg import WGANVGG
+
+
+class {name}(WGANVGG):
+    \"\"\"A method from outside. Nobody, 2026.\"\"\"
+"""
+
+
+@pytest.fixture
+def outside(run, tmp_path, monkeypatch, request):
+    """A run of a method in a file of this test's own, and the system that its user names."""
+    name = f"outside_{request.node.originalname}"
+    (tmp_path / f"{name}.py").write_text(OUTSIDE.format(name="Mine") + OUTSIDE.format(name="Other"))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    system = catalogue.resolve(f"{tmp_path / name}.py:Mine")
+    folder = shutil.copytree(run, tmp_path / "run")
+    write_run(folder, read_run(run).model_copy(update={"system": system.slug, "source": source_of(system.cls)}))
+    return folder, system
+
+
+def test_a_method_from_outside_is_loaded_where_it_is_named(outside, tmp_path):
+    folder, system = outside
+    name = system.slug.partition(".")[0]
+    assert "/" not in system.slug and read_run(folder).system == f"{name}.py:Mine"
+    refused(folder, rf"--system PATH/TO/{name}\.py:Mine")
+    model = load(folder, system=f"{tmp_path / name}.py:Mine")
+    assert type(model.method) is system.cls and model.system == system
+    # The same source under another name is the same method.
+    assert type(load(folder, system=f"{name}:Mine").method) is system.cls
+    for other in (f"{name}:Other", "wgan-vgg"):
+        with pytest.raises(UserError, match=rf"run\.yaml: a run of {name}\.py:Mine, not of {other}"):
+            load(folder, system=other)
+
+
+def test_a_changed_source_is_told_and_the_run_is_used(outside, tmp_path):
+    folder, system = outside
+    path = Path(inspect.getsourcefile(system.cls))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(folder, system=system)
+    path.write_text(path.read_text() + "# changed\n")
+    with pytest.warns(
+        Notice, match=rf"run\.yaml: .*{path.name} has changed since {path.name}:Mine was trained"
+    ) as told:
+        load(folder, system=system)
+    assert "\n" not in str(told[0].message)
+
+
+def test_methods_of_the_package_have_no_source_of_their_own():
+    assert source_of(catalogue.load("wgan-vgg")) is None and source_of(Fold) is None
 
 
 def test_weights_are_known_by_their_tensors_and_not_by_their_files(copy):

@@ -55,7 +55,7 @@ class Flat(Synthesiser):
 def model(folder, labelled=False, images=None, **how) -> Model:
     folder.mkdir(exist_ok=True)
     task = Synthesis(images or {"image": CT}, how.pop("size", (6, 5)), **how)
-    return Model(Flat(task, labelled), FACTS, folder, identity="sha256:abc")
+    return Model(Flat(task, labelled), FACTS, folder, identity="sha256:abc", system=catalogue.resolve("dcgan"))
 
 
 class Outlined(SamplePredictor):
@@ -172,7 +172,9 @@ def test_volumes_stay_volumes(tmp_path):
 
 
 def several(folder) -> Model:
-    return Model(Flat(Several({"image": PHOTO}, (6, 5))), FACTS, folder, identity="sha256:abc")
+    return Model(
+        Flat(Several({"image": PHOTO}, (6, 5))), FACTS, folder, identity="sha256:abc", system=catalogue.resolve("dcgan")
+    )
 
 
 def test_whatever_a_system_makes_from_noise_is_written_as_its_kind_is(tmp_path):

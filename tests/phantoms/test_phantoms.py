@@ -1,3 +1,5 @@
+import hashlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import Image
-from ganatomy.phantoms import PHANTOMS, label, make, part, subject
+from ganatomy.phantoms import PHANTOMS, called, label, make, part, source, subject
 
 IMAGES = [name for name in PHANTOMS if name != "coronary-centrelines"]
 
@@ -81,3 +83,34 @@ def test_seeds_are_patients_unless_a_phantom_gives_several_to_one() -> None:
     assert [subject("coronary-centrelines", seed) for seed in (0, 9, 10, 25)] == [0, 0, 1, 2]
     with pytest.raises(UserError, match="no phantom 'head'"):
         subject("head", 0)
+
+
+class Rings:
+    """A phantom from outside: a class with a seed and what its task asks for."""
+
+    LABELS = ("thin", "thick")
+
+    def __init__(self, seed: int, size: int = 8) -> None:
+        self.image = Image.from_array(np.full((size, size + 1), seed, np.float32))
+
+
+def test_a_phantom_from_outside_is_a_class() -> None:
+    assert (called(Rings), label(Rings, 3), subject(Rings, 3)) == ("Rings", "thick", None)
+    assert make(Rings, 4, size=6).image.shape == (1, 6, 7) and float(make(Rings, 4).image.numpy().mean()) == 4
+    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    assert source(Rings) == f"sha256:{digest}" and source("brain-mr") is None
+    with pytest.raises(UserError, match=r"phantom Rings: cannot be drawn for this system: .*'slices'"):
+        make(Rings, 0, slices=2)
+
+
+def test_installed_packages_register_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "rings-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rings\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[ganatomy.phantoms]\nrings = {__name__}:Rings\n")
+    with pytest.raises(UserError, match="there is no phantom 'rings'"):
+        make("rings", 0)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert type(make("rings", 2)) is Rings and called("rings") == "rings" and source("rings") == source(Rings)
+    with pytest.raises(UserError, match=r"no phantom 'ring': choose one of thorax-ct, .*, rings"):
+        make("ring", 0)

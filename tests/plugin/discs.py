@@ -169,7 +169,10 @@ class CountJudge(Judge):
 
 
 class CountDiscs(Method):
-    """Counts bright discs with two convolutions. Nobody, doi:none."""
+    """Counts bright discs with two convolutions.
+
+    Nobody, 2026.
+    """
 
     class Config(MethodConfig):
         """Numbers of the toy."""

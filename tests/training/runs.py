@@ -11,7 +11,7 @@ from ganatomy.inference.runfile import RunFile, Selection, Sides, TrainConfig, d
 
 def make_run(folder, system="wgan-vgg", config=None, change=None, fitted=None, which=("best",)):
     """A run folder with the weights of an untrained system, after ``change`` of its method."""
-    config = config or {}
+    system, config = catalogue.resolve(system), config or {}
     method = build(system, config)
     if fitted:
         method.fitted.keep(fitted)
@@ -25,10 +25,11 @@ def make_run(folder, system="wgan-vgg", config=None, change=None, fitted=None, w
         if isinstance(value, torch.Tensor)
     }
     for one in which:
-        save_file(tensors, folder / WEIGHTS[one], metadata={"system": system, "round": "1"})
+        save_file(tensors, folder / WEIGHTS[one], metadata={"system": system.slug, "round": "1"})
     facts = RunFile(
-        system=system,
-        revision=catalogue.load(system).revision,
+        system=system.slug,
+        revision=system.cls.revision,
+        source=catalogue.source_of(system.cls),
         config=config,
         roles={name: role.describe() for name, role in method.task.roles.items()},
         data=DataConfig(),

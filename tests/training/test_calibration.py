@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toy_detector import Template, patient, save_run
+from toy_detector import patient, save_run, stand_in
 
 from ganatomy import catalogue
 from ganatomy.data.batches import Range
@@ -22,7 +22,7 @@ def ranges(count=10, **options):
 
 @pytest.fixture
 def toys(monkeypatch):
-    monkeypatch.setattr(catalogue, "load", lambda slug: Template)
+    stand_in(monkeypatch)
 
 
 def replace_weights(run, which):

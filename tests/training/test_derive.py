@@ -73,7 +73,6 @@ def cascade(monkeypatch, tiny):
     """Trains the toy as if it were in the catalogue."""
     system = catalogue.System("cascade", None, "", "denoising", "", "CT", "2D", "", None, f"{__name__}:Cascade")
     monkeypatch.setitem(catalogue._BY_NAME, "cascade", system)
-    monkeypatch.setattr(catalogue, "load", lambda slug: Cascade)
     Cascade.played = []
     return lambda out, **more: tiny("cascade", out, preset="paper", **more)
 

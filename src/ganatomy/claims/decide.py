@@ -55,7 +55,7 @@ def find_claim(slug: str) -> Claim:
     Raises:
         UserError: unknown system, or nothing is claimed for it here.
     """
-    name = catalogue.find(slug).slug
+    name = catalogue.resolve(slug).slug
     if name not in CLAIMS:
         raise UserError(f"{name}: no claim is written down for it yet; there are {', '.join(CLAIMS)}")
     return CLAIMS[name]

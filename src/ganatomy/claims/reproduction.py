@@ -240,7 +240,7 @@ def markdown(found: Reproduction) -> str:
     facts = found.facts
     return "\n".join(
         [
-            f"# {catalogue.find(found.claim.slug).title}: is the claim reproduced?",
+            f"# {catalogue.resolve(found.claim.slug).title}: is the claim reproduced?",
             "",
             f"**Claim.** {found.claim.words}",
             "",
@@ -276,7 +276,7 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     """The page with pictures."""
     facts, claim = found.facts, found.claim
     page = Report(
-        f"{catalogue.find(claim.slug).title}: is the claim reproduced?",
+        f"{catalogue.resolve(claim.slug).title}: is the claim reproduced?",
         f"{facts['data']}, {count(facts['seeds'], 'seed')}, {count(len(facts['test_subjects']), 'test subject')}",
     )
     page.headline(found.sentence, found.outcome).text(claim.words)

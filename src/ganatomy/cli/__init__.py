@@ -2,11 +2,14 @@
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
 
 COMMANDS = {
     "train": "train a system on a folder, a manifest, or its embedded phantom",
@@ -47,6 +50,22 @@ def complain(sentence: str, code: int) -> int:
     return code
 
 
+@contextmanager
+def notices() -> Iterator[None]:
+    """Print notices as lines of their own, each once; other warnings are shown as usual."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if not issubclass(category, Notice):
+                usual(message, category, *rest, **more)
+            elif speaks():
+                print(f"ganatomy: warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 2 a user's mistake, 128 + n a signal."""
     # Not list(): once the command of that name is imported, it hides the built-in here.
@@ -65,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             nearest = get_close_matches(command, COMMANDS, n=1)
             guess = f"did you mean {nearest[0]}? " if nearest else ""
             raise UserError(f"unknown command {command!r}; {guess}there are {', '.join(COMMANDS)}")
-        code = int(import_module(f"ganatomy.cli.{command}").run(rest))
+        with notices():
+            code = int(import_module(f"ganatomy.cli.{command}").run(rest))
         sys.stdout.flush()  # a reader that has gone is noticed here, not at exit
     except UserError as error:
         code = complain(" ".join(str(error).split()), 2)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional, arg
 
-from ganatomy.cli.options import parse, peek
+from ganatomy.cli.options import named_system, parse, peek
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import RasterMeaning
@@ -61,6 +61,9 @@ class Options:
     """Input whose grid the others are brought to; otherwise inputs on different grids are refused."""
     ensemble: tuple[Path, ...] = ()
     """More runs of the same system, whose images or probabilities are averaged with those of RUN."""
+    system: str | None = None
+    """Of RUN, named again where it is a method from outside that no installed package has registered: FILE.py:CLASS or
+    MODULE:CLASS. RUN alone imports nothing."""
     ability: str | None = None
     """What is done, of systems that can do several things; the first unless given."""
     which: Which = "best"
@@ -90,7 +93,15 @@ def run(arguments: Sequence[str]) -> int:
     options, own = read_options(arguments)
     texts, out = places(options)
     meaning = RasterMeaning(options.slope, options.intercept, options.unit, options.pixel_mm)
-    applier = Applier(options.run, options.which, options.device, options.ability, own, ensemble=list(options.ensemble))
+    applier = Applier(
+        options.run,
+        options.which,
+        options.device,
+        options.ability,
+        own,
+        ensemble=list(options.ensemble),
+        system=options.system,
+    )
 
     def find_all(path: Path) -> list[Source]:
         return select(find(path, uneven=options.uneven, meaning=meaning), out, path)
@@ -136,7 +147,7 @@ def own_options(arguments: Sequence[str]) -> type[BaseModel] | None:
     if not arguments or arguments[0].startswith("-"):
         return None
     folder = Path(arguments[0])
-    method = build_run(folder, read_run(folder))
+    method = build_run(folder, read_run(folder), named_system(arguments))
     ability = peek(arguments, "ability").get("ability")
     kind = predictor_class(method.task, ability).Options
     return kind if kind.model_fields else None

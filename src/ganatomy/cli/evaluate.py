@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ganatomy.cli.options import leading, parse
+from ganatomy import catalogue
+from ganatomy.cli.options import leading, parse, peek_all
 from ganatomy.data.cases import DataConfig
 from ganatomy.evaluation.evaluate import Evaluation, evaluate
 from ganatomy.evaluation.judging import judge_class
 from ganatomy.inference.model import Which, build_run
-from ganatomy.inference.runfile import read_run
+from ganatomy.inference.runfile import is_run_of, read_run
 
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--baseline RUN2 ...] [--which best|last] [--out DIR] [...]
 
@@ -42,6 +43,9 @@ class Choice:
     """Write real names of subjects and cases in place of pseudonyms."""
     device: str = "cpu"
     """Where networks run, such as cuda."""
+    system: tuple[str, ...] = ()
+    """Of the runs, named again where they are methods from outside that no installed package has registered:
+    FILE.py:CLASS or MODULE:CLASS. Runs alone import nothing."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -64,6 +68,7 @@ def run(arguments: Sequence[str]) -> int:
         names=choice.names,
         device=choice.device,
         show=True,
+        systems=choice.system,
     )
     show(result)
     return 0
@@ -72,8 +77,10 @@ def run(arguments: Sequence[str]) -> int:
 def read_options(folder: Path, arguments: Sequence[str]) -> Any:
     """All options, those of the judge of the run's kind of task among them."""
     facts = read_run(folder)
+    systems = [catalogue.resolve(name) for name in peek_all(arguments, "system").get("system", [])]
+    system = next((one for one in systems if is_run_of(facts, one)), None)
     elsewhere = any(argument.split("=")[0] == "--data" for argument in arguments)
-    judge = judge_class(build_run(folder, facts).task).Options
+    judge = judge_class(build_run(folder, facts, system).task).Options
     kind = dataclasses.make_dataclass(
         "Options",
         [("choice", Choice), ("judge", judge), ("data", DataConfig)],

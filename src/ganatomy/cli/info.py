@@ -16,25 +16,29 @@ from ganatomy.roles.options import RoleOptions
 def run(arguments: Sequence[str]) -> int:
     """Print what a system is, and the numbers of its presets."""
     if arguments and arguments[0] in ("-h", "--help"):
-        print("usage: ganatomy info SYSTEM\n\n`ganatomy list` shows the systems.")
+        print(
+            "usage: ganatomy info SYSTEM\n\n"
+            "`ganatomy list` shows the systems; a method of your own is FILE.py:CLASS or MODULE:CLASS."
+        )
         return 0
     if len(arguments) != 1:
         raise UserError(f"info takes one system, not {len(arguments)}; `ganatomy list` shows them")
-    print(page(catalogue.find(arguments[0])))
+    print(page(catalogue.resolve(arguments[0])))
     return 0
 
 
 def page(system: System) -> str:
     """A system's page, in Markdown, built from its catalogue row and its class."""
     number = f" [{system.reference}]" if system.reference else ""
+    place = "outside of the survey" if system.section == "outside" else f"survey section {system.section}{number}"
     lines = [
         f"# {system.title} (`{system.slug}`)",
         "",
-        f"{system.what[0].upper()}{system.what[1:]}. {system.authors}, survey section {system.section}{number}. "
+        f"{system.what[0].upper()}{system.what[1:]}. {system.authors}, {place}. "
         f"{system.modality}, {system.dims}, {system.state}." + (f" <{system.url}>" if system.url else ""),
     ]
     if system.state == "ready":
-        lines += _numbers(catalogue.load(system.slug))
+        lines += _numbers(system.cls)
     return "\n".join(lines)
 
 
@@ -47,7 +51,7 @@ def _numbers(cls: Any) -> Iterator[str]:
             "",
         )
     yield from ("| option | paper | meaning |", "|---|---|---|")
-    yield from _rows(cls.Config())
+    yield from _rows(cls.Config.preset())
     yield from ("", "## Presets", "")
     for preset, values in cls.Config.presets.items():
         yield f"- `{preset}`: {_changes(cls.Config, values) or 'as above'}"

@@ -17,6 +17,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if len(arguments) > 1:
         raise UserError(f"list takes one pattern, not {len(arguments)}; quote wildcards")
+    entries = {} if arguments else catalogue.registered(catalogue.METHODS)
     systems = catalogue.match(arguments[0]) if arguments else list(catalogue.SYSTEMS)
     if not systems:
         raise UserError(f"no system matches {arguments[0]!r}; `ganatomy list` shows all")
@@ -25,4 +26,8 @@ def run(arguments: Sequence[str]) -> int:
         for system in members:
             mark = "ready  " if system.state == "ready" else "planned"
             print(f"  {system.slug:<22} {mark}  {system.dims:<5}  {system.what} ({system.authors})")
+    if entries:
+        print("\nregistered by installed packages")
+    for name, entry in entries.items():
+        print(f"  {name:<22} {entry.value}")
     return 0

@@ -12,6 +12,7 @@ import tyro
 from pydantic import BaseModel, ValidationError
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from ganatomy.catalogue import System, resolve
 from ganatomy.cli.info import field_comments, named
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig, RolesConfig
@@ -58,6 +59,16 @@ def peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
         if argument.startswith("--") and name in names:
             found[name] = value if mark else next(iter(arguments[position + 1 : position + 2]), "")
     return found
+
+
+def named_system(arguments: Sequence[str]) -> System | None:
+    """The system that ``--system`` names; None where nothing is named.
+
+    Raises:
+        UserError: there is no such system, or it cannot be imported.
+    """
+    name = peek(arguments, "system").get("system")
+    return resolve(name) if name else None
 
 
 def peek_all(arguments: Sequence[str], *names: str) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import arg
 
-from ganatomy.cli.options import leading, parse, peek
+from ganatomy.cli.options import leading, named_system, parse, peek
 from ganatomy.inference.model import Which, build_run, load
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.runfile import read_run
@@ -33,6 +33,9 @@ class Choice:
     """Number of samples."""
     seed: int = 0
     """Of the first sample, the next has the next seed; a sample depends on its own seed alone."""
+    system: str | None = None
+    """Of RUN, named again where it is a method from outside that no installed package has registered: FILE.py:CLASS or
+    MODULE:CLASS. RUN alone imports nothing."""
     ability: str | None = None
     """Of systems with several; none means the first that needs no input."""
     which: Which = "best"
@@ -53,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = Path(named)
     options = read_options(folder, arguments[1:])
     choice: Choice = options.choice
-    model = load(folder, choice.which, choice.device)
+    model = load(folder, choice.which, choice.device, choice.system)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("samples"))
     console = Console(stderr=True)
     times = TimeElapsedColumn(), TimeRemainingColumn()
@@ -80,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def read_options(folder: Path, arguments: Sequence[str]) -> Any:
     """All options, those of the run's predictor among them."""
-    method = build_run(folder, read_run(folder))
+    method = build_run(folder, read_run(folder), named_system(arguments))
     ability = sampling_ability(method, peek(arguments, "ability").get("ability"))
     own = predictor_class(method.task, ability).Options
     kind = dataclasses.make_dataclass(

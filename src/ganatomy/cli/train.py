@@ -11,12 +11,13 @@ import tyro
 
 from ganatomy import catalogue
 from ganatomy.api import configured, named_by_data
+from ganatomy.catalogue import System
 from ganatomy.cli import complain, speaks
 from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, peek_all, settled, with_roles
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
-from ganatomy.inference.runfile import parse_run
+from ganatomy.inference.runfile import is_run_of, parse_run
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import TrainConfig, train
 from ganatomy.training.series import train_folds
@@ -24,7 +25,8 @@ from ganatomy.training.series import train_folds
 HELP = """usage: ganatomy train SYSTEM --out RUN [--data FOLDER] [--preset small] [--rounds N] [...]
 
 Without --data a system trains on its embedded phantom. `ganatomy list` shows the systems,
-`ganatomy train SYSTEM --help` the options of one."""
+`ganatomy train SYSTEM --help` the options of one. A method of your own is a SYSTEM, too: FILE.py:CLASS or
+MODULE:CLASS."""
 
 
 @dataclasses.dataclass
@@ -51,9 +53,10 @@ class Choice:
 
 def run(arguments: Sequence[str]) -> int:
     """Train a system."""
-    system = leading(arguments, "train", "system", "train SYSTEM --out RUN", HELP)
-    if system is None:
+    name = leading(arguments, "train", "system", "train SYSTEM --out RUN", HELP)
+    if name is None:
         return 0
+    system = catalogue.resolve(name)
     options = read_options(system, arguments[1:])
     choice: Choice = options.choice
     if choice.fold is not None and choice.folds is None:
@@ -62,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         best = _train_folds(system, options) if several else _train(system, options)
     except Stopped as stop:
-        again = "the same command" if several else f"ganatomy train {system} --out {choice.out} --resume"
+        again = "the same command" if several else f"ganatomy train {name} --out {choice.out} --resume"
         return complain(
             f"stopped after round {stop.round} and saved; go on with: {again}",
             128 + (stop.signal_number or signal.SIGINT),
@@ -70,11 +73,12 @@ def run(arguments: Sequence[str]) -> int:
     if speaks():
         run = choice.out / "fold0" if several else choice.out
         done = f"{choice.folds} folds are done" if several else "done"
-        print(f"{choice.out}: {done}; weights are the best by {best}. Judge them: ganatomy evaluate {run}")
+        again = f" --system {name}" if ":" in name else ""
+        print(f"{choice.out}: {done}; weights are the best by {best}. Judge them: ganatomy evaluate {run}{again}")
     return 0
 
 
-def _train(system: str, options: Any) -> str:
+def _train(system: System, options: Any) -> str:
     """Train one run, and name the score that chose its weights."""
     choice: Choice = options.choice
     fold = None
@@ -94,7 +98,7 @@ def _train(system: str, options: Any) -> str:
     return model.facts.selection.score if model.facts else ""
 
 
-def _train_folds(system: str, options: Any) -> str:
+def _train_folds(system: System, options: Any) -> str:
     """Train all folds, and name the score that chose their weights."""
     choice: Choice = options.choice
     models = train_folds(
@@ -122,18 +126,24 @@ def one_fold(number: int, count: int) -> Fold:
         raise UserError(f"--fold {number} --folds {count}: folds are at least 2, counted from 0") from None
 
 
-def read_options(system: str, arguments: Sequence[str]) -> Any:
+def read_options(system: System, arguments: Sequence[str], choice: type[Any] = Choice, command: str = "train") -> Any:
     """All options of a system: its preset or run.yaml first, what is on the command line on top.
+
+    Args:
+        system: to be trained.
+        arguments: after its name.
+        choice: dataclass of what the command adds; its first field is the folder, which must be given.
+        command: for messages.
 
     Raises:
         UserError: options that there are not, or values that do not fit.
     """
-    cls = catalogue.load(system)
+    cls = system.cls
     early = peek(arguments, "preset", "config", "baseline")
     base: dict[str, Any] = {}
     data, training, fold = DataConfig(), TrainConfig(), None
     if early.get("config"):
-        base, data, training, fold = _repeat(Path(early["config"]), catalogue.find(system).slug)
+        base, data, training, fold = _repeat(Path(early["config"]), system)
     names = names_of_roles(cls.Config, arguments)
     images = _images(data, arguments)
     found = named_by_data(cls.Config, early.get("preset", "paper"), {**base, **names}, images)
@@ -146,11 +156,11 @@ def read_options(system: str, arguments: Sequence[str]) -> Any:
     options, defaults = with_roles(method)
     kind = dataclasses.make_dataclass(
         "Options",
-        [("choice", Choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
-        namespace={"__doc__": f"Train {catalogue.find(system).title}."},
+        [("choice", choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
+        namespace={"__doc__": f"{command.capitalize()} {system.title}."},
     )
-    choice = Choice(tyro.MISSING, folds=fold.of if fold else None, fold=fold.number if fold else None)
-    parsed: Any = parse(kind, arguments, f"ganatomy train {system}", kind(choice, data, training, defaults))
+    chosen = choice(tyro.MISSING, **({"folds": fold.of, "fold": fold.number} if fold else {}))
+    parsed: Any = parse(kind, arguments, f"ganatomy {command} {system.slug}", kind(chosen, data, training, defaults))
     parsed.method = settled(cls.Config, parsed.method)
     return parsed
 
@@ -163,11 +173,11 @@ def _images(data: DataConfig, arguments: Sequence[str]) -> DataConfig:
     return data.model_copy(update={**names, **({"data": places[0]} if places else {})})
 
 
-def _repeat(path: Path, slug: str) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:
+def _repeat(path: Path, system: System) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:
     """Configuration, data and training of another run; subjects that were named there are named by pseudonym."""
     if not path.is_file():
         raise UserError(f"--config {path}: no such file; give the run.yaml of a run")
     facts = parse_run(path)
-    if facts.system != slug:
-        raise UserError(f"--config {path}: a run of {facts.system}, not of {slug}")
+    if not is_run_of(facts, system):
+        raise UserError(f"--config {path}: a run of {facts.system}, not of {system.slug}")
     return facts.config, facts.data, facts.training, facts.split.fold

@@ -32,6 +32,9 @@ class BuildOptions:
     """Folder made by `ganatomy train`, of a system that makes images from noise."""
     out: Path
     """Folder for the pages, the images and the key; must not exist yet, or be empty."""
+    system: str | None = None
+    """Of RUN, named again where it is a method from outside that no installed package has registered: FILE.py:CLASS or
+    MODULE:CLASS. RUN alone imports nothing."""
     images: int = 100
     """Real and generated ones together, half of each; a tenth is shown twice."""
     filter: Filter = "none"
@@ -76,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
 def build(arguments: Sequence[str]) -> int:
     """Write forms and key."""
     options = parse(BuildOptions, arguments, "ganatomy turing build")
-    model = load(options.run, options.which, options.device)
+    model = load(options.run, options.which, options.device, options.system)
     forms = build_test(
         model,
         options.out,

@@ -67,13 +67,23 @@ class DataConfig(BaseModel):
 
 @dataclass(frozen=True)
 class PhantomSource:
-    """One patient of an embedded phantom."""
+    """One patient of an embedded phantom.
 
-    name: str
+    Attributes:
+        name: of the phantom, or its class.
+        seed: of the patient.
+        grid: arguments of the phantom.
+        part: of the patient.
+        paths: none, as it has no files.
+        source: digest of the phantom's source where it is not part of ganatomy; prepared cases change with it.
+    """
+
+    name: phantoms.Name
     seed: int
     grid: tuple[tuple[str, Any], ...]
     part: str = "image"
     paths: tuple[Path, ...] = ()
+    source: str | None = None
 
     def open(self) -> Any:
         """The image, or another part of the patient, such as a vessel."""
@@ -81,11 +91,11 @@ class PhantomSource:
 
     def truth(self) -> Any:
         """The patient with masks, regions and known scores."""
-        return _drawn(self.name, self.seed, self.grid)
+        return _drawn(self.name, self.seed, self.grid)  # type: ignore[arg-type]  # classes can be hashed
 
 
 @lru_cache(maxsize=8)
-def _drawn(name: str, seed: int, grid: tuple[tuple[str, Any], ...]) -> Any:
+def _drawn(name: phantoms.Name, seed: int, grid: tuple[tuple[str, Any], ...]) -> Any:
     """The phantom; drawing one takes up to seconds, and every role of a case, and its judge, asks for it."""
     return phantoms.make(name, seed, **dict(grid))
 
@@ -139,13 +149,13 @@ def _all_cases(task: Task, config: DataConfig) -> list[Case]:
 def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
     grid = tuple(sorted(task.phantom_grid(config.phantom_size).items()))
     subjects = config.phantom_subjects or task.phantom_subjects
-    cases = []
+    cases, name, source = [], phantoms.called(task.phantom), phantoms.source(task.phantom)
     for number in takewhile(lambda number: _phantom_subject(task, number) < subjects, count()):
         label = phantoms.label(task.phantom, number)
         parts = task.phantom_parts(label)
-        sources = {role: PhantomSource(task.phantom, number, grid, part) for role, part in parts.items()}
+        sources = {role: PhantomSource(task.phantom, number, grid, part, source=source) for role, part in parts.items()}
         subject = f"phantom{_phantom_subject(task, number):03d}"
-        cases.append(Case(f"{task.phantom}-{number:03d}", subject, "train", sources, label))
+        cases.append(Case(f"{name}-{number:03d}", subject, "train", sources, label))
     return cases
 
 

@@ -14,6 +14,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from ganatomy.case import Case, Role, Sample, Task, label_of, slab
+from ganatomy.catalogue import source_of
 from ganatomy.errors import UserError
 from ganatomy.images.resampling import on_one_grid
 
@@ -37,7 +38,9 @@ class Store:
 
     def _place(self, case: Case) -> Path:
         roles = sorted(role.prepared_as for role in self.task.roles.values())
-        facts = f"{FORMAT}|{self.task.name}|{self.task.preparation.digest}|{roles}|{case.fingerprint}|{case.seed}"
+        # A task from outside may simulate something else after every change of its file.
+        task = "|".join(filter(None, (self.task.name, source_of(type(self.task)), self.task.preparation.digest)))
+        facts = f"{FORMAT}|{task}|{roles}|{case.fingerprint}|{case.seed}"
         return self.folder / hashlib.sha256(facts.encode()).hexdigest()[:24]
 
     def get(self, case: Case) -> Sample:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ganatomy import catalogue
 from ganatomy.case import Case, Sample, Task
+from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
 from ganatomy.data.store import Store
@@ -28,6 +29,7 @@ from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.images.atomic import write_atomically, write_text
 from ganatomy.inference.model import Model, Which, load
+from ganatomy.inference.runfile import is_run_of, read_run
 from ganatomy.metrics.statistics import count
 from ganatomy.reports.report import Report
 
@@ -64,6 +66,7 @@ def evaluate(
     names: bool = False,
     device: str = "cpu",
     show: bool = False,
+    systems: Sequence[str | System] = (),
 ) -> Evaluation:
     """Judge a run on cases that it has not seen.
 
@@ -82,15 +85,18 @@ def evaluate(
         names: write real names of subjects and cases.
         device: where networks run, such as ``cuda``.
         show: a progress bar on the terminal.
+        systems: of the runs, which must be named where they are methods from outside that no installed package has
+            registered, as ``file.py:Class`` or ``package.module:Class``.
 
     Raises:
         UserError: no run there, no case to judge, a baseline of another task, ratings of other cases, options that
             the judge does not have, or nowhere to write.
     """
-    model = load(run, which, device)
+    named = systems_of([run, *baselines], systems)
+    model = load(run, which, device, named[run])
     task = model.method.task
     judge = judge_of(task, options)
-    rivals = load_baselines(baselines, task, which, device)
+    rivals = load_baselines(baselines, task, which, device, named)
     classical = judge.classical()
     facts, own = run_facts(model), data or run_facts(model).data
     pseudonyms = users_pseudonyms(secret)
@@ -119,7 +125,7 @@ def evaluate(
     write_text(out / "metrics.json", json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
     write_cases(out / "cases.csv", judgement.scores)
     page = Report(
-        f"{catalogue.find(facts.system).title}: evaluation",
+        f"{model.system.title if model.system else facts.system}: evaluation",
         f"{run} on {about['data']}, {count(len(about['subjects']), 'subject')}",
     ).headline(headline, outcome)
     compose(page, judge, judgement, model, about).save(out / "report.html")
@@ -134,15 +140,41 @@ def _opinions(path: Path, cases: Sequence[Case], labels: Labels, contenders: Seq
     return [replace(row, case=called[row.case]) for row in found]
 
 
-def load_baselines(folders: Sequence[Path], task: Task, which: Which, device: str) -> dict[str, Model]:
+def systems_of(folders: Sequence[Path], systems: Sequence[str | System]) -> dict[Path, System | None]:
+    """The system that is named for each run, None where its run file suffices.
+
+    Raises:
+        UserError: no such system or no run there, or a system that none of the runs is of.
+    """
+    named = [catalogue.resolve(system) for system in systems]
+    runs = {folder: read_run(folder) for folder in folders}
+    for system in named:
+        if not any(is_run_of(facts, system) for facts in runs.values()):
+            there = ", ".join(dict.fromkeys(facts.system for facts in runs.values()))
+            raise UserError(f"--system {system.slug}: no run of it is judged, but of {there}")
+    return {
+        folder: next((system for system in named if is_run_of(facts, system)), None) for folder, facts in runs.items()
+    }
+
+
+def load_baselines(
+    folders: Sequence[Path], task: Task, which: Which, device: str, named: Mapping[Path, System | None] = {}
+) -> dict[str, Model]:
     """Runs to compare with, by a name of their own.
+
+    Args:
+        folders: of the runs.
+        task: that they must do.
+        which: weights.
+        device: where networks run.
+        named: folder to the system that the user named for it.
 
     Raises:
         UserError: no run there, or one of another task.
     """
     found: dict[str, Model] = {}
     for folder in folders:
-        model = load(folder, which, device)
+        model = load(folder, which, device, named.get(folder))
         if model.method.task.name != task.name:
             raise UserError(f"--baseline {folder}: does {model.method.task.name}, but the run does {task.name}")
         name = folder.resolve().name

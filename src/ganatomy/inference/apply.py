@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy import catalogue
 from ganatomy.case import Prediction
+from ganatomy.catalogue import System
 from ganatomy.errors import UserError
 from ganatomy.images import nifti, npy, raster
 from ganatomy.images.dicom import is_dicom
@@ -168,6 +168,7 @@ class Applier:
         options: that the predictor adds, by name.
         ensemble: folders of more runs of the same system, whose images or probabilities are averaged with those of
             ``run``.
+        system: of the run, as `load` takes it.
 
     Raises:
         UserError: no trained run there, no such ability, options that it does not have, or runs that cannot be
@@ -182,17 +183,18 @@ class Applier:
         ability: str | None = None,
         options: Mapping[str, Any] | None = None,
         ensemble: Sequence[Path] = (),
+        system: str | System | None = None,
     ):
-        self.model = load(run, which, device)
-        assert self.model.facts is not None
+        self.model = load(run, which, device, system)
+        assert self.model.facts is not None and self.model.system is not None
         self.run, self.which, self.facts = run, which, self.model.facts
-        self.system = catalogue.find(self.facts.system)
+        self.system = self.model.system
         cls = predictor_class(self.model.method.task, ability)
         chosen = cls.Options.of(options or {})
         self.predictor = self.model.predictor(ability, chosen)
         self.models = {run: self.model}
         for folder in ensemble:
-            self.models[folder] = self._other(load(folder, which, device), folder)
+            self.models[folder] = self._other(load(folder, which, device, system), folder)
         if ensemble:
             members = {str(folder): model.predictor(ability, chosen) for folder, model in self.models.items()}
             self.predictor = Ensemble(members)
@@ -370,8 +372,8 @@ class Applier:
         return Derivation(
             description=(
                 f"{self.system.what}, computed from one source image by {networks} {self.system.title} "
-                f"({self.system.slug}), trained against an adversary. Research use only, not for diagnosis: "
-                "the network may remove or invent structure."
+                f"({self.system.slug}; {self.system.citation}), trained against an adversary. Research use only, not "
+                "for diagnosis: the network may remove or invent structure."
             ),
             model=self.system.slug,
             identity=self.identity,
@@ -397,6 +399,8 @@ class Applier:
             "sources": {name: str(source.paths[0]) for name, source in sources.items()},
             "source files": sum(len(source.paths) for source in sources.values()),
             "system": self.system.slug,
+            "title": self.system.title,
+            "citation": self.system.citation,
             "run": str(self.run),
             "weights": WEIGHTS[self.which],
             "identity": self.identity,

@@ -15,53 +15,57 @@ from safetensors.torch import load_file
 
 from ganatomy import catalogue
 from ganatomy.case import Held, Openable, Prediction, Role
+from ganatomy.catalogue import System
 from ganatomy.errors import UserError
 from ganatomy.game import Method
 from ganatomy.images.files import find
 from ganatomy.images.image import Image
 from ganatomy.inference.predictor import Options, Predictor, predictor_class, predictor_of
-from ganatomy.inference.runfile import RUN_FILE, RunFile, check_method, digest_of, read_run
+from ganatomy.inference.runfile import RUN_FILE, RunFile, check_method, digest_of, read_run, system_of
 from ganatomy.inference.runfile import Which as Which
 
 WEIGHTS: Mapping[str, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
 CALIBRATION = "calibration.json"
 
 
-def build(system: str, config: Mapping[str, Any]) -> Method:
+def build(system: str | System, config: Mapping[str, Any]) -> Method:
     """The untrained method of a system.
 
     Args:
-        system: slug.
+        system: or what the user calls it, as `catalogue.resolve` takes it.
         config: values of its configuration.
 
     Raises:
         UserError: unknown system or options, or options with which no network can be built.
     """
-    cls = catalogue.load(system)
+    system = catalogue.resolve(system)
+    cls = system.cls
     chosen = cls.Config.preset("paper", **config)
     try:
         method: Method = cls.of(chosen)
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{system}: no network can be built with these options: {reason}") from error
+        raise UserError(f"{system.slug}: no network can be built with these options: {reason}") from error
     return method
 
 
-def build_run(folder: Path, facts: RunFile) -> Method:
+def build_run(folder: Path, facts: RunFile, system: System | None = None) -> Method:
     """The untrained method that a run describes.
 
     Args:
         folder: of the run.
         facts: its run file.
+        system: of the run, which must be named where it is neither part of ganatomy nor registered by a package.
 
     Raises:
-        UserError: another revision or source of the method, or a configuration that does not fit it.
+        UserError: a run of another or of an unnamed system, another revision of the method, or a configuration that
+            does not fit it.
     """
     path = folder / RUN_FILE
+    system = system_of(path, facts, system)
     try:
-        cls = catalogue.load(facts.system)
-        check_method(path, facts, cls)
-        method = build(facts.system, facts.config)
+        check_method(path, facts, system.cls)
+        method = build(system, facts.config)
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     now, then = ([(name, one["kind"]) for name, one in roles.items()] for roles in (described(method), facts.roles))
@@ -107,24 +111,28 @@ def chosen_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Model:
+def load(folder: str | Path, which: Which = "best", device: str = "cpu", system: str | System | None = None) -> Model:
     """Load a trained method from its run folder.
 
     Args:
         folder: made by ``ganatomy train``.
         which: ``best`` on the validation data, or ``last``.
         device: where it runs, such as ``cuda``, or ``auto``.
+        system: of the run. A method from outside that no installed package has registered must be named, as
+            ``file.py:Class`` or ``package.module:Class``: a run folder alone imports nothing.
 
     Raises:
-        UserError: no run there, no weights yet, weights that are not the run's own, or no such device.
+        UserError: no run there, one of another or of an unnamed system, no weights yet, weights that are not the run's
+            own, or no such device.
     """
     folder = Path(folder)
     facts = read_run(folder)
+    system = system_of(folder / RUN_FILE, facts, None if system is None else catalogue.resolve(system))
     device = chosen_device(device)
     path = folder / WEIGHTS[which]
     if not path.is_file():
         raise UserError(f"{path}: no weights yet; train first, or take the other ones with --which")
-    method = build_run(folder, facts)
+    method = build_run(folder, facts, system)
     try:
         tensors = load_file(path)
         method.load_state_dict(tensors, strict=False)
@@ -144,7 +152,7 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu") -> Mode
             f"{path}: not the weights that {RUN_FILE} describes, so damaged or replaced; restore it, or train again"
         )
     calibration = read_calibration(folder, identity)
-    return Model(method.to(device).inference_mode(), facts, folder, device, calibration, identity)
+    return Model(method.to(device).inference_mode(), facts, folder, device, calibration, identity, system)
 
 
 def read_calibration(folder: Path, identity: str) -> Mapping[str, Any] | None:
@@ -178,6 +186,7 @@ class Model:
         device: where it runs.
         calibration: numbers calibrated for its weights, where there are any.
         identity: digest of the weights.
+        system: of the run; None of a method that has no run.
     """
 
     method: Method
@@ -186,6 +195,7 @@ class Model:
     device: str = "cpu"
     calibration: Mapping[str, Any] | None = None
     identity: str = ""
+    system: System | None = None
 
     def predictor(self, ability: str | None = None, options: Options | None = None) -> Predictor:
         """The predictor of an ability; the first one unless told otherwise.

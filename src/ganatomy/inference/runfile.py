@@ -1,14 +1,16 @@
 """The file that describes a run, ``run.yaml`` in format 2, and the identity of its weights.
 
-The file is for reading and for repeating a run. It never decides what code is imported, since a system is looked up by
-its slug, nor where prepared cases are kept, and it holds no names of subjects but keyed pseudonyms. The path of the
-data stands in it as the user gave it.
+The file is for reading and for repeating a run. It never decides what code is imported: a system is looked up by its
+slug or by a name that an installed package has registered, and any other one must be named again by the user. Nor does
+it decide where prepared cases are kept, and it holds no names of subjects but keyed pseudonyms. The path of the data
+stands in it as the user gave it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +21,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from ganatomy.case import Split
+from ganatomy.catalogue import System, known, source_of
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.splits import Fold
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
 from ganatomy.images.atomic import write_text
 
 RUN_FILE = "run.yaml"
@@ -84,7 +87,7 @@ class RunFile(_Part):
     """Everything needed to repeat a run, to use its weights, and to know whom they were learned from."""
 
     format: Literal[2] = FORMAT  # of this file
-    system: str  # slug
+    system: str  # slug; of a method from outside, FILE.py:CLASS without folders, or MODULE:CLASS
     revision: int  # of the method
     source: str | None = None  # digest of the method's source file; none where it is part of ganatomy
     config: dict[str, Any]  # of the method, with the names of its roles
@@ -181,16 +184,40 @@ def _damaged(path: Path, reason: str) -> UserError:
     return UserError(f"{path}: damaged or not a run ({reason}); restore it, or train again")
 
 
-def source_of(cls: type[Any]) -> str | None:
-    """Digest of the source file of a method that is not part of ganatomy; None of one that is."""
-    if cls.__module__.partition(".")[0] == "ganatomy":
-        return None
-    path = inspect.getsourcefile(cls)
-    return f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}" if path else None
+def system_of(path: Path, facts: RunFile, named: System | None = None) -> System:
+    """The system of a run, without importing anything because a run file says so.
+
+    Args:
+        path: of the run file.
+        facts: that it holds.
+        named: system that the user names, which is imported already; None where the run stands alone.
+
+    Raises:
+        UserError: a run of another system than the one that is named, or of one that must be named.
+    """
+    if named is not None and not is_run_of(facts, named):
+        raise UserError(f"{path}: a run of {facts.system}, not of {named.slug}")
+    if named is None and ":" in facts.system:
+        raise UserError(
+            f"{path}: a run of {facts.system}, a method from outside of ganatomy, which no run file makes it import; "
+            f"where you trust it, name it again: --system {'PATH/TO/' if '.py:' in facts.system else ''}{facts.system}"
+        )
+    try:
+        return named or known(facts.system)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def is_run_of(facts: RunFile, system: System) -> bool:
+    """Whether a run is one of this system, or of the same class from the same source under another name."""
+    if facts.system == system.slug or facts.source is None:
+        return facts.system == system.slug
+    same = facts.system.rpartition(":")[2] == system.cls.__name__ or ":" not in facts.system
+    return same and facts.source == source_of(system.cls)
 
 
 def check_method(path: Path, facts: RunFile, cls: type[Any]) -> None:
-    """Refuse a run of another revision or of another source of the method.
+    """Refuse a run of another revision of the method, and say where its source file has changed.
 
     Args:
         path: of the run file.
@@ -207,10 +234,8 @@ def check_method(path: Path, facts: RunFile, cls: type[Any]) -> None:
             f"{cls.revision}, which means something else; use ganatomy {made}, or train again"
         )
     if facts.source != source_of(cls):
-        raise UserError(
-            f"{path}: trained with another source of {facts.system} than {inspect.getsourcefile(cls)}; "
-            "restore that source, or train again"
-        )
+        changed = f"{path}: {inspect.getsourcefile(cls)} has changed since {facts.system} was trained with it"
+        warnings.warn(changed, Notice, stacklevel=2)
 
 
 def digest_of(tensors: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import tifffile
 
-from ganatomy import catalogue
+from ganatomy import phantoms
 from ganatomy.case import Prediction, Role
 from ganatomy.errors import UserError
 from ganatomy.game import Method
@@ -194,19 +194,21 @@ def note(
 ) -> dict[str, Any]:
     """What must go with synthetic data: that they are synthetic, what made them, and what their values mean."""
     facts, roles = model.facts, predictor.outputs
-    assert facts is not None
-    system = catalogue.find(facts.system)
+    system = model.system
+    assert facts is not None and system is not None
     made_roles = {name: decoding_role(model.method.task, role) for name, role in roles.items()}
     codecs = {name: role.codec for name, role in made_roles.items() if role.codec is not None}
     return {
         "synthetic": True,
         "what": f"{len(made)} samples of nobody, made from noise by the neural network {system.title}",
         "system": system.slug,
+        "title": system.title,
+        "citation": system.citation,
         "run": str(model.folder),
         "weights": WEIGHTS[which],
         "identity": model.identity,
         "ganatomy": version("ganatomy"),
-        "trained on": str(facts.data.data or f"embedded phantom {model.method.task.phantom}"),
+        "trained on": str(facts.data.data or f"embedded phantom {phantoms.called(model.method.task.phantom)}"),
         **facts.provenance,
         "seeds": [made[0].seed, made[-1].seed],
         "suffixes": dict(suffixes),

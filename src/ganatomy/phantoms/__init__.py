@@ -2,13 +2,18 @@
 
 Most phantoms carry `image` (an `ganatomy.images.image.Image`), `masks` and `regions` by name, each shaped
 (slices, rows, columns); others have no image but `vessels`. All carry whatever else is known of their kind.
+
+A phantom from outside of the package is a class like these, called with a seed. A task names it by the class itself, or
+an installed package registers it as an entry point. It is named by no place: names of phantoms are read from run files,
+which import nothing.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ganatomy.catalogue import attribute, registered, source_of
 from ganatomy.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +41,8 @@ PHANTOMS: dict[str, str] = {
     "coronary-centrelines": "ganatomy.phantoms.coronary:CoronaryCentrelines",
 }
 """Name of each phantom, and where it is defined."""
+GROUP = "ganatomy.phantoms"
+"""Group of the entry points by which installed packages register phantoms."""
 
 
 class ImagePhantom(Protocol):
@@ -65,33 +72,54 @@ class GeometryPhantom(Protocol):
 
 
 Phantom = ImagePhantom | GeometryPhantom
+Name = str | type[Any]
+"""What a phantom is asked for by: its name, or of one from outside its class."""
 
 
-def make(name: str, seed: int, **size: Any) -> Phantom:
+def make(name: Name, seed: int, **size: Any) -> Phantom:
     """Build a phantom; the same name, seed and size give the same object.
 
     Raises:
-        UserError: for a name that is not in `PHANTOMS`.
+        UserError: there is no phantom of this name, or it does not take these arguments.
     """
-    phantom: Phantom = _kind(name)(seed, **size)
+    kind = _kind(name)
+    try:
+        signature(kind).bind(seed, **size)
+    except TypeError as error:
+        raise UserError(f"phantom {called(name)}: cannot be drawn for this system: {error}") from None
+    phantom: Phantom = kind(seed, **size)
     return phantom
 
 
-def label(name: str, seed: int) -> str | None:
+def called(name: Name) -> str:
+    """What a phantom is called in names of cases."""
+    return name if isinstance(name, str) else name.__name__
+
+
+def source(name: Name) -> str | None:
+    """Digest of the source file of a phantom from outside of the package; None of one of the package.
+
+    Raises:
+        UserError: there is no phantom of this name.
+    """
+    return None if name in PHANTOMS else source_of(_kind(name))
+
+
+def label(name: Name, seed: int) -> str | None:
     """The label of a patient without building it; None where the phantom knows no classes.
 
     Raises:
-        UserError: for a name that is not in `PHANTOMS`.
+        UserError: there is no phantom of this name.
     """
     labels: tuple[str, ...] = getattr(_kind(name), "LABELS", ())
     return labels[seed % len(labels)] if labels else None
 
 
-def subject(name: str, seed: int) -> int | None:
+def subject(name: Name, seed: int) -> int | None:
     """The number of the patient that a seed belongs to; None where every seed is a patient of its own.
 
     Raises:
-        UserError: for a name that is not in `PHANTOMS`.
+        UserError: there is no phantom of this name.
     """
     seeds: int | None = getattr(_kind(name), "SEEDS_PER_SUBJECT", None)
     return None if seeds is None else seed // seeds
@@ -130,8 +158,8 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
 def _parts(phantom: Any) -> dict[str, Any]:
     """Images, masks, label maps and vessels of a phantom by the names that `part` takes."""
     there: dict[str, Any] = {"image": phantom.image} if hasattr(phantom, "image") else {}
-    for attribute, prefix in (("images", ""), ("healthy", "healthy:"), ("masks", "mask:"), ("labels", "labels:")):
-        for name, value in getattr(phantom, attribute, {}).items():
+    for group, prefix in (("images", ""), ("healthy", "healthy:"), ("masks", "mask:"), ("labels", "labels:")):
+        for name, value in getattr(phantom, group, {}).items():
             there.setdefault(prefix + name, value)
     if hasattr(phantom, "vessels"):
         there["vessel"] = phantom.vessel
@@ -139,8 +167,12 @@ def _parts(phantom: Any) -> dict[str, Any]:
     return there
 
 
-def _kind(name: str) -> Any:
-    if name not in PHANTOMS:
-        raise UserError(f"there is no phantom {name!r}: choose one of {', '.join(PHANTOMS)}")
-    module, _, attribute = PHANTOMS[name].partition(":")
-    return getattr(import_module(module), attribute)
+def _kind(name: Name) -> Any:
+    if not isinstance(name, str):
+        return name
+    if name in PHANTOMS:
+        return attribute(PHANTOMS[name])
+    entries = registered(GROUP)
+    if name not in entries:
+        raise UserError(f"there is no phantom {name!r}: choose one of {', '.join([*PHANTOMS, *entries])}")
+    return attribute(entries[name].value)

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ganatomy.catalogue import System
 from ganatomy.data.batches import Range
 from ganatomy.images.atomic import write_text
 from ganatomy.inference.model import CALIBRATION, WEIGHTS, Which, load
 
 
-def calibrate_run(folder: Path, ranges: Sequence[Range], rate: float, source: str, device: str = "cpu") -> None:
+def calibrate_run(
+    folder: Path,
+    ranges: Sequence[Range],
+    rate: float,
+    source: str,
+    device: str = "cpu",
+    system: System | None = None,
+) -> None:
     """Write what the predictors of a run calibrate for all of its weights, each under the digest of its tensors.
 
     Numbers belong to weights: those of weights that training has replaced since are not found any more, and a run that
@@ -22,13 +30,14 @@ def calibrate_run(folder: Path, ranges: Sequence[Range], rate: float, source: st
         rate: share of healthy pixels and images that may be called abnormal, 0 to 1.
         source: what the slices are, in words.
         device: where the networks run.
+        system: of the run, as `load` takes it.
     """
     found: dict[str, Any] = {}
     which: Which
     for which in ("best", "last"):
         if not (folder / WEIGHTS[which]).is_file():
             continue
-        model = load(folder, which, device)
+        model = load(folder, which, device, system)
         if model.identity in found:
             continue
         predictor = model.predictor()

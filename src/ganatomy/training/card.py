@@ -2,23 +2,23 @@
 
 from collections.abc import Mapping
 
-from ganatomy import catalogue
+from ganatomy.catalogue import System
 from ganatomy.data.pseudonyms import shortened
 from ganatomy.data.splits import some
 from ganatomy.inference.runfile import RunFile
 from ganatomy.training.loop import Best
 
 
-def model_card(facts: RunFile, data: str, best: Best, latest: Mapping[str, float]) -> str:
+def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Mapping[str, float]) -> str:
     """What the model was trained on, what it may not be used for, how it did; Markdown.
 
     Args:
+        system: that was trained.
         facts: of the run.
         data: where its images come from, without names of subjects.
         best: weights so far.
         latest: name of a score to its last value.
     """
-    system = catalogue.find(facts.system)
     split = facts.split
     short = shortened([*split.train, *split.val, *split.test])
     tested = (
@@ -28,7 +28,7 @@ def model_card(facts: RunFile, data: str, best: Best, latest: Mapping[str, float
     lines = [
         f"# {system.title} ({system.slug})",
         "",
-        f"{system.what}. {system.authors}, {system.doi_or_arxiv or 'no identifier'}.",
+        f"{system.what}. {system.citation}.",
         "",
         f"- Trained on: {data}; {len(split.train)} subjects{fold}, seed {facts.training.seed}, "
         f"rounds {', '.join(f'{name} {count}' for name, count in facts.rounds.items())}.",

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from ganatomy import catalogue
 from ganatomy.case import Case, Sample
+from ganatomy.catalogue import System, source_of
 from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
@@ -38,8 +39,8 @@ from ganatomy.inference.runfile import (
     Sides,
     Which,
     digest_of,
+    is_run_of,
     read_run,
-    source_of,
     write_run,
 )
 from ganatomy.inference.runfile import TrainConfig as TrainConfig
@@ -63,7 +64,7 @@ T = TypeVar("T")
 
 
 def train(
-    system: str,
+    system: str | System,
     out: Path,
     config: MethodConfig | None = None,
     data: DataConfig | None = None,
@@ -77,7 +78,7 @@ def train(
     """Train a system into a run folder and return it with its best weights.
 
     Args:
-        system: slug.
+        system: or what the user calls it, as `catalogue.resolve` takes it.
         out: run folder, made if necessary; must not hold a run unless ``resume``.
         config: numbers of the method; none means the paper's.
         data: images; none means the embedded phantom.
@@ -92,24 +93,23 @@ def train(
         UserError: anything that the user gave and cannot be used; the run folder is then not made or left as it was.
         Stopped: a signal asked to stop; the state is saved.
     """
-    pseudonyms = Pseudonyms.of_user(secret)
+    system, pseudonyms = catalogue.resolve(system), Pseudonyms.of_user(secret)
     if resume:
         facts = continued(system, out, pseudonyms, options.rounds if options else None)
         data = facts.data.model_copy(update={"cache": data.cache if data else None})
-        plan = Plan(facts.system, data, facts.training, facts.split.fold, pseudonyms, facts)
+        plan = Plan(system, data, facts.training, facts.split.fold, pseudonyms, facts)
     else:
-        slug, facts = catalogue.find(system).slug, None
-        plan = Plan(slug, data or DataConfig(), options or TrainConfig(), fold, pseudonyms)
+        facts = None
+        plan = Plan(system, data or DataConfig(), options or TrainConfig(), fold, pseudonyms)
         if (out / RUN_FILE).exists():
             raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
     fabric = launch(plan.options)
     console = Console(stderr=True, quiet=not show or fabric.global_rank > 0, soft_wrap=True)
     torch.manual_seed(plan.options.seed)
     if facts:
-        method = build_run(out, facts)
+        method = build_run(out, facts, system)
     else:
-        cls = catalogue.load(system)
-        method = build(plan.system, (config or cls.Config()).model_dump(mode="json"))
+        method = build(system, (config or system.cls.Config()).model_dump(mode="json"))
     method.noise = Noise(plan.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
     return Run(method, plan, out, fabric, console, show).go()
 
@@ -117,8 +117,7 @@ def train(
 class Plan(NamedTuple):
     """What a run is to do."""
 
-    system: str
-    """Slug."""
+    system: System
     data: DataConfig
     options: TrainConfig
     fold: Fold | None
@@ -128,15 +127,15 @@ class Plan(NamedTuple):
     """Of a run that is to go on."""
 
 
-def continued(system: str, out: Path, pseudonyms: Pseudonyms, rounds: int | None) -> RunFile:
+def continued(system: System, out: Path, pseudonyms: Pseudonyms, rounds: int | None) -> RunFile:
     """The facts of a run that is to go on, perhaps to another number of rounds.
 
     Raises:
         UserError: no run there, a damaged one, one of another system, or one made with another secret.
     """
     facts = read_run(out)
-    if facts.system != catalogue.find(system).slug:
-        raise UserError(f"--out {out}: a run of {facts.system}, not of {system}; resume it by its own name")
+    if not is_run_of(facts, system):
+        raise UserError(f"--out {out}: a run of {facts.system}, not of {system.slug}; resume it by its own name")
     if facts.split.secret != pseudonyms.fingerprint:
         raise UserError(
             f"{out / RUN_FILE}: made with another secret, so which subjects it was trained on cannot be told; "
@@ -308,7 +307,7 @@ class Run:
                 self._patches(stage, ())
 
     def _describe(self, problems: Sequence[str]) -> RunFile:
-        pseudonyms, cls = self.plan.pseudonyms, catalogue.load(self.plan.system)
+        pseudonyms, cls = self.plan.pseudonyms, self.plan.system.cls
         used = {item.sample.case.name for item in (*self.train_ranges, *self.val_ranges)}
         kept = [case for case in self.cases if case.split == "test" or case.name in used]
 
@@ -320,7 +319,7 @@ class Run:
             train=side("train"), val=side("val"), test=side("test"), secret=pseudonyms.fingerprint, fold=self.plan.fold
         )
         return RunFile(
-            system=self.plan.system,
+            system=self.plan.system.slug,
             revision=cls.revision,
             source=source_of(cls),
             config=self.method.config.model_dump(mode="json"),
@@ -370,13 +369,13 @@ class Run:
             if isinstance(error, UserError) or self.fabric.world_size > 1:
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{self.plan.system}: no round can be played with these options: {reason}") from error
+            raise UserError(f"{self.plan.system.slug}: no round can be played with these options: {reason}") from error
         finally:
             self.bar.close()
             self.monitor.close()
         first_alone(self.fabric, self._calibrate)
         first_alone(self.fabric, self._write_card)
-        return load(self.out, device=str(self.fabric.device))
+        return load(self.out, device=str(self.fabric.device), system=self.plan.system)
 
     def _fit(self) -> None:
         """Numbers that are learned from training cases before the first round; every process learns the same."""
@@ -578,11 +577,12 @@ class Run:
                 self.options.false_positive_rate,
                 self.facts.validation,
                 str(self.fabric.device),
+                self.plan.system,
             )
 
     def _write_card(self) -> None:
         data = self.labels.place(str(self.data.data)) if self.data.data else "the embedded phantom"
-        write_text(self.out / "card.md", model_card(self.facts, data, self.best, self.monitor.latest))
+        write_text(self.out / "card.md", model_card(self.plan.system, self.facts, data, self.best, self.monitor.latest))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -7,18 +7,19 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ganatomy import catalogue
+from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
 from ganatomy.inference.model import WEIGHTS, Model, build, load
-from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, read_run
+from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, is_run_of, read_run
 from ganatomy.training.run import train, without_names
 
 
 def train_folds(
-    system: str,
+    system: str | System,
     out: Path,
     count: int,
     config: MethodConfig | None = None,
@@ -33,7 +34,7 @@ def train_folds(
     Called again, it leaves finished folds as they are and goes on with an unfinished one.
 
     Args:
-        system: slug.
+        system: or what the user calls it, as `catalogue.resolve` takes it.
         out: folder of the folds.
         count: of folds, at least 2; subjects are dealt out by the seed of ``options``.
         config: numbers of the method; none means the paper's.
@@ -48,17 +49,17 @@ def train_folds(
     """
     if count < 2:
         raise UserError(f"--folds {count}: give at least 2 folds")
-    slug = catalogue.find(system).slug
-    config = config or catalogue.load(slug).Config()
+    system = catalogue.resolve(system)
+    config = config or system.cls.Config()
     plan = data or DataConfig(), options or TrainConfig()
     return [
-        train_once(slug, out / f"fold{number}", config, *plan, show, secret, Fold(number=number, of=count))
+        train_once(system, out / f"fold{number}", config, *plan, show, secret, Fold(number=number, of=count))
         for number in range(count)
     ]
 
 
 def train_once(
-    system: str,
+    system: str | System,
     folder: Path,
     config: MethodConfig,
     data: DataConfig,
@@ -72,6 +73,7 @@ def train_once(
     Raises:
         UserError: as `train`, or the folder holds a run with other options.
     """
+    system = catalogue.resolve(system)
     if not (folder / RUN_FILE).is_file():
         return train(system, folder, config, data, options, show=show, secret=secret, fold=fold)
     facts = read_run(folder)
@@ -79,13 +81,13 @@ def train_once(
     if differing:
         raise UserError(f"{folder}: holds a run with another {', '.join(differing)}; choose another --out")
     if finished(folder, facts):
-        return load(folder, device=options.device)
+        return load(folder, device=options.device, system=system)
     return train(system, folder, data=data, resume=True, show=show, secret=secret)
 
 
 def _differing(
     facts: RunFile,
-    system: str,
+    system: System,
     config: MethodConfig,
     data: DataConfig,
     options: TrainConfig,
@@ -93,7 +95,7 @@ def _differing(
     fold: Fold | None,
 ) -> list[str]:
     """Names of the options in which a run differs from what is wanted."""
-    if facts.system != system:
+    if not is_run_of(facts, system):
         return ["system"]
     if facts.split.secret != pseudonyms.fingerprint:
         return ["secret"]

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image as Pillow
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-from toy_detector import LESION, SIZE, Template, anatomy, patient, save_run
+from toy_detector import LESION, SIZE, Template, anatomy, patient, save_run, stand_in
 
-from ganatomy import catalogue
 from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
 from ganatomy.images.files import find, read
@@ -43,7 +42,7 @@ def enlarged(image, factor=3, aside=6):
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch):
-    monkeypatch.setattr(catalogue, "load", lambda slug: Template)
+    stand_in(monkeypatch)
 
 
 def detector(calibrated=True, **config):
