@@ -48,6 +48,7 @@ def test_sizes_of_sets_are_told():
         "each of 30 real and as many generated vessels; 60 held-out real vessels, 1 training vessel"
         in (measured(30, 60, 1, "vessel")["Numbers"])
     )
+    assert measured(30, 60, 1, "vessel")["Coverage"].startswith("0.98 ")
     small, gone = caveats(30, 1, "vessel")
     assert "30 vessels are small" in small and "training vessels are not there" in gone
     assert caveats(100, 2, "vessel") == []

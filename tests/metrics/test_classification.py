@@ -7,16 +7,12 @@ from hypothesis import strategies as st
 
 from ganatomy.metrics.classification import (
     TuringTest,
-    auc_one_vs_rest,
     binomial_p,
     cohen_kappa,
-    compare_proportions,
     confusion,
     fleiss_kappa,
     mcnemar,
-    smallest_significant,
     trials_for_equivalence,
-    trials_to_detect,
     turing_test,
 )
 from ganatomy.metrics.detection import Proportion
@@ -59,13 +55,6 @@ def test_unusable_classes_are_refused() -> None:
         confusion([0, 1], [0])
 
 
-def test_areas_of_each_class_against_the_rest() -> None:
-    scores = np.array([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.5, 0.4, 0.1], [0.1, 0.2, 0.1]])
-    areas = auc_one_vs_rest(scores, [0, 0, 1, 1])
-    assert areas[:2] == pytest.approx([3 / 4, 1 / 2])
-    assert math.isnan(areas[2])
-
-
 def test_mcnemar_of_a_known_table() -> None:
     first = np.repeat([1, 1, 0, 0], [50, 25, 12, 9])
     second = np.repeat([1, 0, 1, 0], [50, 25, 12, 9])
@@ -76,12 +65,6 @@ def test_mcnemar_of_a_known_table() -> None:
     assert result.exact_p == pytest.approx(2 * sum(math.comb(37, i) for i in range(13)) / 2**37)
     assert mcnemar(first, first).p == 1
     assert mcnemar([1, 0], [0, 1]).chi2 == 0
-
-
-def test_unpaired_accuracies_of_156_and_143_of_182_cannot_be_told_apart() -> None:
-    z, p = compare_proportions(Proportion(156, 182), Proportion(143, 182))
-    assert z == pytest.approx(1.78, abs=0.005)
-    assert p == pytest.approx(0.075, abs=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -130,33 +113,6 @@ def test_indistinguishable_must_be_shown_by_enough_answers() -> None:
     assert not TuringTest(Proportion(150, 200), Proportion(80, 200)).indistinguishable()
 
 
-@pytest.mark.parametrize(
-    ("right", "trials"),
-    [
-        (25, 36),
-        (39, 60),
-        (50, 80),
-        (61, 100),
-        (115, 200),
-        (169, 302),
-        (273, 500),
-    ],
-)
-def test_the_smallest_significant_count(right: int, trials: int) -> None:
-    assert smallest_significant(trials) == right
-
-
-def test_sample_sizes() -> None:
-    assert trials_to_detect(0.6) == 194
-    assert trials_for_equivalence(0.1) == 215  # 214.1
-    assert trials_to_detect(0.4) == trials_to_detect(0.6)
-    assert smallest_significant(5) is None
-    rng = np.random.default_rng(0)
-    significant = smallest_significant(194)
-    right = rng.binomial(194, 0.6, size=4000)
-    assert np.mean(right >= significant) == pytest.approx(0.8, abs=0.05)
-
-
 def test_cohens_kappa_of_a_known_table() -> None:
     first = np.repeat([0, 0, 1, 1], [20, 5, 10, 15])
     second = np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
@@ -185,3 +141,7 @@ def test_fleiss_kappa_of_a_known_table() -> None:
     assert math.isnan(fleiss_kappa([[3, 0], [3, 0]]))
     with pytest.raises(ValueError, match="same number of raters"):
         fleiss_kappa([[3, 0], [1, 1]])
+
+
+def test_images_that_equivalence_takes() -> None:
+    assert trials_for_equivalence(0.1) == 215  # 214.1

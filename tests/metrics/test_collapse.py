@@ -5,8 +5,6 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.metrics.collapse import (
-    birthday,
-    closest_pairs,
     collapsed,
     compare_bins,
     mean_pairwise_distance,
@@ -61,43 +59,6 @@ def test_images_of_many_pixels_are_clustered_by_some_of_them() -> None:
     result = compare_bins(images, images, images[:40], rng(), bins=3)
     assert sorted(result.fake.tolist()) == [0, 0, 1]
     assert result.missed.size == 2
-
-
-def test_the_closest_pairs_are_found_across_blocks() -> None:
-    x = normal(700, 0, 5)
-    x[650], x[3], x[699] = x[20] + 1e-3, x[4] + 2e-3, x[698] + 3e-3
-    pairs, distances = closest_pairs(x, 3)
-    assert pairs.tolist() == [[20, 650], [3, 4], [698, 699]]
-    assert distances == pytest.approx(np.array([1e-3, 2e-3, 3e-3]) * math.sqrt(5))
-    pairs, distances = closest_pairs(x[:3], 20)
-    assert len(pairs) == 3
-    assert np.all(np.diff(distances) >= 0)
-
-
-def test_twins_come_as_soon_as_the_support_is_small() -> None:
-    support = 1000
-    shown = rng(1).integers(support, size=3000)
-    result = birthday(10 * normal(support, 0)[shown], rng(), twin_distance=1e-6)
-    # P(twins among s) = 1 - exp(-s (s - 1) / 2N) = 1/2 at s = 37.7.
-    assert result.half_size == pytest.approx(37.7, rel=0.25)
-    assert result.support == pytest.approx(support, rel=0.5)
-
-
-@pytest.mark.parametrize(("size", "support"), [(118, 1e4), (372, 1e5)])
-def test_known_sizes_and_supports(size: int, support: float) -> None:
-    assert size**2 / (2 * math.log(2)) == pytest.approx(support, rel=0.01)
-    line = np.arange(4.0)[:, None]
-    constant = birthday(0 * line, rng(), twin_distance=0)
-    assert constant.half_size == 2
-    assert birthday(line, rng(), twin_distance=0.5).support == math.inf
-    with pytest.raises(ValueError, match="twins need"):
-        birthday(line, rng())
-
-
-def test_independent_samples_repeat_themselves_late() -> None:
-    real = normal(300, 0)
-    assert birthday(normal(300, 1), rng(), real=real).half_size > 80
-    assert birthday(of_modes(300, 5, 0.02, 1), rng(), real=real).half_size <= 4
 
 
 def test_the_mean_pairwise_distance() -> None:

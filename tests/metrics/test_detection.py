@@ -2,12 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ganatomy.metrics.detection import (
     Proportion,
-    ScoreHistogram,
     auc,
     delong,
     delong_difference,
@@ -116,34 +115,6 @@ def test_wilsons_interval() -> None:
     assert (round(low, 3), round(high, 3)) == (0.530, 0.640)
     assert Proportion(0, 10).interval == pytest.approx((0, 0.2775), abs=1e-4)
     assert math.isnan(Proportion(0, 0).interval[0])
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1000))
-def test_a_histogram_of_many_images_gives_the_curve_of_all_pixels(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    labels = rng.random((5, 30, 20)) < 0.2
-    # Scores on a grid of the bins' width, so that binning loses nothing.
-    scores = np.floor(rng.normal(size=labels.shape) * 8 + 8 * labels + 0.5) / 16
-    mask = rng.random(labels.shape) < 0.8
-    histogram = ScoreHistogram(-8, 8, bins=256)
-    for s, truth, inside in zip(scores, labels, mask, strict=True):
-        histogram.add(s, truth, inside)
-    exact, binned = roc_curve(scores, labels, mask), histogram.curve
-    assert binned.auc == pytest.approx(exact.auc)
-    assert binned.average_precision == pytest.approx(exact.average_precision)
-    assert binned.best_dice() == pytest.approx(exact.best_dice())
-    assert binned.youden_threshold == exact.youden_threshold
-    at_one_percent = binned.threshold_at_false_positive_rate(0.01)
-    assert np.mean(scores[mask & ~labels] >= at_one_percent) <= 0.01
-    assert binned.at(0.5).sensitivity == exact.at(0.5).sensitivity
-
-
-def test_scores_beyond_the_histogram_count_at_its_ends() -> None:
-    histogram = ScoreHistogram(0, 1, bins=4)
-    histogram.add([-5.0, 0.3, 7.0, np.inf], [0, 0, 1, 1])
-    assert histogram.curve.auc == 1
-    assert histogram.healthy.tolist() == [1, 1, 0, 0]
 
 
 def test_dice_of_masks() -> None:

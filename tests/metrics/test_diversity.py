@@ -8,11 +8,9 @@ from scipy.ndimage import gaussian_filter
 
 from ganatomy.metrics.diversity import (
     cross_channel_difference,
-    effective_rank,
     ms_ssim,
     ms_ssim_diversity,
     radial_spectrum,
-    sd_map_ratio,
     spectrum_ratio_db,
     total_variance_ratio,
     upsampling_peaks,
@@ -79,27 +77,6 @@ def test_total_variance_goes_with_the_square_of_the_scale() -> None:
     assert total_variance_ratio(x, 3 * x + 5) == pytest.approx(9)
     assert total_variance_ratio(x, np.ones((5, 8))) == 0
     assert math.isnan(total_variance_ratio(np.ones((5, 8)), x))
-
-
-def test_the_effective_rank_counts_equal_variances() -> None:
-    corners = np.concatenate([np.eye(6), -np.eye(6)])
-    assert effective_rank(corners) == pytest.approx(6)
-    line = np.arange(10.0)[:, None] * np.ones(30)
-    assert effective_rank(line) == pytest.approx(1)
-    assert effective_rank(np.ones((4, 3))) == 0
-    assert effective_rank(np.random.default_rng(0).normal(size=(5, 100))) <= 4 + 1e-9
-
-
-def test_the_sd_map_shows_where_variety_is_lost() -> None:
-    real = np.random.default_rng(0).normal(size=(40, 1, 6, 5))
-    real[..., 0, 0] = 1
-    fake = real.copy()
-    fake[..., 3:, :] *= 0.25
-    ratio = sd_map_ratio(real, fake)
-    assert ratio.shape == (1, 6, 5)
-    assert math.isnan(ratio[0, 0, 0])
-    assert np.nanmin(ratio[0, :3]) == pytest.approx(1)
-    np.testing.assert_allclose(ratio[0, 3:], 0.25)
 
 
 def test_channels_that_lose_their_relation_are_noticed() -> None:

@@ -14,7 +14,6 @@ from ganatomy.metrics.geometry import (
     difference,
     intersects_itself,
     relative_length_errors,
-    shape_differences,
 )
 
 
@@ -122,24 +121,6 @@ def test_numbers_that_are_not_finite_are_left_out_and_counted():
     assert difference([1, math.nan, 2], [3.0]).n == 2
     with pytest.raises(ValueError, match="finite"):
         difference([math.nan], [1.0])
-
-
-def test_every_number_of_the_shape_is_compared():
-    points, radii = wave()
-    real = [TubeShape.of(points * s, radii) for s in (1, 1.1, 1.4)]
-    fake = [TubeShape.of(points * s, radii + 0.25) for s in (1, 1.1, 1.4)]
-    found = shape_differences(real, fake)
-    assert list(found) == [
-        "length_mm",
-        "mean_radius_mm",
-        "max_radius_mm",
-        "tortuosity",
-        "taper",
-        "curvature_per_mm",
-    ]
-    assert found["length_mm"].wasserstein == 0
-    assert found["mean_radius_mm"].wasserstein == pytest.approx(0.25)
-    assert found["max_radius_mm"] == Difference(pytest.approx(0.25), 1.0, 3, 3)
 
 
 def test_length_errors_are_relative_to_what_was_asked_for():

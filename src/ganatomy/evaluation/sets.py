@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import Contender
+from ganatomy.metrics.distribution import expected_coverage
 from ganatomy.metrics.statistics import count
 
 REAL = "real"
@@ -132,11 +133,13 @@ def measured(compared: int, held: int, known: int, kind: str) -> dict[str, str]:
         known: training cases that are at hand.
         kind: what they are, such as "image".
     """
+    coverage = expected_coverage(compared, compared, min(NEIGHBOURS, compared - 1))
     return {
         "Numbers": f"{RESAMPLINGS} resamplings, each of {compared} real and as many generated {kind}s; "
         f"{count(held, f'held-out real {kind}')}, {count(known, f'training {kind}')}",
         "Intervals": f"over resamplings of the same held-out {kind}s, not over patients: they say how much the choice "
         f"of {kind}s matters, and are too narrow for other patients",
+        "Coverage": f"{coverage:.2f} is to be expected of as many real {kind}s",
         "Bins of ndb": f"k-means of the training {kind}s, one per {PER_BIN} of them, 4 to {MOST_BINS}",
     }
 

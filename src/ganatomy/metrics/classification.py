@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from ganatomy.metrics.detection import Proportion, auc
+from ganatomy.metrics.detection import Proportion
 from ganatomy.metrics.metric import Array
 
 CHANCE = 0.5
@@ -155,20 +155,6 @@ def confusion(truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: int | Non
     return Confusion(np.bincount(t * k + p, minlength=k * k).reshape(k, k))
 
 
-def auc_one_vs_rest(scores: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
-    """Area under the ROC curve of each class against all others; NaN where a class has no cases, or all of them.
-
-    Args:
-        scores: (n, K), higher where the class is likelier.
-        truth: (n,).
-
-    Returns:
-        (K,).
-    """
-    s, t = np.asarray(scores, dtype=np.float64), np.asarray(truth)
-    return np.array([auc(s[:, k], t == k) for k in range(s.shape[1])])
-
-
 def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:
     """McNemar's test of two classifiers on the same cases.
 
@@ -189,17 +175,6 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:
         return McNemar(0, 0, 0.0, 1.0, 1.0)
     chi2 = max(abs(ours - theirs) - 1, 0) ** 2 / (ours + theirs)
     return McNemar(ours, theirs, chi2, float(stats.chi2.sf(chi2, 1)), binomial_p(ours, ours + theirs))
-
-
-def compare_proportions(first: Proportion, second: Proportion) -> tuple[float, float]:
-    """Pooled z and its two-sided p for shares of independent cases; NaN where all cases agree.
-
-    Use ``mcnemar`` for two classifiers on the same cases.
-    """
-    pooled = (first.count + second.count) / (first.total + second.total)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / first.total + 1 / second.total))
-    z = (first.value - second.value) / error if error else math.nan
-    return z, float(2 * stats.norm.sf(abs(z)))
 
 
 def turing_test(is_real: npt.ArrayLike, says_real: npt.ArrayLike, level: float = 0.95) -> TuringTest:
@@ -225,19 +200,6 @@ def turing_test(is_real: npt.ArrayLike, says_real: npt.ArrayLike, level: float =
 def binomial_p(count: int, total: int, chance: float = CHANCE) -> float:
     """Two-sided exact binomial p of this many successes where each has this chance."""
     return float(stats.binomtest(count, total, chance).pvalue)
-
-
-def smallest_significant(total: int, level: float = 0.05) -> int | None:
-    """The smallest number of right answers above one half with an exact two-sided p below the level; None if none."""
-    counts = range(total // 2 + 1, total + 1)
-    return next((count for count in counts if binomial_p(count, total) < level), None)
-
-
-def trials_to_detect(accuracy: float, level: float = 0.05, power: float = 0.8) -> int:
-    """Trials, half of them real, that tell this accuracy from one half (two-sided, normal approximation)."""
-    within_chance = float(stats.norm.ppf(1 - level / 2)) * math.sqrt(CHANCE * (1 - CHANCE))
-    within_accuracy = float(stats.norm.ppf(power)) * math.sqrt(accuracy * (1 - accuracy))
-    return math.ceil(((within_chance + within_accuracy) / (accuracy - CHANCE)) ** 2)
 
 
 def trials_for_equivalence(margin: float = 0.1, level: float = 0.05, power: float = 0.8) -> int:

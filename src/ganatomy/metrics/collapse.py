@@ -4,7 +4,6 @@ Samples are features ``(n, d)``, or images ``(n, channels, rows, columns)``, whi
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,25 +52,6 @@ class BinComparison:
     def missed(self) -> Indices:
         """Bins that differ and hold no fake."""
         return np.flatnonzero(self.different & (self.fake == 0))
-
-
-@dataclass(frozen=True)
-class Birthday:
-    """How soon a generator repeats itself.
-
-    Attributes:
-        twin_distance: two samples this near or nearer are twins.
-        half_size: sample size that holds twins with probability one half; infinite if the fakes hold none.
-        support: number of equally frequent distinct images that would repeat as soon, N = s² / (2 ln 2).
-    """
-
-    twin_distance: float
-    half_size: float
-
-    @property
-    def support(self) -> float:
-        """The number of distinct images."""
-        return self.half_size**2 / (2 * math.log(2))
 
 
 @dataclass(frozen=True)
@@ -131,66 +111,6 @@ def compare_bins(
     z = np.divide(p - q, error, out=np.zeros(len(centres)), where=error > 0)
     different = 2 * stats.norm.sf(np.abs(z)) < level
     return BinComparison(p, q, different, jensen_shannon_divergence(counts_x, counts_y))
-
-
-def closest_pairs(samples: npt.ArrayLike, count: int = 20) -> tuple[Indices, Array]:
-    """The pairs of samples (n, d) nearest to each other, to be looked at.
-
-    Returns:
-        Indices (count, 2) and distances (count,), nearest first; fewer where there are fewer pairs.
-    """
-    x = as_features(samples)
-    pairs, distances = np.empty((0, 2), dtype=np.intp), np.empty(0)
-    for rows, squared in squared_distances(x, x):
-        squared[np.tri(len(squared), len(x), rows.start, dtype=np.bool_)] = np.inf
-        kept = np.argpartition(squared, min(count, squared.size) - 1, axis=None)[:count]
-        kept = kept[np.isfinite(squared.ravel()[kept])]
-        first, second = np.unravel_index(kept, squared.shape)
-        found = np.stack([first + rows.start, second], axis=1)
-        pairs = np.concatenate([pairs, found])
-        distances = np.concatenate([distances, np.linalg.norm(x[found[:, 0]] - x[found[:, 1]], axis=1)])
-        order = np.argsort(distances, kind="stable")[:count]
-        pairs, distances = pairs[order], distances[order]
-    return pairs, distances
-
-
-def birthday(
-    fake: npt.ArrayLike,
-    rng: np.random.Generator,
-    *,
-    twin_distance: float | None = None,
-    real: npt.ArrayLike | None = None,
-    repeats: int = 100,
-) -> Birthday:
-    """Estimate the support of a generator by the birthday paradox.
-
-    Fakes are drawn in random order until two are twins; the median number drawn is the sample size that holds
-    twins with probability one half. Look at the ``closest_pairs`` before believing the distance.
-
-    Source: Arora and Zhang, arXiv:1706.08224.
-
-    Args:
-        fake: samples (m, d); the more, the larger a support can be seen, at best about 0.72 m².
-        rng: draws the orders.
-        twin_distance: two fakes this near are the same image; unless given, the first percentile of the
-            distances of the real samples from their nearest.
-        real: samples (n, d), for that percentile.
-        repeats: number of orders.
-
-    Raises:
-        ValueError: neither a distance nor real samples are given.
-    """
-    if twin_distance is None:
-        if real is None:
-            raise ValueError("twins need a distance, or real samples to take it from")
-        twin_distance = float(np.percentile(_to_nearest(as_features(real)), TWIN_PERCENTILE))
-    x = as_features(fake)
-    place = np.stack([rng.permutation(len(x)) for _ in range(repeats)])
-    drawn = np.full(repeats, np.inf)
-    for first, second in _twins(x, twin_distance):
-        for repeat in range(repeats):
-            drawn[repeat] = min(drawn[repeat], np.maximum(place[repeat, first], place[repeat, second]).min() + 1)
-    return Birthday(twin_distance, float(np.quantile(drawn, 0.5, method="lower")))
 
 
 def mean_pairwise_distance(samples: npt.ArrayLike) -> float:
@@ -261,12 +181,3 @@ def _bin_centres(training: Array, bins: int, rng: np.random.Generator) -> Array:
 
 def _to_nearest(x: Array) -> Array:
     return nearest(x, x, leave_out=True)[1][:, 0]
-
-
-def _twins(x: Array, distance: float) -> Iterator[tuple[Indices, Indices]]:
-    """Pairs of samples at most this far apart, some at a time."""
-    for rows, squared in squared_distances(x, x):
-        near = squared <= distance**2 + ROUNDING * squared.max()
-        first, second = np.nonzero(np.triu(near, rows.start + 1))
-        if first.size:
-            yield first + rows.start, second

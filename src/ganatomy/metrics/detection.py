@@ -130,46 +130,6 @@ class RocCurve:
         )
 
 
-class ScoreHistogram:
-    """Counts scores of any number of pixels, so that their ROC curve needs no more memory than its bins.
-
-    Thresholds are the lower edges of the bins. Scores beyond the range count in the outermost bins.
-
-    Args:
-        low: lower end of the range.
-        high: upper end of the range.
-        bins: number of bins.
-    """
-
-    def __init__(self, low: float, high: float, bins: int = 4096) -> None:
-        if not low < high:
-            raise ValueError(f"the range of scores is empty: {low} to {high}")
-        self.edges = np.linspace(low, high, bins + 1)
-        self.abnormal = np.zeros(bins, dtype=np.int64)
-        self.healthy = np.zeros(bins, dtype=np.int64)
-
-    def add(self, scores: npt.ArrayLike, labels: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> None:
-        """Count the pixels of an image.
-
-        Args:
-            scores: of any shape.
-            labels: of that shape.
-            mask: pixels that count, all unless given.
-        """
-        s, truth = _scores_and_labels(scores, labels, mask)
-        low, high = self.edges[[0, -1]]
-        bins = len(self.abnormal)
-        index = np.clip((s - low) * (bins / (high - low)), 0, bins - 1).astype(np.intp)
-        abnormal = np.bincount(index[truth], minlength=bins)
-        self.abnormal += abnormal
-        self.healthy += np.bincount(index, minlength=bins) - abnormal
-
-    @property
-    def curve(self) -> RocCurve:
-        """The curve of all scores added so far."""
-        return _curve(self.edges[:-1], self.abnormal, self.healthy)
-
-
 @dataclass(frozen=True)
 class Estimate:
     """An area under the ROC curve, or a difference of two, with its standard error and interval."""
@@ -216,7 +176,7 @@ class LesionDetection:
 
 
 def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> RocCurve:
-    """ROC curve with one threshold per distinct score; ``ScoreHistogram`` is for more pixels than fit in memory.
+    """ROC curve with one threshold per distinct score.
 
     Args:
         scores: of any shape.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from ganatomy.metrics.metric import Array, Mask
+from ganatomy.metrics.metric import Array
 
 BLOCK = 512
 TOUCHING = 1e-9  # relative; a point this close to a ball's surface is on it, and the balls are open
@@ -79,28 +79,13 @@ class Manifolds:
     k: int
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A share at each level α, and 1 - 2 ∫ |share - α| dα, which is 1 where the share equals its level.
-
-    Attributes:
-        levels: α from 0 to 1.
-        shares: of the samples.
-        integrated: the score.
-    """
-
-    levels: Array
-    shares: Array
-    integrated: float
-
-
 def frechet_distance(real: npt.ArrayLike | Statistics, fake: npt.ArrayLike | Statistics) -> float:
     """Fréchet distance of normal distributions fitted to two samples (FID, on Inception features).
 
     |μr - μs|² + Tr(Σr + Σs - 2 (Σr^½ Σs Σr^½)^½), in squared feature units. The trace of the root is the sum
     of the singular values of Ar Asᵀ where Σ = AᵀA, so no matrix root is taken, and features with d > n cost no
-    more than their Gram matrices. Small samples bias it upwards, for d > n by far; ``frechet_extrapolated`` and
-    ``kernel_distance`` are for them.
+    more than their Gram matrices. Small samples bias it upwards, for d > n by far; ``kernel_distance`` is for
+    them.
 
     Source: Heusel et al., NeurIPS 2017, arXiv:1706.08500.
 
@@ -117,33 +102,6 @@ def frechet_distance(real: npt.ArrayLike | Statistics, fake: npt.ArrayLike | Sta
     overlap = np.linalg.svd(root_r @ root_s.T, compute_uv=False).sum()
     distance = np.sum((mean_r - mean_s) ** 2) + np.sum(root_r**2) + np.sum(root_s**2) - 2 * overlap
     return max(float(distance), 0.0)
-
-
-def frechet_extrapolated(
-    real: npt.ArrayLike, fake: npt.ArrayLike, rng: np.random.Generator, points: int = 15, smallest: int | None = None
-) -> float:
-    """Fréchet distance extrapolated to infinitely many samples (FID∞); may fall slightly below zero.
-
-    The intercept of the distance against 1/n, for n in equal steps up to the smaller sample. Both samples are
-    thinned to n, so the bias of either goes; the original keeps all real samples at every n.
-
-    Source: Chong and Forsyth, CVPR 2020, arXiv:1911.07023.
-
-    Args:
-        real: features (n, d).
-        fake: features (m, d).
-        rng: draws the subsets.
-        points: number of n.
-        smallest: lowest n, a third of the smaller sample unless given. The bias follows 1/n only for n well
-            above d.
-    """
-    x, y = as_features(real), as_features(fake)
-    largest = min(len(x), len(y))
-    sizes = np.unique(np.linspace(smallest or max(largest // 3, 2), largest, points).astype(np.intp))
-    if sizes.size < 2:
-        raise ValueError(f"{largest} samples are too few to extrapolate from")
-    distances = [frechet_distance(rng.permutation(x)[:size], rng.permutation(y)[:size]) for size in sizes.tolist()]
-    return float(np.polynomial.Polynomial.fit(1 / sizes, distances, 1)(0.0))
 
 
 def kernel_distance(
@@ -220,46 +178,6 @@ def expected_coverage(n: int, m: int, k: int = 5) -> float:
     return float(1 - np.prod((n - i) / (n + m - i)))
 
 
-def alpha_precision(real: npt.ArrayLike, fake: npt.ArrayLike, levels: int = 101) -> Curve:
-    """Part of the fakes in the ball about the real mean that holds the part α of the real samples, for every α.
-
-    Source: Alaa et al., ICML 2022, arXiv:2102.08921, with the mean as centre.
-
-    Args:
-        real: features (n, d).
-        fake: features (m, d).
-        levels: number of α from 0 to 1.
-    """
-    x, y = _pair(real, fake)
-    centre = x.mean(axis=0)
-    alpha = np.linspace(0, 1, levels)
-    radii = np.quantile(np.linalg.norm(x - centre, axis=1), alpha)
-    return _curve(alpha, np.linalg.norm(y - centre, axis=1)[:, None] <= radii)
-
-
-def beta_recall(real: npt.ArrayLike, fake: npt.ArrayLike, levels: int = 101) -> Curve:
-    """Part of the real samples that a typical fake comes close to, for every β.
-
-    A real sample counts where its nearest fake is nearer than its nearest real neighbour, and lies in the
-    ball about the mean fake that holds the part β of the fakes. That is half of the samples at most, at β = 1,
-    when the two distributions are equal.
-
-    Source: Alaa et al., ICML 2022, arXiv:2102.08921.
-
-    Args:
-        real: features (n, d).
-        fake: features (m, d).
-        levels: number of β from 0 to 1.
-    """
-    x, y = _pair(real, fake)
-    index, distance = nearest(x, y)
-    close = distance[:, 0] < _radii(x, 1)
-    from_centre = np.linalg.norm(y - y.mean(axis=0), axis=1)
-    beta = np.linspace(0, 1, levels)
-    typical = from_centre[index[:, 0], None] <= np.quantile(from_centre, beta)
-    return _curve(beta, typical & close[:, None])
-
-
 def wasserstein_1d(real: npt.ArrayLike, fake: npt.ArrayLike) -> Array:
     """Wasserstein-1 distance of the pixel values, per channel, in the images' unit.
 
@@ -271,29 +189,6 @@ def wasserstein_1d(real: npt.ArrayLike, fake: npt.ArrayLike) -> Array:
         (channels,).
     """
     return np.array([stats.wasserstein_distance(x, y) for x, y in _channel_pairs(real, fake)])
-
-
-def jensen_shannon(
-    real: npt.ArrayLike, fake: npt.ArrayLike, value_range: tuple[float, float] | None = None, bins: int = 256
-) -> Array:
-    """Jensen-Shannon divergence of the pixel values' histograms, per channel: 0 when equal, 1 when disjoint.
-
-    Args:
-        real: images (n, channels, rows, columns).
-        fake: images (m, channels, rows, columns).
-        value_range: of the histogram, values beyond it count in the outermost bins; the range of both samples
-            together unless given.
-        bins: of the histogram.
-
-    Returns:
-        (channels,), in bits.
-    """
-    divergences = []
-    for x, y in _channel_pairs(real, fake):
-        low, high = value_range or (min(x.min(), y.min()), max(x.max(), y.max()))
-        counts = (np.histogram(np.clip(v, low, high), bins, (low, high))[0] for v in (x, y))
-        divergences.append(jensen_shannon_divergence(*counts))
-    return np.array(divergences)
 
 
 def jensen_shannon_divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
@@ -434,11 +329,6 @@ def _kernel_diagonal(x: Array) -> Array:
 
 def _radii(x: Array, k: int) -> Array:
     return np.asarray(nearest(x, x, k, leave_out=True)[1][:, -1])
-
-
-def _curve(levels: Array, inside: Mask) -> Curve:
-    shares = inside.mean(axis=0)
-    return Curve(levels, shares, float(1 - 2 * np.trapezoid(np.abs(shares - levels), levels)))
 
 
 def _channel_pairs(real: npt.ArrayLike, fake: npt.ArrayLike) -> Iterator[tuple[Array, Array]]:

@@ -109,35 +109,6 @@ def total_variance_ratio(real: npt.ArrayLike, fake: npt.ArrayLike) -> float:
     return float(as_features(fake).var(axis=0, ddof=1).sum() / reference) if reference else math.nan
 
 
-def effective_rank(features: npt.ArrayLike) -> float:
-    """Number of directions in which features (n, d) vary: the exponential of the entropy of their variances.
-
-    From 0 for a constant sample to d for variances equal in all directions; at most n - 1.
-
-    Source: Roy and Vetterli, EUSIPCO 2007.
-    """
-    x = as_features(features)
-    variances = np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2
-    if not variances.any():
-        return 0.0
-    shares = variances[variances > 0] / variances.sum()
-    return float(np.exp(-np.sum(shares * np.log(shares))))
-
-
-def sd_map_ratio(real: npt.ArrayLike, fake: npt.ArrayLike) -> Array:
-    """Standard deviation over the sample at every pixel, fake over real; NaN where the real images do not vary.
-
-    Args:
-        real: images (n, channels, rows, columns).
-        fake: images (m, channels, rows, columns).
-
-    Returns:
-        (channels, rows, columns).
-    """
-    reference, ours = _images(real).std(axis=0, ddof=1), _images(fake).std(axis=0, ddof=1)
-    return np.asarray(np.divide(ours, reference, out=np.full_like(reference, math.nan), where=reference > 0))
-
-
 def cross_channel_difference(real: npt.ArrayLike, fake: npt.ArrayLike) -> float:
     """Frobenius norm of the difference of the channels' correlation matrices; 0 when channels agree as in real images.
 

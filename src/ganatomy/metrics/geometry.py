@@ -1,8 +1,7 @@
 """Shape of vessels, given by a centre-line with radii, and how far two samples of vessels differ in it."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -124,16 +123,6 @@ def difference(real: npt.ArrayLike, fake: npt.ArrayLike) -> Difference:
     # Only the distance is asked for, so its p-value need not be exact.
     kolmogorov_smirnov = stats.ks_2samp(x, y, method="asymp").statistic
     return Difference(float(stats.wasserstein_distance(x, y)), float(kolmogorov_smirnov), x.size, y.size)
-
-
-def shape_differences(real: Sequence[TubeShape], fake: Sequence[TubeShape]) -> dict[str, Difference]:
-    """Difference of two samples of vessels in each number of `TubeShape`, by its name.
-
-    Raises:
-        ValueError: a number is not finite in all vessels of a sample.
-    """
-    names = [field.name for field in fields(TubeShape)]
-    return {name: difference(*([getattr(v, name) for v in sample] for sample in (real, fake))) for name in names}
 
 
 def relative_length_errors(lengths_mm: npt.ArrayLike, asked_mm: npt.ArrayLike) -> Array:

@@ -50,21 +50,6 @@ class CorrelationCheck:
 
 
 @dataclass(frozen=True)
-class RatioTest:
-    """Distance of fakes to training images over that to held-out ones.
-
-    Attributes:
-        median: about 1 for a sound generator, below 1 for one that copies.
-        p: one-sided Wilcoxon signed-rank p against "not nearer to the training images". All fakes are judged by the
-            same images, and in many dimensions a few of these are nearest to most: there, small p come too
-            often by chance. ``data_copying`` has no such fault.
-    """
-
-    median: float
-    p: float
-
-
-@dataclass(frozen=True)
 class DataCopying:
     """Data-copying statistic.
 
@@ -94,25 +79,6 @@ class TwoSample:
     def accuracy(self) -> float:
         """The mean of both."""
         return (self.real + self.fake) / 2
-
-
-def nearest_training(
-    queries: npt.ArrayLike, training: npt.ArrayLike, *, shift: int = 0, flips: tuple[int, ...] = ()
-) -> tuple[Indices, Array]:
-    """The training image nearest to every query by Euclidean distance.
-
-    With a shift all images lose a border of that width, so that shifted ones are compared on what they share.
-
-    Args:
-        queries: features (n, d) or images (n, channels, rows, columns).
-        training: (m, d) or (m, channels, rows, columns).
-        shift: largest displacement tried, in pixels; costs (2 shift + 1)² searches.
-        flips: axes of the images that may be flipped, 2 (rows) and 3 (columns).
-
-    Returns:
-        Indices (n,) and distances (n,).
-    """
-    return _best_view(queries, training, shift, flips, _nearest_one)
 
 
 def most_correlated(
@@ -161,27 +127,6 @@ def correlation_check(
     # The quantile has rank 1 + q (n - 1) among the n, and one more image would rank evenly among n + 1.
     expected = (n - quantile * (n - 1)) / (n + 1)
     return CorrelationCheck(index, correlation, threshold, correlation > threshold, expected)
-
-
-def nearest_neighbour_ratio(
-    fake: npt.ArrayLike, training: npt.ArrayLike, held_out: npt.ArrayLike, rng: np.random.Generator
-) -> RatioTest:
-    """Are fakes nearer to the training samples than to as many held-out ones?
-
-    Args:
-        fake: features (n, d) or images.
-        training: those the generator was trained on.
-        held_out: other real ones.
-        rng: thins the larger of the two to the size of the smaller, since more samples lie nearer.
-    """
-    seen, unseen = as_features(training), as_features(held_out)
-    size = min(len(seen), len(unseen))
-    to_seen, to_unseen = (nearest(fake, rng.permutation(x)[:size])[1][:, 0] for x in (seen, unseen))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(to_seen == to_unseen, 1.0, to_seen / to_unseen)
-    differs = np.any(to_seen != to_unseen)
-    p = float(stats.wilcoxon(to_seen, to_unseen, alternative="less").pvalue) if differs else 1.0
-    return RatioTest(float(np.median(ratio)), p)
 
 
 def data_copying(
@@ -331,11 +276,6 @@ def _aligned(
                 yield as_features(mirrored[:, :, down : down + rows, across : across + columns], least=1)
 
     return as_features(t[:, :, shift : shift + rows, shift : shift + columns], least=1), views()
-
-
-def _nearest_one(queries: Array, references: Array) -> tuple[Indices, Array]:
-    index, distance = nearest(queries, references)
-    return index[:, 0], distance[:, 0]
 
 
 def _most_correlated_one(queries: Array, references: Array) -> tuple[Indices, Array]:

@@ -19,7 +19,6 @@ Unit = Literal["subject", "slice"]
 
 RESAMPLES = 10_000
 BLOCK = 500
-EXACT_PERMUTATIONS = 14
 
 
 @dataclass(frozen=True)
@@ -258,27 +257,6 @@ def wilcoxon(differences: npt.ArrayLike) -> float:
     return float(stats.wilcoxon(d).pvalue) if np.any(d) else 1.0
 
 
-def sign_test(differences: npt.ArrayLike) -> float:
-    """Two-sided exact sign test of paired differences; zeros say nothing and are left out."""
-    d = np.asarray(differences, dtype=np.float64)
-    positive, nonzero = int(np.sum(d > 0)), int(np.sum(d != 0))
-    return float(stats.binomtest(positive, nonzero).pvalue) if nonzero else 1.0
-
-
-def permutation_test(differences: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
-    """Two-sided sign-flip permutation p of the mean paired difference.
-
-    All sign patterns are tried up to 14 differences; beyond that ``resamples`` random ones, the observed
-    pattern counted among them.
-    """
-    d = np.asarray(differences, dtype=np.float64)
-    if d.size <= EXACT_PERMUTATIONS:
-        flips = (np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1
-        return float(np.mean(_at_least_as_far(1 - 2 * flips, d)))
-    flips = np.random.default_rng(seed).integers(0, 2, (resamples, d.size))
-    return (int(_at_least_as_far(1 - 2 * flips, d).sum()) + 1) / (resamples + 1)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment: adjusted p values, in the order given.
 
@@ -338,11 +316,6 @@ def _resampled_means(units: Array, resamples: int, rng: np.random.Generator) -> 
 def _expanded_tail(level: float, n: int) -> float:
     quantile = stats.t.ppf((1 - level) / 2, n - 1) * math.sqrt(n / (n - 1))
     return float(stats.norm.cdf(quantile))
-
-
-def _at_least_as_far(signs: npt.NDArray[np.int64], d: Array) -> npt.NDArray[np.bool_]:
-    observed = abs(d.sum())
-    return np.asarray(np.abs(signs @ d) >= observed * (1 - 1e-12))
 
 
 def _verdict(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
 
 from ganatomy.metrics.metric import Array
 
@@ -109,28 +108,6 @@ def nps_distance(output: NoisePowerSpectrum, reference: NoisePowerSpectrum, band
 def noise_sd(rois: npt.ArrayLike, detrend: int = QUADRATIC) -> float:
     """Standard deviation pooled over the regions after removing each one's trend, in the image's unit."""
     return float(np.sqrt(np.mean(remove_trend(rois, detrend) ** 2)))
-
-
-def texture_error(output_rois: npt.ArrayLike, reference_rois: npt.ArrayLike, detrend: int = QUADRATIC) -> float:
-    """|SD of output - SD of reference| / SD of reference: 0 is right, 1 is a noise-free output."""
-    reference = noise_sd(reference_rois, detrend)
-    return abs(noise_sd(output_rois, detrend) - reference) / reference if reference else math.nan
-
-
-def local_sd_map(image: npt.ArrayLike, spacing_mm: tuple[float, float], size_mm: float = 5.0) -> Array:
-    """Standard deviation in the square window around every pixel, slice by slice, in the image's unit.
-
-    Args:
-        image: ``(rows, columns)`` or ``(slices, rows, columns)``.
-        spacing_mm: between rows, between columns.
-        size_mm: edge of the window.
-    """
-    values = np.asarray(image, dtype=np.float64)
-    values = values - values.mean()  # variances are differences of squares: keep them small
-    window = [max(3, round(size_mm / step)) for step in spacing_mm]
-    window = [1] * (values.ndim - 2) + window
-    variance = uniform_filter(values**2, window) - uniform_filter(values, window) ** 2
-    return np.asarray(np.sqrt(np.maximum(variance, 0)))
 
 
 def remove_trend(rois: npt.ArrayLike, degree: int = QUADRATIC) -> Array:

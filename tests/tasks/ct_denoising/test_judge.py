@@ -3,11 +3,11 @@ import pytest
 
 from ganatomy.case import Case, Sample
 from ganatomy.data.cases import PhantomSource
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.phantoms import make
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.ct_denoising.judge import RMSE, TEXTURE, DenoisingJudge, non_local_means
+from ganatomy.tasks.ct_denoising.judge import RMSE, TEXTURE, DenoisingJudge, non_local_means, risk_agreement
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.tasks.restoration.judge import role
 
@@ -92,6 +92,19 @@ def test_classical_denoising_keeps_edges_and_removes_noise() -> None:
     assert restored[:, 24:40, 24:40].std() < 0.5 * arrays["input"][0, :, 24:40, 24:40].std()
     step = restored[:, 20:44, 18].mean() - restored[:, 20:44, 13].mean()
     assert step == pytest.approx(160, abs=8)
+
+
+def test_risk_classes_agree_as_far_as_they_are_alike() -> None:
+    truth = {"a": 0.0, "b": 50.0, "c": 2000.0}
+    found = {OUTPUT: (0.0, 60.0, 1500.0), INPUT: (50.0, 50.0, 50.0), "partial": (0.0,)}
+    rows = [
+        Row(case, case, (0, 1), method, {"agatston": value})
+        for method, values in found.items()
+        for case, value in zip(truth, values, strict=False)
+    ]
+    agreement = risk_agreement(Scores(rows), truth)
+    assert agreement.keys() == {OUTPUT, INPUT} and agreement[OUTPUT] == 1 and agreement[INPUT] < 0.2
+    assert risk_agreement(Scores(rows), {"a": 0.0}) == {}
 
 
 def test_a_phantom_is_its_own_truth(judge: DenoisingJudge) -> None:

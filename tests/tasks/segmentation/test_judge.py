@@ -14,6 +14,7 @@ from ganatomy.tasks.segmentation.judge import (
     THRESHOLD,
     SegmentationJudge,
     Threshold,
+    _agreement,
     fit_thresholds,
     region_numbers,
 )
@@ -202,6 +203,7 @@ def test_the_worst_case_and_its_worst_slice_come_first():
     assert [judge._worst_slice(one, judgement) for one in chosen.values()][:2] == [3, 1]
     report = Report("t")
     judge.illustrate(report, judgement)
+    assert "limits of agreement" in report.html() and report.html().count("95 % limits") == 1
     page = report.html()
     assert page.count("<img") == 4 and page.index("bad, slice 4 of 5") < page.index("poor, slice 2 of 5")
 
@@ -230,3 +232,9 @@ def test_infinite_distances_are_replaced_and_others_are_not():
     nothing = np.zeros(SHAPE, bool)
     assert region_numbers(score_region(nothing, WHOLE, SPACING), 50.0)["hd95"] == 50
     assert region_numbers(score_region(np.roll(WHOLE, 1, 2), WHOLE, SPACING), 50.0)["hd95"] == 1.5
+
+
+def test_sizes_agree_within_limits():
+    bias, limits = _agreement([1.5, 2.0, 4.0], [1.0, 2.0, 3.0])
+    assert bias == "+0.50" and limits == "−0.48 to +1.48"
+    assert _agreement([1.5], [1.0])[1] == "–"

@@ -20,12 +20,13 @@ from ganatomy.evaluation.judging import (
     Contender,
     Judgement,
     Score,
+    Scores,
     blocks,
     middle_slice,
     side_by_side,
 )
 from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, nearness, phantoms, sentences, single_subject
-from ganatomy.metrics.agatston import agatston, risk_class
+from ganatomy.metrics.agatston import agatston, risk_class, weighted_kappa
 from ganatomy.metrics.regions import Box, Region, compare_regions, cut, homogeneous_regions, region_statistics
 from ganatomy.metrics.sharpness import Point, gradient_ratio
 from ganatomy.metrics.texture import noise_power_spectrum, noise_sd
@@ -226,6 +227,12 @@ class DenoisingJudge(RestorationJudge):
         report.table(rows, columns)
         if not calcium:
             return
+        kappas = risk_agreement(
+            judgement.scores, {name: phantom.agatston for name, phantom in known.items() if phantom is not None}
+        )
+        if kappas:
+            agreement = ", ".join(f"{method} {kappa:.2f}" for method, kappa in kappas.items())
+            report.text(f"Agreement with the true risk classes, linearly weighted kappa: {agreement}.")
         report.text(
             f"The noise-free phantoms have Agatston scores of {', '.join(f'{score:.0f}' for score in truth)}. Noise "
             "counts as calcium where it rises above 130 HU, smoothing loses small lesions; the target's row shows how "
@@ -257,6 +264,24 @@ class DenoisingJudge(RestorationJudge):
         if shift and shift.mean > 5:
             points.append(f"CT numbers of soft tissue move by {shift.mean:.1f} HU on average; do not read them off.")
         return [*points, UNSEEN]
+
+
+def risk_agreement(scores: Scores, truth: Mapping[str, float]) -> dict[str, float]:
+    """Weighted kappa of each method's risk classes with the true ones; none where all true cases are of one class.
+
+    Args:
+        scores: with an Agatston score of every case.
+        truth: case to the score of the noise-free phantom.
+    """
+    if len({risk_class(score) for score in truth.values()}) < 2:
+        return {}
+    wanted = [risk_class(score) for score in truth.values()]
+    found = {method: scores.by_case(method, "agatston") for method in scores.methods}
+    return {
+        method: weighted_kappa([risk_class(own[case]) for case in truth], wanted)
+        for method, own in found.items()
+        if truth.keys() <= own.keys()
+    }
 
 
 def _middle_block(case: Sample) -> tuple[int, int]:

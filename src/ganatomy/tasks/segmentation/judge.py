@@ -18,8 +18,9 @@ from ganatomy.evaluation.remarks import against, improved, phantoms, sentences, 
 from ganatomy.inference.model import Model
 from ganatomy.metrics.metric import Mask
 from ganatomy.metrics.segmentation import RegionScores, score_region
-from ganatomy.metrics.statistics import count
-from ganatomy.reports.report import Outcome, Report
+from ganatomy.metrics.statistics import bland_altman, count, significant_digits
+from ganatomy.reports.report import Column, Outcome, Report
+from ganatomy.reports.style import minus
 from ganatomy.tasks.segmentation.pictures import outline_strip, volume_plot
 from ganatomy.tasks.segmentation.task import Segmentation
 
@@ -219,6 +220,17 @@ class SegmentationJudge(Judge):
             volume_plot(sizes),
             "Size of each region against its true size, one point a case. Points above the dashed line are too large.",
         )
+        rows = [
+            [f"{method}: {region}", *_agreement(*found)]
+            for region, methods in sizes.items()
+            for method, found in methods.items()
+        ]
+        report.table(
+            rows,
+            [Column("region"), Column("bias", "ml"), Column("95 % limits of agreement", "ml")],
+            caption="Size found less the true size over cases (Bland and Altman): the mean, and limits that hold 95 % "
+            "of the differences.",
+        )
 
     def examples(self, judgement: Judgement) -> dict[str, Sample]:
         """Worst, median and best case of the output by Dice, each once."""
@@ -306,6 +318,14 @@ class SegmentationJudge(Judge):
                 )
         points.append("Overlap of large regions hides small ones that were missed or invented; look at the outlines.")
         return points
+
+
+def _agreement(found: Sequence[float], true: Sequence[float]) -> tuple[str, str]:
+    """Bias of sizes and its limits of agreement, as text."""
+    agreement = bland_altman(found, true)
+    digits = significant_digits(agreement.sd or agreement.bias)
+    bias, lower, upper = (f"{value:+.{digits}f}" for value in (agreement.bias, agreement.lower, agreement.upper))
+    return minus(bias), minus(f"{lower} to {upper}") if agreement.n > 1 else "–"
 
 
 def _grouped(score: Score, group: str, name: str | None = None) -> Score:
