@@ -1,12 +1,18 @@
 """Whether tiles are read and put together along the right axes: margins and overlaps of unequal sizes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from ganatomy.errors import UserError
 from ganatomy.game import Tiling
+from ganatomy.images.codecs import PercentileWindow, Window, ZScore
+from ganatomy.inference.predictor import decoding_role
 from ganatomy.inference.tiling import Tiler
+from ganatomy.roles.image import ImageRole
 
 SHAPE = (4, 11, 17)
 VALUES = np.random.default_rng(3).normal(size=(1, *SHAPE)).astype(np.float32)
@@ -70,3 +76,33 @@ def test_every_tile_counts_where_tiles_overlap(axis, blend):
     assert (np.diff(line) >= -1e-5).all() and len(between) >= 1
     if blend == "mean":
         assert set(((line * 2) % 1).round(4)) <= {0.0, 1.0}, "two tiles count alike"
+
+
+@pytest.mark.parametrize(
+    ("codec", "ends"),
+    [
+        (PercentileWindow(p_low=1, p_high=99, to=(0.0, 1.0), unit="HU"), (-50.0, 250.0)),
+        (PercentileWindow(p_low=1, p_high=99, to=(-1.0, 1.0), unit="HU"), (-350.0, 250.0)),
+        (ZScore(unit="HU"), (-50.0, 250.0)),
+    ],
+)
+def test_a_made_image_has_the_median_scale_of_the_training_cases(codec, ends):
+    """The scales are what 0 and 1 of the networks' range are in three cases."""
+    scales = np.array([[-50.0, 250.0], [-80.0, 900.0], [10.0, 200.0]])
+    task = SimpleNamespace(fitted={"scale.ct": scales}, same_contrast=lambda name: None)
+    role = decoding_role(task, ImageRole("ct", codec))
+    values = np.float32([0, 1, 0.5])
+    np.testing.assert_allclose(role.decoded(values), [-50, 250, 100], rtol=1e-5)
+    assert isinstance(role.codec, Window) and (role.codec.low, role.codec.high) == ends and role.codec.unit == "HU"
+    with pytest.raises(UserError, match="its scale was not learned in training"):
+        decoding_role(SimpleNamespace(fitted={}, same_contrast=lambda name: None), ImageRole("ct", codec))
+
+
+def test_a_made_image_of_the_contrast_of_its_input_has_its_scale():
+    codec = PercentileWindow(p_low=0, p_high=100, to=(0.0, 1.0))
+    seen = ImageRole("low", Window(low=-7, high=13))
+    task = SimpleNamespace(fitted={"scale.high": np.array([[0.0, 1.0]])}, same_contrast=lambda name: "low")
+    role = decoding_role(task, ImageRole("high", codec), SimpleNamespace(role=lambda name: {"low": seen}[name]))
+    assert role.codec == Window(low=-7, high=13)
+    fixed = ImageRole("high", Window(low=0, high=4))
+    assert decoding_role(task, fixed) is fixed, "one window for all cases is nobody's own"

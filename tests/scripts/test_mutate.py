@@ -154,8 +154,19 @@ def test_mutants_are_killed_or_survive_and_the_file_is_put_back(copy):
 
 
 def test_a_test_that_fails_anyway_kills_nothing(copy):
-    (copy / "tests" / "training" / "test_sums.py").write_text("def test_never():\n    assert False\n")
-    assert set(outcomes(copy).values()) == {"no verdict: tests/training/test_sums.py::test_never fails without it, too"}
+    file = copy / "tests" / "training" / "test_sums.py"
+    file.write_text(f"def test_never():\n    assert False\n\n\n{file.read_text()}")
+    assert list(outcomes(copy).values()).count("survived") == 2
+    assert "tests/training/test_sums.py::test_total" in outcomes(copy).values()
+    file.write_text("import nowhere\n")
+    assert set(outcomes(copy).values()) == {"no verdict: tests/training/test_sums.py fails without it, too"}
+
+
+def test_the_copy_has_what_is_in_the_working_tree(tmp_path):
+    copy = mutate.copied(tmp_path)
+    for name in ("pyproject.toml", "scripts/mutate.py", "src/ganatomy/game.py"):
+        assert (copy / name).read_bytes() == (ROOT / name).read_bytes()
+    assert not (copy / ".venv").exists() and not (copy / ".git").exists()
 
 
 def test_tests_that_go_on_for_ever_are_stopped(copy):
