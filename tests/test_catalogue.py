@@ -252,6 +252,10 @@ def test_a_method_from_outside_is_described_by_its_class(
     assert catalogue.source_of(system.cls) == f"sha256:{hashlib.sha256(METHOD.encode()).hexdigest()}"
 
 
+def test_the_place_of_a_method_of_the_survey_names_its_row() -> None:
+    assert resolve("ganatomy.methods.denoising.wgan_vgg:WGANVGG") is resolve("wgan-vgg")
+
+
 def test_a_method_without_words_is_described_all_the_same(folder: Path) -> None:
     (folder / "gadgets.py").write_text(METHOD)
     system = resolve(f"{folder / 'gadgets.py'}:Terse")
@@ -297,7 +301,7 @@ def test_known_names_import_what_is_registered_and_nothing_else(folder: Path, mo
         ("FOLDER/unread.py:Mine", r"unread\.py: cannot be imported: SyntaxError: .*\(unread\.py, line 1\)"),
         ("FOLDER/leaves.py:Mine", r"leaves\.py: cannot be imported: SystemExit: 3"),
         ("FOLDER/lacks.py:Mine", r"lacks\.py: cannot be imported: ModuleNotFoundError: .*no_such_package"),
-        ("FOLDER/json.py:Mine", r"json\.py: Python has another module called json; rename the file"),
+        ("FOLDER/json.py:Mine", r"json\.py: Python has another module called json, .*__init__\.py; rename the file"),
         ("no_such_module:Mine", "no_such_module:Mine: no module called no_such_module is installed"),
         ("ganatomy.methods.none:Mine", r"no module called ganatomy\.methods\.none is installed"),
         ("ganatomy.game:Stage", r"ganatomy\.game:Stage: not a method"),

@@ -414,7 +414,7 @@ def _nearest(name: str, entries: Mapping[str, EntryPoint]) -> list[str]:
 
 
 def _outside(slug: str, place: str) -> System:
-    """A method from outside of the package, described by its class.
+    """A method from outside of the package, described by its class; one of the survey as its row describes it.
 
     Args:
         slug: what the user calls it.
@@ -426,6 +426,9 @@ def _outside(slug: str, place: str) -> System:
     cls: Any = attribute(place)
     if not _is_method(cls):
         raise UserError(f"{place}: not a method; name a class that extends ganatomy.game.Method")
+    module = f"{cls.__module__}:{cls.__qualname__}"
+    if ours := next((system for system in SYSTEMS if system.module == module), None):
+        return ours
     missing = [*sorted(cls.__abstractmethods__), *([] if hasattr(cls, "Config") else ["Config"])]
     if missing:
         raise UserError(f"{place}: not a complete method; it lacks {', '.join(missing)}")
@@ -436,7 +439,6 @@ def _outside(slug: str, place: str) -> System:
     # A sentence becomes the lower-case phrase that the rows above are; one that begins with a name stays.
     what = what[0].lower() + what[1:] if what[1:2].islower() else what
     dims: Dims = SEEN.get(cls.dims, "2D/3D")
-    module = f"{cls.__module__}:{cls.__qualname__}"
     return System(slug, None, cls.__name__, "outside", authors, "any", dims, what, identifier, module)
 
 
@@ -494,7 +496,8 @@ def _module_of(file: str) -> str:
     except (ImportError, ValueError):
         found = None
     if found is None or found.origin is None or Path(found.origin).resolve() != path:
-        raise UserError(f"{file}: Python has another module called {path.stem}; rename the file")
+        other = f", {found.origin}" if found and found.has_location else ""
+        raise UserError(f"{file}: Python has another module called {path.stem}{other}; rename the file")
     return path.stem
 
 

@@ -124,6 +124,17 @@ def test_a_named_method_is_applied_and_a_changed_source_is_said_once(here, capsy
     assert f"a run of {name}, not of from_outside.py:Other" in capsys.readouterr().err
 
 
+def test_a_named_method_is_sampled_and_cited(here, capsys):
+    (here / "from_outside.py").write_text(
+        METHOD.replace("denoising.wgan_vgg", "frameworks.dcgan").replace("WGANVGG", "DCGAN")
+    )
+    make_run(here / "run", "from_outside.py:Mine", {"width": 4, "image": {"window": (0, 255), "unit": None}})
+    assert main(["sample", "run", "--out", "out", "-n", "1", "--system", "from_outside.py:Mine"]) == 0
+    note = json.loads((here / "out" / "synthetic.json").read_text())
+    assert (note["system"], note["citation"]) == ("from_outside.py:Mine", "A. Nobody, 2026. doi:10.1234/mine")
+    assert main(["sample", "run", "--help"]) == 2 and "--system PATH/TO/from_outside.py:Mine" in capsys.readouterr().err
+
+
 def test_a_system_that_no_judged_run_is_of_is_refused(here, capsys):
     (here / "from_outside.py").write_text(METHOD)
     make_run(here / "run", config=CONFIG)
