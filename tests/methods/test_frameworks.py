@@ -18,7 +18,7 @@ from ganatomy.methods.frameworks.lsgan import LSGAN
 from ganatomy.methods.frameworks.wgan import WGAN
 from ganatomy.methods.frameworks.wgan_gp import WGANGP
 from ganatomy.nets.aids import WithReference
-from ganatomy.training.loop import Seat
+from ganatomy.training.loop import PlayerState
 
 TINY = {
     "gan": {"hidden": (32,), "units": (16,), "pieces": 2, "dropout": 0.0, "input_dropout": 0.0},
@@ -76,13 +76,13 @@ def turns(method):
 def play(method, rounds=1):
     """Train, and say which players moved."""
     (stage,) = method.stages()
-    seats = {player.name: Seat(player) for player in stage.players}
+    states = {player.name: PlayerState(player) for player in stage.players}
     stream, moved = batches(method), []
     for _ in range(rounds):
         for turn in stage.turns(stream):
-            seat = seats[turn.player]
-            turn.total.backward(inputs=seat.parameters)
-            seat.step(method.progress)
+            state = states[turn.player]
+            turn.total.backward(inputs=state.parameters)
+            state.step(method.progress)
             moved.append(turn.player)
         method.progress.stage_round += 1
     return moved
@@ -154,10 +154,10 @@ def test_gan_rate_falls_and_momentum_rises_as_published():
 def test_a_changing_momentum_reaches_the_optimiser():
     weight = nn.Linear(1, 1, bias=False)
     start = weight.weight.item()
-    seat = Seat(Player("p", (weight,), sgd(0.1, 0.5), momentum=lambda progress: 0.5 + 0.1 * progress.round))
+    state = PlayerState(Player("p", (weight,), sgd(0.1, 0.5), momentum=lambda progress: 0.5 + 0.1 * progress.round))
     for done in range(2):
         weight.weight.grad = torch.ones_like(weight.weight)
-        seat.step(Progress(round=done))
+        state.step(Progress(round=done))
     assert weight.weight.item() == pytest.approx(start - 0.1 - 0.1 * (1 + 0.6))
 
 

@@ -231,11 +231,11 @@ def test_only_the_moving_player_receives_gradients():
     seen = []
     take = game._take
 
-    def watched(move):
-        seats = {turn.player for turn in move}
-        before = [p.clone() for name, seat in game.seats.items() if name not in seats for p in seat.parameters]
+    def watched(move, watch):
+        movers = {turn.player for turn in move}
+        before = [p.clone() for name, state in game.players.items() if name not in movers for p in state.parameters]
         take(move)
-        after = [p for name, seat in game.seats.items() if name not in seats for p in seat.parameters]
+        after = [p for name, state in game.players.items() if name not in movers for p in state.parameters]
         seen.append(all(torch.equal(a, b) for a, b in zip(before, after, strict=True)))
         assert all(p.grad is None for p in method.parameters())
 

@@ -47,7 +47,9 @@ def pair(command, tmp_path):
 
 
 def agree(folders, names, rounds):
-    curves = [read_metrics(folder / "metrics.csv") for folder in folders]
+    curves = [
+        {str(measure): curve for measure, curve in read_metrics(folder / "metrics.csv").items()} for folder in folders
+    ]
     assert curves[0].keys() == curves[1].keys()
     for name in names:
         one, two = (torch.tensor(curve[name][1][:rounds]) for curve in curves)

@@ -20,6 +20,7 @@ from ganatomy.images.image import Image
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import digest_of, read_run, write_run
 from ganatomy.reports.curves import read_metrics
+from ganatomy.reports.measures import Measure
 from ganatomy.training import run as running
 from ganatomy.training.loop import Diverged, Stopped
 from ganatomy.training.monitor import Monitor
@@ -55,9 +56,14 @@ def same_values(a, b, where="checkpoint"):
         assert a == b, where
 
 
+def untimed(run):
+    """The lines of metrics.csv without seconds, which no two runs share."""
+    return [line for line in (run / "metrics.csv").read_text().splitlines() if ",seconds/" not in line]
+
+
 def same_runs(one, other):
     same_weights(one, other)
-    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    assert untimed(one) == untimed(other)
     assert (one / "card.md").read_text() == (other / "card.md").read_text()
     same_values(checkpoint(one), checkpoint(other))
 
@@ -90,7 +96,7 @@ def two_stages(tiny, tmp_path_factory):
 
 SAGAN = {
     "width": 4,
-    "critic_width": 4,
+    "discriminator_width": 4,
     "sharpness_width": 4,
     "rounds": 8,
     "ema_halflife": 10.0,
@@ -129,15 +135,24 @@ def test_nothing_that_is_written_holds_a_name_of_a_subject_or_where_cases_are_ke
 
 
 def test_the_curves_hold_every_term_and_score(trained):
-    curves = read_metrics(trained / "metrics.csv")
+    curves = {str(measure): curve for measure, curve in read_metrics(trained / "metrics.csv").items()}
     assert curves["critic/penalty"][0].tolist() == [3, 4, 6, 8]
     assert curves["validation/rmse"][0].tolist() == [4, 8]
     assert {"generator/content", "critic/score of real", "generator/gradient norm", "game/rotation"} <= curves.keys()
 
 
+def test_the_seconds_of_a_round_are_told_part_by_part(trained):
+    curves = {str(measure): curve for measure, curve in read_metrics(trained / "metrics.csv").items()}
+    parts = {f"seconds/{part} of {player}" for part in ("forward", "backward", "step")
+             for player in ("generator", "critic")}  # fmt: skip
+    assert parts | {"seconds/data", "seconds/validation"} <= curves.keys()
+    assert all((curves[part][1] > 0).all() for part in parts)
+    assert curves["seconds/step of critic"][0].tolist() == curves["generator/gradient norm"][0].tolist()
+
+
 def test_best_weights_are_those_of_the_best_round(trained):
     saved = checkpoint(trained)
-    curve = dict(zip(*read_metrics(trained / "metrics.csv")["validation/rmse+texture"], strict=True))
+    curve = dict(zip(*read_metrics(trained / "metrics.csv")[Measure("validation", "rmse+texture")], strict=True))
     assert saved["best"]["round"] == min(curve, key=curve.get)
     best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["progress"]["round"] == saved["best"]["round"]

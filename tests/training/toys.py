@@ -81,7 +81,7 @@ class Quiet:
 
     def gradients(self, turn, norm): ...
 
-    def wants_gradients(self, progress):
+    def watches(self, progress):
         return False
 
     def round(self, progress): ...

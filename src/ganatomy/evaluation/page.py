@@ -11,6 +11,7 @@ from ganatomy.inference.model import Model
 from ganatomy.metrics.statistics import count
 from ganatomy.reports.curves import read_metrics, training_curves
 from ganatomy.reports.figures import paired_plot
+from ganatomy.reports.measures import ROTATION
 from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import title
 
@@ -96,10 +97,11 @@ def add_training(report: Report, model: Model) -> None:
         return
     report.section("How it was trained")
     report.figure(
-        training_curves(curves), "Losses per player, gradient norms, the game's rotation, and validation scores."
+        training_curves(curves),
+        "Losses per player, gradient norms, the game's rotation, validation scores, and seconds per round.",
     )
-    if "game/rotation" in curves:
-        angles = curves["game/rotation"][1]
+    if ROTATION in curves:
+        angles = curves[ROTATION][1]
         last = angles[-max(1, len(angles) // 4) :].mean()
         report.text(GAME, f"In the last quarter of this run the rotation was {last:.0f}° on average.")
 

@@ -2,8 +2,7 @@
 
 import csv
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +13,22 @@ from scipy.ndimage import uniform_filter1d
 
 from ganatomy.errors import UserError
 from ganatomy.metrics.metric import Array
+from ganatomy.reports.measures import GRADIENT_NORM, OF, Kind, Measure
 from ganatomy.reports.style import OTHERS, ROLES, SOFT, STYLE, new_figure, title
 
-STEPS = ("round", "step", "iteration", "epoch")
-LOSSES, GRADIENTS, GAIN = "loss terms", "gradient norms", "gain alone"
-ALONE = ("validation", "valid", "val", "game")
-GRADIENT_NORM = re.compile(r"^grad(ient)?s?\b|grad(ient)?[ _]norm")
+LOSSES, GRADIENTS = "loss terms", "gradient norms"
+COLUMNS = ("round", "images", "stage", "name", "value")
+"""Of ``metrics.csv``."""
 
 
 @rc_context(STYLE)
-def training_curves(metrics: Path | Mapping[str, tuple[Array, Array]]) -> Figure:
-    """Losses and scores player by player, gradient norms, and validation over training.
+def training_curves(metrics: Path | Mapping[Measure, tuple[Array, Array]]) -> Figure:
+    """Losses and scores player by player, gradient norms, seconds per round, and validation over training.
 
     Args:
-        metrics: a ``metrics.csv``, or what ``read_metrics`` made of one. Names are ``player/term``; the
-            losses of a player share a panel, and so do its scores, ``player/score of real``; gradient norms,
-            ``player/gradient norm``, share one with a logarithmic scale; each ``validation/…`` and ``game/…``
-            has its own.
+        metrics: a ``metrics.csv``, or what ``read_metrics`` made of one. The losses of a player share a panel, and so
+            do its scores; gradient norms share one with a logarithmic scale, and seconds another; each validation score
+            and each property of the game has its own.
 
     Raises:
         UserError: there is no curve to draw.
@@ -45,7 +43,7 @@ def training_curves(metrics: Path | Mapping[str, tuple[Array, Array]]) -> Figure
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, (heading, names) in zip(grid.flat, panels.items(), strict=False):
         for name, colour in zip(names, (ROLES["output"], *OTHERS, SOFT) * len(names), strict=False):
-            _curve(axes, *curves[name], colour, label=_label(name, heading))
+            _curve(axes, *curves[name], colour, label=_label(name))
         axes.set_title(title(heading))
         axes.margins(x=0.015)
         if heading.startswith(GRADIENTS) and all((curves[name][1] > 0).all() for name in names):
@@ -58,12 +56,8 @@ def training_curves(metrics: Path | Mapping[str, tuple[Array, Array]]) -> Figure
     return figure
 
 
-def read_metrics(path: Path) -> dict[str, tuple[Array, Array]]:
-    """Read a run's ``metrics.csv`` into curves, name to (steps, values).
-
-    Two shapes are understood: long, with columns ``name`` and ``value``, and wide, with a column per curve
-    and empty cells where nothing was measured. Steps are in the column ``round``, ``step``, ``iteration``
-    or ``epoch``.
+def read_metrics(path: Path) -> dict[Measure, tuple[Array, Array]]:
+    """Read a run's ``metrics.csv`` into curves, measure to (rounds, values); lines that hold no number are left out.
 
     Raises:
         UserError: the file cannot be read so.
@@ -74,47 +68,54 @@ def read_metrics(path: Path) -> dict[str, tuple[Array, Array]]:
             rows, fields = list(reader), list(reader.fieldnames or ())
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
-    step = next((name for name in STEPS if name in fields), None)
-    if step is None:
-        raise UserError(f"{path}: expected a header with one of the columns {', '.join(STEPS)}, and rows below it")
-    long = {"name", "value"} <= set(fields)
-    curves: dict[str, list[tuple[float, float]]] = {}
+    if not {"round", "name", "value"} <= set(fields):
+        raise UserError(f"{path}: expected a table with the columns {', '.join(COLUMNS)}")
+    curves: dict[Measure, list[tuple[float, float]]] = {}
     for row in rows:
-        cells = {row["name"]: row["value"]} if long else {k: row[k] for k in fields if k not in STEPS}
-        for name, value in cells.items():
-            point = _number(row[step]), _number(value)
-            if math.isfinite(point[0]) and math.isfinite(point[1]):
-                curves.setdefault(name, []).append(point)
-    return {name: (np.array(points)[:, 0], np.array(points)[:, 1]) for name, points in curves.items()}
+        point = _number(row["round"]), _number(row["value"])
+        try:
+            measure = Measure.parse(row["name"])
+        except ValueError:
+            continue
+        if math.isfinite(point[0]) and math.isfinite(point[1]):
+            curves.setdefault(measure, []).append(point)
+    return {measure: (np.array(points)[:, 0], np.array(points)[:, 1]) for measure, points in curves.items()}
 
 
-def _panels(curves: Mapping[str, object]) -> dict[str, list[str]]:
-    players: dict[str, list[str]] = {}
-    gradients: dict[str, list[str]] = {}
-    alone: dict[str, list[str]] = {}
-    for name in curves:
-        group, _, term = name.partition("/")
-        if GRADIENT_NORM.search(name):
-            heading = f"{GRADIENTS} of the game" if group == "game" else GRADIENTS
-            gradients.setdefault(heading, []).append(name)
-        elif term.startswith(GAIN):
-            alone.setdefault(f"{group}: {GAIN}", []).append(name)
-        elif group in ALONE:
-            alone.setdefault(f"{group}: {term}", []).append(name)
-        elif term:
-            kind = "scores" if term.startswith("score of ") else LOSSES
-            players.setdefault(f"{group}: {kind}", []).append(name)
-    return players | gradients | alone
+def _panels(curves: Iterable[Measure]) -> dict[str, list[Measure]]:
+    """Heading of each panel to its curves, the players' own first."""
+    panels: dict[str, list[Measure]] = {}
+    for measure in sorted(curves, key=lambda one: PANELS.index(one.kind)):
+        panels.setdefault(_heading(measure), []).append(measure)
+    return panels
 
 
-def _label(name: str, heading: str) -> str:
-    group, _, term = name.partition("/")
-    if heading.endswith(LOSSES):
-        return term
-    _, of, whose = term.partition(" of ")
-    if of:
-        return whose
-    return group if heading == GRADIENTS and "grad" in term else term
+PANELS: tuple[Kind, ...] = ("loss", "score", "gradient norm", "game", "validation", "seconds")
+"""Kinds of curves in the order of their panels."""
+
+
+def _heading(measure: Measure) -> str:
+    match measure.kind:
+        case "loss":
+            return f"{measure.player}: {LOSSES}"
+        case "score":
+            return f"{measure.player}: scores"
+        case "gradient norm":
+            return GRADIENTS
+        case "game" if measure.name == GRADIENT_NORM:
+            return f"{GRADIENTS} of the game"
+        case "seconds":
+            return "seconds per round"
+    return f"{measure.kind}: {measure.name}"
+
+
+def _label(measure: Measure) -> str:
+    """How a curve is called within its panel."""
+    if measure.kind == "seconds":
+        return f"{measure.name}{OF}{measure.player}" if measure.player else measure.name
+    if measure.kind in ("loss", "score"):
+        return measure.name
+    return measure.player or measure.name
 
 
 def _curve(axes: Axes, steps: Array, values: Array, colour: str, label: str) -> None:

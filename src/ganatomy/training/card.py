@@ -6,10 +6,11 @@ from ganatomy.catalogue import System
 from ganatomy.data.pseudonyms import shortened
 from ganatomy.data.splits import some
 from ganatomy.inference.runfile import RunFile
+from ganatomy.reports.measures import Measure
 from ganatomy.training.loop import Best
 
 
-def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Mapping[str, float]) -> str:
+def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Mapping[Measure, float]) -> str:
     """What the model was trained on, what it may not be used for, how it did; Markdown.
 
     Args:
@@ -17,7 +18,7 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
         facts: of the run.
         data: where its images come from, without names of subjects.
         best: weights so far.
-        latest: name of a score to its last value.
+        latest: last value of each measure of the run.
     """
     split = facts.split
     short = shortened([*split.train, *split.val, *split.test])
@@ -32,6 +33,7 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
         "",
         f"- Trained on: {data}; {len(split.train)} subjects{fold}, seed {facts.training.seed}, "
         f"rounds {', '.join(f'{name} {count}' for name, count in facts.rounds.items())}.",
+        *([f"- Annotations learned from: those of {len(split.annotated)} subjects."] if split.annotated else []),
         f"- Kept for testing: {tested}.",
         f"- Weights chosen at round {best.round} by {best.name} on {facts.validation}"
         + (f" ({best.score:.4g})." if best.score is not None else "."),
@@ -39,11 +41,7 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
         "",
         "## Validation at the last reading",
         "",
-        *[
-            f"- {name.removeprefix('validation/')}: {value:.4g}"
-            for name, value in latest.items()
-            if name.startswith("validation/")
-        ],
+        *[f"- {measure.name}: {value:.4g}" for measure, value in latest.items() if measure.kind == "validation"],
         "",
         "## Not for",
         "",

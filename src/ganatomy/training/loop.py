@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from time import perf_counter
 from types import FrameType
 from typing import Any, Protocol
 
@@ -35,8 +36,8 @@ class Stream(Iterator[Batch], Protocol):
     drawn: int
 
 
-class Seat:
-    """A player at the table, with its optimiser."""
+class PlayerState:
+    """A player in training: its parameters, its optimiser, and the learning rates that it began with."""
 
     def __init__(self, player: Player):
         self.player = player
@@ -75,18 +76,18 @@ class Averages:
         self.live = dict(method.named_parameters())
         self.values: dict[str, Tensor] = {}
 
-    def follow(self, seat: Seat) -> None:
+    def follow(self, state: PlayerState) -> None:
         """Start averaging the parameters of a player that wants it, where not begun."""
-        if seat.player.ema_halflife:
-            for parameter in seat.parameters:
+        if state.player.ema_halflife:
+            for parameter in state.parameters:
                 self.values.setdefault(self.names[id(parameter)], parameter.detach().clone())
 
     @torch.no_grad()
-    def update(self, seat: Seat, images: int) -> None:
+    def update(self, state: PlayerState, images: int) -> None:
         """Move the averages of a player by what its parameters became while ``images`` were seen."""
-        if seat.player.ema_halflife:
-            averages = [self.values[self.names[id(parameter)]] for parameter in seat.parameters]
-            torch._foreach_lerp_(averages, list(seat.parameters), 1 - 0.5 ** (images / seat.player.ema_halflife))
+        if state.player.ema_halflife:
+            averages = [self.values[self.names[id(parameter)]] for parameter in state.parameters]
+            torch._foreach_lerp_(averages, list(state.parameters), 1 - 0.5 ** (images / state.player.ema_halflife))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -113,17 +114,66 @@ class Observer(Protocol):
         """A turn is about to be taken; its losses are tensors still on the device."""
 
     def gradients(self, turn: Turn, norm: Tensor) -> None:
-        """The gradient norm of a turn, asked for in the rounds that are written."""
+        """The gradient norm of a turn, in a round that is watched."""
 
-    def wants_gradients(self, progress: Progress) -> bool:
-        """Whether this round's gradient norms are wanted."""
+    def spent(self, part: str, player: str | None, seconds: float) -> None:
+        """Seconds that a part of the round took, of a player's turn where it belongs to one."""
+
+    def watches(self, progress: Progress) -> bool:
+        """Whether gradient norms and seconds of this round are wanted."""
 
     def round(self, progress: Progress) -> None:
         """A round has ended."""
 
 
+class Stopwatch:
+    """Tells an observer the seconds that the parts of one round take.
+
+    The device finishes its work before each reading, which slows a GPU down; so not every round is watched.
+    """
+
+    def __init__(self, device: torch.device, observer: Observer):
+        self.device, self.observer = device, observer
+        self.begun = self._now()
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return perf_counter()
+
+    def stop(self, part: str, *players: str) -> None:
+        """End a part of the round, of the players that it belongs to, and begin the next one."""
+        now = self._now()
+        self.observer.spent(part, " and ".join(players) or None, now - self.begun)
+        self.begun = now
+
+    def draws(self, stream: Stream) -> Iterator[Batch]:
+        """The batches of a stream, whose drawing does not count as a part of what the method computes."""
+        while True:
+            asked = self._now()
+            batch = next(stream)
+            waited = self._now() - asked
+            self.observer.spent("data", None, waited)
+            self.begun += waited
+            yield batch
+
+
 class Trainer:
     """Plays a method's game, stage by stage, and can stop and go on anywhere between two rounds.
+
+    One iteration, here called a round, is::
+
+        for move in method.turns(batches):          # the method draws batches and computes losses under autocast
+            for turn in move:                       # several turns in one move are simultaneous
+                loss = sum(turn.losses.values())
+                loss.backward(inputs=turn.player.parameters)
+            for turn in move:
+                average the gradients of all processes
+                set the learning rate of the schedule, clip the gradient norm
+                turn.player.optimizer.step()
+        for player in stage.players:
+            move the exponential moving averages of its parameters
+        after_round()                               # validate, save, or stop where it is time
 
     Args:
         method: the game.
@@ -154,7 +204,7 @@ class Trainer:
         self.progress = method.progress
         self.averages = Averages(method)
         self.index = 0
-        self.seats: dict[str, Seat] = {}
+        self.players: dict[str, PlayerState] = {}
         self.stream: Stream | None = None
         self.signal_number = 0
         self.stopping = False
@@ -191,52 +241,59 @@ class Trainer:
         self.progress.stage_rounds = self.rounds[self.index]
         if stage.begin and not resumed:
             stage.begin()
-        self.seats = {player.name: Seat(player) for player in stage.players}
-        for seat in self.seats.values():
-            self.averages.follow(seat)
+        self.players = {player.name: PlayerState(player) for player in stage.players}
+        for player in self.players.values():
+            self.averages.follow(player)
         drawn = 0
         if resumed:
             for name, state in resumed["optimizers"].items():
-                self.seats[name].optimizer.load_state_dict(state)
+                self.players[name].optimizer.load_state_dict(state)
             drawn = resumed["drawn"]
         self.stream = self.open_stream(stage, self.index, drawn)
         self.method.train()
 
     def _play_round(self) -> None:
         assert self.stream is not None
-        for seat in self.seats.values():
-            seat.begin_round(self.progress)
+        for player in self.players.values():
+            player.begin_round(self.progress)
         drawn = self.stream.drawn
-        turns = moves(self.stage.turns(self.stream))
+        watch = Stopwatch(self.fabric.device, self.observer) if self.observer.watches(self.progress) else None
+        turns = moves(self.stage.turns(watch.draws(self.stream) if watch else self.stream))
         while True:
             # The method's own lines run under autocast, backward passes outside of it.
             with self.fabric.autocast():
                 move = next(turns, None)
+            if watch:
+                watch.stop("forward", *(turn.player for turn in move or ()))
             if move is None:
                 break
-            self._take(move)
+            self._take(move, watch)
         images = (self.stream.drawn - drawn) * self.stage.stream.batch_size
-        for seat in self.seats.values():
-            self.averages.update(seat, images)
+        for player in self.players.values():
+            self.averages.update(player, images)
         self.progress.images += images
         self.progress.round += 1
         self.progress.stage_round += 1
         self.observer.round(self.progress)
 
-    def _take(self, move: tuple[Turn, ...]) -> None:
+    def _take(self, move: tuple[Turn, ...], watch: Stopwatch | None = None) -> None:
         """All gradients of a move first, then all steps."""
         for turn in move:
             self.observer.turn(self.progress, turn)
-            seat = self.seats[turn.player]
-            turn.total.backward(inputs=seat.parameters, retain_graph=turn is not move[-1])  # type: ignore[no-untyped-call]
+            player = self.players[turn.player]
+            turn.total.backward(inputs=player.parameters, retain_graph=turn is not move[-1])  # type: ignore[no-untyped-call]
+            if watch:
+                watch.stop("backward", turn.player)
         for turn in move:
-            seat = self.seats[turn.player]
-            gradients = [p.grad for p in seat.parameters if p.grad is not None]
+            player = self.players[turn.player]
+            gradients = [p.grad for p in player.parameters if p.grad is not None]
             if self.fabric.world_size > 1:
                 average_gradients(gradients, self.fabric)
-            if self.observer.wants_gradients(self.progress):
+            if watch:
                 self.observer.gradients(turn, nn.utils.get_total_norm(gradients))
-            seat.step(self.progress)
+            player.step(self.progress)
+            if watch:
+                watch.stop("step", turn.player)
 
     def _asked_to_stop(self) -> bool:
         if self.fabric.world_size == 1:
@@ -269,7 +326,7 @@ class Trainer:
         assert self.stream is not None
         return {
             "method": self.method.state_dict(),
-            "optimizers": {name: seat.optimizer.state_dict() for name, seat in self.seats.items()},
+            "optimizers": {name: player.optimizer.state_dict() for name, player in self.players.items()},
             "averages": self.averages.values,
             "progress": asdict(self.progress),
             "stage": self.index,

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,16 @@ from ganatomy.errors import UserError
 from ganatomy.game import Progress as Where
 from ganatomy.game import Turn
 from ganatomy.images.atomic import write_atomically
+from ganatomy.reports.curves import COLUMNS
+from ganatomy.reports.measures import GRADIENT_NORM, Measure
 from ganatomy.training.loop import Diverged
-
-COLUMNS = ("round", "images", "stage", "name", "value")
 
 
 class Monitor:
     """Collects losses on the device and reads them only every few rounds.
 
-    ``metrics.csv`` is long: one number a line, averaged over the rounds since the last line of its name.
+    ``metrics.csv`` is long: one number a line. Losses and scores are averaged over the rounds since the last line of
+    their name; gradient norms and seconds are those of one round.
 
     Args:
         folder: of the run; None keeps nothing on disk.
@@ -47,8 +48,9 @@ class Monitor:
         reduce: Callable[[Tensor], Tensor] = lambda values: values,
     ):
         self.every, self.reduce = every, reduce
-        self.pending: list[tuple[int, str, Tensor]] = []
-        self.latest: dict[str, float] = {}
+        self.pending: list[tuple[int, Measure, Tensor]] = []
+        self.seconds: dict[Measure, float] = {}
+        self.latest: dict[Measure, float] = {}
         self.path = folder / "metrics.csv" if folder else None
         self.writer: Any = None
         if self.path and folder:
@@ -61,18 +63,23 @@ class Monitor:
         """Remember the losses and scores of a turn."""
         number = progress.round + 1
         for name, value in turn.losses.items():
-            self.pending.append((number, f"{turn.player}/{name}", value.detach()))
+            self.pending.append((number, Measure("loss", name, turn.player), value.detach()))
         for name, value in turn.scores.items():
-            self.pending.append((number, f"{turn.player}/score of {name}", value.detach().float().mean()))
+            self.pending.append((number, Measure("score", name, turn.player), value.detach().float().mean()))
 
-    def wants_gradients(self, progress: Where) -> bool:
-        """Gradient norms are taken in the rounds that are read."""
+    def watches(self, progress: Where) -> bool:
+        """Gradient norms and seconds are taken in the rounds that are read."""
         return (progress.round + 1) % self.every == 0
+
+    def spent(self, part: str, player: str | None, seconds: float) -> None:
+        """Add to the seconds of a part of this round."""
+        measure = Measure("seconds", part, player)
+        self.seconds[measure] = self.seconds.get(measure, 0.0) + seconds
 
     def gradients(self, turn: Turn, norm: Tensor) -> None:
         """Remember a gradient norm."""
         number = self.pending[-1][0]
-        self.pending.append((number, f"{turn.player}/gradient norm", norm.detach()))
+        self.pending.append((number, Measure("gradient norm", GRADIENT_NORM, turn.player), norm.detach()))
 
     def round(self, progress: Where) -> None:
         """Read what is pending when it is time."""
@@ -85,25 +92,28 @@ class Monitor:
         Raises:
             Diverged: a value is not finite; says which term of which turn, and when.
         """
-        sums: dict[str, list[float]] = {}
-        for name, value in self._read():
-            sums.setdefault(name, []).append(value)
+        found: dict[Measure, list[float]] = {}
+        for measure, value in self._read():
+            found.setdefault(measure, []).append(value)
+        means = {measure: sum(parts) / len(parts) for measure, parts in found.items()}
+        seconds = dict(self.seconds)
         self.pending.clear()
-        self.record(progress, {name: sum(parts) / len(parts) for name, parts in sums.items()})
+        self.seconds.clear()
+        self.record(progress, means | seconds)
 
-    def _read(self) -> list[tuple[str, float]]:
-        """The pending values by name, in one transfer from the device; only finite ones."""
+    def _read(self) -> list[tuple[Measure, float]]:
+        """The pending values by measure, in one transfer from the device; only finite ones."""
         if not self.pending:
             return []
         values = self.reduce(torch.stack([value.float() for _, _, value in self.pending])).tolist()
-        for (number, name, _), value in zip(self.pending, values, strict=True):
+        for (number, measure, _), value in zip(self.pending, values, strict=True):
             if not math.isfinite(value):
-                player, term = name.split("/", 1)
+                term = str(measure).partition("/")[2]
                 raise Diverged(
-                    f"round {number}: {term!r} in the turn of {player!r} is {value}; the last checkpoint is intact: "
-                    "train in another --out with a lower --learning-rate or another --seed"
+                    f"round {number}: {term!r} in the turn of {measure.player!r} is {value}; the last checkpoint is "
+                    "intact: train in another --out with a lower --learning-rate or another --seed"
                 )
-        return [(name, value) for (_, name, _), value in zip(self.pending, values, strict=True)]
+        return [(measure, value) for (_, measure, _), value in zip(self.pending, values, strict=True)]
 
     def state(self) -> dict[str, Any]:
         """What has been heard and not yet written, so that stopping leaves no trace in the curves.
@@ -112,26 +122,34 @@ class Monitor:
             Diverged: a value is not finite.
         """
         self._read()
-        return {"pending": list(self.pending), "latest": dict(self.latest)}
+        pending = [(number, str(measure), value) for number, measure, value in self.pending]
+        return {"pending": pending, "latest": self.latest_by_name}
+
+    @property
+    def latest_by_name(self) -> dict[str, float]:
+        """The latest value of every measure, by its text."""
+        return {str(measure): value for measure, value in self.latest.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on listening where a saved monitor stopped."""
-        self.pending, self.latest = list(state["pending"]), dict(state["latest"])
+        self.pending = [(number, Measure.parse(name), value) for number, name, value in state["pending"]]
+        self.latest = {Measure.parse(name): value for name, value in state["latest"].items()}
 
-    def record(self, progress: Where, values: Mapping[str, float]) -> None:
+    def record(self, progress: Where, values: Mapping[Measure, float]) -> None:
         """Write numbers of this round."""
-        self.latest |= values
+        # Seconds differ between runs that are equal otherwise, and would make their checkpoints differ.
+        self.latest |= {measure: value for measure, value in values.items() if measure.kind != "seconds"}
         if self.path is None:
             return
         try:
             with self.path.open("a", newline="") as stream:
                 rows = csv.writer(stream)
-                for name, value in values.items():
-                    rows.writerow((progress.round, progress.images, progress.stage, name, f"{value:.6g}"))
+                for measure, value in values.items():
+                    rows.writerow((progress.round, progress.images, progress.stage, str(measure), f"{value:.6g}"))
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror}; free some space and resume") from None
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, progress.round)
+        for measure, value in values.items():
+            self.writer.add_scalar(str(measure), value, progress.round)
 
     def close(self) -> None:
         """Finish the event file."""
@@ -172,9 +190,9 @@ class Bar:
         self.task = self.progress.add_task("training", total=total, completed=done, note="")
         self.progress.start()
 
-    def update(self, where: Where, latest: Mapping[str, float], names: Iterable[str]) -> None:
-        """Show the round and a few of the latest numbers."""
-        note = "  ".join(f"{name} {latest[name]:.3g}" for name in names if name in latest)
+    def update(self, where: Where, shown: Mapping[str, float]) -> None:
+        """Show the round and a few of the latest numbers by name."""
+        note = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
         self.progress.update(self.task, completed=where.round, description=where.stage, note=note)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -45,6 +46,8 @@ from ganatomy.inference.runfile import (
 )
 from ganatomy.inference.runfile import TrainConfig as TrainConfig
 from ganatomy.inference.validation import used, validate
+from ganatomy.reports.measures import GAIN_ALONE, GRADIENT_NORM, ROTATION, Measure
+from ganatomy.training.annotations import choose_annotated, learned_roles, without_annotations
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
 from ganatomy.training.derive import derived
@@ -74,6 +77,7 @@ def train(
     show: bool = False,
     secret: Path | None = None,
     fold: Fold | None = None,
+    label_fraction: float | None = None,
 ) -> Model:
     """Train a system into a run folder and return it with its best weights.
 
@@ -88,6 +92,8 @@ def train(
         show: progress bar and messages on the terminal.
         secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
         fold: of a cross-validation, whose subjects are kept for testing.
+        label_fraction: share of the annotated training subjects whose annotations are learned from, drawn by the seed;
+            none means all.
 
     Raises:
         UserError: anything that the user gave and cannot be used; the run folder is then not made or left as it was.
@@ -97,25 +103,28 @@ def train(
     if resume:
         facts = continued(system, out, pseudonyms, options.rounds if options else None)
         data = facts.data.model_copy(update={"cache": data.cache if data else None})
-        plan = Plan(system, data, facts.training, facts.split.fold, pseudonyms, facts)
+        split = facts.split
+        request = Request(system, data, facts.training, split.fold, pseudonyms, facts, split.label_fraction)
     else:
         facts = None
-        plan = Plan(system, data or DataConfig(), options or TrainConfig(), fold, pseudonyms)
+        request = Request(
+            system, data or DataConfig(), options or TrainConfig(), fold, pseudonyms, None, label_fraction
+        )
         if (out / RUN_FILE).exists():
             raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
-    fabric = launch(plan.options)
+    fabric = launch(request.options)
     console = Console(stderr=True, quiet=not show or fabric.global_rank > 0, soft_wrap=True)
-    torch.manual_seed(plan.options.seed)
+    torch.manual_seed(request.options.seed)
     if facts:
         method = build_run(out, facts, system)
     else:
         method = build(system, (config or system.cls.Config()).model_dump(mode="json"))
-    method.noise = Noise(plan.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
-    return Run(method, plan, out, fabric, console, show).go()
+    method.noise = Noise(request.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
+    return Run(method, request, out, fabric, console, show).go()
 
 
-class Plan(NamedTuple):
-    """What a run is to do."""
+class Request(NamedTuple):
+    """A run that is asked for."""
 
     system: System
     data: DataConfig
@@ -125,6 +134,8 @@ class Plan(NamedTuple):
     pseudonyms: Pseudonyms
     facts: RunFile | None = None
     """Of a run that is to go on."""
+    label_fraction: float | None = None
+    """Share of the annotated training subjects whose annotations are learned from; none means all."""
 
 
 def continued(system: System, out: Path, pseudonyms: Pseudonyms, rounds: int | None) -> RunFile:
@@ -217,40 +228,60 @@ def without_names(data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonym
 class Run:
     """One training run: its data, its folder, and what happens between rounds."""
 
-    def __init__(self, method: Method, plan: Plan, out: Path, fabric: Fabric, console: Console, show: bool):
-        self.method, self.plan, self.out, self.fabric = method, plan, out, fabric
-        self.data, self.options, self.console, self.show = plan.data, plan.options, console, show
+    def __init__(self, method: Method, request: Request, out: Path, fabric: Fabric, console: Console, show: bool):
+        self.method, self.request, self.out, self.fabric = method, request, out, fabric
+        self.data, self.options, self.console, self.show = request.data, request.options, console, show
         self.task = method.task
-        self.chief = fabric.global_rank == 0
+        self.is_rank_zero = fabric.global_rank == 0
+
+    def go(self) -> Model:
+        """Train to the end, and return the method with its best weights."""
+        self._check_options()
+        self._prepare()
+        self._plan()
+        self._fit()
+        first_alone(self.fabric, self._calibrate)
+        first_alone(self.fabric, self._write_card)
+        return load(self.out, device=str(self.fabric.device), system=self.request.system)
+
+    def _check_options(self) -> None:
+        """Refuse what cannot be trained before any case is prepared, which may take hours."""
         select = self.options.select or self.task.selection
         choices = [name for name, better in self.task.directions.items() if better != "target"]
         if select not in choices:
             raise UserError(f"--select {select}: choose from {', '.join(choices)}")
         self.best = Best(name=select, better=self.task.directions[select])
-        self.rounds = plan_rounds(method.stages(), self.options.rounds)
-        check_stages(method.stages())
-        method.check_sizes()
+        check_stages(self.method.stages())
+        self.method.check_sizes()
+
+    def _prepare(self) -> None:
+        """Put all cases on their sides and on the working grid, and look at what will be learned from."""
         self.store = Store(self.task, self.data.cache_folder)
         self.cases = self._divided()
-        self.labels = Labels(self.cases, plan.pseudonyms)
-        self.train_ranges, self.val_ranges, problems = self._prepare()
+        self.labels = Labels(self.cases, self.request.pseudonyms)
+        self.annotated: list[str] = []
+        self.train_ranges, self.val_ranges, self.left_out = self._prepared_ranges()
         self.ranges = self.train_ranges
         self._check_roles()
-        for doubt in method.check_samples(list(self._samples())):
+        for doubt in self.method.check_samples(list(self._samples())):
             self.console.print(f"[yellow]warning:[/] {doubt}", highlight=False)
-        self.facts = plan.facts or self._describe(problems)
+
+    def _plan(self) -> None:
+        """Say how many rounds are played, when the run is validated, and what its file will tell."""
+        self.rounds = plan_rounds(self.method.stages(), self.options.rounds)
         self.validate_every = self.options.validate_every or max(25, sum(self.rounds) // 20)
+        self.facts = self.request.facts or self._describe(self.left_out)
 
     def _divided(self) -> list[Case]:
         """All cases on their sides; a run that goes on has those that it began with."""
-        cases, plan = find_cases(self.task, self.data), self.plan
-        if plan.facts is None:
+        cases, request = find_cases(self.task, self.data), self.request
+        if request.facts is None:
             subjects = [case.subject for case in cases]
             test, val = (
-                plan.pseudonyms.named(names, subjects) for names in (self.data.test_subjects, self.data.val_subjects)
+                request.pseudonyms.named(names, subjects) for names in (self.data.test_subjects, self.data.val_subjects)
             )
-            return divide(self.task, cases, test, val, self.options.seed, plan.fold)
-        known, strange = recorded(cases, plan.facts.split.by_side, plan.pseudonyms)
+            return divide(self.task, cases, test, val, self.options.seed, request.fold)
+        known, strange = recorded(cases, request.facts.split.by_side, request.pseudonyms)
         if strange:
             self.console.print(
                 f"[yellow]left out:[/] {len(strange)} cases of subjects that the run did not begin with",
@@ -258,7 +289,7 @@ class Run:
             )
         return known
 
-    def _prepare(self) -> tuple[list[Range], list[Range], list[str]]:
+    def _prepared_ranges(self) -> tuple[list[Range], list[Range], list[str]]:
         """Training and validation slices; the first process simulates, the others wait and read.
 
         Returns:
@@ -280,8 +311,11 @@ class Run:
 
             samples, problems = first_alone(self.fabric, prepare) or prepare()
         training, validation = (
-            usable(self.task, [sample for sample in samples if sample.case.split == split])
-            for split in ("train", "val")
+            usable(self.task, part)
+            for part in (
+                self._annotated([sample for sample in samples if sample.case.split == "train"]),
+                [sample for sample in samples if sample.case.split == "val"],
+            )
         )
         if not training:
             raise UserError(
@@ -293,6 +327,21 @@ class Run:
         if validation:
             return training, validation, told
         return *hold_out(training), told
+
+    def _annotated(self, samples: list[Sample]) -> list[Sample]:
+        """The training cases with the annotations that are learned from; a run that goes on has those it began with."""
+        request = self.request
+        if request.label_fraction is None:
+            return samples
+        roles = learned_roles(self.method)
+        if request.facts is None:
+            self.annotated = choose_annotated(samples, roles, request.label_fraction, self.options.seed)
+        else:
+            subjects = {sample.case.subject for sample in samples}
+            self.annotated = [
+                one for one in subjects if request.pseudonyms.subject(one) in request.facts.split.annotated
+            ]
+        return without_annotations(self.task, samples, roles, self.annotated)
 
     def _check_roles(self) -> None:
         """Refuse data that lack what a stage draws before anything is written; what is derived comes later.
@@ -307,7 +356,7 @@ class Run:
                 self._patches(stage, ())
 
     def _describe(self, problems: Sequence[str]) -> RunFile:
-        pseudonyms, cls = self.plan.pseudonyms, self.plan.system.cls
+        pseudonyms, cls = self.request.pseudonyms, self.request.system.cls
         used = {item.sample.case.name for item in (*self.train_ranges, *self.val_ranges)}
         kept = [case for case in self.cases if case.split == "test" or case.name in used]
 
@@ -316,10 +365,16 @@ class Run:
             return tuple(sorted({pseudonyms.subject(case.subject) for case in kept if case.split == split}))
 
         split = Sides(
-            train=side("train"), val=side("val"), test=side("test"), secret=pseudonyms.fingerprint, fold=self.plan.fold
+            train=side("train"),
+            val=side("val"),
+            test=side("test"),
+            secret=pseudonyms.fingerprint,
+            fold=self.request.fold,
+            label_fraction=self.request.label_fraction,
+            annotated=tuple(sorted(pseudonyms.subject(one) for one in self.annotated)),
         )
         return RunFile(
-            system=self.plan.system.slug,
+            system=self.request.system.slug,
             revision=cls.revision,
             source=source_of(cls),
             config=self.method.config.model_dump(mode="json"),
@@ -342,42 +397,41 @@ class Run:
     def _planned(self) -> dict[str, int]:
         return {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)}
 
-    def go(self) -> Model:
-        """Train to the end."""
-        state = self._load_checkpoint() if self.plan.facts else None
+    def _fit(self) -> None:
+        """Play all rounds, from the last checkpoint where there is one."""
+        state = self._load_checkpoint() if self.request.facts else None
         new = not self.out.exists()
         first_alone(self.fabric, self._make_folder)
         done = state["progress"]["round"] if state else 0
-        self.monitor = Monitor(self.out if self.chief else None, self.options.log_every, done, self._mean)
+        self.monitor = Monitor(self.out if self.is_rank_zero else None, self.options.log_every, done, self._mean)
         self.trainer = Trainer(
             self.method, self.fabric, self.rounds, self._open_stream, self.monitor, self._after_round
         )
-        self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.chief)
+        self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.is_rank_zero)
         try:
             if state:
                 self._take_up(state)
             else:
-                self._fit()
+                self._learn_numbers()
             self.trainer.fit()
         except (UserError, RuntimeError, ValueError, ZeroDivisionError) as error:
-            if self.plan.facts or self.trainer.progress.round:
+            if self.request.facts or self.trainer.progress.round:
                 raise
             self.monitor.close()
-            if self.chief:
+            if self.is_rank_zero:
                 self._unmake_folder(new)
             # Of several processes, one may fail alone; what it says must not be lost.
             if isinstance(error, UserError) or self.fabric.world_size > 1:
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{self.plan.system.slug}: no round can be played with these options: {reason}") from error
+            raise UserError(
+                f"{self.request.system.slug}: no round can be played with these options: {reason}"
+            ) from error
         finally:
             self.bar.close()
             self.monitor.close()
-        first_alone(self.fabric, self._calibrate)
-        first_alone(self.fabric, self._write_card)
-        return load(self.out, device=str(self.fabric.device), system=self.plan.system)
 
-    def _fit(self) -> None:
+    def _learn_numbers(self) -> None:
         """Numbers that are learned from training cases before the first round; every process learns the same."""
         self.method.fit(list(self._samples()))
 
@@ -395,7 +449,7 @@ class Run:
             (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
-        if not self.plan.facts:
+        if not self.request.facts:
             shutil.rmtree(self.out / DERIVED, ignore_errors=True)
         self._write_facts(self._settled().model_copy(update={"rounds": self._planned()}))
 
@@ -492,7 +546,7 @@ class Run:
     def _after_round(self, trainer: Trainer, ending: bool) -> None:
         """Validate and save when it is time; every process comes here, the first one writes."""
         where = trainer.progress
-        self.bar.update(where, self.monitor.latest, (self.best.name, *_losses(trainer)))
+        self.bar.update(where, _shown(self.monitor.latest, self.best.name))
         due = ending or where.round % self.validate_every == 0
         if not (due or trainer.stopping):
             return
@@ -511,7 +565,7 @@ class Run:
         if due and self.options.diagnose:
             self._diagnose(trainer, ending)
         improved = due and trainer.stage.validated and self._validate(trainer)
-        heard["latest"] = dict(self.monitor.latest)
+        heard["latest"] = self.monitor.latest_by_name
         self._save(trainer, improved, heard)
 
     def _diagnose(self, trainer: Trainer, ending: bool) -> None:
@@ -521,19 +575,23 @@ class Run:
             device=self.fabric.device,
         )  # fmt: skip
         field = vector_field(self.method, stage, dry)
-        found = {f"game/gradient norm of {name}": norm for name, norm in field.norms.items()}
-        found["game/rotation"] = field.rotation
+        found = {Measure("game", GRADIENT_NORM, name): norm for name, norm in field.norms.items()}
+        found[ROTATION] = field.rotation
         if ending or trainer.progress.round % (GAP_EVERY * self.validate_every) == 0:
             gains = duality_gap(self.method, stage, dry)
-            found |= {f"game/gain alone of {name}": gain for name, gain in gains.items()}
+            found |= {Measure("game", GAIN_ALONE, name): gain for name, gain in gains.items()}
         self.monitor.record(trainer.progress, found)
 
     def _validate(self, trainer: Trainer) -> bool:
         """Score the inference weights; whether they are the best so far."""
+        begun = perf_counter()
         with trainer.averages.in_place():
             scores = validate(self.method, self.val_ranges, self.options.validation_slices, self.fabric.device)
-        self.monitor.record(trainer.progress, {f"validation/{name}": value for name, value in scores.items()})
-        self.monitor.latest |= scores
+        self.monitor.record(
+            trainer.progress,
+            {Measure("validation", name): value for name, value in scores.items()}
+            | {Measure("seconds", "validation"): perf_counter() - begun},
+        )
         score = scores.get(self.best.name, float("nan"))
         if not self.best.improved_by(score):
             return False
@@ -577,12 +635,14 @@ class Run:
                 self.options.false_positive_rate,
                 self.facts.validation,
                 str(self.fabric.device),
-                self.plan.system,
+                self.request.system,
             )
 
     def _write_card(self) -> None:
         data = self.labels.place(str(self.data.data)) if self.data.data else "the embedded phantom"
-        write_text(self.out / "card.md", model_card(self.plan.system, self.facts, data, self.best, self.monitor.latest))
+        write_text(
+            self.out / "card.md", model_card(self.request.system, self.facts, data, self.best, self.monitor.latest)
+        )
 
 
 def _link(source: Path, target: Path) -> None:
@@ -594,6 +654,9 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _losses(trainer: Trainer) -> list[str]:
-    names = [name for name in trainer.observer.latest if "/" in name]  # type: ignore[attr-defined]
-    return [n for n in names if not n.startswith(("validation", "game")) and "norm" not in n and "score" not in n][:3]
+def _shown(latest: Mapping[Measure, float], score: str) -> dict[str, float]:
+    """Numbers beside the progress bar: the score that decides which weights are the best, and three losses."""
+    wanted = {Measure("validation", score): score} | {
+        measure: str(measure) for measure in [one for one in latest if one.kind == "loss"][:3]
+    }
+    return {name: latest[measure] for measure, name in wanted.items() if measure in latest}
