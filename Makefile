@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-method lint bench table clean
+.PHONY: demo test test-method test-slow lint bench table clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ test: $(READY)
 # The tests of one system: make test-method NAME=segan
 test-method: $(READY)
 	$(BIN)/python -m pytest tests/methods --system $(NAME)
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
