@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from ganatomy import catalogue
-from ganatomy.claims.decide import CLAIMS, ArmScores, Predicate, check, find_claim, label, overall
-from ganatomy.claims.reproduction import pinned, reproduce, share
-from ganatomy.data.cases import DataConfig, discover
+from ganatomy.claims.decide import CLAIMS, Predicate, check, find_claim, overall
+from ganatomy.claims.reproduction import reproduce
+from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
+from ganatomy.evaluation.arms import ArmScores, label
 from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
 from ganatomy.game import Method
 from ganatomy.inference.runfile import TrainConfig, read_run
@@ -113,33 +114,6 @@ def test_systems_without_a_claim_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delitem(CLAIMS, "sagan-ct")
     with pytest.raises(UserError, match="no claim is written down"):
         find_claim("sagan-ct")
-
-
-def test_every_seed_is_tested_on_the_same_subjects(tmp_path: Path) -> None:
-    task = method(variant="cnn-mse").task
-    mine = Pseudonyms.of_user()
-    data = pinned(DataConfig(phantom_subjects=6), task, mine)
-    assert data.test_subjects == ("phantom004", "phantom005")
-    for seed in range(3):
-        cases = discover(task, data, seed)
-        assert tuple(case.subject for case in cases if case.split == "test") == data.test_subjects
-    named = DataConfig(phantom_subjects=6, test_subjects=("phantom000",))
-    assert pinned(named, task, mine) == named
-    hidden = named.model_copy(update={"test_subjects": (mine.subject("phantom000")[:8],)})
-    assert pinned(hidden, task, mine) == named, "a pseudonym stands for its subject"
-
-
-def test_a_claim_needs_a_subject_to_be_tested_on(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((2, 32, 32), np.float32))
-    with pytest.raises(UserError, match="one subject only"):
-        pinned(DataConfig(data=tmp_path, unit="HU"), method(variant="cnn-mse").task, Pseudonyms.of_user())
-
-
-def test_arms_get_as_many_rounds_of_each_stage() -> None:
-    proposed, plain = method("sagan-ct"), method("sagan-ct", **CLAIMS["sagan-ct"].arms["plain"])
-    own = {stage.name: stage.rounds for stage in proposed.stages()}
-    assert share(sum(own.values()), plain, proposed) == own["denoise"]
-    assert share(None, plain, proposed) is None
 
 
 def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ganatomy import catalogue
 from ganatomy.claims.claim import Claim, Predicate
 from ganatomy.claims.sections import (
@@ -23,7 +20,8 @@ from ganatomy.claims.sections import (
     volumes,
 )
 from ganatomy.errors import UserError
-from ganatomy.evaluation.judging import Judge, Scores
+from ganatomy.evaluation.arms import ArmScores
+from ganatomy.evaluation.judging import Judge
 from ganatomy.metrics.statistics import Interval, crossed_bootstrap
 from ganatomy.reports.report import Outcome
 
@@ -80,39 +78,6 @@ class Result:
     second: Interval
     difference: Interval
     finding: Finding
-
-
-class ArmScores:
-    """Scores of all arms and seeds on the same subjects.
-
-    Args:
-        scores: rows whose methods are called ``arm#seed``; roles such as ``input`` stand for every seed.
-        seeds: of the arms.
-    """
-
-    def __init__(self, scores: Scores, seeds: Sequence[int]):
-        self.scores, self.seeds = scores, seeds
-
-    @property
-    def subjects(self) -> list[str]:
-        """In the order of the rows."""
-        return list(dict.fromkeys(row.subject for row in self.scores.rows))
-
-    def table(self, arm: str, score: str) -> NDArray[np.float64]:
-        """(seeds, subjects), NaN where a subject has no such score."""
-        known = self.scores.methods
-        methods = [label(arm, seed) if label(arm, seed) in known else arm for seed in self.seeds]
-        found = [self.scores.by_subject(method, score) for method in methods]
-        return np.array([[means.get(subject, np.nan) for subject in self.subjects] for means in found])
-
-    def by_subject(self, arm: str, score: str) -> dict[str, float]:
-        """Mean over the seeds."""
-        return dict(zip(self.subjects, self.table(arm, score).mean(axis=0).tolist(), strict=True))
-
-
-def label(arm: str, seed: int) -> str:
-    """What an arm trained with a seed is called among the rows."""
-    return f"{arm}#{seed}"
 
 
 def check(predicate: Predicate, scores: ArmScores, judge: Judge) -> Result:

@@ -5,44 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ganatomy import catalogue
-from ganatomy.case import Sample, Task
 from ganatomy.claims.claim import Claim
-from ganatomy.claims.decide import ArmScores, Result, check, find_claim, label, overall
-from ganatomy.data.cases import DataConfig, discover, find_cases
+from ganatomy.claims.decide import Result, check, find_claim, overall
+from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
-from ganatomy.errors import UserError
+from ganatomy.evaluation.arms import ArmScores, add_arms, label, of_one_seed
 from ganatomy.evaluation.choosing import place, run_facts, seen_cases
-from ganatomy.evaluation.evaluate import judge_cases, plain, versions, writable
-from ganatomy.evaluation.judging import (
-    FEW,
-    OUTPUT,
-    Contender,
-    Judge,
-    Judgement,
-    Row,
-    Scores,
-    judge_of,
-    limits,
-)
-from ganatomy.game import Method
+from ganatomy.evaluation.evaluate import plain, versions, writable
+from ganatomy.evaluation.judging import FEW, Judge, Judgement, Scores, judge_of, limits
 from ganatomy.images.atomic import write_text
-from ganatomy.inference.model import load
 from ganatomy.inference.runfile import RunFile, TrainConfig
 from ganatomy.metrics.statistics import count, crossed_bootstrap
-from ganatomy.reports.figures import paired_plot
-from ganatomy.reports.report import Cell, Column, Outcome, Report
-from ganatomy.training.series import train_once
-
-PHANTOMS = 18
-"""Embedded patients where no data are given and the system does not want more; the last third is for testing."""
+from ganatomy.reports.report import Outcome, Report
+from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, share, train_run
 
 
 @dataclass(frozen=True)
@@ -97,30 +79,18 @@ def reproduce(
         UserError: unknown system, no claim, no test subject, or other runs in the way.
     """
     claim = find_claim(slug)
-    methods = {arm: arm_method(claim, arm, preset) for arm in claim.arms}
-    proposed = next(iter(methods.values()))
-    pseudonyms = Pseudonyms.of_user(secret)
-    data = pinned(data or DataConfig(), proposed.task, pseudonyms)
+    arms = arms_of(claim, preset, rounds)
+    task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
+    data = pinned(data or DataConfig(), task, pseudonyms)
     writable(out)
-    console = Console(stderr=True, quiet=not show)
-    models = {}
-    for seed, (arm, method) in product(range(seeds), methods.items()):
-        folder = out / arm / f"seed{seed}"
-        console.print(f"[bold]{arm}, seed {seed}[/] in {folder}", highlight=False)
-        own = {"seed": seed, "rounds": share(rounds, method, proposed)}
-        training = (options or TrainConfig()).model_copy(update=own)
-        train_once(claim.system(arm), folder, method.config, data, training, show, secret)
-        models[label(arm, seed)] = load(folder)
-    judge = judge_of(proposed.task)
-    contenders = judge.lineup(*[judge.contender(model, name) for name, model in models.items()])
-    cases = [case for case in discover(proposed.task, data) if case.split == "test"]
+    console, training = Console(stderr=True, quiet=not show), options or TrainConfig()
+    models = {run.label: train_run(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
+    judge, store = judge_of(task), Store(task, data.cache_folder)
+    cases = [case for case in discover(task, data) if case.split == "test"]
     facts_of = {name: run_facts(model) for name, model in models.items()}
-    known = seen_cases(proposed.task, next(iter(facts_of.values())), pseudonyms)
+    known = seen_cases(task, next(iter(facts_of.values())), pseudonyms)
     labels = Labels([*cases, *known], pseudonyms)
-    store = Store(proposed.task, data.cache_folder)
-    prepared, rows, problems = judge_cases(judge, contenders, cases, store, console, labels, known)
-    if not rows:
-        raise UserError(f"no case could be judged: {problems[0].told}")
+    contenders, prepared, rows, problems = judge_models(judge, models, cases, known, store, labels, console)
     scores = ArmScores(Scores(rows), range(seeds))
     results = [check(predicate, scores, judge) for predicate in claim.predicates]
     first = {arm: facts_of[label(arm, 0)] for arm in claim.arms}
@@ -135,15 +105,24 @@ def reproduce(
     found = Reproduction(claim, results, *overall(results), facts, out, [problem.written for problem in problems])
     write_text(out / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
     write_text(out / "claim.md", markdown(found))
-    write_report(found, judge, first_seed(claim, contenders, prepared, rows), scores)
+    write_report(found, judge, of_one_seed([*claim.arms], 0, contenders, prepared, rows), scores)
     return found
 
 
-def arm_method(claim: Claim, arm: str, preset: str) -> Method:
-    """The untrained method of an arm."""
-    cls = catalogue.load(claim.system(arm))
-    method: Method = cls.of(cls.Config.preset(preset, **claim.arms[arm]))
-    return method
+def arms_of(claim: Claim, preset: str, rounds: int | None = None) -> list[Arm]:
+    """The arms of a claim, the proposed method first.
+
+    Args:
+        claim: to be tested.
+        preset: of the systems' configurations.
+        rounds: of the proposed method; other arms get as many per stage. None means the preset's.
+    """
+    arms = []
+    for name, own in claim.arms.items():
+        system = catalogue.resolve(claim.system(name))
+        arms.append(Arm(name, system, system.cls.Config.preset(preset, **own)))
+    proposed = arms[0].method
+    return [replace(arm, rounds=share(rounds, arm.method, proposed)) for arm in arms]
 
 
 def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:
@@ -156,54 +135,6 @@ def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:
         "provenance": {arm: facts.provenance for arm, facts in runs.items()},
         "versions": versions(),
     }
-
-
-def pinned(data: DataConfig, task: Task, pseudonyms: Pseudonyms) -> DataConfig:
-    """The data with its test subjects named, so that every seed is tested on the same ones.
-
-    Args:
-        data: images; subjects may be called by pseudonym.
-        task: of the systems.
-        pseudonyms: of the user.
-
-    Raises:
-        UserError: there are too few subjects to keep one for testing.
-    """
-    if data.data is None and data.phantom_subjects is None:
-        data = data.model_copy(update={"phantom_subjects": max(PHANTOMS, task.phantom_subjects)})
-    found = find_cases(task, data)
-    named = pseudonyms.named(data.test_subjects, [case.subject for case in found])
-    data = data.model_copy(update={"test_subjects": named})
-    if named or {case.split for case in found} != {"train"}:
-        return data
-    if data.data is None:
-        subjects = sorted({case.subject for case in found})
-        return data.model_copy(update={"test_subjects": tuple(subjects[-max(1, len(subjects) // 3) :])})
-    test = {case.subject for case in discover(task, data) if case.split == "test"}
-    if not test:
-        raise UserError(f"{place(data)}: one subject only; a claim needs others to be tested on")
-    return data.model_copy(update={"test_subjects": tuple(sorted(test))})
-
-
-def share(rounds: int | None, method: Method, proposed: Method) -> int | None:
-    """Rounds of an arm, such that every stage is as long as in the proposed method."""
-    if rounds is None:
-        return None
-    own, whole = (sum(stage.rounds for stage in one.stages()) for one in (method, proposed))
-    return max(1, round(rounds * own / whole))
-
-
-def first_seed(
-    claim: Claim, contenders: Sequence[Contender], prepared: Sequence[Sample], rows: Sequence[Row]
-) -> Judgement:
-    """The first seed alone, the proposed method called the output, for the pictures."""
-    proposed, *others = claim.arms
-    names = {label(proposed, 0): OUTPUT, **{label(arm, 0): arm for arm in others}}
-    runs = tuple(f"{arm}#" for arm in claim.arms)
-    names |= {one.name: one.name for one in contenders if not one.name.startswith(runs)}
-    shown = [replace(one, name=names[one.name]) for one in contenders if one.name in names]
-    own = [replace(row, method=names[row.method]) for row in rows if row.method in names]
-    return Judgement(shown, prepared, Scores(own))
 
 
 def as_json(found: Reproduction) -> dict[str, Any]:
@@ -290,17 +221,7 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     before = [contender.name for contender in judge.references()[0]]
     arms = [*before, *claim.arms]
     wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
-    columns = [Column("arm"), *[judge.named(name).column for name in wanted]]
-    rows: list[list[Cell]] = [[arm, *[crossed_bootstrap(scores.table(arm, name)) for name in wanted]] for arm in arms]
-    page.table(rows, columns, caption=f"Means with 95 % intervals over {judge.resampled} and seeds.")
-    for name in wanted:
-        score = judge.named(name)
-        page.figure(
-            paired_plot(
-                {arm: scores.by_subject(arm, name) for arm in arms}, metric=name, unit=score.unit, better=score.better
-            ),
-            f"{name}, one line per subject, averaged over the seeds.",
-        )
+    add_arms(page, judge, scores, arms, wanted, crossed_bootstrap)
     page.measured(
         {
             "Claim": "written in ganatomy.claims.decide before it was tested",

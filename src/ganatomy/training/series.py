@@ -67,17 +67,24 @@ def train_once(
     show: bool = False,
     secret: Path | None = None,
     fold: Fold | None = None,
+    label_fraction: float | None = None,
 ) -> Model:
     """Train a run, go on with an unfinished one, or leave a finished one as it is.
+
+    Everything is as in `train`.
 
     Raises:
         UserError: as `train`, or the folder holds a run with other options.
     """
     system = catalogue.resolve(system)
     if not (folder / RUN_FILE).is_file():
-        return train(system, folder, config, data, options, show=show, secret=secret, fold=fold)
+        return train(
+            system, folder, config, data, options, show=show, secret=secret, fold=fold, label_fraction=label_fraction
+        )
     facts = read_run(folder)
-    differing = _differing(facts, system, config, data, options, Pseudonyms.of_user(secret), fold)
+    differing = _differing(facts, system, config, data, options, Pseudonyms.of_user(secret))
+    sides = {"fold": fold, "label_fraction": label_fraction}
+    differing += [name for name, wanted in sides.items() if getattr(facts.split, name) != wanted]
     if differing:
         raise UserError(f"{folder}: holds a run with another {', '.join(differing)}; choose another --out")
     if finished(folder, facts):
@@ -92,7 +99,6 @@ def _differing(
     data: DataConfig,
     options: TrainConfig,
     pseudonyms: Pseudonyms,
-    fold: Fold | None,
 ) -> list[str]:
     """Names of the options in which a run differs from what is wanted."""
     if not is_run_of(facts, system):
@@ -105,7 +111,6 @@ def _differing(
         (facts.config, config.model_dump(mode="json")),
         (facts.data.model_dump(exclude={"cache"}), named.model_dump(exclude={"cache"})),
         (facts.training.model_dump(include=deciding), options.model_dump(include=deciding)),
-        ({"fold": facts.split.fold}, {"fold": fold}),
     )
     return [name for there, wanted in pairs for name, value in wanted.items() if there.get(name) != value]
 

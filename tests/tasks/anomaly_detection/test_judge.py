@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from toy_detector import Template, patient
 
 from ganatomy.claims.claim import Predicate
-from ganatomy.claims.decide import ArmScores, check, label
+from ganatomy.claims.decide import check
 from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
+from ganatomy.evaluation.arms import ArmScores, label
 from ganatomy.evaluation.evaluate import plain, tabulate
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
 from ganatomy.evaluation.page import compose
