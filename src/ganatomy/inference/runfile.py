@@ -71,8 +71,6 @@ class Sides(_Part):
     fold: Fold | None = None  # of a cross-validation
     label_fraction: float | None = None  # share of the annotated training subjects whose annotations were learned from
     annotated: tuple[str, ...] = ()  # those subjects, where it was not all of them
-    label_fraction: float | None = None  # share of the annotated training subjects whose annotations were learned from
-    annotated: tuple[str, ...] = ()  # those subjects, where it was not all of them
 
     @property
     def by_side(self) -> Mapping[Split, tuple[str, ...]]:
