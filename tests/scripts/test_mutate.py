@@ -158,8 +158,8 @@ def test_a_test_that_fails_anyway_kills_nothing(copy):
     file.write_text(f"def test_never():\n    assert False\n\n\n{file.read_text()}")
     assert list(outcomes(copy).values()).count("survived") == 2
     assert "tests/training/test_sums.py::test_total" in outcomes(copy).values()
-    file.write_text("import nowhere\n")
-    assert set(outcomes(copy).values()) == {"no verdict: tests/training/test_sums.py fails without it, too"}
+    (file.parent / "test_wiring.py").write_text("import nowhere\n")
+    assert "tests/training/test_sums.py::test_total" in outcomes(copy).values()
 
 
 def test_the_copy_has_what_is_in_the_working_tree(tmp_path):
