@@ -99,7 +99,7 @@ def slices(folder, count=4, modality="CT", positions=None, sizes=None, drop=None
         (["train", "wgan-vgg", "--out", "r", "--preset", "huge"], "--preset huge: unknown; this system has paper"),
         (["train", "wgan-vgg", "--out", "r", "--preset"], "--preset"),
         (["train", "wgan-vgg", "--out", "r", "--config", "none.yaml"], "--config none.yaml: no such file"),
-        (["train", "wgan-vgg", "--out", "r", "--select", "beauty"], "--select beauty: choose from psnr"),
+        (["train", "wgan-vgg", "--out", "r", "--monitor", "beauty"], "--monitor beauty: choose from psnr"),
         (["train", "wgan-vgg", "--out", "r", "--device", "tpu"], "--device tpu: use cpu, cuda or auto"),
         (["train", "wgan-vgg", "--out", "r", "--data", "none"], "none does not exist"),
         (["train", "wgan-vgg", "--out", "r", "--test-subjects", "bob"], "subject 'bob' is not in the data"),

@@ -53,7 +53,7 @@ def test_every_option_can_be_typed(system, values):
     data = DataConfig(
         data="folder", test_subjects=("a", "b"), slope=0.5, intercept=-3.0, unit="HU", pixel_mm=0.7, uneven=True
     )
-    training = TrainConfig(rounds=7, seed=3, precision="bf16-mixed", select="x", diagnose=False)
+    training = TrainConfig(rounds=7, seed=3, precision="bf16-mixed", monitor="x", diagnose=False)
     words = [*typed(method), *typed(data), *typed(training), "--out", "run", "--folds", "3", "--fold", "1"]
     options = read_options(resolve(system), words)
     assert (options.method, options.data, options.training) == (method, data, training)

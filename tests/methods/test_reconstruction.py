@@ -17,7 +17,7 @@ from ganatomy.methods.reconstruction.kspace_gan import CentreDiscriminator, KSpa
 from ganatomy.methods.reconstruction.refinegan import RefineCritic, RefineGAN, RefineGenerator
 from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet
 from ganatomy.physics.coils import Encoding
-from ganatomy.physics.consistency import departure
+from ganatomy.physics.consistency import consistency_residual
 from ganatomy.physics.fourier import as_complex, fft, ifft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
 from ganatomy.tasks.mr_reconstruction.scan import Scan
@@ -264,7 +264,7 @@ def test_what_several_coils_measured_is_kept(kind):
     values = scan(method, 2)[0].transpose(0, 1).numpy()
     shown = Scan.of(prepared(method.task, values)["input"])
     start = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
-    before, after = (departure(image, shown.image, shown.encoding).mean() for image in (start, shown.keep(start)))
+    before, after = (consistency_residual(image, shown.image, shown.encoding).mean() for image in (start, shown.keep(start)))
     assert after < 0.1 * before
 
 
@@ -308,10 +308,10 @@ def test_a_closed_gate_leaves_the_reconstruction_and_an_open_one_ignores_the_mea
     input = scan(method)[1]
     kept, plain = Scan.of(input), method.recnet(input)
     torch.testing.assert_close(method.restore(input), plain.abs().clamp_max(1))
-    assert departure(plain, kept.image, kept.encoding).max() < 1e-5
+    assert consistency_residual(plain, kept.image, kept.encoding).max() < 1e-5
     nn.init.constant_(method.refiner.gate, 0.1)
     refined, _ = method.refiner(plain)
-    assert departure(refined, kept.image, kept.encoding).min() > 1e-3
+    assert consistency_residual(refined, kept.image, kept.encoding).min() > 1e-3
 
 
 def test_the_correction_counts_in_halves_of_the_range_of_the_real_part():

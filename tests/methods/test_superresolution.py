@@ -41,7 +41,7 @@ def batches(method):
     low, high = method.span
     while True:
         fine = low + (high - low) * torch.rand(2, 1, 12, 12, 12, generator=generator)
-        yield {"image": fine, "low": method.coarsening(fine)}
+        yield {"image": fine, "low": method.degradation(fine)}
 
 
 def first_turns(stage, method):
@@ -62,7 +62,7 @@ def test_published_patches_and_what_the_generators_are_shown_of_them(kind, scale
     method = kind(kind.Config(**narrow(kind)))
     stream = method.stages()[-1].stream
     assert method.tiling.scale == scale
-    assert method.coarsening(torch.zeros(1, 1, *stream.patch)).shape[2:] == shown or method.coarsening.same_grid
+    assert method.degradation(torch.zeros(1, 1, *stream.patch)).shape[2:] == shown or method.degradation.same_grid
     assert method.task.required == (("image", "low") if kind is MDCSRN else ("image",))
     assert method.task.codecs["image"].to == method.task.codecs["low"].to == method.span
 
@@ -99,7 +99,7 @@ def test_the_brain_generator_descends_sums_over_all_voxels():
     method = built(SRGAN3D, blocks=1, discriminator_width=1, patch_shape=(12,) * 3)
     batch = next(batches(method))["image"]
     _, generator = first_turns(method.stages()[0], method)
-    fake = method.generator(method.coarsening(batch))
+    fake = method.generator(method.degradation(batch))
     torch.testing.assert_close(generator.losses["error"], (fake - batch).square().sum())
     slopes = [(batch.diff(dim=axis).abs() - fake.diff(dim=axis).abs()).square().sum() for axis in (2, 3, 4)]
     torch.testing.assert_close(generator.losses["gradient"], sum(slopes))

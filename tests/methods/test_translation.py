@@ -198,7 +198,7 @@ def test_srgan_makes_four_times_as_many_rows_and_columns():
 def test_srgan_with_a_skip_begins_with_bicubic_interpolation():
     method = small(SRGAN, patch=32, skip=True).inference_mode()
     low = torch.rand(2, 1, 8, 8)
-    (bicubic,) = method.task.coarsening.interpolated(low[:1, 0].numpy())
+    (bicubic,) = method.task.degradation.interpolated(low[:1, 0].numpy())
     np.testing.assert_allclose(method.restore(low)[0, 0].detach().numpy(), 2 * bicubic - 1, atol=1e-5)
     assert not SRGAN.Config().skip, "the paper's network has none"
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganatomy.physics.coils import Encoding, estimated_sensitivities, simulated_sensitivities
-from ganatomy.physics.consistency import DataConsistency, conjugate_gradients, consistent, consistent_with, departure
+from ganatomy.physics.consistency import DataConsistency, conjugate_gradients, consistent, consistent_with, consistency_residual
 from ganatomy.physics.fourier import as_channels, as_complex, fft
 
 SEEDS = st.integers(0, 99)
@@ -30,7 +30,7 @@ def test_one_coil_takes_the_measured_samples_and_keeps_the_others(rows: int, col
     torch.testing.assert_close(encoding.forward(result), measured)
     torch.testing.assert_close(fft(result)[~encoding.mask], fft(image)[~encoding.mask])
     torch.testing.assert_close(consistent(result, measured, encoding), result)
-    assert departure(result, encoding.adjoint(measured), encoding).max() < 1e-9
+    assert consistency_residual(result, encoding.adjoint(measured), encoding).max() < 1e-9
 
 
 @pytest.mark.parametrize("coils", [None, 3])
@@ -49,7 +49,7 @@ def test_one_coil_departs_in_the_image_as_much_as_in_kspace() -> None:
     encoding, image = scanner(8, 6, None), random(2, 1, 8, 6)
     measured = encoding.forward(random(2, 1, 8, 6, seed=1))
     norms = [torch.linalg.vector_norm(part, dim=(1, 2, 3)) for part in (encoding.forward(image) - measured, measured)]
-    torch.testing.assert_close(departure(image, encoding.adjoint(measured), encoding), norms[0] / norms[1])
+    torch.testing.assert_close(consistency_residual(image, encoding.adjoint(measured), encoding), norms[0] / norms[1])
 
 
 def test_the_null_space_form_is_the_same() -> None:
@@ -140,14 +140,14 @@ def test_gradients_pass_through(coils: int | None) -> None:
     assert torch.isfinite(torch.view_as_real(gradient)).all()
 
 
-def test_departure_is_the_contradicted_share_of_the_measurement() -> None:
+def test_the_data_consistency_residual_is_the_contradicted_share_of_the_measurement() -> None:
     encoding, truth = scanner(8, 8, 2), random(2, 1, 8, 8)
     seen = encoding.adjoint(encoding.forward(truth))
     images = torch.stack([truth[0], 1.25 * truth[1]])
     torch.testing.assert_close(
-        departure(images, seen, encoding), torch.tensor([0, 0.25], dtype=torch.float64), atol=1e-9, rtol=1e-6
+        consistency_residual(images, seen, encoding), torch.tensor([0, 0.25], dtype=torch.float64), atol=1e-9, rtol=1e-6
     )
-    torch.testing.assert_close(departure(0 * truth, seen, encoding), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(consistency_residual(0 * truth, seen, encoding), torch.ones(2, dtype=torch.float64))
 
 
 def test_the_layer_works_on_channels_and_learns_a_positive_weight() -> None:
@@ -183,7 +183,7 @@ def test_the_layer_with_coils() -> None:
     maps = as_channels(encoding.sensitivities.to(torch.complex64))
     start = torch.zeros(2, 2, 16, 16)
     result = as_complex(layer(start, as_channels(measured), encoding.mask, maps))
-    assert departure(result, encoding.adjoint(measured), encoding).max() < 0.05
+    assert consistency_residual(result, encoding.adjoint(measured), encoding).max() < 0.05
 
 
 def test_several_coils_explain_a_real_measurement_better_step_by_step(shared) -> None:
@@ -191,6 +191,6 @@ def test_several_coils_explain_a_real_measurement_better_step_by_step(shared) ->
     kspace = torch.from_numpy(whole[:, 83:147, 58:122].copy())[None]
     encoding = Encoding((kspace != 0).any(1, keepdim=True), estimated_sensitivities(kspace))
     start = encoding.adjoint(kspace)
-    departures = [float(departure(consistent(start, kspace, encoding, steps=n), start, encoding)) for n in (0, 2, 6)]
-    assert departures == sorted(departures, reverse=True)
-    assert departures[-1] < 0.6 * departures[0]
+    residuals = [float(consistency_residual(consistent(start, kspace, encoding, steps=n), start, encoding)) for n in (0, 2, 6)]
+    assert residuals == sorted(residuals, reverse=True)
+    assert residuals[-1] < 0.6 * residuals[0]

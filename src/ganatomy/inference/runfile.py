@@ -50,7 +50,7 @@ class TrainConfig(BaseModel):
     log_every: int = Field(10, ge=1)  # rounds between two lines in metrics.csv
     validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: twenty a run, 25 rounds apart
     validation_slices: int = Field(12, ge=1)  # slices scored at each validation
-    select: str | None = None  # score that decides the best weights; none means the system's own choice
+    monitor: str | None = None  # score that decides the best weights; none means the system's own choice
     diagnose: bool = True  # take the game's vector field at validations
     false_positive_rate: float = Field(0.05, gt=0, lt=1)  # of healthy pixels and images, at a detector's thresholds
 

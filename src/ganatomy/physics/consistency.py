@@ -87,7 +87,7 @@ def conjugate_gradients(operator: Callable[[Tensor], Tensor], target: Tensor, st
     return solution
 
 
-def departure(image: Tensor, seen: Tensor, encoding: Encoding) -> Tensor:
+def consistency_residual(image: Tensor, seen: Tensor, encoding: Encoding) -> Tensor:
     """‖A* (A x − y)‖ / ‖A* y‖ of every sample, (N,): the share of the measurement that an image contradicts.
 
     With one coil this is ‖A x − y‖ / ‖y‖. With several, what no image could explain is left out, such as most noise.

@@ -34,7 +34,7 @@ SPLINE_REACH = 12
 
 
 @dataclass(frozen=True)
-class Coarsening(ABC):
+class Degradation(ABC):
     """How a coarse image comes about from a fine one.
 
     Attributes:
@@ -90,7 +90,7 @@ class Coarsening(ABC):
 
 
 @dataclass(frozen=True)
-class Bicubic(Coarsening):
+class Bicubic(Degradation):
     """Cubic sampling in the plane with a kernel as wide as the new pixels; values may overshoot by a little.
 
     Attributes:
@@ -136,7 +136,7 @@ def enlarged(image: Tensor, factors: Sequence[int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Decimation(Coarsening):
+class Decimation(Degradation):
     """Blurred and sampled in the middle of the voxels that a sample stands for.
 
     Attributes:
@@ -162,7 +162,7 @@ class Decimation(Coarsening):
 
 
 @dataclass(frozen=True)
-class ThickSlices(Coarsening):
+class ThickSlices(Degradation):
     """Slices that are as thick as several fine ones, pixels unchanged.
 
     Attributes:
@@ -190,7 +190,7 @@ class ThickSlices(Coarsening):
 
 
 @dataclass(frozen=True)
-class Truncation(Coarsening):
+class Truncation(Degradation):
     """The innermost part of k-space, shown on the grid of the fine image: a shorter MR scan filled up with zeros.
 
     Attributes:

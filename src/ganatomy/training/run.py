@@ -246,11 +246,11 @@ class Run:
 
     def _check_options(self) -> None:
         """Refuse what cannot be trained before any case is prepared, which may take hours."""
-        select = self.options.select or self.task.selection
+        monitored = self.options.monitor or self.task.selection
         choices = [name for name, better in self.task.directions.items() if better != "target"]
-        if select not in choices:
-            raise UserError(f"--select {select}: choose from {', '.join(choices)}")
-        self.best = Best(name=select, better=self.task.directions[select])
+        if monitored not in choices:
+            raise UserError(f"--monitor {monitored}: choose from {', '.join(choices)}")
+        self.best = Best(name=monitored, better=self.task.directions[monitored])
         check_stages(self.method.stages())
         self.method.check_sizes()
 

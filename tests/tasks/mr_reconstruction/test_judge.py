@@ -16,7 +16,7 @@ from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
 from ganatomy.reports.report import Report
-from ganatomy.tasks.mr_reconstruction.judge import DEPARTURE, HIGH, LOW, Measurement, total_variation
+from ganatomy.tasks.mr_reconstruction.judge import RESIDUAL, HIGH, LOW, Measurement, total_variation
 from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import PSNR, MRReconstruction, ReconstructionConfig
 from ganatomy.tasks.restoration.semantics import DICE
@@ -82,26 +82,26 @@ def test_total_variation_finds_an_image_of_few_edges_and_keeps_what_was_measured
 
 
 @pytest.mark.parametrize("values", [{}, {"phase": 1.0}, {"coils": 4, "sensitivities": "known", "phase": 1.0}])
-def test_departure_is_the_share_of_the_measurement_that_is_contradicted(values):
+def test_the_data_consistency_residual_is_the_share_of_the_measurement_that_is_contradicted(values):
     judge = judge_of(task(**values))
     one = case(asked=judge.task)
     measured = Measurement.of(judge.sample(one, 0, 3))
-    assert measured.departure(right(one, 0, 3)) == pytest.approx(0, abs=1e-5)
-    assert measured.departure(brighter(one, 0, 3)) == pytest.approx(0.1, rel=1e-3)
-    assert measured.departure_map(right(one, 0, 3)).max() < 2e-5
-    assert measured.departure_map(brighter(one, 0, 3)).max() > 0.05
+    assert measured.consistency_residual(right(one, 0, 3)) == pytest.approx(0, abs=1e-5)
+    assert measured.consistency_residual(brighter(one, 0, 3)) == pytest.approx(0.1, rel=1e-3)
+    assert measured.residual_map(right(one, 0, 3)).max() < 2e-5
+    assert measured.residual_map(brighter(one, 0, 3)).max() > 0.05
 
 
 def test_the_complete_scan_is_perfect_and_the_references_are_in_order():
     judge, judgement = judged(right)
     means = {
-        name: {score: judgement.scores.interval(name, score).mean for score in (LOW, HIGH, DEPARTURE)}
+        name: {score: judgement.scores.interval(name, score).mean for score in (LOW, HIGH, RESIDUAL)}
         for name in (INPUT, OUTPUT, "total variation")
     }
-    assert means[OUTPUT] == pytest.approx({LOW: 0, HIGH: 0, DEPARTURE: 0}, abs=1e-5)
+    assert means[OUTPUT] == pytest.approx({LOW: 0, HIGH: 0, RESIDUAL: 0}, abs=1e-5)
     assert means["total variation"][HIGH] < means[INPUT][HIGH]
     assert judgement.scores.interval(TARGET, PSNR) is None, "a distance from itself is no score"
-    assert judgement.scores.interval(TARGET, DEPARTURE).mean == pytest.approx(0, abs=1e-5)
+    assert judgement.scores.interval(TARGET, RESIDUAL).mean == pytest.approx(0, abs=1e-5)
     compared = judgement.scores.compare("total variation", INPUT, judge.named(PSNR))
     assert compared.outcome == "better"
 
@@ -122,7 +122,7 @@ def test_the_verdict_says_who_is_nearer_and_what_contradicts():
     judge, judgement = judged(brighter)
     sentence, outcome = judge.verdict(judgement)
     assert outcome == "better" and "closer to the complete scan than the zero-filled image" in sentence
-    assert "total variation" in sentence and "departs from what was measured by 10.0 %" in sentence
+    assert "total variation" in sentence and "data-consistency residual is 10.0 %" in sentence
     points = " ".join(judge.caveats(judgement))
     assert "contradicts what was measured" in points and "phantoms" in points and "without phase" in points
     judge, judgement = judged(lambda one, start, stop: 0 * right(one, start, stop))

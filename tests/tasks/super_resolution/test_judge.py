@@ -19,56 +19,56 @@ CODEC = Window(low=0, high=1000, unit="a.u.", clip=True)
 KINDS = (Bicubic((1, 4, 4)), Decimation((2, 2, 2)), ThickSlices((3, 1, 1)), Truncation((1, 2, 2)))
 
 
-def task(coarsening):
-    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, 3, "brain-mr", {"image": "t1", "mask": "mask:white"}, MAE)
+def task(degradation):
+    return SuperResolution(degradation, CODEC, (0.0, 1.0), 1, 3, "brain-mr", {"image": "t1", "mask": "mask:white"}, MAE)
 
 
-def case(coarsening, fine):
-    low = coarsening(torch.from_numpy(fine)).numpy()
+def case(degradation, fine):
+    low = degradation(torch.from_numpy(fine)).numpy()
     whole = Case("p", "p", "test", {"image": PhantomSource("brain-mr", 0, ())})
     affine = axial_affine((3.0, 1.0, 1.0))
     steps = np.diag([*(size / less for size, less in zip(fine.shape[1:], low.shape[1:], strict=True)), 1.0])
     affines = {"image": affine, "low": affine @ steps}
-    return Sample(whole, {"image": fine, "low": low}, affines, task(coarsening).roles)
+    return Sample(whole, {"image": fine, "low": low}, affines, task(degradation).roles)
 
 
-def judged(coarsening, fine):
-    one = case(coarsening, fine)
-    judge = judge_of(task(coarsening))
+def judged(degradation, fine):
+    one = case(degradation, fine)
+    judge = judge_of(task(degradation))
     contenders = judge.lineup(Contender(OUTPUT, lambda case, start, stop: case.arrays["image"][0, start:stop]))
     return judge, Judgement(contenders, [one], Scores(judge.score_case(contenders, one)))
 
 
-@pytest.mark.parametrize("coarsening", KINDS)
-def test_the_input_counts_as_its_interpolation(coarsening):
+@pytest.mark.parametrize("degradation", KINDS)
+def test_the_input_counts_as_its_interpolation(degradation):
     ramp = np.broadcast_to(np.linspace(100, 900, 24, dtype=np.float32), (1, 24, 24, 24)).copy()
-    judge, judgement = judged(coarsening, ramp + ramp.swapaxes(1, 3) / 9)
+    judge, judgement = judged(degradation, ramp + ramp.swapaxes(1, 3) / 9)
     assert judgement.scores.interval(OUTPUT, MAE).mean == 0
-    most = 40 if coarsening.same_grid else 15
+    most = 40 if degradation.same_grid else 15
     assert 0 < judgement.scores.interval(INPUT, MAE).mean < most, "a ramp is kept but at its ends"
-    assert judge.measured()["Coarse images"] == coarsening.words
-    assert judgement.contenders[0].about == coarsening.interpolation
+    assert judge.measured()["Coarse images"] == degradation.words
+    assert judgement.contenders[0].about == degradation.interpolation
     assert judgement.scores.interval(TARGET, PSNR) is None, "a distance from itself is no score"
     assert not any("contrast" in point for point in judge.caveats(judgement))
 
 
-@pytest.mark.parametrize("coarsening", KINDS)
-def test_slabs_are_interpolated_as_parts_of_the_volume(coarsening):
+@pytest.mark.parametrize("degradation", KINDS)
+def test_slabs_are_interpolated_as_parts_of_the_volume(degradation):
     fine = np.random.default_rng(0).uniform(100, 900, (1, 48, 8, 8)).astype(np.float32)
-    one, judge = case(coarsening, fine), judge_of(task(coarsening))
+    one, judge = case(degradation, fine), judge_of(task(degradation))
     (interpolated,), _ = judge.references()
-    whole = coarsening.interpolated(one.arrays["low"][0])
+    whole = degradation.interpolated(one.arrays["low"][0])
     for start, stop in ((0, 8), (20, 27), (41, 48)):
         np.testing.assert_allclose(interpolated.run(one, start, stop), whole[start:stop], atol=1e-2)
 
 
 def test_colours_are_interpolated_one_by_one():
-    coarsening = Bicubic((1, 4, 4))
-    own = SuperResolution(coarsening, CODEC, (0.0, 1.0), 3, 2, "brain-mr", {"image": "t1", "mask": "mask:white"}, MAE)
+    degradation = Bicubic((1, 4, 4))
+    own = SuperResolution(degradation, CODEC, (0.0, 1.0), 3, 2, "brain-mr", {"image": "t1", "mask": "mask:white"}, MAE)
     fine = np.random.default_rng(0).uniform(100, 900, (3, 5, 16, 12)).astype(np.float32)
-    one = replace(case(coarsening, fine), roles=own.roles)
+    one = replace(case(degradation, fine), roles=own.roles)
     (interpolated,), _ = judge_of(own).references()
-    each = [coarsening.interpolated(channel)[1:3] for channel in one.arrays["low"]]
+    each = [degradation.interpolated(channel)[1:3] for channel in one.arrays["low"]]
     np.testing.assert_allclose(interpolated.run(one, 1, 3), np.concatenate(each))
 
 

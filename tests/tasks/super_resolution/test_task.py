@@ -29,8 +29,8 @@ IN_PLANE = Bicubic((1, 4, 4))
 IN_SPACE = (Decimation((2, 2, 2)), ThickSlices((3, 1, 1)), Truncation((1, 2, 2)), Truncation((2, 1, 2)))
 
 
-def task(coarsening=IN_PLANE, dims=2):
-    return SuperResolution(coarsening, CODEC, (0.0, 1.0), 1, dims, "brain-mr", PARTS, "mae[window]")
+def task(degradation=IN_PLANE, dims=2):
+    return SuperResolution(degradation, CODEC, (0.0, 1.0), 1, dims, "brain-mr", PARTS, "mae[window]")
 
 
 def prepared_as(asked, given):
@@ -62,20 +62,20 @@ def test_the_coarse_image_lies_where_the_fine_one_does():
     assert low.spacing == pytest.approx((3.0, 3.6, 2.8))
     middle = fine.affine @ [0, 1.5, 1.5, 1]
     np.testing.assert_allclose(low.affine @ [0, 0, 0, 1], middle)
-    want = task().coarsening(torch.from_numpy(fine.numpy())).numpy()
+    want = task().degradation(torch.from_numpy(fine.numpy())).numpy()
     np.testing.assert_allclose(low.numpy(), want, rtol=1e-5)
     assert np.array_equal(low.slab(1, 2), low.numpy()[:, 1:2])
 
 
-@pytest.mark.parametrize("coarsening", IN_SPACE)
-def test_a_volume_is_made_coarse_slab_by_slab_as_if_it_were_whole(coarsening):
+@pytest.mark.parametrize("degradation", IN_SPACE)
+def test_a_volume_is_made_coarse_slab_by_slab_as_if_it_were_whole(degradation):
     given = picture(rows=13, columns=14, slices=19)
-    prepared = prepared_as(task(coarsening, 3), {"image": given})
+    prepared = prepared_as(task(degradation, 3), {"image": given})
     fine, low = prepared["image"], prepared["low"]
-    scale = coarsening.scale
+    scale = degradation.scale
     assert fine.shape == tuple(extent - extent % times for extent, times in zip(given.shape, scale, strict=True))
     assert low.shape == tuple(extent // times for extent, times in zip(given.shape, scale, strict=True))
-    want = coarsening(torch.from_numpy(fine.numpy())).numpy()
+    want = degradation(torch.from_numpy(fine.numpy())).numpy()
     parts = [low.slab(index, index + 1) for index in range(low.shape[0])]
     np.testing.assert_allclose(np.concatenate(parts, axis=1), want, rtol=1e-5, atol=1e-2)
     middle = [(times - 1) / 2 for times in scale]
@@ -83,8 +83,8 @@ def test_a_volume_is_made_coarse_slab_by_slab_as_if_it_were_whole(coarsening):
     assert low.spacing == pytest.approx([step * times for step, times in zip(given.spacing, scale, strict=True)])
 
 
-@pytest.mark.parametrize("coarsening", [IN_PLANE, *IN_SPACE])
-def test_a_slice_on_the_disk_is_read_once(coarsening, tmp_path):
+@pytest.mark.parametrize("degradation", [IN_PLANE, *IN_SPACE])
+def test_a_slice_on_the_disk_is_read_once(degradation, tmp_path):
     asked, values = [], picture(rows=16, columns=16, slices=12)
 
     def slab(start, stop):
@@ -92,12 +92,12 @@ def test_a_slice_on_the_disk_is_read_once(coarsening, tmp_path):
         return values.slab(start, stop)
 
     lazy = values.with_array(ComputedArray((1, *values.shape), np.float32, slab))
-    own = task(coarsening)
+    own = task(degradation)
     own.roles = {**own.roles, "image": replace(own.roles["image"], checked=False)}
     write_slabs(tmp_path, own.simulate(own.frame({"image": lazy}), 0))
     assert asked == list(range(12)), "in order, so that a compressed file is read as it is decompressed"
     low = np.load(tmp_path / "low.npy")
-    np.testing.assert_allclose(low, coarsening(torch.from_numpy(values.numpy())).numpy(), rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(low, degradation(torch.from_numpy(values.numpy())).numpy(), rtol=1e-4, atol=1e-2)
 
 
 def test_patches_are_cut_from_both_images_where_they_share_a_grid():

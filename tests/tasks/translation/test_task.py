@@ -45,8 +45,8 @@ def picture(seed=0, rows=40, columns=30, slices=2, high=1000.0, unit="a.u.", cha
 
 def test_the_user_says_what_is_given_and_what_is_made():
     there, back = task(), task(source="b", target="a", b={"window": (0, 600)})
-    assert (there.source, there.product, there.given) == ("a", "b", "a")
-    assert (back.source, back.product, back.given) == ("b", "a", "b")
+    assert (there.input, there.output, there.given) == ("a", "b", "a")
+    assert (back.input, back.output, back.given) == ("b", "a", "b")
     assert list(there.roles) == ["a", "b"] and list(back.roles) == ["b", "a"]
     assert [codec.high for codec in there.codecs.values()] == [1200, 600]
     sample = back.frame({"b": picture(high=500)})

@@ -103,8 +103,8 @@ class CycleGAN(Translator):
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, Turn]]:
         c, task = self.config, self.task
         batch = next(batches)
-        (source,) = self.jittered(batch["source"][task.source])
-        (target,) = self.jittered(batch["target"][task.product])
+        (source,) = self.jittered(batch["source"][task.input])
+        (target,) = self.jittered(batch["target"][task.output])
         fake_target, fake_source = self.to_target(source), self.to_source(target)
         losses = {
             "cycle source": c.cycle_weight * l1_loss(self.to_source(fake_target), source),

@@ -157,7 +157,7 @@ class MGAN(Translator):
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.critic:
             players.insert(0, Player("critic", (self.critic,), moves))
-        cuts = Stream("patches", (task.source, "target"), c.batch_size, (1, c.crop, c.crop), flips=c.flips)
+        cuts = Stream("patches", (task.input, "target"), c.batch_size, (1, c.crop, c.crop), flips=c.flips)
         return [
             Stage("texture", self.texture_turns, [texture], c.starters, self.streams(1), validated=False),
             Stage("network", self.turns, players, c.game_rounds, cuts, derive={"target": self.optimised}),
@@ -166,8 +166,8 @@ class MGAN(Translator):
     def texture_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """An image is optimised from the start, and the critic learns to tell it from the texture at every step."""
         batch = next(batches)
-        (style,) = self.warped(batch["target"][self.task.product])
-        painting = Painting(self, batch["source"][self.task.source])
+        (style,) = self.warped(batch["target"][self.task.output])
+        painting = Painting(self, batch["source"][self.task.input])
         for _ in range(self.config.steps):
             real_scores, fake_scores = self.texture_scores(style), self.texture_scores(painting.pixels.detach())
             yield Turn(
@@ -183,11 +183,11 @@ class MGAN(Translator):
 
     def optimised(self, batch: Batch) -> Tensor:
         """The images of the given kind with the other kind's texture, optimised against the critic as it is now."""
-        if self.task.source not in batch:  # a case of texture alone, which the network does not learn from
-            texture: Tensor = batch[self.task.product]
+        if self.task.input not in batch:  # a case of texture alone, which the network does not learn from
+            texture: Tensor = batch[self.task.output]
             return texture
         with torch.enable_grad():
-            painting = Painting(self, batch[self.task.source])
+            painting = Painting(self, batch[self.task.input])
             for _ in range(self.config.steps):
                 painting.step()
         return painting.pixels.detach()
@@ -195,7 +195,7 @@ class MGAN(Translator):
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config
         batch = next(batches)
-        content, target = self.warped(batch[self.task.source], batch["target"])
+        content, target = self.warped(batch[self.task.input], batch["target"])
         fake = self.restore(content)
         if self.critic:
             real_scores, fake_scores = self.scores(target), self.scores(fake.detach())

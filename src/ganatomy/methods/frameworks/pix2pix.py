@@ -31,7 +31,7 @@ class Pix2Pix(Translator):
         jitter: int = 30  # pixels by which images are enlarged before a random part of the size is cut out; 0 never
         learning_rate: float = 2e-4  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
-        l1_weight: float = 100.0  # mean absolute difference from the true product
+        l1_weight: float = 100.0  # mean absolute difference from the true image
         adversarial_weight: float = 1.0  # of the game; 0 leaves the same network with the L1 loss alone
         levels: int = Field(8, ge=1)  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
@@ -101,7 +101,7 @@ class Pix2Pix(Translator):
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c, task = self.config, self.task
         batch = next(batches)
-        source, true = self.jittered(batch[task.source], batch[task.product])
+        source, true = self.jittered(batch[task.input], batch[task.output])
         fake = self.restore(source)
         if self.discriminator:
             real_scores = self.discriminator(torch.cat([source, true], dim=1))

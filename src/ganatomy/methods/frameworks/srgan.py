@@ -95,13 +95,13 @@ class SRGAN(Method):
     def build_task(self) -> SuperResolution:
         c = self.config
         codec = Window(low=c.window[0], high=c.window[1], unit=c.window_unit, clip=True)
-        coarsening = Bicubic((1, c.factor, c.factor), c.blur)
+        degradation = Bicubic((1, c.factor, c.factor), c.blur)
         selection = BEST if self.adversarial else MAE
-        return SuperResolution(coarsening, codec, (0.0, 1.0), c.channels, self.dims, c.phantom, parts_of(c), selection)
+        return SuperResolution(degradation, codec, (0.0, 1.0), c.channels, self.dims, c.phantom, parts_of(c), selection)
 
     @property
     def tiling(self) -> Tiling:
-        return Tiling(scale=self.task.coarsening.scale)
+        return Tiling(scale=self.task.degradation.scale)
 
     @property
     def adversarial(self) -> bool:
@@ -133,7 +133,7 @@ class SRGAN(Method):
 
     def coarse(self, fine: Tensor) -> Tensor:
         """What the generator is given for fine images in [-1, 1]: coarse ones in [0, 1]."""
-        coarse: Tensor = self.task.coarsening((fine + 1) / 2)
+        coarse: Tensor = self.task.degradation((fine + 1) / 2)
         return coarse
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

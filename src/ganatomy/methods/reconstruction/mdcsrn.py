@@ -91,13 +91,13 @@ class MDCSRN(VolumeResolver):
             self.critic = SRDiscriminator(1, c.patch_shape, c.critic_width, c.critic_dense, norm="layer")
 
     @property
-    def coarsening(self) -> Truncation:
+    def degradation(self) -> Truncation:
         return Truncation(self.config.factors, self.config.apodisation)
 
     @property
     def tiling(self) -> Tiling:
         trim = self.generator.reach if self.config.trim is None else self.config.trim
-        return Tiling((trim, trim, trim), scale=self.coarsening.scale)
+        return Tiling((trim, trim, trim), scale=self.degradation.scale)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config

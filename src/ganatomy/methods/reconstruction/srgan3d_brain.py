@@ -88,14 +88,14 @@ class SRGAN3D(VolumeResolver):
             )
 
     @property
-    def coarsening(self) -> Decimation:
+    def degradation(self) -> Decimation:
         c = self.config
         return Decimation((c.factor, c.factor, c.factor), c.blur)
 
     @property
     def tiling(self) -> Tiling:
         slices, rows, columns = self.generator.reach
-        return Tiling((slices, rows, columns), scale=self.coarsening.scale)
+        return Tiling((slices, rows, columns), scale=self.degradation.scale)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -121,7 +121,7 @@ class SRGAN3D(VolumeResolver):
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config
         fine = next(batches)["image"]
-        fake = self.generator(self.coarsening(fine))
+        fake = self.generator(self.degradation(fine))
         losses = {
             "error": mse_loss(fake, fine, reduction="sum"),
             "gradient": c.gradient_weight * gradient_difference(fake, fine, "sum"),

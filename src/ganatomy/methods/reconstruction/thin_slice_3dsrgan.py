@@ -84,13 +84,13 @@ class ThinSliceSRGAN(VolumeResolver):
             self.discriminator = SRDiscriminator(1, c.patch_shape, c.discriminator_width, c.discriminator_dense)
 
     @property
-    def coarsening(self) -> ThickSlices:
+    def degradation(self) -> ThickSlices:
         return ThickSlices((self.config.factor, 1, 1), self.config.profile)
 
     @property
     def tiling(self) -> Tiling:
         slices, rows, columns = self.generator.reach
-        return Tiling((slices, rows, columns), scale=self.coarsening.scale)
+        return Tiling((slices, rows, columns), scale=self.degradation.scale)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -112,12 +112,12 @@ class ThinSliceSRGAN(VolumeResolver):
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Squared error alone."""
         fine = next(batches)["image"]
-        yield Turn("generator", error=mse_loss(self.generator(self.coarsening(fine)), fine))
+        yield Turn("generator", error=mse_loss(self.generator(self.degradation(fine)), fine))
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c = self.config
         fine = next(batches)["image"]
-        fake = self.generator(self.coarsening(fine))
+        fake = self.generator(self.degradation(fine))
         losses = {
             "error": mse_loss(fake, fine),
             "variation": c.variation_weight * total_variation(fake),

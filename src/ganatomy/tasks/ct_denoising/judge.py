@@ -93,7 +93,7 @@ class DenoisingJudge(RestorationJudge):
     ) -> dict[str, float]:
         """The task's scores, and what shows over-smoothing, shifted CT numbers and inverted contrast."""
         target, low = sample["target"], sample["input"]
-        scores: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
+        scores: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
         # Outlines against air are a hundred times steeper than edges within soft tissue and would hide them.
         scores[EDGES] = gradient_ratio(np.clip(output, *ABDOMEN), np.clip(target, *ABDOMEN), spacing[1:])
         scores["sharpness error"] = abs(scores[EDGES] - 1)

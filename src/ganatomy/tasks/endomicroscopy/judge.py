@@ -56,7 +56,7 @@ class FibreJudge(NearnessJudge):
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """The frame as it is, and the true image."""
-        return [role(INPUT, self.task.source)], [role(TARGET, self.task.product)]
+        return [role(INPUT, self.task.input)], [role(TARGET, self.task.output)]
 
     def classical(self) -> Contender:
         """An unsharp mask."""
@@ -77,8 +77,8 @@ class FibreJudge(NearnessJudge):
     ) -> dict[str, float]:
         """The task's scores, and distances of sharpness and texture from those of the true image."""
         scores = super().score(output, sample, spacing)
-        if self.task.product in sample:
-            ours, true = (self.task.inner(image.clip(*self.window)) for image in (output, sample[self.task.product]))
+        if self.task.output in sample:
+            ours, true = (self.task.inner(image.clip(*self.window)) for image in (output, sample[self.task.output]))
             scores[SPECTRUM] = spectrum_distance(ours, true)
         return scores
 

@@ -96,7 +96,7 @@ class FibreSuperResolution(Restoration):
     judge = "ganatomy.tasks.endomicroscopy.judge:FibreJudge"
     groups = (("low",), ("high",))
     given = "true"
-    source, product = "low", "true"
+    input, output = "low", "true"
 
     directions: ClassVar[Mapping[str, Better]] = {
         PSNR: "higher",

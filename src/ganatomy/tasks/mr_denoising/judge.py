@@ -29,7 +29,7 @@ class MRDenoisingJudge(RestorationJudge):
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
         """The task's scores."""
-        found: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
+        found: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
         return found
 
     def classical(self) -> Contender:

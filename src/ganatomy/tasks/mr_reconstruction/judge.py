@@ -17,7 +17,7 @@ from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Score, middle_slice, side_by_side
 from ganatomy.evaluation.remarks import BLOCKS, against, nearness, phantoms, sentences, single_subject
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
-from ganatomy.physics.consistency import departure
+from ganatomy.physics.consistency import consistency_residual
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.reports.style import STYLE, new_figure, show_image
 from ganatomy.tasks.mr_reconstruction.scan import RANGE, Scan
@@ -34,7 +34,7 @@ from ganatomy.tasks.mr_reconstruction.task import (
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
 
-SHARPNESS_ERROR, DEPARTURE = "sharpness error", "departure"
+SHARPNESS_ERROR, RESIDUAL = "sharpness error", "data-consistency residual"
 LOW, MID, HIGH = (f"{band} error" for band in BANDS)
 FIDELITY, FREQUENCIES, EVIDENCE = "Fidelity", "Frequencies and sharpness", "Agreement with the measurement"
 
@@ -87,11 +87,11 @@ class Measurement:
         """Magnitudes (slices, rows, columns) with the phase of the complete scan."""
         return torch.polar(torch.from_numpy(np.array(magnitude, np.float32))[:, None].clamp_min(0), self.phase)
 
-    def departure(self, magnitude: Volume) -> float:
+    def consistency_residual(self, magnitude: Volume) -> float:
         """Share of the measurement that an image contradicts, mean over the slices."""
-        return float(departure(self.complex(magnitude), self.scan.image, self.scan.encoding).mean())
+        return float(consistency_residual(self.complex(magnitude), self.scan.image, self.scan.encoding).mean())
 
-    def departure_map(self, magnitude: Volume) -> NDArray[np.float32]:
+    def residual_map(self, magnitude: Volume) -> NDArray[np.float32]:
         """By how much every pixel would have to change for the image to agree, (slices, rows, columns)."""
         image = self.complex(magnitude)
         return (self.scan.keep(image) - image).abs()[:, 0].numpy()
@@ -112,12 +112,12 @@ class ReconstructionJudge(SemanticJudge):
         Score(HIGH, "lower", "", "Beyond; 1 is as far off as an image without these frequencies.", FREQUENCIES),
         Score(EDGES, None, "", "Edge strength against the target: 1 is as sharp, less is blurred.", FREQUENCIES, 3),
         Score(SHARPNESS_ERROR, "lower", "", "Distance of the gradient ratio from 1.", FREQUENCIES, 3),
-        Score(DEPARTURE, None, "", "Share of the measured k-space that the image contradicts, given the phase of the "
+        Score(RESIDUAL, None, "", "Share of the measured k-space that the image contradicts, given the phase of the "
               "complete scan. What agrees as a complex image may depart as a magnitude; the target's is the noise.",
               EVIDENCE, 3),
         *SEMANTICS,
     )  # fmt: skip
-    leading = (PSNR, SSIM, NMSE, DEPARTURE)
+    leading = (PSNR, SSIM, NMSE, RESIDUAL)
     plotted = (PSNR, HIGH)
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
@@ -151,15 +151,15 @@ class ReconstructionJudge(SemanticJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores, the distance from the right sharpness, the departure from what was measured, and how much
+        """The task's scores, the distance from the right sharpness, the data-consistency residual, and how much
         a segmenter finds.
         """
         output, sample = self.worth_judging(output, sample)
         if not len(output):
             return {}
-        scores: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
+        scores: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
         scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
-        scores[DEPARTURE] = Measurement.of(sample).departure(output)
+        scores[RESIDUAL] = Measurement.of(sample).consistency_residual(output)
         return scores | self.interpreted(output, sample)
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
@@ -167,17 +167,17 @@ class ReconstructionJudge(SemanticJudge):
         scores = judgement.scores
         fidelity = scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
-        departs = scores.interval(OUTPUT, DEPARTURE)
+        residual = scores.interval(OUTPUT, RESIDUAL)
         words = sentences(
             nearness(fidelity, "the complete scan", "the zero-filled image"),
             *against(judgement, judgement.rivals[:1], self.named(PSNR), "PSNR"),
-            f"It departs from what was measured by {100 * departs.mean:.1f} %." if departs else "",
+            f"Its data-consistency residual is {100 * residual.mean:.1f} % of what was measured." if residual else "",
             single_subject(fidelity),
         )
         return words, fidelity.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Strips of the median, worst and best case, and where the median one departs from the measurement."""
+        """Strips of the median, worst and best case, and where the median one contradicts the measurement."""
         examples = self.examples(judgement)
         for label, case in examples.items():
             report.figure(
@@ -188,18 +188,18 @@ class ReconstructionJudge(SemanticJudge):
         median = next(iter(examples.values()))
         report.section("What was measured, and what was not")
         report.figure(
-            self._departures(judgement, median),
+            self._residuals(judgement, median),
             f"The mask, {median.case.name}: white samples of k-space were measured. Beside it, by how much each pixel "
             f"would have to change for the image to have these samples; white is {SHOWN:g} or more. Bright places are "
             "at odds with the measurement. Dark ones agree, but detail that was not measured may be wrong there, too.",
         )
 
     @rc_context(STYLE)
-    def _departures(self, judgement: Judgement, case: Sample) -> Figure:
+    def _residuals(self, judgement: Judgement, case: Sample) -> Figure:
         plane = middle_slice(case)
         seen = Measurement.of(self.sample(case, plane, plane + 1))
         views = side_by_side(judgement.contenders, case, plane, plane + 1)
-        maps = {name: seen.departure_map(image)[0] for name, image in views.items() if name not in (INPUT, TARGET)}
+        maps = {name: seen.residual_map(image)[0] for name, image in views.items() if name not in (INPUT, TARGET)}
         figure = new_figure(3 * (1 + len(maps)), 3.3)
         first, *others = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
         show_image(first, seen.scan.mask[0, 0].numpy(), (0, 1), None)
@@ -234,10 +234,10 @@ class ReconstructionJudge(SemanticJudge):
             coils = f"{self.task.coils} made-up coils" if self.task.coils > 1 else "a single coil"
             points.append(f"K-space is simulated from magnitude images, for {coils}, {phase}")
         points += phantoms(judgement.cases)
-        ours, noise = (judgement.scores.interval(name, DEPARTURE) for name in (OUTPUT, TARGET))
+        ours, noise = (judgement.scores.interval(name, RESIDUAL) for name in (OUTPUT, TARGET))
         if ours and noise and ours.mean > noise.mean + CONTRADICTION:
             points.append(
-                f"The output contradicts what was measured: it departs by {ours.mean:.1%}, the complete scan by "
+                f"The output contradicts what was measured: it residual by {ours.mean:.1%}, the complete scan by "
                 f"{noise.mean:.1%}."
             )
         points.append(

@@ -220,7 +220,9 @@ class ScanRole(MagnitudeRole):
     def array(self, value: Image, frame: Frame | None) -> Array:
         """The scan with its channels packed, (3 [+ 2C], slices, rows, columns), in the unit of the value."""
         if is_raw(value):
-            return computed(value, lambda planes: received(planes).packed, packed_channels(value.channels // 2)).array
+            return computed(
+                value, lambda planes: scan_of_raw(planes).packed, packed_channels(value.channels // 2)
+            ).array
         framed = super().array(value, frame)
         shape: Any = framed.shape
         mask = self.scan.mask(self.extents).numpy().astype(np.float32)
@@ -241,7 +243,7 @@ class ScanRole(MagnitudeRole):
     def visible(self, value: Image) -> Image:
         """The magnitude of the zero-filled image, as an image of one channel on the grid of the value."""
         if is_raw(value):
-            return computed(value, lambda planes: magnitude(received(planes).image))
+            return computed(value, lambda planes: magnitude(scan_of_raw(planes).image))
         return value if value.channels == 1 else computed(value, magnitude)
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
@@ -283,7 +285,7 @@ def computed(value: Image, function: Callable[[Tensor], Tensor], channels: int =
     return value.with_array(ComputedArray((channels, *value.shape), np.float32, made))
 
 
-def received(kspace: Tensor) -> Scan:
+def scan_of_raw(kspace: Tensor) -> Scan:
     """The scan of raw data, complex (slices, C, rows, columns): what is 0 in all coils was not measured."""
     return Scan.measured(kspace, (kspace != 0).any(1, keepdim=True))
 

@@ -31,7 +31,7 @@ class RestorationJudge(Judge):
         """
 
     def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """Arrays that slices of a case are scored with, by role, every channel of the product for itself."""
+        """Arrays that slices of a case are scored with, by role, every channel of the output for itself."""
         return case.slices(start, stop, self.task.out_channels)
 
     def worth_judging(self, output: Volume, sample: Mapping[str, Volume]) -> tuple[Volume, dict[str, Volume]]:
@@ -42,7 +42,7 @@ class RestorationJudge(Judge):
             output: (channels · slices, rows, columns).
             sample: roles of the same slices; those with another number of slices are left out.
         """
-        names = [name for name in (self.task.source, self.task.product) if name in sample]
+        names = [name for name in (self.task.input, self.task.output) if name in sample]
         shown = self.task.trainable(None, {name: self.apart(sample[name]) for name in names})
         if shown is None:
             return output, dict(sample)
@@ -73,7 +73,7 @@ class RestorationJudge(Judge):
         """The input as it is, and the target, for scores that are no distance from it."""
         task = self.task
         channels = task.out_channels
-        return [role(INPUT, task.source, channels)], [role(TARGET, task.product, channels)]
+        return [role(INPUT, task.input, channels)], [role(TARGET, task.output, channels)]
 
     def score_case(
         self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
@@ -104,7 +104,7 @@ def role(name: str, played: str | None = None, channels: int = 1) -> Contender:
     Args:
         name: of the contender.
         played: the role, called like the contender unless given.
-        channels: of the product, which is compared with it.
+        channels: of the output, which is compared with it.
     """
     return Contender(name, lambda case, start, stop: case.slices(start, stop, channels)[played or name])
 
@@ -114,6 +114,6 @@ def trained(model: Model, name: str) -> Contender:
     predictor, task = model.predictor(), model.method.task
 
     def run(case: Sample, start: int, stop: int) -> Volume:
-        return predictor.predict(case).slices(start, stop, task.out_channels)[task.product]
+        return predictor.predict(case).slices(start, stop, task.out_channels)[task.output]
 
     return Contender(name, run, about(model))

@@ -27,10 +27,10 @@ QUIET = 1e-9
 """Part of the strongest frequencies' power under which nothing is compared: large smooth images have little detail."""
 
 NEARNESS = (
-    Score(PSNR, "higher", "dB", "Both images clipped to the window of the product, whose width is the data range.",
+    Score(PSNR, "higher", "dB", "Both images clipped to the window of the output, whose width is the data range.",
           FIDELITY),
     Score(SSIM, "higher", "", "As above; 11x11 Gaussian window, mean over 2D slices.", FIDELITY),
-    Score(MAE, "lower", "", "Mean absolute error in the unit of the product, clipped as above.", FIDELITY),
+    Score(MAE, "lower", "", "Mean absolute error in the unit of the output, clipped as above.", FIDELITY),
     Score(EDGES, None, "", "Edge strength against the true image: 1 is as sharp, less is blurred.", DETAIL, 3),
     Score(SHARPNESS_ERROR, "lower", "", "Distance of the gradient ratio from 1.", DETAIL, 3),
     Score(SPECTRUM, "lower", "dB", "Root-mean-square distance of the radial power spectrum from the true one's, from "
@@ -39,7 +39,7 @@ NEARNESS = (
 
 
 class NearnessJudge(RestorationJudge):
-    """Judges images by their nearness to true ones, clipped to the window of the product.
+    """Judges images by their nearness to true ones, clipped to the window of the output.
 
     Cases without a true image are ranked by what the output has in common with its source.
     """
@@ -57,23 +57,23 @@ class NearnessJudge(RestorationJudge):
         output, sample = self.worth_judging(output, sample)
         if not len(output):
             return {}
-        scores: dict[str, float] = self.task.scores({self.task.product: output}, sample, spacing)
-        if self.task.product in sample:
+        scores: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
+        if self.task.output in sample:
             low, high = self.window
             scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
-            scores[SPECTRUM] = spectrum_distance(np.clip(output, low, high), sample[self.task.product].clip(low, high))
+            scores[SPECTRUM] = spectrum_distance(np.clip(output, low, high), sample[self.task.output].clip(low, high))
         return scores
 
     @property
     def window(self) -> tuple[float, float]:
-        """Values of the product that are shown and scored."""
-        low, high = self.task.window(self.task.product)
+        """Values of the output that are shown and scored."""
+        low, high = self.task.window(self.task.output)
         return low, high
 
     @property
     def unit(self) -> str:
-        """Unit of the product; empty where it has none."""
-        codec = self.task.roles[self.task.product].codec
+        """Unit of the output; empty where it has none."""
+        codec = self.task.roles[self.task.output].codec
         return (codec.unit if codec else None) or ""
 
     def score_case(
@@ -84,13 +84,13 @@ class NearnessJudge(RestorationJudge):
         Raises:
             UserError: the case has nothing to start from.
         """
-        if self.task.source not in case.arrays:
-            raise UserError(f"no {self.task.source} image, so nothing to make {self.task.product} of")
+        if self.task.input not in case.arrays:
+            raise UserError(f"no {self.task.input} image, so nothing to make {self.task.output} of")
         return super().score_case(self.present(contenders, case), case, advance)
 
     def present(self, contenders: Sequence[Contender], case: Sample) -> list[Contender]:
         """Those that there is an image of: not the target, where nobody knows the true image."""
-        return [one for one in contenders if one.name != TARGET or self.task.product in case.arrays]
+        return [one for one in contenders if one.name != TARGET or self.task.output in case.arrays]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Nearer to the true image than the input or not, and by how much."""

@@ -11,22 +11,22 @@ from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
 
 
 class RestorationPredictor(VoxelPredictor):
-    """Restores the product from the source, slab by slab."""
+    """Restores the output from the input, slab by slab."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The source."""
-        return (self.task.source,)
+        return (self.task.input,)
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """The product."""
-        return {self.task.product: self.task.roles[self.task.product]}
+        """The role that is made."""
+        return {self.task.output: self.task.roles[self.task.output]}
 
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
-        """The product in physical units, computed when it is read."""
-        product = self.task.product
-        role = self.made_role(product, sample)
+        """The output in physical units, computed when it is read."""
+        made = self.task.output
+        role = self.made_role(made, sample)
         tiler, read = self.tiled("restore"), encoded(sample, self.seen)
         slices, rows, columns = extents = self._extents(sample)
         deep, high, wide = tiler.scale
@@ -34,26 +34,26 @@ class RestorationPredictor(VoxelPredictor):
         restored = ComputedArray(
             shape, np.float32, lambda start, stop: tiler(read, extents, start, stop), tiler.thickness(slices)
         )
-        return {product: decoded(restored, role)}
+        return {made: decoded(restored, role)}
 
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
-        """The product on the grid of the source, or as fine a one as the method makes."""
-        source, product = self.task.source, self.task.product
-        if source not in sample.frames:
+        """The output on the grid of the input, or as fine a one as the method makes."""
+        given, made = self.task.input, self.task.output
+        if given not in sample.frames:
             return Prediction(arrays)
-        frame = sample.frames[source].finer(self.method.tiling.scale)
-        value = self.made_role(product, sample).value(arrays[product], frame, sample.values[source])
+        frame = sample.frames[given].finer(self.method.tiling.scale)
+        value = self.made_role(made, sample).value(arrays[made], frame, sample.values[given])
         return Prediction(
             arrays,
-            {product: value},
-            compared={product: Compared(self.task.visible(sample), self.task.contrasts(sample))},
+            {made: value},
+            compared={made: Compared(self.task.visible(sample), self.task.contrasts(sample))},
         )
 
     @property
     def seen(self) -> tuple[str, ...]:
         """Roles whose channels the network is shown, one after another."""
-        return (self.task.source,)
+        return (self.task.input,)
 
     def _extents(self, sample: Sample) -> tuple[int, int, int]:
-        shape: Any = sample.arrays[self.task.source].shape
+        shape: Any = sample.arrays[self.task.input].shape
         return shape[1], shape[2], shape[3]

@@ -94,13 +94,13 @@ class SemanticJudge(RestorationJudge):
 
     def learn(self, training: Sequence[Sample]) -> None:
         """A segmenter, where there are masks to learn from."""
-        self.segmenter = learned(training, self.task.product)
+        self.segmenter = learned(training, self.task.output)
 
     def interpreted(self, output: Volume, sample: Mapping[str, Volume]) -> dict[str, float]:
         """Both scores of a block of slices, where they can be told."""
         if self.segmenter is None or "mask" not in sample:
             return {}
-        volumes = (output, sample[self.task.product], sample["mask"])
+        volumes = (output, sample[self.task.output], sample["mask"])
         return semantic_scores(self.segmenter, *(grey(self.apart(volume)) for volume in volumes))
 
     @property
@@ -109,12 +109,12 @@ class SemanticJudge(RestorationJudge):
         return {"Segmenter": SEGMENTED} if self.segmenter else {}
 
 
-def learned(training: Sequence[Sample], product: str) -> Segmenter | None:
+def learned(training: Sequence[Sample], role: str) -> Segmenter | None:
     """A segmenter of the cases' masks; none where there are too few.
 
     Args:
         training: cases, some of which may have a ``mask``.
-        product: the role of the real images.
+        role: of the real images.
     """
     masked = [case for case in training if "mask" in case.arrays]
     images, masks = [], []
@@ -123,7 +123,7 @@ def learned(training: Sequence[Sample], product: str) -> Segmenter | None:
         places = np.flatnonzero(mask.any(axis=(1, 2)))
         for place in places[:: -(-len(places) * len(masked) // MOST) or 1]:
             masks.append(torch.from_numpy(mask[place]))
-            shown = slab(case.arrays[product], place, place + 1)[:, 0]
+            shown = slab(case.arrays[role], place, place + 1)[:, 0]
             images.append(torch.from_numpy(np.array(shown, np.float32).mean(axis=0)))
     if len(masks) < FEWEST or len({part.shape for part in masks}) > 1:
         return None

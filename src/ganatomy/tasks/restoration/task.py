@@ -21,29 +21,29 @@ class Restoration(Task):
 
     predictors: ClassVar = {"restore": "ganatomy.tasks.restoration.predictor:RestorationPredictor"}
 
-    source: str = "input"
+    input: str = "input"
     """Role that is shown to the method."""
-    product: str = "target"
+    output: str = "target"
     """Role that it makes."""
     fitted: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
     @property
     def in_channels(self) -> int:
         """Channels of the source."""
-        return self.roles[self.source].channels
+        return self.roles[self.input].channels
 
     @property
     def out_channels(self) -> int:
-        """Channels of the product."""
-        return self.roles[self.product].channels
+        """Channels of the output."""
+        return self.roles[self.output].channels
 
     def contrasts(self, sample: Sample) -> tuple[Window, Window] | None:
-        """Ranges of the source and the product of a case where their contrasts differ; None where they look alike."""
+        """Ranges of the input and the output of a case where their contrasts differ; None where they look alike."""
         return None
 
     def same_contrast(self, output: str) -> str | None:
-        """The source, with which the product shares its contrast unless a task says otherwise."""
-        return self.source
+        """The input, with which the output shares its contrast unless a task says otherwise."""
+        return self.input
 
     def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
         """The usual statistics; of roles whose images have scales of their own also ``above.ROLE``, the value that the
@@ -95,6 +95,6 @@ class Restoration(Task):
         return self.fitted[name]
 
     def visible(self, sample: Sample) -> Image:
-        """The source as an image on its own grid, with which the product is compared."""
-        image: Image = sample.values[self.source]
+        """The input as an image on its own grid, with which the output is compared."""
+        image: Image = sample.values[self.input]
         return image

@@ -25,8 +25,8 @@ class SuperResolutionJudge(SemanticJudge, NearnessJudge):
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
         """The coarse image interpolated, and the fine one."""
         return (
-            [Contender(INPUT, self._interpolated, self.task.coarsening.interpolation)],
-            [role(TARGET, self.task.product, self.task.out_channels)],
+            [Contender(INPUT, self._interpolated, self.task.degradation.interpolation)],
+            [role(TARGET, self.task.output, self.task.out_channels)],
         )
 
     def score(
@@ -36,12 +36,12 @@ class SuperResolutionJudge(SemanticJudge, NearnessJudge):
         return super().score(output, sample, spacing) | self.interpreted(output, sample)
 
     def _interpolated(self, case: Sample, start: int, stop: int) -> Volume:
-        coarsening, source = self.task.coarsening, self.task.source
-        times, around, slices = coarsening.scale[0], coarsening.interpolated_from, case.arrays[source].shape[1]
+        degradation, source = self.task.degradation, self.task.input
+        times, around, slices = degradation.scale[0], degradation.interpolated_from, case.arrays[source].shape[1]
         first, last = max(start // times - around, 0), min(-(-stop // times) + around, slices)
         low = slab(case.arrays[source], first, last)
-        fine = [coarsening.interpolated(np.asarray(channel, np.float32)) for channel in low]
+        fine = [degradation.interpolated(np.asarray(channel, np.float32)) for channel in low]
         return np.concatenate([channel[start - first * times : stop - first * times] for channel in fine])
 
     def particulars(self) -> dict[str, str]:
-        return {"Coarse images": self.task.coarsening.words, **self.told}
+        return {"Coarse images": self.task.degradation.words, **self.told}

@@ -19,7 +19,7 @@ from ganatomy.game import Method, MethodConfig
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Frame, Turn
 from ganatomy.images.image import ComputedArray, Image, LazyArray
-from ganatomy.physics.resolution import Coarsening, Factors
+from ganatomy.physics.resolution import Degradation, Factors
 from ganatomy.roles.expectations import CLOSE, Expectation
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
@@ -71,7 +71,7 @@ THICK = Expectation("a stack of axial slices that are thicker than their pixels"
 class ResolutionPreparation(Preparation):
     """How coarse images are simulated; fine ones are cut to whole coarse voxels."""
 
-    coarsening: str  # its kind and numbers
+    degradation: str  # its kind and numbers
     scale: Factors  # fine voxels for each voxel of the coarse image as it is shown
 
     def frame(self, image: Image, role: str) -> Frame:
@@ -97,7 +97,7 @@ class SuperResolution(Restoration):
     common; where the coarse image has the grid of the fine one, patches are cut from both.
 
     Args:
-        coarsening: how the coarse version comes about.
+        degradation: how the coarse version comes about.
         codec: values of the fine images to the range of the networks.
         shown: what the codec's window is mapped to in coarse images.
         channels: of the images.
@@ -110,7 +110,7 @@ class SuperResolution(Restoration):
     name = "super-resolution"
     judge = "ganatomy.tasks.super_resolution.judge:SuperResolutionJudge"
     given = "image"
-    source, product = LOW, "image"
+    input, output = LOW, "image"
 
     directions: ClassVar[Mapping[str, Better]] = {
         PSNR: "higher",
@@ -122,7 +122,7 @@ class SuperResolution(Restoration):
 
     def __init__(
         self,
-        coarsening: Coarsening,
+        degradation: Degradation,
         codec: Window,
         shown: tuple[float, float],
         channels: int,
@@ -131,20 +131,20 @@ class SuperResolution(Restoration):
         parts: Mapping[str, str],
         selection: str,
     ):
-        self.coarsening, self.codec, self.dims = coarsening, codec, dims
+        self.degradation, self.codec, self.dims = degradation, codec, dims
         self.phantom, self.parts, self._selection = phantom, parts, selection
-        deep, *plane = coarsening.scale
+        deep, *plane = degradation.scale
         self.expects = {LOW: (THICK,)} if deep > max(plane) else {}
         coarse = codec.model_copy(update={"to": shown})
         self.roles: Mapping[str, Role] = {
             "image": ImageRole("image", codec, width=channels),
-            LOW: ImageRole(LOW, coarse, width=channels, optional=not coarsening.same_grid),
+            LOW: ImageRole(LOW, coarse, width=channels, optional=not degradation.same_grid),
             "mask": LabelRole("mask", any_two=True, optional=True),
         }
 
     @property
     def preparation(self) -> ResolutionPreparation:
-        return ResolutionPreparation(coarsening=repr(self.coarsening), scale=self.coarsening.scale)
+        return ResolutionPreparation(degradation=repr(self.degradation), scale=self.degradation.scale)
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         size = size or PHANTOM_SIZE[self.dims]
@@ -162,7 +162,7 @@ class SuperResolution(Restoration):
         return np.asarray((np.asarray(arrays["image"]) > self.codec.low).mean(axis=(0, 2, 3)) >= CONTENT)
 
     def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
-        if {"image", LOW} <= set(values) and not self.coarsening.same_grid:
+        if {"image", LOW} <= set(values) and not self.degradation.same_grid:
             raise UserError(
                 f"{values[LOW].header.label}: this system makes its coarse images itself; give fine ones only"
             )
@@ -173,7 +173,7 @@ class SuperResolution(Restoration):
 
         It remembers as many fine slices as a coarse one takes, which are then read from the disk but once.
         """
-        scale, around = self.coarsening.scale, self.coarsening.neighbours
+        scale, around = self.degradation.scale, self.degradation.neighbours
         image, affine = sample.arrays["image"], sample.affines["image"]
         fine = _remembered(image, min(scale[0] * (2 * around + 1), image.shape[1]))
         low = sample.arrays.get(LOW, self._coarse(fine))
@@ -184,13 +184,13 @@ class SuperResolution(Restoration):
 
     def _coarse(self, image: LazyArray) -> LazyArray:
         """The coarse version of a fine image, computed when it is read, from the slices that it takes."""
-        scale, around = self.coarsening.scale, self.coarsening.neighbours
+        scale, around = self.degradation.scale, self.degradation.neighbours
         slices, rows, columns = (extent // times for extent, times in zip(image.shape[1:], scale, strict=True))
 
         @lru_cache(maxsize=1)
         def coarse(first: int, last: int) -> NDArray[np.float32]:
             fine = torch.from_numpy(image.slab(first * scale[0], last * scale[0]).astype(np.float32))
-            return self.coarsening(fine).numpy()
+            return self.degradation(fine).numpy()
 
         def slab(start: int, stop: int) -> NDArray[np.float32]:
             first = max(start - around, 0)
@@ -250,13 +250,13 @@ class VolumeResolver(Method):
 
     def __init__(self, config: MethodConfig):
         super().__init__(config)
-        patch, scale = self.config.patch_shape, self.coarsening.scale
+        patch, scale = self.config.patch_shape, self.degradation.scale
         if any(extent % times for extent, times in zip(patch, scale, strict=True)):
             raise UserError(f"option patch_shape: {patch} are no multiples of {scale}; give others")
 
     @property
     @abstractmethod
-    def coarsening(self) -> Coarsening:
+    def degradation(self) -> Degradation:
         """How coarse volumes come about."""
 
     @property
@@ -269,7 +269,7 @@ class VolumeResolver(Method):
         codec = Window(low=c.window[0], high=c.window[1], to=self.span, unit=c.window_unit, clip=True)
         # By mean absolute error, faint noise in the air around a head would weigh more than its detail.
         selection = BEST if self.adversarial else PSNR
-        return SuperResolution(self.coarsening, codec, self.span, 1, self.dims, c.phantom, parts_of(c), selection)
+        return SuperResolution(self.degradation, codec, self.span, 1, self.dims, c.phantom, parts_of(c), selection)
 
     def restore(self, input: Tensor) -> Tensor:
         """Coarse volumes to fine ones, (N, 1, D, H, W), the margin smaller."""

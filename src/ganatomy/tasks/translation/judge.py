@@ -41,19 +41,19 @@ class TranslationJudge(NearnessJudge):
     )
 
     def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
-        """The input as if it were of the product's kind, window put on window, and the true product."""
+        """The input as if it were of the output's kind, window put on window, and the true image."""
         task = self.task
         low, high = self.window
 
         def shown(case: Sample, start: int, stop: int) -> Volume:
-            source = case.role(task.source).codec
+            source = case.role(task.input).codec
             assert isinstance(source, Window)
-            product = Window(low=low, high=high, to=source.to)
-            given = case.slices(start, stop, task.out_channels)[task.source]
-            return np.asarray(product.decode(source.encode(given)), np.float32)
+            wanted = Window(low=low, high=high, to=source.to)
+            given = case.slices(start, stop, task.out_channels)[task.input]
+            return np.asarray(wanted.decode(source.encode(given)), np.float32)
 
-        return [Contender(INPUT, shown, "shown in the window of the product")], [
-            role(TARGET, task.product, task.out_channels)
+        return [Contender(INPUT, shown, "shown in the window of the output")], [
+            role(TARGET, task.output, task.out_channels)
         ]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
@@ -69,13 +69,13 @@ class TranslationJudge(NearnessJudge):
     def verdict_without_truth(self, judgement: Judgement) -> tuple[str, Outcome]:
         shared = judgement.scores.interval(OUTPUT, INFORMATION)
         assert shared is not None
-        sentence = f"No patient has a true {self.task.product} image, so nothing says whether the output is right."
+        sentence = f"No patient has a true {self.task.output} image, so nothing says whether the output is right."
         if not shared.mean >= DEPENDENCE:
             return f"{sentence} It has lost the anatomy of the input: {limits(shared, 'bits')} in common.", "worse"
         return f"{sentence} Within tissue it has {limits(shared, 'bits')} in common with the input.", "undecided"
 
     def particulars(self) -> dict[str, str]:
-        if any(self.task.roles[name].adaptive for name in (self.task.source, self.task.product)):
+        if any(self.task.roles[name].adaptive for name in (self.task.input, self.task.output)):
             return {
                 "Window": "of the median training case, since every image has a scale of its own",
                 "Tissue": "where the input or the true image rises above what was dark in the median training case",

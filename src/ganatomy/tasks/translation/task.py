@@ -68,14 +68,14 @@ class Translation(Restoration):
 
     def __init__(self, config: TranslationConfig, paired: bool, selection: str):
         self.config, self._selection = config, selection
-        self.source, self.product = config.source, config.target
-        self.given = self.source
+        self.input, self.output = config.source, config.target
+        self.given = self.input
         self.roles: Mapping[str, Role] = {
             # Networks end in a tangent, so that they make nothing beyond the ends of their range.
             name: config.roles[name].role(name, clip=True, limited=True)
-            for name in (self.source, self.product)
+            for name in (self.input, self.output)
         }
-        self.groups = () if paired else ((self.source,), (self.product,))
+        self.groups = () if paired else ((self.input,), (self.output,))
         self.phantom = config.phantom
 
     @property
@@ -103,7 +103,7 @@ class Translation(Restoration):
         return super().frame(values, case)
 
     def contrasts(self, sample: Sample) -> tuple[Window, Window]:
-        source, (low, high) = sample.role(self.source).codec, self.window(self.product)
+        source, (low, high) = sample.role(self.input).codec, self.window(self.output)
         assert isinstance(source, Window)
         return source, Window(low=low, high=high)
 
@@ -126,18 +126,18 @@ class Translation(Restoration):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Distances and sharpness where the true product is known, and what the output still has of its source.
+        """Distances and sharpness where the true image is known, and what the output still has of its input.
 
-        Correlation (with the true product) and mutual information (with the source, in bits) are taken within tissue.
+        Correlation (with the true image) and mutual information (with the input, in bits) are taken within tissue.
         """
-        made, tissue = output[self.product], self.tissue(sample)
-        source, product = self.window(self.source), self.window(self.product)
-        shared = mutual_information(sample[self.source][tissue], made[tissue], source, product)
-        if self.product not in sample:
+        made, tissue = output[self.output], self.tissue(sample)
+        given, wanted = self.window(self.input), self.window(self.output)
+        shared = mutual_information(sample[self.input][tissue], made[tissue], given, wanted)
+        if self.output not in sample:
             return {INFORMATION: shared}
-        true = sample[self.product]
+        true = sample[self.output]
         return {
-            **likeness(made, true, product, spacing),
+            **likeness(made, true, wanted, spacing),
             CONTRAST: correlation(made[tissue], true[tissue]),
             INFORMATION: shared,
         }
