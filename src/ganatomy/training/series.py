@@ -106,7 +106,7 @@ def _differing(
     if facts.split.secret != pseudonyms.fingerprint:
         return ["secret"]
     named = without_names(data, find_cases(build(system, config.model_dump(mode="json")).task, data), pseudonyms)
-    deciding = {"rounds", "seed", "select"}
+    deciding = {"rounds", "seed", "monitor"}
     pairs = (
         (facts.config, config.model_dump(mode="json")),
         (facts.data.model_dump(exclude={"cache"}), named.model_dump(exclude={"cache"})),
