@@ -12,17 +12,8 @@ from ganatomy.images.files import write
 from ganatomy.images.image import Image
 from ganatomy.methods.frameworks.cyclegan import CycleGAN
 from ganatomy.methods.frameworks.pix2pix import Pix2Pix
-from ganatomy.tasks.translation.task import (
-    BEST,
-    CONTRAST,
-    EDGES,
-    INFORMATION,
-    MAE,
-    PSNR,
-    Translation,
-    TranslationConfig,
-    likeness,
-)
+from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, likeness
+from ganatomy.tasks.translation.task import CONTRAST, Translation, TranslationConfig
 
 CASE = Case("p", "p", "train", {})
 SCALES = ("percentile", "zscore")
