@@ -85,7 +85,14 @@ def test_a_role_cannot_be_called_like_something_else(name):
 
 
 def test_another_run_is_repeated_with_other_names(cases, tmp_path):
-    small = {"levels": 3, "size": (32, 32), "width": 4, "discriminator_width": 4, "discriminator_strided": 1, "jitter": 0}
+    small = {
+        "levels": 3,
+        "size": (32, 32),
+        "width": 4,
+        "discriminator_width": 4,
+        "discriminator_strided": 1,
+        "jitter": 0,
+    }
     how = {"rounds": 1, "threads": 1, "phantom_subjects": 3, "phantom_size": 32, "cache": cases, "diagnose": False}
     named = {"source": "pd", "pd": {"part": "t1"}, "t2": {"window": (0, 900)}}
     ganatomy.train("pix2pix", out=tmp_path / "run", preset="small", **named, **small, **how)
