@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ganatomy.tasks.segmentation.pictures import outline_strip
+from ganatomy.tasks.segmentation.pictures import outline_strip, volume_plot
 
 
 def block(rows, columns, shape=(40, 60)):
@@ -37,3 +37,8 @@ def test_regions_within_others_are_drawn_thinner_and_later(figure):
     for axes in figure.axes[1:3]:
         widths = [float(lines.get_linewidth()[0]) for lines in axes.collections]
         assert widths[0] > widths[1] > 0
+
+
+def test_sizes_of_what_nobody_has_are_drawn_up_to_one():
+    (plot,) = volume_plot({"core": {"output": ([0.0, 0.0], [0.0, 0.0])}}).axes
+    assert plot.lines[0].get_xdata().tolist() == plot.lines[0].get_ydata().tolist() == [0, 1]
