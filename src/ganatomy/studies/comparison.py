@@ -1,0 +1,181 @@
+"""What is said about several arms: means and paired differences, over subjects crossed with seeds."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganatomy.evaluation.arms import ArmScores
+from ganatomy.evaluation.evaluate import plain
+from ganatomy.evaluation.judging import Judge, Score, limits
+from ganatomy.images.atomic import write_atomically
+from ganatomy.metrics.statistics import Interval, crossed_interval
+from ganatomy.reports.report import Outcome
+from ganatomy.training.arms import Arm
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm against another one, subject by subject and seed by seed.
+
+    Attributes:
+        score: what is compared.
+        arm: name of the arm.
+        reference: name of the arm that it is compared with.
+        interval: of arm - reference.
+        outcome: of the arm; none where no direction is better.
+    """
+
+    score: Score
+    arm: str
+    reference: str
+    interval: Interval
+    outcome: Outcome | None
+
+    @property
+    def words(self) -> str:
+        """The difference as a sentence."""
+        amount = limits(self.interval, self.score.unit, signed=True)
+        if self.outcome in (None, "undecided"):
+            told = "" if self.outcome is None else " and the two cannot be told apart"
+            return f"{self.score.name} of {self.arm} differs from that of {self.reference} by {amount}{told}."
+        return f"{self.arm} is {self.outcome} than {self.reference} in {self.score.name}, by {amount}."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All numbers of a study.
+
+    Attributes:
+        scores: those that any arm has.
+        means: name of the score to arm or reference to its mean.
+        differences: of the arms, for every score.
+        values: name of the score to arm or reference to subject to a value for each seed.
+    """
+
+    scores: Sequence[Score]
+    means: Mapping[str, Mapping[str, Interval]]
+    differences: Sequence[Difference]
+    values: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+
+    def of_score(self, name: str) -> list[Difference]:
+        """The differences of one score."""
+        return [found for found in self.differences if found.score.name == name]
+
+
+def pairs_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
+    """Arms and what they are compared with: the first arm, and the first one with as few annotations."""
+    leaders: dict[float | None, str] = {}
+    for arm in arms:
+        leaders.setdefault(arm.label_fraction, arm.name)
+    first = [(arm.name, arms[0].name) for arm in arms[1:]]
+    alike = [(arm.name, leaders[arm.label_fraction]) for arm in arms if arm.name != leaders[arm.label_fraction]]
+    return list(dict.fromkeys([*first, *alike]))
+
+
+def compare_arms(judge: Judge, scores: ArmScores, arms: Sequence[Arm]) -> Comparison:
+    """Means of all arms and references, and differences of the arms, for every score that there is.
+
+    Args:
+        judge: knows the scores.
+        scores: of all arms and seeds.
+        arms: the first is the one that the others are compared with.
+    """
+    names = [arm.name for arm in arms]
+    others = [method for method in scores.scores.methods if not method.startswith(tuple(f"{arm}#" for arm in names))]
+    tables = {
+        score.name: {name: scores.table(name, score.name) for name in (*others, *names)}
+        for score in (*judge.scores, *judge.truths)
+    }
+    tables = {
+        score: {name: table for name, table in found.items() if np.isfinite(table).any()}
+        for score, found in tables.items()
+    }
+    known = [score for score in (*judge.scores, *judge.truths) if any(name in tables[score.name] for name in names)]
+    differences = [
+        difference_of(score, arm, reference, tables[score.name])
+        for score in known
+        for arm, reference in pairs_of(arms)
+        if arm in tables[score.name] and reference in tables[score.name]
+    ]
+    means = {one.name: {name: crossed_interval(table) for name, table in tables[one.name].items()} for one in known}
+    values = {
+        one.name: {
+            name: dict(zip(scores.subjects, table.T.tolist(), strict=True)) for name, table in tables[one.name].items()
+        }
+        for one in known
+    }
+    return Comparison(known, means, differences, values)
+
+
+def difference_of(score: Score, arm: str, reference: str, tables: Mapping[str, Any]) -> Difference:
+    """An arm against another one.
+
+    Args:
+        score: what is compared.
+        arm: name of the arm.
+        reference: name of the other one.
+        tables: name to (seeds, subjects).
+    """
+    interval = crossed_interval(tables[arm] - tables[reference])
+    outcome: Outcome | None = None
+    if score.better is not None:
+        outcome = "undecided"
+        if interval.low > 0 or interval.high < 0:
+            outcome = "better" if (interval.mean > 0) == (score.better == "higher") else "worse"
+    return Difference(score, arm, reference, interval, outcome)
+
+
+def tabulated(found: Comparison) -> dict[str, Any]:
+    """All numbers as plain values."""
+    return {
+        score.name: {
+            "unit": score.unit,
+            "better": score.better,
+            "what": score.note,
+            "means": {name: asdict(interval) for name, interval in found.means[score.name].items()},
+            "differences": [
+                {"arm": one.arm, "reference": one.reference, "outcome": one.outcome, **asdict(one.interval)}
+                for one in found.of_score(score.name)
+            ],
+            "values": plain(found.values[score.name]),
+        }
+        for score in found.scores
+    }
+
+
+COLUMNS = ("arm", "system", "label_fraction", "score", "unit", "better", "mean", "low", "high", "subjects")
+AGAINST = ("reference", "difference", "difference_low", "difference_high", "outcome")
+
+
+def write_table(path: Path, found: Comparison, arms: Sequence[Arm]) -> None:
+    """A line for every arm and score, and one for every other arm that it is compared with, too."""
+    by_name = {arm.name: arm for arm in arms}
+
+    def write(work: Path) -> None:
+        with work.open("w", newline="", encoding="utf-8") as stream:
+            lines = csv.writer(stream)
+            lines.writerow([*COLUMNS, *AGAINST])
+            for score in found.scores:
+                for name, mean in found.means[score.name].items():
+                    arm = by_name.get(name)
+                    told = [arm.system.slug, arm.label_fraction or 1] if arm else ["", ""]
+                    limit = [_cell(value) for value in (mean.mean, mean.low, mean.high)]
+                    begun = [name, *told, score.name, score.unit, score.better or "", *limit, mean.n]
+                    compared = [one for one in found.of_score(score.name) if one.arm == name]
+                    for one in compared:
+                        own = [_cell(value) for value in (one.interval.mean, one.interval.low, one.interval.high)]
+                        lines.writerow([*begun, one.reference, *own, one.outcome or ""])
+                    if not compared:
+                        lines.writerow([*begun, *[""] * len(AGAINST)])
+
+    write_atomically(path, write)
+
+
+def _cell(value: float) -> str:
+    return f"{value:.6g}" if np.isfinite(value) else ""

@@ -1,0 +1,270 @@
+"""Studies: several arms trained alike with several seeds, judged together, in a folder that can be gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ganatomy import catalogue
+from ganatomy.case import Case, Task
+from ganatomy.catalogue import System
+from ganatomy.data.cases import DataConfig, find_cases
+from ganatomy.data.pseudonyms import Labels, Pseudonyms
+from ganatomy.data.splits import Fold, divide
+from ganatomy.data.store import Store
+from ganatomy.errors import UserError
+from ganatomy.evaluation.arms import ArmScores, of_one_seed
+from ganatomy.evaluation.choosing import place, run_facts, seen_cases
+from ganatomy.evaluation.evaluate import plain, versions
+from ganatomy.evaluation.judging import Judge, Scores, judge_of, limits
+from ganatomy.game import MethodConfig
+from ganatomy.images.atomic import write_text
+from ganatomy.inference.model import Model
+from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.metrics.statistics import count
+from ganatomy.reports.report import Outcome, Report
+from ganatomy.studies.comparison import Comparison, compare_arms, tabulated, write_table
+from ganatomy.studies.page import compose
+from ganatomy.studies.plan import StudyFile, arms_of, open_folder
+from ganatomy.training.arms import Arm, Judged, Run, judge_models, pinned, runs_of, train_run, with_phantoms
+from ganatomy.training.run import without_names
+
+ARMS = Path("arms")
+"""Folder of the runs."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """How a study came out.
+
+    Attributes:
+        out: folder with study.yaml, results.json, table.csv, report.html and the runs in ``arms``.
+        arms: in order.
+        found: means and differences.
+        leading: name of the score that the headline speaks of.
+        headline: the verdict in words.
+        outcome: of the first arm against those with as many annotations; none where there are no others.
+        problems: a line for every case that was left out.
+    """
+
+    out: Path
+    arms: Sequence[Arm]
+    found: Comparison
+    leading: str
+    headline: str
+    outcome: Outcome | None
+    problems: Sequence[str]
+
+
+def study(
+    system: str | System,
+    out: Path,
+    config: MethodConfig | None = None,
+    data: DataConfig | None = None,
+    options: TrainConfig | None = None,
+    *,
+    label_fraction: Sequence[float] = (),
+    against: Sequence[str] = (),
+    folds: int | None = None,
+    seeds: int = 3,
+    preset: str = "paper",
+    secret: Path | None = None,
+    show: bool = False,
+) -> Study:
+    """Train a system, parts of its annotations, its baseline or other systems alike, and compare them.
+
+    Called again with the same settings it leaves finished runs as they are and goes on with an unfinished one.
+
+    Args:
+        system: or what the user calls it, as `catalogue.resolve` takes it.
+        out: folder of the study; new, empty, or one of this study.
+        config: numbers of its method; none means those of ``preset``.
+        data: images; none means embedded phantoms.
+        options: how to train every arm; its seed is the first one, its rounds are those of the system.
+        label_fraction: shares of the annotated training subjects whose annotations are learned from, an arm for each;
+            smaller shares are part of larger ones.
+        against: names of other systems with the same roles, or ``baseline``: the system without its adversary.
+        folds: of the subjects, every one of which is then tested once for each seed; none means that a part of them is
+            kept for testing.
+        seeds: how many.
+        preset: of the other systems' configurations.
+        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
+        show: progress on the terminal.
+
+    Raises:
+        UserError: settings that cannot be, another study or other things in the folder, or as `train`.
+        Stopped: a signal asked to stop; the same call goes on.
+    """
+    system, options = catalogue.resolve(system), options or TrainConfig()
+    config = config or system.cls.Config.preset(preset)
+    check_numbers(seeds, folds)
+    arms = arms_of(system, config, options.rounds, against, label_fraction, preset)
+    if len(arms) < 2 and folds is None:
+        raise UserError("study: nothing to compare; give --label-fraction, --against, --folds or --downstream")
+    task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
+    data, cases = settled_data(task, data or DataConfig(), folds, options.seed, pseudonyms)
+    wanted = StudyFile(
+        system=system.slug,
+        config=config.model_dump(mode="json"),
+        preset=preset,
+        data=without_names(data, cases, pseudonyms),
+        training=options,
+        label_fraction=tuple(sorted(label_fraction)),
+        against=tuple(against),
+        folds=folds,
+        seeds=seeds,
+        secret=pseudonyms.fingerprint,
+    )
+    open_folder(out, wanted)
+    console, labels = Console(stderr=True, quiet=not show), Labels(cases, pseudonyms)
+    numbers = range(options.seed, options.seed + seeds)
+    judge, judged = judge_of(task), list[Judged]()
+    for group in groups_of(list(runs_of(arms, numbers, folds))):
+        models = {run.label: train_run(run, out / ARMS, data, options, console, secret) for run in group}
+        own = judge_of(task) if judged else judge
+        judged.append(judge_group(own, models, cases, data, pseudonyms, labels, console))
+    scores = ArmScores(Scores([row for one in judged for row in one.rows]), numbers)
+    found = compare_arms(judge, scores, arms)
+    leading, headline, outcome = verdict(judge, found, arms)
+    problems = list(dict.fromkeys(problem.written for one in judged for problem in one.problems))
+    facts = {
+        "study": wanted.model_dump(mode="json"),
+        "task": task.name,
+        "data": labels.place(place(data)),
+        "headline": headline,
+        "outcome": outcome,
+        "seeds": list(numbers),
+        "folds": folds,
+        "test_subjects": sorted({one.case.subject for part in judged for one in part.prepared}),
+        "arms": {arm.name: facts_of(arm, out, numbers, folds) for arm in arms},
+        "problems": problems,
+        "versions": versions(),
+    }
+    write_text(out / "results.json", json.dumps(plain({**facts, "scores": tabulated(found)}), indent=1) + "\n")
+    write_table(out / "table.csv", found, arms)
+    subtitle = [facts["data"], count(seeds, "seed"), count(len(facts["test_subjects"]), "test subject")]
+    page = Report(f"{system.title}: study", ", ".join(subtitle)).headline(headline, outcome)
+    names = [arm.name for arm in arms]
+    shown = of_one_seed(names, numbers[0], judged[0].contenders, judged[0].prepared, judged[0].rows)
+    compose(page, judge, shown, found, scores, arms, facts).save(out / "report.html")
+    return Study(out, arms, found, leading, headline, outcome, problems)
+
+
+def check_numbers(seeds: int, folds: int | None) -> None:
+    """Refuse numbers with which nothing could be trained.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: at least one is needed")
+    if folds is not None and folds < 2:
+        raise UserError(f"--folds {folds}: give at least 2 folds")
+
+
+def settled_data(
+    task: Task, data: DataConfig, folds: int | None, seed: int, pseudonyms: Pseudonyms
+) -> tuple[DataConfig, list[Case]]:
+    """The data of every arm, their test subjects named where there are no folds, and their cases.
+
+    Raises:
+        UserError: nothing usable there, too few subjects, or sides that are given where folds are asked for.
+    """
+    if folds is None:
+        data = pinned(data, task, pseudonyms)
+        return data, find_cases(task, data)
+    data = with_phantoms(data, task)
+    cases = find_cases(task, data)
+    divide(task, cases, data.test_subjects, data.val_subjects, seed, Fold(number=0, of=folds))
+    return data, cases
+
+
+def groups_of(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that are judged together: all of them, or those of each seed and fold, which share their test subjects."""
+    groups: dict[Any, list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.seed, run.fold.number) if run.fold else None, []).append(run)
+    return list(groups.values())
+
+
+def judge_group(
+    judge: Judge,
+    models: Mapping[str, Model],
+    cases: Sequence[Case],
+    data: DataConfig,
+    pseudonyms: Pseudonyms,
+    labels: Labels,
+    console: Console,
+) -> Judged:
+    """Judge runs with the same test subjects side by side on these.
+
+    Args:
+        judge: of their task.
+        models: by the names that they have among the rows.
+        cases: all that there are.
+        data: where they come from.
+        pseudonyms: of the user.
+        labels: of all cases.
+        console: for progress.
+
+    Raises:
+        UserError: no case could be judged.
+    """
+    facts = run_facts(next(iter(models.values())))
+    tested = [replace(case, split="test") for case in cases if pseudonyms.subject(case.subject) in facts.split.test]
+    known = seen_cases(judge.task, facts, pseudonyms)
+    return judge_models(judge, models, tested, known, Store(judge.task, data.cache_folder), labels, console)
+
+
+def verdict(judge: Judge, found: Comparison, arms: Sequence[Arm]) -> tuple[str, str, Outcome | None]:
+    """The leading score, what is found for it in sentences, and how the first arm did against others like it.
+
+    Args:
+        judge: says which scores lead.
+        found: all numbers.
+        arms: in order.
+    """
+    names = [score.name for score in found.scores]
+    leading = next((name for name in judge.leading if name in names), names[0])
+    differences = found.of_score(leading)
+    if not differences:
+        means = found.means[leading][arms[0].name]
+        return leading, f"{leading} of {arms[0].name}: {limits(means, judge.named(leading).unit)}.", None
+    alike = {arm.name for arm in arms[1:] if arm.label_fraction == arms[0].label_fraction}
+    outcomes = [one.outcome for one in differences if one.arm in alike and one.reference == arms[0].name]
+    outcome: Outcome | None = None
+    if outcomes:
+        outcome = "undecided"
+        if "better" in outcomes:
+            outcome = "worse"
+        elif all(one == "worse" for one in outcomes):
+            outcome = "better"
+    return leading, " ".join(one.words for one in differences), outcome
+
+
+def facts_of(arm: Arm, out: Path, seeds: Sequence[int], folds: int | None) -> dict[str, Any]:
+    """What one must know about the runs of an arm; numbers of its first run, from which others differ by chance alone.
+
+    Args:
+        arm: that was trained.
+        out: folder of the study.
+        seeds: of its runs.
+        folds: of the subjects, where there are any.
+    """
+    runs = [ARMS / run.place for run in runs_of([arm], seeds, folds)]
+    first = read_run(out / runs[0])
+    return {
+        "system": arm.system.slug,
+        "label_fraction": arm.label_fraction,
+        "training_subjects": len(first.split.train),
+        "annotated_subjects": len(first.split.annotated) if arm.label_fraction is not None else None,
+        "rounds": first.rounds,
+        "selection": first.selection.score,
+        "provenance": first.provenance,
+        "runs": [run.as_posix() for run in runs],
+    }
