@@ -17,7 +17,7 @@ demo: $(READY)
 	rm -rf demo
 	$(BIN)/ganatomy train wgan-vgg --preset small --baseline --rounds 450 --out demo/cnn-mse
 	$(BIN)/ganatomy train wgan-vgg --preset small --rounds 150 --out demo/wgan-vgg
-	$(BIN)/ganatomy evaluate demo/wgan-vgg --baseline demo/cnn-mse
+	$(BIN)/ganatomy evaluate demo/wgan-vgg --against demo/cnn-mse
 	@echo "Open demo/wgan-vgg/evaluation/report.html"
 
 test: $(READY)

@@ -55,7 +55,7 @@ def test_opinions_of_readers_stand_beside_the_scores(run: Path, tmp_path: Path) 
 def test_mistakes_are_told_in_a_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no run here" in told(capsys, "evaluate", str(tmp_path))
     assert "needs a run" in told(capsys, "evaluate", "--which", "best")
-    assert "no run here" in told(capsys, "evaluate", str(run), "--baseline", str(tmp_path))
+    assert "no run here" in told(capsys, "evaluate", str(run), "--against", str(tmp_path))
     assert "options: --features" in told(capsys, "evaluate", str(run), "--features", "in-domain")
     assert "middle" in told(capsys, "evaluate", str(run), "--which", "middle")
     (tmp_path / "file").write_text("")

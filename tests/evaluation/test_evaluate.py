@@ -13,7 +13,7 @@ from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import choose_cases
-from ganatomy.evaluation.evaluate import Evaluation, evaluate, load_baselines
+from ganatomy.evaluation.evaluate import Evaluation, evaluate, load_others
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import read_run, write_run
@@ -99,8 +99,8 @@ def test_results_agree_with_the_model(run: Path, result: Evaluation, mine: Pseud
         assert result.scores.by_case(OUTPUT, RMSE)[labels.cases[case.name]] == pytest.approx(expected, rel=1e-4)
 
 
-def test_other_runs_can_be_baselines(run: Path) -> None:
-    found = load_baselines([run, run], load(run).method.task, "last", "cpu")
+def test_other_runs_can_be_compared_with(run: Path) -> None:
+    found = load_others([run, run], load(run).method.task, "last", "cpu")
     assert list(found) == ["run", str(run)]
     task = load(run).method.task
     sample = Store(task, run.parent / "cache").get(find_cases(task, read_run(run).data)[0])
@@ -109,9 +109,9 @@ def test_other_runs_can_be_baselines(run: Path) -> None:
     np.testing.assert_array_equal(*outputs)
 
 
-def test_a_baseline_of_another_task_is_refused(run: Path) -> None:
+def test_a_run_of_another_task_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"does ct-denoising, but the run does mr-reconstruction"):
-        load_baselines([run], SimpleNamespace(name="mr-reconstruction"), "best", "cpu")  # type: ignore[arg-type]
+        load_others([run], SimpleNamespace(name="mr-reconstruction"), "best", "cpu")  # type: ignore[arg-type]
 
 
 def test_a_baseline_that_has_seen_what_is_judged_is_named(
@@ -123,7 +123,7 @@ def test_a_baseline_that_has_seen_what_is_judged_is_named(
     write_run(other, facts.model_copy(update={"split": split}))
     evaluate(run, two, [other], out=tmp_path / "e")
     (note,) = json.loads((tmp_path / "e" / "metrics.json").read_text())["notes"]
-    assert note == f"the baseline {other} was trained on {short(mine, 'ben lee')}, which are judged here"
+    assert note == f"the run {other} was trained on {short(mine, 'ben lee')}, which are judged here"
     write_run(other, facts.model_copy(update={"split": split.model_copy(update={"secret": "another"})}))
     evaluate(run, two, [other], out=tmp_path / "e")
     (note,) = json.loads((tmp_path / "e" / "metrics.json").read_text())["notes"]

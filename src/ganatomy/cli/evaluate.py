@@ -17,11 +17,11 @@ from ganatomy.evaluation.judging import judge_class
 from ganatomy.inference.model import Which, build_run
 from ganatomy.inference.runfile import is_run_of, read_run
 
-HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--baseline RUN2 ...] [--which best|last] [--out DIR] [...]
+HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--against RUN2 ...] [--which best|last] [--out DIR] [...]
 
 Without --data a run is judged on the test subjects it kept aside. With it, on the rows a manifest marks `test`, else
 on everything there but the run's training subjects. The input is always compared, and a classical method where there
-is one; so are the runs named with --baseline. `ganatomy evaluate RUN --help` shows all options, those of this run's
+is one; so are the runs named with --against. `ganatomy evaluate RUN --help` shows all options, those of this run's
 kind of task included."""
 
 
@@ -29,7 +29,7 @@ kind of task included."""
 class Choice:
     """What is compared, and where results go."""
 
-    baseline: tuple[Path, ...] = ()
+    against: tuple[Path, ...] = ()
     """Runs of the same task to compare with, beside the input and a classical method."""
     which: Which = "best"
     """Weights: the best on the validation data, or the last."""
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     result = evaluate(
         folder,
         options.data,
-        choice.baseline,
+        choice.against,
         choice.which,
         choice.out,
         ratings=choice.ratings,

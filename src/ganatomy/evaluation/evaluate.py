@@ -56,7 +56,7 @@ class Evaluation:
 def evaluate(
     run: Path,
     data: DataConfig | None = None,
-    baselines: Sequence[Path] = (),
+    against: Sequence[Path] = (),
     which: Which = "best",
     out: Path | None = None,
     *,
@@ -75,7 +75,7 @@ def evaluate(
     Args:
         run: folder made by ``ganatomy train``.
         data: images; none means the run's own, whose recorded test subjects are then judged.
-        baselines: other runs of the same task to compare with, beside a classical method if there is one.
+        against: other runs of the same task to compare with, beside a classical method if there is one.
         which: weights, ``best`` on the validation data or ``last``.
         out: folder for the results, ``RUN/evaluation`` unless given.
         ratings: what human readers said of the cases, as `read_ratings` takes it.
@@ -89,20 +89,20 @@ def evaluate(
             registered, as ``file.py:Class`` or ``package.module:Class``.
 
     Raises:
-        UserError: no run there, no case to judge, a baseline of another task, ratings of other cases, options that
+        UserError: no run there, no case to judge, a run of another task, ratings of other cases, options that
             the judge does not have, or nowhere to write.
     """
-    named = systems_of([run, *baselines], systems)
+    named = systems_of([run, *against], systems)
     model = load(run, which, device, named[run])
     task = model.method.task
     judge = judge_of(task, options)
-    rivals = load_baselines(baselines, task, which, device, named)
+    runs = load_others(against, task, which, device, named)
     classical = judge.classical()
     facts, own = run_facts(model), data or run_facts(model).data
     pseudonyms = users_pseudonyms(secret)
     chosen = choose_cases(task, facts, data, pseudonyms)
     out = writable(out or run / "evaluation")
-    others = [judge.contender(rival, name) for name, rival in rivals.items()] + ([classical] if classical else [])
+    others = [judge.contender(other, name) for name, other in runs.items()] + ([classical] if classical else [])
     contenders = judge.lineup(judge.contender(model, OUTPUT), *others)
     known = seen_cases(task, facts, pseudonyms)
     labels = Labels([*chosen.cases, *chosen.seen, *known], pseudonyms or Pseudonyms.passing(), names)
@@ -117,7 +117,7 @@ def evaluate(
         raise UserError(f"no case could be judged: {problems[0].told}")
     judgement = Judgement(contenders, prepared, Scores([*rows, *opinions]))
     judged = [case for case in chosen.cases if labels.cases[case.name] in {one.case.name for one in prepared}]
-    unfair = [note for rival in rivals.values() for note in _unfair(rival, model, judged, pseudonyms, labels)]
+    unfair = [note for other in runs.values() for note in _unfair(other, model, judged, pseudonyms, labels)]
     headline, outcome = judge.verdict(judgement)
     notes = [*chosen.notes(labels), *[problem.written for problem in problems]]
     about = describe(model, which, own, judgement, labels, [*notes, *unfair])
@@ -157,7 +157,7 @@ def systems_of(folders: Sequence[Path], systems: Sequence[str | System]) -> dict
     }
 
 
-def load_baselines(
+def load_others(
     folders: Sequence[Path], task: Task, which: Which, device: str, named: Mapping[Path, System | None] = {}
 ) -> dict[str, Model]:
     """Runs to compare with, by a name of their own.
@@ -176,26 +176,26 @@ def load_baselines(
     for folder in folders:
         model = load(folder, which, device, named.get(folder))
         if model.method.task.name != task.name:
-            raise UserError(f"--baseline {folder}: does {model.method.task.name}, but the run does {task.name}")
+            raise UserError(f"--against {folder}: does {model.method.task.name}, but the run does {task.name}")
         name = folder.resolve().name
         found[str(folder) if name in RESERVED or name in found else name] = model
     return found
 
 
 def _unfair(
-    rival: Model, model: Model, cases: Sequence[Case], pseudonyms: Pseudonyms | None, labels: Labels
+    other: Model, model: Model, cases: Sequence[Case], pseudonyms: Pseudonyms | None, labels: Labels
 ) -> Iterator[str]:
-    """What a reader must know before comparing with a baseline run."""
-    split = run_facts(rival).split
-    if (own := recognising(pseudonyms, run_facts(rival))) is None:
-        yield f"whether the baseline {rival.folder} was trained on these cases cannot be checked: another secret"
+    """Sentences on what makes the comparison with another run unfair."""
+    split = run_facts(other).split
+    if (own := recognising(pseudonyms, run_facts(other))) is None:
+        yield f"whether the run {other.folder} was trained on these cases cannot be checked: another secret"
     else:
         seen = {*split.train, *split.val}
         if common := {case.subject for case in cases if own.subject(case.subject) in seen}:
             named = ", ".join(sorted(labels.subjects[subject] for subject in common))
-            yield f"the baseline {rival.folder} was trained on {named}, which are judged here"
-    if rival.method.task.preparation != model.method.task.preparation:
-        yield f"the baseline {rival.folder} was trained for another simulated dose or geometry"
+            yield f"the run {other.folder} was trained on {named}, which are judged here"
+    if other.method.task.preparation != model.method.task.preparation:
+        yield f"the run {other.folder} was trained for another simulated dose or geometry"
 
 
 def writable(out: Path) -> Path:
