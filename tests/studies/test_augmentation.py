@@ -10,6 +10,7 @@ from ganatomy.studies.augmentation import (
     CLASSIC,
     CONTROLS,
     DUPLICATES,
+    ONLY,
     REAL,
     SYNTHETIC,
     Arm,
@@ -18,7 +19,6 @@ from ganatomy.studies.augmentation import (
     classic_augmentation,
     patient_folds,
     patients_of,
-    transfer,
 )
 from ganatomy.tasks.synthesis.sets import ImageSet
 
@@ -73,17 +73,25 @@ def test_folds_keep_patients_together_and_classes_apart():
         patient_folds(replace(data, labels=None), 3)
 
 
+def gained(make, seeds=1, **more):
+    """What images made by ``make`` are good for."""
+    return augmentation_gain(patients(30), lambda *_: make, CLASSES, folds=2, seeds=seeds, steps=50, **more)
+
+
 def test_synthetic_images_of_the_true_kind_teach_as_much_as_real_ones():
-    found = transfer(patients(30), patients(20, seed=1), honest, CLASSES, seeds=2, steps=50)
-    assert found.real.accuracy > 0.9 and found.synthetic.accuracy > 0.9 and not found.dropped
-    assert len(found.real.accuracies) == 2 and "as many real ones" in found.words
+    found = gained(honest, seeds=2, amounts=(0.5,))
+    assert found.arms[REAL].accuracy > 0.9 and found.arms[ONLY].accuracy > 0.9 and not found.dropped
+    assert len(found.arms[ONLY].accuracies) == 2 and "as many real ones" in found.alone
 
 
 def test_a_class_that_is_never_made_is_found():
-    found = transfer(
-        patients(30), patients(20, seed=1), lambda labels, seed: disks(0 * labels, seed), CLASSES, seeds=1, steps=50
-    )
-    assert found.synthetic.accuracy < 0.8 and found.dropped and "has dropped" in found.words
+    def forgetful(labels, seed):
+        """Disks of both sizes for the small ones, and nothing for the large ones."""
+        both = torch.arange(len(labels)) % 2
+        return disks(torch.where(labels == 0, both, -1), seed)
+
+    found = gained(forgetful, amounts=(0.5,))
+    assert found.arms[ONLY].accuracy < 0.8 and found.dropped == ("large",) and "has dropped large" in found.alone
 
 
 def test_no_patient_is_on_two_sides():
@@ -98,8 +106,9 @@ def test_no_patient_is_on_two_sides():
     assert len(seen) == 2 and all(not training & choosing for training, choosing in seen)
     tested = [set(data.subjects) - training - choosing for training, choosing in seen]
     assert not tested[0] & tested[1] and tested[0] | tested[1] == set(data.subjects)
-    assert set(found.arms) == {REAL, SYNTHETIC, *CONTROLS} and found.amounts == (1.0, 1.0)
+    assert set(found.arms) == {REAL, SYNTHETIC, ONLY, *CONTROLS} and found.amounts == (1.0, 1.0)
     assert all(len(arm.right) == 20 for arm in found.arms.values()) and len(said) == 4
+    assert sorted(found.patients) == sorted(set(data.subjects))
 
 
 def test_wrong_synthetic_images_are_no_gain():
@@ -112,13 +121,14 @@ def test_wrong_synthetic_images_are_no_gain():
 
 
 def arm(right):
-    return Arm((right / 10,), (1.0, 1.0), np.arange(10) < right)
+    told = np.arange(10) < right
+    return Arm(told[None], (1.0, 1.0), told)
 
 
 def gain(**tests):
-    arms = {REAL: arm(5), SYNTHETIC: arm(9), **{name: arm(6) for name in CONTROLS}}
+    arms = {REAL: arm(5), SYNTHETIC: arm(9), ONLY: arm(4), **{name: arm(6) for name in CONTROLS}}
     usual = dict.fromkeys(CONTROLS, McNemar(12, 1, 7.7, 0.006, 0.003))
-    return Gain(arms, (1.0,), usual | tests)
+    return Gain(arms, CLASSES, (1.0,), usual | tests, tuple("0123456789"))
 
 
 def test_a_gain_must_beat_every_control():

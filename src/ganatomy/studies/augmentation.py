@@ -34,7 +34,8 @@ Indices = NDArray[np.intp]
 Votes = NDArray[np.float64]
 """(seeds, patients, classes)"""
 
-REAL, CLASSIC, DUPLICATES, OVERSAMPLED, SYNTHETIC = "real", "classic", "duplicates", "oversampled", "synthetic"
+REAL, CLASSIC, DUPLICATES = "real", "real + augmentation", "real + duplicates"
+OVERSAMPLED, SYNTHETIC, ONLY = "real + oversampling", "real + synthetic", "synthetic"
 CONTROLS = (CLASSIC, DUPLICATES, OVERSAMPLED)
 LEVEL = 0.05
 DROPPED = 0.25
@@ -50,63 +51,45 @@ class Arm:
     """How classifiers trained in one way did on the test patients.
 
     Attributes:
-        accuracies: share of patients told right, one per seed.
+        correct: whether the classifier of each seed is right about each patient, (seeds, patients).
         sensitivities: per class, mean over seeds.
         right: of every patient, whether the classifiers of all seeds together are right.
     """
 
-    accuracies: tuple[float, ...]
+    correct: NDArray[np.bool_]
     sensitivities: tuple[float, ...]
     right: NDArray[np.bool_]
 
     @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Share of patients told right, one per seed."""
+        return tuple(self.correct.mean(axis=1).tolist())
+
+    @property
     def accuracy(self) -> float:
         """Mean over seeds."""
-        return float(np.mean(self.accuracies))
-
-    @property
-    def sd(self) -> float:
-        """Standard deviation over seeds."""
-        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else math.nan
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Training on synthetic images against training on as many real ones, both tested on real ones.
-
-    Attributes:
-        real: trained on real images.
-        synthetic: trained on synthetic ones.
-        dropped: classes that synthetic images do not teach.
-    """
-
-    real: Arm
-    synthetic: Arm
-    dropped: tuple[str, ...]
-
-    @property
-    def words(self) -> str:
-        """A sentence or two."""
-        said = (
-            f"Trained on synthetic images a classifier tells {self.synthetic.accuracy:.0%} of real test patients "
-            f"right, trained on as many real ones {self.real.accuracy:.0%}."
-        )
-        return said + (f" The generator has dropped {', '.join(self.dropped)}." if self.dropped else "")
+        return float(self.correct.mean())
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What synthetic images add to real ones.
+    """What synthetic images add to real ones, and what they teach alone.
+
+    Training on synthetic images and testing on real ones is the measure of Esteban et al., arXiv:1706.02633.
 
     Attributes:
-        arms: by the way of training.
+        arms: by the way of training; all but ``real`` and ``synthetic`` are shown with classic augmentation.
+        classes: names of the labels.
         amounts: synthetic images per real one, chosen in every fold.
         tests: the synthetic arm against every control, on the same patients.
+        patients: names, in the order of the arms' columns.
     """
 
     arms: Mapping[str, Arm]
+    classes: tuple[str, ...]
     amounts: tuple[float, ...]
     tests: Mapping[str, McNemar]
+    patients: tuple[str, ...]
 
     @property
     def outcome(self) -> Outcome:
@@ -138,7 +121,7 @@ class Gain:
             "worse": harm,
             "undecided": "No gain from synthetic images is shown",
         }[self.outcome]
-        others = ", ".join(f"{name} {arm.accuracy:.1%}" for name, arm in self.arms.items() if name != SYNTHETIC)
+        others = ", ".join(f"{name} {self.arms[name].accuracy:.1%}" for name in (REAL, *CONTROLS))
         return (
             f"{verdict}: {ours.accuracy:.1%} of {count(len(ours.right), 'patient')} right with synthetic images, "
             f"{theirs.accuracy:.1%} in the arm {control} (means of {count(len(ours.accuracies), 'seed')}); all seeds "
@@ -146,43 +129,20 @@ class Gain:
             f"All other arms: {others}."
         )
 
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Classes that synthetic images do not teach."""
+        pairs = zip(self.classes, self.arms[ONLY].sensitivities, self.arms[REAL].sensitivities, strict=True)
+        return tuple(name for name, here, there in pairs if here < DROPPED * there)
 
-def transfer(
-    training: ImageSet,
-    test: ImageSet,
-    generate: Generate,
-    classes: Sequence[str],
-    *,
-    seeds: int = 5,
-    steps: int = STEPS,
-) -> Transfer:
-    """Train on synthetic, test on real (TSTR), against train on real (TRTR).
-
-    Classifiers of both start from the same weights, get the same number of updates, and see the same number of images
-    of each class.
-
-    Source: Esteban et al., arXiv:1706.02633.
-
-    Args:
-        training: labelled real images of training patients.
-        test: of other patients.
-        generate: makes synthetic images.
-        classes: names of the labels.
-        seeds: of generator and classifier.
-        steps: updates of each classifier.
-    """
-    labels, patients = _labels(training), patients_of(test)
-    real, fake = [], []
-    for seed in range(seeds):
-        real.append(_votes(training.images, labels, test, len(classes), [seed], steps))
-        fake.append(_votes(generate(labels, seed), labels, test, len(classes), [seed], steps))
-    theirs, ours = (_scored(np.concatenate(found), patients, len(classes)) for found in (real, fake))
-    dropped = tuple(
-        name
-        for name, here, there in zip(classes, ours.sensitivities, theirs.sensitivities, strict=True)
-        if here < DROPPED * there
-    )
-    return Transfer(theirs, ours, dropped)
+    @property
+    def alone(self) -> str:
+        """What synthetic images teach alone, in a sentence or two."""
+        said = (
+            f"Trained on synthetic images a classifier tells {self.arms[ONLY].accuracy:.0%} of real test patients "
+            f"right, trained on as many real ones {self.arms[REAL].accuracy:.0%}."
+        )
+        return said + (f" The generator has dropped {', '.join(self.dropped)}." if self.dropped else "")
 
 
 def augmentation_gain(
@@ -216,6 +176,7 @@ def augmentation_gain(
     """
     votes: dict[str, list[Votes]] = {}
     patients: list[int] = []
+    names: list[str] = []
     chosen = []
     k = len(classes)
     parts = patient_folds(data, folds)
@@ -249,11 +210,16 @@ def augmentation_gain(
         for name, (images, labels) in sets.items():
             augment = None if name == REAL else classic_augmentation
             votes.setdefault(name, []).append(_votes(images, labels, test, k, range(seeds), steps, augment))
+        # Classifiers of real and of synthetic images start from the same weights and see as many images of each class.
+        own = _labels(training)
+        alone = [_votes(generate(own, seed), own, test, k, [seed], steps) for seed in range(seeds)]
+        votes.setdefault(ONLY, []).append(np.concatenate(alone))
         patients += patients_of(test).tolist()
+        names += _owners(test)
         chosen.append(best)
     arms = {name: _scored(np.concatenate(found, axis=1), np.array(patients), k) for name, found in votes.items()}
     tests = {name: mcnemar(arms[SYNTHETIC].right, arms[name].right) for name in CONTROLS}
-    return Gain(arms, tuple(chosen), tests)
+    return Gain(arms, tuple(classes), tuple(chosen), tests, tuple(names))
 
 
 def classic_augmentation(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -337,7 +303,7 @@ def _votes(
 def _scored(votes: Votes, truth: Indices, classes: int) -> Arm:
     tables = [confusion(truth, one.argmax(axis=1), classes) for one in votes]
     return Arm(
-        tuple(table.accuracy.value for table in tables),
+        votes.argmax(axis=2) == truth,
         tuple(np.mean([table.sensitivity for table in tables], axis=0).tolist()),
         votes.mean(axis=0).argmax(axis=1) == truth,
     )
