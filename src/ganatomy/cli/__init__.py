@@ -18,6 +18,7 @@ COMMANDS = {
     "sample": "make synthetic images with a trained run that makes images from noise",
     "turing": "test whether people can tell generated images from real ones: forms to fill in, and their scores",
     "reproduce": "test a paper's claim on embedded data, with seeds, intervals and a verdict",
+    "study": "compare trainings: fewer annotations, other systems, the baseline, folds, what images are good for",
     "list": "all systems and their state",
     "info": "what a system is and the options it has",
 }
