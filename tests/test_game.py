@@ -99,7 +99,7 @@ def test_what_is_called_ct_is_in_hu_unless_told_otherwise():
 
 
 class Numbers(MethodConfig):
-    """A toy."""
+    """Options with limits that follow from their names."""
 
     width: int = 4
     critic_width: int = 3

@@ -1,11 +1,11 @@
-"""The second vocabulary: Role, Case, Sample, Task, Prediction. What a system learns from, and what it makes.
+"""The classes for data: Role, Case, Sample, Task and Prediction describe what a system learns from and predicts.
 
 A *case* shows one object: a patient, a slide, a vessel. It is a set of named *roles*, each of a kind that is a class:
 an intensity image, a label map, points, a class, a signal. A role has three forms, and its kind knows the way between
 them: the *value* a user holds (an image, points in mm, a word), the *array* that is prepared and stored on the working
-grid, and the *tensor* that a network sees. A *sample* is a case on the working grid. A *task* says which roles there
-are, how a sample is framed, and what is simulated for training. A *prediction* is what a trained method makes of a
-sample.
+grid, and the *tensor* that a network takes. A *sample* is a case on the working grid. A *task* says which roles there
+are, how a sample is framed, and what is simulated for training. A *prediction* holds the outputs of a trained method
+for a sample.
 
 Nothing in this module knows a network, a device, or a kind of task.
 """
@@ -36,58 +36,58 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "val", "test"]
 Array = NDArray[Any] | LazyArray
-"""(channels, slices, rows, columns) of a role on a grid; what other kinds store has four axes too."""
+"""Prepared array of a role, (channels, slices, rows, columns); kinds without a grid store four axes, too."""
 Volume = NDArray[np.float32]
-"""(slices, rows, columns) in physical units."""
+"""Image of one channel, (slices, rows, columns), in physical units."""
 Scores = dict[str, float]
 Better = Literal["higher", "lower", "target"]
-"""Which side of a score is the better one; ``target`` where neither is."""
+"""Direction in which a score improves; ``target`` where neither higher nor lower values are better."""
 
 ANONYMOUS = "unnamed"
-READING = ("meaning", "frame", "labels", "overlapping", "place")
-"""Attributes of a source that change what is read from its files."""
+READING_ATTRIBUTES = ("meaning", "frame", "labels", "overlapping", "place")
+"""Attributes of a source that change what is read from its files, and so the fingerprint of a case."""
 
 
 class Openable(Protocol):
-    """Something on the disk or in memory that opens as the value of a role."""
+    """A source, on the disk or in memory, that opens as the value of a role."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Its files; empty where it has none, as a phantom."""
+        """Files of the source; empty where it has none, as a phantom."""
 
     def open(self) -> Any:
-        """The value, lazily where the format allows."""
+        """Return the value of the role, lazily where the format allows."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A value that is in memory already.
+    """A source whose value is in memory already.
 
     Attributes:
-        value: of a role.
-        paths: files that it was read from, if any.
+        value: value of a role.
+        paths: files that the value was read from, if any.
     """
 
     value: Any
     paths: tuple[Path, ...] = ()
 
     def open(self) -> Any:
-        """The value."""
+        """Return the value."""
         return self.value
 
 
 @dataclass(frozen=True)
 class Case:
-    """What shows one object, by role.
+    """The data of one object (a patient, a slide, a vessel): one source for every role.
 
     Attributes:
-        name: unique in a data set.
-        subject: whom it belongs to; splits are by subject.
-        split: its side.
-        sources: role to where its value is read from.
-        label: what the object is, such as a diagnosis; None where nobody says.
-        frame: name or number of the time frame, of an object that was recorded over time.
-        resample_to: role whose grid the other images are brought to before anything else; None where all must lie on
+        name: unique name in a data set.
+        subject: the patient or other subject that the case belongs to; splits are by subject.
+        split: side of the split: training, validation or test.
+        sources: role to the source of its value.
+        label: class of the case, such as a diagnosis; None where it is not known.
+        frame: name or number of the time frame, where the object was recorded over time.
+        resample_to: role to whose grid the other images are resampled before anything else; None where all must lie on
             one grid.
     """
 
@@ -101,29 +101,31 @@ class Case:
 
     @property
     def fingerprint(self) -> str:
-        """A digest that changes when a file of the case does."""
+        """Digest that changes when a file of the case changes."""
         facts = []
         for role, source in sorted(self.sources.items()):
             states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
-            facts.append((role, states or repr(source), [repr(getattr(source, name, None)) for name in READING]))
+            facts.append(
+                (role, states or repr(source), [repr(getattr(source, name, None)) for name in READING_ATTRIBUTES])
+            )
         return hashlib.sha256(repr((facts, self.label, self.resample_to)).encode()).hexdigest()
 
     @property
     def seed(self) -> int:
-        """Seed of what is simulated for this case; depends on its name alone."""
+        """Seed of the simulation for this case; it depends on the name of the case alone."""
         return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big")
 
 
 @dataclass(frozen=True)
 class Role(ABC):
-    """A part that something plays in a case; its subclass, the kind, says what that something is.
+    """A named part of a case, such as an input image or a mask; its subclass is its kind (image, label map, points).
 
-    A new kind is one subclass: reading, framing, cutting, mirroring, encoding and writing live with it.
+    A new kind is one subclass: reading, framing, cutting, mirroring, encoding and writing are its methods.
 
     Attributes:
         name: an identifier in the field's terms, such as ``t1`` or ``vessels``; it is a column of manifests and the
             prefix of options.
-        optional: whether a case may lack it.
+        optional: whether a case may lack this role.
     """
 
     name: str
@@ -131,100 +133,100 @@ class Role(ABC):
 
     kind: ClassVar[str]
     on_grid: ClassVar[bool] = True
-    """Whether arrays lie on the working grid, (channels, slices, rows, columns)."""
+    """Whether arrays of this kind lie on the working grid, (channels, slices, rows, columns)."""
     has_intensities: ClassVar[bool] = False
-    """Whether values are intensities, of which statistics are kept."""
+    """Whether values are intensities, whose statistics over the training cases are kept."""
     suffix: ClassVar[str | None] = None
-    """Of files that values are written to; None where they are written as the image that they were made from."""
+    """Suffix of the files that values are written to; None where the format is that of the input image."""
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """Of files that values are read from; empty for kinds that are read from images."""
+    """Suffixes of the files that values are read from; empty for kinds that are read from images."""
     is_label_map: ClassVar[bool] = False
-    """Whether values are labels, between which there is nothing to interpolate."""
+    """Whether values are labels, which are never interpolated."""
 
     @property
     def channels(self) -> int:
-        """Channels of its tensor."""
+        """Number of channels of the role's tensor."""
         return 1
 
     @property
     def codec(self) -> Codec | None:
-        """How physical values map to the range of the networks; None where values are taken as they are."""
+        """Mapping of physical values to the range of the networks; None where values are taken as they are."""
         return None
 
     @abstractmethod
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """What a cell of a manifest stands for.
+        """Return the source that a cell of a manifest names.
 
         Args:
-            text: of the cell.
-            folder: that paths are relative to.
-            read: makes a source of an image file.
+            text: text of the cell.
+            folder: folder that paths are relative to.
+            read: function from an image file to its source.
 
         Raises:
-            UserError: no such file, or a text that this kind does not understand.
+            UserError: the file does not exist, or this kind cannot read the text.
         """
 
     def adopt(self, source: Openable) -> Openable:
-        """A source that was found in a folder, to be opened as this kind: label maps as labels and not as pictures."""
+        """Return a source found in a folder as one that opens as this kind, such as a label map and not an image."""
         return self.source("", Path(), lambda path: source)
 
     @abstractmethod
     def check(self, value: Any) -> None:
-        """Refuse a value that cannot play this role.
+        """Refuse a value that cannot be used as this role.
 
         Raises:
-            UserError: naming it and what is wrong.
+            UserError: the value does not fit; the message names it and what is wrong.
         """
 
     def placed(self, value: Any, grid: Image) -> Any:
-        """The value on the grid of the first image of its case, where its file holds only a part of that grid.
+        """Return the value on the grid of the first image of its case, where its file holds only a part of that grid.
 
         Args:
-            value: that has been checked.
-            grid: of the case.
+            value: value that has been checked.
+            grid: first image of the case.
         """
         return value
 
     def plan(self, value: Any, preparation: Preparation) -> Frame | None:
-        """The way from the grid of a value to the working grid; None for kinds without a grid."""
+        """Return the frame from the grid of a value to the working grid; None for kinds without a grid."""
         return None
 
     @abstractmethod
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """A value as it is prepared and stored.
+        """Return a value as the array that is prepared and stored.
 
         Args:
-            value: that the user holds.
-            frame: of this role, or for kinds without a grid, of the first role that has one.
+            value: value that the user holds.
+            frame: frame of this role, or for kinds without a grid, the frame of the first role that has one.
         """
 
     @abstractmethod
     def value(self, array: Array, frame: Frame | None, like: Any) -> Any:
-        """An array as the value that a user gets, on the grid of the source; the inverse of `array`.
+        """Return an array as the value that a user gets, on the grid of the source; the inverse of `array`.
 
         Args:
-            array: on the working grid, in physical units.
-            frame: back to the source.
-            like: the value that the source had, whose header and geometry are taken over; None where there is none.
+            array: array on the working grid, in physical units.
+            frame: frame between the source and the working grid.
+            like: value of the source, whose header and geometry are taken over; None where there is none.
         """
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a value that `value` returned; images by suffix, without one as a DICOM folder.
+        """Write a value that `value` returned: an image in the format of the suffix, without suffix as a DICOM folder.
 
         Args:
-            path: of a file or folder, which appears whole or not at all.
-            value: of this kind.
-            derivation: for DICOM: which model made the image.
+            path: path of the file or folder, which is written completely or not at all.
+            value: value of this kind.
+            derivation: model that made the image, for DICOM.
 
         Raises:
-            UserError: the format cannot hold the value, or the place cannot be written.
+            UserError: the format cannot hold the value, or the path cannot be written.
         """
         from ganatomy.images.files import write
 
         write(path, value, derivation=derivation)
 
     def bind(self, value: Any) -> Self:
-        """The role with the numbers of one case put in, such as the percentiles of its image.
+        """Return the role with the numbers of one case, such as the percentiles of its image.
 
         Raises:
             UserError: the value has no such numbers.
@@ -233,53 +235,53 @@ class Role(ABC):
 
     @property
     def adaptive(self) -> bool:
-        """Whether `bind` puts in numbers of its own for every case."""
+        """Whether `bind` gives the role different numbers for every case."""
         return False
 
     def numbers(self) -> Mapping[str, Any]:
-        """The numbers that `bind` has put in, as plain values."""
+        """Return the numbers that `bind` has set, as plain values."""
         return {}
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
-        """The role bound to `numbers` that were kept."""
+        """Return the role bound to numbers that `numbers` returned earlier."""
         return self
 
     @property
     def prepared_as(self) -> str:
-        """What its prepared array depends on beside the value and the preparation; part of the key of prepared cases.
+        """Text that changes with all that a prepared array depends on besides the value and the preparation.
 
-        Codecs are not in it: they are applied later.
+        It is a part of the key of prepared cases. Codecs are not in it: they are applied later.
         """
         return f"{self.name}: {self.kind}"
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """The type in which prepared arrays of ``dtype`` are kept: what networks see as numbers is float32."""
+        """Return the type in which prepared arrays of ``dtype`` are stored: float32 unless a kind overrides it."""
         return np.dtype(np.float32)
 
     def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-        """The part of an array in a block of voxels, mirrored where it reaches beyond the edge.
+        """Return the part of an array in a block of voxels, mirrored where the block reaches beyond the edge.
 
         Args:
-            array: on the working grid.
+            array: array on the working grid.
             start: first slice, row and column; may be negative.
-            size: slices, rows and columns.
+            size: number of slices, rows and columns.
         """
         return cut(np.asarray(array) if not isinstance(array, np.ndarray) else array, start, size)
 
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-        """A patch mirrored along some axes (0 slices, 1 rows, 2 columns)."""
+        """Return a patch mirrored along some axes (0 slices, 1 rows, 2 columns)."""
         return np.flip(patch, tuple(1 + axis for axis in axes))
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
-        """A square patch turned in its plane by a multiple of 90 degrees."""
+        """Return a square patch rotated in its plane by a multiple of 90 degrees."""
         return np.rot90(patch, turns, axes=(2, 3))
 
     def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
-        """A patch turned, enlarged, shifted or bent at random.
+        """Return a patch that is rotated, scaled, shifted or deformed by a random movement.
 
         Args:
-            patch: from `cut`, wider by the movement's reach.
-            movement: of everything that the patch holds.
+            patch: patch from `cut`, wider by the movement's reach.
+            movement: one movement for all roles of the patch.
 
         Raises:
             ValueError: this kind cannot be moved.
@@ -287,27 +289,27 @@ class Role(ABC):
         raise ValueError(f"{self.name} is of the kind {self.kind}, which cannot be moved: change its images only")
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """A patch as a network with ``dims`` spatial axes sees it, (channels, [[slices,] rows,] columns), encoded."""
+        """Return an encoded patch for a network with ``dims`` spatial axes, (channels, [[slices,] rows,] columns)."""
         import torch
 
         return spatial(torch.from_numpy(np.array(patch, dtype=np.float32)), dims)
 
     def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Physical values in the range of the networks, with the channels of tensors; any shape with channels first."""
+        """Map physical values to the range and channels of the networks; any shape with channels first."""
         return np.asarray(values, np.float32)
 
     def decoded(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
-        """Output of a network in the range of the networks, to physical values; any shape with channels first."""
+        """Map the output of a network to physical values; any shape with channels first."""
         return tensor
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """A tensor like those of `tensor`, for tests: (channels, *size) in a plausible range."""
+        """Return a random tensor like those of `tensor`, for tests: (channels, *size) in a plausible range."""
         import torch
 
         return 0.5 + 0.2 * torch.randn(self.channels, *size, generator=generator)
 
     def overlay(self, array: NDArray[Any]) -> Mapping[str, NDArray[np.bool_]]:
-        """Outlines to draw over an image: name to where it is, (rows, columns); none unless a kind has any.
+        """Return regions to outline over an image: name to mask, (rows, columns); empty for kinds without regions.
 
         Args:
             array: one slice of an array, (channels, rows, columns).
@@ -315,32 +317,32 @@ class Role(ABC):
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, for run files."""
+        """Return the role as plain values, for run files."""
         return {"kind": self.kind, "channels": self.channels, "optional": self.optional}
 
 
 class Preparation(BaseModel):
-    """Everything that changes a prepared case, and nothing else: codecs and windows are applied later.
+    """Settings on which prepared cases depend, and no others: codecs and windows are applied later.
 
-    Its digest is the key of prepared cases; a task that prepares more extends it.
+    The digest is the key of prepared cases; a task whose preparation has more settings extends this class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    plane: Plane = "axial"  # of the slices of the working grid
+    plane: Plane = "axial"  # plane of the slices of the working grid
     spacing: tuple[float, float, float] | None = None  # mm between slices, rows, columns; none keeps the source's
     size: tuple[int, ...] | None = None  # rows and columns, or slices, rows and columns; none takes any size
-    fit: Fit = "cover"  # how an image of other proportions gets to the size
-    fill: tuple[tuple[str, float], ...] = ()  # role and the value around what is padded, where that is not 0
+    fit: Fit = "cover"  # how an image of other proportions is brought to the size
+    fill: tuple[tuple[str, float], ...] = ()  # role and the value that its images are padded with, where it is not 0
 
     @property
     def digest(self) -> str:
-        """A key of 24 hexadecimal digits."""
+        """Digest of all settings: 24 hexadecimal digits."""
         text = f"{type(self).__module__}.{type(self).__qualname__}|{self.model_dump_json()}"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def frame(self, image: Image, role: str) -> Frame:
-        """The frame of an image that plays a role."""
+        """Return the frame from the grid of an image of this role to the working grid."""
         return Frame.plan(image, self.plane, self.spacing, self.size, self.fit, dict(self.fill).get(role, 0.0))
 
 
@@ -349,13 +351,13 @@ class Sample:
     """A case on the working grid, in physical units.
 
     Attributes:
-        case: whose.
+        case: the case that was framed.
         arrays: role to array, in memory, memory-mapped or lazy.
-        affines: role to (4, 4) of its working grid, for roles on a grid.
-        roles: of the task, by name.
-        frames: role to the way back to its source; empty for cases read from the store.
-        values: role to what the user gave; empty for cases read from the store.
-        notes: what a user should know about this case, in sentences.
+        affines: role to the affine (4, 4) of its working grid, for roles on a grid.
+        roles: roles of the task, by name.
+        frames: role to the frame between its source and the working grid; empty for cases read from the store.
+        values: role to the value that the user gave; empty for cases read from the store.
+        notes: remarks on this case for the user, in sentences.
         numbers: role to the numbers of its codec for this case, where they have been kept.
     """
 
@@ -370,22 +372,22 @@ class Sample:
 
     @cached_property
     def first(self) -> str:
-        """The first role on a grid, else the first of all: its grid is what slices are counted on."""
+        """Name of the first role on a grid, else of the first role; slices are counted on its grid."""
         return next((name for name in self.arrays if name in self.affines), next(iter(self.arrays)))
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(slices, rows, columns) of the working grid."""
+        """Shape of the working grid, (slices, rows, columns)."""
         _, slices, rows, columns = self.arrays[self.first].shape
         return slices, rows, columns
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:
-        """mm between slices, rows and columns of the working grid; 1 where there is no grid."""
+        """Spacing of slices, rows and columns of the working grid in mm; 1 where there is no grid."""
         return self.spacing_of(self.first)
 
     def spacing_of(self, role: str) -> tuple[float, float, float]:
-        """mm between slices, rows and columns of the grid of a role."""
+        """Return the spacing of slices, rows and columns of the grid of a role in mm; 1 where it has no grid."""
         if role not in self.affines:
             return (1.0, 1.0, 1.0)
         slices, rows, columns = np.linalg.norm(self.affines[role][:3, :3], axis=0)
@@ -396,7 +398,7 @@ class Sample:
         return {}
 
     def role(self, name: str) -> Role:
-        """A role with the numbers of this case put in, computed when first asked for.
+        """Return a role bound to the numbers of this case, which are computed at the first call.
 
         Raises:
             UserError: the value has no such numbers.
@@ -413,43 +415,43 @@ class Sample:
         return self._bound[name]
 
     def image(self, role: str) -> Image:
-        """A role on a grid as an image on the working grid."""
+        """Return the array of a role as an image on the working grid."""
         codec, given = self.roles[role].codec, self.values.get(role)
         unit = given.unit if isinstance(given, Image) else codec.unit if codec else None
         image = Image(self.arrays[role], self.affines[role], unit)
         return replace(image, header=given.header) if isinstance(given, Image) else image
 
     def slices(self, start: int, stop: int, channels: int = 1) -> dict[str, Volume]:
-        """Slices ``start`` to ``stop`` of every role on a grid, (channels · slices, rows, columns): `in_channels`."""
+        """Return slices ``start`` to ``stop`` of every role on a grid, shaped by `in_channels`."""
         placed = {name: values for name, values in self.arrays.items() if name in self.affines}
         return {name: in_channels(slab(values, start, stop), channels) for name, values in placed.items()}
 
     def with_arrays(self, arrays: Mapping[str, Array], affines: Mapping[str, NDArray[np.float64]]) -> Sample:
-        """The sample with more roles, or others in place of its own."""
+        """Return the sample with additional or replaced arrays."""
         return replace(self, arrays={**self.arrays, **arrays}, affines={**self.affines, **affines})
 
 
 class Compared(NamedTuple):
-    """An input that an output should resemble."""
+    """An input image that an output is compared with."""
 
     image: Image
-    """On the grid of the source."""
+    """The input image on the grid of its source."""
     windows: tuple[Any, Any] | None = None
-    """Ranges (`Window`) of the input and of the output where their contrasts differ; None where they look alike."""
+    """Ranges (`Window`) of the input and of the output where their contrasts differ; None where they are the same."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a trained method makes of a sample.
+    """The outputs of a trained method for a sample.
 
     Attributes:
         arrays: role to array on the working grid, in physical units, computed slab by slab when it is read.
         outputs: role to the value that a user gets, on the grid of the source, the most important one first.
         tables: name to rows of a table, such as volumes in mm³.
-        facts: what belongs into the note beside an output.
-        notes: what a user should know, in sentences.
+        facts: plain values for the note that is written beside an output.
+        notes: remarks for the user, in sentences.
         compared: role to the input that it should resemble; such outputs are rounded to the input's integers.
-        missing: roles that could not be made; files of earlier results that have their names are removed.
+        missing: roles that could not be predicted; files of earlier results that have their names are removed.
     """
 
     arrays: Mapping[str, Array]
@@ -461,7 +463,7 @@ class Prediction:
     missing: tuple[str, ...] = ()
 
     def __getitem__(self, role: str) -> Any:
-        """The value of a role."""
+        """Return the output of a role."""
         return self.outputs[role]
 
     def __iter__(self) -> Iterator[str]:
@@ -469,39 +471,39 @@ class Prediction:
 
     @property
     def main(self) -> Any:
-        """The most important output."""
+        """Most important output, which is the first one."""
         return next(iter(self.outputs.values()))
 
     def slices(self, start: int, stop: int, channels: int = 1) -> dict[str, Volume]:
-        """Slices ``start`` to ``stop`` of every array, (channels · slices, rows, columns): `in_channels`."""
+        """Return slices ``start`` to ``stop`` of every array, shaped by `in_channels`."""
         return {name: in_channels(slab(values, start, stop), channels) for name, values in self.arrays.items()}
 
 
 class Task(ABC):
-    """A kind of work: which roles a case has, how it is framed, what is simulated, and what a score is.
+    """A kind of problem, such as segmentation: roles of a case, framing, simulation and validation scores.
 
-    A task is a plug-in. The engine knows this class alone, and finds the rest by ``predictors`` and ``judge``.
+    A task is a plug-in. The engine imports this class only, and finds the rest by ``predictors`` and ``judge``.
     """
 
     name: ClassVar[str]
     predictors: ClassVar[Mapping[str, Any]]
-    """Ability, such as ``restore``, to the class of its predictor, or to ``"module:Class"``; the first is the usual."""
+    """Ability, such as ``restore``, to its predictor's class or to ``"module:Class"``; the first is the default."""
     judge: ClassVar[Any]
-    """The class of the judge, or ``"module:Class"``."""
+    """Class of the judge, or ``"module:Class"``."""
 
     roles: Mapping[str, Role]
     """Name to role, in order."""
     given: str
-    """The role that the images of a plain folder play."""
+    """Role of the images of a folder without a manifest."""
     groups: tuple[tuple[str, ...], ...] = ()
-    """Groups of roles, any of which makes a case usable (unpaired data); none means that all that are not optional
-    are needed."""
+    """Groups of roles, any of which makes a case usable (unpaired data); empty means that all roles that are not
+    optional are needed."""
     phantom: str | type[Any]
-    """Name of the embedded phantom, or its class where it is not part of the package."""
+    """Name of the built-in phantom, or its class where it is not part of the package."""
     phantom_subjects: int = 10
-    """How many of its patients make a data set, unless the user says."""
+    """Number of phantom patients in a data set, unless the user gives another."""
     expects: Mapping[str, Sequence[Any]] = {}
-    """Role to what its images should be (`ganatomy.roles.expectations`): stated, and checked where it can be seen."""
+    """Role to properties that its images should have (`ganatomy.roles.expectations`), checked where possible."""
     fitted: Mapping[str, NDArray[Any]]
     """Numbers learned from training cases, by name; empty before training."""
 
@@ -522,42 +524,42 @@ class Task(ABC):
 
     @property
     def codecs(self) -> Mapping[str, Codec]:
-        """How physical values map to the range of the networks, by role, before they are bound to a case."""
+        """Role to its codec, not yet bound to a case; roles without codec are left out."""
         return {name: role.codec for name, role in self.roles.items() if role.codec is not None}
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Labels that cases carry where there is a role called ``label``; cases with another label are left out."""
+        """Classes of the role ``label``, where there is one; cases with another label are left out."""
         found: tuple[str, ...] = getattr(self.roles.get("label"), "classes", ())
         return found
 
     @property
     def preparation(self) -> Preparation:
-        """Everything that changes a prepared case."""
+        """Settings on which prepared cases depend."""
         return Preparation()
 
     @abstractmethod
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
-        """Arguments of the phantom for ``size`` rows and columns; None means what suits the task."""
+        """Return the arguments of the phantom for ``size`` rows and columns; None means the task's default."""
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
-        """Which part of a phantom patient with this label plays which role."""
+        """Return role to part of the phantom, for a phantom patient with this label."""
         return {self.given: "image"}
 
     def usable(self, roles: Iterable[str]) -> bool:
-        """Whether values of these roles make a case to learn from or to be judged on."""
+        """Return whether a case with these roles can be used for training or evaluation."""
         there = set(roles)
         return self.given in there or any(set(group) <= there for group in self.groups)
 
     def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
-        """A sample from the values at hand, lazily; used in training and when a trained method is applied.
+        """Return a sample made from values, lazily; used in training and when a trained method is applied.
 
         Args:
             values: role to value; roles that the task does not know are ignored.
-            case: whose values they are; None where a trained method is applied.
+            case: case of the values; None where a trained method is applied.
 
         Raises:
-            UserError: a value cannot play its role, or two of them do not lie on one grid.
+            UserError: a value does not fit its role, or two of them do not lie on one grid.
         """
         known = {name: role for name, role in self.roles.items() if name in values}
         for name, role in known.items():
@@ -582,7 +584,7 @@ class Task(ABC):
         )
 
     def _unexpected(self, values: Mapping[str, Any]) -> Iterator[str]:
-        """Sentences on images that are not what the system expects."""
+        """Yield a sentence for every image that does not have a property that the system expects."""
         for name, expectations in self.expects.items():
             if not isinstance(values.get(name), Image):
                 continue
@@ -592,81 +594,82 @@ class Task(ABC):
                     yield f"{label_of(values[name])} ({name}) should be {expected.words}, but {problem}"
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
-        """The sample with what is simulated for training and judging, lazily, such as its low-dose partner.
+        """Return the sample with arrays simulated for training and evaluation, lazily, such as a low-dose image.
 
         Args:
-            sample: framed.
-            seed: of the case.
+            sample: sample from `frame`.
+            seed: seed of the case.
         """
         return sample
 
     def same_contrast(self, output: str) -> str | None:
-        """The input that an output shares its contrast with, and so its scale; None where there is none."""
+        """Return the input that has the contrast, and so the scale, of an output; None where there is none."""
         return None
 
     def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
-        """Numbers learned from training cases only, saved with the weights, such as an atlas or class weights.
+        """Return numbers fitted on training cases only, such as an atlas or class weights; saved with the weights.
 
-        Unless a task learns more, these are statistics of the intensities of every image, from which it can be told
-        later whether an image is like those that were learned from.
+        Unless a task overrides this, they are statistics of the intensities of every image, with which later inputs
+        are compared.
         """
         return intensity_statistics(samples)
 
     def only_tested(self, label: str | None) -> bool:
-        """Whether cases with this label are no use for training and all go to testing."""
+        """Return whether cases with this label are never used for training and all go to testing."""
         return False
 
     def trainable(self, label: str | None, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
-        """Which slices of a case may be trained on; None means all.
+        """Return which slices of a case may be used for training, (slices); None means all.
 
         Args:
-            label: of the case.
-            arrays: its roles, (channels, slices, rows, columns) in physical units.
+            label: label of the case.
+            arrays: role to array, (channels, slices, rows, columns) in physical units.
         """
         return None
 
     def trainable_slices(self, sample: Sample) -> NDArray[np.bool_] | None:
-        """Which slices of a sample may be trained on; None means all.
+        """Return which slices of a sample may be used for training, (slices); None means all.
 
-        A task overrides this in place of `trainable` where it has to know the scale of the case.
+        A task overrides this in place of `trainable` where the choice depends on the scale of the case.
         """
         return self.trainable(sample.case.label, sample.arrays)
 
     @property
     @abstractmethod
     def directions(self) -> Mapping[str, Better]:
-        """For every score of validation, which side is better."""
+        """Validation score to the direction in which it improves."""
 
     @property
     @abstractmethod
     def selection(self) -> str:
-        """The score that decides which weights are the best."""
+        """Name of the validation score by which the best weights are chosen."""
 
     @abstractmethod
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Numbers of some slices of one case, each named with its variant.
+        """Return the validation scores of some slices of one case, each named with its variant.
 
-        Where the main output has several channels, these follow one after another and count as slices: squared and
-        absolute errors are means over all channels, SSIM is the mean of the channels'.
+        Where the main output has several channels, they are stacked along the slices and count as slices: squared and
+        absolute errors are means over all channels, SSIM is the mean over the channels.
 
         Args:
-            output: role to (channels · slices, rows, columns) of a prediction, in physical units.
-            sample: role to as many slices of the case; roles of other numbers of channels are averaged and repeated.
-            spacing: mm between slices, rows and columns.
+            output: role to array of a prediction, (channels · slices, rows, columns), in physical units.
+            sample: role to array of the case in the same shape; roles with another number of channels are averaged
+                and repeated.
+            spacing: spacing of slices, rows and columns in mm.
         """
 
 
 CLOSE = 0.1
-"""Part of a voxel by which corners of two grids may lie apart that are still taken for one."""
+"""Largest distance between corners of two grids, as a fraction of a voxel, at which they count as one grid."""
 
 
 def check_alignment(values: Mapping[str, Any], frames: Mapping[str, Frame]) -> None:
-    """Refuse values whose voxels do not lie in the same places of the patient.
+    """Refuse values whose voxels do not lie at the same positions in the patient.
 
     Raises:
-        UserError: naming both files, how they differ, and the remedy.
+        UserError: two grids differ; the message names both files, the difference and the remedy.
     """
     names = list(frames)
     for name in names[1:]:
@@ -681,9 +684,9 @@ def check_alignment(values: Mapping[str, Any], frames: Mapping[str, Frame]) -> N
 
 
 def _apart(first: Frame, other: Frame) -> str | None:
-    """How two working grids differ, in words; None where they are one."""
+    """Describe how two working grids differ; None where they are the same."""
     if first.turned != other.turned:
-        return f"{_by(other.turned)} voxels against {_by(first.turned)}"
+        return f"{_extents_text(other.turned)} voxels against {_extents_text(first.turned)}"
     corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     corners[:, :3] *= np.maximum(np.array(first.size) - 1, 0)
     distance = (corners @ (first.working_affine - other.working_affine).T)[:, :3]
@@ -694,30 +697,30 @@ def _apart(first: Frame, other: Frame) -> str | None:
     return None
 
 
-def _by(shape: Sequence[int]) -> str:
+def _extents_text(shape: Sequence[int]) -> str:
     return " x ".join(str(extent) for extent in shape)
 
 
 def label_of(value: Any) -> str:
-    """What to call a value in a message: its file, where it has one."""
+    """Return the name of a value for messages: its file, where it has one."""
     return value.header.label if isinstance(value, Image) else str(getattr(value, "label", "the value in memory"))
 
 
 def notes_on(values: Iterable[Any]) -> Iterator[str]:
-    """What should be said about the places of several values, in sentences."""
+    """Yield remarks on several values that may not show the same place of the same patient, in sentences."""
     headers = [value.header for value in values if isinstance(value, Image)]
     frames = {header.frame_of_reference for header in headers} - {None}
     if len({header.subject for header in headers} - {None}) > 1:
-        yield "the images are of different patients, as their files say"
+        yield "the images are of different patients, according to their files"
     files = [header.paths for header in headers if header.paths]
     if len(set(files)) < len(files):
         yield f"{headers[0].label} is given for more than one role"
     if len(frames) > 1:
-        yield "the images have different frames of reference: that they fit is not known, only that their grids agree"
+        yield "the images have different frames of reference: their grids agree, but they may not be aligned"
 
 
 def cut(array: NDArray[Any], start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-    """A block of a (channels, slices, rows, columns) array, mirrored where it reaches beyond the edge."""
+    """Return a block of a (channels, slices, rows, columns) array, mirrored where it reaches beyond the edge."""
     index = []
     for first, length, extent in zip(start, size, array.shape[1:], strict=True):
         positions = np.arange(first, first + length)
@@ -730,7 +733,7 @@ def cut(array: NDArray[Any], start: Sequence[int], size: Sequence[int]) -> NDArr
 
 
 def mirrored(positions: NDArray[np.intp], extent: int) -> NDArray[np.intp]:
-    """Indices reflected at the edges of an axis without repeating the edge, as often as necessary."""
+    """Reflect indices at the edges of an axis without repeating the edge, as often as necessary."""
     if extent == 1:
         return np.zeros_like(positions)
     folded = np.abs(positions) % (2 * (extent - 1))
@@ -738,7 +741,7 @@ def mirrored(positions: NDArray[np.intp], extent: int) -> NDArray[np.intp]:
 
 
 def spatial(values: Tensor, dims: int) -> Tensor:
-    """(channels, slices, rows, columns) without the leading spatial axes that a network of ``dims`` does not have.
+    """Drop the leading spatial axes of (channels, slices, rows, columns) that a network with ``dims`` axes lacks.
 
     Raises:
         ValueError: one of these axes is longer than 1.
@@ -750,20 +753,20 @@ def spatial(values: Tensor, dims: int) -> Tensor:
 
 
 def slab(array: Array, start: int, stop: int) -> NDArray[Any]:
-    """Slices ``start`` to ``stop`` of an array in memory, memory-mapped or lazy."""
+    """Return slices ``start`` to ``stop`` of an array in memory, memory-mapped or lazy."""
     return array.slab(start, stop) if isinstance(array, LazyArray) else np.asarray(array[:, start:stop])
 
 
 def grey(values: NDArray[Any]) -> Volume:
-    """(channels, slices, rows, columns) to (slices, rows, columns); several channels are averaged."""
+    """Average the channels of an array: (channels, slices, rows, columns) to (slices, rows, columns)."""
     return np.asarray(values[0] if len(values) == 1 else values.mean(axis=0))
 
 
 def in_channels(values: NDArray[Any], channels: int) -> Volume:
-    """(N, slices, rows, columns) to (channels · slices, rows, columns), channel after channel.
+    """Stack channels along slices: (N, slices, rows, columns) to (channels · slices, rows, columns).
 
-    Images are judged channel by channel, since red and blue of equal brightness are not alike. Where ``channels`` is
-    not N, the average over N takes the place of every channel.
+    Images are scored channel by channel, since red and blue of equal brightness differ. Where ``channels`` is not N,
+    the average over the N channels takes the place of every channel.
     """
     if channels == 1:
         return grey(values)
@@ -772,17 +775,17 @@ def in_channels(values: NDArray[Any], channels: int) -> Volume:
 
 
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
-"""Of the intensities of an image, which `intensity_statistics` keeps."""
-MOST = 2**16
-"""Voxels of a case that stand for it, evenly spaced."""
+"""Quantiles of the intensities of an image that `intensity_statistics` keeps."""
+MOST_VOXELS = 2**16
+"""Largest number of voxels of a case that its quantiles are taken over, evenly spaced."""
 
 
 def intensity_statistics(samples: Iterable[Sample]) -> dict[str, NDArray[np.float32]]:
-    """Quantiles of the intensities of every image role, a row per case, and the ends of scales that cases have.
+    """Return quantiles of the intensities of every image role and the ends of scales that are bound per case.
 
     Returns:
-        ``quantiles.ROLE``, (cases, 9) for `QUANTILES`; ``scale.ROLE``, (cases, 2): values that 0 and 1 in the range of
-        the networks stand for, where codecs are bound per case.
+        ``quantiles.ROLE``, (cases, 9) for `QUANTILES`; ``scale.ROLE``, (cases, 2): the values that are mapped to 0 and
+        1 in the range of the networks, where codecs are bound per case.
     """
     found: dict[str, list[NDArray[np.float32]]] = {}
     for sample in samples:
@@ -790,7 +793,7 @@ def intensity_statistics(samples: Iterable[Sample]) -> dict[str, NDArray[np.floa
             if not (sample.roles[name].has_intensities and name in sample.affines):
                 continue
             values = np.asarray(array[:] if isinstance(array, np.ndarray) else array).reshape(-1)
-            some = values[:: max(1, len(values) // MOST)]
+            some = values[:: max(1, len(values) // MOST_VOXELS)]
             found.setdefault(f"quantiles.{name}", []).append(np.quantile(some, QUANTILES).astype(np.float32))
             codec = sample.role(name).codec
             if sample.roles[name].adaptive and codec is not None:

@@ -1,7 +1,7 @@
-"""The vocabulary of the house: Player, Turn, Stage, Method.
+"""The classes for adversarial training: Player, Turn, Stage and Method describe a system as a game.
 
-An adversarial system is a game. Its networks are grouped into *players*; a generator function yields the *turns* of
-one round in the order of the paper's algorithm; a *stage* says how long a round is repeated and on which samples.
+The networks of a system are grouped into *players*; a generator function yields the *turns* of one round in the order
+of the paper's algorithm; a *stage* says how many rounds are trained and on which samples.
 The trainer takes each turn, steps that player, and resumes the method on the next line:
 
     def turns(self, batches):
@@ -13,7 +13,7 @@ The trainer takes each turn, steps that player, and resumes the method on the ne
         yield Turn("generator", adversarial=..., perceptual=...)
 
 Unequal step counts are a loop, weight clipping is the line after the ``yield``, a conditional turn is an ``if``, and
-turns yielded together as a tuple are a simultaneous move: all gradients are taken before anybody steps.
+turns yielded together as a tuple are a simultaneous move: all gradients are computed before any player steps.
 Nothing in this module knows images, data or devices.
 """
 
@@ -47,66 +47,67 @@ if TYPE_CHECKING:
 Batch = Mapping[str, Any]
 """Role name to tensor of shape (samples, channels, [[depth,] height,] width), in the range of the role's codec.
 
-The role ``label`` of tasks with classes has the shape (samples,): the place of each sample's label among the classes.
-Of stages with several streams, the name of each stream to such a mapping.
+The role ``label`` of tasks with classes has the shape (samples,): the index of each sample's label among the classes.
+In stages with several streams, a batch maps the name of each stream to such a mapping.
 """
 Triple = tuple[int, int, int]
-"""(slices, rows, columns)."""
+"""Numbers for the three axes (slices, rows, columns)."""
 
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass
 class Progress:
-    """Where training stands; the trainer advances it, methods and schedules read it."""
+    """State of training in rounds and samples; the trainer advances it, methods and schedules read it."""
 
     round: int = 0
     """Rounds completed since training began."""
     images: int = 0
-    """Samples seen by the whole run, all processes together."""
+    """Samples used so far by the whole run, all processes together."""
     stage: str = ""
     stage_round: int = 0
     """Rounds completed in this stage."""
     stage_rounds: int = 1
-    """Rounds this stage lasts."""
+    """Total number of rounds of this stage."""
 
     @property
     def fraction(self) -> float:
-        """Completed part of this stage, 0 to 1."""
+        """Completed fraction of this stage, 0 to 1."""
         return self.stage_round / max(self.stage_rounds, 1)
 
 
 @dataclass(frozen=True)
 class Player:
-    """Parameters that move together, and how they move."""
+    """Networks that are updated together, with their optimiser, schedules and moving average."""
 
     name: str
     modules: tuple[nn.Module, ...]
     optimizer: OptimizerFactory
     schedule: Callable[[Progress], float] | None = None
-    """Multiplies the optimiser's learning rate."""
+    """Factor of the optimiser's learning rate; None means that the rate is constant."""
     momentum: Callable[[Progress], float] | None = None
-    """Takes the place of the optimiser's momentum, where that changes during training."""
+    """Momentum of the optimiser, where it changes during training."""
     ema_halflife: float | None = None
-    """Half-life, in images seen, of an exponential moving average used at inference."""
+    """Half-life, in training images, of an exponential moving average of the weights, which is used at inference."""
     max_gradient_norm: float | None = None
+    """Largest L2 norm of the gradient; longer gradients are scaled down to it."""
     restart: Callable[[Progress], bool] | None = None
-    """Whether the optimiser begins afresh before this round, without the moments that it has gathered."""
+    """Whether the state of the optimiser (its moments) is reset before this round."""
 
     def parameters(self) -> list[nn.Parameter]:
-        """Trainable parameters of all modules, each once, in a fixed order."""
+        """Return the trainable parameters of all modules, each once, in a fixed order."""
         unique = {id(p): p for module in self.modules for p in module.parameters() if p.requires_grad}
         return list(unique.values())
 
 
 class Turn:
-    """One player's move: named loss terms, already weighted, whose sum the player descends.
+    """One optimiser step of one player: named loss terms, already weighted, whose sum is minimised.
 
     Args:
-        player: name of the player that moves.
-        losses: scalar tensors by name, where the terms depend on the configuration.
-        scores: discriminator outputs worth watching, by name; logged as means, never minimised.
-        terms: scalar tensors, where they do not.
+        player: name of the player that steps.
+        losses: loss terms (scalar tensors) by name, for terms whose names depend on the configuration.
+        scores: discriminator outputs to monitor, by name; logged as means, never minimised.
+        terms: loss terms (scalar tensors) with fixed names.
     """
 
     __slots__ = ("losses", "player", "scores")
@@ -129,27 +130,28 @@ class Turn:
 
     @property
     def total(self) -> Tensor:
-        """Sum of the loss terms, a scalar tensor."""
+        """Sum of all loss terms, a scalar tensor."""
         return torch.stack(list(self.losses.values())).sum()
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where patches are cut, other than anywhere with the same probability."""
+    """Base class of sampling schemes for patches that are not uniform over the image."""
 
 
 @dataclass(frozen=True)
 class Corners(Place):
-    """At the four corners and the centre of a slice only."""
+    """Sampling of patches at the four corners and the centre of a slice only."""
 
 
 @dataclass(frozen=True)
 class Balanced(Place):
-    """Around voxels of stated labels, from an index made when the case is prepared.
+    """Sampling of patches around voxels with given labels, which an index of each case lists.
 
     Attributes:
-        role: of the label map.
-        shares: label to the share of patches centred on a voxel with it; the rest of the patches lies anywhere.
+        role: name of the label map.
+        shares: label to the share of patches that are centred on a voxel with this label; all other patches are drawn
+            uniformly.
     """
 
     role: str
@@ -157,30 +159,31 @@ class Balanced(Place):
 
     def __post_init__(self) -> None:
         if min(self.shares.values(), default=0.0) < 0 or sum(self.shares.values()) > 1 + 1e-9:
-            raise ValueError(f"shares of patches are at least 0 and at most 1 together, not {dict(self.shares)}")
+            raise ValueError(f"shares of patches must be at least 0 and add up to at most 1, not {dict(self.shares)}")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Samples that a stage draws, independently of its other streams.
+    """Settings by which a stage draws samples, independently of its other streams.
 
     Attributes:
-        name: how the stage finds them in its batches, where it has several streams.
-        roles: drawn together from one case; None means all that every case has.
+        name: key of the samples in the batches of a stage with several streams.
+        roles: roles that are drawn together from one case; None means all roles that every case has.
         batch_size: samples per batch, all processes together.
         patch: size in voxels (slices, rows, columns); 1 slice for 2D methods, and 1 row too for 1D methods.
         margin: voxels per side by which the roles of ``wide`` exceed the patch, for networks with valid convolutions.
-        wide: roles that are seen by such networks.
+        wide: roles that are inputs of such networks.
         without: roles that a case must not have, such as the mask in a stream of unannotated images.
         flips: axes of the patch (0 slices, 1 rows, 2 columns) flipped with probability one half.
-        quarter_turns: whether square patches are turned in their plane by 0, 90, 180 or 270 degrees, equally likely.
-        place: where patches are cut; None means anywhere.
-        accepts: judges a drawn patch (role name to array in physical units); a refused one is drawn again a few times.
+        quarter_turns: whether square patches are rotated in their plane by 0, 90, 180 or 270 degrees, equally likely.
+        place: sampling scheme of the patches; None means uniform.
+        accepts: predicate of a drawn patch (role name to array in physical units); where it is false, the patch is
+            drawn again a few times.
         balanced: whether every class of the cases' labels is drawn equally often.
-        augmentation: random changes of geometry and intensities, after flips and turns.
-        transform: changes a drawn patch (role name to array in physical units) with a random generator, for what the
-            data of a task need beyond this.
-        fold: (K, N): the subjects are dealt into N folds, and those of fold K are left out.
+        augmentation: random changes of geometry and intensities, after flips and quarter turns.
+        transform: function of a drawn patch (role name to array in physical units) and a random generator that returns
+            the changed patch, for steps that a task needs in addition.
+        fold: (K, N): the subjects are divided into N folds, and those of fold K are left out.
     """
 
     name: str
@@ -202,15 +205,15 @@ class Stream:
 
 @dataclass(frozen=True)
 class Derivation:
-    """A role that a stage computes once over whole cases when it begins: what an earlier stage predicts becomes data.
+    """A role that is computed once over whole cases when a stage begins, such as predictions of an earlier stage.
 
     Attributes:
-        function: is given a batch with every role of whole slices (3D: of slabs or tiles of them) and returns the new
-            role, in the range of the networks, without the margin of the stage's first stream.
+        function: function of a batch with all roles of whole slices (in 3D, of slabs or tiles of them) that returns the
+            new role, in the range of the networks, without the margin of the stage's first stream.
         scale: voxels of the new role for each voxel of the working grid along (slices, rows, columns).
-        folds: where it is not 0, the subjects are dealt into so many folds, and the function is also given the number
-            of the case's fold, so that it can predict with a network that was not trained on this case; see
-            ``Stream.fold``.
+        folds: number of folds into which the subjects are divided; where it is not 0, the function takes the number of
+            the case's fold as a second argument, so that it can predict with a network that was not trained on this
+            case; see ``Stream.fold``.
     """
 
     function: Callable[..., Tensor]
@@ -220,16 +223,16 @@ class Derivation:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a network that is larger than memory allows is run over an image: tile by tile.
+    """Settings by which a network is run over a large image, tile by tile.
 
     Attributes:
         margin: voxels per side (slices, rows, columns) that the network needs around its output and does not return.
-        multiple: in-plane sizes the network accepts are multiples of this.
+        multiple: in-plane sizes of the network's input are multiples of this.
         scale: output voxels for each input voxel along (slices, rows, columns), where the output has a finer grid.
-        tile: output of one pass in input voxels (slices, rows, columns); None means what suits the machine, or the
-            whole image where neither margin nor tile bounds what the network sees.
-        overlap: share of a tile that its neighbour sees too, 0 to below 1.
-        blend: what becomes of overlapping tiles: ``exact`` has none, tiles meet; ``mean`` averages; ``gaussian``
+        tile: output of one pass in input voxels (slices, rows, columns); None means a size that fits into memory, or
+            the whole image where neither margin nor tile limits the network's input.
+        overlap: share of a tile that its neighbour covers, too, from 0 to below 1.
+        blend: combination of overlapping tiles: ``exact`` tiles do not overlap; ``mean`` averages; ``gaussian``
             averages with weights that fall towards the edges of a tile.
     """
 
@@ -242,16 +245,16 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
-            raise ValueError(f"an overlap is a share from 0 to below 1, not {self.overlap}")
+            raise ValueError(f"overlap must be a share from 0 to below 1, not {self.overlap}")
         if self.overlap and (self.blend == "exact" or self.tile is None):
-            raise ValueError("overlapping tiles need a size, and are blended by mean or gaussian")
+            raise ValueError("overlapping tiles need a tile size and the blend mean or gaussian")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A named part of training: whose turns, for how many rounds, on which samples.
+    """A named part of training: its turns, players, number of rounds and streams of samples.
 
-    A stage without players computes what its turns do between draws, such as statistics; nobody moves.
+    A stage without players trains nothing: its turns only compute, such as statistics of the samples.
     """
 
     name: str
@@ -259,23 +262,23 @@ class Stage:
     players: Sequence[Player]
     rounds: int
     streams: Stream | Sequence[Stream]
-    """One stream gives flat batches; several give a mapping from their names to batches."""
+    """Source of the samples: one stream gives flat batches, several give a mapping from their names to batches."""
     derive: Mapping[str, Callable[[Batch], Tensor] | Derivation] = field(default_factory=dict)
     """New roles computed once over whole cases when the stage begins; a function alone stands for a `Derivation` on
-    the working grid. The method is in its inference mode, with its averages."""
+    the working grid. The method is in its inference mode, with averaged weights."""
     begin: Callable[[], None] | None = None
-    """Runs once when the stage begins, not when it is resumed."""
+    """Function that is called once when the stage begins, not when it is resumed."""
     validated: bool = True
-    """Whether this stage trains the method's ability, so that validation scores and best weights mean something."""
+    """Whether validation scores and best weights are computed in this stage, which trains the method's ability."""
 
     @property
     def streams_in_order(self) -> tuple[Stream, ...]:
-        """The streams, also where there is one."""
+        """Tuple of all streams, with one element for a stage with a single stream."""
         return (self.streams,) if isinstance(self.streams, Stream) else tuple(self.streams)
 
     @property
     def stream(self) -> Stream:
-        """The first stream, by whose batch size the images seen are counted."""
+        """First stream, whose batch size counts the training images."""
         return self.streams_in_order[0]
 
 
@@ -289,23 +292,23 @@ LIMITS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "epoch_rounds": (lambda value: value >= 1, "must be at least 1"),
     "flips": (lambda value: value in (0, 1, 2), "axes are 0 (slices), 1 (rows) and 2 (columns)"),
 }
-"""Name of a field of any configuration to the test of its value, or of each of several, and what is told otherwise."""
+"""Name of a configuration field to the predicate of its value (or of each element) and the message where it fails."""
 
 
 class MethodConfig(BaseModel):
-    """Every number of a method. Defaults are the paper's; a comment on each field gives its unit or source."""
+    """Options of a method, with the paper's values as defaults; the comment on each field gives its unit or source."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}}
     """Named sets of values that differ from the defaults."""
     baseline: ClassVar[Mapping[str, Any]] = {}
-    """What turns the method into its comparison, the same network without the adversary."""
+    """Values that turn the method into its baseline, the same network trained without an adversary."""
 
     @field_validator("*")
     @classmethod
     def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse numbers that no field of this name can have."""
+        """Refuse a value that is out of the range of fields with this name."""
         name = info.field_name or ""
         allowed, told = LIMITS.get("width" if name.endswith(("_width", "widths")) else name, (None, ""))
         several = value if isinstance(value, tuple) else (value,)
@@ -315,10 +318,10 @@ class MethodConfig(BaseModel):
 
     @classmethod
     def preset(cls, name: str = "paper", **values: Any) -> Self:
-        """The configuration called ``name``, with ``values`` on top.
+        """Return the configuration of the preset ``name``, where ``values`` replace those of the preset.
 
         Raises:
-            UserError: unknown preset or invalid value.
+            UserError: the preset is unknown or a value is invalid.
         """
         if name not in cls.presets:
             raise UserError(f"--preset {name}: unknown; this system has {', '.join(cls.presets)}")
@@ -334,13 +337,13 @@ class MethodConfig(BaseModel):
 class RolesConfig(MethodConfig):
     """Configuration of a general system whose roles the user names: ``--source mr --target ct --ct.window -160 240``.
 
-    The values of some fields are names of roles. ``roles`` holds the options of each; in what is given, a key may also
-    be a field that names roles, whose options then hold for all roles that it names. A subclass may narrow the type of
-    ``roles`` where all are of one kind.
+    The values of some fields are names of roles. ``roles`` holds the options of each; in the given values, a key may
+    also be a field that names roles, whose options then apply to all roles that it names. A subclass may narrow the
+    type of ``roles`` where all are of one kind.
     """
 
     role_fields: ClassVar[Mapping[str, type[RoleOptions]]] = {}
-    """Fields that name a role, or a tuple of roles, and the options that such a role has."""
+    """Field that names a role, or a tuple of roles, to the class of the options of such a role."""
     role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Options that differ from the defaults of their kind, by the name of a role or of a field that names roles."""
 
@@ -348,13 +351,13 @@ class RolesConfig(MethodConfig):
 
     @classmethod
     def named(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """The roles that a configuration names, in order, each with the field that names it.
+        """Return the roles that a configuration names, in order: role to the field that names it.
 
         Args:
-            values: of the fields; those that are missing have their defaults.
+            values: values of the fields; missing fields have their defaults.
 
         Raises:
-            UserError: a name that cannot be used, or that is given twice.
+            UserError: a name cannot be used, or is given twice.
         """
         found: dict[str, str] = {}
         for field_name, kind in cls.role_fields.items():
@@ -372,19 +375,19 @@ class RolesConfig(MethodConfig):
 
     @classmethod
     def preset(cls, name: str = "paper", **values: Any) -> Self:
-        """The configuration called ``name``, with ``values`` on top.
+        """Return the configuration of the preset ``name``, where ``values`` replace those of the preset.
 
         Args:
-            name: of the preset.
-            values: of fields, and for roles by name their options, which are merged with those of the preset.
+            name: name of the preset.
+            values: values of fields, and options of roles by their names, which are merged with those of the preset.
 
         Raises:
-            UserError: unknown preset, name of a role that cannot be used, or invalid value.
+            UserError: the preset is unknown, the name of a role cannot be used, or a value is invalid.
         """
         known = cls.presets.get(name, {})
         names = cls.named({**known, **values})
         own = {role: values.pop(role) for role in names if role in values}
-        # Options that a preset has for a role of another name are of no use; those that the user gave are a mistake.
+        # A preset may have options for roles that were renamed: these are ignored. Such options of the user are errors.
         usable = {key: given for key, given in known.get("roles", {}).items() if key in names or key in cls.role_fields}
         values["roles"] = _merged(usable, values.get("roles", {}), own)
         return super().preset(name, **values)
@@ -392,7 +395,7 @@ class RolesConfig(MethodConfig):
     @model_validator(mode="before")
     @classmethod
     def _complete_roles(cls, values: Any) -> Any:
-        """Put the options of every named role into ``roles``, those of the user on top of the defaults."""
+        """Put the options of every named role into ``roles``, where those of the user replace the defaults."""
         if not isinstance(values, Mapping):
             return values
         names = cls.named(values)
@@ -411,7 +414,7 @@ class RolesConfig(MethodConfig):
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Options of roles, the later ones on top: role to option to value."""
+    """Merge options of roles, where later layers replace earlier ones: role to option to value."""
     found: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for role, options in layer.items():
@@ -424,7 +427,7 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _validated(kind: type[RoleOptions], role: str, options: Mapping[str, Any]) -> RoleOptions:
-    """Options of a role; what is wrong with them is found under ``roles`` and its name."""
+    """Return the validated options of a role; errors carry the location ``roles`` and the name of the role."""
     try:
         return kind.model_validate(options)
     except ValidationError as error:
@@ -433,7 +436,7 @@ def _validated(kind: type[RoleOptions], role: str, options: Mapping[str, Any]) -
 
 
 def _option_names(kind: type[BaseModel]) -> set[str]:
-    """Names of all fields of a configuration, and of the configurations in it."""
+    """Return the names of all fields of a configuration and of the configurations in it."""
     found = set(kind.model_fields)
     for info in kind.model_fields.values():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
@@ -442,10 +445,10 @@ def _option_names(kind: type[BaseModel]) -> set[str]:
 
 
 class Noise:
-    """Random tensors that do not depend on how many processes share a batch.
+    """Random tensors that do not depend on the number of processes that share a batch.
 
-    Every process draws the rows of all of them from the same stream and keeps its own, so that two processes with
-    half a batch each see what one process with the whole batch sees.
+    Every process draws the rows of all processes from the same random stream and keeps its own, so that two processes
+    with half a batch each get the rows that one process with the whole batch gets.
     """
 
     def __init__(self, seed: int = 0, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"):
@@ -458,32 +461,32 @@ class Noise:
         return drawn[self.rank * rows : (self.rank + 1) * rows]
 
     def uniform(self, rows: int, *shape: int) -> Tensor:
-        """U(0, 1), shape (rows, *shape)."""
+        """Draw from U(0, 1); shape (rows, *shape)."""
         return self._rows(torch.rand, rows, shape)
 
     def normal(self, rows: int, *shape: int) -> Tensor:
-        """N(0, 1), shape (rows, *shape)."""
+        """Draw from N(0, 1); shape (rows, *shape)."""
         return self._rows(torch.randn, rows, shape)
 
 
 class Method(nn.Module, ABC):
-    """A published system: networks, players, turns, and what the trained result can do.
+    """A published system: its networks, players, turns, and the abilities of the trained networks.
 
-    Abilities are methods with agreed names, such as ``restore(input)``, ``segment(image)``, ``detect(image)``,
+    Abilities are methods with fixed names, such as ``restore(input)``, ``segment(image)``, ``detect(image)``,
     ``classify(image)``, ``locate(image)``, ``sample(latent, label)``; the task names a predictor for each. They take
-    and return tensors in codec range, run without gradient, change no state, and give each sample the result it would
-    have alone.
+    and return tensors in codec range, run without gradient, change no state, and give each sample the result that it
+    has alone, independent of the rest of its batch.
     """
 
     Config: ClassVar[type[MethodConfig]]
     dims: int = 2
-    """Spatial axes of what the networks see."""
+    """Number of spatial axes of the networks' inputs."""
     revision: ClassVar[int] = 1
-    """Raised when the meaning of the method changes, so that older runs are not continued as something else."""
+    """Number that is raised when the meaning of the weights changes, so that older runs are not continued."""
 
     @classmethod
     def of(cls, config: MethodConfig) -> Method:
-        """The method of a configuration; a system with several models of different abilities chooses here."""
+        """Return the method of a configuration; a system with several models of different abilities overrides this."""
         return cls(config)
 
     def __init__(self, config: MethodConfig):
@@ -496,11 +499,11 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def build_task(self) -> Task:
-        """The task of this configuration; called once."""
+        """Return the task of this configuration; called once."""
 
     @property
     def task(self) -> Any:
-        """The roles of a sample, how it is framed, and what a score is; the same object at every access."""
+        """Task of the method, with roles, framing and scores; one object for all accesses."""
         if self._task is None:
             self._task = self.build_task()
             self._task.fitted = self.fitted.numbers
@@ -508,60 +511,60 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
-        """The parts of training, in order."""
+        """Return the stages of training, in order."""
 
     @property
     def tiling(self) -> Tiling:
-        """How the network is run over images larger than it sees at once."""
+        """Settings by which the network is run over images that are larger than its input."""
         return Tiling()
 
     def check_sizes(self) -> None:
-        """Find out, before anything is read or written, whether the networks take patches of the configured size.
+        """Check, before anything is read or written, that the networks take patches of the configured size.
 
         Raises:
-            UserError: naming the option.
+            UserError: they do not; the message names the option.
         """
 
     def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
-        """Find out, before anything is written, whether training cases have what is to be learned.
+        """Check, before anything is written, that the training cases hold the data that the method learns from.
 
         Args:
-            samples: of training cases.
+            samples: samples of the training cases.
 
         Returns:
-            What the user should know, one sentence each.
+            Remarks for the user, one sentence each.
 
         Raises:
-            UserError: nothing could be learned.
+            UserError: the method cannot be trained on these cases.
         """
         return ()
 
     def fit(self, samples: Iterable[Sample]) -> None:
-        """Learn numbers from the training cases before the first stage; they are saved with the weights.
+        """Fit numbers to the training cases before the first stage; they are saved with the weights.
 
         Args:
-            samples: of training cases, each read when it is asked for.
+            samples: samples of the training cases, each read when the iteration reaches it.
         """
         self.fitted.keep(self.task.fit(samples))
 
     def inference_mode(self) -> Self:
-        """Put every layer into the state the method is used in after training."""
+        """Set every layer to the mode in which the trained method is used, and return the method."""
         return self.eval()
 
     def provenance(self) -> dict[str, str]:
-        """Facts every result must carry, such as which feature network stood in for which."""
+        """Return facts that are recorded with every result, such as a feature network that replaces the paper's."""
         return {}
 
 
 class Fitted(nn.Module):
-    """Numbers learned from training cases, by name, saved and loaded as buffers whose shapes are those of the data."""
+    """Numbers fitted on training cases, by name; saved and loaded like buffers, with shapes that depend on the data."""
 
     def __init__(self) -> None:
         super().__init__()
         self.numbers: dict[str, Any] = {}
 
     def keep(self, numbers: Mapping[str, Any]) -> None:
-        """Take numbers in place of those that were there.
+        """Replace all numbers.
 
         Args:
             numbers: name to NumPy array.
@@ -579,39 +582,44 @@ class Fitted(nn.Module):
 
 
 def adam(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> OptimizerFactory:
-    """Fused Adam, Kingma & Ba, arXiv 1412.6980."""
+    """Return a factory of fused Adam optimisers, Kingma & Ba, arXiv 1412.6980."""
     return lambda parameters: torch.optim.Adam(parameters, learning_rate, betas=betas, eps=eps, fused=True)
 
 
 def sgd(learning_rate: float, momentum: float = 0.0) -> OptimizerFactory:
-    """Stochastic gradient descent."""
+    """Return a factory of optimisers for stochastic gradient descent."""
     return lambda parameters: torch.optim.SGD(parameters, learning_rate, momentum=momentum)
 
 
 def rmsprop(learning_rate: float, alpha: float = 0.99) -> OptimizerFactory:
-    """RMSprop, Tieleman & Hinton, Coursera lecture 6.5, 2012; ``alpha`` is the decay of the mean square."""
+    """Return a factory of RMSprop optimisers, Tieleman & Hinton, Coursera lecture 6.5, 2012.
+
+    Args:
+        learning_rate: step size.
+        alpha: decay of the running mean of squared gradients.
+    """
     return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha)
 
 
 def linear_decay(start: float) -> Callable[[Progress], float] | None:
-    """Constant until ``start`` (a fraction of the stage), then linear to zero; None where there is nothing to fall."""
+    """Return a schedule that is 1 until ``start`` (a fraction of the stage), then falls linearly to 0; None for 1."""
     if start >= 1:
         return None
     return lambda progress: min(1.0, (1.0 - progress.fraction) / (1.0 - start))
 
 
 def exponential_decay(divisor: float, floor: float = 0.0) -> Callable[[Progress], float]:
-    """Divided by ``divisor`` every round of the stage, until it has reached ``floor``."""
+    """Return a schedule that begins at 1 and is divided by ``divisor`` every round, until it reaches ``floor``."""
     return lambda progress: max(divisor**-progress.stage_round, floor)
 
 
 def linear_rise(start: float, stop: float, rounds: int) -> Callable[[Progress], float]:
-    """From ``start`` to ``stop`` during the first ``rounds`` of the stage, then ``stop``."""
+    """Return a schedule that changes linearly from ``start`` to ``stop`` in the first ``rounds``, then stays there."""
     return lambda progress: start + (stop - start) * min(1.0, progress.stage_round / rounds)
 
 
 def over_processes(value: Tensor) -> Tensor:
-    """The mean over all processes, so that a turn that depends on it is taken by all of them or by none."""
+    """Return the mean of a tensor over all processes, so that decisions that depend on it are the same in all."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return value
     total = value.clone()
@@ -620,6 +628,6 @@ def over_processes(value: Tensor) -> Tensor:
 
 
 def moves(yielded: Iterable[Any]) -> Iterator[tuple[Turn, ...]]:
-    """What a method yields, as simultaneous moves of one or more turns."""
+    """Yield every move of a method as a tuple of one or more simultaneous turns."""
     for move in yielded:
         yield (move,) if isinstance(move, Turn) else tuple(move)
