@@ -10,7 +10,7 @@ SHAPE, SPACING = (4, 6, 9), (2.5, 0.8, 1.1)
 
 @pytest.fixture(params=["SPL", "PIR", "LPS", "ASR-oblique"])
 def affine(request):
-    """Indices (slice, row, column) to mm of a volume whose axes grow towards these sides of the patient."""
+    """Return the affine from (slice, row, column) to mm of a volume whose axes point to these sides of the patient."""
     matrix = np.zeros((4, 4))
     for axis, side in enumerate(request.param[:3]):
         world, sign = WORLD[side]
@@ -23,7 +23,7 @@ def affine(request):
 
 @pytest.fixture
 def volume(affine):
-    """Makes an image of 4 x 6 x 9 voxels that lies in one of four ways, of given values or of none."""
+    """Return a function that makes an image of 4 x 6 x 9 voxels in one of four orientations."""
 
     def make(values=None, unit=None, **header):
         values = np.zeros(SHAPE) if values is None else np.asarray(values)

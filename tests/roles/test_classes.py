@@ -55,9 +55,9 @@ def test_cells_of_manifests_and_files(tmp_path):
 
 
 def test_what_is_no_class_is_refused(volume):
-    with pytest.raises(UserError, match="stage 'sever': there are mild, severe, none"):
+    with pytest.raises(UserError, match="stage 'sever': no such class; the classes are mild, severe, none"):
         STAGE.check("sever")
     with pytest.raises(UserError, match="'abdomen'"):
         SLICED.check(("neck", "abdomen"))
-    with pytest.raises(UserError, match="2 of them for 4 slices"):
+    with pytest.raises(UserError, match="2 values for 4 slices"):
         SLICED.array(("neck", "chest"), Frame.plan(volume()))

@@ -10,7 +10,7 @@ SAID = "the image in memory (t1) should be"
 
 
 class Brains(Task):
-    """Brains on a fixed spacing."""
+    """Task with brain-extracted images of a fixed spacing."""
 
     name = "brains"
     given = "t1"

@@ -12,7 +12,7 @@ CELLS = InstanceRole("cells")
 
 
 def discs(shape=(1, 40, 52), dtype=np.uint16, first=1):
-    """Twelve discs of 11 pixels, in rows, with numbers from ``first``."""
+    """Return a map of twelve discs of 11 pixels, in rows, with numbers from ``first``."""
     rows, columns = np.mgrid[: shape[1], : shape[2]]
     image = np.zeros(shape, dtype)
     for number in range(12):

@@ -13,7 +13,7 @@ RAW = KSpaceRole("raw", coils=2)
 
 
 def measured(shape=(3, 2, 8, 6)):
-    """K-space (slices, coils, rows, columns) with its centre in the middle."""
+    """Return k-space (slices, coils, rows, columns) with zero frequency in the middle."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=shape) + 1j * rng.normal(size=shape)
     values[:, :, shape[2] // 2, shape[3] // 2] += 40

@@ -18,7 +18,7 @@ PLACES = {"left eye": (-3.5, 2.25, 8.0), "right eye": (3.0, 2.0, 8.125), "chin":
 
 
 def patch_of(*places, size=(4, 6, 9)):
-    """Points at (slice, row, column) in a patch; None for missing ones."""
+    """Return a patch with points at (slice, row, column); None stands for missing ones."""
     array = np.array([(0, 0, 0, 0) if place is None else (*place, 1) for place in places], np.float64)
     return FACE.cut(array[:, None, None], (0, 0, 0), size)
 

@@ -13,7 +13,7 @@ PROBE = PoseRole("probe")
 
 
 def sweep(count=4):
-    """Poses of a probe that moves and turns."""
+    """Return poses of a probe that moves and rotates."""
     matrices = np.tile(np.eye(4), (count, 1, 1))
     for index, matrix in enumerate(matrices):
         matrix[:3, :3] = Rotation.from_euler("xyz", (10 * index, 5, -20), degrees=True).as_matrix()
@@ -45,7 +45,7 @@ def test_one_pose_holds_for_all_slices(volume):
     assert array.shape == (12, 1, 1, 1)
     np.testing.assert_array_equal(PROBE.value(array, frame, None).matrices, sweep(1))
     assert PROBE.cut(array, (2, 0, 0), (2, 5, 5)).shape == (12, 1, 1, 1)
-    with pytest.raises(UserError, match="probe: 3 of them for 4 slices"):
+    with pytest.raises(UserError, match="probe: 3 values for 4 slices"):
         PROBE.array(sweep(3), Frame.plan(volume(), "stored"))
 
 

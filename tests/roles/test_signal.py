@@ -52,7 +52,7 @@ def test_signals_are_brought_to_a_length_of_one_number(preparation, samples, ste
 
 
 class Vessels(Task):
-    """Signals along the same centre-lines."""
+    """Task of signals along one set of centre-lines."""
 
     name, given, phantom = "vessels", "vessel", "none"
     predictors, judge, selection = {}, None, "error"
@@ -156,8 +156,8 @@ def test_archives_hold_the_signal_or_its_channels(tmp_path):
         ("a.npz", {"signal": np.zeros((2, 5))}, "2 channels for x, y, radius"),
         ("a.npz", {"signal": np.zeros((3, 2, 5))}, r"shape \(3, 2, 5\)"),
         ("a.npz", {"x": np.zeros(5), "y": np.zeros(5)}, "needs signal, or radius"),
-        ("a.npz", {"x": np.zeros(5), "y": np.zeros(5), "radius": np.zeros(4)}, "have not all the shape"),
-        ("a.npz", {"signal": np.zeros((3, 5)), "step": 0.0}, "step between samples is positive"),
+        ("a.npz", {"x": np.zeros(5), "y": np.zeros(5), "radius": np.zeros(4)}, "do not all have the shape"),
+        ("a.npz", {"signal": np.zeros((3, 5)), "step": 0.0}, "step between samples must be positive"),
         ("a.npz", "text", "cannot be read as arrays"),
         ("a.wav", "", r"cannot read \.wav; give \.csv or \.npz"),
     ],

@@ -1,1 +1,1 @@
-"""One file a kind of role: how it is read, framed, cut, mirrored, encoded, written, and drawn for tests."""
+"""Kinds of roles, one module each: reading, framing, cutting, mirroring, encoding and writing of their values."""

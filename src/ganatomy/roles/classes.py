@@ -1,4 +1,4 @@
-"""Classes: a word for a whole case, or a word for each of its slices."""
+"""Classes as a kind of role: one class name for a case, or one for each of its slices."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ganatomy.roles.slices import to_source_slices, to_working_slices
 from ganatomy.roles.tables import write_rows
 
 UNLABELLED = -1
-"""Place of a class that nobody named."""
+"""Index in place of a class where the class is not known."""
 
 
 @dataclass(frozen=True)
 class ClassRole(Role):
-    """One of several classes, of a case or of every slice.
+    """One of several classes, for a case or for every slice.
 
     Attributes:
-        classes: their names; networks see the place of a name among them, or -1 where the class is not known.
-        sliced: whether every slice has a class of its own.
+        classes: names of the classes; networks take the index of a name among them, or -1 where the class is not known.
+        sliced: whether every slice has its own class.
     """
 
     classes: tuple[str, ...] = ()
@@ -40,28 +40,28 @@ class ClassRole(Role):
     suffix: ClassVar[str | None] = ".csv"
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """A word, or for slices words with ``|`` between them; nothing where the class is not known."""
+        """Return the source of a class name, or of one for each slice with ``|`` between them; empty means unknown."""
         return Held(tuple(text.split("|")) if self.sliced else text)
 
     def check(self, value: Any) -> None:
-        """Refuse words that are no class."""
+        """Refuse names that are not among the classes."""
         words = value if self.sliced else (value,)
         for word in words:
             if word and word not in self.classes:
-                raise UserError(f"{self.name} {word!r}: there are {', '.join(self.classes)}")
+                raise UserError(f"{self.name} {word!r}: no such class; the classes are {', '.join(self.classes)}")
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """Places among the classes, int16 (1, slices or 1, 1, 1).
+        """Return indices of the classes, int16 (1, slices or 1, 1, 1).
 
         Raises:
-            UserError: there are not as many words as slices, or slices do not stay slices.
+            UserError: the numbers of names and slices differ, or the working grid has other slices than the source.
         """
         words = to_working_slices(list(value), frame, self.name) if self.sliced else [value]
         places = [self.classes.index(word) if word else UNLABELLED for word in words]
         return np.array(places, np.int16).reshape(1, -1, 1, 1)
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Any:
-        """The word, or the words of all slices in the order of the source; None where the class is not known."""
+        """Return the class name, or those of all slices in the order of the source; None where it is not known."""
         places = np.asarray(array).reshape(-1).astype(int)
         words = [None if place < 0 else self.classes[place] for place in places]
         if not self.sliced:
@@ -70,45 +70,45 @@ class ClassRole(Role):
 
     @property
     def prepared_as(self) -> str:
-        """Its classes in their order, whose places are stored."""
+        """Text with the names of the classes in order, since their indices are stored."""
         return f"{super().prepared_as} {self.classes} {self.sliced}"
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Places keep their integers."""
+        """Return the type in which indices are stored: their integer type."""
         return np.dtype(dtype)
 
     def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-        """The class of the case, or of the middle one of the slices that are cut."""
+        """Return the class of the case, or that of the middle slice of a block."""
         values = np.asarray(array)
         middle = min(max(start[0] + size[0] // 2, 0), values.shape[1] - 1)
         return values[:, middle : middle + 1] if self.sliced else values
 
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-        """The same class."""
+        """Return the patch unchanged, since mirroring keeps the class."""
         return patch
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
-        """The same class."""
+        """Return the patch unchanged, since rotation keeps the class."""
         return patch
 
     def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
-        """The same class."""
+        """Return the patch unchanged, since a movement keeps the class."""
         return patch
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """The place among the classes, a scalar of type int64."""
+        """Return the index of the class, a scalar of type int64."""
         return torch.tensor(int(patch.reshape(-1)[0]))
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a CSV file with the class, or with a row for each slice; empty where the class is not known."""
+        """Write a CSV file with the class, or with one row per slice; cells are empty where the class is not known."""
         words = value if self.sliced else (value,)
         rows = [(place, word or "") if self.sliced else (word or "",) for place, word in enumerate(words)]
         write_rows(path, ("slice", self.name) if self.sliced else (self.name,), rows)
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """A random class."""
+        """Return the index of a random class."""
         return torch.randint(max(len(self.classes), 1), (), generator=generator)
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, with its classes."""
+        """Return the role as plain values, with its classes."""
         return {**super().describe(), "classes": list(self.classes), "sliced": self.sliced}

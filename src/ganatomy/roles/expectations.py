@@ -1,4 +1,4 @@
-"""What a system expects of its images beyond their unit: stated on its page, and checked where it can be seen."""
+"""Properties that a system expects of its images beyond their unit; they are checked where an image shows them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 from ganatomy.images.image import Image
 
 EMPTY = 0.2
-"""Share of the voxels of a volume that are exactly the lowest value once everything around the brain is taken away."""
+"""Smallest share of voxels with exactly the lowest value in a volume whose background around the brain was removed."""
 CLOSE = 0.15
-"""Relative difference of a spacing that is still taken for the stated one."""
+"""Largest relative difference between the spacing of an image and the expected one."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Something that images should be, which no codec or window can put right.
+    """A property that images should have, and that no codec or window can correct.
 
     Attributes:
-        words: what is expected, to follow "should be", such as "brain-extracted".
-        problem: says of an image how it differs, None where it does not; None where that cannot be seen.
+        words: the property, in words that follow "should be", such as "brain-extracted".
+        problem: function that describes how an image differs from it, and returns None for an image that does not; None
+            where this cannot be checked.
     """
 
     words: str
@@ -29,7 +30,7 @@ class Expectation:
 
 
 def _extracted(image: Image) -> str | None:
-    """Few voxels have the lowest value: there is noise, or a skull, where nothing should be."""
+    """Describe an image in which too few voxels have the lowest value for one without noise, skull and background."""
     middle = image.slab(image.shape[0] // 2, image.shape[0] // 2 + 1)
     share = float(np.mean(middle == middle.min()))
     return None if share >= EMPTY else f"only {share:.0%} of its middle slice is empty"
@@ -41,7 +42,7 @@ BIAS_CORRECTED = Expectation("corrected for the bias field")
 
 
 def spaced(slices: float | None, rows: float, columns: float) -> Expectation:
-    """A stated spacing in mm between slices (None: any), rows and columns."""
+    """Return the expectation of a spacing in mm between slices (None: any), rows and columns."""
     wanted = (slices, rows, columns)
     words = " x ".join(f"{step:g}" for step in wanted if step is not None)
 

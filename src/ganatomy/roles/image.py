@@ -29,12 +29,12 @@ class ImageRole(ScaledRole):
     """An intensity image or volume in physical units.
 
     Attributes:
-        width: channels; 3 for colours.
-        modality: DICOM's code, such as ``MR``, that a file must have where it says one.
-        checked: whether values are looked at when an image is given, for the unit and the range that the codec needs.
-        option: sets the window of the codec, and is named where unitless values do not fit it; None where no option
-            does, and such values are taken as they are.
-        widened_by: the option that sets the channels; None where no option does.
+        width: number of channels; 3 for colour images.
+        modality: DICOM code, such as ``MR``, that a file must have if it states its modality.
+        checked: whether an image is checked for the unit and the range of values that the codec needs.
+        option: option that sets the window of the codec, which is named where values without a unit do not fit the
+            window; None where there is no such option, and such values are not checked.
+        widened_by: option that sets the number of channels; None where there is none.
     """
 
     width: int = field(default=1, kw_only=True)
@@ -47,15 +47,15 @@ class ImageRole(ScaledRole):
 
     @property
     def channels(self) -> int:
-        """Channels of the image."""
+        """Number of channels of the image."""
         return self.width
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The image file or DICOM series called ``text``."""
+        """Return the source of the image file or DICOM series ``text``."""
         return read(folder / text)
 
     def check(self, value: Any) -> None:
-        """Refuse another modality, number of channels or unit, and values for which the window was not meant."""
+        """Refuse images whose modality, channels, unit or range of values does not fit the role."""
         label = value.header.label
         if value.header.kind == "kspace":
             raise UserError(f"{label}: raw MR data, which only systems that reconstruct MR take")
@@ -81,21 +81,21 @@ class ImageRole(ScaledRole):
                 f"{other} {value.unit} and a {self.option} that suits it"
             )
         self.scale.check(value)
-        # Values without a unit that pass for HU lie wherever tissue does, in whatever window is looked at.
+        # Windows in HU are left out: CT numbers may lie far outside of a narrow window, such as one of soft tissue.
         if self.option and unit != "HU" and isinstance(self.scale, Window) and value.unit in (None, "a.u."):
             check_window(value, self.scale, self.option)
 
     def plan(self, value: Any, preparation: Preparation) -> Frame | None:
-        """The way to the working grid."""
+        """Return the frame to the working grid."""
         return preparation.frame(value, self.name)
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The image on the working grid."""
+        """Return the image on the working grid."""
         array: Array = frame.into(value).array if frame else value.array
         return array
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
-        """The image on the grid of its source, in the unit of the codec."""
+        """Return an array as an image on the grid of its source, in the unit of the codec."""
         outside = self.scale.low if isinstance(self.scale, Window) else 0.0
         placed = frame.back(array, outside) if frame else array
         unit = self.scale.unit if self.scale else like.unit if like else None
@@ -106,22 +106,22 @@ class ImageRole(ScaledRole):
         return image
 
     def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
-        """A moved patch, linear between voxels."""
+        """Return the moved patch, interpolated linearly."""
         return movement.resample(patch, "bilinear")
 
 
 class ImageOptions(RoleOptions):
-    """Options of an image whose scale the user chooses."""
+    """Options of an image role whose scale the user chooses."""
 
     by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ct": {"unit": "HU", "window": (-1000.0, 1000.0)}}
 
-    scale: Literal["window", "percentile", "zscore"] = "window"  # a window for all, or numbers of every image itself
+    scale: Literal["window", "percentile", "zscore"] = "window"  # one window for all images, or statistics of each one
     window: tuple[float, float] = (0.0, 1200.0)  # window: values mapped to the ends of the networks' range (our choice)
     percentiles: tuple[float, float] = (0.5, 99.5)  # percentile: those mapped to the ends of the range (our choice)
     deviations: float = Field(3.0, gt=0)  # zscore: SDs from the mean to the ends of a limited range (our choice)
-    over: Over = "body"  # percentile, zscore: voxels that they are taken over; all, or the body and not the air
-    unit: str | None = "a.u."  # of the values, such as HU
-    channels: int = Field(1, ge=1)  # 3 for colours
+    over: Over = "body"  # percentile, zscore: voxels that the statistics are taken over, all or those of the body only
+    unit: str | None = "a.u."  # unit of the values, such as HU
+    channels: int = Field(1, ge=1)  # number of channels, 3 for colour images
 
     def role(
         self,
@@ -133,16 +133,16 @@ class ImageOptions(RoleOptions):
         optional: bool = False,
         modality: str | None = None,
     ) -> ImageRole:
-        """A role with these options.
+        """Return an image role with these options.
 
         Args:
-            name: that the user chose.
+            name: name of the role, which the user chose.
             to: range of the networks.
-            clip: whether values outside of the window are cut off.
-            limited: whether networks make nothing outside of this range; a z-score then becomes a window around the
-                mean.
-            optional: whether a case may lack it.
-            modality: DICOM's code that a file must have where it says one.
+            clip: whether values outside of the window are clipped.
+            limited: whether the outputs of the networks are limited to the range, as by a tanh; a z-score is then
+                replaced by a window around the mean.
+            optional: whether a case may lack this role.
+            modality: DICOM code that a file must have if it states its modality.
         """
         return ImageRole(
             name,
@@ -155,7 +155,7 @@ class ImageOptions(RoleOptions):
         )
 
     def codec(self, to: tuple[float, float] = (-1.0, 1.0), *, clip: bool = False, limited: bool = False) -> Codec:
-        """Physical values to the range ``to`` of the networks; see `role`."""
+        """Return the codec from physical values to the range ``to`` of the networks; see `role` for the arguments."""
         low, high = self.percentiles
         if self.scale == "percentile":
             return PercentileWindow(p_low=low, p_high=high, to=to, clip=clip, unit=self.unit, over=self.over)
@@ -167,7 +167,7 @@ class ImageOptions(RoleOptions):
 
     @property
     def air(self) -> float:
-        """Value of what surrounds the body, with which images are filled up."""
+        """Value of the air around the body, with which images are padded."""
         if self.scale == "window":
             return self.window[0]
         return AIR_HU if self.unit == "HU" else 0.0
@@ -182,20 +182,20 @@ class ImageOptions(RoleOptions):
 
 
 def check_window(image: Image, codec: Window, option: str = "--window") -> None:
-    """Refuse unitless values for which the window was not meant.
+    """Refuse an image without a unit whose range of values does not fit the window.
 
     Args:
-        image: whose middle slice is looked at.
-        codec: the window.
-        option: that would change it.
+        image: image, whose middle slice is checked.
+        codec: window of the role.
+        option: option that sets the window, for the message.
 
     Raises:
-        UserError: the values go far beyond the window, or hardly fill it.
+        UserError: the values reach far beyond the window, or cover less than 2 % of it.
     """
     values = image.slab(image.shape[0] // 2, image.shape[0] // 2 + 1)
     low, high, width = float(values.min()), float(values.max()), codec.high - codec.low
     if low < codec.low - width or high > codec.high + width or (low < high and high - low < width / 50):
         raise UserError(
             f"{image.header.label}: values from {low:g} to {high:g}, but {option} is {codec.low:g} {codec.high:g}; "
-            f"train with {option} {low:g} {high:g} or what all images have in common"
+            f"train with {option} {low:g} {high:g}, or with a range that fits all images"
         )

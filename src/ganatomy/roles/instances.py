@@ -1,4 +1,4 @@
-"""Maps of instances: every voxel has the number of the object that it belongs to."""
+"""Instance maps as a kind of role: every voxel has the number of the object that it belongs to."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ LARGEST = np.iinfo(np.uint32).max
 
 @dataclass(frozen=True)
 class InstanceRole(MapRole):
-    """A map of any number of objects, such as cells or glands; 0 is no object.
+    """A map of any number of objects, such as cells or glands; 0 is the background.
 
-    Numbers name objects and mean nothing else: mirroring, turning and resampling keep them, and a patch has the numbers
-    of the whole. Where a patch reaches beyond the edge, mirrored objects keep their number, too.
+    Numbers only identify objects: mirroring, rotation and resampling keep them, and a patch has the numbers of the
+    whole image. Where a patch reaches beyond the edge, mirrored objects keep their numbers, too.
     """
 
     kind: ClassVar[str] = "instances"
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The map on the working grid, uint16 where the type of the source has 8 or 16 bits, else uint32.
+        """Return the map on the working grid, uint16 where the type of the source has 8 or 16 bits, else uint32.
 
         Raises:
-            UserError: when it is read: values that are no numbers of objects.
+            UserError: a value is no number of an object; raised when the array is read.
         """
         narrow = value.dtype.kind in "biu" and value.dtype.itemsize <= 2
         label = value.header.label
@@ -51,15 +51,15 @@ class InstanceRole(MapRole):
         return values
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """Numbers of objects (1, [[slices,] rows,] columns), int64: float32 would not hold all of them."""
+        """Return numbers of objects (1, [[slices,] rows,] columns), int64; float32 cannot represent all of them."""
         return spatial(torch.from_numpy(np.array(patch, np.int64)), dims)
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """Random numbers of up to five objects."""
+        """Return random numbers of up to five objects."""
         return torch.randint(6, (1, *size), generator=generator)
 
     def overlay(self, array: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-        """Pixels of objects beside another object or the background, as ``objects``."""
+        """Return the pixels of objects that touch another object or the background, as ``objects``."""
         numbers = np.asarray(array[0])
         edges = np.zeros(numbers.shape, bool)
         for axis in range(2):

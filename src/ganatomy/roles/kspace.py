@@ -1,4 +1,4 @@
-"""Raw data of magnetic resonance: k-space of several coils, taken as it was measured."""
+"""Raw MR data as a kind of role: k-space of one or several receiver coils, as it was measured."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ganatomy.images.paths import replacing
 
 @dataclass(frozen=True)
 class KSpaceRole(Role):
-    """K-space of MR slices, real and imaginary part of each coil in turn, (2 * coils, slices, rows, columns).
+    """K-space of MR slices, (2 * coils, slices, rows, columns): real and imaginary part of each coil in turn.
 
     Values are images of the kind ``kspace``. Rows and columns are frequencies, so nothing is resampled, cropped or
-    turned; patches are whole slices.
+    rotated; patches are whole slices.
 
     Attributes:
-        coils: receiver coils.
+        coils: number of receiver coils.
     """
 
     coils: int = 1
@@ -35,15 +35,15 @@ class KSpaceRole(Role):
 
     @property
     def channels(self) -> int:
-        """Two a coil."""
+        """Number of channels: two for each coil."""
         return 2 * self.coils
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The file of raw data called ``text``: .h5, .mrd, .npy or .npz."""
+        """Return the source of the file of raw data ``text``: .h5, .mrd, .npy or .npz."""
         return read(folder / text)
 
     def check(self, value: Any) -> None:
-        """Refuse images, and another number of coils."""
+        """Refuse images, and raw data with another number of coils."""
         label = value.header.label
         if value.header.kind != "kspace":
             raise UserError(f"{label}: an image, but {self.name} is raw MR data (.h5, .mrd, or complex .npy)")
@@ -51,7 +51,7 @@ class KSpaceRole(Role):
             raise UserError(f"{label}: {value.channels // 2} coils, but {self.name} has {self.coils}")
 
     def plan(self, value: Any, preparation: Preparation) -> Frame:
-        """The grid as it is.
+        """Return the identity frame of the stored grid.
 
         Raises:
             UserError: the system works on another grid.
@@ -68,14 +68,14 @@ class KSpaceRole(Role):
         return frame
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The data as they are, lazily."""
+        """Return the data unchanged, lazily."""
         if frame is not None and not frame.identity:
             raise ValueError("raw data are never resampled")
         array: Array = value.array
         return array
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
-        """Raw data with the header of their source."""
+        """Return an array as raw data with the header of its source."""
         affine = np.eye(4) if frame is None else frame.affine
         if like is None:
             image = Image(array, affine, "a.u.")
@@ -84,7 +84,7 @@ class KSpaceRole(Role):
         return given
 
     def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-        """Whole slices, mirrored where the block reaches beyond the first or the last one."""
+        """Return whole slices, mirrored where the block reaches beyond the first or the last one."""
         _, slices, rows, columns = array.shape
         if (tuple(start[1:]), tuple(size[1:])) != ((0, 0), (rows, columns)):
             raise ValueError(
@@ -95,22 +95,22 @@ class KSpaceRole(Role):
         return np.asarray(array if isinstance(array, np.ndarray) else np.asarray(array))[:, places]
 
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-        """Slices in reversed order; rows and columns are frequencies, which are not mirrored as pixels are."""
+        """Return the slices in reversed order; rows and columns are frequencies, which are not mirrored like pixels."""
         if set(axes) - {0}:
             raise ValueError(f"{self.name} is k-space, which cannot be mirrored: its stream may flip axis 0 only")
         return super().flip(patch, axes)
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
-        """Always raises, unless nothing is turned: frequencies are not turned as pixels are."""
+        """Refuse quarter turns, since frequencies cannot be rotated like pixels."""
         if turns % 4:
-            raise ValueError(f"{self.name} is k-space, which cannot be turned: let its stream have no quarter turns")
+            raise ValueError(f"{self.name} is k-space, which cannot be rotated: its stream must have no quarter turns")
         return patch
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write complex numbers (slices, coils, rows, columns) as NumPy file, which is read as raw data again.
+        """Write complex numbers (slices, coils, rows, columns) as a NumPy file, which can be read as raw data again.
 
         Raises:
-            UserError: another suffix, or the place cannot be written.
+            UserError: the suffix is another one, or the path cannot be written.
         """
         if path.suffix.lower() != ".npy":
             raise UserError(f"{path}: cannot write raw data as {path.suffix or 'a folder'}: choose .npy")
@@ -120,5 +120,5 @@ class KSpaceRole(Role):
             np.save(stream, kspace.swapaxes(0, 1))
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, with its coils."""
+        """Return the role as plain values, with its number of coils."""
         return {**super().describe(), "coils": self.coils}

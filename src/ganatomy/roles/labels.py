@@ -1,4 +1,4 @@
-"""Label maps: every voxel has one of a few integers, from which overlapping regions are made."""
+"""Label maps as a kind of role: every voxel has one of a few integers, from which regions are made that may overlap."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray
 from ganatomy.images.labelmaps import placed, write_labels
 
 UNKNOWN = -1.0
-"""In tensors: where nobody knows whether a voxel belongs to a region."""
+"""Value in tensors of voxels that may or may not belong to a region."""
 
 
 ROUNDING = 1e-3
-"""Distance from an integer up to which a real number in a file is taken for it."""
+"""Largest distance of a real number in a file from the integer that it is rounded to."""
 
 
 @dataclass(frozen=True)
 class MapRole(Role):
-    """A map of integers on the grid of an image: what label maps and maps of instances have in common.
+    """A map of integers on the grid of an image: the base class of label maps and instance maps.
 
-    Read from NIfTI, PNG, TIFF, BMP, GIF and NumPy files (of palettes, the places count and not the colours), DICOM
-    series and DICOM segmentations. Resampled by votes, which invent no integer.
+    Maps are read from NIfTI, PNG, TIFF, BMP, GIF and NumPy files (with a palette, the indices are taken and not the
+    colours), DICOM series and DICOM segmentations. They are resampled by a vote of the neighbours, which only yields
+    integers that the map has.
 
     Attributes:
-        overlapping: whether segments of a DICOM segmentation may overlap; the later one then wins.
+        overlapping: whether segments of a DICOM segmentation may overlap; the later segment then replaces the earlier.
     """
 
     overlapping: bool = field(default=False, kw_only=True)
@@ -44,33 +45,33 @@ class MapRole(Role):
     is_label_map: ClassVar[bool] = True
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The file called ``text``: a volume, a picture, or a DICOM segmentation."""
+        """Return the source of the file ``text``: a volume, a 2D image, or a DICOM segmentation."""
         found = read(folder / text)
         return found.labelled(self.overlapping) if isinstance(found, Source) else found
 
     def check(self, value: Any) -> None:
-        """Refuse maps of several channels; the integers themselves are looked at when they are read."""
+        """Refuse maps with several channels; the integers themselves are checked when they are read."""
         if value.channels != 1:
             raise UserError(f"{value.header.label}: {value.channels} channels, but a label map has one ({self.name})")
 
     def placed(self, value: Any, grid: Image) -> Image:
-        """A DICOM segmentation on the grid of the image that it belongs to, 0 where no frame was stored."""
+        """Return a DICOM segmentation on the grid of the image that it belongs to, 0 where no frame was stored."""
         return placed(value, grid)
 
     def plan(self, value: Any, preparation: Preparation) -> Frame | None:
-        """The way to the working grid, which is filled with 0, the background."""
+        """Return the frame to the working grid, which is padded with 0, the background."""
         return replace(preparation.frame(value, self.name), fill=0.0)
 
     def framed(
         self, value: Image, frame: Frame | None, dtype: np.dtype[Any], integers: Callable[[NDArray[Any]], NDArray[Any]]
     ) -> Array:
-        """A map on the working grid, lazily.
+        """Return a map on the working grid, lazily.
 
         Args:
-            value: on the grid of its source.
-            frame: to the working grid.
-            dtype: of the result.
-            integers: says of values in a file which integers they are, or refuses them.
+            value: map on the grid of its source.
+            frame: frame to the working grid.
+            dtype: type of the result.
+            integers: function that converts values of a file to integers, or refuses them.
         """
 
         def slabs(start: int, stop: int) -> NDArray[Any]:
@@ -81,7 +82,7 @@ class MapRole(Role):
         return frame.into(whole, "labels").array if frame else whole.array
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
-        """The map on the grid of its source."""
+        """Return an array as a map on the grid of its source."""
         if frame is None:
             return Image(array, np.eye(4))
         back = frame.back(array, 0.0, "labels")
@@ -92,20 +93,20 @@ class MapRole(Role):
         return image.with_geometry(back, frame.affine)
 
     def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
-        """A moved patch, every voxel with the integer of the nearest one; nothing changes sides."""
+        """Return the moved patch, where every voxel has the integer of the nearest one; no labels are swapped."""
         return movement.nearest(patch)
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Labels keep their integers."""
+        """Return the type in which prepared arrays are stored: that of the labels."""
         return np.dtype(dtype)
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write the map as NIfTI, TIFF, NumPy file, or PNG with a palette."""
+        """Write the map as a NIfTI, TIFF or NumPy file, or as PNG with a palette."""
         write_labels(path, value)
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:
-    """Real numbers that are nearly integers as such; a file may hold labels with a slope."""
+    """Round real numbers that are close to integers, as files with a slope hold them."""
     if values.dtype.kind != "f":
         return values
     whole = np.rint(values)
@@ -114,19 +115,18 @@ def _rounded(values: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class LabelRole(MapRole):
-    """A label map, shown to networks as one indicator channel a region.
+    """A label map, which networks take as one indicator channel per region.
 
-    Regions may overlap, as the whole tumour and its core do. Where regions of a prediction overlap, the later one in
-    the order of ``regions`` decides about the label that is written.
+    Regions may overlap, as the whole tumour and its core do. Where regions of a prediction overlap, the label of the
+    later one in the order of ``regions`` is written.
 
     Attributes:
         regions: name of each region to the labels that belong to it.
-        unknown: label to the regions of which a voxel with it may be part or not; no names mean all regions. Such
-            voxels are -1 in tensors, and losses and metrics leave them out.
-        any_two: for a single region: a mask may hold any two values, the larger of which is inside.
-        swaps: pairs of labels that change places where a patch is mirrored from side to side, such as those of the
+        unknown: label to the regions to which its voxels may or may not belong; no names mean all regions. Such voxels
+            are -1 in tensors, and losses and metrics leave them out.
+        swaps: pairs of labels that are exchanged where a patch is mirrored from left to right, such as those of the
             left and the right hippocampus.
-        lateral: axis of a patch (0 slices, 1 rows, 2 columns) that runs from one side of the body to the other:
+        lateral: axis of a patch (0 slices, 1 rows, 2 columns) that runs between the left and the right of the body:
             columns of axial and coronal slices, slices of sagittal ones.
     """
 
@@ -140,7 +140,7 @@ class LabelRole(MapRole):
 
     @property
     def channels(self) -> int:
-        """One a region."""
+        """Number of channels: one for each region."""
         return len(self.regions)
 
     @property
@@ -150,12 +150,12 @@ class LabelRole(MapRole):
 
     @property
     def known(self) -> frozenset[int]:
-        """Labels that a map may hold."""
+        """Labels that a map may hold, 0 among them."""
         return frozenset({0, *self.unknown, *(label for labels in self.regions.values() for label in labels)})
 
     @property
     def written(self) -> dict[str, int]:
-        """The label that stands for each region in a map: its first that belongs to no later region."""
+        """Region to the label that is written for it: its first label that belongs to no later region."""
         names, found = list(self.regions), {}
         for place, name in enumerate(names):
             later = {label for other in names[place + 1 :] for label in self.regions[other]}
@@ -164,10 +164,10 @@ class LabelRole(MapRole):
         return found
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The label map on the working grid, uint8 or uint16; no label is invented by resampling.
+        """Return the label map on the working grid, uint8 or uint16; resampling only yields labels that the map has.
 
         Raises:
-            UserError: when it is read: a label that belongs to no region.
+            UserError: a label belongs to no region; raised when the array is read.
         """
         label, pair = value.header.label, self._pair(value) if self.any_two else None
         return self.framed(value, frame, self._dtype, lambda values: self._integers(values, label, pair))
@@ -177,7 +177,7 @@ class LabelRole(MapRole):
         return np.dtype(np.uint8 if max(self.known) < 256 else np.uint16)
 
     def _pair(self, value: Any) -> tuple[float, float]:
-        """The lowest and the highest value of a mask."""
+        """Return the lowest and the highest value of a mask."""
         low, high = np.inf, -np.inf
         for part in map(_rounded, value.slabs()):
             low, high = min(low, float(part.min())), max(high, float(part.max()))
@@ -200,12 +200,12 @@ class LabelRole(MapRole):
 
     @property
     def prepared_as(self) -> str:
-        """The labels that a map may hold, and the one that the larger value of a mask becomes."""
+        """Text with the labels that a map may hold and the label that the larger value of a mask becomes."""
         inside = next(iter(self.regions.values()))[0] if self.any_two else None
         return f"{super().prepared_as} {sorted(self.known)} {inside}"
 
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-        """A patch mirrored along some axes; from side to side, labels of the two sides change places."""
+        """Return a patch mirrored along some axes; labels of left and right are exchanged where these sides are."""
         mirrored = super().flip(patch, axes)
         if self.lateral not in axes or not self.swaps:
             return mirrored
@@ -215,15 +215,15 @@ class LabelRole(MapRole):
         return swapped
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """Indicators (regions, [[slices,] rows,] columns), float32: 1 inside, 0 outside, -1 unknown."""
+        """Return indicators (regions, [[slices,] rows,] columns), float32: 1 inside, 0 outside, -1 unknown."""
         return spatial(torch.from_numpy(self.indicators(patch)), dims)
 
     def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Indicators of the regions, as in tensors."""
+        """Return the indicators of the regions, as in tensors."""
         return self.indicators(values)
 
     def indicators(self, labels: NDArray[Any]) -> NDArray[np.float32]:
-        """(1, ...) labels to (regions, ...): 1 inside, 0 outside, -1 unknown."""
+        """Convert labels (1, ...) to indicators (regions, ...): 1 inside, 0 outside, -1 unknown."""
         inside = np.stack([np.isin(labels[0], own) for own in self.regions.values()]).astype(np.float32)
         for label, names in self.unknown.items():
             for channel, name in enumerate(self.regions):
@@ -232,32 +232,32 @@ class LabelRole(MapRole):
         return inside
 
     def merged(self, inside: NDArray[Any]) -> NDArray[Any]:
-        """Regions (regions, ...), true inside, to one label map (1, ...); later regions decide."""
+        """Merge masks of regions (regions, ...) into a label map (1, ...), where later regions replace earlier ones."""
         labels = np.zeros((1, *inside.shape[1:]), self._dtype)
         for region, label in zip(inside, self.written.values(), strict=True):
             labels[0][region.astype(bool)] = label
         return labels
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """Random indicators."""
+        """Return random indicators."""
         return (torch.rand(self.channels, *size, generator=generator) > 0.6).float()
 
     def overlay(self, labels: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-        """Name of each region to where it is, of (1, rows, columns) labels."""
+        """Return name of each region to its mask, for labels (1, rows, columns)."""
         return {name: np.isin(labels[0], own) for name, own in self.regions.items()}
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, with its regions."""
+        """Return the role as plain values, with its regions."""
         regions = {name: list(labels) for name, labels in self.regions.items()}
         return {**super().describe(), "regions": regions}
 
 
 def share_of(array: Array, inside: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> NDArray[np.float64]:
-    """The share of each slice that lies inside, (slices,).
+    """Return the share of pixels of each slice that lie inside a region, (slices,).
 
     Args:
-        array: (channels, slices, rows, columns).
-        inside: says of (channels, 1, rows, columns) where that is.
+        array: array (channels, slices, rows, columns).
+        inside: function from one slice (channels, 1, rows, columns) to the mask of the region.
     """
     shares = [inside(slab(array, index, index + 1)).mean() for index in range(array.shape[1])]
     return np.array(shares, np.float64)

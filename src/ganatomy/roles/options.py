@@ -1,4 +1,4 @@
-"""Options of single roles, and the names that users choose for the roles of a general system."""
+"""Options of single roles, and checks of the names that users choose for the roles of a general system."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ RESERVED = frozenset(
         *("ability", "baseline", "config", "data", "name", "out", "preset", "resume", "seed", "show", "system", "unit"),
     }
 )
-"""Columns of manifests that mean something else, and arguments of commands and functions that also take roles."""
+"""Names that no role can have: columns of manifests with another meaning, and arguments of commands and functions."""
 
 
 class RoleOptions(BaseModel):
-    """Options that every role has, whatever its kind; a kind extends them."""
+    """Options that roles of all kinds have; a kind extends them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     noun: ClassVar[str] = "image"
-    """Kind of the role in a word, with which a name is completed that cannot be used as it is."""
+    """Noun for this kind of role, which is appended to a name that cannot be used alone in order to suggest another."""
 
     by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Options that follow from the name of a role, such as the unit of what is called ``ct``."""
+    """Options that follow from the name of a role, such as the unit of a role called ``ct``."""
 
-    part: str | None = None  # of the phantom; none means the one that is called like the role
+    part: str | None = None  # part of the phantom; none means the part with the name of the role
 
 
 def check_role_name(name: str, field: str, taken: Collection[str], noun: str = RoleOptions.noun) -> None:
-    """Refuse a name that cannot be both a word of Python and the prefix of options.
+    """Refuse a name that cannot be both a Python identifier and the prefix of options.
 
     Args:
-        name: chosen by the user.
-        field: of the configuration, which names the role.
-        taken: options that there are already.
-        noun: with which the suggestion is completed.
+        name: name that the user chose.
+        field: configuration field that names the role.
+        taken: names of the options that exist already.
+        noun: noun that is appended for the suggestion.
 
     Raises:
-        UserError: the name is no identifier, a keyword, or an option already; suggests another one.
+        UserError: the name is no identifier, a keyword, or an existing option; the message suggests another one.
     """
     option = f"--{field.replace('_', '-')} {name}"
     if not name.isidentifier():

@@ -21,23 +21,23 @@ from ganatomy.roles.tables import file_source, number, read_json, read_records, 
 
 Place = tuple[float, float, float]
 Places = Literal["mm", "voxels"]
-"""Coordinates in the patient, mm, RAS+; or slice, row and column on the grid of the source."""
+"""Unit of coordinates: mm in the patient, RAS+; or slice, row and column on the grid of the source."""
 
 COORDINATES: dict[Places, tuple[str, str, str]] = {"mm": ("x", "y", "z"), "voxels": ("slice", "row", "column")}
 NEEDED: dict[Places, frozenset[str]] = {"mm": frozenset("xyz"), "voxels": frozenset({"row", "column"})}
-"""Columns that a file must have; a picture has one slice, 0."""
+"""Columns that a file must have; the slice may be missing, since a 2D image has one slice, 0."""
 NAMES = ("name", "label", "point")
 """Columns that may hold the name of a point."""
 
 
 @dataclass(frozen=True, eq=False)
 class Points(Mapping[str, Place]):
-    """Places of named points; a mapping from the names of those that are there.
+    """Coordinates of named points; a mapping from the names of the points that are present.
 
     Attributes:
         places: name to coordinates.
-        unit: of the coordinates.
-        path: of their file, where they have one.
+        unit: unit of the coordinates.
+        path: path of the file that the points were read from, if any.
     """
 
     places: Mapping[str, Place]
@@ -55,26 +55,26 @@ class Points(Mapping[str, Place]):
 
     @property
     def label(self) -> str:
-        """What to call them in a message."""
+        """Name of the points for messages: their file, where they have one."""
         return str(self.path or "the points in memory")
 
 
 @dataclass(frozen=True)
 class PointsRole(Role):
-    """Points with agreed names, some of which a case may lack.
+    """Points with fixed names, some of which a case may lack.
 
     Values are `Points`, or mappings from names to (x, y, z) in mm, RAS+. Prepared arrays are (points, 1, 1, 4): slice,
-    row and column on the working grid, and 1 for a point that is there; all four are 0 for one that is missing. Patches
-    hold three more numbers, their slices, rows and columns, without which they could not be mirrored. Points outside
-    of a patch keep their coordinates, which are then negative or beyond its size.
+    row and column on the working grid, and 1 for a point that is present; all four are 0 for one that is missing.
+    Patches hold three more numbers, the size of the patch in slices, rows and columns, which mirroring needs. Points
+    outside of a patch keep their coordinates, which are then negative or beyond its size.
 
     Attributes:
         points: names, in the order of the tensor.
-        swaps: pairs of names that change places where a patch is mirrored from side to side, such as
-            ``{"left eye": "right eye"}``. They are for anatomy that is symmetric; where it is not, as in the heart,
-            patches should not be mirrored along this axis at all. Along the other axes names stay with their points.
-        lateral: axis of a patch (0 slices, 1 rows, 2 columns) that runs from one side of the body to the other:
-            columns of axial and coronal slices, slices of sagittal ones. Patches are mirrored before they are turned.
+        swaps: pairs of names that are exchanged where a patch is mirrored from left to right, such as
+            ``{"left eye": "right eye"}``. They are for symmetric anatomy; where it is not symmetric, as in the heart,
+            patches should not be mirrored along this axis at all. Along the other axes points keep their names.
+        lateral: axis of a patch (0 slices, 1 rows, 2 columns) that runs between the left and the right of the body:
+            columns of axial and coronal slices, slices of sagittal ones. Patches are mirrored before they are rotated.
     """
 
     points: tuple[str, ...] = ()
@@ -91,15 +91,15 @@ class PointsRole(Role):
 
     @property
     def channels(self) -> int:
-        """One a point."""
+        """Number of channels: one for each point."""
         return len(self.points)
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The CSV or JSON file called ``text``, see `read_points`."""
+        """Return the source of the CSV or JSON file ``text``; see `read_points`."""
         return file_source(folder / text, {".csv": read_points, ".json": read_points})
 
     def check(self, value: Any) -> None:
-        """Refuse names that are no points of this role, and coordinates that are no three numbers."""
+        """Refuse names that are no points of this role, and coordinates that are not three finite numbers."""
         label = getattr(value, "label", "the points in memory")
         for name, place in value.items():
             if name not in self.points:
@@ -110,10 +110,10 @@ class PointsRole(Role):
                 raise UserError(f"{label}: {name} has the coordinates {place}; give three numbers")
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """Places on the working grid, float64 (points, 1, 1, 4).
+        """Return the points on the working grid, float64 (points, 1, 1, 4).
 
         Raises:
-            UserError: there is no image that the points lie in.
+            UserError: the image that the points lie in is missing.
         """
         if frame is None:
             raise UserError(f"{self.name}: points need the image that they lie in; give it, too")
@@ -127,9 +127,9 @@ class PointsRole(Role):
         return array
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Points:
-        """Points that are there, in mm; in voxels of the source where ``like`` has them so.
+        """Return the points that are present, in mm, or in voxels of the source where ``like`` is in voxels.
 
-        A point is there where its fourth number is above one half.
+        A point is present where its fourth number is above one half.
         """
         if frame is None:
             raise ValueError("points need the frame of the image that they lie in")
@@ -147,18 +147,18 @@ class PointsRole(Role):
         return Points(found, unit)
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Places keep all digits."""
+        """Return the type in which points are stored: float64, so that no digits are lost."""
         return np.dtype(np.float64)
 
     def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-        """Places counted from the first voxel of a block, (points, 1, 1, 7) with the block's extents."""
+        """Return points relative to the first voxel of a block, (points, 1, 1, 7), with the size of the block."""
         whole = np.asarray(array, np.float64)
         extents = np.broadcast_to(np.asarray(size, np.float64), (*whole.shape[:3], 3))
         there = whole[..., 3:4]
         return np.concatenate([(whole[..., :3] - np.asarray(start)) * there, there, extents], axis=3)
 
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-        """Places in a mirrored patch; from side to side, points of the two sides change names."""
+        """Return the points of a mirrored patch; names of left and right are exchanged where these sides are."""
         matrix = np.eye(4)
         for axis in axes:
             matrix[axis, axis], matrix[axis, 3] = -1, self._extents(patch)[axis] - 1
@@ -169,7 +169,7 @@ class PointsRole(Role):
         return mirrored[[self.points.index(others.get(name, name)) for name in self.points]]
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
-        """Places in a patch turned in its plane by a multiple of 90 degrees, as `numpy.rot90` turns; names stay."""
+        """Return the points of a patch rotated in its plane by a multiple of 90 degrees, as by `numpy.rot90`."""
         for _ in range(turns % 4):
             slices, rows, columns = self._extents(patch)
             matrix = np.array([[1, 0, 0, 0], [0, 0, -1, columns - 1], [0, 1, 0, 0], [0, 0, 0, 1]], np.float64)
@@ -177,7 +177,7 @@ class PointsRole(Role):
         return patch
 
     def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
-        """Places in a patch whose voxels have been moved at random; names stay."""
+        """Return the points of a patch that was moved at random; the names stay."""
         result, there = np.array(patch, np.float64), patch[..., 3] > 0
         result[there, :3] = movement.points(result[there, :3], self._extents(patch))
         return result
@@ -185,12 +185,12 @@ class PointsRole(Role):
     def moved(
         self, patch: NDArray[Any], matrix: NDArray[np.float64], size: Sequence[float] | None = None
     ) -> NDArray[Any]:
-        """Places in a patch whose voxels have been moved.
+        """Return the points of a patch under an affine map of its voxels.
 
         Args:
-            patch: from `cut`.
-            matrix: (4, 4), old indices (slice, row, column) to new ones.
-            size: extents of the new patch; None where they are the old ones.
+            patch: patch from `cut`.
+            matrix: (4, 4), maps old indices (slice, row, column) to new ones.
+            size: size of the new patch; None where it does not change.
         """
         result = np.array(patch, np.float64)
         result[..., :3] = (patch[..., :3] @ matrix[:3, :3].T + matrix[:3, 3]) * patch[..., 3:4]
@@ -204,37 +204,37 @@ class PointsRole(Role):
         return np.asarray(patch[0, 0, 0, 4:], np.float64)
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """Places (points, 1 + dims), float32: [[slice,] row,] column, and 1 for points that are there, else 0."""
+        """Return points (points, 1 + dims), float32: [[slice,] row,] column, and 1 for present points, else 0."""
         return torch.from_numpy(np.array(patch.reshape(len(patch), -1)[:, 3 - dims : 4], np.float32))
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """Random places inside of ``size``, all there."""
+        """Return random points inside of ``size``, all of which are present."""
         places = torch.rand(len(self.points), len(size), generator=generator) * torch.tensor([n - 1.0 for n in size])
         return torch.cat([places, torch.ones(len(self.points), 1)], dim=1)
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a CSV file with a row for each point that is there: name, x, y, z or name, slice, row, column."""
+        """Write a CSV file with one row per present point: name, x, y, z or name, slice, row, column."""
         unit: Places = getattr(value, "unit", "mm")
         rows = [(name, *map(float, place)) for name, place in value.items() if place is not None]
         write_rows(path, ("name", *COORDINATES[unit]), rows)
 
     @property
     def prepared_as(self) -> str:
-        """Its points in their order, which is that of the rows."""
+        """Text with the names of the points in order, which is that of the rows of arrays."""
         return f"{super().prepared_as} {list(self.points)}"
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, with its points."""
+        """Return the role as plain values, with its points."""
         return {**super().describe(), "points": list(self.points), "swaps": dict(self.swaps)}
 
 
 def read_points(path: Path) -> Points:
-    """Points of a CSV or JSON file.
+    """Read points from a CSV or JSON file.
 
     - CSV with the columns ``name`` and ``x``, ``y``, ``z`` (mm, RAS+), or ``row``, ``column`` and perhaps ``slice``
-      (voxels of the image, from 0). A row with empty coordinates says that the point is missing.
+      (voxels of the image, from 0). A row with empty coordinates marks a missing point.
     - JSON: an object from names to three numbers in mm (null: missing), or a list of objects with the same keys as
-      the columns; or markups of 3D Slicer, of which points that are not defined are missing.
+      the columns; or markups of 3D Slicer, in which points that are not defined count as missing.
 
     Raises:
         UserError: the file cannot be read, or names a point twice.

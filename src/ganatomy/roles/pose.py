@@ -1,4 +1,4 @@
-"""Poses: where a probe, a camera or a frame was, one for a case or one for each slice."""
+"""Poses as a kind of role: position and orientation of a probe, a camera or a frame, per case or per slice."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MATRIX = tuple(f"m{row}{column}" for row in range(3) for column in range(4))
 """Columns of a table that hold a matrix, row by row; its last row is 0 0 0 1."""
 POSITION = ("x", "y", "z")
 QUATERNION = ("qx", "qy", "qz", "qw")
-"""Columns that hold a rotation as a quaternion of any length but 0, scalar last."""
+"""Columns that hold a rotation as a quaternion, scalar last; its length may be any but 0."""
 UPRIGHT = 1e-3
-"""By how much the last row of a matrix may differ from 0 0 0 1."""
+"""Largest difference of the last row of a matrix from 0 0 0 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Poses:
     Attributes:
         matrices: (n, 4, 4), from the coordinates of the probe or image to those of the patient or tracker; RAS+ where
             there is a patient.
-        path: of the file, where there is one.
+        path: path of the file that the poses were read from, if any.
     """
 
     matrices: NDArray[np.float64]
@@ -43,7 +43,7 @@ class Poses:
 
     @property
     def label(self) -> str:
-        """What to call them in a message."""
+        """Name of the poses for messages: their file, where they have one."""
         return str(self.path or "the poses in memory")
 
 
@@ -52,8 +52,8 @@ class PoseRole(Role):
     """A pose for every slice or frame, or one for the whole case: the first three rows of a 4 x 4 matrix in mm.
 
     Values are `Poses`, or arrays (4, 4) or (n, 4, 4). Prepared arrays are (12, slices, 1, 1) in the order of the slices
-    of the working grid, (12, 1, 1, 1) where one pose holds for all: the matrix row by row, so that channels 3, 7 and 11
-    are the position in mm.
+    of the working grid, (12, 1, 1, 1) where one pose applies to all: the matrix row by row, so that channels 3, 7 and
+    11 are the position in mm.
     """
 
     kind: ClassVar[str] = "pose"
@@ -62,15 +62,15 @@ class PoseRole(Role):
 
     @property
     def channels(self) -> int:
-        """Twelve."""
+        """Number of channels: the 12 numbers of a 3 x 4 matrix."""
         return len(MATRIX)
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The CSV or JSON file called ``text``, see `read_poses`."""
+        """Return the source of the CSV or JSON file ``text``; see `read_poses`."""
         return file_source(folder / text, {".csv": read_poses, ".json": read_poses})
 
     def check(self, value: Any) -> None:
-        """Refuse what is no invertible matrix with a last row of 0 0 0 1."""
+        """Refuse values that are no invertible matrices with the last row 0 0 0 1."""
         poses = as_poses(value)
         matrices = poses.matrices
         if matrices.ndim != 3 or matrices.shape[1:] != (4, 4) or not len(matrices):
@@ -81,56 +81,58 @@ class PoseRole(Role):
             raise UserError(f"{poses.label}: a pose whose axes lie in one plane; its rotation is damaged")
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """Poses in the order of the working slices, float64 (12, slices or 1, 1, 1).
+        """Return poses in the order of the working slices, float64 (12, slices or 1, 1, 1).
 
         Raises:
-            UserError: neither one pose nor one for each slice.
+            UserError: there is neither one pose nor one for each slice.
         """
         matrices = as_poses(value).matrices
         rows = list(matrices) if len(matrices) == 1 else to_working_slices(list(matrices), frame, self.name)
         return np.stack([matrix[:3].ravel() for matrix in rows], axis=1)[:, :, None, None]
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Poses:
-        """Poses in the order of the source's slices."""
+        """Return an array as poses in the order of the source's slices."""
         rows = np.asarray(array, np.float64)[:, :, 0, 0].T
         matrices = np.tile(np.eye(4), (len(rows), 1, 1))
         matrices[:, :3] = rows.reshape(-1, 3, 4)
         return Poses(np.stack(list(to_source_slices(list(matrices), frame if len(matrices) > 1 else None))))
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Poses keep all digits."""
+        """Return the type in which poses are stored: float64, so that no digits are lost."""
         return np.dtype(np.float64)
 
     def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-        """Poses of the slices of a block, (12, slices, 1, 1); the one pose where it holds for all."""
+        """Return the poses of the slices of a block, (12, slices, 1, 1); the single pose where one applies to all."""
         poses = np.asarray(array)
         return poses if poses.shape[1] == 1 else cut(poses, (start[0], 0, 0), (size[0], 1, 1))
 
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-        """Poses in reversed order; a pose says where each pixel of a slice was, so slices cannot be mirrored."""
+        """Return poses in reversed order; other axes are refused, since a pose fixes the position of every pixel."""
         if set(axes) - {0}:
             raise ValueError(f"slices with the pose {self.name} cannot be mirrored: its stream may flip axis 0 only")
         return super().flip(patch, axes)
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
-        """Always raises, unless nothing is turned: slices with a pose cannot be turned."""
+        """Refuse quarter turns, since a pose fixes the position of every pixel of a slice."""
         if turns % 4:
-            raise ValueError(f"slices with the pose {self.name} cannot be turned: let its stream have no quarter turns")
+            raise ValueError(
+                f"slices with the pose {self.name} cannot be turned: let their stream have no quarter turns"
+            )
         return patch
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """The pose of a probe at a random place, of the shape of tensors: (12, [1, [1,]] 1)."""
+        """Return the pose of a probe at a random position, in the shape of tensors: (12, [1, [1,]] 1)."""
         matrix = torch.eye(4)[:3].clone()
         matrix[:, 3] = 50 * torch.randn(3, generator=generator)
         return matrix.reshape(-1, *[1] * len(size))
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a CSV file with the columns m00 to m23 and a row a pose."""
+        """Write a CSV file with the columns m00 to m23 and one row per pose."""
         write_rows(path, MATRIX, as_poses(value).matrices[:, :3].reshape(-1, len(MATRIX)))
 
 
 def as_poses(value: Any) -> Poses:
-    """A value that may be a bare array (4, 4) or (n, 4, 4) as poses."""
+    """Convert a bare array (4, 4) or (n, 4, 4) to poses."""
     if isinstance(value, Poses):
         return value
     matrices = np.asarray(value, np.float64)
@@ -138,7 +140,7 @@ def as_poses(value: Any) -> Poses:
 
 
 def read_poses(path: Path) -> Poses:
-    """Poses of a CSV or JSON file, a row or an entry a pose.
+    """Read poses from a CSV or JSON file with one row or entry per pose.
 
     - CSV with the columns ``m00`` to ``m23`` (rows of the matrix, mm), or ``x``, ``y``, ``z`` (mm) and the quaternion
       ``qx``, ``qy``, ``qz``, ``qw``; without the latter, positions only.
@@ -170,7 +172,7 @@ def read_poses(path: Path) -> Poses:
 
 
 def _pose(path: Path, record: Mapping[str, Any]) -> NDArray[np.float64]:
-    """The matrix of one row of a table."""
+    """Return the matrix of one row of a table."""
     matrix = np.eye(4)
     if set(MATRIX) <= set(record):
         matrix[:3] = np.reshape([number(record[name], f"{path}: {name}") for name in MATRIX], (3, 4))

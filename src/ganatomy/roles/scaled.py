@@ -1,4 +1,4 @@
-"""Roles with a scale: kinds whose values are intensities, which a codec maps to the range of the networks."""
+"""Base class of roles whose values are intensities, which a codec maps to the range of the networks."""
 
 from __future__ import annotations
 
@@ -29,50 +29,50 @@ class ScaledRole(Role):
 
     @property
     def codec(self) -> Codec | None:
-        """Physical values to the range of the networks."""
+        """Codec from physical values to the range of the networks; None where values are taken as they are."""
         return self.scale
 
     @property
     def adaptive(self) -> bool:
-        """Whether the codec takes its numbers from every value."""
+        """Whether the codec computes its numbers from every value."""
         return self.scale is not None and self.scale.adaptive
 
     def bind(self, value: Any) -> Self:
-        """The role whose codec has the numbers of one value."""
+        """Return the role with a codec that has the numbers of one value."""
         if self.scale is None:
             return self
         bound: Any = self.scale.bind(value)
         return replace(self, scale=bound)
 
     def numbers(self) -> Mapping[str, Any]:
-        """The codec as plain values."""
+        """Return the codec as plain values."""
         return self.scale.model_dump(mode="json") if self.scale else {}
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
-        """The role with a codec that was kept."""
+        """Return the role with a codec made from numbers that `numbers` returned earlier."""
         return replace(self, scale=codec_of(numbers))
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """A patch in the range of the networks."""
+        """Return a patch as a tensor in the range of the networks."""
         tensor = super().tensor(patch, dims)
         encoded: Tensor = tensor if self.scale is None else self.scale.encode(tensor)
         return encoded
 
     def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Physical values in the range of the networks."""
+        """Map physical values to the range of the networks."""
         numbers = np.asarray(values, np.float32)
         return numbers if self.scale is None else np.asarray(self.scale.encode(numbers), np.float32)
 
     def decoded(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values in the range of the networks, in physical units again."""
+        """Map values in the range of the networks to physical values."""
         return tensor if self.scale is None else np.asarray(self.scale.decode(tensor), np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, with its codec."""
+        """Return the role as plain values, with its codec."""
         return {**super().describe(), "codec": dict(self.numbers()) or None}
 
 
 def codec_of(numbers: Mapping[str, Any]) -> Codec:
-    """A codec from what its ``model_dump`` gave."""
+    """Return the codec from the plain values that its ``model_dump`` returned."""
     codec: Codec = TypeAdapter(Codec).validate_python(dict(numbers))
     return codec

@@ -26,8 +26,8 @@ class Signal:
     Attributes:
         values: (channels, samples), real numbers in physical units.
         step: distance between samples, in the unit of the axis (mm, s).
-        names: of the channels; empty where nobody says.
-        path: of the file, where there is one.
+        names: names of the channels; empty where they are not known.
+        path: path of the file that the signal was read from, if any.
     """
 
     values: NDArray[Any]
@@ -41,25 +41,25 @@ class Signal:
         if self.names and len(self.names) != len(self.values):
             raise ValueError(f"{len(self.names)} names for {len(self.values)} channels")
         if not self.step > 0:
-            raise ValueError(f"the step between samples is positive, not {self.step}")
+            raise ValueError(f"the step between samples must be positive, not {self.step}")
 
     @property
     def label(self) -> str:
-        """What to call it in a message."""
+        """Name of the signal for messages: its file, where it has one."""
         return str(self.path or "the signal in memory")
 
 
 @dataclass(frozen=True)
 class SignalRole(ScaledRole):
-    """A signal, as a volume of one slice and one row: (channels, 1, 1, samples).
+    """A signal, stored as a volume of one slice and one row: (channels, 1, 1, samples).
 
-    So 1D networks, the cutting of patches and tiling take it as they take images. Its samples are brought to the length
+    The cutting of patches, tiling and 1D networks therefore treat it like an image. A signal is resampled to the length
     of the working grid only where ``Preparation.size`` has one number.
 
     Values are `Signal`, arrays (channels, samples) or (samples), or images of one slice that hold such an array.
 
     Attributes:
-        names: of the channels, in the order of the tensor; files with named columns are read by them.
+        names: names of the channels, in the order of the tensor; columns of files are found by these names.
     """
 
     names: tuple[str, ...] = field(default=("signal",), kw_only=True)
@@ -69,20 +69,20 @@ class SignalRole(ScaledRole):
 
     @property
     def channels(self) -> int:
-        """Channels of the signal."""
+        """Number of channels of the signal."""
         return len(self.names)
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The CSV file (a column a channel) or NPZ file called ``text``, see `read_signal`."""
+        """Return the source of the CSV file (one column per channel) or NPZ file ``text``; see `read_signal`."""
         readers = dict.fromkeys((".csv", ".npz"), self.read)
         return file_source(folder / text, readers)
 
     def read(self, path: Path) -> Signal:
-        """The signal of a file, with the channels of this role."""
+        """Return the signal of a file, with the channels of this role."""
         return read_signal(path, self.names)
 
     def check(self, value: Any) -> None:
-        """Refuse another number of channels, and values that are not finite."""
+        """Refuse signals with another number of channels or with values that are not finite."""
         signal = as_signal(value)
         if len(signal.values) != self.channels:
             raise UserError(
@@ -92,7 +92,7 @@ class SignalRole(ScaledRole):
             raise UserError(f"{signal.label}: values that are not finite; repair or leave it out")
 
     def plan(self, value: Any, preparation: Preparation) -> Frame:
-        """The way to the working grid, which has one slice and one row."""
+        """Return the frame to the working grid, which has one slice and one row."""
         size = preparation.size if preparation.size is not None and len(preparation.size) == 1 else None
         image = as_image(as_signal(value))
         if size is None:
@@ -102,27 +102,27 @@ class SignalRole(ScaledRole):
         return Frame.plan(image, "stored", spacing, size, preparation.fit, fill)
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The signal on the working grid, (channels, 1, 1, samples)."""
+        """Return the signal on the working grid, (channels, 1, 1, samples)."""
         image = as_image(as_signal(value))
         array: Array = frame.into(image).array if frame else image.array
         return array
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Signal:
-        """The signal with the samples of its source."""
+        """Return an array as a signal with the samples of its source."""
         back = frame.back(array) if frame else array
         step = float(np.linalg.norm(frame.affine[:3, 2])) if frame else 1.0
         return Signal(slab(back, 0, 1)[:, 0, 0], step, self.names)
 
     def bind(self, value: Any) -> Self:
-        """The role whose codec has the numbers of one signal."""
+        """Return the role with a codec that has the numbers of one signal."""
         return super().bind(value if isinstance(value, Image) else as_image(as_signal(value)))
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
-        """Always raises: a signal has no plane to turn in."""
-        raise ValueError(f"{self.name} is a signal, which cannot be turned: let its stream have no quarter turns")
+        """Raise `ValueError`: a signal has no plane in which it could be rotated."""
+        raise ValueError(f"{self.name} is a signal, which cannot be rotated: its stream must have no quarter turns")
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a CSV file with a column a channel, or an NPZ file with ``signal``, ``step`` and ``names``."""
+        """Write a CSV file with one column per channel, or an NPZ file with ``signal``, ``step`` and ``names``."""
         signal = as_signal(value)
         names = signal.names or self.names
         if path.suffix.lower() == ".npz":
@@ -132,19 +132,19 @@ class SignalRole(ScaledRole):
         write_rows(path, names, signal.values.T)
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, with its channels and codec."""
+        """Return the role as plain values, with its channels and codec."""
         return {**super().describe(), "names": list(self.names)}
 
 
 def as_signal(value: Any) -> Signal:
-    """A value that may be a bare array or an image of one slice, as a signal.
+    """Convert a bare array or an image of one slice to a signal.
 
     Args:
         value: a `Signal`, an array (samples), (channels, samples) or (channels, 1, 1, samples), or an image that holds
             one of these.
 
     Raises:
-        UserError: it has more axes than a signal.
+        UserError: the value has more axes than a signal.
     """
     if isinstance(value, Signal):
         return value
@@ -162,22 +162,22 @@ def as_signal(value: Any) -> Signal:
 
 
 def as_image(signal: Signal) -> Image:
-    """A signal as a volume of one slice and one row, whose columns are its samples."""
+    """Convert a signal to a volume of one slice and one row, whose columns are the samples."""
     affine = np.diag([1.0, 1.0, signal.step, 1.0])
     return Image(signal.values[:, None, None], affine)
 
 
 def read_signal(path: Path, names: Sequence[str]) -> Signal:
-    """A signal from a CSV or NPZ file.
+    """Read a signal from a CSV or NPZ file.
 
-    - CSV: a column a channel, a row a sample. With a header, the columns called as the channels are taken; without one,
-      all of them, and there must be as many as channels.
-    - NPZ: ``signal`` (channels, samples), or an array (samples) for each channel, called as the channel; perhaps
-      ``step``.
+    - CSV: one column per channel, one row per sample. With a header, the columns with the names of the channels are
+      taken; without one, all columns, of which there must be as many as channels.
+    - NPZ: ``signal`` (channels, samples), or an array (samples) for each channel, with the name of the channel;
+      optionally ``step``.
 
     Args:
-        path: of the file.
-        names: of the channels.
+        path: path of the file.
+        names: names of the channels.
 
     Raises:
         UserError: the file cannot be read, or lacks a channel.
@@ -209,7 +209,7 @@ def read_signal(path: Path, names: Sequence[str]) -> Signal:
 def _from_arrays(path: Path, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> Signal:
     step = number(arrays["step"], f"{path}: step") if "step" in arrays else 1.0
     if step <= 0:
-        raise UserError(f"{path}: the step between samples is positive, not {step:g}")
+        raise UserError(f"{path}: the step between samples must be positive, not {step:g}")
     if "signal" in arrays:
         values = np.atleast_2d(arrays["signal"])
     elif missing := [name for name in names if name not in arrays]:
@@ -217,7 +217,7 @@ def _from_arrays(path: Path, names: Sequence[str], arrays: Mapping[str, NDArray[
     else:
         parts = [np.atleast_1d(arrays[name]) for name in names]
         if any(part.shape != parts[0].shape or part.ndim != 1 for part in parts):
-            raise UserError(f"{path}: {', '.join(names)} have not all the shape (samples)")
+            raise UserError(f"{path}: {', '.join(names)} do not all have the shape (samples)")
         values = np.stack(parts)
     if values.ndim != 2 or values.dtype.kind not in "biuf" or 0 in values.shape:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What every slice of a volume has one of, such as its class or the pose of its probe."""
+"""Reordering of data with one item per slice, such as classes or poses, between source and working grid."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Item = TypeVar("Item")
 
 
 def to_working_slices(items: Sequence[Item], frame: Frame | None, role: str) -> Sequence[Item]:
-    """One item a slice of the source, in the order of the slices of the working grid.
+    """Return items of a volume's slices in the order of the slices of the working grid.
 
     Args:
-        items: in the order of the source.
-        frame: of the volume; None where there is none.
-        role: name to use in messages.
+        items: one item per slice, in the order of the source.
+        frame: frame of the volume; None where there is none.
+        role: name of the role, for messages.
 
     Raises:
-        UserError: there are not as many items as slices, or slices do not stay slices.
+        UserError: the numbers of items and slices differ, or the working grid has other slices than the source.
     """
     if frame is None:
         return items
     if len(items) != frame.source[0]:
-        raise UserError(f"{role}: {len(items)} of them for {frame.source[0]} slices; give one for each")
+        raise UserError(f"{role}: {len(items)} values for {frame.source[0]} slices; give one for each")
     if not frame.slice_wise:
         raise UserError(
             f"{role}: given for every slice as it is stored, but this system cuts the volume into other slices; give "
@@ -35,5 +35,5 @@ def to_working_slices(items: Sequence[Item], frame: Frame | None, role: str) -> 
 
 
 def to_source_slices(items: Sequence[Item], frame: Frame | None) -> Sequence[Item]:
-    """The inverse of `to_working_slices`."""
+    """Return items of the working grid's slices in the order of the source; the inverse of `to_working_slices`."""
     return items[::-1] if frame is not None and frame.turn.flipped[0] else items

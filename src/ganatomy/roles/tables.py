@@ -1,4 +1,4 @@
-"""Tables and other small files: CSV, JSON and NPZ, read for the kinds of roles that are no images."""
+"""Readers and writers of CSV, JSON and NPZ files for the kinds of roles that are no images."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ganatomy.images.paths import replacing
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file that is read when it is opened.
+    """A source that reads one file when it is opened.
 
     Attributes:
-        path: of the file.
-        reader: makes the value of it.
+        path: path of the file.
+        reader: function from the path to the value.
     """
 
     path: Path
@@ -32,23 +32,23 @@ class FileSource:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The file."""
+        """Path of the file, as a tuple."""
         return (self.path,)
 
     def open(self) -> Any:
-        """The value; raises `UserError` where the file cannot be read."""
+        """Return the value of the file; raises `UserError` where the file cannot be read."""
         return self.reader(self.path)
 
 
 def file_source(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> FileSource:
-    """The source of a file, by its suffix.
+    """Return the source of a file, with the reader of its suffix.
 
     Args:
-        path: of the file.
+        path: path of the file.
         readers: suffix to reader.
 
     Raises:
-        UserError: no such file, or a suffix that has no reader.
+        UserError: the file does not exist, or no reader has its suffix.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: check the spelling and the folder you are in")
@@ -58,7 +58,7 @@ def file_source(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> Fil
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """The rows of a CSV file that are not empty, without blanks around cells.
+    """Return the rows of a CSV file that are not empty, without blanks around cells.
 
     Cells are divided by commas, or by semicolons or tabs where the first row has no comma.
 
@@ -79,10 +79,10 @@ def read_rows(path: Path) -> list[list[str]]:
 
 
 def read_records(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header, by column; names of columns in lower case.
+    """Return the rows of a CSV file with a header as dictionaries; names of columns in lower case.
 
     Raises:
-        UserError: as `read_rows`; a row has more cells than the header.
+        UserError: the file cannot be read or is empty, or a row has more cells than the header.
     """
     header, *rows = read_rows(path)
     names = [name.lower() for name in header]
@@ -93,10 +93,10 @@ def read_records(path: Path) -> list[dict[str, str]]:
 
 
 def number(cell: Any, where: str) -> float:
-    """A cell as a finite number.
+    """Convert a cell to a finite number.
 
     Raises:
-        UserError: it is none.
+        UserError: the cell holds no finite number.
     """
     try:
         value = float(cell)
@@ -108,7 +108,7 @@ def number(cell: Any, where: str) -> float:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file as plain values; raises `UserError` where it is none."""
+    """Read a JSON file as plain values; raises `UserError` where it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -116,7 +116,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an NPZ file by name; raises `UserError` where it is none."""
+    """Read the arrays of an NPZ file by name; raises `UserError` where it is none."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -125,10 +125,10 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file; numbers keep every digit.
+    """Write a CSV file; numbers keep all digits.
 
     Raises:
-        UserError: another suffix, or the place cannot be written.
+        UserError: the suffix is another one, or the path cannot be written.
     """
     if path.suffix.lower() != ".csv":
         raise UserError(f"{path}: cannot write {path.suffix or 'a table without suffix'}: choose .csv")
