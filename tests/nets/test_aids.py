@@ -152,7 +152,7 @@ def test_a_reference_layer_alone_says_what_is_missing():
 
 
 def trained(dims):
-    """Two normalised layers with gains, biases and running averages of their own, and a batch of three images."""
+    """Return a network of two normalised layers with random gains, biases and running averages, and three images."""
     torch.manual_seed(dims)
     network = nn.Sequential(
         CONVOLUTION[dims](1, 3, 3),

@@ -1,4 +1,4 @@
-"""Layers by number of axes, and the networks written in them: one code for signals, images and volumes."""
+"""Layers looked up by number of axes, and networks built from them for signals, images and volumes."""
 
 from functools import partial
 
@@ -44,7 +44,7 @@ def code(channels, dims):
 
 
 def by_size(network, *args, sides=SIDES, **options):
-    """A network told the size of its images, as one told the number of their axes."""
+    """Adapt a network class that takes the size of its images to a builder that takes the number of axes."""
     return lambda dims: network(*args, sides[-dims:], **options)
 
 

@@ -88,7 +88,7 @@ def test_any_size_from_the_smallest_on_comes_back(network, inputs, smallest):
 
 
 def positive(network):
-    """Makes every unit pass every gradient, so that the receptive field shows."""
+    """Set all weights to 0.1, so that every unit passes gradients and the receptive field can be measured."""
     for parameter in network.parameters():
         nn.init.constant_(parameter, 0.1)
     return network.eval()

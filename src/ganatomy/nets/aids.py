@@ -1,4 +1,4 @@
-"""Small layers that help adversarial training along, and helpers shared by the networks of this package."""
+"""Layers that stabilise adversarial training, and helpers shared by the networks of this package."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +21,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def normalisation(kind: Norm, channels: int, dims: int = 2) -> nn.Module:
-    """Normalisation of feature maps with ``dims`` spatial axes, 1 to 3.
+    """Build a normalisation layer for feature maps with ``dims`` spatial axes, 1 to 3.
 
     ``layer`` is over channels and space together, ``virtual`` needs the network to be inside `WithReference`.
 
     Raises:
-        ValueError: unknown kind.
+        ValueError: The kind is unknown.
     """
     match kind:
         case "batch":
@@ -43,10 +43,10 @@ def normalisation(kind: Norm, channels: int, dims: int = 2) -> nn.Module:
 
 
 def activation_layer(kind: Activation, slope: float = 0.2) -> nn.Module:
-    """The activation called ``kind``; ``slope`` is that of ``leaky`` below zero.
+    """Build the activation called ``kind``; ``slope`` is the slope of ``leaky`` below zero.
 
     Raises:
-        ValueError: unknown kind.
+        ValueError: The kind is unknown.
     """
     match kind:
         case "relu":
@@ -63,45 +63,46 @@ def activation_layer(kind: Activation, slope: float = 0.2) -> nn.Module:
 
 
 def base_size(size: Sequence[int], doublings: int) -> tuple[int, ...]:
-    """Smallest size that reaches ``size`` on every axis after ``doublings`` doublings."""
+    """Return the smallest size that reaches ``size`` on every axis after ``doublings`` doublings."""
     return tuple(-(-length // 2**doublings) for length in size)
 
 
 def centre_crop(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The central part of (N, C, ...), of the given spatial size, as a view."""
+    """Crop the centre of (N, C, ...) to the given spatial size; the result is a view."""
     for axis, length in enumerate(size, start=2):
         image = image.narrow(axis, (image.shape[axis] - length) // 2, length)
     return image
 
 
 def latents(noise: Noise, rows: int, size: int, prior: Prior = "normal") -> Tensor:
-    """Draws of N(0, 1) or U(-1, 1), shape (rows, size)."""
+    """Draw latent vectors from N(0, 1) or U(-1, 1), shape (rows, size)."""
     return noise.normal(rows, size) if prior == "normal" else 2 * noise.uniform(rows, size) - 1
 
 
 class GaussianNoise(nn.Module):
-    """Adds N(0, std²) while training, nothing at inference."""
+    """Layer that adds noise from N(0, std²) while training and nothing at inference."""
 
     def __init__(self, std: float):
         super().__init__()
         self.std = std
 
     def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
-        """Any shape; ``draws`` of N(0, 1) take the place of torch's own."""
+        """Add noise to a tensor of any shape; ``draws`` from N(0, 1) replace torch's random numbers."""
         if not self.training or not self.std:
             return image
         return image + self.std * (torch.randn_like(image) if draws is None else draws)
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Appends to each sample how close the others of its batch are. Salimans et al., arXiv 1606.03498.
+    """Minibatch discrimination: appends each sample's closeness to the rest of the batch to its features.
 
-    (N, features) to (N, features + kernels); needs memory for N²·kernels·dims numbers.
+    Salimans et al., arXiv 1606.03498. (N, features) to (N, features + kernels); needs memory for N²·kernels·dims
+    numbers.
 
     Args:
         features: size of a sample's feature vector.
         kernels: number of closeness values appended.
-        dims: size of the space each is measured in.
+        dims: dimensions of the space in which each of them is measured.
     """
 
     def __init__(self, features: int, kernels: int = 100, dims: int = 5):
@@ -112,7 +113,7 @@ class MinibatchDiscrimination(nn.Module):
         self.bias = nn.Parameter(torch.full((kernels,), -1.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, features) to (N, features + kernels)."""
+        """Map (N, features) to (N, features + kernels)."""
         points = self.project(features).unflatten(1, (self.kernels, -1))
         distances = (points.unsqueeze(0) - points.unsqueeze(1)).abs().sum(-1)
         itself = torch.eye(len(points), dtype=torch.bool, device=points.device).unsqueeze(-1)
@@ -121,15 +122,15 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class OwnBatchNorm(_BatchNorm):
-    """Batch normalisation that, at inference, takes mean and variance over space of each sample alone.
+    """Batch normalisation that, at inference, takes mean and variance over space from each sample alone.
 
-    Inference then gives every sample what batch statistics would give it in a batch of one, whatever it is given
-    together with, and uses no running average. Training is as ever. Where there is one value per channel, its
-    normalised value is 0 and the result is the layer's bias; torch refuses such batches.
+    Inference then equals batch statistics in a batch of one, does not depend on the other samples of the batch, and
+    uses no running average. Training is unchanged. With a single value per channel the normalised value is 0 and the
+    result is the layer's bias; torch itself raises an error for such batches.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) to the same shape."""
+        """Normalise (N, C, ...); the shape stays."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         values = input.shape[2:].numel() * (len(input) if self.training else 1)
         if values == 1:
@@ -142,15 +143,15 @@ class OwnBatchNorm(_BatchNorm):
 
 
 class OwnBatchNorm1d(OwnBatchNorm, nn.BatchNorm1d):
-    """`OwnBatchNorm` of (N, C, L); of vectors (N, C) it leaves the bias at inference."""
+    """`OwnBatchNorm` for signals (N, C, L); for vectors (N, C) the result at inference is the bias."""
 
 
 class OwnBatchNorm2d(OwnBatchNorm, nn.BatchNorm2d):
-    """`OwnBatchNorm` of (N, C, H, W)."""
+    """`OwnBatchNorm` for images (N, C, H, W)."""
 
 
 class OwnBatchNorm3d(OwnBatchNorm, nn.BatchNorm3d):
-    """`OwnBatchNorm` of (N, C, D, H, W)."""
+    """`OwnBatchNorm` for volumes (N, C, D, H, W)."""
 
 
 OWN_BATCH_NORM: Mapping[type[nn.Module], type[OwnBatchNorm]] = {
@@ -161,7 +162,7 @@ OWN_BATCH_NORM: Mapping[type[nn.Module], type[OwnBatchNorm]] = {
 
 
 def own_statistics(network: Network) -> Network:
-    """Make every batch normalisation inside an `OwnBatchNorm`, in place, and return the network.
+    """Turn every batch normalisation of a network into an `OwnBatchNorm`, in place, and return the network.
 
     For systems whose papers keep batch statistics at inference. Parameters, buffers, their names and the mode of the
     layers stay, and a second call changes nothing, so a method may call it in its ``inference_mode``::
@@ -173,16 +174,16 @@ def own_statistics(network: Network) -> Network:
     """
     for layer in network.modules():
         if type(layer) in OWN_BATCH_NORM:
-            # Another class for the same object: optimisers, averages and players go on holding what they hold.
+            # The class of the object is exchanged, so that optimisers, averages and players keep their references.
             layer.__class__ = OWN_BATCH_NORM[type(layer)]
     return network
 
 
 class ReferenceBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of a fixed reference batch, so that samples do not see each other.
+    """Batch normalisation with the statistics of a fixed reference batch, so that samples are independent.
 
-    Salimans et al., arXiv 1606.03498. Works inside `WithReference` only, which sends the reference batch through first.
-    (N, C, ...) to the same shape.
+    Salimans et al., arXiv 1606.03498. Works inside `WithReference` only, which passes the reference batch first.
+    The shape (N, C, ...) stays.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5):
@@ -190,20 +191,20 @@ class ReferenceBatchNorm(nn.Module):
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.listening = False
+        self.recording = False
         self.reference: tuple[int, Tensor, Tensor] | None = None
 
     def moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and mean square to normalise these samples with, each (1 or N, C)."""
+        """Return the mean and mean square with which these samples are normalised, each (1 or N, C)."""
         if self.reference is None:
             raise RuntimeError("a reference batch has to come first; wrap the network in WithReference")
         return self.reference[1:]
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, ...) to the same shape."""
-        # Variances are differences of large numbers here, which half precision cannot hold.
+        """Normalise (N, C, ...); the shape stays."""
+        # Variances are differences of large numbers here, which half precision cannot represent.
         wide = features.to(torch.promote_types(features.dtype, torch.float32))
-        if self.listening:
+        if self.recording:
             axes = [0, *range(2, wide.dim())]
             mean, square = wide.mean(axes).unsqueeze(0), wide.square().mean(axes).unsqueeze(0)
             self.reference = (len(wide), mean, square)
@@ -217,11 +218,12 @@ class ReferenceBatchNorm(nn.Module):
 class VirtualBatchNorm(ReferenceBatchNorm):
     """Batch normalisation of each sample together with a fixed reference batch. Salimans et al., arXiv 1606.03498.
 
-    A sample counts as one among the n + 1, so it is normalised even if it lies far from the reference.
+    The statistics of a sample are those of the n reference samples and itself, so it is normalised even if it lies far
+    from the reference.
     """
 
     def moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and mean square of the reference and each sample, (N, C)."""
+        """Return the mean and mean square of the reference batch together with each sample, each (N, C)."""
         mean, square = super().moments(features)
         assert self.reference is not None
         share = 1 / (self.reference[0] + 1)
@@ -230,13 +232,13 @@ class VirtualBatchNorm(ReferenceBatchNorm):
 
 
 class WithReference(nn.Module):
-    """A network whose `ReferenceBatchNorm` and `VirtualBatchNorm` layers look at one batch, fixed for good.
+    """Network whose `ReferenceBatchNorm` and `VirtualBatchNorm` layers use one fixed reference batch.
 
     The batch is a buffer, saved with the weights. It passes through the network before every call, with gradient, so
-    its statistics are always those of the present weights; calls cost two passes.
+    its statistics are always those of the present weights; every call costs two passes.
 
     Args:
-        network: holds the layers; takes one tensor.
+        network: network with these layers that takes one tensor.
         reference: input batch, (n, ...).
     """
 
@@ -252,29 +254,29 @@ class WithReference(nn.Module):
         layers = [layer for layer in self.network.modules() if isinstance(layer, ReferenceBatchNorm)]
         try:
             for layer in layers:
-                layer.listening = True
+                layer.recording = True
             self.network(self.reference)
             for layer in layers:
-                layer.listening = False
+                layer.recording = False
             yield
         finally:
             for layer in layers:
-                layer.listening, layer.reference = False, None
+                layer.recording, layer.reference = False, None
 
     def forward(self, batch: Tensor) -> Tensor:
-        """(N, ...) through the network."""
+        """Run the network on (N, ...) after it has seen the reference batch."""
         with self._prepared():
             return self.network(batch)  # type: ignore[no-any-return]
 
 
 class ImagePool(nn.Module):
-    """Remembers fakes, so that a discriminator is also shown old ones. Shrivastava et al., arXiv 1612.07828.
+    """History buffer of generated images, so that a discriminator is also shown older ones.
 
-    The pool is saved and resumed with the method that owns it.
+    Shrivastava et al., arXiv 1612.07828. The buffer is saved and resumed with the method that owns it.
 
     Args:
-        shape: of one image, without the batch axis.
-        capacity: images kept; 0 switches the pool off.
+        shape: shape of one image, without the batch axis.
+        capacity: images kept; 0 switches the buffer off.
     """
 
     images: Tensor
@@ -287,14 +289,14 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def forward(self, fakes: Tensor, draws: Tensor) -> Tensor:
-        """Each fake or, once the pool is full, with probability ½ an old one, whose place the new one takes.
+        """Return generated images, each exchanged for a stored one with probability ½ once the buffer is full.
 
         Args:
-            fakes: (N, ...), taken one after the other; their graph is not followed.
-            draws: (N, 2) numbers of U[0, 1): whether to exchange, and with which.
+            fakes: generated images (N, ...), taken one after the other and stored; no gradient passes.
+            draws: (N, 2) numbers from U[0, 1): whether to exchange, and with which stored image.
 
         Returns:
-            (N, ...), a new tensor.
+            New tensor (N, ...).
         """
         capacity, filled = len(self.images), int(self.filled)
         shown = fakes.detach().clone()
@@ -313,7 +315,7 @@ class ImagePool(nn.Module):
 
 
 class EqualisedConv(_ConvNd):
-    """Convolution whose weights are drawn from N(0, 1) and scaled at run time, so that all learn at one rate.
+    """Convolution with equalised learning rate: weights are drawn from N(0, 1) and scaled in the forward pass.
 
     Karras et al., arXiv 1710.10196.
 
@@ -339,12 +341,12 @@ class EqualisedConv(_ConvNd):
         nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, inputs, ...) to (N, outputs, ...)."""
+        """Convolve (N, inputs, ...) to (N, outputs, ...)."""
         return self.convolve(input, self.weight * self.scale, self.bias, padding=self.padding)
 
 
 class EqualisedLinear(nn.Linear):
-    """Dense layer with the run-time scaling of `EqualisedConv`."""
+    """Dense layer with equalised learning rate, see `EqualisedConv`."""
 
     def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2)):
         super().__init__(inputs, outputs)
@@ -353,5 +355,5 @@ class EqualisedLinear(nn.Linear):
         nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, inputs) to (N, outputs)."""
+        """Map (N, inputs) to (N, outputs)."""
         return nn.functional.linear(input, self.weight * self.scale, self.bias)

@@ -1,4 +1,4 @@
-"""A small convolutional classifier, to measure what images are good for."""
+"""Small convolutional classifier, to measure the use of images for classification."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,16 +10,16 @@ from ganatomy.nets.layers import AVERAGE_POOL, CONVOLUTION
 
 
 class Classifier(nn.Module):
-    """Convolution, group norm, ReLU and halving, three times; then mean and maximum of every map, and a linear layer.
+    """Classifier of blocks (convolution, group norm, ReLU, halving), global mean and maximum, and a linear layer.
 
-    Group norm gives every image the result it would have alone.
+    Group norm makes the result of an image independent of the other images of its batch.
 
     Args:
-        channels: of the images.
-        classes: outputs.
+        channels: image channels.
+        classes: number of classes.
         widths: channels of each block, multiples of 8.
         dims: spatial axes, 1 to 3.
-        dropout: of the features while training.
+        dropout: dropout rate of the features while training.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class Classifier(nn.Module):
         self.head = nn.Linear(self.width, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(n, channels, ...) of 8 or more pixels a side to (n, width)."""
+        """Map images (n, channels, ...) of 8 or more pixels a side to features (n, width)."""
         maps = self.trunk(images).flatten(2)
         return torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, channels, ...) to logits (n, classes)."""
+        """Map images (n, channels, ...) to logits (n, classes)."""
         return self.head(self.dropout(self.features(images)))  # type: ignore[no-any-return]

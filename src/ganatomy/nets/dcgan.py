@@ -1,4 +1,4 @@
-"""The convolutional pair of DCGAN, in one to three dimensions and at any size."""
+"""Convolutional generator and discriminator of DCGAN, in one to three dimensions and at any size."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,7 +26,7 @@ DOUBLING = {3: (1, 1), 4: (1, 0), 5: (2, 1)}
 
 
 def init_dcgan(network: nn.Module, std: float = 0.02) -> None:
-    """N(0, std) weights, N(1, 0.02) gains of the maps' batch norms, zero biases, in place.
+    """Draw weights from N(0, std) and the gains of the maps' batch norms from N(1, 0.02); biases are zero. In place.
 
     Radford et al., arXiv 1511.06434.
     """
@@ -44,21 +44,21 @@ class DCGenerator(nn.Module):
     """Latent vector to image: a dense projection, then transposed convolutions that double the size.
 
     Radford et al., arXiv 1511.06434. The projection makes ``channels[0]`` maps of the smallest size that doubles up to
-    ``size`` or beyond; what is beyond is cropped off around the centre. Layers have a bias where no norm follows.
+    ``size`` or beyond; the centre is cropped from larger images. Layers have a bias where no normalisation follows.
 
     Args:
-        latent: size of the latent vector, with the condition where there is one.
+        latent: size of the latent vector, including the condition if there is one.
         outputs: image channels.
         size: extents of the image along its axes, one to three.
-        channels: of the projection and of every hidden layer.
+        channels: channels of the projection and of every hidden layer.
         kernel: side of the transposed convolutions.
-        strides: of every hidden layer; 2 everywhere unless given, 1 with an odd kernel.
+        strides: strides of the hidden layers; 2 everywhere unless given. A stride of 1 needs an odd kernel.
         norm: normalisation of the hidden layers.
-        activation: of the hidden layers; ``leaky`` has slope 0.2.
+        activation: activation of the hidden layers; ``leaky`` has slope 0.2.
         output: activation of the image.
         refine: the image comes from a convolution at full size instead of from one more doubling.
         refine_kernel: side of that convolution.
-        std: of the initial weights.
+        std: standard deviation of the initial weights.
     """
 
     def __init__(
@@ -103,32 +103,32 @@ class DCGenerator(nn.Module):
         init_dcgan(self, std)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """(N, latent) to (N, outputs, *size)."""
+        """Generate images (N, outputs, *size) from latent vectors (N, latent)."""
         image = self.layers(self.project(latent).unflatten(1, self.base))
         return centre_crop(image, self.size)
 
 
 class DCDiscriminator(nn.Module):
-    """Image to score: strided convolutions with leaky ReLUs, then one dense layer. Radford et al., arXiv 1511.06434.
+    """Discriminator of strided convolutions with leaky ReLUs and one dense layer. Radford et al., arXiv 1511.06434.
 
-    The score is a raw logit. Convolutions have a bias where no norm follows; the first never has a norm.
+    The score is a raw logit. Convolutions have a bias where no normalisation follows; the first is never normalised.
 
     Args:
-        inputs: image channels, with the condition where there is one.
+        inputs: image channels, including the condition if there is one.
         size: extents of the image along its axes, one to three.
-        channels: of every convolution.
+        channels: channels of every convolution.
         kernel: side of the convolutions.
-        strides: of every convolution; 2 everywhere unless given.
+        strides: strides of the convolutions; 2 everywhere unless given.
         norm: normalisation after all convolutions but the first; ``batch`` forbids gradient penalties.
-        slope: of the leaky ReLUs.
-        dropout: rate after every convolution.
+        slope: slope of the leaky ReLUs below zero.
+        dropout: dropout rate after every convolution.
         noise: standard deviation of noise added after all convolutions but the last, while training.
-        pooling: whether the head sees all positions or their mean.
-        head_dropout: rate before the head.
+        pooling: whether the head receives all positions or their mean.
+        head_dropout: dropout rate before the head.
         outputs: scores per image; more than one are class logits.
         classes: size of a second, classifying head, as in AC-GAN (Odena et al., arXiv 1610.09585); 0 for none.
         discrimination: kernels of minibatch discrimination before the score; 0 for none.
-        std: of the initial weights.
+        std: standard deviation of the initial weights.
     """
 
     def __init__(
@@ -173,29 +173,29 @@ class DCDiscriminator(nn.Module):
         self.head = nn.Linear(width + discrimination, outputs)
         self.classifier = nn.Linear(width, classes) if classes else None
         init_dcgan(self, std)
-        # Not before that initialisation, which would shrink its projection.
+        # Created after the initialisation above, which would otherwise shrink its projection.
         self.discrimination = MinibatchDiscrimination(width, discrimination) if discrimination else nn.Identity()
 
     def features(self, image: Tensor) -> Tensor:
-        """(N, inputs, *size) to the activations of the last convolution, (N, channels[-1], ...)."""
+        """Map images (N, inputs, *size) to the activations of the last convolution, (N, channels[-1], ...)."""
         return self.convolutions(image)  # type: ignore[no-any-return]
 
     def score(self, features: Tensor) -> Tensor:
-        """What `features` returned, to (N, outputs)."""
+        """Map the output of `features` to raw scores (N, outputs)."""
         return self.head(self.discrimination(self._vector(features)))  # type: ignore[no-any-return]
 
     def classify(self, features: Tensor) -> Tensor:
-        """What `features` returned, to class logits (N, classes).
+        """Map the output of `features` to class logits (N, classes).
 
         Raises:
-            ValueError: there is no classifying head.
+            ValueError: The network has no classifying head.
         """
         if self.classifier is None:
             raise ValueError("this discriminator was built with classes=0")
         return self.classifier(self._vector(features))  # type: ignore[no-any-return]
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, *size) to (N, outputs)."""
+        """Score images (N, inputs, *size), (N, outputs)."""
         return self.score(self.features(image))
 
     def _vector(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The U-Net and the discriminator of DAGAN, for images whose aliasing is removed."""
+"""U-Net generator and discriminator of DAGAN, for the removal of aliasing from undersampled MR images."""
 
 from collections.abc import Sequence
 from math import log2, prod
@@ -11,9 +11,9 @@ from ganatomy.nets.residual import Residual
 
 
 class DealiasingUNet(nn.Module):
-    """A U-Net whose inner decoder is twice as wide as its encoder; linear output.
+    """U-Net whose inner decoder levels are twice as wide as its encoder; linear output.
 
-    Yang et al., DAGAN, IEEE Trans. Med. Imaging 37(6), 2018, doi 10.1109/TMI.2017.2785879. (N, 1, ...) to the same;
+    Yang et al., DAGAN, IEEE Trans. Med. Imaging 37(6), 2018, doi 10.1109/TMI.2017.2785879. The shape (N, 1, ...) stays;
     every extent is a multiple of 2**levels, and greater than that in training.
 
     Args:
@@ -41,7 +41,7 @@ class DealiasingUNet(nn.Module):
         self.head = CONVOLUTION[dims](up[0], 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 1, ...) to the same."""
+        """Map images (N, 1, ...) to images of the same shape."""
         skips = []
         for down in self.down:
             image = down(image)
@@ -53,9 +53,9 @@ class DealiasingUNet(nn.Module):
 
 
 class DealiasingDiscriminator(nn.Sequential):
-    """Strided convolutions down to 4 pixels, a residual block and a dense layer; raw scores (N, 1) of (N, 1, *size).
+    """DAGAN's discriminator: strided convolutions down to 4 pixels, a residual block and a dense layer.
 
-    Source as above.
+    Maps (N, 1, *size) to raw scores (N, 1). Yang et al., doi 10.1109/TMI.2017.2785879.
 
     Args:
         size: extents of the image, one to three; the shortest is a power of two, and the others multiples of a quarter
@@ -82,10 +82,10 @@ class DealiasingDiscriminator(nn.Sequential):
 
 
 def init_dealiasing(network: nn.Module, width: int = 64) -> None:
-    """N(0, 0.01) weights truncated at two deviations, N(1, 0.02) norm gains and zero biases, in place.
+    """Draw weights from N(0, 0.01) truncated at two deviations, norm gains from N(1, 0.02); biases are zero. In place.
 
-    Narrower networks than the published one, of ``width`` channels instead of 64, get weights as much larger as keeps
-    the size of the activations.
+    In networks narrower than the published one, ``width`` channels instead of 64, weights are larger by √(64 / width),
+    which keeps the size of the activations.
     """
     spread = 0.01 * (64 / width) ** 0.5
     norms = map_norms(network)

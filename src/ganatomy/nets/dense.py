@@ -1,4 +1,4 @@
-"""Densely connected generators."""
+"""Densely connected generators for super-resolution."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from ganatomy.nets.volumetric import without
 
 
 class DenseBlock(nn.Module):
-    """Units of norm, ELU and convolution, each of which sees all maps before it. Huang et al., arXiv 1608.06993.
+    """Dense block: units of norm, ELU and convolution, each given all maps before it. Huang et al., arXiv 1608.06993.
 
     (N, before, ...) to (N, before + units·growth, ...), of the same extents.
 
     Args:
         before: input channels.
-        units: how many.
-        growth: channels that each adds.
+        units: number of units.
+        growth: channels that each unit adds.
         dims: spatial axes, 1 to 3.
     """
 
@@ -31,21 +31,22 @@ class DenseBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, before, ...) to (N, before + units·growth, ...)."""
+        """Map (N, before, ...) to (N, before + units·growth, ...)."""
         for unit in self.units:
             features = torch.cat([features, unit(features)], dim=1)
         return features
 
 
 class MultiLevelDense(nn.Module):
-    """mDCSRN: dense blocks, each given a summary of all maps before it, and an image made of the maps of all of them.
+    """mDCSRN: dense blocks joined by 1x1 compression of all maps before, and a 1x1 reconstruction from all of them.
 
-    Chen et al., arXiv 1803.01417. (N, 1, ...) to the same, linear; no convolution has a bias.
+    Chen et al., arXiv 1803.01417. Volumes (N, 1, ...) keep their shape; the output is linear and no convolution has a
+    bias.
 
     Args:
-        blocks: dense blocks.
-        units: of a block.
-        growth: channels that a unit adds; twice as many come out of the first convolution and of every summary.
+        blocks: number of dense blocks.
+        units: units of a block.
+        growth: channels that a unit adds; the first convolution and every compression return twice as many.
         dims: spatial axes, 1 to 3.
     """
 
@@ -62,7 +63,7 @@ class MultiLevelDense(nn.Module):
         self.end = convolution(start + blocks * grown, 1, 1, bias=False)
 
     def forward(self, volume: Tensor, margin: Sequence[int] = ()) -> Tensor:
-        """(N, 1, ...) to the same without a margin of so many voxels per side, which is seen but not wanted."""
+        """Map (N, 1, ...) to the same shape, less a margin of context in voxels per side that is cropped off."""
         begun = self.begin(volume)
         levels, given = [begun], begun
         for number, block in enumerate(self.blocks):

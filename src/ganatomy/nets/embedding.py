@@ -1,4 +1,4 @@
-"""Features of images for comparing sets of them, without anything to download or to train."""
+"""Random features for comparing sets of images, without download or training."""
 
 from functools import lru_cache
 from itertools import pairwise
@@ -14,14 +14,14 @@ WIDTHS = (32, 64, 128)
 
 
 class RandomEmbedding(nn.Module):
-    """Strided convolutions with fixed random weights; mean and spread of every map are the features.
+    """Strided convolutions with fixed random weights; mean and standard deviation of every map are the features.
 
-    Random features tell distributions apart without favouring any kind of image, and everybody has the same ones.
+    Random features distinguish distributions without favouring any kind of image, and are reproducible everywhere.
 
     Args:
-        channels: of the images.
+        channels: image channels.
         dims: spatial axes, 1 to 3.
-        seed: of the weights.
+        seed: seed of the weights.
     """
 
     name = "random convolutions, seed 0"
@@ -40,12 +40,12 @@ class RandomEmbedding(nn.Module):
 
     @property
     def features(self) -> int:
-        """How many there are."""
+        """Number of features of an image."""
         return 2 * sum(WIDTHS)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(n, channels, ...) in [-1, 1] to (n, features)."""
+        """Map images (n, channels, ...) in [-1, 1] to (n, features)."""
         found = []
         for layer in self.layers:
             images = nn.functional.leaky_relu(layer(images), 0.2)
@@ -60,6 +60,6 @@ def _embedding(channels: int, dims: int) -> RandomEmbedding:
 
 
 def embed(images: Tensor, batch: int = 64) -> NDArray[np.float64]:
-    """Random features of images in [-1, 1], (n, channels, ...) to (n, features)."""
+    """Return random features (n, features) of images (n, channels, ...) in [-1, 1]."""
     network = _embedding(images.shape[1], images.dim() - 2)
     return torch.cat([network(part) for part in torch.split(images, batch)]).double().numpy()

@@ -1,4 +1,4 @@
-"""Frozen feature networks for perceptual losses, and where their weights come from."""
+"""Frozen feature networks for perceptual losses, and the search for their weights."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ FeatureSource = Literal["auto", "vgg19", "substitute"]
 
 
 def weights_folder() -> Path:
-    """Where pre-trained weights are looked up: ``$GANATOMY_WEIGHTS``, else the user's cache folder."""
+    """Return the folder of pre-trained weights: ``$GANATOMY_WEIGHTS``, else the user's cache folder."""
     return Path(os.environ.get("GANATOMY_WEIGHTS", Path.home() / ".cache" / "ganatomy" / "weights"))
 
 
@@ -36,10 +36,10 @@ def _reachable(address: str, seconds: float = 3.0) -> bool:
 
 
 def find_vgg19_weights(file: Path | None) -> Path | None:
-    """The weight file: the one given, the one in ``weights_folder()``, or a download; None when there is none.
+    """Return the weight file: the given one, the one in ``weights_folder()``, or a download; None if there is none.
 
     Raises:
-        UserError: a file was given and does not exist.
+        UserError: A file was given and does not exist.
     """
     if file is not None:
         if not file.is_file():
@@ -61,17 +61,18 @@ def find_vgg19_weights(file: Path | None) -> Path | None:
 class VGG19Features(nn.Module):
     """Activations of VGG-19 (Simonyan & Zisserman, arXiv 1409.1556) at one convolution, frozen.
 
-    The weights are not part of the state of the method that uses them: they are named in ``name`` and found again.
+    The weights are not part of the state of the method that uses them: ``name`` says which they are, and they are
+    looked up again.
 
     Args:
         layer: ``conv<block>_<index>``, such as ``conv5_4``.
         relu: whether the activation is taken after the layer's ReLU, or before.
-        source: ``auto`` takes ImageNet weights when they can be had and the substitute otherwise.
+        source: ``auto`` takes ImageNet weights if they can be found or downloaded and the substitute otherwise.
         file: local file with torchvision's VGG-19 weights.
         width: multiplies the channel counts of the substitute.
 
     Raises:
-        UserError: ``vgg19`` was asked for and no weights can be had, or the file holds something else.
+        UserError: ``vgg19`` was requested and no weights can be found, or the file does not hold VGG-19 weights.
     """
 
     mean: Tensor
@@ -91,7 +92,7 @@ class VGG19Features(nn.Module):
         weights = None if source == "substitute" else find_vgg19_weights(file)
         if source == "vgg19" and weights is None:
             raise UserError(
-                f"VGG-19 weights: not in {weights_folder()} and {VGG19_ADDRESS} is out of reach; "
+                f"VGG-19 weights: not in {weights_folder()} and {VGG19_ADDRESS} cannot be reached; "
                 "copy the file there, name it with --features-file, or choose --features substitute"
             )
         network = self._build(layer, relu, 1.0 if weights else width)
@@ -101,7 +102,7 @@ class VGG19Features(nn.Module):
         else:
             self.name = f"{SUBSTITUTE}, {layer}"
         frozen = network.eval().requires_grad_(False)
-        # Not a registered submodule: 80 MB of somebody else's weights have no place in every checkpoint.
+        # Not a registered submodule, because every checkpoint would otherwise hold 80 MB of frozen weights.
         self.__dict__["network"] = frozen
         self.register_buffer("mean", torch.tensor(self.MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.STD).view(1, 3, 1, 1), persistent=False)
@@ -140,12 +141,12 @@ class VGG19Features(nn.Module):
         return super()._apply(fn, recurse)  # type: ignore[no-any-return,no-untyped-call]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Features of images in [0, 1], shape (N, 1 or 3, H, W)."""
+        """Return the features of images in [0, 1], shape (N, 1 or 3, H, W)."""
         features: Tensor = self.__dict__["network"]((image.expand(-1, 3, -1, -1) - self.mean) / self.std)
         return features
 
     def distance(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean squared difference of the features, a scalar; no gradient reaches ``target``."""
+        """Return the mean squared difference of the features, a scalar; no gradient reaches ``target``."""
         with torch.no_grad():
             wanted = self(target)
         difference: Tensor = self(output) - wanted

@@ -1,4 +1,4 @@
-"""Layers by the number of their spatial axes (1: signals, 2: images, 3: volumes), so that a network is written once."""
+"""Torch layers looked up by number of spatial axes, so that one network serves signals (1), images (2), volumes (3)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -34,16 +34,16 @@ ADAPTIVE_AVERAGE_POOL: Mapping[
 ] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 CONVOLVE: Mapping[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
-"""Convolutions as functions."""
+"""Functional convolution for every number of spatial axes."""
 LINEAR: Mapping[int, str] = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""The ``mode`` of `torch.nn.functional.interpolate` that is linear along every axis."""
+"""Mode of `torch.nn.functional.interpolate` that is linear along every axis, for every number of axes."""
 
 
 def map_norms(network: nn.Module) -> tuple[type[BatchNorm], ...]:
-    """Batch normalisations that go with the network's convolutions, for ``isinstance``.
+    """Return the batch-normalisation classes with as many axes as the network's convolutions, for ``isinstance``.
 
-    In networks of images these are `BatchNorm2d` but not the `BatchNorm1d` behind dense layers, which initialisations
-    of feature maps leave alone.
+    In image networks this is `BatchNorm2d` but not the `BatchNorm1d` that follows dense layers, since the published
+    initialisations concern feature maps only.
     """
     modules = list(network.modules())
     return tuple(
@@ -54,9 +54,10 @@ def map_norms(network: nn.Module) -> tuple[type[BatchNorm], ...]:
 
 
 class ChannelShuffle(nn.Module):
-    """Channels to pixels: (N, C·d·h·w, D, H, W) to (N, C, d·D, h·H, w·W), with any number of axes.
+    """Sub-pixel rearrangement of channels to pixels, with any number of spatial axes and a factor for each.
 
-    Shi et al., arXiv 1609.05158. Equals `torch.nn.PixelShuffle` on images and factors that are all the same.
+    (N, C·d·h·w, D, H, W) to (N, C, d·D, h·H, w·W). Shi et al., arXiv 1609.05158. Equals `torch.nn.PixelShuffle` on
+    images if all factors are equal.
 
     Args:
         factors: output pixels per input pixel along every axis.
@@ -67,7 +68,7 @@ class ChannelShuffle(nn.Module):
         self.factors = tuple(factors)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C·d·h·w, D, H, W) to (N, C, d·D, h·H, w·W)."""
+        """Rearrange (N, C·d·h·w, D, H, W) to (N, C, d·D, h·H, w·W)."""
         samples, _, *extents = features.shape
         dims = len(self.factors)
         parts = features.reshape(samples, -1, *self.factors, *extents)
@@ -77,10 +78,10 @@ class ChannelShuffle(nn.Module):
 
 
 def nearest_transposed(before: int, after: int, factors: Sequence[int]) -> nn.Module:
-    """Transposed convolution that begins as a convolution of kernel 3 followed by nearest-neighbour enlargement.
+    """Build a transposed convolution initialised as a 3-wide convolution followed by nearest-neighbour enlargement.
 
-    So it has no checkerboard to unlearn. Aitken et al., arXiv 1707.02937. (N, before, D, H, W) to (N, after, d·D, h·H,
-    w·W), with any number of axes.
+    The initialisation is free of checkerboard artefacts. Aitken et al., arXiv 1707.02937. (N, before, D, H, W) to
+    (N, after, d·D, h·H, w·W), with any number of axes.
 
     Args:
         before: input channels.
@@ -95,7 +96,10 @@ def nearest_transposed(before: int, after: int, factors: Sequence[int]) -> nn.Mo
 
 @torch.no_grad()
 def copy_nearest(layer: Transposed) -> None:
-    """Give every weight of a `nearest_transposed` the value of the first of those for its coarse pixel, in place."""
+    """Make the kernel of a transposed convolution constant over the output pixels of each input pixel, in place.
+
+    Every group of weights takes the value of its first; the layer then enlarges by nearest neighbour.
+    """
     kernel: Tensor = layer.weight
     for axis, times in enumerate(layer.stride, start=2):
         first = torch.arange(0, kernel.shape[axis], times, device=kernel.device)

@@ -1,4 +1,4 @@
-"""Dense networks, and the maxout networks of the first adversarial paper."""
+"""Dense networks, and the maxout networks of the original GAN paper (Goodfellow et al., arXiv 1406.2661)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from ganatomy.nets.aids import Activation, activation_layer
 
 
 def init_uniform(network: nn.Module, limit: float) -> None:
-    """U(-limit, limit) weights of all dense layers, zero biases, in place."""
+    """Draw the weights of all dense layers from U(-limit, limit) and set their biases to zero, in place."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.uniform_(module.weight, -limit, limit)
@@ -17,16 +17,16 @@ def init_uniform(network: nn.Module, limit: float) -> None:
 
 
 class MLP(nn.Sequential):
-    """Dense layers with an activation between them. (N, sizes[0]) to (N, sizes[-1]).
+    """Multilayer perceptron: dense layers with an activation between them. (N, sizes[0]) to (N, sizes[-1]).
 
-    The generator of Goodfellow et al., arXiv 1406.2661, on images of 784 pixels is
+    The generator of Goodfellow et al., arXiv 1406.2661, for images of 784 pixels is
     ``MLP((100, 1200, 1200, 784), output="sigmoid")`` with `init_uniform` of 0.05.
 
     Args:
-        sizes: of the input, of every hidden layer and of the output.
-        activation: of the hidden layers; ``leaky`` has slope 0.2.
+        sizes: numbers of units of the input, of every hidden layer and of the output.
+        activation: activation of the hidden layers; ``leaky`` has slope 0.2.
         output: activation of the output.
-        dropout: rate after every hidden layer.
+        dropout: dropout rate after every hidden layer.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MLP(nn.Sequential):
 
 
 class Maxout(nn.Module):
-    """The largest of several linear functions, for every unit. Goodfellow et al., arXiv 1302.4389.
+    """Maxout layer: every unit is the maximum of several linear functions. Goodfellow et al., arXiv 1302.4389.
 
     (N, inputs) to (N, units).
     """
@@ -54,22 +54,22 @@ class Maxout(nn.Module):
         self.linear = nn.Linear(inputs, units * pieces)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, inputs) to (N, units)."""
+        """Map (N, inputs) to (N, units)."""
         return self.linear(features).unflatten(1, (self.units, -1)).amax(2)  # type: ignore[no-any-return]
 
 
 class MaxoutDiscriminator(nn.Sequential):
-    """The discriminator on small images of the first adversarial paper; a raw logit.
+    """Maxout discriminator of the original GAN paper, for small images; returns raw logits.
 
     Goodfellow et al., arXiv 1406.2661. (N, ...) to (N, 1).
 
     Args:
-        inputs: numbers per sample.
-        units: of every maxout layer.
+        inputs: number of values per sample.
+        units: units of every maxout layer.
         pieces: linear functions per unit.
-        input_dropout: rate of the samples' own numbers.
-        dropout: rate after every maxout layer.
-        limit: weights begin in U(-limit, limit).
+        input_dropout: dropout rate of the input values.
+        dropout: dropout rate after every maxout layer.
+        limit: weights are initialised in U(-limit, limit).
     """
 
     def __init__(

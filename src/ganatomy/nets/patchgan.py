@@ -1,4 +1,4 @@
-"""The patch discriminator of pix2pix."""
+"""Patch discriminator of pix2pix."""
 
 from torch import Tensor, nn
 
@@ -7,14 +7,14 @@ from ganatomy.nets.layers import CONVOLUTION, Convolution, Transposed, map_norms
 
 
 class PatchGAN(nn.Sequential):
-    """Scores overlapping patches; returns a map of logits. Isola et al., arXiv 1611.07004.
+    """Discriminator that scores overlapping patches and returns a map of logits. Isola et al., arXiv 1611.07004.
 
     (N, channels, ...) to (N, 1, ...).
 
     Args:
         channels: input channels (condition and image together).
         width: channels of the first layer.
-        strided: number of stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels.
+        strided: number of stride-2 layers; 1, 2, 3, 4 give receptive fields of 16, 34, 70, 142 pixels.
         norm: normalisation after all but the first and the last convolution.
         dims: spatial axes, 1 to 3.
     """
@@ -36,10 +36,10 @@ class PatchGAN(nn.Sequential):
 
 
 def init_pix2pix(network: nn.Module, width: int = 64) -> None:
-    """N(0, 0.02) weights, N(1, 0.02) norm gains, zero biases, in place.
+    """Draw weights from N(0, 0.02) and gains of the normalisations from N(1, 0.02); biases are zero. In place.
 
-    Narrower networks than the published ones, of ``width`` channels instead of 64, get weights as much larger as
-    keeps the size of the activations; else faint noise would drown in the epsilon of the normalisation.
+    In networks narrower than the published ones, ``width`` channels instead of 64, weights are larger by √(64 / width),
+    which keeps the size of the activations; otherwise they would be small against the epsilon of the normalisation.
     """
     spread = 0.02 * (64 / width) ** 0.5
     norms = map_norms(network)

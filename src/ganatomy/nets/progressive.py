@@ -1,7 +1,7 @@
-"""The growing pair of PGAN. Karras et al., arXiv 1710.10196.
+"""Progressively growing generator and discriminator of PGAN. Karras et al., arXiv 1710.10196.
 
-Level 0 has 4 pixels a side, every level doubles it. Both networks hold all levels from the beginning and are told the
-present ``level`` and ``alpha``, the weight of that level while it fades in; what lies above takes no part.
+Level 0 has 4 pixels a side, every level doubles it. Both networks hold the layers of all levels from the beginning and
+are given the present ``level`` and ``alpha``, the weight of that level while it fades in; layers above are not used.
 """
 
 from itertools import pairwise
@@ -15,15 +15,15 @@ from ganatomy.nets.layers import AVERAGE_POOL
 
 
 class PixelNorm(nn.Module):
-    """Divides (N, C, ...) at each position by the root mean square over its channels."""
+    """Pixel normalisation: divides (N, C, ...) at each position by the root mean square over its channels."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, ...) to the same shape."""
+        """Normalise (N, C, ...); the shape stays."""
         return features * torch.rsqrt(features.square().mean(1, keepdim=True) + 1e-8)
 
 
 def minibatch_stddev(features: Tensor, group: int = 4) -> Tensor:
-    """Append one constant map: the standard deviation within a group, averaged over channels and space.
+    """Append one constant map to the features: the standard deviation in the group, averaged over channels and space.
 
     Groups are ``group`` consecutive samples; a batch that does not divide into such groups is one group.
     (N, C, ...) to (N, C + 1, ...).
@@ -38,15 +38,15 @@ def minibatch_stddev(features: Tensor, group: int = 4) -> Tensor:
 
 
 def stage_channels(stage: int, base: int = 8192, maximum: int = 512) -> int:
-    """min(base / 2**stage, maximum), one at least."""
+    """Return the number of channels of a stage, min(base / 2**stage, maximum), at least one."""
     return max(1, min(base >> stage, maximum))
 
 
 def level_of(size: int) -> int:
-    """The level of images of ``size`` pixels a side.
+    """Return the level of images of ``size`` pixels a side.
 
     Raises:
-        ValueError: not a power of two between 4 and 1024.
+        ValueError: The size is no power of two between 4 and 1024.
     """
     if size not in [4 << level for level in range(9)]:
         raise ValueError(f"progressive growing makes 4, 8, 16 ... 1024 pixels a side, not {size}")
@@ -54,7 +54,10 @@ def level_of(size: int) -> int:
 
 
 def faded(image: Tensor, alpha: float) -> Tensor:
-    """Real images (N, C, ...) as a level that is fading in shows them: mixed with their own half resolution."""
+    """Blend real images (N, C, ...) with their half-resolution version, which has the weight ``1 - alpha``.
+
+    Real images are blended like the generator's output while a level fades in.
+    """
     if alpha >= 1:
         return image
     return torch.lerp(interpolate(AVERAGE_POOL[image.dim() - 2](2)(image), scale_factor=2.0), image, alpha)
@@ -65,10 +68,10 @@ def _layer(before: int, after: int, kernel: int, padding: int, dims: int) -> lis
 
 
 class ProgressiveGenerator(nn.Module):
-    """Latent vector to an image of equal sides, linear output.
+    """Generator that grows level by level: latent vector to an image of equal sides, linear output.
 
     Args:
-        latent: size of the latent vector, with the condition where there is one.
+        latent: size of the latent vector, including the condition if there is one.
         outputs: image channels.
         size: side of the image when fully grown, in pixels, 4 to 1024.
         base: level l has ``stage_channels(l + 1, base, maximum)`` channels.
@@ -99,9 +102,9 @@ class ProgressiveGenerator(nn.Module):
         self.to_image = nn.ModuleList(EqualisedConv(width, outputs, 1, gain=1.0, dims=dims) for width in widths)
 
     def forward(self, latent: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
-        """(N, latent) to (N, outputs, ...) of 4·2**level pixels a side; fully grown when no level is named.
+        """Generate images (N, outputs, ...) of 4·2**level pixels a side from (N, latent); the last level by default.
 
-        The image is ``alpha`` parts of this level and the rest of the level before, enlarged.
+        The image is a blend: ``alpha`` of this level, ``1 - alpha`` of the enlarged output of the level before.
         """
         level = len(self.blocks) - 1 if level is None else level
         before = features = latent.reshape(*latent.shape, *[1] * self.dims)
@@ -115,13 +118,15 @@ class ProgressiveGenerator(nn.Module):
 
 
 class ProgressiveDiscriminator(nn.Module):
-    """Image of equal sides to raw score, without norm; the samples of a group see their common standard deviation.
+    """Discriminator that grows level by level: image of equal sides to raw score, without normalisation.
+
+    The samples of a group share the map of `minibatch_stddev`.
 
     Args:
         inputs: image channels.
         size: side of the image when fully grown, in pixels, 4 to 1024.
-        base: as of `ProgressiveGenerator`.
-        maximum: as of `ProgressiveGenerator`.
+        base: determines the channels of the levels, as in `ProgressiveGenerator`.
+        maximum: largest number of channels, as in `ProgressiveGenerator`.
         group: samples per group of `minibatch_stddev`.
         classes: size of a second, classifying head; 0 for none.
         dims: spatial axes, 1 to 3.
@@ -156,7 +161,10 @@ class ProgressiveDiscriminator(nn.Module):
         self.classifier = EqualisedLinear(dense, classes, gain=1.0) if classes else None
 
     def features(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
-        """(N, inputs, ...) of 4·2**level pixels a side to (N, features); ``level`` and ``alpha`` as the generator's."""
+        """Map images (N, inputs, ...) of 4·2**level pixels a side to features (N, width of the dense layer).
+
+        ``level`` and ``alpha`` have the meaning that they have in the generator.
+        """
         level = len(self.blocks) if level is None else level
         features: Tensor = self.from_image[level](image)
         if level:
@@ -168,19 +176,19 @@ class ProgressiveDiscriminator(nn.Module):
         return self.last(minibatch_stddev(features, self.group))  # type: ignore[no-any-return]
 
     def score(self, features: Tensor) -> Tensor:
-        """What `features` returned, to (N, 1)."""
+        """Map the output of `features` to raw scores (N, 1)."""
         return self.head(features)  # type: ignore[no-any-return]
 
     def classify(self, features: Tensor) -> Tensor:
-        """What `features` returned, to class logits (N, classes).
+        """Map the output of `features` to class logits (N, classes).
 
         Raises:
-            ValueError: there is no classifying head.
+            ValueError: The network has no classifying head.
         """
         if self.classifier is None:
             raise ValueError("this discriminator was built with classes=0")
         return self.classifier(features)  # type: ignore[no-any-return]
 
     def forward(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
-        """(N, inputs, ...) of 4·2**level pixels a side to (N, 1); fully grown when no level is named."""
+        """Score images (N, inputs, ...) of 4·2**level pixels a side, (N, 1); the last level by default."""
         return self.score(self.features(image, level, alpha))

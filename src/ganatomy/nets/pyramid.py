@@ -1,4 +1,4 @@
-"""The two operators of the Laplacian pyramid on tensors, with gradient.
+"""Down- and upsampling of the Laplacian pyramid on tensors, differentiable.
 
 Burt & Adelson, IEEE Trans. Commun. 31(4):532-540, 1983. doi:10.1109/TCOM.1983.1095851.
 """
@@ -17,17 +17,17 @@ BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 def downsample(image: Tensor) -> Tensor:
     """Smooth (N, C, ...), then keep every second pixel along every axis; extents are halved and rounded up.
 
-    One to three spatial axes. The border is mirrored without repeating its pixels; sides are 3 at least.
+    Accepts one to three spatial axes. The border is mirrored without repeating its pixels; sides are 3 at least.
     """
     return _smoothed(image, stride=2)
 
 
 def upsample(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate (N, C, ...) to (N, C, *size) by the filter that ``downsample`` smooths with.
+    """Interpolate (N, C, ...) to (N, C, *size) with the smoothing filter of ``downsample``.
 
     Args:
         image: low-pass image.
-        size: extents wanted, twice those of the image or one less; 3 at least.
+        size: extents of the result, twice those of the image or one less; 3 at least.
     """
     spread = image.new_zeros(*image.shape[:2], *size)
     every_other = [slice(None)] * 2 + [slice(None, None, 2)] * len(size)
@@ -36,7 +36,7 @@ def upsample(image: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def low_pass_pyramid(image: Tensor, levels: int) -> list[Tensor]:
-    """The image and its ``levels`` successive halvings, coarsest first."""
+    """Return the image and its ``levels`` successive halvings, coarsest first."""
     pyramid = [image]
     for _ in range(levels):
         pyramid.append(downsample(pyramid[-1]))

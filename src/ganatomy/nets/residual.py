@@ -12,7 +12,7 @@ from ganatomy.nets.layers import AVERAGE_POOL, CONVOLUTION, TRANSPOSED, ChannelS
 
 
 class Residual(nn.Module):
-    """x + branch(x), or shortcut(x) + branch(x)."""
+    """Residual connection: x + branch(x), or shortcut(x) + branch(x)."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None):
         super().__init__()
@@ -20,14 +20,14 @@ class Residual(nn.Module):
         self.shortcut = shortcut or nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, ...) to the shape of the branch's output."""
+        """Map (N, C, ...) to the shape of the branch's output."""
         return self.shortcut(image) + self.branch(image)  # type: ignore[no-any-return]
 
 
 class ResNetGenerator(nn.Sequential):
-    """The generator of CycleGAN. Zhu et al., arXiv 1703.10593.
+    """Residual generator of CycleGAN. Zhu et al., arXiv 1703.10593.
 
-    (N, inputs, ...) to (N, outputs, ...), of the same extents, which are multiples of 2**strided and 8 at least. All
+    (N, inputs, ...) to (N, outputs, ...) of the same extents, which are multiples of 2**strided and 8 at least. All
     layers have a bias.
 
     Args:
@@ -37,7 +37,7 @@ class ResNetGenerator(nn.Sequential):
         blocks: residual blocks; 9, or 6 for images of 128 pixels.
         strided: halvings before the blocks, doublings behind them.
         norm: normalisation of the hidden layers.
-        dropout: rate inside the residual blocks.
+        dropout: dropout rate inside the residual blocks.
         output: activation of the image.
         dims: spatial axes, 1 to 3.
     """
@@ -82,10 +82,10 @@ class ResNetGenerator(nn.Sequential):
 
 
 class SRResNet(nn.Module):
-    """The super-resolution generator of SRGAN. Ledig et al., arXiv 1609.04802.
+    """Super-resolution generator of SRGAN. Ledig et al., arXiv 1609.04802.
 
     (N, inputs, ...) to (N, outputs, ...) of ``factor`` times the extents, linear output. Every PReLU has one slope;
-    convolutions have a bias where no norm follows.
+    convolutions have a bias where no normalisation follows.
 
     Args:
         inputs: input channels.
@@ -97,7 +97,7 @@ class SRResNet(nn.Module):
         dims: spatial axes, 1 to 3.
 
     Raises:
-        ValueError: the factor is no power of two.
+        ValueError: The factor is no power of two.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class SRResNet(nn.Module):
         self.end = convolution(width, outputs, 9, padding=4)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, ...) to (N, outputs, ...) of ``factor`` times the extents."""
+        """Map (N, inputs, ...) to (N, outputs, ...) of ``factor`` times the extents."""
         return self.end(self.enlarge(self.body(self.begin(image))))  # type: ignore[no-any-return]
 
 
 class SRDiscriminator(nn.Sequential):
-    """The discriminator of SRGAN: eight 3x3 convolutions, every other strided, and two dense layers; a raw logit.
+    """Discriminator of SRGAN: eight 3x3 convolutions, every other strided, and two dense layers; raw logits.
 
     Ledig et al., arXiv 1609.04802. (N, inputs, *size) to (N, 1).
 
@@ -143,7 +143,7 @@ class SRDiscriminator(nn.Sequential):
         width: channels of the first layer; grows to eight times that.
         dense: units of the dense layer.
         norm: normalisation after all convolutions but the first.
-        slope: of the leaky ReLUs below zero.
+        slope: slope of the leaky ReLUs below zero.
     """
 
     def __init__(
@@ -176,10 +176,11 @@ class SRDiscriminator(nn.Sequential):
 def preactivation_block(
     before: int, after: int, resample: Literal["up", "down"], norm: Norm, dims: int = 2
 ) -> Residual:
-    """Norm, ReLU, convolution, twice; half or double the size. Gulrajani et al., arXiv 1704.00028.
+    """Build a pre-activation residual block that halves or doubles the size. Gulrajani et al., arXiv 1704.00028.
 
-    ``up`` is nearest-neighbour enlargement before the first convolution and before the shortcut's convolution of kernel
-    1, ``down`` a mean of two pixels along every axis behind the second convolution and before that of the shortcut.
+    The branch is norm, ReLU and convolution, twice. ``up`` enlarges by nearest neighbour before the first convolution
+    and before the shortcut's 1x1 convolution; ``down`` averages two pixels along every axis behind the second
+    convolution and before that of the shortcut.
     """
     up, convolution = resample == "up", CONVOLUTION[dims]
     enlarge, shrink = nn.Upsample(scale_factor=2), AVERAGE_POOL[dims](2)
@@ -196,7 +197,7 @@ def preactivation_block(
 
 
 class PreactivationGenerator(nn.Module):
-    """The residual generator of WGAN-GP at 64 pixels. Gulrajani et al., arXiv 1704.00028.
+    """Residual generator of WGAN-GP at 64 pixels. Gulrajani et al., arXiv 1704.00028.
 
     The dense layer makes maps of the smallest size that doubles up to ``size`` or beyond; the excess is cropped off.
 
@@ -204,7 +205,7 @@ class PreactivationGenerator(nn.Module):
         latent: size of the latent vector.
         outputs: image channels.
         size: extents of the image along its axes, one to three.
-        channels: of the dense layer and behind every doubling.
+        channels: channels of the dense layer and behind every doubling.
         norm: normalisation inside the blocks.
         output: activation of the image.
     """
@@ -232,21 +233,21 @@ class PreactivationGenerator(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        """(N, latent) to (N, outputs, *size)."""
+        """Generate images (N, outputs, *size) from latent vectors (N, latent)."""
         return centre_crop(self.layers(self.project(latent).unflatten(1, self.base)), self.size)
 
 
 class PreactivationCritic(nn.Sequential):
-    """The residual critic of WGAN-GP at 64 pixels, with layer norm. Gulrajani et al., arXiv 1704.00028.
+    """Residual critic of WGAN-GP at 64 pixels, with layer norm. Gulrajani et al., arXiv 1704.00028.
 
     (N, inputs, *size) to (N, outputs).
 
     Args:
         inputs: image channels.
         size: extents of the image along its axes, one to three.
-        channels: of the first convolution and behind every halving.
+        channels: channels of the first convolution and behind every halving.
         norm: normalisation inside the blocks.
-        outputs: numbers per image; those beyond the score may be class logits.
+        outputs: number of outputs per image; those beyond the score may be class logits.
     """
 
     def __init__(
@@ -268,7 +269,7 @@ class PreactivationCritic(nn.Sequential):
 
 
 def down_block(width: int, norm: Norm, dims: int = 2) -> Residual:
-    """``width`` channels to twice as many at half the size, both paths normalised.
+    """Build a residual block from ``width`` channels to twice as many at half the size, both paths normalised.
 
     Chen & Konukoglu, arXiv 1806.04972.
     """
@@ -284,7 +285,7 @@ def down_block(width: int, norm: Norm, dims: int = 2) -> Residual:
 
 
 def up_block(width: int, norm: Norm, dims: int = 2) -> Residual:
-    """``width`` channels to half as many at twice the size, with a plain shortcut.
+    """Build a residual block from ``width`` channels to half as many at twice the size, with a plain shortcut.
 
     Chen & Konukoglu, arXiv 1806.04972.
     """
@@ -300,7 +301,7 @@ def up_block(width: int, norm: Norm, dims: int = 2) -> Residual:
 
 
 class ResidualEncoder(nn.Sequential):
-    """Image to code, as in the constrained adversarial autoencoder. Chen & Konukoglu, arXiv 1806.04972.
+    """Residual encoder of the constrained adversarial autoencoder. Chen & Konukoglu, arXiv 1806.04972.
 
     (N, inputs, *size) to (N, latent), linear.
 
@@ -334,12 +335,12 @@ class ResidualEncoder(nn.Sequential):
 
 
 class ResidualDecoder(nn.Module):
-    """Code to image, linear: the mirror of `ResidualEncoder`. Chen & Konukoglu, arXiv 1806.04972.
+    """Residual decoder from code to image, linear; mirrors `ResidualEncoder`. Chen & Konukoglu, arXiv 1806.04972.
 
     Args:
         latent: size of the code.
         outputs: image channels.
-        size: extents of the image along its axes, one to three; what the doublings make beyond is cropped off.
+        size: extents of the image along its axes, one to three; pixels beyond are cropped off.
         width: channels into the last block; those of the dense layer are 2**blocks times as many.
         blocks: doublings.
         norm: normalisation of the blocks.
@@ -368,5 +369,5 @@ class ResidualDecoder(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        """(N, latent) to (N, outputs, *size)."""
+        """Decode (N, latent) to images (N, outputs, *size)."""
         return centre_crop(self.layers(self.project(latent).unflatten(1, self.base)), self.size)

@@ -1,9 +1,9 @@
-"""Segmentation networks of SegAN and critics that return their feature maps, and the masked images these compare.
+"""Segmentors and multi-scale critics of SegAN, and the masked images that the critics compare.
 
-Xue et al., Neuroinformatics 16:383-392, 2018, doi:10.1007/s12021-018-9377-x. Three pairs: that of the paper, that of
-the authors' release for skin lesions (ISIC 2017) and that of their release for brain tumours (BRATS 2015). Segmentors
-give logits, from which sigmoid or softmax make the maps of regions. Critics give no score: their output is the list of
-the masked image itself and the activations of every stage, to be compared by `losses.segmentation.multi_scale_l1`.
+Xue et al., Neuroinformatics 16:383-392, 2018, doi:10.1007/s12021-018-9377-x. There are three pairs: that of the paper,
+that of the authors' release for skin lesions (ISIC 2017) and that of their release for brain tumours (BRATS 2015).
+Segmentors return logits, from which sigmoid or softmax make the maps of regions. Critics return no score but the list
+of the masked image and the activations of every stage, which `losses.segmentation.multi_scale_l1` compares.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ TINY = 1e-20
 
 
 def masked_images(image: Tensor, maps: Tensor, known: Tensor | None = None) -> Tensor:
-    """Product of every image channel with every region's map, the input of the critics.
+    """Multiply every image channel with every region's map, which gives the input of the critics.
 
     Channel ``j * R + r`` is image channel j times map r, so that a single map simply masks the image.
 
     Args:
-        image: (N, C, H, W), in the range of the networks; 0 should be its background.
+        image: (N, C, H, W), in the range of the networks; the background should be 0.
         maps: (N, R, H, W), probabilities or indicators.
-        known: (N, R or 1, H, W), true where the region is annotated; elsewhere the product is 0. Pass the same for
-            the predicted and the true maps, and what is not annotated makes no difference between them.
+        known: (N, R or 1, H, W), true where the region is annotated; elsewhere the product is 0. If predicted and true
+            maps are masked alike, places without annotation make no difference between them.
 
     Returns:
-        (N, C * R, H, W).
+        Masked images (N, C * R, H, W).
     """
     if known is not None:
         maps = maps.masked_fill(~known, 0)
@@ -41,13 +41,13 @@ def masked_images(image: Tensor, maps: Tensor, known: Tensor | None = None) -> T
 
 
 def gumbel_softmax(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
-    """Softmax over classes of logits with Gumbel noise, divided by a temperature: nearly one-hot maps with a gradient.
+    """Return nearly one-hot, differentiable maps: the softmax over classes of (logits + Gumbel noise) / temperature.
 
-    Jang et al., arXiv 1611.01144, without the straight-through step.
+    Jang et al., arXiv 1611.01144, without the straight-through estimator.
 
     Args:
         logits: (N, classes, ...).
-        uniform: draws from [0, 1), same shape; 0.5 everywhere adds the same to all and so stands for no noise.
+        uniform: draws from [0, 1) of the same shape; a constant 0.5 adds the same to all logits, hence no noise.
         temperature: positive; the smaller, the closer to one-hot.
     """
     noise = -(-(uniform + TINY).log() + TINY).log()
@@ -55,9 +55,9 @@ def gumbel_softmax(logits: Tensor, uniform: Tensor, temperature: float) -> Tenso
 
 
 def init_segan(network: nn.Module) -> None:
-    """N(0, sqrt(2 / (kernel area x output channels))) weights, N(1, 0.02) batch-norm gains, zero biases, in place.
+    """Initialise weights from N(0, sqrt(2 / (kernel area x output channels))), in place.
 
-    He et al., arXiv 1502.01852, counting outputs.
+    Gains of batch norms are drawn from N(1, 0.02), biases are zero. He et al., arXiv 1502.01852, in fan-out mode.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -70,7 +70,7 @@ def init_segan(network: nn.Module) -> None:
 
 
 class PaperSegmentor(nn.Module):
-    """Encoder and decoder of the paper: strided convolutions down, bilinear doubling up, skips by addition.
+    """Segmentor of the paper: strided convolutions down, bilinear doubling up, skips by addition.
 
     (N, inputs, H, W) to logits (N, outputs, H, W). The encoder halves the size four times; every decoder stage
     interpolates to the size of the encoder map that it joins (corner pixels aligned), so any H and W from 16 on fit.
@@ -91,7 +91,7 @@ class PaperSegmentor(nn.Module):
         init_segan(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, H, W) to logits (N, outputs, H, W)."""
+        """Map images (N, inputs, H, W) to logits (N, outputs, H, W)."""
         skips = _activations(self.encoder, image)
         maps = skips.pop()
         for stage in self.decoder:
@@ -101,7 +101,7 @@ class PaperSegmentor(nn.Module):
 
 
 class PaperCritic(nn.Module):
-    """The encoder's first three stages as a critic that returns its feature maps; receptive fields 4, 10 and 22 pixels.
+    """Critic of the paper: three strided stages whose feature maps are returned; receptive fields 4, 10, 22 pixels.
 
     Args:
         inputs: channels of the masked image.
@@ -114,12 +114,12 @@ class PaperCritic(nn.Module):
         init_segan(self)
 
     def forward(self, masked: Tensor) -> list[Tensor]:
-        """(N, inputs, H, W) to itself and the activations of each stage, (N, C, H / 2, W / 2) and so on."""
+        """Return the masked image (N, inputs, H, W) and the activations of each stage, (N, C, H / 2, W / 2) etc."""
         return [masked, *_activations(self.stages, masked)]
 
 
 class GlobalConvolution(nn.Module):
-    """Large kernels at the cost of thin ones: k x 1 then 1 x k, plus 1 x k then k x 1, with nothing in between.
+    """Large kernel made of separable ones: k x 1 then 1 x k, plus 1 x k then k x 1, without activation in between.
 
     Peng et al., arXiv 1703.02719. (N, before, H, W) to (N, after, H, W).
 
@@ -143,22 +143,22 @@ class GlobalConvolution(nn.Module):
         self.columns_first, self.rows_first = path((kernel, 1), (1, kernel)), path((1, kernel), (kernel, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, before, H, W) to (N, after, H, W)."""
+        """Map (N, before, H, W) to (N, after, H, W)."""
         return self.columns_first(maps) + self.rows_first(maps)  # type: ignore[no-any-return]
 
 
 class ReleasedSegmentor(nn.Module):
-    """Encoder and decoder with residual units, global convolutions and skips by concatenation, as released.
+    """Encoder and decoder of the authors' releases: residual units, global convolutions, skips by concatenation.
 
-    The frame of `IsicSegmentor` and `BratsSegmentor`, which differ around the bottom. Every decoder level concatenates
+    Base of `IsicSegmentor` and `BratsSegmentor`, which differ in their deepest levels. Every decoder level concatenates
     the encoder map of its size, then interpolates (corner pixels aligned) to the size of the next shallower one, then
     convolves.
 
     Args:
-        encoder: stages, from the image down.
-        bottom: takes the deepest encoder map and returns a map of the same size.
-        decoder: blocks, from the bottom up, one for each encoder stage.
-        head: makes the logits.
+        encoder: encoder stages, from the image down.
+        bottom: bottleneck, which maps the deepest encoder map to a map of the same size.
+        decoder: decoder blocks, deepest first, one for each encoder stage.
+        head: last layer, which returns the logits.
     """
 
     def __init__(self, encoder: Sequence[nn.Module], bottom: nn.Module, decoder: Sequence[nn.Module], head: nn.Module):
@@ -168,7 +168,7 @@ class ReleasedSegmentor(nn.Module):
         init_segan(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, H, W) to logits (N, outputs, H, W)."""
+        """Map images (N, inputs, H, W) to logits (N, outputs, H, W)."""
         skips = _activations(self.encoder, image)
         maps = self.bottom(skips[-1])
         for block in self.decoder:
@@ -178,10 +178,10 @@ class ReleasedSegmentor(nn.Module):
 
 
 class IsicSegmentor(ReleasedSegmentor):
-    """Segmentor of the authors' release for skin lesions, without its batch norms that are never applied.
+    """Segmentor of the authors' release for skin lesions, without the batch norms that it declares but never applies.
 
     (N, inputs, H, W) to logits (N, outputs, H, W); H and W are 33 at least. Map sizes at 128 pixels are 64, 32, 16, 8,
-    4, 2 and 1; there batch norm needs more than one image while training.
+    4, 2 and 1; at that size batch norm needs more than one image while training.
 
     Args:
         inputs: image channels; 3 in the release.
@@ -223,7 +223,7 @@ class IsicCritic(nn.Module):
     """
 
     multipliers = (1, 1, 2, 2, 2, 2, 4)
-    """Factors of the masked image and of each stage in the release's loss."""
+    """Weights of the masked image and of each stage in the release's loss."""
 
     def __init__(self, inputs: int = 3, width: int = 64):
         super().__init__()
@@ -241,7 +241,7 @@ class IsicCritic(nn.Module):
         init_segan(self)
 
     def forward(self, masked: Tensor) -> list[Tensor]:
-        """(N, inputs, H, W) to itself and the activations of each stage."""
+        """Return the masked image (N, inputs, H, W) and the activations of each stage."""
         return [masked, *_activations(self.stages, masked)]
 
 
@@ -252,7 +252,7 @@ class BratsSegmentor(ReleasedSegmentor):
 
     Args:
         inputs: image channels; T1c, T1, FLAIR and T2 in the release.
-        outputs: classes, background included; `gumbel_softmax` makes their maps while training.
+        outputs: classes, background included; in training `gumbel_softmax` makes their maps.
         width: channels of the first stage.
     """
 
@@ -269,7 +269,7 @@ class BratsSegmentor(ReleasedSegmentor):
 class BratsCritic(nn.Module):
     """Critic of the authors' release for brain tumours: pooled global convolutions, then strided convolutions.
 
-    Nothing is padded in the pooling: map sizes at 192 pixels are 95, 47, 23, 11, 6 and 3.
+    The pooling is not padded: map sizes at 192 pixels are 95, 47, 23, 11, 6 and 3.
 
     Args:
         inputs: channels of the masked image; 4 sequences times 5 classes in the release.
@@ -277,7 +277,7 @@ class BratsCritic(nn.Module):
     """
 
     multipliers = (1, 1, 2, 2, 4, 8, 16)
-    """Factors of the masked image and of each stage in the release's loss."""
+    """Weights of the masked image and of each stage in the release's loss."""
 
     def __init__(self, inputs: int = 20, width: int = 64):
         super().__init__()
@@ -301,12 +301,12 @@ class BratsCritic(nn.Module):
         init_segan(self)
 
     def forward(self, masked: Tensor) -> list[Tensor]:
-        """(N, inputs, H, W) to itself and the activations of each stage."""
+        """Return the masked image (N, inputs, H, W) and the activations of each stage."""
         return [masked, *_activations(self.stages, masked)]
 
 
 class _BratsBottom(nn.Module):
-    """One more halving with a 1x1 residual, back to the size before, and a convolution with a 1x1 residual."""
+    """Bottleneck of `BratsSegmentor`: one more halving and the way back, each with a 1x1 residual unit."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -327,7 +327,7 @@ def _activations(stages: nn.ModuleList, image: Tensor) -> list[Tensor]:
 
 
 def _resized(maps: Tensor, like: Tensor) -> Tensor:
-    """Bilinear interpolation to another map's size with corners aligned, as the authors' version of PyTorch did it."""
+    """Interpolate to another map's size bilinearly, corners aligned as in the authors' version of PyTorch."""
     return interpolate(maps, size=like.shape[2:], mode="bilinear", align_corners=True)
 
 
@@ -351,7 +351,7 @@ def _convolution(before: int, after: int, kernel: int, leaky: bool = False) -> n
 
 
 def _residual_unit(width: int, leaky: bool) -> Residual:
-    """Bottleneck turned inside out, twice as wide within and without normalisation."""
+    """Build an inverted bottleneck: inner layers twice as wide, without normalisation."""
 
     def layer(before: int, after: int, kernel: int) -> list[nn.Module]:
         convolution = nn.Conv2d(before, after, kernel, padding="same", bias=False)
@@ -371,7 +371,7 @@ def _global_block(before: int, after: int, kernel: int, bias: bool) -> nn.Sequen
 
 
 def _shallow_encoder(inputs: int, width: int) -> list[nn.Module]:
-    """The four stages that both releases share."""
+    """Build the four encoder stages that both releases share."""
     w = width
     return [
         nn.Sequential(_strided(inputs, w, 7, 3, norm=False), _residual_unit(w, leaky=True)),
@@ -383,7 +383,7 @@ def _shallow_encoder(inputs: int, width: int) -> list[nn.Module]:
 
 
 def _shallow_decoder(width: int, bias: bool) -> list[nn.Module]:
-    """The four blocks that both releases share."""
+    """Build the four decoder blocks that both releases share."""
     w = width
     return [
         _global_block(16 * w, 4 * w, 7, bias),

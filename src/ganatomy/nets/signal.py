@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def init_signal(network: nn.Module) -> None:
-    """Uniform weights and zero biases of all 1D convolutions and dense layers, in place.
+    """Draw uniform weights for all 1D convolutions and dense layers and set biases to zero, in place.
 
     The standard deviation is √(4 / (fan_in + fan_out)) for convolutions, with fan_out divided by the stride, and
     √(2 / (inputs + outputs)) for dense layers, as in the code of Gulrajani et al., arXiv 1704.00028, for signals.
@@ -30,24 +30,24 @@ def init_signal(network: nn.Module) -> None:
 
 
 class SignalGenerator(nn.Module):
-    """Latent vector to a signal: a dense projection, then enlargements by two, each followed by a convolution.
+    """Generator of 1D signals: a dense projection, then enlargements by two, each followed by a convolution.
 
     Hidden layers are nearest-neighbour enlargement, convolution without bias, batch norm and leaky ReLU of slope 0.2.
     The last channel passes a softplus, as a radius must not be negative; the others are linear.
 
-    Source: after Wolterink et al., MIDL 2018, arXiv 1804.04381, whose layers are not published; the table is chosen
-    here.
+    After Wolterink et al., MIDL 2018, arXiv 1804.04381, whose layers are not published; widths and kernels are our
+    choice.
 
     Args:
         latent: size of the latent vector.
-        channels: of the signal.
-        samples: of the signal, divisible by two for every hidden layer.
-        condition: numbers of the condition, 0 for none.
+        channels: channels of the signal.
+        samples: length of the signal, divisible by 2**(hidden layers).
+        condition: size of the condition vector, 0 for none.
         widths: channels of the projection and of every hidden layer.
         kernel: odd width of the convolutions.
 
     Raises:
-        ValueError: the number of samples cannot be reached by doubling.
+        ValueError: The number of samples cannot be reached by doubling.
     """
 
     def __init__(
@@ -78,26 +78,25 @@ class SignalGenerator(nn.Module):
         init_signal(self)
 
     def forward(self, latent: Tensor, condition: Tensor | None = None) -> Tensor:
-        """(N, latent), with (N, condition) where the network has one, to (N, channels, samples)."""
+        """Generate signals (N, channels, samples) from (N, latent) and, in conditional networks, (N, condition)."""
         joined = latent if condition is None else torch.cat([latent, condition], dim=1)
         signal = self.layers(self.project(joined).unflatten(1, self.base))
         return torch.cat([signal[:, :-1], nn.functional.softplus(signal[:, -1:])], dim=1)
 
 
 class SignalCritic(nn.Module):
-    """Signal to a raw score: convolutions with stride 2 and leaky ReLUs of slope 0.2, then one dense layer.
+    """Critic of 1D signals: convolutions with stride 2 and leaky ReLUs of slope 0.2, then one dense layer.
 
-    Batch norm is not offered, because a gradient penalty needs every sample's score to depend on that sample alone.
-
-    Source: as `SignalGenerator`.
+    Batch norm is not offered, because a gradient penalty needs every sample's score to depend on that sample alone. The
+    source is that of `SignalGenerator`.
 
     Args:
-        channels: of the signal.
-        samples: of the signal.
-        condition: numbers of the condition, each of which becomes a constant channel; 0 for none.
+        channels: channels of the signal.
+        samples: length of the signal.
+        condition: size of the condition vector, each entry of which becomes a constant channel; 0 for none.
         widths: channels of every convolution.
         kernel: odd width of the convolutions.
-        norm: after every convolution but the first; ``layer`` is over channels and samples together.
+        norm: normalisation after every convolution but the first; ``layer`` is over channels and samples together.
     """
 
     def __init__(
@@ -123,12 +122,12 @@ class SignalCritic(nn.Module):
         init_signal(self)
 
     def features(self, signal: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Activations of the last convolution, (N, widths[-1], samples / 2 ** convolutions)."""
+        """Return the activations of the last convolution, (N, widths[-1], samples / 2 ** convolutions)."""
         if condition is not None:
             constant = condition[:, :, None].expand(-1, -1, signal.shape[2])
             signal = torch.cat([signal, constant], dim=1)
         return self.convolutions(signal)  # type: ignore[no-any-return]
 
     def forward(self, signal: Tensor, condition: Tensor | None = None) -> Tensor:
-        """(N, channels, samples), with (N, condition) where the network has one, to (N, 1)."""
+        """Score signals (N, channels, samples), with (N, condition) in conditional networks, as (N, 1)."""
         return self.head(self.features(signal, condition).flatten(1))  # type: ignore[no-any-return]

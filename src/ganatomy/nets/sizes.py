@@ -1,4 +1,4 @@
-"""Whether a network takes inputs of a size, found out without computing anything."""
+"""Check whether a network accepts inputs of a given size, on shapes alone (torch's meta device)."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -11,15 +11,15 @@ from ganatomy.errors import UserError
 
 
 def check_input(network: nn.Module, shape: Sequence[int], option: str) -> None:
-    """Refuse a size of inputs that a network cannot be run on; its weights and its state stay as they are.
+    """Raise an error if a network cannot be run on inputs of a given shape; weights and buffers stay unchanged.
 
     Args:
-        network: takes one tensor.
-        shape: of the tensor, (N, channels, [D,] H, W).
-        option: as the user gave it, to be named.
+        network: network that takes one tensor.
+        shape: shape of the tensor, (N, channels, [D,] H, W).
+        option: option that determines the shape, for the error message.
 
     Raises:
-        UserError: the network fails on that shape.
+        UserError: The network fails on that shape.
     """
     state = {
         name: torch.empty_like(value, device="meta")

@@ -12,7 +12,7 @@ from ganatomy.nets.layers import CONVOLUTION, LINEAR, MAX_POOL, TRANSPOSED
 
 
 class Pix2PixUNet(nn.Module):
-    """The U-Net-256 of pix2pix: strided convolutions down to one pixel, skips at every level, no output activation.
+    """U-Net-256 of pix2pix: strided convolutions down to one pixel, skips at every level, no output activation.
 
     Isola et al., arXiv 1611.07004. Input and output (N, C, ...); every extent is a multiple of 2**levels.
 
@@ -22,7 +22,7 @@ class Pix2PixUNet(nn.Module):
         width: channels of the first level; grows to eight times that.
         levels: stride-2 steps; 8 for 256 pixels.
         norm: ``batch`` or ``instance``; only the last convolution has a bias.
-        dropout: rate in the three innermost of the full-width decoder levels.
+        dropout: dropout rate in the three innermost of the full-width decoder levels.
         dims: spatial axes, 1 to 3.
     """
 
@@ -59,7 +59,7 @@ class Pix2PixUNet(nn.Module):
             self.up.append(nn.Sequential(*layers))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, ...) to (N, outputs, ...), of the same extents."""
+        """Map (N, inputs, ...) to (N, outputs, ...) of the same extents."""
         skips = []
         for down in self.down:
             image = down(image)
@@ -71,7 +71,7 @@ class Pix2PixUNet(nn.Module):
 
 
 class UNet(nn.Module):
-    """Two convolutions a level, max pooling between the levels, skips by concatenation, linear output.
+    """U-Net with two convolutions per level, max pooling, skips by concatenation and linear output.
 
     After Ronneberger et al., arXiv 1505.04597, with padding. (N, inputs, ...) to (N, outputs, ...); every extent is a
     multiple of ``2**(len(encoder) - 1)``.
@@ -79,18 +79,18 @@ class UNet(nn.Module):
     Args:
         inputs: input channels.
         outputs: output channels.
-        encoder: channels of every level on the way down, the last one at the bottom.
-        decoder: channels of every level on the way up, one less than those down.
+        encoder: channels of every encoder level; the last one is the bottleneck.
+        decoder: channels of every decoder level, one entry less than the encoder.
         kernel: side of the convolutions; an even one is padded by one more at the end of every axis.
-        norm: after every convolution, which has a bias only without.
-        slope: of the leaky ReLUs below zero; 0 makes them ReLUs.
-        padding: what lies beyond the border.
-        upsampling: how a level is brought to the size of the next one up.
-        convolved: whether a convolution follows each up-sampling, before the skip joins.
+        norm: normalisation after every convolution; convolutions have a bias only if it is ``none``.
+        slope: slope of the leaky ReLUs below zero; 0 makes them ReLUs.
+        padding: padding mode of the convolutions.
+        upsampling: interpolation between decoder levels.
+        convolved: whether a convolution follows each upsampling, before the skip is concatenated.
         dims: spatial axes, 1 to 3.
 
     Raises:
-        ValueError: the decoder does not have one level less than the encoder.
+        ValueError: The decoder does not have one level less than the encoder.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class UNet(nn.Module):
         self.upsampling = LINEAR[dims] if upsampling == "linear" else upsampling
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, inputs, ...) to (N, outputs, ...), of the same extents."""
+        """Map (N, inputs, ...) to (N, outputs, ...) of the same extents."""
         skips: list[Tensor] = []
         for down in self.down:
             image = down(self.pool(image) if skips else image)
@@ -146,13 +146,13 @@ class UNet(nn.Module):
 
 
 class ConvUNet(UNet):
-    """The plain one, whose width doubles with every level: convolutions of kernel 3 with ReLUs and nothing else.
+    """Plain U-Net without normalisation: kernels of side 3, ReLUs, and a width that doubles with every level.
 
     Args:
         inputs: input channels.
         outputs: output channels.
         width: channels of the first level.
-        levels: sizes are multiples of ``2**(levels - 1)``.
+        levels: number of levels; image extents must be multiples of ``2**(levels - 1)``.
         dims: spatial axes, 1 to 3.
     """
 

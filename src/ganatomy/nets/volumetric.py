@@ -1,4 +1,4 @@
-"""Residual generators that make volumes finer, and images and signals, too."""
+"""Residual super-resolution generators for volumes, images and signals."""
 
 from collections.abc import Sequence
 from math import prod
@@ -21,31 +21,31 @@ from ganatomy.nets.layers import (
 from ganatomy.nets.residual import Residual
 
 Factors = tuple[int, int, int]
-"""Of slices, rows and columns."""
+"""Enlargement factors of slices, rows and columns."""
 Upsampler = Literal["sub-pixel", "sub-pixel-nn", "resize-conv"]
 
 
 def without(volume: Tensor, lost: Sequence[int]) -> Tensor:
-    """(N, C, ...) without so many pixels per side along every axis, as a view."""
+    """Crop ``lost`` pixels per side along every axis of (N, C, ...); the result is a view."""
     return centre_crop(volume, [extent - 2 * side for extent, side in zip(volume.shape[2:], lost, strict=True)])
 
 
 def enlargement(
     kind: Upsampler, before: int, width: int, factors: Sequence[int], slope: float
 ) -> tuple[list[nn.Module], int]:
-    """Layers that make an image finer, and the channels they leave.
+    """Return the layers that enlarge an image, and the number of channels they return.
 
     Args:
         kind: ``sub-pixel``: a convolution whose channels become pixels; ``sub-pixel-nn``: a transposed convolution that
-            begins as a nearest-neighbour one; ``resize-conv``: a convolution on either side of nearest-neighbour
-            enlargement.
+            is initialised as nearest-neighbour enlargement; ``resize-conv``: a convolution before and after
+            nearest-neighbour enlargement.
         before: input channels.
         width: channels of the convolutions.
         factors: output pixels per input pixel along every axis, one to three.
-        slope: of the leaky ReLUs below zero.
+        slope: slope of the leaky ReLUs below zero.
 
     Raises:
-        ValueError: the channels cannot be shared among the pixels.
+        ValueError: The number of channels is not divisible by the number of output pixels per input pixel.
     """
     if kind == "sub-pixel-nn":
         return [nearest_transposed(before, width, factors), nn.LeakyReLU(slope)], width
@@ -61,7 +61,7 @@ def enlargement(
 
 
 class VolumeSRResNet(nn.Module):
-    """Residual blocks on the coarse grid, then steps to the fine one. Sánchez & Vilaplana, arXiv 1812.11440.
+    """3D SRResNet: residual blocks on the coarse grid, then enlarging steps. Sánchez & Vilaplana, arXiv 1812.11440.
 
     (N, inputs, ...) to (N, outputs, ...), finer by the product of the steps. All kernels are of side 3; every
     convolution has a bias.
@@ -72,12 +72,13 @@ class VolumeSRResNet(nn.Module):
         steps: output voxels per input voxel of each step, along every axis.
         width: channels of the blocks.
         blocks: residual blocks.
-        upsampler: how a step is made.
+        upsampler: layers of a step, see `enlargement`.
         wide: channels of the convolutions of a step.
-        slope: of the leaky ReLUs below zero.
+        slope: slope of the leaky ReLUs below zero.
         output: activation of the volume.
-        std: of the first weights; none draws them as He et al., arXiv 1502.01852, do.
-        skip: whether the network adds to its linearly interpolated input, with which it then begins.
+        std: standard deviation of the initial weights; None initialises them as He et al., arXiv 1502.01852.
+        skip: whether the linearly interpolated input is added to the output; the last convolution is then initialised
+            with zeros, so that training starts from interpolation.
         dims: spatial axes, 1 to 3.
     """
 
@@ -138,7 +139,7 @@ class VolumeSRResNet(nn.Module):
 
     @property
     def reach(self) -> tuple[int, ...]:
-        """Input voxels per side, beyond its own, that an output voxel depends on."""
+        """Input voxels per side, beyond its own, on which an output voxel depends."""
         return tuple(2 * self.blocks + 2 + side for side in self._reach_of_the_steps)
 
     @property
@@ -150,12 +151,12 @@ class VolumeSRResNet(nn.Module):
         return reach
 
     def forward(self, volume: Tensor, margin: Sequence[int] = ()) -> Tensor:
-        """(N, inputs, ...) to (N, outputs, ...).
+        """Map coarse volumes (N, inputs, ...) to fine ones (N, outputs, ...).
 
         Args:
-            volume: coarse.
-            margin: voxels per side of the input that are seen but not wanted, along every axis, or none at all; of
-                those, the costly steps to the fine grid see no more than they depend on.
+            volume: coarse volume, including the margin.
+            margin: input voxels per side along every axis that are context only and cropped from the output; empty for
+                none. Context that the costly enlarging steps do not depend on is cropped before them.
         """
         margin = margin or (0,) * self.dims
         features = self.body(self.begin(volume))
