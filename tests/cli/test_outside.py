@@ -65,7 +65,7 @@ def evil(here, monkeypatch):
         "apply evil --help",
         "apply good in.nii.gz out.nii.gz --ensemble evil",
         "evaluate evil",
-        "evaluate good --baseline evil",
+        "evaluate good --against evil",
         "sample evil --out out",
         "turing build evil --out out",
     ],
