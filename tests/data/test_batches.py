@@ -22,7 +22,7 @@ SLICES, ROWS, COLUMNS = 6, 30, 40
 
 
 def prepared(number=0, slices=SLICES, roles=("input", "target"), subject=None, label=None, codecs=None):
-    """Every value tells its case, slice, row and column; roles differ by a half."""
+    """Return a prepared case whose values encode case, slice, row and column; the second role is greater by a half."""
     z, y, x = np.meshgrid(np.arange(slices), np.arange(ROWS), np.arange(COLUMNS), indexing="ij")
     values = (((number * 10 + z) * 100 + y) * 100 + x).astype(np.float32)[None]
     arrays = {role: values + index * 0.25 for index, role in enumerate(roles)}
@@ -40,12 +40,12 @@ def dataset(ranges=None, dims=3, codecs=None, roles=("input", "target"), seed=(3
 
 
 def batches(data, size=4, *rest, **options):
-    """An endless supply of batches of one stream."""
+    """Return endless batches of one stream."""
     return Batches({"samples": data}, [replace(data.stream, batch_size=size)], *rest, **options)
 
 
 def places(values):
-    """(case, slice, row, column) of every value."""
+    """Decode (case, slice, row, column) of every value."""
     whole = np.floor(np.asarray(values, np.float64)).astype(int)
     return whole // 100_000, whole // 10_000 % 10, whole // 100 % 100, whole % 100
 
@@ -183,7 +183,7 @@ def test_a_stream_of_unannotated_images_draws_no_annotated_case():
 
 
 def labelled(number=0, slices=SLICES, voxels=((2, 5, 7), (4, 20, 33))):
-    """A case whose labels 1 and 2 are a voxel each."""
+    """Return a case in which one voxel has label 1 and one has label 2."""
     case = prepared(number, slices)
     labels = np.zeros((1, slices, ROWS, COLUMNS), np.uint8)
     for label, voxel in enumerate(voxels, start=1):
@@ -223,7 +223,7 @@ def test_classes_of_cases_are_drawn_equally_often_where_asked():
 
 
 def test_all_roles_of_a_patch_are_moved_together():
-    """The label of a voxel follows from its row in the whole image, and the point is marked by a value."""
+    """Labels are a function of the row in the whole image, and the point lies at a voxel with a known value."""
     values = np.broadcast_to(np.arange(ROWS, dtype=np.float32)[None, None, :, None], (1, SLICES, ROWS, COLUMNS)).copy()
     bands = (values // 6).astype(np.uint8)
     landmarks = np.array([[[[3.0, 15.0, 20.0, 1.0]]], [[[0.0, 0.0, 0.0, 0.0]]]])
@@ -265,14 +265,14 @@ def test_what_a_network_sees_around_a_patch_moves_with_it():
 
 
 def test_moved_patches_show_what_lies_beyond_their_edges():
-    """Values grow with the row; a patch that is shifted by a half shows rows that were not cut for it before."""
+    """Values grow with the row; a patch shifted by a half shows rows that were not cut without the shift."""
     data = dataset(dims=2, patch=(1, 8, 10), augmentation=Augmentation(shift=(0, 0.5, 0)), seed=(1,))
     plain = dataset(dims=2, patch=(1, 8, 10), seed=(1,))
     steps = []
     for number in range(30):
         moved, still = (places(patch["input"].round())[2][0, :, 0] for patch in (data[number], plain[number]))
         steps.append(int(moved[4] - still[4]))
-        if 4 <= still[0] and still[-1] < ROWS - 4:  # else the edge of the image is near, and mirrored
+        if still[0] >= 4 and still[-1] < ROWS - 4:  # else the edge of the image is near, and mirrored
             assert np.abs(moved - still - steps[-1]).max() <= 1
     assert -4 <= min(steps) < -2 and 2 < max(steps) <= 4
 
@@ -392,7 +392,7 @@ def test_held_out_slices_are_in_no_training_range(shapes):
 
 
 class Picky:
-    """A task that may be trained on some slices only."""
+    """Task that may be trained on some slices only."""
 
     def __init__(self, fit):
         self.fit = fit

@@ -18,7 +18,7 @@ TASK = CTDenoising(LowDoseScan(views=20), Window(low=-1000, high=1000), "rmse", 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four CT images of three subjects, the subject being the folder."""
+    """Folder with four CT images of three subjects, whose folders carry their names."""
     values = np.random.default_rng(0).normal(-100, 200, (2, 12, 12)).astype(np.float32)
     for name in ("ann/one", "ann/two", "bob/one", "cid/one"):
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 class Poles(Task):
-    """Vessels without an image."""
+    """Task of vessels without an image."""
 
     name, given, phantom, phantom_subjects = "poles", "vessel", "coronary-centrelines", 4
     roles: ClassVar = {"vessel": CentrelineRole("vessel")}
@@ -155,7 +155,7 @@ def test_missing_places_are_named(tmp_path):
 
 
 class HealthyOnly(CTDenoising):
-    """Learns from the healthy only."""
+    """Denoising that is trained on healthy cases only."""
 
     phantom = "brain-mr"
 

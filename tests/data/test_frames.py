@@ -1,4 +1,4 @@
-"""Recordings over time."""
+"""Recordings over time, whose time frames become cases."""
 
 import nibabel
 import numpy as np

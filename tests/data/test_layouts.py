@@ -1,4 +1,4 @@
-"""Cases of several images in folders and in DICOM studies."""
+"""Cases with several images in folders and in DICOM studies."""
 
 import numpy as np
 import pydicom
@@ -90,7 +90,7 @@ def test_a_pattern_may_hold_an_equals_sign():
 
 @pytest.fixture
 def study(tmp_path):
-    """Writes a DICOM study of series with these descriptions."""
+    """Return a function that writes a DICOM study of series with given descriptions."""
 
     def make(*descriptions, modality="MR"):
         import pydicom

@@ -22,7 +22,7 @@ MINE = Pseudonyms(b"a secret of nobody else")
 
 @pytest.fixture
 def config(monkeypatch, tmp_path):
-    """Where the user keeps the secret; nothing is there yet."""
+    """Folder of the user's secret, which does not exist yet."""
     monkeypatch.setenv("GANATOMY_CONFIG", str(tmp_path / "config"))
     return tmp_path / "config"
 

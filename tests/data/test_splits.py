@@ -110,7 +110,7 @@ def test_a_fold_is_one_of_several(numbers):
 
 
 class HealthyOnly(CTDenoising):
-    """Learns from the healthy only."""
+    """Denoising that is trained on healthy cases only."""
 
     def only_tested(self, label):
         return label == "sick"

@@ -21,7 +21,7 @@ def task(**scan):
 
 @pytest.fixture
 def ct(tmp_path):
-    """Writes a small CT and gives it as a case."""
+    """Case with a small CT in a file."""
 
     def make(name="a", values=None):
         folder = tmp_path / "images"

@@ -1,1 +1,1 @@
-"""From files and phantoms to batches: manifests, prepared cases on disk, patch sampling."""
+"""Data sets from files and phantoms: manifests, splits, prepared cases on disk, and batches of patches."""

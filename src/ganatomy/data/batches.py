@@ -1,4 +1,4 @@
-"""Batches as a pure function of a seed and a number, so that resuming is counting."""
+"""Batches that depend on a seed and their number only, so that training is resumed by counting."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from ganatomy.game import Balanced, Corners, Stream
 from ganatomy.images.augmentation import Augmentation, Movement
 
 TRIES = 10
-"""How often a refused patch is drawn again before it is taken as it is."""
+"""Number of draws of a patch that the stream's ``accepts`` refuses; the last one is taken."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The slices of a sample that may be used: start inclusive, stop exclusive."""
+    """A range of slices of a sample that may be used: start inclusive, stop exclusive."""
 
     sample: Sample
     start: int
@@ -30,12 +30,12 @@ class Range:
 
     @property
     def slices(self) -> int:
-        """How many slices there are."""
+        """Number of slices in the range."""
         return self.stop - self.start
 
 
 def usable(task: Task, samples: Sequence[Sample]) -> list[Range]:
-    """The slices of all samples that the task may be trained on, run by run."""
+    """Return the ranges of consecutive slices of all samples that the task may be trained on."""
     ranges = []
     for sample in samples:
         fit = task.trainable_slices(sample)
@@ -48,9 +48,10 @@ def usable(task: Task, samples: Sequence[Sample]) -> list[Range]:
 
 
 def hold_out(ranges: Sequence[Range], share: float = 0.15) -> tuple[list[Range], list[Range]]:
-    """Split the slices of every subject, in order: the last ones are held out, at least one where there are two.
+    """Split the slices of every subject in order into training and validation slices.
 
-    For data with too few subjects to spare one for validation. The scores it gives are of known patients.
+    The last slices are held out, at least one where a subject has two. This is for data with too few subjects to use
+    one for validation alone; the scores then refer to subjects that were also trained on.
     """
     kept, held = [], []
     for subject in dict.fromkeys(item.sample.case.subject for item in ranges):
@@ -66,14 +67,14 @@ def hold_out(ranges: Sequence[Range], share: float = 0.15) -> tuple[list[Range],
 
 
 class PatchDataset(Dataset[dict[str, Tensor]]):
-    """Encoded patches of one stream by number.
+    """Data set of encoded patches of one stream; the seed and the number of a patch determine it.
 
     Args:
-        ranges: slices to draw from, each as often as it is long.
-        stream: roles, size, margin, place, flips, augmentation and acceptance.
-        roles: roles wanted where the stream does not say.
+        ranges: ranges of slices to draw from, with a probability proportional to their length.
+        stream: settings of the stream.
+        roles: roles of the patches where the stream does not name any.
         dims: spatial axes of the tensors; patches of fewer slices or rows lose these axes.
-        seed: together with the number it decides everything about a sample.
+        seed: seed of all random numbers, together with the number of the patch.
 
     Raises:
         UserError: no case has the roles of the stream.
@@ -97,7 +98,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return all(role in there for role in self.roles) and not any(role in there for role in self.stream.without)
 
     def _left_out(self, ranges: Sequence[Range]) -> set[str]:
-        """Subjects of the fold that is left out."""
+        """Return the subjects of the fold that is left out."""
         if self.stream.fold is None:
             return set()
         number, count = self.stream.fold
@@ -105,12 +106,12 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return {subject for subject, fold in folds.items() if fold == number}
 
     def _by_class(self) -> list[NDArray[np.intp]]:
-        """Places of the ranges of every class."""
+        """Return the indices of the ranges of every class."""
         labels = [item.sample.case.label for item in self.ranges]
         return [np.array([i for i, own in enumerate(labels) if own == label]) for label in dict.fromkeys(labels)]
 
     def _varied(self, augmentation: Augmentation) -> tuple[str, ...]:
-        """Roles whose intensities are changed."""
+        """Return the roles whose intensities are augmented."""
         kinds = self.ranges[0].sample.roles
         images = tuple(role for role in self.roles if kinds[role].has_intensities)
         if strange := [name for name in augmentation.varied_images if name not in images]:
@@ -118,7 +119,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return augmentation.varied_images or images
 
     def _indices(self, place: Balanced) -> dict[int, list[tuple[int, LabelIndex]]]:
-        """Label to the ranges that hold it, each with an index of its voxels."""
+        """Return, for every label, the ranges that hold it, each with an index of its voxels."""
         found: dict[int, list[tuple[int, LabelIndex]]] = {}
         for label in place.shares:
             members = []
@@ -133,7 +134,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([*self.seed, number])
-        # From a generator of its own, so that the same patches are drawn with and without augmentation.
+        # A second generator, so that the same patches are drawn with and without augmentation.
         changes = np.random.default_rng([*self.seed, number, 1])
         item, patch = self._draw(rng, changes)
         tensors = {role: item.sample.role(role).tensor(values, self.dims) for role, values in patch.items()}
@@ -161,7 +162,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return item, patch
 
     def _choose(self, rng: np.random.Generator) -> tuple[Range, tuple[int, int, int] | None]:
-        """A range, and the voxel that the patch is to be centred on, counted from the range's first slice."""
+        """Draw a range and the voxel that the patch is centred on, counted from the range's first slice."""
         if self.indices:
             draw, total = rng.random(), 0.0
             assert isinstance(self.stream.place, Balanced)
@@ -179,7 +180,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return self.ranges[int(np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right"))], None
 
     def _movement(self, rng: np.random.Generator, item: Range) -> Movement | None:
-        """How a patch is moved; None where it stays as it is."""
+        """Draw the movement of a patch; None where the stream has no augmentation."""
         if self.stream.augmentation is None:
             return None
         margin = self.stream.margin if any(role in self.stream.wide for role in self.roles) else (0, 0, 0)
@@ -210,7 +211,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             # Slices outside of the range may be held out: nothing is read from them, not even for a margin.
             if array.shape[1] == item.sample.shape[0]:
                 array = array[:, item.start : item.stop]
-            else:  # points and the like are not cut into slices: they are counted from the first one of the case
+            else:  # kinds without slices, such as points, are shifted so that they are relative to the range
                 first[0] += item.start
             kind = item.sample.roles[role]
             if movement is None:
@@ -222,9 +223,9 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 
 
 def _wider(kind: Role, array: Any, first: Sequence[int], size: Sequence[int], reach: Sequence[int]) -> NDArray[Any]:
-    """A block that is wider than a patch on every side; beyond the edge of the image, its last voxels are repeated.
+    """Cut a block that is wider than a patch on every side; beyond the edge of the image, its last voxels are repeated.
 
-    A mirrored edge would show a second head beside the first when the patch is moved.
+    A mirrored edge would show a second head beside the first one when the patch is moved.
     """
     start = [at - extra for at, extra in zip(first, reach, strict=True)]
     stop = [at + extent + extra for at, extent, extra in zip(first, size, reach, strict=True)]
@@ -240,14 +241,14 @@ def _wider(kind: Role, array: Any, first: Sequence[int], size: Sequence[int], re
 
 
 def _corner(rng: np.random.Generator) -> tuple[float, float]:
-    """Row and column of a corner or the centre, as fractions of the free way."""
+    """Draw a corner or the centre; row and column as fractions of the range of positions."""
     return ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))[rng.integers(5)]
 
 
 def _start(
     rng: np.random.Generator, extent: int, length: int, around: int, place: float | None, centre: int | None
 ) -> int:
-    """First index of a patch along one axis, its margin inside the image where the image is large enough."""
+    """Draw the first index of a patch along one axis, with the margin inside the image where it is large enough."""
     first, last = around, extent - around - length
     if last < first:
         first, last = 0, extent - length
@@ -259,19 +260,19 @@ def _start(
 
 
 class Batches(Iterator[dict[str, Any]]):
-    """An endless supply of batches that knows how many it has given.
+    """Endless iterator of batches that counts the batches it has returned.
 
     Args:
-        datasets: patches by number, by name of the stream.
-        streams: of the stage, whose batch sizes count; one stream gives flat batches.
-        rank: this process.
+        datasets: name of the stream to its patches.
+        streams: streams of the stage, with their batch sizes; a single stream gives flat batches.
+        rank: index of this process.
         world: number of processes; each takes its share of every batch.
-        drawn: batches already given, when resuming.
-        workers: background processes that cut patches.
-        device: where the batches are wanted.
+        drawn: number of batches that were drawn before, when training is resumed.
+        workers: number of background processes that cut patches.
+        device: device of the tensors.
 
     Raises:
-        UserError: a batch cannot be shared evenly.
+        UserError: a batch cannot be divided evenly among the processes.
     """
 
     def __init__(
@@ -299,7 +300,7 @@ class Batches(Iterator[dict[str, Any]]):
                 num_workers=workers,
                 pin_memory=self.device.type == "cuda",
                 persistent_workers=workers > 0,
-                generator=torch.Generator(),  # of its own, or opening a stream would shift everybody's random numbers
+                generator=torch.Generator(),  # a separate one, so that the loader does not draw from the global one
             )
             self._batches[stream.name] = iter(loader)
 
@@ -313,11 +314,11 @@ class Batches(Iterator[dict[str, Any]]):
 
 
 def folds_of(subjects: Iterable[str], count: int) -> dict[str, int]:
-    """Subjects dealt into folds in the order of their names.
+    """Divide subjects into folds in the order of their names; subject to the number of its fold.
 
     Args:
-        subjects: may repeat.
-        count: of folds.
+        subjects: names of the subjects; they may repeat.
+        count: number of folds.
 
     Raises:
         UserError: there are fewer subjects than folds.
@@ -331,7 +332,7 @@ def folds_of(subjects: Iterable[str], count: int) -> dict[str, int]:
 def datasets(
     ranges: Sequence[Range], streams: Sequence[Stream], roles: Sequence[str], dims: int, seed: Sequence[int]
 ) -> dict[str, PatchDataset]:
-    """Patches of every stream, each with a seed of its own; the first stream's is ``seed``.
+    """Return the patches of every stream by name, each with its own seed; that of the first stream is ``seed``.
 
     Raises:
         UserError: two streams have one name, or no case has the roles of a stream.
@@ -346,7 +347,7 @@ def datasets(
 
 @dataclass(frozen=True)
 class _Numbers:
-    """Sample numbers of one process's share of every batch, without end."""
+    """Endless iterator of the patch numbers in one process's share of every batch."""
 
     first: int
     share: int

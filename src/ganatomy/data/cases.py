@@ -1,4 +1,4 @@
-"""Which images there are, who they belong to, and which side of the split they are on."""
+"""Discovery of the cases of a data set in manifests, folders and phantoms, with their subjects and splits."""
 
 import csv
 from collections.abc import Mapping
@@ -28,53 +28,53 @@ IMAGE_COLUMNS = ("image", "file", "path")
 LABEL_COLUMNS = ("label", "class", "diagnosis")
 MANIFEST_OPTIONS = ("split", "slope", "intercept", "unit", "pixel_mm")
 MOST_LABELS = 12
-"""Values up to which an image of integers is taken for a map of labels."""
+"""Largest number of different values with which an image of integers counts as a label map."""
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
 
 
 class DataConfig(BaseModel):
-    """Which images to use and how to read them."""
+    """Options that say which images are used and how they are read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    data: Path | None = None  # folder, file or CSV manifest; none means the embedded phantom
+    data: Path | None = None  # folder, file or CSV manifest; none means the built-in phantom
     roles: tuple[str, ...] = ()  # NAME=PATTERN of file names in a folder, such as flair='*_flair.nii.gz', for each role
     series: tuple[str, ...] = ()  # NAME=PATTERN of descriptions, modalities or UIDs of DICOM series, for each role
-    resample_to: str | None = None  # role whose grid the other images of a case are brought to; none refuses others
+    resample_to: str | None = None  # role to whose grid images of a case are resampled; none refuses other grids
     frames: tuple[str, ...] = ()  # time frames of recordings over time: all, numbers, or NAME=NUMBER such as ed=0 es=9
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
-    slope: float = 1.0  # of pictures without units (PNG, TIFF): physical value per stored step
-    intercept: float = 0.0  # of pictures without units: physical value of a stored 0; -1024 for HU + 1024
-    unit: str | None = None  # of pictures and arrays without units; HU is assumed where slope or intercept is given
-    pixel_mm: float | None = None  # of pictures without a size
+    slope: float = 1.0  # physical value per stored step, for raster images (PNG, TIFF) without units
+    intercept: float = 0.0  # physical value of a stored 0, for raster images without units; -1024 for HU + 1024
+    unit: str | None = None  # unit of images and arrays without one; HU is assumed where slope or intercept is given
+    pixel_mm: float | None = None  # pixel size in mm, for raster images without one
     uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
-    phantom_subjects: int | None = Field(None, ge=3)  # patients of the embedded phantom; none: what suits the system
-    phantom_size: int | None = Field(None, ge=16)  # rows and columns of the phantom; none: what suits the system
+    phantom_subjects: int | None = Field(None, ge=3)  # number of phantom patients; none means the system's default
+    phantom_size: int | None = Field(None, ge=16)  # rows and columns of the phantom; none means the system's default
     cache: Path | None = None  # prepared cases, shared by runs; none: in $GANATOMY_CACHE, else ~/.cache/ganatomy
 
     @property
     def cache_folder(self) -> Path:
-        """Folder of prepared cases, which the user alone chooses; it may be deleted."""
+        """Folder of prepared cases, which may be deleted."""
         return self.cache or cache_folder()
 
     @property
     def meaning(self) -> RasterMeaning:
-        """How pictures without units are read."""
+        """Settings by which raster images without units are read."""
         scaled = self.slope != 1.0 or self.intercept != 0.0
         return RasterMeaning(self.slope, self.intercept, self.unit or ("HU" if scaled else None), self.pixel_mm)
 
 
 @dataclass(frozen=True)
 class PhantomSource:
-    """One patient of an embedded phantom.
+    """A source that draws one patient of a built-in phantom.
 
     Attributes:
-        name: of the phantom, or its class.
-        seed: of the patient.
+        name: name of the phantom, or its class.
+        seed: seed of the patient.
         grid: arguments of the phantom.
-        part: of the patient.
-        paths: none, as it has no files.
+        part: part of the patient, such as an image or a mask.
+        paths: always empty, since a phantom has no files.
         source: digest of the phantom's source where it is not part of ganatomy; prepared cases change with it.
     """
 
@@ -86,37 +86,37 @@ class PhantomSource:
     source: str | None = None
 
     def open(self) -> Any:
-        """The image, or another part of the patient, such as a vessel."""
+        """Return the image, or another part of the patient, such as a vessel."""
         return phantoms.part(self.truth(), self.part)
 
     def truth(self) -> Any:
-        """The patient with masks, regions and known scores."""
+        """Return the patient with masks, regions and known scores."""
         return _drawn(self.name, self.seed, self.grid)  # type: ignore[arg-type]  # classes can be hashed
 
 
 @lru_cache(maxsize=8)
 def _drawn(name: phantoms.Name, seed: int, grid: tuple[tuple[str, Any], ...]) -> Any:
-    """The phantom; drawing one takes up to seconds, and every role of a case, and its judge, asks for it."""
+    """Draw a phantom patient; cached, since this takes up to seconds and every role of a case calls it."""
     return phantoms.make(name, seed, **dict(grid))
 
 
 def discover(task: Task, config: DataConfig, seed: int = 0) -> list[Case]:
-    """All cases of a data set, split by subject.
+    """Return all cases of a data set, split by subject.
 
     Raises:
-        UserError: nothing usable there, a manifest that lacks columns or files, or unknown subjects named.
+        UserError: there are no usable cases, a manifest lacks columns or files, or a named subject does not exist.
     """
     return divide(task, find_cases(task, config), config.test_subjects, config.val_subjects, seed)
 
 
 def find_cases(task: Task, config: DataConfig) -> list[Case]:
-    """All cases of a data set that have one of the task's labels, if it has any.
+    """Return all cases of a data set, of those with labels the ones with a class of the task.
 
-    They are on the sides that a manifest gives them, else all for training. In a folder without manifest an image is
-    labelled with the name of the folder it lies in.
+    The cases have the sides of the split that a manifest gives them, else all are for training. In a folder without
+    manifest the label of an image is the name of its folder.
 
     Raises:
-        UserError: nothing usable there, or a manifest that lacks columns or files.
+        UserError: there are no usable cases, or a manifest lacks columns or files.
     """
     cases = in_frames(_all_cases(task, config), config.frames) if config.frames else _all_cases(task, config)
     if not task.classes:
@@ -160,7 +160,7 @@ def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
 
 
 def _phantom_subject(task: Task, number: int) -> int:
-    """The patient that a seed of the task's phantom belongs to."""
+    """Return the patient that a seed of the task's phantom belongs to."""
     shared = phantoms.subject(task.phantom, number)
     return number if shared is None else shared
 
@@ -173,7 +173,7 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     if task.roles[task.given].suffixes:
         return _file_cases(config.data, task)
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
-    # Where labels are wanted, folders stand for them and not for patients.
+    # Where labels are needed, folders are classes and not patients.
     return [
         Case(
             source.name,
@@ -187,15 +187,17 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
 
 
 def _seen(task: Task) -> list[str]:
-    """Roles of a complete case that are read from files; a label is told otherwise."""
+    """Return the roles of a complete case that are read from files, which labels are not."""
     return [role for role in task.required if role not in LABEL_COLUMNS]
 
 
 def _file_cases(folder: Path, task: Task) -> list[Case]:
-    """Cases of a folder of files that are no images, such as tables: each file is one, a first folder is a subject.
+    """Return the cases of a folder of files that are no images, such as tables: one case per file.
+
+    The first folder below ``folder`` is the subject, or the file's name where there is none.
 
     Raises:
-        UserError: there is no such file.
+        UserError: no file has a suffix of the role.
     """
     role = task.roles[task.given]
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in role.suffixes and path.is_file())
@@ -216,7 +218,7 @@ def _file_cases(folder: Path, task: Task) -> list[Case]:
 
 
 def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
-    """Cases of a folder by a pattern per role, over file names or over the series of DICOM studies."""
+    """Return the cases of a folder by a pattern per role, over file names or over the series of DICOM studies."""
     assert config.data is not None
 
     def sources(folder: Path) -> list[Source]:
@@ -241,7 +243,7 @@ def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
 
 
 def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
-    """Cases of a folder with subfolders for roles: images of one name in them are of one object."""
+    """Return the cases of a folder with one subfolder per role; images with equal names belong to one case."""
     named: dict[str, dict[str, Any]] = {}
     for role in (role for role in task.roles if (folder / role).is_dir()):
         for source in find(folder / role, meaning=config.meaning, uneven=config.uneven):
@@ -257,7 +259,7 @@ def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
 
 
 def _columns(path: Path, task: Task) -> dict[str, str] | None:
-    """Role or ``subject`` to column name, or None when the file is no manifest of this task."""
+    """Return role or ``subject`` to column name, or None where the file is no manifest of this task."""
     header = next(iter(_rows(path)), [])
     columns = {role: role for role in task.roles if role in header and role not in LABEL_COLUMNS}
     image = next((name for name in IMAGE_COLUMNS if name in header), None)
@@ -270,15 +272,15 @@ def _columns(path: Path, task: Task) -> dict[str, str] | None:
 
 
 def names_of_images(config: DataConfig) -> list[str]:
-    """What the images of a data set are called, in order: by its patterns, or by the columns of its manifest.
+    """Return the names of the images of a data set in order, from its patterns or the columns of its manifest.
 
-    A column is one of images where the first path in it is that of an image; maps of labels are not taken for one.
+    A column counts as one of images where its first path is that of an image and not of a label map.
 
     Returns:
-        Names, none where neither patterns nor a manifest tell.
+        Names; none where there are neither patterns nor a manifest.
 
     Raises:
-        UserError: a manifest that cannot be read.
+        UserError: the manifest cannot be read.
     """
     patterns = [text.partition("=")[0] for text in (*config.roles, *config.series)]
     if patterns or config.data is None:
@@ -296,7 +298,7 @@ def names_of_images(config: DataConfig) -> list[str]:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether there is one image, and not a map of labels: few values, all of them integers."""
+    """Return whether a path holds one image that is no label map, which has few different values, all integers."""
     if not path.exists():
         return False
     try:
@@ -305,7 +307,7 @@ def _is_image(path: Path) -> bool:
             return False
         values = np.unique(found[0].open().numpy()[..., ::2, ::2])
     except UserError:
-        return path.is_file()  # told with its reason when the case is read
+        return path.is_file()  # the reason is reported when the case is read
     return len(values) > MOST_LABELS or bool((values != np.rint(values)).any())
 
 
@@ -321,12 +323,13 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
-    """Cases of a CSV file: a column per role with paths relative to it, ``subject``, perhaps ``split`` and ``label``.
+    """Read the cases of a CSV file with one column per role and ``subject``, optionally ``split`` and ``label``.
 
-    ``slope``, ``intercept``, ``unit`` and ``pixel_mm`` columns override the options of the same names.
+    Paths are relative to the file. The columns ``slope``, ``intercept``, ``unit`` and ``pixel_mm`` override the options
+    of the same names.
 
     Raises:
-        UserError: missing file, columns, images or subjects, or an unknown split.
+        UserError: the file, a column, an image or a subject is missing, or a split is unknown.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such manifest")

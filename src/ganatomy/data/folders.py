@@ -1,4 +1,4 @@
-"""Folders of the user, outside of data and runs: what may be deleted, and what must be kept."""
+"""Folders of the user outside of data and runs: the cache, which may be deleted, and the configuration."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from ganatomy.errors import UserError
 
 
 def cache_folder() -> Path:
-    """Folder of prepared cases: ``cases`` in $GANATOMY_CACHE, or in ~/.cache/ganatomy; it may be deleted.
+    """Return the folder of prepared cases: ``cases`` in $GANATOMY_CACHE, or in ~/.cache/ganatomy; it may be deleted.
 
     Raises:
         UserError: the user has no home folder.
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 
 def config_folder() -> Path:
-    """Folder of the user's configuration, among it the secret: $GANATOMY_CONFIG, or where the system keeps such.
+    """Return the folder of the user's configuration, with the secret: $GANATOMY_CONFIG, or the system's default.
 
     Raises:
         UserError: the user has no home folder.

@@ -1,4 +1,4 @@
-"""Recordings over time, such as a beating heart: each time frame is a case of its own, of the same subject."""
+"""Recordings over time, such as a beating heart, whose time frames become cases of one subject."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ALL = "all"
 
 
 def parse_frames(texts: Sequence[str]) -> dict[str, int] | None:
-    """Time frames by name; None where all are wanted.
+    """Parse time frames to a mapping from name to number; None where all frames are wanted.
 
     Args:
         texts: ``all``, or numbers from 0, or ``NAME=NUMBER`` such as ``ed=0``.
 
     Raises:
-        UserError: anything else.
+        UserError: a text has another form.
     """
     if list(texts) == [ALL]:
         return None
@@ -34,16 +34,16 @@ def parse_frames(texts: Sequence[str]) -> dict[str, int] | None:
 
 
 def in_frames(cases: Sequence[Case], texts: Sequence[str]) -> list[Case]:
-    """Every case once for each of its time frames, called CASE_FRAME.
+    """Return every case once for each of its time frames, named CASE_FRAME.
 
-    A file of one time frame, such as a label map drawn in one frame only, goes with all of them.
+    A file with a single time frame, such as a label map drawn in one frame only, is used with all of them.
 
     Args:
-        cases: whose images may hold time frames as channels.
-        texts: as typed, see `parse_frames`.
+        cases: cases whose images may hold time frames as channels.
+        texts: texts as typed, see `parse_frames`.
 
     Raises:
-        UserError: a time frame that a recording does not have, or images of one case with different numbers of frames.
+        UserError: a recording does not have a time frame, or images of one case have different numbers of frames.
     """
     wanted = parse_frames(texts)
     return [one for case in cases for one in _in_frames(case, wanted)]
@@ -77,7 +77,7 @@ def _in_frames(case: Case, wanted: dict[str, int] | None) -> list[Case]:
 
 
 def frames_of(source: Any) -> int:
-    """How many time frames a source holds: the channels of a volume of real numbers, 1 for pictures and other kinds."""
+    """Return the number of time frames in a source: the channels of a NIfTI or NumPy volume, 1 for other files."""
     if getattr(source, "kind", None) not in ("nifti", "npy"):
         return 1
     value = source.open()

@@ -1,4 +1,4 @@
-"""Where the voxels of a label are: an index from which patches can be centred on it without searching."""
+"""Index of the voxels of a label, so that patches can be centred on them without a search."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Array, slab
 
-MOST = 2**18
-"""Voxels of a label that an index holds; of more, evenly spaced ones stand for all."""
+MOST_VOXELS = 2**18
+"""Largest number of voxels of a label in an index; of more voxels, evenly spaced ones are kept."""
 
 
 @dataclass(frozen=True)
 class LabelIndex:
-    """Places of the voxels of one label in some slices of a case.
+    """Positions of the voxels of one label in a range of slices of a case.
 
     Attributes:
         places: flat indices into (slices, rows, columns), ascending.
-        shape: (slices, rows, columns).
+        shape: shape of the range, (slices, rows, columns).
     """
 
     places: NDArray[np.int64]
@@ -29,19 +29,19 @@ class LabelIndex:
         return len(self.places)
 
     def voxel(self, number: int) -> tuple[int, int, int]:
-        """Slice, row and column of a voxel by its number in the index."""
+        """Return slice, row and column of a voxel, by its number in the index."""
         slices, rows, columns = np.unravel_index(self.places[number], self.shape)
         return int(slices), int(rows), int(columns)
 
 
 def label_index(array: Array, label: int, start: int, stop: int) -> LabelIndex:
-    """Index the voxels of a label.
+    """Return the index of the voxels of a label in a range of slices.
 
     Args:
         array: label map, (1, slices, rows, columns).
-        label: whose voxels are wanted.
-        start: first slice that is looked at; the index counts from it.
-        stop: one past the last.
+        label: label of the voxels.
+        start: first slice of the range; slices of the index are counted from it.
+        stop: one past the last slice.
     """
     _, _, rows, columns = array.shape
     places = [
@@ -49,5 +49,5 @@ def label_index(array: Array, label: int, start: int, stop: int) -> LabelIndex:
         for at in range(start, stop)
     ]
     found = np.concatenate(places) if places else np.zeros(0, np.int64)
-    some = found[np.linspace(0, len(found) - 1, min(len(found), MOST)).astype(np.int64)] if len(found) else found
+    some = found[np.linspace(0, len(found) - 1, min(len(found), MOST_VOXELS)).astype(np.int64)] if len(found) else found
     return LabelIndex(some.astype(np.int64), (stop - start, rows, columns))

@@ -1,4 +1,4 @@
-"""Cases of several images in folders: a pattern per role over file names, or over the series of DICOM studies."""
+"""Cases with several images in folders, found by a pattern per role over file names or over DICOM series."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ganatomy.images.files import Source, find
 from ganatomy.images.paths import safe_name, unique_name
 
 Patterns = Mapping[str, str]
-"""Role to pattern with ``*`` and ``?``."""
+"""Role to pattern with the wildcards ``*`` and ``?``."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file that plays a role: what its pattern's stars stand for tells which case it belongs to.
+    """A file that a role's pattern fits; the text that its wildcards stand for identifies its case.
 
     Attributes:
-        source: the file.
-        folder: above the part of the path that the pattern describes.
-        stars: what the pattern's stars stand for.
-        inner: the first folder that the pattern describes with a star; empty where there is none.
+        source: source of the file.
+        folder: folder above the part of the path that the pattern describes.
+        stars: texts that the wildcards stand for.
+        inner: first folder that the pattern describes with a wildcard; empty where there is none.
     """
 
     source: Source
@@ -34,15 +34,15 @@ class Member:
 
 
 def parse_patterns(texts: Sequence[str], option: str, roles: Iterable[str]) -> dict[str, str]:
-    """``NAME=PATTERN`` texts by role.
+    """Parse texts ``NAME=PATTERN`` to a mapping from role to pattern.
 
     Args:
-        texts: as typed.
-        option: that they were given to.
-        roles: which there are.
+        texts: texts as typed.
+        option: option that they were given to, for messages.
+        roles: names of the existing roles.
 
     Raises:
-        UserError: no equals sign, a role that does not exist, or one that is named twice.
+        UserError: a text has no equals sign, or a role that does not exist or is named twice.
     """
     known, found = list(roles), dict[str, str]()
     for text in texts:
@@ -60,18 +60,18 @@ def parse_patterns(texts: Sequence[str], option: str, roles: Iterable[str]) -> d
 def by_patterns(
     root: Path, patterns: Patterns, find_all: Callable[[Path], list[Source]] = find
 ) -> list[tuple[str, str, dict[str, Source]]]:
-    """Cases of a folder whose files are told apart by a pattern per role.
+    """Return the cases of a folder in which a pattern per role finds the files.
 
     A pattern without ``/`` is compared with file names, one with ``/`` with the end of the path. The files of a folder
-    belong to one case where no pattern fits two of them; otherwise files whose stars stand for the same text do.
+    belong to one case where no pattern fits two of them; otherwise files whose wildcards stand for equal texts do.
 
     Args:
-        root: searched with all folders below it.
-        patterns: of the roles.
-        find_all: lists the images under a folder.
+        root: folder that is searched, with all folders below it.
+        patterns: role to pattern.
+        find_all: function that lists the images under a folder.
 
     Returns:
-        Name, subject, and role to source of every case, also of those that lack a role.
+        Name, subject, and role to source of every case, including cases that lack a role.
 
     Raises:
         UserError: a pattern fits no file, or fits two files of one case.
@@ -95,7 +95,7 @@ def by_patterns(
 
 
 def _members(root: Path, pattern: str, sources: Sequence[Source]) -> list[Member]:
-    """The images that fit a pattern, with the folder above the part of the path that it describes."""
+    """Return the images that a pattern fits, with the folder above the part of the path that it describes."""
     depth = len(PurePosixPath(pattern).parts)
     expression = re.compile(_capturing(pattern), re.IGNORECASE)
     found = []
@@ -111,7 +111,7 @@ def _members(root: Path, pattern: str, sources: Sequence[Source]) -> list[Member
 
 
 def _capturing(pattern: str) -> str:
-    """A pattern with stars and question marks as a regular expression whose groups are what they stand for."""
+    """Return a pattern as a regular expression with one group per wildcard."""
     parts = re.split(r"(\*|\?)", pattern)
     return "".join("([^/]*)" if part == "*" else "([^/])" if part == "?" else re.escape(part) for part in parts)
 
@@ -119,7 +119,7 @@ def _capturing(pattern: str) -> str:
 def _grouped(
     inside: Mapping[str, Sequence[Member]], patterns: Patterns
 ) -> list[tuple[tuple[str, ...], dict[str, Member]]]:
-    """The cases of one folder: what their stars stand for, and their members by role."""
+    """Return the cases of one folder: the texts that their wildcards stand for, and role to file."""
     if all(len(found) <= 1 for found in inside.values()):
         only = {role: found[0] for role, found in inside.items() if found}
         return [(() if len(only) > 1 else next(iter(only.values())).stars, only)]
@@ -130,13 +130,14 @@ def _grouped(
             other = groups.setdefault(key, {}).setdefault(role, member)
             if other is not member:
                 _ambiguous(role, patterns[role], other.source, member.source)
-    whole = [group for group in groups.values() if len(group) == len(inside)]
-    loose = [group for group in groups.values() if len(group) < len(inside)]
-    for group in loose:
+    complete = [group for group in groups.values() if len(group) == len(inside)]
+    incomplete = [group for group in groups.values() if len(group) < len(inside)]
+    for group in incomplete:
         for role, member in group.items():
-            rival = next((other[role] for other in whole if role in other and len(inside[role]) > len(whole)), None)
-            if rival is not None or (not whole and len(inside[role]) > 1):
-                other = rival or next(one for one in inside[role] if one is not member)
+            fitting = (other[role] for other in complete if role in other and len(inside[role]) > len(complete))
+            second = next(fitting, None)
+            if second is not None or (not complete and len(inside[role]) > 1):
+                other = second or next(one for one in inside[role] if one is not member)
                 _ambiguous(role, patterns[role], other.source, member.source)
     return [(next(iter(group.values())).stars, group) for group in groups.values()]
 
@@ -149,14 +150,14 @@ def _ambiguous(role: str, pattern: str, first: Source, second: Source) -> None:
 
 
 def by_series(sources: Sequence[Source], patterns: Patterns) -> list[tuple[str, str, dict[str, Source]]]:
-    """Cases of DICOM studies whose series are told apart by a pattern per role.
+    """Return the cases of DICOM studies in which a pattern per role finds the series.
 
     A pattern is compared with the SeriesDescription, without regard to case, with the modality, and with the
-    SeriesInstanceUID. A description that equals the pattern goes before those that it merely fits.
+    SeriesInstanceUID. Where a description equals the pattern, series that it only fits are left out.
 
     Args:
-        sources: of one or several studies.
-        patterns: of the roles.
+        sources: series of one or several studies.
+        patterns: role to pattern.
 
     Returns:
         Name, subject, and role to source of every study in which a pattern fits.
@@ -200,6 +201,6 @@ def _fits(source: Source, pattern: str) -> bool:
 
 
 def title_of(source: Source) -> str:
-    """The SeriesDescription of a DICOM series, or its number where it has none."""
+    """Return the SeriesDescription of a DICOM series, or its number where it has none."""
     first = source.frames[0]
     return first.description or f"series {first.number[0]}"

@@ -1,8 +1,9 @@
-"""Keyed pseudonyms of subjects: the same in all runs of one user, and reversible by nobody without the secret.
+"""Keyed pseudonyms of subjects, equal in all runs of one user, which cannot be reversed without the secret.
 
-Patients' names, numbers and the paths that hold them stand in no run folder and in no report. A run records of every
-subject an HMAC-SHA256 under a secret that each user has once, outside of all runs, and the fingerprint of that secret.
-Who has it can tell later whether a case was trained on; a list of candidate names is of no use to anybody else.
+Names and numbers of patients, and paths that contain them, are written to no run folder and no report. A run records
+for every subject an HMAC-SHA256 under a secret that each user has once, outside of all runs, and the fingerprint of
+that secret. With the secret it can be checked later whether a case was used for training; without it, a list of
+candidate names does not help.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from ganatomy.errors import UserError
 
 SECRET_NAME = "secret"
 FEWEST_BYTES = 16
-"""Of a secret that somebody brings."""
+"""Smallest length in bytes of a secret that the user provides."""
 DIGITS = 32
-"""Hexadecimal digits of a pseudonym, 128 bits: no two of any number of patients agree by chance."""
+"""Hexadecimal digits of a pseudonym; with 128 bits, no two patients collide by chance."""
 SHOWN, SHOWN_OF_CASE = 8, 4
-"""Hexadecimal digits that people read, more where these are not unique."""
+"""Hexadecimal digits of the shortened pseudonyms of subjects and of cases; more are used where these are not unique."""
 SHORTEST_NAME = 3
-"""Characters of a name that is looked for in texts; shorter ones are mostly numbers of slices."""
+"""Smallest length of names that are replaced in texts; shorter ones are mostly numbers of slices."""
 PATH = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[/\\][^\s'\":;,()]+")
-"""Absolute paths in messages."""
+"""Regular expression of absolute paths in messages."""
 
 
 @dataclass(frozen=True)
@@ -45,43 +46,43 @@ class Pseudonyms:
 
     @classmethod
     def of_user(cls, path: Path | None = None) -> Pseudonyms:
-        """Those of the user, or of the secret in a file.
+        """Return the pseudonyms under the secret of the user, or under that in a file.
 
         Args:
-            path: file with a secret; None means the user's own, which is made where there is none yet.
+            path: file with a secret; None means the user's own secret, which is created where it does not exist yet.
 
         Raises:
-            UserError: no such file, one that is too short, or no place for a secret.
+            UserError: the file does not exist or is too short, or there is no place for a secret.
         """
         return cls(_given(path) if path else _own(config_folder() / SECRET_NAME))
 
     @classmethod
     def passing(cls) -> Pseudonyms:
-        """Pseudonyms under a secret that is forgotten, for those who have no place for one."""
+        """Return pseudonyms under a random secret that is not kept, for use without a home folder."""
         return cls(os.urandom(32))
 
     @property
     def fingerprint(self) -> str:
-        """What tells this secret from others without giving it away, 16 hexadecimal digits."""
+        """Digest that identifies the secret without revealing it, 16 hexadecimal digits."""
         return self._digest("fingerprint", "")[:16]
 
     def subject(self, name: str) -> str:
-        """The pseudonym of a subject, 32 hexadecimal digits."""
+        """Return the pseudonym of a subject, 32 hexadecimal digits."""
         return self._digest("subject", name)[:DIGITS]
 
     def case(self, name: str) -> str:
-        """The pseudonym of a case, 32 hexadecimal digits."""
+        """Return the pseudonym of a case, 32 hexadecimal digits."""
         return self._digest("case", name)[:DIGITS]
 
     def _digest(self, kind: str, name: str) -> str:
         return hmac.new(self.secret, f"{kind}\0{name}".encode(errors="surrogateescape"), sha256).hexdigest()
 
     def named(self, wanted: Iterable[str], subjects: Iterable[str]) -> tuple[str, ...]:
-        """Subjects by their names, where they are called by their names or by pseudonyms of at least 8 digits.
+        """Return the names of subjects that are given by name or by a pseudonym of at least 8 digits.
 
         Args:
-            wanted: names or pseudonyms; those that fit no subject are given back as they are.
-            subjects: names of all.
+            wanted: names or pseudonyms; those that fit no subject are returned unchanged.
+            subjects: names of all subjects.
 
         Raises:
             UserError: a shortened pseudonym fits several subjects.
@@ -98,7 +99,7 @@ class Pseudonyms:
 
 
 def _own(path: Path) -> bytes:
-    """The user's secret, made where there is none; of several processes at once, one makes it and all read it."""
+    """Return the user's secret, created where it does not exist; one of several processes creates it, all read it."""
     try:
         if not path.is_file():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,10 +119,10 @@ def _make(path: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         try:
-            os.link(work, path)  # fails where another process was first, so that there is one secret for good
+            os.link(work, path)  # fails where another process was first, so that all processes use one secret
         except FileExistsError:
             return
-        except OSError:  # file systems without hard links
+        except OSError:  # the file system has no hard links
             work.replace(path)
     finally:
         work.unlink(missing_ok=True)
@@ -145,7 +146,7 @@ def _checked(content: bytes, path: Path) -> bytes:
 
 
 def shortened(pseudonyms: Iterable[str], digits: int = SHOWN) -> dict[str, str]:
-    """Pseudonyms to their first digits, as many as it takes to tell them apart."""
+    """Return pseudonyms to their first digits, as many as are needed to distinguish them."""
     unique = sorted(set(pseudonyms))
     while len({full[:digits] for full in unique}) < len(unique):
         digits += 1
@@ -153,14 +154,14 @@ def shortened(pseudonyms: Iterable[str], digits: int = SHOWN) -> dict[str, str]:
 
 
 class Labels:
-    """Names of subjects and cases in what is written: shortened pseudonyms, unless real names are asked for.
+    """Names of subjects and cases for reports: shortened pseudonyms, or real names where these are asked for.
 
-    A subject is called by 8 digits of its pseudonym, and a case by these and 4 digits of its own, the same in all
-    reports of one user. Messages that name files name the case instead.
+    The label of a subject is 8 digits of its pseudonym, that of a case these and 4 digits of its own; labels are equal
+    in all reports of one user. Messages that name files name the case instead.
 
     Args:
-        cases: that may be named.
-        pseudonyms: of the user.
+        cases: cases that may be named.
+        pseudonyms: pseudonyms of the user.
         names: whether real names are written.
     """
 
@@ -178,19 +179,19 @@ class Labels:
         }
 
     def _called(self, subject: str, own: Mapping[str, str]) -> dict[str, str]:
-        """Labels of the cases of a subject, by name."""
+        """Return the labels of the cases of a subject, by name."""
         if self.names:
             return dict(own)
         short = shortened(own.values(), SHOWN_OF_CASE)
         return {name: f"{self.subjects[subject]}-{short[full]}" for name, full in own.items()}
 
     def sample(self, sample: Sample) -> Sample:
-        """A sample under its label, once it is prepared: its real name seeds what is simulated."""
+        """Return a prepared sample under its label; earlier, its real name is needed as the seed of the simulation."""
         case = sample.case
         return replace(sample, case=replace(case, name=self.cases[case.name], subject=self.subjects[case.subject]))
 
     def told(self, message: str, case: Case) -> str:
-        """A message about a case without what names it: its subject, its name, its files and other paths."""
+        """Return a message about a case without its subject, its name, its files and other paths."""
         if self.names:
             return f"{case.name}: {message}"
         label = self.cases[case.name]
@@ -200,7 +201,7 @@ class Labels:
         return f"{label}: {PATH.sub('its file', hidden)}"
 
     def place(self, text: str) -> str:
-        """Where images come from, without names of subjects in it."""
+        """Return the location of images without the names of subjects in it."""
         if self.names:
             return text
         for name, label in self.subjects.items():

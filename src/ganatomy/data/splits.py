@@ -1,4 +1,4 @@
-"""Which side of the split every subject is on: drawn, named, taken in turn as folds, or read back from a run."""
+"""Splits of cases by subject: drawn, named, by folds of a cross-validation, or read back from a run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
 
 FEWEST = 5
-"""Training subjects with which one is spared for validation."""
+"""Smallest number of training subjects from which one is taken for validation."""
 
 
 class Fold(BaseModel):
-    """One part of a cross-validation: the subjects of this fold are for testing, those of the others for training."""
+    """One fold of a cross-validation: its subjects are for testing, those of the other folds for training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    number: int = Field(ge=0)  # of this fold, counted from 0
-    of: int = Field(ge=2)  # folds altogether
+    number: int = Field(ge=0)  # number of this fold, counted from 0
+    of: int = Field(ge=2)  # number of folds
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -40,24 +40,24 @@ def divide(
     seed: int = 0,
     fold: Fold | None = None,
 ) -> list[Case]:
-    """The cases with their sides; those that the task only tests on are for testing, also in every fold.
+    """Return the cases with their sides of the split; cases that the task only tests on are always for testing.
 
     Args:
-        task: says which cases are only for testing.
-        cases: on the sides that a manifest gives them, else all for training.
+        task: task, which says which cases are only for testing.
+        cases: cases with the sides that a manifest gives them, else all for training.
         test: names of subjects kept for testing.
-        val: names of subjects that choose the best weights.
-        seed: of what is drawn.
-        fold: whose subjects are tested on, in place of named or drawn ones.
+        val: names of subjects by which the best weights are chosen.
+        seed: seed of random splits.
+        fold: fold whose subjects are tested on, in place of named or drawn ones.
 
     Raises:
         UserError: a named subject does not exist, nothing is left for training, there are fewer subjects than folds,
-            or a fold is asked for where sides are given.
+            or a fold is given although the sides are, too.
     """
     told = {case.split for case in cases} != {"train"}
     if fold and (told or test or val):
         given = "a manifest" if told else "--test-subjects or --val-subjects"
-        raise UserError(f"--folds {fold.of}: the sides of subjects are given by {given}; leave one of the two away")
+        raise UserError(f"--folds {fold.of}: the sides of subjects are given by {given}; leave one of the two out")
     tested = [] if told else [case for case in cases if task.only_tested(case.label)]
     names = {case.subject for case in tested}
     rest = [case for case in cases if case.subject not in names]
@@ -70,12 +70,12 @@ def divide(
 
 
 def folds(subjects: Iterable[str], count: int, seed: int = 0) -> list[list[str]]:
-    """Subjects in parts of nearly equal size, the same for the same subjects and seed, whatever their order.
+    """Divide subjects into parts of nearly equal size, which depend on the names and the seed but not on the order.
 
     Args:
         subjects: names, each once or more often.
-        count: of parts, at least 2.
-        seed: of the order in which they are dealt out.
+        count: number of parts, at least 2.
+        seed: seed of the random order of the subjects.
 
     Raises:
         UserError: there are fewer subjects than parts.
@@ -90,15 +90,15 @@ def folds(subjects: Iterable[str], count: int, seed: int = 0) -> list[list[str]]
 def recorded(
     cases: Sequence[Case], sides: Mapping[Split, Sequence[str]], pseudonyms: Pseudonyms
 ) -> tuple[list[Case], list[Case]]:
-    """The cases on the sides that a run recorded, and those of subjects that it does not know.
+    """Return the cases on the sides that a run recorded, and the cases of subjects that are not in the run.
 
     Args:
-        cases: that are there now.
-        sides: side to pseudonyms of subjects.
-        pseudonyms: under the secret of the run.
+        cases: cases that exist now.
+        sides: side to pseudonyms of its subjects.
+        pseudonyms: pseudonyms under the secret of the run.
 
     Raises:
-        UserError: subjects that were trained on, or that chose the best weights, are not there any more.
+        UserError: subjects that were used for training or validation are missing in the data.
     """
     by_pseudonym: dict[str, Split] = {one: side for side, members in sides.items() for one in members}
     found = {subject: by_pseudonym.get(pseudonyms.subject(subject)) for subject in {case.subject for case in cases}}
@@ -121,10 +121,10 @@ def recorded(
 def split_by_subject(
     cases: Sequence[Case], test: Sequence[str] = (), val: Sequence[str] = (), seed: int = 0
 ) -> list[Case]:
-    """The cases with their sides: as the manifest says, as named, or a fifth of the subjects drawn for testing.
+    """Return the cases split as in the manifest, as named, or with a fifth of the subjects drawn for testing.
 
-    With five or more subjects left for training and none named for it, a tenth of them, at least one, is drawn for
-    validation too; with fewer, validation later takes slices from every training case.
+    Where five or more subjects are left for training and none is named for validation, a tenth of them, at least one,
+    is drawn for validation, too; with fewer, slices of every training case are used for validation.
 
     Raises:
         UserError: a named subject does not exist, or nothing is left for training.
@@ -170,6 +170,6 @@ def _one_side_each(cases: Sequence[Case]) -> list[Case]:
 
 
 def some(names: Iterable[str], most: int = 8) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names as text, with the number of the others."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""Prepared cases on disk: simulated once, memory-mapped afterwards, never all in memory."""
+"""Prepared cases on disk, which are simulated once and memory-mapped afterwards."""
 
 import hashlib
 import json
@@ -19,17 +19,17 @@ from ganatomy.errors import UserError
 from ganatomy.images.resampling import on_one_grid
 
 FORMAT = 2
-"""Changes when prepared cases of an older version must not be used any more."""
+"""Version of the files, which is raised when prepared cases of an older version must not be used any more."""
 SMALL = 2**20
-"""Bytes up to which an array is read into memory."""
+"""Largest size in bytes of arrays that are read into memory."""
 FACTS = "facts.json"
 
 
 class Store:
     """Prepares the cases of a task and keeps the result in a folder.
 
-    A case is prepared slab by slab into a temporary neighbour that is renamed when complete, so a killed process
-    leaves no half case and processes may share the folder.
+    A case is prepared slab by slab in a temporary folder that is renamed when complete, so a killed process leaves no
+    incomplete case and processes may share the folder.
     """
 
     def __init__(self, task: Task, folder: Path):
@@ -38,13 +38,13 @@ class Store:
 
     def _place(self, case: Case) -> Path:
         roles = sorted(role.prepared_as for role in self.task.roles.values())
-        # A task from outside may simulate something else after every change of its file.
+        # The simulation of a task from outside may change with every change of its file.
         task = "|".join(filter(None, (self.task.name, source_of(type(self.task)), self.task.preparation.digest)))
         facts = f"{FORMAT}|{task}|{roles}|{case.fingerprint}|{case.seed}"
         return self.folder / hashlib.sha256(facts.encode()).hexdigest()[:24]
 
     def get(self, case: Case) -> Sample:
-        """The prepared case, from the folder or made now.
+        """Return the prepared case, which is read from the folder or prepared now.
 
         Raises:
             UserError: the case cannot be read or does not fit the task, or the folder cannot be written.
@@ -64,9 +64,9 @@ class Store:
         return replace(sample, numbers={**self._numbers(place, case, sample, told), **told})
 
     def _numbers(self, place: Path, case: Case, sample: Sample, told: Mapping[str, Any]) -> dict[str, Any]:
-        """Numbers of the codecs that are bound to this case, kept beside its arrays once they are known.
+        """Return the numbers of codecs that are bound to this case, which are kept beside its arrays once computed.
 
-        Those that were ``told`` when the case was simulated are not looked for.
+        Numbers in ``told``, which are known from the simulation of the case, are not computed.
         """
         return {
             name: self._number(place, case, role)
@@ -125,7 +125,7 @@ class Store:
     def get_all(
         self, cases: Iterable[Case], progress: Callable[[Case], None] = lambda case: None
     ) -> tuple[list[Sample], list[str]]:
-        """All cases that can be prepared, and one line for each that cannot."""
+        """Return all cases that can be prepared, and one message for each that cannot."""
         good, problems = [], []
         for case in cases:
             progress(case)
@@ -137,20 +137,20 @@ class Store:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    """Memory-mapped where it is large: a mapped file stays open, and of small ones there may be thousands."""
+    """Load an array, memory-mapped only where it is large: a mapped file stays open, and there may be thousands."""
     array: NDArray[Any] = np.load(path, mmap_mode="r" if path.stat().st_size > SMALL else None)
     array.flags.writeable = False
     return array
 
 
 def write_slabs(folder: Path, sample: Sample) -> None:
-    """Write the arrays of a sample as .npy files named by role, slice by slice, in the type that the role is stored in.
+    """Write the arrays of a sample as .npy files named by role, slice by slice, in the role's type of storage.
 
-    In lockstep, because a simulated role is made from the slice of its source that was just computed; arrays with
-    fewer slices than the first one in proportion.
+    All roles are written slice by slice together, because a simulated role is made from the slice of its source that
+    was just computed; arrays with fewer slices than the first one advance in proportion.
 
     Raises:
-        UserError: values that are not finite.
+        UserError: an array holds values that are not finite.
     """
     targets = {
         role: open_memmap(
