@@ -161,7 +161,7 @@ def test_a_crossed_interval_knows_its_limits() -> None:
     assert crossed_interval([[1.0, 2.0, 4.0]]) == bootstrap_mean([1.0, 2.0, 4.0])
     assert math.isnan(crossed_interval([[1.0], [2.0]]).low)
     same = crossed_interval(np.full((2, 4), 0.1))
-    assert same.low == same.mean == same.high
+    assert same.low == same.mean == same.high and same.caveat == ""
     left = crossed_interval([[1.0, math.nan, 3.0], [2.0, 5.0, 3.5]])
     assert (left.n, left.excluded, left.mean) == (2, 1, 2.375)
 

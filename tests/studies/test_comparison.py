@@ -1,6 +1,7 @@
 """Statistics of arms, on made-up scores."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ganatomy.evaluation.arms import ArmScores, label
 from ganatomy.evaluation.judging import INPUT, Row, Scores, judge_of
 from ganatomy.studies.comparison import compare_arms, pairs_of, write_table
 from ganatomy.studies.page import caveats, curve_plot, curves_of
-from ganatomy.studies.study import verdict
+from ganatomy.studies.study import differ_in_one_thing, verdict
 from ganatomy.training.arms import Arm
 
 PSNR, SD = "psnr[-160,240]", "noise sd error"
@@ -73,6 +74,14 @@ def test_arms_meet_the_first_one_and_the_first_with_as_few_annotations():
     arms = [arm("a-1", 1.0), arm("b-1", 1.0), arm("a-0.1", 0.1), arm("b-0.1", 0.1)]
     expected = [("b-1", "a-1"), ("a-0.1", "a-1"), ("b-0.1", "a-1"), ("b-0.1", "a-0.1")]
     assert pairs_of(arms) == expected
+
+
+def test_the_headline_speaks_of_arms_that_differ_in_one_thing():
+    other = catalogue.resolve("sagan-ct")
+    beside = Arm("b-1", other, other.cls.Config.preset("small"), None, 1.0)
+    assert differ_in_one_thing(arm("a-1", 1.0), arm("a-0.1", 0.1)) and differ_in_one_thing(beside, arm("a-1", 1.0))
+    assert not differ_in_one_thing(beside, arm("a-0.1", 0.1))
+    assert not differ_in_one_thing(arm("a-1", 1.0), replace(arm("a-0.1", 0.1), config=SYSTEM.cls.Config()))
 
 
 def test_subjects_without_a_score_are_left_out_and_counted(judge, tmp_path):

@@ -201,7 +201,7 @@ def crossed_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
     own = max(between_subjects - float(np.square(rest).sum()) / ((runs - 1) * (subjects - 1)), 0.0)
     total = between_runs + own
     if total == 0:
-        return Interval(float(mean), float(mean), float(mean), subjects, "subject", level, excluded)
+        return Interval(float(mean), float(mean), float(mean), subjects, "subject", level, excluded, resampled=False)
     freedom = total**2 / (between_runs**2 / (runs - 1) + own**2 / (subjects - 1))
     reach = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(total / table.size)
     low, high = float(mean) - reach, float(mean) + reach

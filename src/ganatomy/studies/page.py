@@ -108,7 +108,13 @@ def compose(
             "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
         }
     )
-    return page.caveats([*caveats(found, facts), *judge.caveats(judgement), *facts["problems"]])
+    points = caveats(found, facts)
+    if judge.resampled != "subjects":
+        points.append(
+            f"Intervals are over {judge.resampled} and seeds: they say how far the numbers waver, and not how other "
+            "subjects would do."
+        )
+    return page.caveats([*points, *judge.caveats(judgement), *facts["problems"]])
 
 
 def _told(arm: Mapping[str, Any]) -> str:

@@ -150,7 +150,7 @@ def study(
     subtitle = [facts["data"], count(seeds, "seed"), count(len(facts["test_subjects"]), "test subject")]
     page = Report(f"{system.title}: study", ", ".join(subtitle)).headline(headline, outcome)
     names = [arm.name for arm in arms]
-    shown = of_one_seed(names, numbers[0], judged[0].contenders, judged[0].prepared, judged[0].rows)
+    shown = of_one_seed(names, numbers[0], judged[0].entries, judged[0].prepared, judged[0].rows)
     compose(page, judge, shown, found, scores, arms, facts).save(out / "report.html")
     return Study(out, arms, found, leading, headline, outcome, problems)
 
@@ -244,7 +244,14 @@ def verdict(judge: Judge, found: Comparison, arms: Sequence[Arm]) -> tuple[str, 
             outcome = "worse"
         elif all(one == "worse" for one in outcomes):
             outcome = "better"
-    return leading, " ".join(one.words for one in differences), outcome
+    by_name = {arm.name: arm for arm in arms}
+    told = [one.words for one in differences if differ_in_one_thing(by_name[one.arm], by_name[one.reference])]
+    return leading, " ".join(told), outcome
+
+
+def differ_in_one_thing(arm: Arm, other: Arm) -> bool:
+    """Whether two arms have as many annotations, or are of one system."""
+    return arm.label_fraction == other.label_fraction or (arm.system, arm.config) == (other.system, other.config)
 
 
 def facts_of(arm: Arm, out: Path, seeds: Sequence[int], folds: int | None) -> dict[str, Any]:
