@@ -76,7 +76,7 @@ FUNCTIONS = {
 
 
 def sample(*size):
-    """Logits, one-hot maps of three classes, and those maps with a third of the voxels unknown."""
+    """Return logits, one-hot maps of three classes, and those maps with a third of the voxels unknown."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(2, 3, *size, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 3, (2, *size), generator=generator)

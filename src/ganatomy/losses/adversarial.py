@@ -1,6 +1,6 @@
-"""Adversarial losses on raw scores (logits), so that no gradient is lost to a squashed score.
+"""Adversarial losses and gradient penalties on raw scores (logits), which keep gradients where a sigmoid saturates.
 
-Every function takes score tensors of any shape and returns their mean as a scalar to be minimised. High scores mean
+Every loss takes score tensors of any shape and returns the mean loss as a scalar to be minimised. High scores mean
 *real*.
 """
 
@@ -14,75 +14,81 @@ from torch.nn.functional import relu, softplus
 
 
 def nonsaturating_discriminator(real: Tensor, fake: Tensor, real_target: float = 1.0) -> Tensor:
-    """-E[log D(x)] - E[log(1 - D(G))]. Goodfellow et al., arXiv 1406.2661.
+    """Return the discriminator loss -E[log D(x)] - E[log(1 - D(G))]. Goodfellow et al., arXiv 1406.2661.
 
     Args:
         real: scores of real samples.
         fake: scores of generated samples.
-        real_target: probability asked for real samples; 0.9 is the one-sided label smoothing of Salimans et al.,
+        real_target: target probability of real samples; 0.9 is the one-sided label smoothing of Salimans et al.,
             arXiv 1606.03498.
     """
     return (softplus(-real) + (1 - real_target) * real).mean() + softplus(fake).mean()
 
 
 def nonsaturating_generator(fake: Tensor) -> Tensor:
-    """-E[log D(G)]. Goodfellow et al., arXiv 1406.2661."""
+    """Return the non-saturating generator loss -E[log D(G)]. Goodfellow et al., arXiv 1406.2661."""
     return softplus(-fake).mean()
 
 
 def minimax_generator(fake: Tensor) -> Tensor:
-    """E[log(1 - D(G))], whose gradient fades where the discriminator wins. Goodfellow et al., arXiv 1406.2661."""
+    """Return the minimax generator loss E[log(1 - D(G))], which saturates where the discriminator wins.
+
+    Goodfellow et al., arXiv 1406.2661.
+    """
     return -softplus(fake).mean()
 
 
 def least_squares_discriminator(
     real: Tensor, fake: Tensor, *, a: float | Tensor = 0.0, b: float | Tensor = 1.0
 ) -> Tensor:
-    """½E[(s(x) - b)²] + ½E[(s(G) - a)²]. Mao et al., arXiv 1611.04076, 0-1 coding unless told otherwise.
+    """Return the least-squares discriminator loss ½E[(s(x) - b)²] + ½E[(s(G) - a)²]. Mao et al., arXiv 1611.04076.
 
-    Labels that differ from sample to sample are tensors of the scores' shape.
+    The default is the 0-1 coding. Labels that differ from sample to sample are tensors of the scores' shape.
     """
     return 0.5 * (real - b).square().mean() + 0.5 * (fake - a).square().mean()
 
 
 def least_squares_generator(fake: Tensor, *, c: float | Tensor = 1.0) -> Tensor:
-    """E[(s(G) - c)²]. Mao et al., arXiv 1611.04076, without the factor ½ as in CycleGAN."""
+    """Return the least-squares generator loss E[(s(G) - c)²]. Mao et al., arXiv 1611.04076; no ½, as in CycleGAN."""
     return (fake - c).square().mean()
 
 
 def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
-    """E[f(G)] - E[f(x)]; its negative estimates the Wasserstein-1 distance. Arjovsky et al., arXiv 1701.07875."""
+    """Return the critic loss E[f(G)] - E[f(x)], whose negative estimates the Wasserstein-1 distance.
+
+    Arjovsky et al., arXiv 1701.07875.
+    """
     return fake.mean() - real.mean()
 
 
 def wasserstein_generator(fake: Tensor) -> Tensor:
-    """-E[f(G)]. Arjovsky et al., arXiv 1701.07875."""
+    """Return the Wasserstein generator loss -E[f(G)]. Arjovsky et al., arXiv 1701.07875."""
     return -fake.mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E[max(0, 1 - s(x))] + E[max(0, 1 + s(G))]. Lim & Ye, arXiv 1705.02894."""
+    """Return the hinge discriminator loss E[max(0, 1 - s(x))] + E[max(0, 1 + s(G))]. Lim & Ye, arXiv 1705.02894."""
     return relu(1 - real).mean() + relu(1 + fake).mean()
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
-    """-E[s(G)]. Lim & Ye, arXiv 1705.02894."""
+    """Return the generator loss -E[s(G)] that goes with the hinge discriminator. Lim & Ye, arXiv 1705.02894."""
     return -fake.mean()
 
 
 def margin_generator(fake: Tensor) -> Tensor:
-    """E[max(0, 1 - s(G))], silent once a fake passes the margin. Li & Wand, arXiv 1604.04382."""
+    """Return the margin loss E[max(0, 1 - s(G))] of a generator, 0 beyond the margin. Li & Wand, arXiv 1604.04382."""
     return relu(1 - fake).mean()
 
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """What the two players of one game descend."""
+    """Pair of losses that discriminator and generator minimise."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
-    """Scores of real and of generated samples to a scalar."""
+    """Loss of the discriminator: scores of real and of generated samples to a scalar."""
     generator: Callable[[Tensor], Tensor]
-    """Scores of generated samples to a scalar."""
+    """Loss of the generator: scores of generated samples to a scalar."""
 
 
 GAMES: Mapping[str, AdversarialLoss] = MappingProxyType(
@@ -96,8 +102,8 @@ GAMES: Mapping[str, AdversarialLoss] = MappingProxyType(
 )
 
 
-def _slope_norms(critic: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
-    """‖∇f‖₂ at each sample of ``point``, N numbers that know their way back to the critic."""
+def _gradient_norms(critic: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
+    """Return ‖∇f‖₂ at each sample of ``point``, N numbers that are differentiable by the critic's parameters."""
     point = point.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
     norms: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
@@ -111,48 +117,50 @@ def _at_least_single(tensor: Tensor) -> Tensor:
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor, target: float = 1.0
 ) -> Tensor:
-    """E[(‖∇f(x̃)‖₂ - target)²] at x̃ = x + mix·(x̂ - x), the norm over all axes but the first.
+    """Return the gradient penalty E[(‖∇f(x̃)‖₂ - target)²] at x̃ = x + mix·(x̂ - x) of WGAN-GP.
 
-    Gulrajani et al., arXiv 1704.00028. In float32 at least, whatever the precision of training, because squared norms
-    of half-precision gradients overflow.
+    Gulrajani et al., arXiv 1704.00028. The norm is over all axes but the first. Computed in float32 at least, whatever
+    the precision of training, because squared norms of half-precision gradients overflow.
 
     Args:
         critic: maps (N, ...) to scores with N rows.
-        real: (N, ...).
-        fake: same shape; its graph is not followed.
-        mix: N numbers in [0, 1], one per sample.
+        real: real samples (N, ...).
+        fake: generated samples of the same shape; no gradient reaches them.
+        mix: interpolation weights in [0, 1], one per sample, (N,).
         target: gradient norm at which the penalty vanishes.
     """
     with torch.autocast(real.device.type, enabled=False):
         real, fake = _at_least_single(real), _at_least_single(fake)
         weight = mix.to(real).reshape(-1, *[1] * (real.dim() - 1))
-        return (_slope_norms(critic, real + weight * (fake - real)) - target).square().mean()
+        return (_gradient_norms(critic, real + weight * (fake - real)) - target).square().mean()
 
 
 def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """E[‖∇f(x)‖₂²] at real samples, to be weighted by γ/2. Mescheder et al., arXiv 1801.04406.
+    """Return the R1 penalty E[‖∇f(x)‖₂²] at real samples, to be weighted by γ/2. Mescheder et al., arXiv 1801.04406.
 
     Args:
         critic: maps (N, ...) to scores with N rows.
-        real: (N, ...).
+        real: real samples (N, ...).
     """
     with torch.autocast(real.device.type, enabled=False):
-        return _slope_norms(critic, _at_least_single(real)).square().mean()
+        return _gradient_norms(critic, _at_least_single(real)).square().mean()
 
 
 def dragan_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, noise: Tensor, scale: float = 0.5, target: float = 1.0
 ) -> Tensor:
-    """E[(‖∇f(x + δ)‖₂ - target)²] around real samples, δ = scale·std(x)·noise. Kodali et al., arXiv 1705.07215.
+    """Return the DRAGAN penalty E[(‖∇f(x + δ)‖₂ - target)²] around real samples, δ = scale·std(x)·noise.
+
+    Kodali et al., arXiv 1705.07215.
 
     Args:
         critic: maps (N, ...) to scores with N rows.
-        real: (N, ...); their standard deviation is one number for the batch.
-        noise: draws of the same shape, of unit size.
+        real: real samples (N, ...); their standard deviation is one number for the batch.
+        noise: random numbers of the same shape and of unit scale.
         scale: size of the neighbourhood in standard deviations of the data.
         target: gradient norm at which the penalty vanishes.
     """
     with torch.autocast(real.device.type, enabled=False):
         real = _at_least_single(real)
         point = real + scale * real.std() * noise.to(real)
-        return (_slope_norms(critic, point) - target).square().mean()
+        return (_gradient_norms(critic, point) - target).square().mean()

@@ -1,8 +1,8 @@
 """Losses between predicted maps of regions or classes and their annotation.
 
 Predictions and targets are float tensors (N, R, [D,] H, W), one channel for each of R regions or classes. Targets are 1
-inside, 0 outside and -1 where nobody knows; what is unknown neither adds to a loss nor moves a prediction. All losses
-are scalars to be minimised.
+inside, 0 outside and -1 where unknown; unknown voxels contribute neither to a loss nor to its gradient. All losses are
+scalars to be minimised.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ def multi_scale_l1(
     scale_mode: ScaleMode = "per_stage_mean",
     multipliers: Sequence[float] | None = None,
 ) -> Tensor:
-    """Mean absolute difference between a critic's feature maps of two masked images.
+    """Return the mean absolute difference between a critic's feature maps of two masked images.
 
-    The segmentor descends it, the critic ascends it. Xue et al., arXiv 1706.01805.
+    The segmentor minimises it, the critic maximises it. Xue et al., arXiv 1706.01805.
 
     Args:
         predicted: feature maps of the image masked by the predicted map, (N, ...) each, of several sizes.
         true: feature maps of the image masked by the true map, of the same sizes.
         scale_mode: ``per_stage_mean`` is the mean over stages of their means, as in the paper; ``concat_mean`` the
-            mean over the elements of all stages together, as released, where large maps count more.
-        multipliers: factor of each stage; 1 unless given.
+            mean over the elements of all stages together, as in the authors' release, where large maps count more.
+        multipliers: weight of each stage; 1 unless given.
 
     Raises:
-        ValueError: not the same number of stages and multipliers.
+        ValueError: The numbers of stages and multipliers differ.
     """
     factors = multipliers or [1.0] * len(true)
     means = [(a - b).abs().mean() for a, b in zip(predicted, true, strict=True)]
@@ -50,27 +50,29 @@ def dice_loss(
     squared: bool = True,
     smooth: float = 1e-6,
 ) -> Tensor:
-    """1 - 2 Σpy / (Σp² + Σy²), sums over the voxels of an image and region, mean over images, then over regions.
+    """Return the Dice loss 1 - 2 Σpy / (Σp² + Σy²), averaged over images, then over regions.
 
-    Milletari et al., arXiv 1606.04797. A region that is unknown in a whole image counts neither there nor in the mean.
+    Milletari et al., arXiv 1606.04797. Sums are over the voxels of one region in one image. A region that is unknown in
+    a whole image is left out of the mean over images.
 
     Args:
-        probabilities: in [0, 1].
+        probabilities: predicted probabilities in [0, 1].
         target: 1, 0 or -1 (unknown), same shape.
-        weights: of each region in a plain sum, not divided by their total, in place of the mean over the known regions.
-            (1, 3, 1, 2, 1.5) makes the loss of SegAN's release for BRATS, and one region that of its release for ISIC.
+        weights: weight of each region in a plain sum, not divided by their total, in place of the mean over the known
+            regions. (1, 3, 1, 2, 1.5) gives the loss of SegAN's release for BRATS, one region that for ISIC.
         squared: whether the denominator has Σp² or Σp.
-        smooth: positive, added above and below: nothing found where nothing is has a loss of 0.
+        smooth: positive number added to numerator and denominator, so that an empty prediction of an empty region has a
+            loss of 0.
 
     Raises:
-        ValueError: not one weight for each region.
+        ValueError: The number of weights is not that of the regions.
     """
     known = target >= 0
     p, y = (maps.masked_fill(~known, 0).flatten(2) for maps in (probabilities.to(target.dtype), target))
     sizes = p.square().sum(2) + y.square().sum(2) if squared else p.sum(2) + y.sum(2)
     dice = (2 * (p * y).sum(2) + smooth) / (sizes + smooth)
     annotated = known.flatten(2).any(2)
-    # The Dice of nothing is 1, so that only the count of annotated images matters.
+    # The smoothed Dice of a region without known voxels is 1, so unknown images add nothing to the sum.
     losses = (1 - dice).sum(0) / annotated.sum(0).clamp_min(1)
     if weights is None:
         return losses.sum() / annotated.any(0).sum().clamp_min(1)
@@ -80,10 +82,10 @@ def dice_loss(
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of every region on its own, for regions that may overlap; mean over all known voxels and regions.
+    """Return the binary cross-entropy of regions that may overlap, averaged over all known voxels and regions.
 
     Args:
-        logits: of the sigmoid.
+        logits: logits, to which a sigmoid applies.
         target: 1, 0 or -1 (unknown), same shape.
     """
     known = target >= 0
@@ -92,10 +94,10 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy among classes that exclude each other, background included; mean over the voxels of known class.
+    """Return the cross-entropy among exclusive classes, background included, averaged over voxels of known class.
 
     Args:
-        logits: of the softmax over channels.
+        logits: logits, to which a softmax over channels applies.
         target: 1 in the channel of a voxel's class and 0 or -1 in the others; a voxel with no 1 is of unknown class.
     """
     is_class = target == 1
