@@ -1,4 +1,4 @@
-"""A kind of task from outside of the package goes all the way: training, validation, judging, report, apply."""
+"""A kind of task from outside of the package is trained, validated, judged, reported and applied."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ NAMED = ("--system", SYSTEM)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A trained counter, which its user names by its place."""
+    """A trained counter, named by its file."""
     folder = tmp_path_factory.mktemp("discs")
     data = DataConfig(data=write_pictures(folder), cache=folder / "cache")
     train(SYSTEM, folder / "run", CountDiscs.Config(), data, TrainConfig(threads=1, validate_every=20))

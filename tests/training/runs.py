@@ -1,4 +1,4 @@
-"""Run folders that were never trained, for tests of what is done with runs."""
+"""Run folders of untrained methods, for tests of code that uses runs."""
 
 import torch
 from safetensors.torch import save_file
@@ -10,7 +10,7 @@ from ganatomy.inference.runfile import RunFile, Selection, Sides, TrainConfig, d
 
 
 def make_run(folder, system="wgan-vgg", config=None, change=None, fitted=None, which=("best",)):
-    """A run folder with the weights of an untrained system, after ``change`` of its method."""
+    """Write a run folder with the weights of an untrained system, after ``change`` of its method."""
     system, config = catalogue.resolve(system), config or {}
     method = build(system, config)
     if fitted:

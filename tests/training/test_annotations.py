@@ -26,7 +26,7 @@ def small(slug, **values):
 
 
 def samples(annotated=7, bare=2):
-    """Cases with a mask, two of the last subject, and cases without."""
+    """Cases with a mask, two of them of the last subject, and cases without one."""
     plane = np.zeros((1, 2, 4, 4), np.float32)
     names = [*[f"p{number}" for number in range(annotated)], f"p{annotated - 1}"]
     with_mask = [

@@ -26,7 +26,7 @@ def toys(monkeypatch):
 
 
 def replace_weights(run, which):
-    """Other weights in a run, as further training would leave them."""
+    """Replace the weights of a run, as further training does."""
     weights = {name: value + 0.1 for name, value in load_file(run / WEIGHTS[which]).items()}
     save_file(weights, run / WEIGHTS[which])
     write_run(run, read_run(run).with_weights({which: digest_of(weights)}))

@@ -1,4 +1,4 @@
-"""A stage whose samples hold what the stage before predicts."""
+"""Stages that learn from roles derived with the networks of earlier stages."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ TASK = CTDenoising(LowDoseScan(views=60), Window(low=-1000, high=1000, to=(0, 1)
 
 
 class Cascade(catalogue.load("wgan-vgg").__mro__[2]):
-    """Two convolutions: the second sees what the first made of the whole slice, while the first goes on moving."""
+    """Two convolutions in a row: the second sees the first one's output of the whole slice."""
 
     class Config(MethodConfig):
         pass
@@ -94,7 +94,7 @@ def test_what_a_stage_derives_becomes_part_of_its_samples(cascade, tmp_path):
 
 def test_what_was_derived_is_what_the_average_of_the_first_stage_predicts(cascade, tmp_path, monkeypatch):
     seen = []
-    true = deriving.derived
+    true = deriving.with_derived_roles
 
     def spy(method, stage, case, folder, subjects):
         made = true(method, stage, case, folder, subjects)
@@ -105,7 +105,7 @@ def test_what_was_derived_is_what_the_average_of_the_first_stage_predicts(cascad
             seen.append(float((method.first(values).numpy() - made.arrays["guess"][:, 2:3]).__abs__().max()))
         return made
 
-    monkeypatch.setattr("ganatomy.training.run.derived", spy)
+    monkeypatch.setattr("ganatomy.training.run.with_derived_roles", spy)
     cascade(tmp_path / "run", rounds=8)
     assert len(seen) == 3 and max(seen) < 1e-6
 
@@ -137,7 +137,7 @@ def test_a_resumed_stage_finds_what_it_began_with(cascade, tmp_path, monkeypatch
 
 @pytest.fixture
 def volumes():
-    """Three cases of 3 slices, each with a number of its own in every voxel."""
+    """Three cases of 3 slices; every voxel holds the number of its case."""
     arrays = {n: np.full((1, 3, 5, 7), n, np.float32) for n in range(3)}
     return [sample_of({"input": values}, name=f"case{n}", subject=f"s{n}") for n, values in arrays.items()]
 
@@ -154,7 +154,9 @@ def test_a_case_is_derived_by_the_network_of_its_own_fold(volumes, tmp_path):
         return batch["input"] + 10 * fold
 
     made = [
-        deriving.derived(Cascade(), stage({"guess": Derivation(predict, folds=2)}), case, tmp_path, ["s0", "s1", "s2"])
+        deriving.with_derived_roles(
+            Cascade(), stage({"guess": Derivation(predict, folds=2)}), case, tmp_path, ["s0", "s1", "s2"]
+        )
         for case in volumes
     ]
     assert [float(case.arrays["guess"].max()) for case in made] == [0, 11, 2]
@@ -174,6 +176,8 @@ def test_a_derived_role_may_lie_on_a_finer_grid(volumes, tmp_path):
     def enlarge(batch):
         return batch["input"].repeat_interleave(2, 2).repeat_interleave(3, 3)
 
-    case = deriving.derived(Cascade(), stage({"fine": Derivation(enlarge, scale=(1, 2, 3))}), volumes[1], tmp_path)
+    case = deriving.with_derived_roles(
+        Cascade(), stage({"fine": Derivation(enlarge, scale=(1, 2, 3))}), volumes[1], tmp_path
+    )
     assert case.arrays["fine"].shape == (1, 3, 10, 21) and (case.arrays["fine"] == 1).all()
     assert case.spacing_of("fine") == pytest.approx((1, 0.5, 1 / 3))

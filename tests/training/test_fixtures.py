@@ -33,7 +33,7 @@ QUICK = (
     "prostate-lesion-dcgan",
     "ac-gan",
 )
-"""CT, raw MR, volumes, unpaired frames, pairs, a detector, several roles, and labels: compared in every run."""
+"""Systems of every test run: CT, raw MR, volumes, unpaired frames, pairs, a detector, several roles, labels."""
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def entry():
 
 
 def moved(entry, by):
-    """The entry of a run whose numbers are all larger by this share."""
+    """Make a fixture entry with all numbers larger by this share."""
     other = copy.deepcopy(entry)
     other["turns"] = [{name: value * (1 + by) for name, value in turn.items()} for turn in entry["turns"]]
     for part in (other["weights"], *other["outputs"].values()):

@@ -62,7 +62,7 @@ def test_matches_a_loop_written_by_hand():
 
 
 class Restarting(Method):
-    """One number that walks against a slope of 1, then of -1, with momentum."""
+    """A player with one parameter and momentum, whose gradient is 1 and then -1."""
 
     def __init__(self, restart=None):
         super().__init__(MethodConfig())

@@ -1,4 +1,4 @@
-"""Two processes that share every batch do what one process does with the whole batch."""
+"""Training with two processes that share every batch equals training with one process."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ CONSOLE = "import sys; from ganatomy.cli import main; sys.exit(main())"
 
 @pytest.fixture
 def command(cases):
-    """Runs `ganatomy train wgan-vgg` in a process of its own."""
+    """Run `ganatomy train wgan-vgg` in a separate process."""
 
     def run(*options, console=None):
         program = [sys.executable, str(console)] if console else [sys.executable, "-m", "ganatomy"]
@@ -31,7 +31,7 @@ def command(cases):
 
 @pytest.fixture
 def pair(command, tmp_path):
-    """The same run with one process, by `python -m ganatomy`, and with two, by the console script."""
+    """Two runs with equal options: one process by `python -m ganatomy`, and two by the console script."""
 
     def run(*options):
         script = tmp_path / "ganatomy"
@@ -75,7 +75,7 @@ def test_two_processes_are_one_in_double_precision(tmp_path):
 
 
 def test_two_processes_play_the_same_game(pair):
-    """In single precision Adam takes whole steps along gradients that are rounding, so later rounds drift apart."""
+    """Only early rounds agree: in single precision Adam takes full steps along gradients that are rounding errors."""
     folders = pair("--critic-steps", "1", "--rounds", "1")
     agree(folders, ("critic/wasserstein", "critic/penalty", "critic/gradient norm", "generator/content"), 1)
 

@@ -57,7 +57,7 @@ def same_values(a, b, where="checkpoint"):
 
 
 def untimed(run):
-    """The lines of metrics.csv without seconds, which no two runs share."""
+    """Read the lines of metrics.csv without seconds, which differ from run to run."""
     return [line for line in (run / "metrics.csv").read_text().splitlines() if ",seconds/" not in line]
 
 
@@ -70,7 +70,7 @@ def same_runs(one, other):
 
 @pytest.fixture
 def stop_after(monkeypatch):
-    """SIGTERM arrives from inside while this round is played."""
+    """Send SIGTERM to this process during a round."""
 
     def arm(number):
         heard = Monitor.turn
@@ -88,7 +88,7 @@ def stop_after(monkeypatch):
 
 @pytest.fixture(scope="module")
 def two_stages(tiny, tmp_path_factory):
-    """An undisturbed run of sagan-ct, whose U-Net drops out and whose first stage trains another network."""
+    """An uninterrupted run of sagan-ct, which has dropout and a first stage that trains another network."""
     out = tmp_path_factory.mktemp("two") / "run"
     tiny("sagan-ct", out, **SAGAN)
     return out
@@ -240,7 +240,7 @@ def test_lines_after_the_checkpoint_are_taken_back(trained, tiny, tmp_path):
 
 @pytest.fixture
 def poisoned(monkeypatch):
-    """The critic's penalty is not a number from this round on."""
+    """Make the critic's penalty NaN from a round on."""
 
     def arm(number):
         from ganatomy.methods.denoising import wgan_vgg
@@ -409,7 +409,7 @@ SCAN = {"batch_size": 2, "patch": 32, "scan": {"views": 60}}
 
 
 def volumes(folder, subjects, broken=""):
-    """A CT of two slices per subject, called by its name; that of ``broken`` holds a NaN."""
+    """Write a CT of two slices per subject, in a file of its name; that of ``broken`` holds a NaN."""
     folder.mkdir(exist_ok=True)
     for number, subject in enumerate(subjects):
         values = np.random.default_rng(number).normal(50, 20, (2, 64, 64)).astype(np.float32)
@@ -484,7 +484,7 @@ def test_the_cache_is_the_users_own(trained, tiny, cases, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("moment", range(5))
 def test_a_run_killed_while_it_saves_loads_and_resumes(tiny, tmp_path, monkeypatch, moment):
-    """The process dies before the second run.yaml, last weights, best weights, run.yaml again, or checkpoint."""
+    """Kill the process before a file is written: run.yaml, last weights, best weights, run.yaml again, checkpoint."""
     out, written = tmp_path / "run", []
     files = ["run.yaml", "weights-last.safetensors", "weights.safetensors", "run.yaml", "last.ckpt"]
     dying = [files[0], *files, *files[: moment + 1]]

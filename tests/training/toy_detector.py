@@ -1,4 +1,4 @@
-"""A detector that knows one healthy image by heart, and patients with and without lesions for it."""
+"""A detector that remembers one healthy image, and cases with and without lesions for it."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ FLESH, BONE, LESION = 400.0, 800.0, 600.0
 
 
 def anatomy():
-    """Flesh with a bright bone in air, (rows, columns)."""
+    """Soft tissue with a bright bone in air, (rows, columns)."""
     image = np.zeros((SIZE, SIZE), np.float32)
     image[2:14, 2:14] = FLESH
     image[4:6, 4:12] = BONE
@@ -53,7 +53,7 @@ class Template(Detector):
 
 
 def patient(name, sick=False, slices=3, masked=True, seed=0, subject=None, split="test"):
-    """A prepared case, whose lesion, if any, fills 4 x 3 pixels of the middle slice and is darker than bone."""
+    """Make a prepared case; its lesion, if any, fills 4 x 3 pixels of the middle slice and is darker than bone."""
     noise = np.random.default_rng([seed, *name.encode()]).normal(0, 15, (slices, SIZE, SIZE)).astype(np.float32)
     healthy = np.where(anatomy() > 0, np.maximum(anatomy() + noise, 1), 0)[None].astype(np.float32)
     mask = np.zeros(healthy.shape, np.uint8)
@@ -67,7 +67,7 @@ def patient(name, sick=False, slices=3, masked=True, seed=0, subject=None, split
 
 
 def stand_in(monkeypatch):
-    """Put the toy in the place of the real system under whose name its runs are saved."""
+    """Replace the real system under whose name the toy's runs are saved by the toy."""
     system = replace(catalogue.resolve("caae"), module=f"{__name__}:{Template.__name__}")
     monkeypatch.setitem(catalogue._BY_NAME, "caae", system)
 

@@ -1,4 +1,4 @@
-"""Small games with known behaviour, and streams that need no data."""
+"""Small methods with known behaviour, and streams that need no data."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ganatomy.game import Method, MethodConfig, Player, Stage, Stream, Turn
 
 
 class Numbers(Iterator):
-    """Batches of random numbers, a function of the count alone."""
+    """Batches of random numbers that depend on the number of the batch alone."""
 
     def __init__(self, drawn=0, size=4, rank=0, world=1):
         self.drawn, self.size, self.rank, self.world = drawn, size, rank, world
@@ -72,7 +72,7 @@ class Toy(Method):
 
 @dataclass
 class Quiet:
-    """An observer that remembers who moved, and reports nothing."""
+    """An observer that records whose turns were taken."""
 
     turns: list
 

@@ -1,4 +1,4 @@
-"""Scores of a method while it is being trained."""
+"""Validation scores of a method that is being trained."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ from ganatomy.inference.predictor import predictor_of
 
 
 @contextmanager
-def used(method: Method) -> Iterator[None]:
-    """The method in its inference mode; its modes and all random numbers come back as they were."""
+def in_inference_mode(method: Method) -> Iterator[None]:
+    """Put a method into its inference mode within the context, and restore its modes and all random states after it."""
     training = {module: module.training for module in method.modules()}
     noise = method.noise.generator.get_state()
     with torch.random.fork_rng():
@@ -28,13 +28,13 @@ def used(method: Method) -> Iterator[None]:
 
 @torch.no_grad()
 def validate(method: Method, ranges: Sequence[Range], slices: int, device: torch.device | str = "cpu") -> Scores:
-    """Scores on validation data, in physical units, with the method in its inference mode.
+    """Score a method on validation data, in physical units and in its inference mode.
 
     Args:
         method: left in the mode it was in.
         ranges: validation slices.
-        slices: how many to score altogether; of generated images, several times as many.
-        device: of the method.
+        slices: number of slices to score altogether; generated images are several times as many.
+        device: device of the method.
     """
-    with used(method):
+    with in_inference_mode(method):
         return predictor_of(method, device).validate(ranges, slices)

@@ -1,1 +1,1 @@
-"""The loop, checkpoints, monitoring, diagnostics."""
+"""Training: the loop, runs with their checkpoints, monitoring, diagnostics, and series of runs."""

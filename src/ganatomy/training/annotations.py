@@ -1,4 +1,4 @@
-"""Learning from the annotations of a share of the training subjects, as studies of label efficiency do."""
+"""Training with the annotations of only a share of the subjects, for studies of label efficiency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganatomy.inference.predictor import predictor_of
 
 
 def learned_roles(method: Method) -> tuple[str, ...]:
-    """Roles that a method learns to make and that its training draws: the annotations, or the images to be made."""
+    """Return the outputs of a method that its training streams draw: annotations, or target images."""
     required = method.task.required
     streams = [stream for stage in method.stages() for stream in stage.streams_in_order]
     drawn = {role for stream in streams for role in (required if stream.roles is None else stream.roles)}
@@ -22,16 +22,18 @@ def learned_roles(method: Method) -> tuple[str, ...]:
 
 
 def choose_annotated(samples: Sequence[Sample], roles: Collection[str], fraction: float, seed: int) -> list[str]:
-    """Subjects whose annotations are learned from, at least one; those of a smaller fraction are among them.
+    """Choose the subjects whose annotations are learned from, at least one.
+
+    Subsets are nested: the subjects of a smaller fraction with the same seed are among those of a larger one.
 
     Args:
-        samples: of training cases.
-        roles: that count as annotations, see `learned_roles`.
-        fraction: of the annotated subjects, above 0 and at most 1.
-        seed: of the order in which subjects are taken.
+        samples: training cases.
+        roles: roles that count as annotations, see `learned_roles`.
+        fraction: share of the annotated subjects, above 0 and at most 1.
+        seed: seed of the order in which subjects are chosen.
 
     Raises:
-        UserError: there are no annotations.
+        UserError: no case has annotations.
     """
     annotated = sorted({one.case.subject for one in samples if any(role in one.arrays for role in roles)})
     if not annotated:
@@ -43,17 +45,16 @@ def choose_annotated(samples: Sequence[Sample], roles: Collection[str], fraction
 def without_annotations(
     task: Task, samples: Sequence[Sample], roles: Collection[str], annotated: Collection[str]
 ) -> list[Sample]:
-    """The samples with the annotations of some subjects alone.
+    """Remove the annotations of all subjects except some.
 
-    Of the other subjects everything else stays, for streams that take cases without annotations. Where nothing that
-    the task could use is left, as of a system that learns from images alone, or where what is learned is simulated from
-    the rest, their cases are left out.
+    The other roles of these subjects are kept for streams that accept cases without annotations. Their cases are left
+    out where the task cannot use the remaining roles, or where the removed role is simulated from them.
 
     Args:
-        task: of the method.
-        samples: of training cases.
-        roles: that count as annotations.
-        annotated: names of the subjects that keep them.
+        task: task of the method.
+        samples: training cases.
+        roles: roles that count as annotations.
+        annotated: names of the subjects that keep their annotations.
     """
     kept = []
     for sample in samples:

@@ -1,4 +1,4 @@
-"""Numbers that belong to the weights of a run, such as thresholds, from data that it was not trained on."""
+"""Calibration of the weights of a run, such as its thresholds, on data that it was not trained on."""
 
 import json
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ def calibrate_run(
     device: str = "cpu",
     system: System | None = None,
 ) -> None:
-    """Write what the predictors of a run calibrate for all of its weights, each under the digest of its tensors.
+    """Calibrate the best and the last weights of a run and write ``calibration.json`` into its folder.
 
-    Numbers belong to weights: those of weights that training has replaced since are not found any more, and a run that
-    is resumed to its end writes them anew. A system that calibrates nothing gets no file.
+    Results are stored under the digest of the weights: those of weights that training has replaced since are not found
+    any more, and a run that is resumed to its end writes the file anew. A system without calibration gets no file.
 
     Args:
-        folder: of the run.
+        folder: run folder.
         ranges: validation slices.
         rate: share of healthy pixels and images that may be called abnormal, 0 to 1.
-        source: what the slices are, in words.
-        device: where the networks run.
-        system: of the run, as `load` takes it.
+        source: description of the slices in words.
+        device: device of the networks.
+        system: system of the run, as in `load`.
     """
     found: dict[str, Any] = {}
     which: Which

@@ -1,4 +1,4 @@
-"""The card of a model, in Markdown."""
+"""The model card of a run, in Markdown."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from ganatomy.training.loop import Best
 
 
 def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Mapping[Measure, float]) -> str:
-    """What the model was trained on, what it may not be used for, how it did; Markdown.
+    """Return the card of a trained model as Markdown: training data, validation scores and limits of its use.
 
     Args:
-        system: that was trained.
-        facts: of the run.
-        data: where its images come from, without names of subjects.
-        best: weights so far.
+        system: system that was trained.
+        facts: run file.
+        data: description of the images, without names of subjects.
+        best: best validation score and its round.
         latest: last value of each measure of the run.
     """
     split = facts.split

@@ -1,4 +1,4 @@
-"""Roles that a stage computes from the cases when it begins: what an earlier stage predicts becomes data."""
+"""Roles that a stage computes from the cases when it begins, such as the predictions of an earlier stage."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,17 +22,20 @@ from ganatomy.inference.tiling import Tiler, finer
 from ganatomy.roles.image import ImageRole
 
 
-def derived(method: Method, stage: Stage, sample: Sample, folder: Path, subjects: Sequence[str] = ()) -> Sample:
-    """The sample with one more array for every role the stage derives, memory-mapped, in the range of the networks.
+def with_derived_roles(
+    method: Method, stage: Stage, sample: Sample, folder: Path, subjects: Sequence[str] = ()
+) -> Sample:
+    """Return a sample with one more array for every role that a stage derives.
 
-    Files that exist are taken as they are: a resumed stage must find what it began with, though players have moved.
+    The arrays are memory-mapped and in the range of the networks. Files that exist are used as they are: a resumed
+    stage needs the arrays that it began with, though the weights have changed since.
 
     Args:
-        method: in its inference mode.
-        stage: has the functions, and the margin of the ``wide`` roles that they are given.
-        sample: read slab by slab.
-        folder: ``<case>/<role>.npy`` appear here, each whole or not at all.
-        subjects: all training subjects, which folds are dealt from.
+        method: method in its inference mode.
+        stage: has the functions to apply, and the margin of the ``wide`` roles that they are given.
+        sample: training case, read slab by slab.
+        folder: where ``<case>/<role>.npy`` are written, each whole or not at all.
+        subjects: all training subjects, which are dealt into folds.
 
     Raises:
         UserError: the folder cannot be written.
@@ -84,7 +87,7 @@ def _make(
 def _together(
     function: Callable[[Batch], Tensor], stage: Stage, sample: Sample, names: Sequence[str]
 ) -> Callable[[Tensor], Tensor]:
-    """The function as a network of all roles, stacked as channels and read with the same margin."""
+    """Wrap a function of batches as a network whose input is all roles stacked as channels, with one margin."""
     widths = [sample.arrays[name].shape[0] for name in names]
 
     def network(stacked: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The game's vector field, taken dry: every player's gradient at one point, nobody steps."""
+"""Diagnostics of adversarial training from rounds without steps: the game's vector field and its duality gap."""
 
 import copy
 import math
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from ganatomy.game import Batch, Method, Player, Stage, moves
 
 STEP = 1e-3
-"""Length of the finite difference, relative to the length of the parameters."""
+"""Length of the finite difference relative to the Euclidean norm of the parameters."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """What a dry round tells.
+    """Gradient norms and rotation of a game's vector field.
 
     Attributes:
-        norms: gradient norm by player.
-        rotation: angle in degrees between the vector field v and its own change Jv along itself: 0 where all players
-            descend one landscape, 90 where they circle around each other, above 90 where they drive apart.
+        norms: player to gradient norm.
+        rotation: angle in degrees between the vector field v and its change Jv along itself: 0 where all players
+            descend one common loss, 90 where they rotate around an equilibrium, above 90 where they diverge from it.
     """
 
     norms: dict[str, float]
@@ -30,9 +30,12 @@ class Field:
 
 
 def dry_round(method: Method, stage: Stage, batches: Iterator[Batch]) -> dict[str, list[Tensor]]:
-    """Gradients of one round by player, averaged over the player's turns, at the present weights; zeros where it waits.
+    """Compute the gradients of one round at the present weights, without any step.
 
-    The method is left exactly as it was: weights, buffers, its own state, and all random numbers.
+    The method is left exactly as it was: weights, buffers, its own state, and all random states.
+
+    Returns:
+        Player to gradients of its parameters, averaged over its turns; zeros where it has no turn in this round.
     """
     players = {player.name: player.parameters() for player in stage.players}
     sums = {name: [torch.zeros_like(parameter) for parameter in own] for name, own in players.items()}
@@ -49,7 +52,7 @@ def dry_round(method: Method, stage: Stage, batches: Iterator[Batch]) -> dict[st
 
 
 def vector_field(method: Method, stage: Stage, batches: Iterator[Batch]) -> Field:
-    """Gradient norms and rotation of the game at the present weights, from two dry rounds on the same batches.
+    """Measure gradient norms and rotation at the present weights, in two rounds without steps on the same batches.
 
     The rotation is measured along v itself, cos angle = <v, Jv> / (|v| |Jv|), with Jv a finite difference, so nothing
     needs second derivatives. Balduzzi et al., The Mechanics of n-Player Differentiable Games, arXiv 1802.05642.
@@ -74,22 +77,22 @@ def vector_field(method: Method, stage: Stage, batches: Iterator[Batch]) -> Fiel
 
 
 def duality_gap(method: Method, stage: Stage, batches: Iterator[Batch], steps: int = 10) -> dict[str, float]:
-    """How much each player could still gain by moving alone, while the others stay where they are.
+    """Estimate how much each player could lower its loss by training alone while the others are fixed.
 
-    At an equilibrium nobody can gain anything. The best response is approximated by a few steps of the player's own
-    optimiser, freshly started, and judged on batches that it was not found on; the sum over the players approximates
-    the duality gap, for games of any number of players the Nikaido-Isoda function. Grnarova et al., A Domain Agnostic
-    Measure for Monitoring and Evaluating GANs, arXiv 1811.05512.
+    At an equilibrium this is zero for every player. The best response is approximated by a few steps of a new optimiser
+    of the player and judged on batches other than those of the steps. The sum over the players approximates the duality
+    gap; with more than two players, the Nikaido-Isoda function. Grnarova et al., A Domain Agnostic Measure for
+    Monitoring and Evaluating GANs, arXiv 1811.05512.
 
     Args:
         method: left exactly as it was.
-        stage: whose turns are played dry.
-        batches: fresh ones.
-        steps: rounds in which the player moves alone.
+        stage: stage whose turns are computed.
+        batches: batches not used in training.
+        steps: number of rounds in which the player is trained alone.
 
     Returns:
-        The fall of each player's own loss, by name; below 0 where what it learned alone does not hold on new batches.
-        A player that waits before or after is not there.
+        Player to decrease of its own loss; negative where the response does not generalise to new batches. Players
+        without a turn in the judged rounds are absent.
     """
     judged: list[Batch] = []
     shown: list[Batch] = []
@@ -105,7 +108,7 @@ def duality_gap(method: Method, stage: Stage, batches: Iterator[Batch], steps: i
 
 
 def _losses(method: Method, stage: Stage, batches: Iterator[Batch]) -> dict[str, float]:
-    """Each player's loss in a dry round, averaged over its turns."""
+    """Return each player's loss in a round without steps, averaged over its turns."""
     found: dict[str, list[float]] = {}
     with unchanged(method):
         for move in moves(stage.turns(batches)):
@@ -127,7 +130,7 @@ def _move_alone(stage: Stage, player: Player, batches: Iterator[Batch], steps: i
 
 
 def _replay(batches: Iterator[Batch], seen: list[Batch]) -> Iterator[Batch]:
-    """The same batches for every player, fetched when the first one asks for them."""
+    """Yield batches from the first on, taking from ``seen`` those drawn before and adding new ones to it."""
     number = 0
     while True:
         if number == len(seen):
@@ -144,7 +147,7 @@ def _remembering(batches: Iterator[Batch], seen: list[Batch]) -> Iterator[Batch]
 
 @contextmanager
 def unchanged(method: nn.Module) -> Iterator[None]:
-    """Give back every weight, buffer, piece of extra state and random number as it was."""
+    """Restore all weights, buffers, extra state and random states of a method after the context."""
     assert isinstance(method, Method)
     state = copy.deepcopy(method.state_dict())
     noise = method.noise.generator.get_state()

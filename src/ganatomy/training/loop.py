@@ -1,4 +1,4 @@
-"""The loop: it takes turns. Nothing here knows what the networks are for."""
+"""The training loop, which takes the turns of any method without knowing what its networks are for."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ganatomy.game import Batch, Method, Player, Progress, Stage, Turn, moves
 
 
 class Diverged(UserError):
-    """A loss or weight is no longer a number; the checkpoint on disk is from before that."""
+    """Raised when a loss or a weight is no longer finite; the checkpoint on disk is older than that."""
 
 
 class Stopped(Exception):
-    """Training was asked to stop and has saved its state."""
+    """Raised after a signal asked training to stop and its state has been saved."""
 
     def __init__(self, signal_number: int, round: int):
         super().__init__(f"stopped at round {round}")
@@ -31,13 +31,17 @@ class Stopped(Exception):
 
 
 class Stream(Iterator[Batch], Protocol):
-    """Batches that can be continued where they were left."""
+    """An iterator of batches that can be continued after ``drawn`` of them."""
 
     drawn: int
 
 
 class PlayerState:
-    """A player in training: its parameters, its optimiser, and the learning rates that it began with."""
+    """The state of a player in training: its parameters, its optimiser, and its initial learning rates.
+
+    Args:
+        player: part of a stage of the method.
+    """
 
     def __init__(self, player: Player):
         self.player = player
@@ -46,12 +50,12 @@ class PlayerState:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def begin_round(self, progress: Progress) -> None:
-        """Take a new optimiser where the player begins afresh."""
+        """Replace the optimiser by a new one in rounds in which the player restarts."""
         if self.player.restart and self.player.restart(progress):
             self.optimizer = self.player.optimizer(self.parameters)
 
     def step(self, progress: Progress) -> None:
-        """Move along the gradients at hand and forget them."""
+        """Apply the schedules, clip the gradients, step the optimiser, and clear the gradients."""
         if self.player.schedule:
             factor = self.player.schedule(progress)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -66,9 +70,12 @@ class PlayerState:
 
 
 class Averages:
-    """Exponential moving averages of parameters, their decay counted in images seen.
+    """Exponential moving averages of parameters, with a half-life counted in images.
 
-    They outlive the stage that made them: a player that no longer moves keeps its average.
+    Averages are kept across stages: a player that is not trained in a later stage keeps its own.
+
+    Args:
+        method: owner of the parameters.
     """
 
     def __init__(self, method: nn.Module):
@@ -77,21 +84,21 @@ class Averages:
         self.values: dict[str, Tensor] = {}
 
     def follow(self, state: PlayerState) -> None:
-        """Start averaging the parameters of a player that wants it, where not begun."""
+        """Begin to average the parameters of a player with a half-life, unless they are averaged already."""
         if state.player.ema_halflife:
             for parameter in state.parameters:
                 self.values.setdefault(self.names[id(parameter)], parameter.detach().clone())
 
     @torch.no_grad()
     def update(self, state: PlayerState, images: int) -> None:
-        """Move the averages of a player by what its parameters became while ``images`` were seen."""
+        """Update the averages of a player towards its present parameters, after a round of ``images`` images."""
         if state.player.ema_halflife:
             averages = [self.values[self.names[id(parameter)]] for parameter in state.parameters]
             torch._foreach_lerp_(averages, list(state.parameters), 1 - 0.5 ** (images / state.player.ema_halflife))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the averages where the live weights are, and back afterwards."""
+        """Exchange the live weights for their averages within the context."""
         self._swap()
         try:
             yield
@@ -108,28 +115,38 @@ class Averages:
 
 
 class Observer(Protocol):
-    """What the loop tells about itself."""
+    """Receiver of the losses, gradient norms and timings of the loop."""
 
     def turn(self, progress: Progress, turn: Turn) -> None:
-        """A turn is about to be taken; its losses are tensors still on the device."""
+        """Receive a turn that is about to be taken; its losses are tensors still on the device."""
 
     def gradients(self, turn: Turn, norm: Tensor) -> None:
-        """The gradient norm of a turn, in a round that is watched."""
+        """Receive the gradient norm of a turn, in rounds for which `watches` is true."""
 
     def spent(self, part: str, player: str | None, seconds: float) -> None:
-        """Seconds that a part of the round took, of a player's turn where it belongs to one."""
+        """Receive the seconds that a part of the round took.
+
+        Args:
+            part: such as ``data``, ``forward`` or ``backward``.
+            player: whose turn the part belongs to; None where it belongs to no turn.
+            seconds: wall-clock time.
+        """
 
     def watches(self, progress: Progress) -> bool:
-        """Whether gradient norms and seconds of this round are wanted."""
+        """Whether gradient norms and timings of this round are to be measured."""
 
     def round(self, progress: Progress) -> None:
-        """A round has ended."""
+        """Receive the end of a round."""
 
 
 class Stopwatch:
-    """Tells an observer the seconds that the parts of one round take.
+    """Measures how long the parts of one round take and reports it to an observer.
 
-    The device finishes its work before each reading, which slows a GPU down; so not every round is watched.
+    The device finishes its work before each reading, which slows a GPU down; so not every round is timed.
+
+    Args:
+        device: of the networks.
+        observer: receives the timings.
     """
 
     def __init__(self, device: torch.device, observer: Observer):
@@ -142,13 +159,18 @@ class Stopwatch:
         return perf_counter()
 
     def stop(self, part: str, *players: str) -> None:
-        """End a part of the round, of the players that it belongs to, and begin the next one."""
+        """Report the time since the last reading as that of a part of the round.
+
+        Args:
+            part: name of the part.
+            players: whose turns the part belongs to.
+        """
         now = self._now()
         self.observer.spent(part, " and ".join(players) or None, now - self.begun)
         self.begun = now
 
     def draws(self, stream: Stream) -> Iterator[Batch]:
-        """The batches of a stream, whose drawing does not count as a part of what the method computes."""
+        """Yield the batches of a stream; the time to draw them is reported as ``data`` and left out of other parts."""
         while True:
             asked = self._now()
             batch = next(stream)
@@ -159,7 +181,7 @@ class Stopwatch:
 
 
 class Trainer:
-    """Plays a method's game, stage by stage, and can stop and go on anywhere between two rounds.
+    """Trains a method stage by stage, and can stop and resume between any two rounds.
 
     One iteration, here called a round, is::
 
@@ -176,13 +198,13 @@ class Trainer:
         after_round()                               # validate, save, or stop where it is time
 
     Args:
-        method: the game.
+        method: networks and stages to train.
         fabric: device, precision, processes.
-        rounds: how long each stage lasts.
-        open_stream: makes a stage's batches, continuing after ``drawn`` of them.
-        observer: hears about turns and rounds.
-        after_round: called between rounds, with whether the stage ends here; validates when it is time, and saves then
-            and when the trainer is ``stopping``.
+        rounds: number of rounds of each stage.
+        open_stream: opens the batches of a stage, given its index and how many batches have been drawn before.
+        observer: receives turns, gradient norms, timings and the ends of rounds.
+        after_round: called between rounds with the trainer and whether the stage ends here; validates when due, and
+            saves then and when the trainer is ``stopping``.
     """
 
     def __init__(
@@ -212,14 +234,14 @@ class Trainer:
 
     @property
     def stage(self) -> Stage:
-        """The stage being played."""
+        """The current stage."""
         return self.stages[self.index]
 
     def fit(self) -> None:
-        """Play all stages to their end.
+        """Train all remaining stages to their end.
 
         Raises:
-            Stopped: SIGINT or SIGTERM came; the round was finished and ``after_round`` has saved.
+            Stopped: SIGINT or SIGTERM arrived; the round was finished and ``after_round`` has saved.
             Diverged: a loss is not finite.
         """
         with self._signals():
@@ -277,7 +299,7 @@ class Trainer:
         self.observer.round(self.progress)
 
     def _take(self, move: tuple[Turn, ...], watch: Stopwatch | None = None) -> None:
-        """All gradients of a move first, then all steps."""
+        """Compute the gradients of all turns of a move, then step their players."""
         for turn in move:
             self.observer.turn(self.progress, turn)
             player = self.players[turn.player]
@@ -304,7 +326,7 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop after the round; a second SIGINT interrupts at once."""
+        """Make SIGINT and SIGTERM ask for a stop after the round, and a second SIGINT interrupt at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self.signal_number and number == signal.SIGINT:
@@ -322,7 +344,7 @@ class Trainer:
                 signal.signal(number, handler)
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides how training goes on, made of tensors and plain values."""
+        """State from which training can be resumed exactly, as tensors and plain values."""
         assert self.stream is not None
         return {
             "method": self.method.state_dict(),
@@ -337,7 +359,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state; call before ``fit``."""
+        """Resume from a saved `state`; call this before `fit`."""
         self.method.load_state_dict(state["method"])
         self.averages.values = {name: value.to(self.fabric.device) for name, value in state["averages"].items()}
         for name, value in state["progress"].items():
@@ -352,7 +374,7 @@ class Trainer:
 
 @torch.no_grad()
 def average_gradients(gradients: Sequence[Tensor], fabric: Fabric) -> None:
-    """Mean over all processes, in place, with one message a turn."""
+    """Average gradients over all processes, in place and with a single message."""
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     flat = fabric.all_reduce(flat, reduce_op="mean")  # type: ignore[assignment]
     parts = torch.split(flat, [gradient.numel() for gradient in gradients])
@@ -360,7 +382,13 @@ def average_gradients(gradients: Sequence[Tensor], fabric: Fabric) -> None:
 
 
 def plan_rounds(stages: Sequence[Stage], total: int | None) -> list[int]:
-    """Rounds per stage: the method's own, or the same shares of another total, at least one each."""
+    """Return the number of rounds of each stage.
+
+    Args:
+        stages: stages of the method.
+        total: rounds of the whole run, shared by the stages in proportion to their own rounds, at least one each; None
+            means the stages' own.
+    """
     if total is None:
         return [stage.rounds for stage in stages]
     own = sum(stage.rounds for stage in stages)
@@ -371,7 +399,14 @@ def plan_rounds(stages: Sequence[Stage], total: int | None) -> list[int]:
 
 @dataclass
 class Best:
-    """The best validation score so far."""
+    """The best validation score so far.
+
+    Attributes:
+        score: its value; None before the first validation.
+        round: round in which it was reached.
+        name: name of the score.
+        better: which values are better, ``lower`` or ``higher``.
+    """
 
     score: float | None = None
     round: int = 0
@@ -379,7 +414,7 @@ class Best:
     better: str = "lower"
 
     def improved_by(self, score: float) -> bool:
-        """Whether this score is better; a score that is not a number never is."""
+        """Whether a score is better than the best so far; NaN never is."""
         if self.score is None:
             return score == score
         return score < self.score if self.better == "lower" else score > self.score

@@ -1,4 +1,4 @@
-"""What training says about itself: metrics.csv, TensorBoard, a progress bar, and a guard against nonsense."""
+"""Monitoring of training: ``metrics.csv``, TensorBoard, a progress bar, and a check that losses stay finite."""
 
 import csv
 import math
@@ -28,16 +28,16 @@ from ganatomy.training.loop import Diverged
 
 
 class Monitor:
-    """Collects losses on the device and reads them only every few rounds.
+    """Collects losses on the device, transfers them every few rounds, and writes ``metrics.csv`` and TensorBoard files.
 
-    ``metrics.csv`` is long: one number a line. Losses and scores are averaged over the rounds since the last line of
-    their name; gradient norms and seconds are those of one round.
+    ``metrics.csv`` is in long form, one number a line. Losses and scores are averaged over the rounds since the
+    previous line of their name; gradient norms and seconds are those of one round.
 
     Args:
-        folder: of the run; None keeps nothing on disk.
-        every: rounds between two readings.
-        resumed_round: later lines, written after the checkpoint that is resumed, are taken back.
-        reduce: mean of a tensor over all processes, where there are several.
+        folder: run folder; None writes nothing.
+        every: number of rounds between two transfers.
+        resumed_round: round of the checkpoint that is resumed; later lines are removed.
+        reduce: averages a tensor over all processes.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Monitor:
             self.writer = SummaryWriter(folder / "events", purge_step=resumed_round + 1 if resumed_round else None)
 
     def turn(self, progress: Where, turn: Turn) -> None:
-        """Remember the losses and scores of a turn."""
+        """Collect the losses and scores of a turn."""
         number = progress.round + 1
         for name, value in turn.losses.items():
             self.pending.append((number, Measure("loss", name, turn.player), value.detach()))
@@ -68,29 +68,29 @@ class Monitor:
             self.pending.append((number, Measure("score", name, turn.player), value.detach().float().mean()))
 
     def watches(self, progress: Where) -> bool:
-        """Gradient norms and seconds are taken in the rounds that are read."""
+        """Whether the round ends with a transfer, so that its gradient norms and seconds are measured."""
         return (progress.round + 1) % self.every == 0
 
     def spent(self, part: str, player: str | None, seconds: float) -> None:
-        """Add to the seconds of a part of this round."""
+        """Add to the seconds of a part of the round."""
         measure = Measure("seconds", part, player)
         self.seconds[measure] = self.seconds.get(measure, 0.0) + seconds
 
     def gradients(self, turn: Turn, norm: Tensor) -> None:
-        """Remember a gradient norm."""
+        """Collect the gradient norm of a turn."""
         number = self.pending[-1][0]
         self.pending.append((number, Measure("gradient norm", GRADIENT_NORM, turn.player), norm.detach()))
 
     def round(self, progress: Where) -> None:
-        """Read what is pending when it is time."""
+        """Transfer and write the collected values every ``every`` rounds."""
         if progress.round % self.every == 0:
             self.flush(progress)
 
     def flush(self, progress: Where) -> None:
-        """Read, check and write what is pending.
+        """Transfer, check and write all collected values.
 
         Raises:
-            Diverged: a value is not finite; says which term of which turn, and when.
+            Diverged: a value is not finite; the message names the term, the turn and the round.
         """
         found: dict[Measure, list[float]] = {}
         for measure, value in self._read():
@@ -102,7 +102,7 @@ class Monitor:
         self.record(progress, means | seconds)
 
     def _read(self) -> list[tuple[Measure, float]]:
-        """The pending values by measure, in one transfer from the device; only finite ones."""
+        """Transfer the collected values from the device at once and check that they are finite."""
         if not self.pending:
             return []
         values = self.reduce(torch.stack([value.float() for _, _, value in self.pending])).tolist()
@@ -116,7 +116,7 @@ class Monitor:
         return [(measure, value) for (_, measure, _), value in zip(self.pending, values, strict=True)]
 
     def state(self) -> dict[str, Any]:
-        """What has been heard and not yet written, so that stopping leaves no trace in the curves.
+        """State for a checkpoint: values that are not written yet, so that stopping does not change the curves.
 
         Raises:
             Diverged: a value is not finite.
@@ -127,16 +127,16 @@ class Monitor:
 
     @property
     def latest_by_name(self) -> dict[str, float]:
-        """The latest value of every measure, by its text."""
+        """Latest value of every measure, by the text of the measure."""
         return {str(measure): value for measure, value in self.latest.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on listening where a saved monitor stopped."""
+        """Restore a saved `state`."""
         self.pending = [(number, Measure.parse(name), value) for number, name, value in state["pending"]]
         self.latest = {Measure.parse(name): value for name, value in state["latest"].items()}
 
     def record(self, progress: Where, values: Mapping[Measure, float]) -> None:
-        """Write numbers of this round."""
+        """Write values of a round to ``metrics.csv`` and TensorBoard."""
         # Seconds differ between runs that are equal otherwise, and would make their checkpoints differ.
         self.latest |= {measure: value for measure, value in values.items() if measure.kind != "seconds"}
         if self.path is None:
@@ -152,13 +152,13 @@ class Monitor:
             self.writer.add_scalar(str(measure), value, progress.round)
 
     def close(self) -> None:
-        """Finish the event file."""
+        """Close the TensorBoard file."""
         if self.writer:
             self.writer.close()
 
 
 def _keep_until(path: Path, last_round: int) -> None:
-    """Drop lines later than a round, and a last line that was cut off."""
+    """Drop the lines of ``metrics.csv`` that are later than a round, and a last line that was cut off."""
     rows: list[list[str]] = []
     if path.is_file():
         with path.open(newline="") as stream:
@@ -173,7 +173,14 @@ def _keep_until(path: Path, last_round: int) -> None:
 
 
 class Bar:
-    """A progress bar with the time that is left, or nothing where nobody watches."""
+    """A progress bar with the remaining time.
+
+    Args:
+        total: number of rounds of the run.
+        done: number of rounds before this start.
+        console: terminal; without one nothing is shown.
+        show: whether to show the bar.
+    """
 
     def __init__(self, total: int, done: int, console: Console, show: bool):
         self.progress = Progress(
@@ -191,10 +198,10 @@ class Bar:
         self.progress.start()
 
     def update(self, where: Where, shown: Mapping[str, float]) -> None:
-        """Show the round and a few of the latest numbers by name."""
+        """Show the round and some named numbers."""
         note = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
         self.progress.update(self.task, completed=where.round, description=where.stage, note=note)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Stop updating the bar and leave it on the terminal."""
         self.progress.stop()

@@ -1,4 +1,4 @@
-"""A training run from data to a folder anyone can read."""
+"""A training run: prepare the cases, train, validate, and write the run folder."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ from ganatomy.inference.runfile import (
     write_run,
 )
 from ganatomy.inference.runfile import TrainConfig as TrainConfig
-from ganatomy.inference.validation import used, validate
+from ganatomy.inference.validation import in_inference_mode, validate
 from ganatomy.reports.measures import GAIN_ALONE, GRADIENT_NORM, ROTATION, Measure
 from ganatomy.training.annotations import choose_annotated, learned_roles, without_annotations
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
-from ganatomy.training.derive import derived
+from ganatomy.training.derive import with_derived_roles
 from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
 from ganatomy.training.monitor import Bar, Monitor
@@ -59,9 +59,9 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"
 BEST = Path("checkpoints") / "best.ckpt"
 DERIVED = "derived"
 GAP_EVERY = 5
-"""Validations from one look at the duality gap, which costs ten rounds per player, to the next."""
+"""Number of validations between two estimates of the duality gap, which costs ten rounds per player."""
 PATIENCE = timedelta(days=7)
-"""How long processes wait for the first one, which prepares the cases."""
+"""Time that other processes wait for rank zero, which prepares the cases."""
 
 T = TypeVar("T")
 
@@ -82,21 +82,21 @@ def train(
     """Train a system into a run folder and return it with its best weights.
 
     Args:
-        system: or what the user calls it, as `catalogue.resolve` takes it.
+        system: the system, or a name that `catalogue.resolve` accepts.
         out: run folder, made if necessary; must not hold a run unless ``resume``.
-        config: numbers of the method; none means the paper's.
-        data: images; none means the embedded phantom.
+        config: options of the method; None means those of its paper.
+        data: how to find and read images; None means the embedded phantom.
         options: how to train.
-        resume: go on from the last checkpoint; everything else is taken from the run, but ``options.rounds`` if given,
-            and where prepared cases are kept.
-        show: progress bar and messages on the terminal.
-        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
-        fold: of a cross-validation, whose subjects are kept for testing.
+        resume: continue from the last checkpoint. Everything is then taken from the run except ``options.rounds``,
+            where given, and the folder of prepared cases.
+        show: whether to show a progress bar and messages on the terminal.
+        secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
+        fold: fold of a cross-validation whose subjects are kept for testing.
         label_fraction: share of the annotated training subjects whose annotations are learned from, drawn by the seed;
-            none means all.
+            None means all.
 
     Raises:
-        UserError: anything that the user gave and cannot be used; the run folder is then not made or left as it was.
+        UserError: an option or the data cannot be used; the run folder is then not made, or left as it was.
         Stopped: a signal asked to stop; the state is saved.
     """
     system, pseudonyms = catalogue.resolve(system), Pseudonyms.of_user(secret)
@@ -124,25 +124,25 @@ def train(
 
 
 class Request(NamedTuple):
-    """A run that is asked for."""
+    """Everything that determines a run: the system, its data, and how to train it."""
 
     system: System
     data: DataConfig
     options: TrainConfig
     fold: Fold | None
-    """Of a cross-validation."""
+    """Fold of a cross-validation whose subjects are kept for testing."""
     pseudonyms: Pseudonyms
     facts: RunFile | None = None
-    """Of a run that is to go on."""
+    """Run file of a run that is resumed; None for a new run."""
     label_fraction: float | None = None
     """Share of the annotated training subjects whose annotations are learned from; none means all."""
 
 
 def continued(system: System, out: Path, pseudonyms: Pseudonyms, rounds: int | None) -> RunFile:
-    """The facts of a run that is to go on, perhaps to another number of rounds.
+    """Read the run file of a run that is resumed, with another number of rounds where one is given.
 
     Raises:
-        UserError: no run there, a damaged one, one of another system, or one made with another secret.
+        UserError: the folder holds no run, a damaged one, one of another system, or one made with another secret.
     """
     facts = read_run(out)
     if not is_run_of(facts, system):
@@ -158,10 +158,10 @@ def continued(system: System, out: Path, pseudonyms: Pseudonyms, rounds: int | N
 
 
 def launch(options: TrainConfig) -> Fabric:
-    """Fabric for the device, precision and processes asked for, already launched.
+    """Launch Lightning Fabric on the device, precision and processes of the options.
 
     Raises:
-        UserError: no such device.
+        UserError: the device does not exist.
     """
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -179,8 +179,12 @@ def launch(options: TrainConfig) -> Fabric:
     return fabric
 
 
-def first_alone(fabric: Fabric, work: Callable[[], T]) -> T | None:
-    """What only the first process does; the others wait, get None, and fail with it where it raises a UserError."""
+def on_rank_zero(fabric: Fabric, work: Callable[[], T]) -> T | None:
+    """Do work on rank zero alone and return its result; other processes wait and return None.
+
+    Raises:
+        UserError: the work raised it, in which case every process does.
+    """
     done, problem = None, None
     if fabric.global_rank == 0:
         try:
@@ -194,10 +198,10 @@ def first_alone(fabric: Fabric, work: Callable[[], T]) -> T | None:
 
 
 def check_stages(stages: Sequence[Stage]) -> None:
-    """Refuse options with which no round could be played.
+    """Refuse stages that cannot be trained.
 
     Raises:
-        UserError: no samples, or numbers that an optimiser does not take.
+        UserError: a batch or patch is empty, or an optimiser refuses its options.
     """
     for stage in stages:
         if any(stream.batch_size < 1 or min(stream.patch) < 1 for stream in stage.streams_in_order):
@@ -210,12 +214,12 @@ def check_stages(stages: Sequence[Stage]) -> None:
 
 
 def without_names(data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonyms) -> DataConfig:
-    """The data with named subjects called by their pseudonyms, as run files hold them.
+    """Return the data options with pseudonyms in place of subjects' names, as run files hold them.
 
     Args:
-        data: as the user described them.
-        cases: that were found there.
-        pseudonyms: of the user.
+        data: options as the user gave them.
+        cases: all cases found with them.
+        pseudonyms: keyed by the secret of the user.
     """
     subjects = [case.subject for case in cases]
     named = {
@@ -226,7 +230,16 @@ def without_names(data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonym
 
 
 class Run:
-    """One training run: its data, its folder, and what happens between rounds."""
+    """One training run: prepares the data, trains, and validates and saves between rounds.
+
+    Args:
+        method: untrained method.
+        request: system, data and options.
+        out: run folder.
+        fabric: device, precision and processes.
+        console: for messages.
+        show: whether to show a progress bar.
+    """
 
     def __init__(self, method: Method, request: Request, out: Path, fabric: Fabric, console: Console, show: bool):
         self.method, self.request, self.out, self.fabric = method, request, out, fabric
@@ -235,17 +248,17 @@ class Run:
         self.is_rank_zero = fabric.global_rank == 0
 
     def go(self) -> Model:
-        """Train to the end, and return the method with its best weights."""
+        """Train to the end and return the method with its best weights."""
         self._check_options()
         self._prepare()
         self._plan()
         self._fit()
-        first_alone(self.fabric, self._calibrate)
-        first_alone(self.fabric, self._write_card)
+        on_rank_zero(self.fabric, self._calibrate)
+        on_rank_zero(self.fabric, self._write_card)
         return load(self.out, device=str(self.fabric.device), system=self.request.system)
 
     def _check_options(self) -> None:
-        """Refuse what cannot be trained before any case is prepared, which may take hours."""
+        """Refuse unusable options before any case is prepared, which may take hours."""
         monitored = self.options.monitor or self.task.selection
         choices = [name for name, better in self.task.directions.items() if better != "target"]
         if monitored not in choices:
@@ -255,7 +268,7 @@ class Run:
         self.method.check_sizes()
 
     def _prepare(self) -> None:
-        """Put all cases on their sides and on the working grid, and look at what will be learned from."""
+        """Split the cases, bring them to the working grid, and check the training cases."""
         self.store = Store(self.task, self.data.cache_folder)
         self.cases = self._divided()
         self.labels = Labels(self.cases, self.request.pseudonyms)
@@ -267,13 +280,13 @@ class Run:
             self.console.print(f"[yellow]warning:[/] {doubt}", highlight=False)
 
     def _plan(self) -> None:
-        """Say how many rounds are played, when the run is validated, and what its file will tell."""
+        """Decide the number of rounds and the validation interval, and compose the run file."""
         self.rounds = plan_rounds(self.method.stages(), self.options.rounds)
         self.validate_every = self.options.validate_every or max(25, sum(self.rounds) // 20)
         self.facts = self.request.facts or self._describe(self.left_out)
 
     def _divided(self) -> list[Case]:
-        """All cases on their sides; a run that goes on has those that it began with."""
+        """Return all cases with their sides of the split; a resumed run keeps the split that it began with."""
         cases, request = find_cases(self.task, self.data), self.request
         if request.facts is None:
             subjects = [case.subject for case in cases]
@@ -290,11 +303,11 @@ class Run:
         return known
 
     def _prepared_ranges(self) -> tuple[list[Range], list[Range], list[str]]:
-        """Training and validation slices; the first process simulates, the others wait and read.
+        """Prepare training and validation cases on rank zero, and read them in every process.
 
         Returns:
-            The slices, and a line for each case that is left out, which names it by its label: files are named on the
-            terminal only.
+            Training slices, validation slices, and a line for each case that is left out. The lines name cases by
+            label: files are named on the terminal only.
         """
         wanted = [case for case in self.cases if case.split != "test"]
         with self.console.status("preparing cases") as status:
@@ -309,7 +322,7 @@ class Run:
                         bad.append((case, str(error)))
                 return good, bad
 
-            samples, problems = first_alone(self.fabric, prepare) or prepare()
+            samples, problems = on_rank_zero(self.fabric, prepare) or prepare()
         training, validation = (
             usable(self.task, part)
             for part in (
@@ -329,7 +342,7 @@ class Run:
         return *hold_out(training), told
 
     def _annotated(self, samples: list[Sample]) -> list[Sample]:
-        """The training cases with the annotations that are learned from; a run that goes on has those it began with."""
+        """Remove the annotations that are not learned from; a resumed run keeps the choice that it began with."""
         request = self.request
         if request.label_fraction is None:
             return samples
@@ -344,10 +357,12 @@ class Run:
         return without_annotations(self.task, samples, roles, self.annotated)
 
     def _check_roles(self) -> None:
-        """Refuse data that lack what a stage draws before anything is written; what is derived comes later.
+        """Refuse data without the roles that the stages draw, before anything is written.
+
+        Stages from the first deriving one on cannot be checked yet, since their roles do not exist.
 
         Raises:
-            UserError: naming the roles that no training case has.
+            UserError: no training case has the roles of a stage; the message names them.
         """
         derived: set[str] = set()
         for stage in self.method.stages():
@@ -398,10 +413,10 @@ class Run:
         return {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)}
 
     def _fit(self) -> None:
-        """Play all rounds, from the last checkpoint where there is one."""
+        """Train all rounds, from the last checkpoint in a resumed run."""
         state = self._load_checkpoint() if self.request.facts else None
         new = not self.out.exists()
-        first_alone(self.fabric, self._make_folder)
+        on_rank_zero(self.fabric, self._make_folder)
         done = state["progress"]["round"] if state else 0
         self.monitor = Monitor(self.out if self.is_rank_zero else None, self.options.log_every, done, self._mean)
         self.trainer = Trainer(
@@ -420,7 +435,7 @@ class Run:
             self.monitor.close()
             if self.is_rank_zero:
                 self._unmake_folder(new)
-            # Of several processes, one may fail alone; what it says must not be lost.
+            # One of several processes may fail alone, and its own message must not be lost.
             if isinstance(error, UserError) or self.fabric.world_size > 1:
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -432,19 +447,19 @@ class Run:
             self.monitor.close()
 
     def _learn_numbers(self) -> None:
-        """Numbers that are learned from training cases before the first round; every process learns the same."""
+        """Fit the numbers that a method learns before the first round, identically in every process."""
         self.method.fit(list(self._samples()))
 
     def _samples(self) -> Iterable[Sample]:
-        """The training cases, each once."""
+        """Training cases, each of them once."""
         return {item.sample.case.name: item.sample for item in self.train_ranges}.values()
 
     def _mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Over all processes, so that all of them see a loss that is not a number and stop together."""
+        """Average values over all processes, so that a loss that is not finite stops all of them together."""
         return self.fabric.all_reduce(values, reduce_op="mean") if self.fabric.world_size > 1 else values  # type: ignore[return-value]
 
     def _make_folder(self) -> None:
-        """A new run's folder; in a resumed one only the plan may change, by getting longer."""
+        """Make the run folder and write the run file; in a resumed run only the planned rounds may change."""
         try:
             (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -454,10 +469,10 @@ class Run:
         self._write_facts(self._settled().model_copy(update={"rounds": self._planned()}))
 
     def _unmake_folder(self, new: bool) -> None:
-        """Take away what a run has written that did not complete a round.
+        """Remove the files of a run that failed in its first round.
 
         Args:
-            new: whether the folder was not there before.
+            new: whether the folder did not exist before the run, so that it is removed, too.
         """
         for name in (RUN_FILE, "metrics.csv"):
             (self.out / name).unlink(missing_ok=True)
@@ -467,7 +482,7 @@ class Run:
             shutil.rmtree(self.out, ignore_errors=True)
 
     def _settled(self) -> RunFile:
-        """The facts without weights that a killed run was about to write: either they are there, or they are not."""
+        """Return the run file after a kill: weights that were being written count if their digest matches."""
         there: dict[Which, str] = {}
         for which, digest in self.facts.writing.items():
             path = self.out / WEIGHTS[which]
@@ -524,14 +539,15 @@ class Run:
         return datasets(self.ranges, stage.streams_in_order, roles, self.method.dims, seed)
 
     def _with_derived(self, stage: Stage) -> list[Range]:
-        """The training slices with what the stage derives, found again where the stage had begun before."""
+        """Return the training slices with the roles that a stage derives, read from disk where it had begun before."""
         if not stage.derive:
             return self.train_ranges
         folder = self.out / DERIVED / stage.name
 
         def derive() -> list[Sample]:
-            with self.trainer.averages.in_place(), used(self.method), self.console.status(f"deriving for {stage.name}"):
-                return [derived(self.method, stage, sample, folder, subjects) for sample in labelled]
+            status = self.console.status(f"deriving for {stage.name}")
+            with self.trainer.averages.in_place(), in_inference_mode(self.method), status:
+                return [with_derived_roles(self.method, stage, sample, folder, subjects) for sample in labelled]
 
         samples = {item.sample.case.name: item.sample for item in self.train_ranges}
         subjects = [sample.case.subject for sample in samples.values()]
@@ -539,12 +555,12 @@ class Run:
         labelled = [
             replace(sample, case=replace(sample.case, name=self.labels.cases[name])) for name, sample in samples.items()
         ]
-        made = first_alone(self.fabric, derive) or derive()
+        made = on_rank_zero(self.fabric, derive) or derive()
         more = {name: replace(new, case=old.case) for (name, old), new in zip(samples.items(), made, strict=True)}
         return [replace(item, sample=more[item.sample.case.name]) for item in self.train_ranges]
 
     def _after_round(self, trainer: Trainer, ending: bool) -> None:
-        """Validate and save when it is time; every process comes here, the first one writes."""
+        """Validate and save when due; every process calls this and rank zero writes."""
         where = trainer.progress
         self.bar.update(where, _shown(self.monitor.latest, self.best.name))
         due = ending or where.round % self.validate_every == 0
@@ -558,10 +574,10 @@ class Run:
                 f"round {where.round}: weights are no longer finite; the last checkpoint is intact: "
                 "train in another --out with a lower --learning-rate"
             )
-        first_alone(self.fabric, lambda: self._record(trainer, due, ending, heard))
+        on_rank_zero(self.fabric, lambda: self._record(trainer, due, ending, heard))
 
     def _record(self, trainer: Trainer, due: bool, ending: bool, heard: dict[str, Any]) -> None:
-        """Judge and save; a stop between two validations is saved only, to leave no trace in the run."""
+        """Diagnose, validate and save; a stop between two validations only saves, to leave no trace in the run."""
         if due and self.options.diagnose:
             self._diagnose(trainer, ending)
         improved = due and trainer.stage.validated and self._validate(trainer)
@@ -583,7 +599,7 @@ class Run:
         self.monitor.record(trainer.progress, found)
 
     def _validate(self, trainer: Trainer) -> bool:
-        """Score the inference weights; whether they are the best so far."""
+        """Score the inference weights and return whether they are the best so far."""
         begun = perf_counter()
         with trainer.averages.in_place():
             scores = validate(self.method, self.val_ranges, self.options.validation_slices, self.fabric.device)
@@ -612,11 +628,11 @@ class Run:
             write_atomically(self.out / BEST, lambda path: _link(self.out / CHECKPOINT, path))
 
     def _write_weights(self, tensors: Mapping[str, torch.Tensor], number: int, best: bool) -> None:
-        """Write the last weights, and the best ones where they are these; a kill at any time leaves a run that loads.
+        """Write the last weights, and the best ones where these are; a kill at any time leaves a run that loads.
 
         Args:
-            tensors: by name.
-            number: of the round.
+            tensors: weights by name.
+            number: round in which they were reached.
             best: whether they are the best so far.
         """
         metadata = {"system": self.facts.system, "round": str(number)}
@@ -646,7 +662,7 @@ class Run:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same bytes under another name, without copying where the file system can."""
+    """Make a hard link to a file, or a copy where the file system has no links."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
@@ -655,7 +671,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _shown(latest: Mapping[Measure, float], score: str) -> dict[str, float]:
-    """Numbers beside the progress bar: the score that decides which weights are the best, and three losses."""
+    """Return the numbers beside the progress bar: the score that selects the best weights, and three losses."""
     wanted = {Measure("validation", score): score} | {
         measure: str(measure) for measure in [one for one in latest if one.kind == "loss"][:3]
     }

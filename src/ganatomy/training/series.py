@@ -1,4 +1,4 @@
-"""Several runs of one system, such as the folds of a cross-validation, each of them trained to its end once."""
+"""Series of runs of one system, such as the folds of a cross-validation; finished runs are not trained again."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def train_folds(
 ) -> list[Model]:
     """Train every fold of a cross-validation into ``out/fold0``, ``out/fold1`` and so on, one after another.
 
-    Called again, it leaves finished folds as they are and goes on with an unfinished one.
+    A second call leaves finished folds as they are and resumes an unfinished one.
 
     Args:
-        system: or what the user calls it, as `catalogue.resolve` takes it.
+        system: the system, or a name that `catalogue.resolve` accepts.
         out: folder of the folds.
-        count: of folds, at least 2; subjects are dealt out by the seed of ``options``.
-        config: numbers of the method; none means the paper's.
-        data: images; none means the embedded phantom.
+        count: number of folds, at least 2; subjects are dealt into folds by the seed of ``options``.
+        config: options of the method; None means those of its paper.
+        data: how to find and read images; None means the embedded phantom.
         options: how to train.
-        show: progress bar and messages on the terminal.
-        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
+        show: whether to show a progress bar and messages on the terminal.
+        secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
 
     Raises:
-        UserError: as `train`, or there are fewer subjects than folds, or other runs are in the way.
+        UserError: any reason of `train`, fewer subjects than folds, or a folder that holds another run.
         Stopped: a signal asked to stop; the state is saved.
     """
     if count < 2:
@@ -69,12 +69,12 @@ def train_once(
     fold: Fold | None = None,
     label_fraction: float | None = None,
 ) -> Model:
-    """Train a run, go on with an unfinished one, or leave a finished one as it is.
+    """Train a run, resume it where it is unfinished, or load it where it is finished.
 
-    Everything is as in `train`.
+    Arguments are those of `train`.
 
     Raises:
-        UserError: as `train`, or the folder holds a run with other options.
+        UserError: any reason of `train`, or the folder holds a run with other options.
     """
     system = catalogue.resolve(system)
     if not (folder / RUN_FILE).is_file():
@@ -100,7 +100,7 @@ def _differing(
     options: TrainConfig,
     pseudonyms: Pseudonyms,
 ) -> list[str]:
-    """Names of the options in which a run differs from what is wanted."""
+    """Return the names of the options in which a run differs from those given."""
     if not is_run_of(facts, system):
         return ["system"]
     if facts.split.secret != pseudonyms.fingerprint:
@@ -116,10 +116,10 @@ def _differing(
 
 
 def finished(folder: Path, facts: RunFile) -> bool:
-    """Whether a run has come to its last round.
+    """Whether a run has been trained to its last round.
 
     Raises:
-        UserError: its last weights are damaged.
+        UserError: the last weights are damaged.
     """
     path = folder / WEIGHTS["last"]
     if not path.is_file():
