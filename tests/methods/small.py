@@ -6,7 +6,15 @@ from ganatomy import catalogue
 from ganatomy.roles.image import ImageRole
 
 READY = [system.slug for system in catalogue.ready()]
-SMALLER = {"batch_size": 2, "patch": 32, "patch_shape": (12, 16, 16), "search_steps": 10}
+SMALLER = {
+    "batch_size": 2,
+    "patch": 32,
+    "patch_shape": (12, 16, 16),
+    "search_steps": 10,
+    "starters": 2,
+    "steps": 4,
+    "features_width": 0.0625,
+}
 """Where a system has such options."""
 
 
