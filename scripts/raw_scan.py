@@ -16,7 +16,7 @@ from torch import Tensor
 from ganatomy.case import slab
 from ganatomy.images.files import read
 from ganatomy.inference.model import load
-from ganatomy.physics.consistency import consistent_with, consistency_residual
+from ganatomy.physics.consistency import consistency_residual, consistent_with
 from ganatomy.reports.style import new_figure, show_image
 from ganatomy.tasks.mr_reconstruction.judge import total_variation
 from ganatomy.tasks.mr_reconstruction.scan import Scan
@@ -48,7 +48,8 @@ def main(run: Path, path: Path, picture: Path) -> None:
     for axes, (name, made) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
         show_image(axes, made.abs()[0, 0].numpy(), (0, bright), raw.spacing[1:])
         axes.set_title(name)
-        print(f"{name}: data-consistency residual {float(consistency_residual(made, scan.image, scan.encoding)[0]):.4f}")
+        residual = float(consistency_residual(made, scan.image, scan.encoding)[0])
+        print(f"{name}: data-consistency residual {residual:.4f}")
     figure.savefig(picture, dpi=75)
 
 

@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def pytest_collection_modifyitems(config, items):
     from ganatomy import catalogue
 
     name = catalogue.load(slug).__name__
-    items[:] = [item for item in items if slug in item.nodeid.partition("[")[2] or hasattr(item.module, name)]
+    own = re.compile(rf"\[{slug}(?![\w-])")
+    items[:] = [item for item in items if own.search(item.nodeid) or hasattr(item.module, name)]
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -104,7 +104,7 @@ def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ign
     methods = {arm: method(claim.system(arm), **own) for arm, own in claim.arms.items()}
     judge = judge_of(next(iter(methods.values())).task)
     assert len({m.task.preparation.digest for m in methods.values()}) == 1
-    references = {contender.name for part in judge.references() for contender in part}
+    references = {entry.name for part in judge.references() for entry in part}
     for predicate in claim.predicates:
         assert {predicate.first, predicate.second} <= {*references, *claim.arms}
         assert judge.named(predicate.score).better is not None

@@ -46,16 +46,16 @@ def test_slices_of_one_subject_are_no_subjects():
     assert improved(found) == "." and single_subject(found) == SINGLE
 
 
-def test_rivals_without_the_score_are_left_out():
+def test_baselines_without_the_score_are_left_out():
     rows = [
         Row(case, case, (0, 1), method, {"psnr": value})
         for case, value in (("a", 30.0), ("b", 34.0))
-        for method, value in ((OUTPUT, value), ("rival", value - 1.5))
+        for method, value in ((OUTPUT, value), ("baseline", value - 1.5))
     ]
     rows.append(Row("a", "a", (0, 1), "silent", {"other": 1.0}))
-    (said,) = against(Judgement([], [], Scores(rows)), ["rival", "silent"], PSNR, "PSNR")
-    assert said.startswith("Against rival: PSNR +1.5") and said.endswith(", better.")
-    assert math.isnan(Scores(rows).mean("silent", "psnr")) and Scores(rows).mean("rival", "psnr") == 30.5
+    (said,) = against(Judgement([], [], Scores(rows)), ["baseline", "silent"], PSNR, "PSNR")
+    assert said.startswith("Against baseline: PSNR +1.5") and said.endswith(", better.")
+    assert math.isnan(Scores(rows).mean("silent", "psnr")) and Scores(rows).mean("baseline", "psnr") == 30.5
 
 
 def test_a_warning_where_any_case_is_a_phantom(tmp_path):

@@ -178,10 +178,14 @@ def test_a_stopped_game_goes_on_bit_for_bit(request, method):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_average_is_of_what_is_used(model):
-    if "ema_halflife" not in catalogue.load(model.partition(":")[0]).Config.model_fields:
+@pytest.mark.parametrize("baseline", [False, True])
+def test_the_average_is_of_what_is_used(model, baseline):
+    kind = catalogue.load(model.partition(":")[0]).Config
+    if "ema_halflife" not in kind.model_fields:
         pytest.skip("it averages nothing, or by a rule of its own")
-    method = build(model, ema_halflife=HALFLIFE).inference_mode()
+    if baseline and (not kind.baseline or model == "csmri-refinement"):
+        pytest.skip("nothing that it averages is left of it without its adversary")
+    method = build(model, ema_halflife=HALFLIFE, **(kind.baseline if baseline else {})).inference_mode()
     found = results_with_slopes(method, shown(method))
     parameters = list(method.parameters())
     slopes = torch.autograd.grad(sum(part.sum() for part in found), parameters, allow_unused=True)

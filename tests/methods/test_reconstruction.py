@@ -264,7 +264,9 @@ def test_what_several_coils_measured_is_kept(kind):
     values = scan(method, 2)[0].transpose(0, 1).numpy()
     shown = Scan.of(prepared(method.task, values)["input"])
     start = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
-    before, after = (consistency_residual(image, shown.image, shown.encoding).mean() for image in (start, shown.keep(start)))
+    before, after = (
+        consistency_residual(image, shown.image, shown.encoding).mean() for image in (start, shown.keep(start))
+    )
     assert after < 0.1 * before
 
 

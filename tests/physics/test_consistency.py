@@ -5,7 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganatomy.physics.coils import Encoding, estimated_sensitivities, simulated_sensitivities
-from ganatomy.physics.consistency import DataConsistency, conjugate_gradients, consistent, consistent_with, consistency_residual
+from ganatomy.physics.consistency import (
+    DataConsistency,
+    conjugate_gradients,
+    consistency_residual,
+    consistent,
+    consistent_with,
+)
 from ganatomy.physics.fourier import as_channels, as_complex, fft
 
 SEEDS = st.integers(0, 99)
@@ -191,6 +197,8 @@ def test_several_coils_explain_a_real_measurement_better_step_by_step(shared) ->
     kspace = torch.from_numpy(whole[:, 83:147, 58:122].copy())[None]
     encoding = Encoding((kspace != 0).any(1, keepdim=True), estimated_sensitivities(kspace))
     start = encoding.adjoint(kspace)
-    residuals = [float(consistency_residual(consistent(start, kspace, encoding, steps=n), start, encoding)) for n in (0, 2, 6)]
+    residuals = [
+        float(consistency_residual(consistent(start, kspace, encoding, steps=n), start, encoding)) for n in (0, 2, 6)
+    ]
     assert residuals == sorted(residuals, reverse=True)
     assert residuals[-1] < 0.6 * residuals[0]

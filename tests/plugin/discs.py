@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ganatomy.case import Held, Prediction, Role, Task
-from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Row, Score, about
+from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Row, Score, about
 from ganatomy.game import Method, MethodConfig, Player, Stage, Stream, Turn, adam
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
@@ -23,7 +23,7 @@ SIZE = 24
 
 
 def picture(count, seed):
-    """A dark picture with so many bright discs that do not touch, uint8 (SIZE, SIZE)."""
+    """Draw a number of bright discs that do not touch on a dark picture, uint8 (SIZE, SIZE)."""
     rng, image = np.random.default_rng(seed), np.full((SIZE, SIZE), 20.0)
     places = rng.permutation(9)[:count]
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -35,44 +35,44 @@ def picture(count, seed):
 
 @dataclass(frozen=True)
 class CountRole(Role):
-    """A number of things in a picture."""
+    """Role of a number of things in a picture."""
 
     kind: ClassVar[str] = "count"
     on_grid: ClassVar[bool] = False
     suffix: ClassVar[str] = ".csv"
 
     def source(self, text, folder, read):
-        """A number in a manifest."""
+        """Read a number from a manifest."""
         return Held(float(text))
 
     def check(self, value):
-        """Nothing to refuse."""
+        """Accept every number."""
 
     def array(self, value, frame):
-        """One number."""
+        """Return an array that holds the number alone."""
         return np.full((1, 1, 1, 1), value, np.float32)
 
     def value(self, array, frame, like):
-        """The number, rounded."""
+        """Return the number rounded."""
         return round(float(np.asarray(array).reshape(-1)[0]))
 
     def cut(self, array, start, size):
-        """The same number, wherever the patch is."""
+        """Return the number, which does not depend on the patch."""
         return np.asarray(array)
 
     def tensor(self, patch, dims):
-        """A number of shape (1,)."""
+        """Return the number as a tensor of shape (1,)."""
         return torch.from_numpy(np.array(patch, np.float32).reshape(1))
 
     def write(self, path, value, derivation=None):
-        """A CSV file."""
+        """Write the number to a CSV file."""
         stream = io.StringIO()
         csv.writer(stream).writerows([[self.name], [value]])
         path.write_text(stream.getvalue())
 
 
 class Counting(Task):
-    """Pictures, and how many discs they show."""
+    """Task of counting the discs in pictures."""
 
     name = "counting"
     given = "picture"
@@ -96,7 +96,7 @@ class Counting(Task):
 
 
 class CountOptions(Options):
-    """What else is counted."""
+    """Options of the counter."""
 
     halves: bool = False  # count halves of discs, too
 
@@ -109,7 +109,7 @@ class CountPredictor(Predictor):
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """The number."""
+        """Number of discs."""
         return {"discs": self.task.roles["discs"]}
 
     @torch.no_grad()
@@ -126,7 +126,7 @@ class CountPredictor(Predictor):
 
 
 class CountJudge(Judge):
-    """Judges counts by their distance from the true number, beside always saying the mean."""
+    """Judges counts by their distance from the true number, with the mean of the training data as the baseline."""
 
     scores = (Score("count error", "lower", "discs", "Distance from the true number."),)
     leading = ("count error",)
@@ -137,18 +137,18 @@ class CountJudge(Judge):
     def learn(self, training):
         self.mean = float(np.mean([sample.arrays["discs"] for sample in training]))
 
-    def contender(self, model, name):
+    def entry(self, model, name):
         predictor = model.predictor()
-        return Contender(name, lambda case: float(predictor.predict(case).arrays["discs"].squeeze()), about(model))
+        return Entry(name, lambda case: float(predictor.predict(case).arrays["discs"].squeeze()), about(model))
 
     def references(self):
-        return [Contender("mean", lambda case: self.mean, "the mean number of the training pictures")], []
+        return [Entry("mean", lambda case: self.mean, "the mean number of the training pictures")], []
 
-    def score_case(self, contenders, case, advance=lambda: None):
+    def score_case(self, entries, case, advance=lambda: None):
         true = float(case.arrays["discs"].squeeze())
         rows = [
             Row(case.case.name, case.case.subject, (0, 1), one.name, {"count error": abs(one.run(case) - true)})
-            for one in contenders
+            for one in entries
         ]
         advance()
         return rows
@@ -175,7 +175,7 @@ class CountDiscs(Method):
     """
 
     class Config(MethodConfig):
-        """Numbers of the toy."""
+        """Options of the toy."""
 
         game_rounds: int = 60  # updates
 
@@ -196,12 +196,12 @@ class CountDiscs(Method):
         yield Turn("counter", error=(self.count(batch["picture"]) - batch["discs"][:, 0]).square().mean())
 
     def count(self, picture):
-        """Pictures (N, 1, H, W) to numbers (N,)."""
+        """Count discs in pictures (N, 1, H, W); returns numbers (N,)."""
         return self.network(picture).mean(dim=(1, 2, 3)) * 9
 
 
 def write_pictures(folder, subjects=8, each=4):
-    """Pictures of 1 to 8 discs and a manifest, in a folder."""
+    """Write pictures of 1 to 8 discs and a manifest into a folder."""
     lines = ["subject,picture,discs"]
     for subject in range(subjects):
         for number in range(each):

@@ -90,7 +90,7 @@ def reproduce(
     facts_of = {name: run_facts(model) for name, model in models.items()}
     known = seen_cases(task, next(iter(facts_of.values())), pseudonyms)
     labels = Labels([*cases, *known], pseudonyms)
-    contenders, prepared, rows, problems = judge_models(judge, models, cases, known, store, labels, console)
+    entries, prepared, rows, problems = judge_models(judge, models, cases, known, store, labels, console)
     scores = ArmScores(Scores(rows), range(seeds))
     results = [check(predicate, scores, judge) for predicate in claim.predicates]
     first = {arm: facts_of[label(arm, 0)] for arm in claim.arms}
@@ -105,7 +105,7 @@ def reproduce(
     found = Reproduction(claim, results, *overall(results), facts, out, [problem.written for problem in problems])
     write_text(out / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
     write_text(out / "claim.md", markdown(found))
-    write_report(found, judge, of_one_seed([*claim.arms], 0, contenders, prepared, rows), scores)
+    write_report(found, judge, of_one_seed([*claim.arms], 0, entries, prepared, rows), scores)
     return found
 
 
@@ -218,7 +218,7 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     page.text(f"The output is that of {next(iter(claim.arms))}.")
     judge.illustrate(page, judgement)
     page.section("The arms")
-    before = [contender.name for contender in judge.references()[0]]
+    before = [entry.name for entry in judge.references()[0]]
     arms = [*before, *claim.arms]
     wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
     add_arms(page, judge, scores, arms, wanted, crossed_bootstrap)

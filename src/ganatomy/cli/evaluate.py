@@ -19,37 +19,39 @@ from ganatomy.inference.runfile import is_run_of, read_run
 
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--against RUN2 ...] [--which best|last] [--out DIR] [...]
 
-Without --data a run is judged on the test subjects it kept aside. With it, on the rows a manifest marks `test`, else
-on everything there but the run's training subjects. The input is always compared, and a classical method where there
-is one; so are the runs named with --against. `ganatomy evaluate RUN --help` shows all options, those of this run's
-kind of task included."""
+Scores a trained run on test cases and writes metrics.json, cases.csv and report.html with pictures and intervals.
+
+Test cases are the subjects that training kept aside or, with --data, the rows that a manifest marks `test`, or else
+all images there except those of training subjects. The run is compared with baselines of its task, such as its
+unprocessed input or a classical method, and with the runs named with --against, for example one trained with
+--baseline. `ganatomy evaluate RUN --help` shows all options, including those of the run's task."""
 
 
 @dataclasses.dataclass
 class Choice:
-    """What is compared, and where results go."""
+    """Runs to compare, output folder, and pseudonyms."""
 
     against: tuple[Path, ...] = ()
-    """Runs of the same task to compare with, beside the input and a classical method."""
+    """Other runs of the same task to compare with, besides the baselines of the task."""
     which: Which = "best"
-    """Weights: the best on the validation data, or the last."""
+    """Weights to use: those with the best validation score, or the last."""
     out: Path | None = None
-    """Folder for metrics.json, cases.csv and report.html; none means RUN/evaluation."""
+    """Output folder for metrics.json, cases.csv and report.html; none means RUN/evaluation."""
     ratings: Path | None = None
-    """Readers' opinions: a CSV file with the columns case, method (input, output, ...) and rating, a line for each."""
+    """CSV file with readers' ratings: one line each, with the columns case, method (input, output, ...) and rating."""
     secret: Path | None = None
-    """File with the secret of who trained the run, by which its subjects are recognised; none means your own."""
+    """File with the secret that was used in training, to recognise the run's subjects; none means your own."""
     names: bool = False
-    """Write real names of subjects and cases in place of pseudonyms."""
+    """Write the real names of subjects and cases instead of pseudonyms."""
     device: str = "cpu"
-    """Where networks run, such as cuda."""
+    """Device on which networks run: cpu or cuda."""
     system: tuple[str, ...] = ()
-    """Of the runs, named again where they are methods from outside that no installed package has registered:
-    FILE.py:CLASS or MODULE:CLASS. Runs alone import nothing."""
+    """Methods of the runs as FILE.py:CLASS or MODULE:CLASS, needed only if neither built in nor installed.
+    A run folder alone never makes ganatomy import code."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Judge a run."""
+    """Evaluate a run, and print its headline and leading scores."""
     named = leading(arguments, "evaluate", "run", "evaluate RUN", HELP)
     if named is None:
         return 0
@@ -75,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def read_options(folder: Path, arguments: Sequence[str]) -> Any:
-    """All options, those of the judge of the run's kind of task among them."""
+    """Parse all options, including those that the judge of the run's task adds."""
     facts = read_run(folder)
     systems = [catalogue.resolve(name) for name in peek_all(arguments, "system").get("system", [])]
     system = next((one for one in systems if is_run_of(facts, one)), None)
@@ -84,15 +86,15 @@ def read_options(folder: Path, arguments: Sequence[str]) -> Any:
     kind = dataclasses.make_dataclass(
         "Options",
         [("choice", Choice), ("judge", judge), ("data", DataConfig)],
-        namespace={"__doc__": "Judge a trained run on test cases."},
+        namespace={"__doc__": "Score a trained run on test cases and write a report."},
     )
-    # Other images are read as they are described here, not as the training images were.
+    # Options of the training data do not apply to other images, so these start from the defaults.
     default = kind(Choice(), judge(), DataConfig() if elsewhere else facts.data)
     return parse(kind, arguments, f"ganatomy evaluate {folder}", default)
 
 
 def show(result: Evaluation) -> None:
-    """The headline, a short table, and where to look."""
+    """Print the headline, a table of the leading scores, and the path of the report."""
     console = Console()
     console.print(result.headline, highlight=False)
     table = Table("", *result.scores.methods)
@@ -101,5 +103,7 @@ def show(result: Evaluation) -> None:
         table.add_row(escape(name), *[f"{cell.mean:.4g}" if cell else "" for cell in cells])
     console.print(table)
     console.print(
-        f"{result.out / 'report.html'}: pictures, intervals, and how it was measured", highlight=False, soft_wrap=True
+        f"{result.out / 'report.html'}: pictures, intervals, and how everything was measured",
+        highlight=False,
+        soft_wrap=True,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.case import Sample
-from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Scores
+from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Scores
 from ganatomy.metrics.statistics import Interval
 from ganatomy.reports.figures import paired_plot
 from ganatomy.reports.report import Cell, Column, Report
@@ -49,22 +49,22 @@ def label(arm: str, seed: int) -> str:
 
 
 def of_one_seed(
-    arms: Sequence[str], seed: int, contenders: Sequence[Contender], prepared: Sequence[Sample], rows: Sequence[Row]
+    arms: Sequence[str], seed: int, entries: Sequence[Entry], prepared: Sequence[Sample], rows: Sequence[Row]
 ) -> Judgement:
     """One seed alone, the first arm called the output, for the pictures.
 
     Args:
         arms: names, in order.
         seed: that is shown.
-        contenders: of all arms and seeds, and the references.
+        entries: of all arms and seeds, and the references.
         prepared: cases that they were judged on.
         rows: of all of them.
     """
     first, *others = arms
     names = {label(first, seed): OUTPUT, **{label(arm, seed): arm for arm in others}}
     runs = tuple(f"{arm}#" for arm in arms)
-    names |= {one.name: one.name for one in contenders if not one.name.startswith(runs)}
-    shown = [replace(one, name=names[one.name]) for one in contenders if one.name in names]
+    names |= {one.name: one.name for one in entries if not one.name.startswith(runs)}
+    shown = [replace(one, name=names[one.name]) for one in entries if one.name in names]
     own = [replace(row, method=names[row.method]) for row in rows if row.method in names]
     return Judgement(shown, prepared, Scores(own))
 

@@ -24,7 +24,7 @@ from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import choose_cases, place, recognising, run_facts, seen_cases, users_pseudonyms
-from ganatomy.evaluation.judging import OUTPUT, RESERVED, Contender, Judge, Judgement, Row, Scores, judge_of
+from ganatomy.evaluation.judging import OUTPUT, RESERVED, Entry, Judge, Judgement, Row, Scores, judge_of
 from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.images.atomic import write_atomically, write_text
@@ -102,20 +102,20 @@ def evaluate(
     pseudonyms = users_pseudonyms(secret)
     chosen = choose_cases(task, facts, data, pseudonyms)
     out = writable(out or run / "evaluation")
-    others = [judge.contender(other, name) for name, other in runs.items()] + ([classical] if classical else [])
-    contenders = judge.lineup(judge.contender(model, OUTPUT), *others)
+    others = [judge.entry(other, name) for name, other in runs.items()] + ([classical] if classical else [])
+    entries = judge.with_references(judge.entry(model, OUTPUT), *others)
     known = seen_cases(task, facts, pseudonyms)
     labels = Labels([*chosen.cases, *chosen.seen, *known], pseudonyms or Pseudonyms.passing(), names)
     opinions: list[Row] = []
     if ratings:
-        opinions = _opinions(ratings, chosen.cases, labels, [contender.name for contender in contenders])
+        opinions = _opinions(ratings, chosen.cases, labels, [entry.name for entry in entries])
         judge.scores = (*judge.scores, OPINION)
     console = Console(stderr=True, quiet=not show)
     store = Store(task, own.cache_folder)
-    prepared, rows, problems = judge_cases(judge, contenders, chosen.cases, store, console, labels, known)
+    prepared, rows, problems = judge_cases(judge, entries, chosen.cases, store, console, labels, known)
     if not rows:
         raise UserError(f"no case could be judged: {problems[0].told}")
-    judgement = Judgement(contenders, prepared, Scores([*rows, *opinions]))
+    judgement = Judgement(entries, prepared, Scores([*rows, *opinions]))
     judged = [case for case in chosen.cases if labels.cases[case.name] in {one.case.name for one in prepared}]
     unfair = [note for other in runs.values() for note in _unfair(other, model, judged, pseudonyms, labels)]
     headline, outcome = judge.verdict(judgement)
@@ -132,11 +132,11 @@ def evaluate(
     return Evaluation(out, judgement.scores, judge.leading, headline, notes)
 
 
-def _opinions(path: Path, cases: Sequence[Case], labels: Labels, contenders: Sequence[str]) -> list[Row]:
+def _opinions(path: Path, cases: Sequence[Case], labels: Labels, entries: Sequence[str]) -> list[Row]:
     """Ratings of cases, which the file calls by their names or by their labels, under their labels."""
     subjects = {labels.cases[case.name]: labels.subjects[case.subject] for case in cases}
     called = {**{case.name: labels.cases[case.name] for case in cases}, **{label: label for label in subjects}}
-    found = read_ratings(path, {name: subjects[label] for name, label in called.items()}, contenders)
+    found = read_ratings(path, {name: subjects[label] for name, label in called.items()}, entries)
     return [replace(row, case=called[row.case]) for row in found]
 
 
@@ -222,7 +222,7 @@ class Problem(NamedTuple):
 
 def judge_cases(
     judge: Judge,
-    contenders: Sequence[Contender],
+    entries: Sequence[Entry],
     cases: Sequence[Case],
     store: Store,
     console: Console,
@@ -233,7 +233,7 @@ def judge_cases(
 
     Args:
         judge: of the task.
-        contenders: who is judged.
+        entries: who is judged.
         cases: to be judged on.
         store: of prepared cases.
         console: for progress.
@@ -244,7 +244,7 @@ def judge_cases(
     rows: list[Row] = []
     problems: list[Problem] = []
     with _bar(console) as bar:
-        work = bar.add_task("judging", total=len(cases) * len(contenders))
+        work = bar.add_task("judging", total=len(cases) * len(entries))
         judge.cache = store.folder
         training = [labels.sample(one) for one in store.get_all(known if judge.compares_with_training else ())[0]]
         judge.learn(training)
@@ -252,15 +252,15 @@ def judge_cases(
             bar.update(work, description=f"judging {case.name}")
             try:
                 ready = labels.sample(store.get(case))
-                rows += judge.score_case(contenders, ready, lambda: bar.advance(work))
+                rows += judge.score_case(entries, ready, lambda: bar.advance(work))
                 prepared.append(ready)
             except (UserError, ValueError) as error:
                 problems.append(Problem(f"{case.name}: {error}", labels.told(str(error), case)))
                 console.print(f"[yellow]left out:[/] {problems[-1].told}", highlight=False)
-            bar.update(work, completed=number * len(contenders))
+            bar.update(work, completed=number * len(entries))
         if prepared:
             bar.update(work, description="judging all together")
-            rows += judge.score_all(contenders, prepared, training)
+            rows += judge.score_all(entries, prepared, training)
     return prepared, rows, problems
 
 
@@ -285,7 +285,7 @@ def describe(
         "data": labels.place(place(data)),
         "subjects": sorted({case.case.subject for case in judgement.cases}),
         "slices": sum(case.shape[0] for case in judgement.cases),
-        "methods": {contender.name: contender.about for contender in judgement.contenders},
+        "methods": {entry.name: entry.about for entry in judgement.entries},
         "notes": list(notes),
         "provenance": facts.provenance,
         "training": {

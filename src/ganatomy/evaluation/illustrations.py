@@ -8,7 +8,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from ganatomy.case import Sample
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, middle_slice, side_by_side
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, middle_slice, side_by_side
 from ganatomy.reports.strip import comparison_strip, detail_boxes
 
 DIFFERENCES = "Differences on the right: red is too bright, blue too dark;"
@@ -54,7 +54,7 @@ def caption(label: str, case: Sample, judgement: Judgement, by: str, plane: int 
 
 
 def strip(
-    contenders: Sequence[Contender],
+    entries: Sequence[Entry],
     case: Sample,
     judgement: Judgement,
     score: str,
@@ -62,19 +62,19 @@ def strip(
     unit: str = "",
     differences: Sequence[str] = (INPUT, OUTPUT),
 ) -> Figure:
-    """The middle slice as every contender makes it, differences from the target, and details magnified.
+    """The middle slice as every entry makes it, differences from the target, and details magnified.
 
     Args:
-        contenders: whose images are shown.
+        entries: whose images are shown.
         case: that is shown.
         judgement: of all cases.
         score: a PSNR, which is noted below the images.
         window: values shown black and white.
         unit: of the images.
-        differences: contenders whose differences from the target are shown.
+        differences: entries whose differences from the target are shown.
     """
     plane, spacing = middle_slice(case), case.spacing[1:]
-    views = {name: image[0] for name, image in side_by_side(contenders, case, plane, plane + 1).items()}
+    views = {name: image[0] for name, image in side_by_side(entries, case, plane, plane + 1).items()}
     noted = {name: judgement.scores.by_case(name, score).get(case.case.name) for name in views}
     return comparison_strip(
         views,

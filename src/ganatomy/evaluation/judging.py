@@ -63,7 +63,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entry:
     """Something that does the task: a trained run, a classical method, or the input as it is.
 
     Args:
@@ -156,14 +156,14 @@ class Scores:
 class Judgement:
     """What a judge needs to illustrate: who was judged on what, and how they did."""
 
-    contenders: Sequence[Contender]
+    entries: Sequence[Entry]
     cases: Sequence[Sample]
     scores: Scores
 
     @property
-    def rivals(self) -> list[str]:
+    def baselines(self) -> list[str]:
         """Methods beside the input and the output."""
-        return [contender.name for contender in self.contenders if contender.name not in RESERVED]
+        return [entry.name for entry in self.entries if entry.name not in RESERVED]
 
 
 class Judge(ABC):
@@ -182,7 +182,7 @@ class Judge(ABC):
     plotted: ClassVar[tuple[str, ...]]
     """Names of the scores that are drawn subject by subject."""
     reference: ClassVar[str] = INPUT
-    """The contender that a trained run must beat to be of use."""
+    """The entry that a trained run must beat to be of use."""
     resampled: ClassVar[str] = "subjects"
     """What the rows stand for, over which intervals are taken."""
     compares_with_training: ClassVar[bool] = False
@@ -199,44 +199,42 @@ class Judge(ABC):
         self.options: Any = options or self.Options()
 
     @abstractmethod
-    def contender(self, model: Model, name: str) -> Contender:
+    def entry(self, model: Model, name: str) -> Entry:
         """A trained run, ready to be judged."""
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """What every run is compared with: named before it, and after it."""
         return (), ()
 
-    def classical(self) -> Contender | None:
+    def classical(self) -> Entry | None:
         """A method without training, so that there is always something to be compared with."""
         return None
 
-    def lineup(self, *contenders: Contender) -> list[Contender]:
-        """These contenders with the references around them."""
+    def with_references(self, *entries: Entry) -> list[Entry]:
+        """These entries with the references around them."""
         before, after = self.references()
-        return [*before, *contenders, *after]
+        return [*before, *entries, *after]
 
     def learn(self, training: Sequence[Sample]) -> None:  # noqa: B027 - most judges need nothing
         """Take what scores need from the cases that the runs were trained on, before any case is scored."""
 
     def score_case(
-        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+        self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every contender on one case.
+        """Score every entry on one case.
 
         Args:
-            contenders: each sees the same.
+            entries: each sees the same.
             case: read slab by slab.
-            advance: called after each contender.
+            advance: called after each entry.
         """
         return []
 
-    def score_all(
-        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
-    ) -> list[Row]:
-        """Score every contender on all cases together, where single cases do not tell.
+    def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
+        """Score every entry on all cases together, where single cases do not tell.
 
         Args:
-            contenders: each sees the same.
+            entries: each sees the same.
             cases: to be judged on.
             training: what the run was trained on, to compare with.
         """
@@ -284,9 +282,9 @@ def judge_of(task: Task, options: Mapping[str, Any] | None = None) -> Judge:
     return cls(task, cls.Options.of(options or {}))
 
 
-def side_by_side(contenders: Sequence[Contender], case: Sample, start: int, stop: int) -> dict[str, Volume]:
-    """What every contender makes of some slices, (slices, rows, columns), colours averaged; the target last."""
-    made = {contender.name: contender.run(case, start, stop) for contender in contenders}
+def side_by_side(entries: Sequence[Entry], case: Sample, start: int, stop: int) -> dict[str, Volume]:
+    """What every entry makes of some slices, (slices, rows, columns), colours averaged; the target last."""
+    made = {entry.name: entry.run(case, start, stop) for entry in entries}
     found = {name: grey(image.reshape(-1, stop - start, *image.shape[1:])) for name, image in made.items()}
     return {name: found[name] for name in sorted(found, key=lambda name: name == TARGET)}
 

@@ -23,7 +23,7 @@ def read_ratings(path: Path, cases: Mapping[str, str], methods: Iterable[str]) -
     Args:
         path: of the file; further columns, such as reader, are for the records.
         cases: name to subject of those that are judged.
-        methods: names under which the contenders are judged.
+        methods: names under which the entries are judged.
 
     Returns:
         A row for each case and method, with the mean over its readers.

@@ -52,19 +52,19 @@ def nearness(found: Comparison, truth: str, other: str) -> str:
     return f"The output {relations[found.outcome]}: PSNR {limits(found.difference, 'dB', signed=True)}{improved(found)}"
 
 
-def against(judgement: Judgement, rivals: Iterable[str], score: Score, called: str) -> Iterator[str]:
-    """A sentence for every rival that has the score.
+def against(judgement: Judgement, baselines: Iterable[str], score: Score, called: str) -> Iterator[str]:
+    """A sentence for every baseline that has the score.
 
     Args:
         judgement: of all.
-        rivals: names of contenders.
+        baselines: names of entries.
         score: by which the output is compared with them.
         called: name of the score in the sentence.
     """
-    for rival in rivals:
-        if found := judgement.scores.compare(OUTPUT, rival, score):
+    for baseline in baselines:
+        if found := judgement.scores.compare(OUTPUT, baseline, score):
             amount = limits(found.difference, score.unit, signed=True)
-            yield f"Against {rival}: {called} {amount}, {found.outcome}."
+            yield f"Against {baseline}: {called} {amount}, {found.outcome}."
 
 
 def of_phantoms(cases: Iterable[Sample]) -> bool:

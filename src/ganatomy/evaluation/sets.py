@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
-from ganatomy.evaluation.judging import Contender
+from ganatomy.evaluation.judging import Entry
 from ganatomy.metrics.distribution import expected_coverage
 from ganatomy.metrics.statistics import count
 
 REAL = "real"
-"""The contender that shows held-out real things."""
+"""The entry that shows held-out real things."""
 RESAMPLINGS = 5
 MOST = 500
 """Members of a set: more are not compared."""
@@ -76,8 +76,8 @@ def halves(subjects: Sequence[str], rng: np.random.Generator, most: int) -> tupl
 
 
 @dataclass(frozen=True)
-class Maker(Contender):
-    """A trained run as a contender; ``run`` takes a `Request` and gives a set.
+class SamplerEntry(Entry):
+    """A trained run as a entry; ``run`` takes a `Request` and gives a set.
 
     Args:
         predictor: of the run.

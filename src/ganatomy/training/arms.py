@@ -1,4 +1,4 @@
-"""Trainings that are to be compared: several arms with several seeds, all judged on the same subjects."""
+"""Arms of a comparison: several systems or configurations, trained with several seeds and judged on the same cases."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import label
 from ganatomy.evaluation.choosing import place
 from ganatomy.evaluation.evaluate import Problem, judge_cases
-from ganatomy.evaluation.judging import Contender, Judge, Row
+from ganatomy.evaluation.judging import Entry, Judge, Row
 from ganatomy.game import Method, MethodConfig
 from ganatomy.inference.model import Model, load
 from ganatomy.inference.runfile import TrainConfig
 from ganatomy.training.series import train_once
 
 PHANTOMS = 18
-"""Embedded patients where no data are given and the system does not want more; the last third is for testing."""
+"""Number of phantom subjects where no data are given, unless the task needs more; the last third is for testing."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One of several trainings that are compared.
+    """One of several systems or configurations that are compared.
 
     Attributes:
-        name: of its folder.
-        system: that is trained.
-        config: of its method.
-        rounds: of the whole run; none means the system's own.
-        label_fraction: share of the annotated training subjects whose annotations are learned from; none means all.
+        name: name of the arm and of its folder.
+        system: system to train.
+        config: options of its method.
+        rounds: rounds of a whole run; None means the system's own.
+        label_fraction: share of the annotated training subjects whose annotations are learned from; None means all.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Arm:
 
     @property
     def method(self) -> Method:
-        """Its untrained method."""
+        """An untrained method of the arm."""
         found: Method = self.system.cls.of(self.config)
         return found
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of an arm.
+    """One training run of an arm.
 
     Attributes:
-        arm: that is trained.
-        seed: of the run.
-        fold: of a cross-validation.
+        arm: arm to train.
+        seed: seed of the run.
+        fold: fold of a cross-validation.
     """
 
     arm: Arm
@@ -71,18 +71,18 @@ class Run:
 
     @property
     def place(self) -> Path:
-        """Its folder in the one of all arms."""
+        """Folder of the run, relative to that of all arms."""
         folder = Path(self.arm.name) / f"seed{self.seed}"
         return folder / f"fold{self.fold.number}" if self.fold else folder
 
     @property
     def label(self) -> str:
-        """What it is called among the rows."""
+        """Name of the run in tables."""
         return label(self.arm.name, self.seed)
 
 
 def runs_of(arms: Sequence[Arm], seeds: Sequence[int], folds: int | None = None) -> Iterator[Run]:
-    """All trainings, one seed after another and one fold after another."""
+    """Iterate over all runs of all arms, by seed, then by fold, then by arm."""
     parts = [None] if folds is None else [Fold(number=number, of=folds) for number in range(folds)]
     return (Run(arm, seed, fold) for seed, fold, arm in product(seeds, parts, arms))
 
@@ -95,21 +95,21 @@ def train_run(
     console: Console,
     secret: Path | None = None,
 ) -> Model:
-    """Train one run, go on with it, or leave it as it is where it is finished.
+    """Train a run of an arm, resume it where it is unfinished, or load it where it is finished.
 
     Args:
-        run: to be trained.
+        run: run to train.
         out: folder of all arms.
-        data: images.
-        options: how to train; seed and rounds are those of the run.
+        data: how to find and read images.
+        options: how to train; seed and rounds are replaced by those of the run.
         console: for messages; a quiet one shows no progress either.
-        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
+        secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
 
     Returns:
         The trained model, on the CPU.
 
     Raises:
-        UserError: as `train_once`.
+        UserError: any reason of `train_once`.
         Stopped: a signal asked to stop; the state is saved.
     """
     folder, arm = out / run.place, run.arm
@@ -131,9 +131,16 @@ def train_run(
 
 
 class Judged(NamedTuple):
-    """What several runs did on the same cases."""
+    """Scores of several models on the same cases.
 
-    contenders: list[Contender]
+    Attributes:
+        entries: the models and their references.
+        prepared: judged cases.
+        rows: scores of every entry on every case.
+        problems: cases that could not be judged.
+    """
+
+    entries: list[Entry]
     prepared: list[Sample]
     rows: list[Row]
     problems: list[Problem]
@@ -148,34 +155,34 @@ def judge_models(
     labels: Labels,
     console: Console,
 ) -> Judged:
-    """Judge trained models side by side.
+    """Judge several trained models and their references on the same cases.
 
     Args:
-        judge: of their task.
-        models: by the names that they have among the rows.
-        cases: that none of them was trained on.
-        known: that they were trained on.
-        store: of prepared cases.
-        labels: by which cases and subjects are called in what is returned.
+        judge: judge of their task.
+        models: name in the table to model.
+        cases: cases that no model was trained on.
+        known: cases that the models were trained on.
+        store: store of prepared cases.
+        labels: names for cases and subjects in the result.
         console: for progress.
 
     Raises:
         UserError: no case could be judged.
     """
-    contenders = judge.lineup(*[judge.contender(model, name) for name, model in models.items()])
-    prepared, rows, problems = judge_cases(judge, contenders, cases, store, console, labels, known)
+    entries = judge.with_references(*[judge.entry(model, name) for name, model in models.items()])
+    prepared, rows, problems = judge_cases(judge, entries, cases, store, console, labels, known)
     if not rows:
         raise UserError(f"no case could be judged: {problems[0].told if problems else 'there is none'}")
-    return Judged(contenders, prepared, rows, problems)
+    return Judged(entries, prepared, rows, problems)
 
 
 def pinned(data: DataConfig, task: Task, pseudonyms: Pseudonyms) -> DataConfig:
-    """The data with its test subjects named, so that every seed is tested on the same ones.
+    """Return the data options with fixed test subjects, so that every seed is tested on the same ones.
 
     Args:
-        data: images; subjects may be called by pseudonym.
-        task: of the systems.
-        pseudonyms: of the user.
+        data: how to find and read images; subjects may be given by pseudonym.
+        task: task of the systems.
+        pseudonyms: keyed by the secret of the user.
 
     Raises:
         UserError: there are too few subjects to keep one for testing.
@@ -196,18 +203,18 @@ def pinned(data: DataConfig, task: Task, pseudonyms: Pseudonyms) -> DataConfig:
 
 
 def with_phantoms(data: DataConfig, task: Task) -> DataConfig:
-    """The data with a number of phantoms that suits a comparison, where they are phantoms and nobody says how many."""
+    """Return the data options with enough phantom subjects for a comparison, unless a number or data are given."""
     if data.data is None and data.phantom_subjects is None:
         return data.model_copy(update={"phantom_subjects": max(PHANTOMS, task.phantom_subjects)})
     return data
 
 
 def share(rounds: int | None, method: Method, first: Method) -> int | None:
-    """Rounds of an arm, such that every stage is as long as in the first arm.
+    """Return the rounds of an arm, such that it is trained for the same share of its own rounds as the first arm.
 
     Args:
-        rounds: of the first arm; none means its own.
-        method: of the arm.
+        rounds: rounds of the first arm; None means its own.
+        method: method of the arm.
         first: method of the first arm.
     """
     if rounds is None:

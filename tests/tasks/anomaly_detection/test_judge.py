@@ -49,10 +49,10 @@ def model(calibrated=True, **config):
 def judged(cases=COHORT, arms=None, **config):
     arms = arms or {OUTPUT: model(**config)}
     judge = judge_of(next(iter(arms.values())).method.task)
-    contenders = judge.lineup(*[judge.contender(made, name) for name, made in arms.items()])
-    rows = [row for case in cases for row in judge.score_case(contenders, case)]
-    rows += judge.score_all(contenders, cases, [])
-    return judge, Judgement(contenders, cases, Scores(rows))
+    entries = judge.with_references(*[judge.entry(made, name) for name, made in arms.items()])
+    rows = [row for case in cases for row in judge.score_case(entries, case)]
+    rows += judge.score_all(entries, cases, [])
+    return judge, Judgement(entries, cases, Scores(rows))
 
 
 def mean(judgement, name, method=OUTPUT):
@@ -123,10 +123,10 @@ def test_cases_without_masks_are_judged_as_images_only():
 
 def test_a_case_without_numbers_is_left_out_for_all():
     judge = judge_of(Template().task)
-    contenders = judge.lineup(judge.contender(model(calibrated=False, gain=1e39), OUTPUT))
+    entries = judge.with_references(judge.entry(model(calibrated=False, gain=1e39), OUTPUT))
     with pytest.raises(UserError, match="output gives no numbers"):
-        judge.score_case(contenders, COHORT[1])
-    assert not any(contender.evidence for contender in contenders)
+        judge.score_case(entries, COHORT[1])
+    assert not any(entry.evidence for entry in entries)
 
 
 def test_a_single_patient_is_said_to_be_one():
@@ -193,7 +193,7 @@ def test_claims_can_be_tested(score):
 
 
 def test_the_whole_page_can_be_made(tmp_path):
-    judge, judgement = judged(arms={OUTPUT: model(), "rival": model(residual="dark")})
+    judge, judgement = judged(arms={OUTPUT: model(), "baseline": model(residual="dark")})
     training = {"data": "toys", "subjects": {"train": []}, "seed": 0, "rounds": {}}
     training["selection"] = {"score": "residual", "better": "lower"}
     facts = {"subjects": ["p0"], "slices": 24, "data": "toys", "weights": "best", "training": training, "notes": []}
@@ -211,4 +211,4 @@ def test_the_whole_page_can_be_made(tmp_path):
         assert words in page
     table = json.loads(json.dumps(plain(tabulate(judge, judgement.scores)), allow_nan=False))
     assert table["scores"][IMAGE_AUC]["methods"][OUTPUT]["mean"] == 1
-    assert [found["second"] for found in table["scores"][PIXEL_AUC]["comparisons"]] == [INTENSITY, "rival"]
+    assert [found["second"] for found in table["scores"][PIXEL_AUC]["comparisons"]] == [INTENSITY, "baseline"]

@@ -7,7 +7,7 @@ import pytest
 from toy_detector import Template, patient
 
 from ganatomy.evaluation.judging import OUTPUT, judge_of
-from ganatomy.tasks.anomaly_detection.judge import NCC, SPECIFICITY, Found, Seeker, jackknifed_areas
+from ganatomy.tasks.anomaly_detection.judge import NCC, SPECIFICITY, DetectorEntry, Found, jackknifed_areas
 from ganatomy.tasks.anomaly_detection.predictor import Calibration
 
 CALIBRATION = Calibration(50.0, 10.0, 0.05, 1000, 10, 3, "other subjects")
@@ -22,9 +22,9 @@ def scored(case, junk, smallest=1):
     map = np.abs(image - healthy) + rng.uniform(0, 60, image.shape).astype(np.float32)
     map, healthy = np.where(air, junk, map), np.where(air, healthy + junk, healthy + 10)
     found = Found(map.astype(np.float32), map.mean(axis=(1, 2)) * 0, healthy.astype(np.float32))
-    seeker = Seeker(OUTPUT, lambda _: found, calibration=CALIBRATION)
-    (row,) = judge.score_case([seeker], case)
-    (evidence,) = seeker.evidence.values()
+    detector = DetectorEntry(OUTPUT, lambda _: found, calibration=CALIBRATION)
+    (row,) = judge.score_case([detector], case)
+    (evidence,) = detector.evidence.values()
     # The cross-correlation of Baumgartner et al. is taken over whole slices.
     return {name: value for name, value in row.scores.items() if name != NCC}, evidence
 

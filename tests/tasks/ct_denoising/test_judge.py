@@ -3,7 +3,7 @@ import pytest
 
 from ganatomy.case import Case, Sample
 from ganatomy.data.cases import PhantomSource
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Row, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.phantoms import make
 from ganatomy.physics.ct import LowDoseScan
@@ -36,9 +36,9 @@ def judge() -> DenoisingJudge:
 
 def judged(judge: DenoisingJudge, outputs: dict[str, str], subjects: int = 6) -> Scores:
     """Roles of toy cases under other names."""
-    contenders = [Contender(name, role(shown).run) for name, shown in outputs.items()]
+    entries = [Entry(name, role(shown).run) for name, shown in outputs.items()]
     cases = [toy(f"s{seed}", seed) for seed in range(subjects)]
-    return Scores([row for case in cases for row in judge.score_case(contenders, case)])
+    return Scores([row for case in cases for row in judge.score_case(entries, case)])
 
 
 def test_doing_nothing_scores_as_the_input(judge: DenoisingJudge) -> None:
@@ -64,25 +64,25 @@ def test_a_perfect_output_is_found_better(judge: DenoisingJudge) -> None:
 
 def test_the_verdict_says_who_wins(judge: DenoisingJudge) -> None:
     classical = judge.classical()
-    contenders = [
+    entries = [
         role(INPUT),
-        Contender(OUTPUT, classical.run),
-        Contender("rival", role("input").run),
+        Entry(OUTPUT, classical.run),
+        Entry("baseline", role("input").run),
         role(TARGET),
     ]
     cases = [toy(f"s{seed}", seed) for seed in range(4)]
-    scores = Scores([row for case in cases for row in judge.score_case(contenders, case)])
-    words, outcome = judge.verdict(Judgement(contenders, cases, scores))
+    scores = Scores([row for case in cases for row in judge.score_case(entries, case)])
+    words, outcome = judge.verdict(Judgement(entries, cases, scores))
     assert outcome == "better"
     assert words.startswith("The output is closer to the routine-dose scan than the low-dose input: PSNR +")
-    assert "4 of 4 subjects" in words and "rival" in words
+    assert "4 of 4 subjects" in words and "baseline" in words
 
 
 def test_inverted_contrast_is_reported(judge: DenoisingJudge) -> None:
-    inverted = Contender(OUTPUT, lambda case, a, b: -role("input").run(case, a, b))
-    contenders = [role(INPUT), inverted, role(TARGET)]
+    inverted = Entry(OUTPUT, lambda case, a, b: -role("input").run(case, a, b))
+    entries = [role(INPUT), inverted, role(TARGET)]
     case = toy("s", 0)
-    points = judge.caveats(Judgement(contenders, [case], Scores(judge.score_case(contenders, case))))
+    points = judge.caveats(Judgement(entries, [case], Scores(judge.score_case(entries, case))))
     assert "inverted" in points[0]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ganatomy.case import Case, Sample
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
@@ -45,11 +45,11 @@ def toy(name, seed):
 def test_a_page_shows_cases_a_profile_noise_and_regions():
     judge, cases = judge_of(TASK), [toy(f"s{seed}", seed) for seed in range(3)]
     low, routine = role("input").run, role("target").run
-    half = Contender(OUTPUT, lambda *where: (low(*where) + routine(*where)) / 2)
-    contenders = [role(INPUT), half, role(TARGET)]
-    rows = [row for case in cases for row in judge.score_case(contenders, case)]
+    half = Entry(OUTPUT, lambda *where: (low(*where) + routine(*where)) / 2)
+    entries = [role(INPUT), half, role(TARGET)]
+    rows = [row for case in cases for row in judge.score_case(entries, case)]
     page = Page()
-    judge.illustrate(page, Judgement(contenders, cases, Scores(rows)))
+    judge.illustrate(page, Judgement(entries, cases, Scores(rows)))
     beginnings = ("Median", "Worst", "Best", "CT numbers", "Noise power spectra", "Mean and standard deviation")
     assert page.sections == ["A closer look"] and len(page.captions) == len(beginnings)
     assert all(caption.startswith(words) for caption, words in zip(page.captions, beginnings, strict=True))

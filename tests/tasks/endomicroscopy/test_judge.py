@@ -8,7 +8,7 @@ from ganatomy.case import Case
 from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.evaluate import evaluate
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.phantoms.endomicroscopy import EndomicroscopyMosaic
 from ganatomy.tasks.endomicroscopy.judge import TOTAL, unsharp
 from ganatomy.tasks.endomicroscopy.task import (
@@ -43,17 +43,17 @@ def shown(role):
 
 def judged(run, cases):
     judge = judge_of(FibreSuperResolution(FibreConfig(), SSIM))
-    contenders = judge.lineup(judge.classical(), Contender(OUTPUT, run))
-    rows = [row for one in cases for row in judge.score_case(contenders, one)]
-    return judge, Judgement(contenders, cases, Scores(rows))
+    entries = judge.with_references(judge.classical(), Entry(OUTPUT, run))
+    rows = [row for one in cases for row in judge.score_case(entries, one)]
+    return judge, Judgement(entries, cases, Scores(rows))
 
 
-def test_contenders_are_ranked_by_what_they_make_of_the_frame(case):
+def test_entries_are_ranked_by_what_they_make_of_the_frame(case):
     judge, judgement = judged(shown("signal"), [case])
     scores = judgement.scores
     assert scores.methods == [INPUT, "unsharp mask", OUTPUT, TARGET]
     totals = {name: scores.interval(name, TOTAL).mean for name in scores.methods[:3]}
-    assert scores.interval(TARGET, TOTAL) is None, "the truth is no contender"
+    assert scores.interval(TARGET, TOTAL) is None, "the truth is no entry"
     assert totals["unsharp mask"] > totals[INPUT]
     assert scores.interval(OUTPUT, CONSISTENCY).mean == pytest.approx(0, abs=1e-5)
     assert scores.interval("unsharp mask", SSIM).mean > scores.interval(INPUT, SSIM).mean

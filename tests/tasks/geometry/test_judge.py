@@ -28,7 +28,7 @@ from ganatomy.tasks.geometry.judge import (
     VesselSet,
     Wanted,
     halves,
-    maker,
+    sampler,
     vessels,
 )
 from ganatomy.tasks.geometry.task import VESSEL
@@ -55,8 +55,8 @@ def judged():
     judge = judge_of(method.task)
     training, cases = samples(method.task, range(FIRST_TEST)), samples(method.task, range(FIRST_TEST, FIRST_TEST + 60))
     judge.learn(training)
-    contenders = judge.lineup(maker(predictor_of(method), OUTPUT))
-    return judge, Judgement(contenders, cases, Scores(judge.score_all(contenders, cases, training)))
+    entries = judge.with_references(sampler(predictor_of(method), OUTPUT))
+    return judge, Judgement(entries, cases, Scores(judge.score_all(entries, cases, training)))
 
 
 def mean(judgement, name, score):
@@ -115,7 +115,7 @@ def test_copies_and_repetitions_are_seen():
     judge = judge_of(method.task)
     training, cases = samples(method.task, range(40)), samples(method.task, range(FIRST_TEST, FIRST_TEST + 60))
     judge.learn(training)
-    copier = maker(predictor_of(method), OUTPUT)
+    copier = sampler(predictor_of(method), OUTPUT)
 
     def copies(wanted):
         return judge.known.take(np.arange(wanted.count))
@@ -126,8 +126,8 @@ def test_copies_and_repetitions_are_seen():
         )
 
     for run, told in ((copies, "look copied"), (repeats, "collapsed")):
-        contenders = judge.lineup(replace(copier, run=run))
-        judgement = Judgement(contenders, cases, Scores(judge.score_all(contenders, cases, training)))
+        entries = judge.with_references(replace(copier, run=run))
+        judgement = Judgement(entries, cases, Scores(judge.score_all(entries, cases, training)))
         assert all(LENGTH_ERROR not in row.scores for row in judgement.scores.rows), "nobody was asked for a length"
         words, outcome = judge.verdict(judgement)
         assert told in words and outcome == "worse"
@@ -145,7 +145,7 @@ def test_four_vessels_can_be_judged():
     judge = judge_of(task)
     training = samples(task, range(3))
     judge.learn(training)
-    rows = judge.score_all(judge.lineup(), samples(task, range(FIRST_TEST, FIRST_TEST + 4)), training)
+    rows = judge.score_all(judge.with_references(), samples(task, range(FIRST_TEST, FIRST_TEST + 4)), training)
     assert all(np.isfinite(value) for row in rows for value in row.scores.values())
 
 
@@ -154,7 +154,7 @@ def test_without_training_vessels_the_other_half_teaches_the_shape_model():
     judge = judge_of(task)
     judge.learn([])
     cases = samples(task, range(40))
-    rows = judge.score_all(judge.lineup(), cases, [])
+    rows = judge.score_all(judge.with_references(), cases, [])
     assert {row.method for row in rows} == {SHAPE_MODEL, REAL} and COPIES not in rows[0].scores
     wanted = Wanted(7, 0, np.ones(7), vessels(cases, 20))
     assert len(judge.references()[0][0].run(wanted)) == 7

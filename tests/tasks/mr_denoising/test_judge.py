@@ -5,7 +5,7 @@ import pytest
 
 from ganatomy.case import Case
 from ganatomy.data.cases import PhantomSource
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
 from ganatomy.reports.report import Report
@@ -26,9 +26,9 @@ def case(seed):
 
 def judged(run):
     judge, cases = judge_of(TASK), [case(seed) for seed in range(6)]
-    contenders = judge.lineup(Contender(OUTPUT, run), judge.classical())
-    rows = [row for one in cases for row in judge.score_case(contenders, one)]
-    return judge, Judgement(contenders, cases, Scores(rows))
+    entries = judge.with_references(Entry(OUTPUT, run), judge.classical())
+    rows = [row for one in cases for row in judge.score_case(entries, one)]
+    return judge, Judgement(entries, cases, Scores(rows))
 
 
 def halved(one, start, stop):

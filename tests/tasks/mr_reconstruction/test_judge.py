@@ -9,14 +9,14 @@ from ganatomy.case import Case
 from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import DataConfig, PhantomSource
 from ganatomy.evaluation.evaluate import evaluate
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.dagan import DAGAN
 from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
 from ganatomy.reports.report import Report
-from ganatomy.tasks.mr_reconstruction.judge import RESIDUAL, HIGH, LOW, Measurement, total_variation
+from ganatomy.tasks.mr_reconstruction.judge import HIGH, LOW, RESIDUAL, Measurement, total_variation
 from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import PSNR, MRReconstruction, ReconstructionConfig
 from ganatomy.tasks.restoration.semantics import DICE
@@ -59,9 +59,9 @@ def case(seed=0, asked=None):
 
 def judged(run, asked=None, count=4):
     judge, cases = judge_of(asked or task()), [case(seed, asked) for seed in range(count)]
-    contenders = judge.lineup(Contender(OUTPUT, run), judge.classical())
-    rows = [row for one in cases for row in judge.score_case(contenders, one)]
-    return judge, Judgement(contenders, cases, Scores(rows))
+    entries = judge.with_references(Entry(OUTPUT, run), judge.classical())
+    rows = [row for one in cases for row in judge.score_case(entries, one)]
+    return judge, Judgement(entries, cases, Scores(rows))
 
 
 def right(one, start, stop):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganatomy.case import Case, Sample
-from ganatomy.evaluation.judging import OUTPUT, TARGET, Contender, Score
+from ganatomy.evaluation.judging import OUTPUT, TARGET, Entry, Score
 from ganatomy.images.image import axial_affine
 from ganatomy.tasks.restoration.judge import RestorationJudge
 
@@ -37,7 +37,7 @@ def case(name, slices=11):
 def test_blocks_are_scored_by_themselves_and_phantoms_as_a_whole(name):
     judge = Sums(SimpleNamespace(out_channels=1))
     output, target = (
-        Contender(who, lambda one, start, stop, role=role: one.arrays[role][0, start:stop])
+        Entry(who, lambda one, start, stop, role=role: one.arrays[role][0, start:stop])
         for who, role in ((OUTPUT, "input"), (TARGET, "target"))
     )
     steps = []

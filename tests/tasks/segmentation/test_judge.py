@@ -40,10 +40,10 @@ def images(whole, core):
 def judged(cases, training=(), method=None, **values):
     method = method or Levels(**values)
     judge = judge_of(method.task)
-    contenders = judge.lineup(judge.contender(Model(method), OUTPUT))
+    entries = judge.with_references(judge.entry(Model(method), OUTPUT))
     judge.learn(training)
-    rows = [row for one in cases for row in judge.score_case(contenders, one)]
-    return judge, Judgement(contenders, cases, Scores(rows))
+    rows = [row for one in cases for row in judge.score_case(entries, one)]
+    return judge, Judgement(entries, cases, Scores(rows))
 
 
 def scores_of(judgement, method, name="a"):
@@ -219,7 +219,7 @@ def test_one_region_has_no_scores_of_its_own():
 def test_runs_with_other_regions_are_not_judged_beside_each_other():
     judge = judge_of(Levels().task)
     with pytest.raises(UserError, match="has the regions lesion, but whole, core are judged"):
-        judge.contender(Model(Levels(inputs=("t1",), regions={"lesion": (1,)})), "other")
+        judge.entry(Model(Levels(inputs=("t1",), regions={"lesion": (1,)})), "other")
 
 
 def test_a_threshold_takes_its_level_in():

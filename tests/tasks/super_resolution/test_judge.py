@@ -8,7 +8,7 @@ from ganatomy import catalogue
 from ganatomy.case import Case, Sample
 from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import PhantomSource
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import axial_affine
 from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
@@ -35,8 +35,8 @@ def case(degradation, fine):
 def judged(degradation, fine):
     one = case(degradation, fine)
     judge = judge_of(task(degradation))
-    contenders = judge.lineup(Contender(OUTPUT, lambda case, start, stop: case.arrays["image"][0, start:stop]))
-    return judge, Judgement(contenders, [one], Scores(judge.score_case(contenders, one)))
+    entries = judge.with_references(Entry(OUTPUT, lambda case, start, stop: case.arrays["image"][0, start:stop]))
+    return judge, Judgement(entries, [one], Scores(judge.score_case(entries, one)))
 
 
 @pytest.mark.parametrize("degradation", KINDS)
@@ -47,7 +47,7 @@ def test_the_input_counts_as_its_interpolation(degradation):
     most = 40 if degradation.same_grid else 15
     assert 0 < judgement.scores.interval(INPUT, MAE).mean < most, "a ramp is kept but at its ends"
     assert judge.measured()["Coarse images"] == degradation.words
-    assert judgement.contenders[0].about == degradation.interpolation
+    assert judgement.entries[0].about == degradation.interpolation
     assert judgement.scores.interval(TARGET, PSNR) is None, "a distance from itself is no score"
     assert not any("contrast" in point for point in judge.caveats(judgement))
 

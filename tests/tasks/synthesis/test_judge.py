@@ -8,15 +8,15 @@ from torch import Tensor
 
 from ganatomy.case import Case, Sample
 from ganatomy.errors import UserError
-from ganatomy.evaluation.judging import OUTPUT, Contender, Judgement, Scores, judge_of
-from ganatomy.evaluation.sets import Maker
+from ganatomy.evaluation.judging import OUTPUT, Entry, Judgement, Scores, judge_of
+from ganatomy.evaluation.sets import SamplerEntry
 from ganatomy.game import MethodConfig
 from ganatomy.images.image import axial_affine
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.reports.report import Report
 from ganatomy.roles.image import ImageOptions
-from ganatomy.tasks.synthesis.contenders import Wanted, noise
-from ganatomy.tasks.synthesis.contenders import maker as made_by
+from ganatomy.tasks.synthesis.entries import Wanted, noise
+from ganatomy.tasks.synthesis.entries import sampler as made_by
 from ganatomy.tasks.synthesis.judge import JudgeOptions, SynthesisJudge
 from ganatomy.tasks.synthesis.pictures import beside, lerp, slerp, tile
 from ganatomy.tasks.synthesis.scores import (
@@ -80,7 +80,7 @@ def plain(classes: tuple[str, ...] = ()) -> Synthesis:
     return Synthesis({"image": ImageOptions(window=(-100.0, 100.0), unit="HU")}, (SIZE, SIZE), classes=classes)
 
 
-def maker(method: Synthesiser, name: str) -> Maker:
+def sampler(method: Synthesiser, name: str) -> SamplerEntry:
     return made_by(predictor_of(method), name)  # type: ignore[arg-type]
 
 
@@ -113,17 +113,17 @@ def judged() -> tuple[SynthesisJudge, Judgement]:
     task = plain()
     judge = judge_of(task)
     assert isinstance(judge, SynthesisJudge)
-    makers = {OUTPUT: "good", "constant": "constant", "copying": "copying"}
-    contenders = judge.lineup(*[maker(Fake(task, kind), name) for name, kind in makers.items()])
-    return judge, Judgement(contenders, TEST, Scores(judge.score_all(contenders, TEST, KNOWN)))
+    samplers = {OUTPUT: "good", "constant": "constant", "copying": "copying"}
+    entries = judge.with_references(*[sampler(Fake(task, kind), name) for name, kind in samplers.items()])
+    return judge, Judgement(entries, TEST, Scores(judge.score_all(entries, TEST, KNOWN)))
 
 
 def as_output(judgement: Judgement, name: str) -> Judgement:
-    """The same with another contender in the place of the output."""
+    """The same with another entry in the place of the output."""
     names = {name: OUTPUT, OUTPUT: "other"}
     rows = [replace(row, method=names.get(row.method, row.method)) for row in judgement.scores.rows]
-    contenders = [replace(one, name=names.get(one.name, one.name)) for one in judgement.contenders]
-    return Judgement(contenders, judgement.cases, Scores(rows))
+    entries = [replace(one, name=names.get(one.name, one.name)) for one in judgement.entries]
+    return Judgement(entries, judgement.cases, Scores(rows))
 
 
 def mean(judgement: Judgement, method: str, score: str) -> float:
@@ -185,7 +185,7 @@ def test_results_name_their_features_and_numbers(judged: tuple[SynthesisJudge, J
 def test_no_score_depends_on_who_else_is_judged(judged: tuple[SynthesisJudge, Judgement]) -> None:
     _, judgement = judged
     judge = SynthesisJudge(plain())
-    again = Scores(judge.score_all([maker(Fake(plain()), OUTPUT)], TEST, KNOWN))
+    again = Scores(judge.score_all([sampler(Fake(plain()), OUTPUT)], TEST, KNOWN))
     assert again.rows == [row for row in judgement.scores.rows if row.method == OUTPUT]
 
 
@@ -205,8 +205,8 @@ def test_labels_are_told_apart(tmp_path) -> None:
     held, known = cases(range(40), labels=True), cases(range(1000, 1040), labels=True)
     judge = SynthesisJudge(task, JudgeOptions(features="in-domain"))
     judge.cache = tmp_path
-    swapped = Contender("swapped", lambda wanted: replace(honest.run(wanted), labels=1 - wanted.labels))
-    honest = maker(Fake(task, labelled=True), OUTPUT)
+    swapped = Entry("swapped", lambda wanted: replace(honest.run(wanted), labels=1 - wanted.labels))
+    honest = sampler(Fake(task, labelled=True), OUTPUT)
     judgement = Judgement([honest], held, Scores(judge.score_all([honest, swapped], held, known)))
     assert mean(judgement, OUTPUT, ACCURACY) > 0.9 and mean(judgement, "swapped", ACCURACY) < 0.1
     assert "tell their classes apart" in judge.measured()["Features"]
@@ -235,8 +235,8 @@ def test_colours_and_several_roles_are_shown() -> None:
     judge = SynthesisJudge(task)
     method = Fake(task)
     method.sample = lambda latent, label=None: torch.tanh(latent[:, :, None, None] + torch.zeros(1, 4, 16, 16))
-    contenders = judge.lineup(maker(method, OUTPUT))
-    judgement = Judgement(contenders, held, Scores(judge.score_all(contenders, held, [])))
+    entries = judge.with_references(sampler(method, OUTPUT))
+    judgement = Judgement(entries, held, Scores(judge.score_all(entries, held, [])))
     assert tile(judge.held.images[0], task).shape == (16, 32, 3)
     assert float(judge.held.images.max()) == 1.0
     page = Report("t")

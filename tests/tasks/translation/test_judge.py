@@ -9,7 +9,7 @@ from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import DataConfig, PhantomSource
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Scores, judge_of, side_by_side
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of, side_by_side
 from ganatomy.images.image import Image
 from ganatomy.reports.report import Report
 from ganatomy.tasks.restoration.judge import role
@@ -42,9 +42,9 @@ def case(seed=0, roles=("a", "b"), factor=1.0, own=None):
 
 def judged(run, cases, own=None):
     judge = judge_of(own or task())
-    contenders = judge.lineup(Contender(OUTPUT, run))
-    rows = [row for one in cases for row in judge.score_case(contenders, one)]
-    return judge, Judgement(contenders, cases, Scores(rows))
+    entries = judge.with_references(Entry(OUTPUT, run))
+    rows = [row for one in cases for row in judge.score_case(entries, one)]
+    return judge, Judgement(entries, cases, Scores(rows))
 
 
 def right(one, start, stop):
@@ -216,7 +216,7 @@ def test_colours_are_validated_channel_by_channel():
 def test_a_picture_of_colours_shows_their_mean():
     own, one = coloured(BLUE)
     judge, judgement = judged(painted(RED), [one], own)
-    views = side_by_side(judgement.contenders, one, 1, 3)
+    views = side_by_side(judgement.entries, one, 1, 3)
     np.testing.assert_allclose(views[OUTPUT], one.arrays["a"][0, 1:3] / 3, rtol=1e-6)
     page = Report("t", "s")
     judge.illustrate(page, judgement)

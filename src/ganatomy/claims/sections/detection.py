@@ -4,7 +4,7 @@ from ganatomy.claims.claim import Claim, Predicate
 
 PIXELS, IMAGES, DICE, NCC = "pixel auc", "image auc", "dice", "ncc"
 INTENSITY = "intensity"
-"""The contender whose map is the brightness of the image itself."""
+"""The entry whose map is the brightness of the image itself."""
 
 ANOGAN = Claim(
     "anogan",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import examples
-from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
+from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import improved, phantoms, sentences, single_subject
 from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
@@ -55,7 +55,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Scores and pixels of a case that a contender was shown, kept to judge all cases together.
+    """Scores and pixels of a case that a entry was shown, kept to judge all cases together.
 
     Attributes:
         subject: whose case.
@@ -73,8 +73,8 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Seeker(Contender):
-    """A contender whose ``run`` takes a whole case and gives what is ``Found`` in it, the map refined.
+class DetectorEntry(Entry):
+    """A entry whose ``run`` takes a whole case and gives what is ``Found`` in it, the map refined.
 
     Args:
         calibration: thresholds, where there are any.
@@ -87,10 +87,10 @@ class Seeker(Contender):
     evidence: dict[str, Evidence] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, contender: Contender) -> Seeker:
-        """The contender as what it is."""
-        assert isinstance(contender, Seeker)
-        return contender
+    def of(cls, entry: Entry) -> DetectorEntry:
+        """The entry as what it is."""
+        assert isinstance(entry, DetectorEntry)
+        return entry
 
     def pooled(self, values: str, labels: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Two attributes of the evidence, all cases together."""
@@ -130,11 +130,11 @@ class DetectionJudge(Judge):
     plotted = (PIXEL_AUC,)
     reference = INTENSITY
 
-    def contender(self, model: Model, name: str) -> Contender:
+    def entry(self, model: Model, name: str) -> Entry:
         """A trained run, ready to be judged."""
         predictor = model.predictor()
         assert isinstance(predictor, DetectionPredictor)
-        return Seeker(name, lambda case: self._found(predictor, case), about(model), predictor.thresholds)
+        return DetectorEntry(name, lambda case: self._found(predictor, case), about(model), predictor.thresholds)
 
     def _found(self, predictor: DetectionPredictor, case: Sample) -> Found:
         prediction = predictor.predict(case)
@@ -145,14 +145,14 @@ class DetectionJudge(Judge):
         """Roles of a whole case on its scale."""
         return self.task.scaled(case, 0, case.shape[0])
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """Brightness alone, which many lesions need no network for.
 
         Meissen et al., Challenging current semi-supervised anomaly segmentation methods for brain MRI, 2021.
         arXiv 2109.06023.
         """
         words = "the image's own brightness as map, its mean over the tissue as score; no training"
-        return [Seeker(INTENSITY, self._brightness, words, rebuilds=False)], []
+        return [DetectorEntry(INTENSITY, self._brightness, words, rebuilds=False)], []
 
     def _brightness(self, case: Sample) -> Found:
         image = self._scaled(case)[IMAGE]
@@ -171,26 +171,26 @@ class DetectionJudge(Judge):
         return np.zeros_like(tissue) if self.task.known_healthy(case) else None
 
     def score_case(
-        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+        self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every contender on a whole case, and keep what is needed for all cases together.
+        """Score every entry on a whole case, and keep what is needed for all cases together.
 
         Raises:
             UserError: a network gives no numbers.
         """
         rows, evidence = [], {}
         truth, name, subject = self.truth(case), case.case.name, case.case.subject
-        for contender in map(Seeker.of, contenders):
-            found = contender.run(case)
+        for entry in map(DetectorEntry.of, entries):
+            found = entry.run(case)
             if not (np.isfinite(found.map).all() and np.isfinite(found.score).all()):
-                raise UserError(f"{contender.name} gives no numbers")
-            evidence[contender.name] = self._evidence(found, case, truth)
-            scores = self._scores(found, case, truth, contender)
-            rows.append(Row(name, subject, (0, case.shape[0]), contender.name, scores))
+                raise UserError(f"{entry.name} gives no numbers")
+            evidence[entry.name] = self._evidence(found, case, truth)
+            scores = self._scores(found, case, truth, entry)
+            rows.append(Row(name, subject, (0, case.shape[0]), entry.name, scores))
             advance()
         # Only now: a case that one of them cannot be judged on is left out for all.
-        for contender in map(Seeker.of, contenders):
-            contender.evidence[name] = evidence[contender.name]
+        for entry in map(DetectorEntry.of, entries):
+            entry.evidence[name] = evidence[entry.name]
         return rows
 
     def _evidence(self, found: Found, case: Sample, truth: Mask | None) -> Evidence:
@@ -200,7 +200,7 @@ class DetectionJudge(Judge):
         pixels, abnormal = found.map.ravel()[some], (tissue if truth is None else truth).ravel()[some]
         return Evidence(case.case.subject, *scored_images(self.task, case, found.score), pixels, abnormal)
 
-    def _scores(self, found: Found, case: Sample, truth: Mask | None, seeker: Seeker) -> dict[str, float]:
+    def _scores(self, found: Found, case: Sample, truth: Mask | None, detector: DetectorEntry) -> dict[str, float]:
         sample = self._scaled(case)
         image, tissue = sample[IMAGE], self.task.tissue(sample[IMAGE])
         scores: dict[str, float] = {}
@@ -210,31 +210,28 @@ class DetectionJudge(Judge):
             whole = self.task.scores(output, sample, case.spacing)
             scores |= {name: whole[name] for name in (PIXEL_AUC, NCC) if name in whole}
             scores |= {PRECISION: curve.average_precision, BEST_DICE: curve.best_dice()[1]}
-        if truth is not None and seeker.calibration:
-            called = abnormal_voxels(self.task.refinement, found.map, tissue, seeker.calibration.pixel)
+        if truth is not None and detector.calibration:
+            called = abnormal_voxels(self.task.refinement, found.map, tissue, detector.calibration.pixel)
             scores |= _at_threshold(called, truth, tissue)
-        if truth is not None and seeker.rebuilds and (tissue & ~truth).any():
+        if truth is not None and detector.rebuilds and (tissue & ~truth).any():
             scores[RESIDUAL] = float(np.abs(found.healthy - image)[tissue & ~truth].mean())
         if HEALTHY in sample and tissue.any():
             scores[HEALTHY_ERROR] = float(np.abs(found.healthy - sample[HEALTHY])[tissue].mean())
         return scores
 
-    def score_all(
-        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
-    ) -> list[Row]:
-        """The image AUC of every contender, as a value per subject whose mean is the area."""
+    def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
+        """The image AUC of every entry, as a value per subject whose mean is the area."""
         names = {case.case.subject: case.case.name for case in reversed(cases)}
         rows = []
-        for contender in map(Seeker.of, contenders):
-            evidence = [contender.evidence[case.case.name] for case in cases]
+        for entry in map(DetectorEntry.of, entries):
+            evidence = [entry.evidence[case.case.name] for case in cases]
             areas = jackknifed_areas(
                 np.concatenate([case.scores for case in evidence]),
                 np.concatenate([case.abnormal for case in evidence]),
                 [case.subject for case in evidence for _ in case.scores],
             )
             rows += [
-                Row(names[subject], subject, (0, 0), contender.name, {IMAGE_AUC: value})
-                for subject, value in areas.items()
+                Row(names[subject], subject, (0, 0), entry.name, {IMAGE_AUC: value}) for subject, value in areas.items()
             ]
         return rows
 
@@ -281,7 +278,7 @@ class DetectionJudge(Judge):
             "worse": "less than brightness",
             "undecided": "which cannot be told from brightness",
         }[found.outcome]
-        abnormal = np.concatenate([case.abnormal for case in _seeker(judgement, OUTPUT).evidence.values()])
+        abnormal = np.concatenate([case.abnormal for case in _detector(judgement, OUTPUT).evidence.values()])
         return (
             f"Image AUC {self._areas(scores.interval(OUTPUT, IMAGE_AUC))} over {count(abnormal.size, 'image')}, "
             f"{abnormal.sum()} of them abnormal, {relation} with "
@@ -289,7 +286,7 @@ class DetectionJudge(Judge):
         )
 
     def _dice_in_words(self, judgement: Judgement) -> str:
-        calibration, best = _seeker(judgement, OUTPUT).calibration, judgement.scores.interval(OUTPUT, BEST_DICE)
+        calibration, best = _detector(judgement, OUTPUT).calibration, judgement.scores.interval(OUTPUT, BEST_DICE)
         called = judgement.scores.interval(OUTPUT, DICE)
         if calibration is None or called is None or best is None:
             return ""
@@ -318,16 +315,16 @@ class DetectionJudge(Judge):
         self._thresholds(report, judgement, plots)
 
     def _scores_figure(self, report: Report, judgement: Judgement) -> None:
-        seeker = _seeker(judgement, OUTPUT)
-        scores, abnormal = seeker.pooled("scores", "abnormal")
-        threshold = seeker.calibration.image if seeker.calibration else None
+        detector = _detector(judgement, OUTPUT)
+        scores, abnormal = detector.pooled("scores", "abnormal")
+        threshold = detector.calibration.image if detector.calibration else None
         report.figure(
             score_plot(scores[~abnormal].tolist(), scores[abnormal].tolist(), threshold),
             "Scores of the output's healthy and abnormal images. The less they overlap the better.",
         )
 
     def _thresholds(self, report: Report, judgement: Judgement, plots: Mapping[str, Mapping[str, RocCurve]]) -> None:
-        calibration = _seeker(judgement, OUTPUT).calibration
+        calibration = _detector(judgement, OUTPUT).calibration
         rows = []
         for heading, curves in plots.items():
             curve = curves[OUTPUT]
@@ -351,7 +348,7 @@ class DetectionJudge(Judge):
         """Best, worst and median case by the pixel AUC; without masks, by how abnormal they are found."""
         ranked, labels = judgement.scores.by_case(OUTPUT, PIXEL_AUC), dict[str, str]()
         if not ranked:
-            found = _seeker(judgement, OUTPUT).evidence
+            found = _detector(judgement, OUTPUT).evidence
             ranked = {name: float(case.scores.max()) for name, case in found.items() if len(case.scores)}
             labels = {"Worst": "Least abnormal", "Best": "Most abnormal"}
         chosen = examples(judgement, ranked, ("Best", "Worst", "Median"))
@@ -361,9 +358,9 @@ class DetectionJudge(Judge):
         truth, plane = self.truth(case), self._plane(case)
         image = self.task.scaled(case, plane, plane + 1)[IMAGE][0]
         findings = {}
-        for seeker in map(Seeker.of, judgement.contenders):
-            if seeker.rebuilds:
-                findings[seeker.name] = self._finding(seeker, case, plane)
+        for detector in map(DetectorEntry.of, judgement.entries):
+            if detector.rebuilds:
+                findings[detector.name] = self._finding(detector, case, plane)
         return finding_strip(
             image,
             None if truth is None else truth[plane],
@@ -372,11 +369,11 @@ class DetectionJudge(Judge):
             spacing_mm=case.spacing[1:],
         )
 
-    def _finding(self, seeker: Seeker, case: Sample, plane: int) -> Finding:
-        found, called = seeker.run(case), None
-        if seeker.calibration:
+    def _finding(self, detector: DetectorEntry, case: Sample, plane: int) -> Finding:
+        found, called = detector.run(case), None
+        if detector.calibration:
             tissue = self.task.tissue(self._scaled(case)[IMAGE])
-            called = abnormal_voxels(self.task.refinement, found.map, tissue, seeker.calibration.pixel)[plane]
+            called = abnormal_voxels(self.task.refinement, found.map, tissue, detector.calibration.pixel)[plane]
         return Finding(found.healthy[plane], found.map[plane], called)
 
     def _plane(self, case: Sample) -> int:
@@ -405,7 +402,7 @@ class DetectionJudge(Judge):
     def caveats(self, judgement: Judgement) -> list[str]:
         """Data that thresholds rest on, phantoms, and the meaning of the comparison with brightness."""
         points = []
-        calibration = _seeker(judgement, OUTPUT).calibration
+        calibration = _detector(judgement, OUTPUT).calibration
         if calibration:
             points.append(
                 f"The thresholds rest on {count(calibration.images, 'healthy image')} of "
@@ -465,13 +462,13 @@ def jackknifed_areas(
     return dict(zip(names, values.tolist(), strict=True))
 
 
-def _seeker(judgement: Judgement, name: str) -> Seeker:
-    return Seeker.of(next(one for one in judgement.contenders if one.name == name))
+def _detector(judgement: Judgement, name: str) -> DetectorEntry:
+    return DetectorEntry.of(next(one for one in judgement.entries if one.name == name))
 
 
 def _curves(judgement: Judgement, values: str, labels: str) -> dict[str, RocCurve]:
-    """ROC curve of every contender; none where a kind of images or pixels is missing."""
-    pooled = {one.name: Seeker.of(one).pooled(values, labels) for one in judgement.contenders}
+    """ROC curve of every entry; none where a kind of images or pixels is missing."""
+    pooled = {one.name: DetectorEntry.of(one).pooled(values, labels) for one in judgement.entries}
     return {name: roc_curve(*found) for name, found in pooled.items() if found[1].any() and not found[1].all()}
 
 

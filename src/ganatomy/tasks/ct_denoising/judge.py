@@ -17,7 +17,7 @@ from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
     TARGET,
-    Contender,
+    Entry,
     Judgement,
     Score,
     Scores,
@@ -123,9 +123,9 @@ class DenoisingJudge(RestorationJudge):
             else math.nan,
         }
 
-    def classical(self) -> Contender:
+    def classical(self) -> Entry:
         """Non-local means."""
-        return Contender(
+        return Entry(
             "non-local means",
             lambda case, start, stop: non_local_means(case.slices(start, stop)[INPUT], case.spacing[1:]),
             f"classical, no training; patches of {PATCH} pixels, search of {REACH}, strength {STRENGTH} times the "
@@ -138,22 +138,22 @@ class DenoisingJudge(RestorationJudge):
         assert fidelity is not None
         words = sentences(
             nearness(fidelity, "the routine-dose scan", "the low-dose input"),
-            *[self._texture(judgement, rival) for rival in judgement.rivals[:1]],
+            *[self._texture(judgement, baseline) for baseline in judgement.baselines[:1]],
             single_subject(fidelity),
         )
         return words, fidelity.outcome
 
-    def _texture(self, judgement: Judgement, rival: str) -> str:
+    def _texture(self, judgement: Judgement, baseline: str) -> str:
         """Whose noise is more like that of routine dose."""
         scores = judgement.scores
-        ours, theirs, wanted = (scores.interval(name, "noise sd") for name in (OUTPUT, rival, TARGET))
-        found = scores.compare(OUTPUT, rival, self.named(TEXTURE))
+        ours, theirs, wanted = (scores.interval(name, "noise sd") for name in (OUTPUT, baseline, TARGET))
+        found = scores.compare(OUTPUT, baseline, self.named(TEXTURE))
         if found is None or not ours or not theirs or not wanted:
             return ""
         relation = {
-            "better": f"Its noise is nearer to that of routine dose than the noise left by {rival}",
-            "worse": f"Its noise is farther from that of routine dose than the noise left by {rival}",
-            "undecided": f"Whether its noise or that of {rival} is nearer to routine dose is open",
+            "better": f"Its noise is nearer to that of routine dose than the noise left by {baseline}",
+            "worse": f"Its noise is farther from that of routine dose than the noise left by {baseline}",
+            "undecided": f"Whether its noise or that of {baseline} is nearer to routine dose is open",
         }[found.outcome]
         return (
             f"{relation}: SD {ours.mean:.1f} against {theirs.mean:.1f} HU, where routine dose has {wanted.mean:.1f} HU."
@@ -164,12 +164,12 @@ class DenoisingJudge(RestorationJudge):
         examples = self.examples(judgement)
         for label, case in examples.items():
             report.figure(
-                strip(judgement.contenders, case, judgement, PSNR, ABDOMEN, "HU"),
+                strip(judgement.entries, case, judgement, PSNR, ABDOMEN, "HU"),
                 f"{caption(label, case, judgement, 'PSNR')} {DIFFERENCES} a good output leaves noise "
                 "there, no anatomy. Frames are magnified below.",
             )
         median = next(iter(examples.values()))
-        views = side_by_side(judgement.contenders, median, *_middle_block(median))
+        views = side_by_side(judgement.entries, median, *_middle_block(median))
         spacing = median.spacing[1:]
         plane = len(views[TARGET]) // 2
         boxes = homogeneous_regions(views[TARGET], spacing, count=2 * len(views[TARGET]))

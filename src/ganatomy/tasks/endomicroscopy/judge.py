@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.case import Sample, Volume
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Score, limits
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Row, Score, limits
 from ganatomy.metrics.contrast import total_scores
 from ganatomy.reports.report import Outcome
 from ganatomy.tasks.endomicroscopy.task import CONSISTENCY, CONTRAST_LOW, CONTRAST_TRUE
@@ -54,11 +54,11 @@ class FibreJudge(NearnessJudge):
         "agrees with its fibres may still be one of many that do."
     )
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """The frame as it is, and the true image."""
         return [role(INPUT, self.task.input)], [role(TARGET, self.task.output)]
 
-    def classical(self) -> Contender:
+    def classical(self) -> Entry:
         """An unsharp mask."""
         sigma = REACH * self.task.bundle.pitch
 
@@ -66,7 +66,7 @@ class FibreJudge(NearnessJudge):
             sample = case.slices(start, stop)
             return unsharp(sample["low"], sample["cells"] >= 0, sigma)
 
-        return Contender(
+        return Entry(
             "unsharp mask",
             sharpened,
             f"classical, no training; adds {AMOUNT:g} times the difference from a copy blurred by {sigma:g} pixels",
@@ -83,10 +83,10 @@ class FibreJudge(NearnessJudge):
         return scores
 
     def score_case(
-        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+        self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every contender, block by block, and rank them on the whole case."""
-        rows = super().score_case(contenders, case, advance)
+        """Score every entry, block by block, and rank them on the whole case."""
+        rows = super().score_case(entries, case, advance)
         return [*rows, *_totals(rows, case)]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from ganatomy.case import Sample
 from ganatomy.evaluation import sets
-from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about
+from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about
 from ganatomy.evaluation.remarks import of_phantoms, sentences
-from ganatomy.evaluation.sets import MOST, NEAREST_SHARE, NEIGHBOURS, REAL, REPEATED, RESAMPLINGS, Maker
+from ganatomy.evaluation.sets import MOST, NEAREST_SHARE, NEIGHBOURS, REAL, REPEATED, RESAMPLINGS, SamplerEntry
 from ganatomy.inference.model import Model
 from ganatomy.metrics.collapse import collapsed, compare_bins
 from ganatomy.metrics.distribution import kernel_distance, nearest, precision_recall_density_coverage
@@ -115,17 +115,19 @@ class Wanted(sets.Request):
     spare: VesselSet
 
 
-def maker(predictor: VesselPredictor, name: str, about: str = "") -> Maker:
-    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives a ``VesselSet``."""
-    return Maker(name, lambda wanted: VesselSet(predictor.signals(wanted.seeds, wanted.lengths)), about, predictor)
+def sampler(predictor: VesselPredictor, name: str, about: str = "") -> SamplerEntry:
+    """A trained run as a entry; ``run`` takes what is ``Wanted`` and gives a ``VesselSet``."""
+    return SamplerEntry(
+        name, lambda wanted: VesselSet(predictor.signals(wanted.seeds, wanted.lengths)), about, predictor
+    )
 
 
 class GeometryJudge(Judge):
-    """Judges makers of vessels by sets of their vessels.
+    """Judges samplers of vessels by sets of their vessels.
 
-    Held-out vessels are halved by patients, several times. Every contender makes as many vessels as a half has, and all
-    sets are compared with that half; the contender ``real`` shows the other one, which gives the value that nobody can
-    better. The contender ``shape model`` is the strongest simple one that we know: principal components of places that
+    Held-out vessels are halved by patients, several times. Every entry makes as many vessels as a half has, and all
+    sets are compared with that half; the entry ``real`` shows the other one, which gives the value that nobody can
+    better. The entry ``shape model`` is the strongest simple one that we know: principal components of places that
     correspond along the training vessels.
 
     Args:
@@ -147,19 +149,19 @@ class GeometryJudge(Judge):
         self.model: ShapeModel | None = None
         self.compared = 0
 
-    def contender(self, model: Model, name: str) -> Contender:
-        """A trained maker of vessels."""
-        return maker(model.predictor(), name, about(model))  # type: ignore[arg-type]
+    def entry(self, model: Model, name: str) -> Entry:
+        """A trained sampler of vessels."""
+        return sampler(model.predictor(), name, about(model))  # type: ignore[arg-type]
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """The statistical shape model, and real vessels."""
-        before = Contender(
+        before = Entry(
             SHAPE_MODEL,
             self._from_shape_model,
             f"principal components that keep {KEPT:.0%} of the variance of directions and radii at {PLACES} "
             "corresponding places and of the length, with normal coefficients",
         )
-        after = Contender(REAL, lambda wanted: wanted.spare, "held-out vessels that the others are not judged by")
+        after = Entry(REAL, lambda wanted: wanted.spare, "held-out vessels that the others are not judged by")
         return [before], [after]
 
     def learn(self, training: Sequence[Sample]) -> None:
@@ -179,17 +181,15 @@ class GeometryJudge(Judge):
         found = [self.task.signals.decode(signal) for signal in one.signals]
         return [line for line in found if len(line.points) > 1]
 
-    def score_all(
-        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
-    ) -> list[Row]:
-        """A row per resampling and contender.
+    def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
+        """A row per resampling and entry.
 
         Raises:
             UserError: there are too few held-out vessels.
         """
         self.held = vessels(cases, 2 * MOST)
         sets.check_enough(len(self.held), "vessel")
-        asked = any(isinstance(one, Maker) and one.predictor.conditional for one in contenders)
+        asked = any(isinstance(one, SamplerEntry) and one.predictor.conditional for one in entries)
         rows = []
         for number in range(RESAMPLINGS):
             rng = np.random.default_rng(number)
@@ -197,15 +197,15 @@ class GeometryJudge(Judge):
             self.compared = len(real)
             pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
             wanted = Wanted(len(real), number, rng.choice(pool[pool > 0], len(real)), spare)
-            for contender in contenders:
-                made = contender.run(wanted)
+            for entry in entries:
+                made = entry.run(wanted)
                 # Everybody has the same random numbers, so that no result depends on who else is judged.
                 scores = self.score(made, real, np.random.default_rng([number, len(real)]))
                 if asked:
                     errors = relative_length_errors(self.task.lengths(made.signals), wanted.lengths)
                     scores[LENGTH_ERROR] = float(errors.mean())
                 name = f"resample {number + 1}"
-                rows.append(Row(name, name, (0, len(real)), contender.name, scores))
+                rows.append(Row(name, name, (0, len(real)), entry.name, scores))
         return rows
 
     def score(self, made: VesselSet, real: VesselSet, rng: np.random.Generator) -> dict[str, float]:
@@ -256,7 +256,7 @@ class GeometryJudge(Judge):
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Headline: distance from real vessels beside that of the shape model, collapse, and copies."""
-        names = (OUTPUT, *judgement.rivals)
+        names = (OUTPUT, *judgement.baselines)
         scores = judgement.scores
         means, covered = ({name: scores.mean(name, score) for name in names} for score in (SHAPE, COVERAGE))
         collapse, copies = self.collapse(judgement), self.copied(judgement)
@@ -296,8 +296,8 @@ class GeometryJudge(Judge):
         real, spare = halves(self.held, rng, MOST)
         pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
         wanted = Wanted(len(real), 0, rng.choice(pool[pool > 0], len(real)), spare)
-        shown = {one.name: one.run(wanted).signals for one in judgement.contenders if one.name != REAL}
-        own = next(one for one in judgement.contenders if isinstance(one, Maker))
+        shown = {one.name: one.run(wanted).signals for one in judgement.entries if one.name != REAL}
+        own = next(one for one in judgement.entries if isinstance(one, SamplerEntry))
         illustrate(report, {**shown, REAL: real.signals}, own.predictor, self.known.signals)
 
     def measured(self) -> dict[str, str]:

@@ -49,7 +49,7 @@ def illustrate(report: Report, sets: Mapping[str, Signals], predictor: VesselPre
 
     Args:
         report: to add to.
-        sets: name of each contender to its vessels (n, 4, samples), with ``real`` ones among them.
+        sets: name of each entry to its vessels (n, 4, samples), with ``real`` ones among them.
         predictor: of the run that is judged.
         known: training vessels, none where they are not there any more.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Score
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Score
 from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, against, nearness, phantoms, sentences, single_subject
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.mr_denoising.task import PSNR, RMSE, SSIM
@@ -32,7 +32,7 @@ class MRDenoisingJudge(RestorationJudge):
         found: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
         return found
 
-    def classical(self) -> Contender:
+    def classical(self) -> Entry:
         """Non-local means that is told how strong the noise is."""
 
         def run(case: Sample, start: int, stop: int) -> Volume:
@@ -43,7 +43,7 @@ class MRDenoisingJudge(RestorationJudge):
                 sample[INPUT], [float(one[where].std()) if where.any() else 0 for one, where in pairs]
             )
 
-        return Contender(
+        return Entry(
             "non-local means",
             run,
             f"classical, no training; patches of {PATCH} pixels, search of {REACH}, strength {STRENGTH} times the true "
@@ -51,12 +51,12 @@ class MRDenoisingJudge(RestorationJudge):
         )
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Nearer to the clean slices than the input and than the first rival, or not, and by how much."""
+        """Nearer to the clean slices than the input and than the first baseline, or not, and by how much."""
         fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
         words = sentences(
             nearness(fidelity, "the clean slices", "the input"),
-            *against(judgement, judgement.rivals[:1], self.named(PSNR), "PSNR"),
+            *against(judgement, judgement.baselines[:1], self.named(PSNR), "PSNR"),
             single_subject(fidelity),
         )
         return words, fidelity.outcome
@@ -66,7 +66,7 @@ class MRDenoisingJudge(RestorationJudge):
         for label, case in self.examples(judgement).items():
             unit = self.task.codecs[TARGET].unit or ""
             report.figure(
-                strip(judgement.contenders, case, judgement, PSNR, self.task.window(TARGET), unit),
+                strip(judgement.entries, case, judgement, PSNR, self.task.window(TARGET), unit),
                 f"{caption(label, case, judgement, 'PSNR')} {DIFFERENCES} folds of the brain there were "
                 "smoothed away or made up. Frames are magnified below.",
             )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ganatomy.case import Sample, Volume, slab
 from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Score, middle_slice, side_by_side
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Score, middle_slice, side_by_side
 from ganatomy.evaluation.remarks import BLOCKS, against, nearness, phantoms, sentences, single_subject
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
 from ganatomy.physics.consistency import consistency_residual
@@ -120,22 +120,22 @@ class ReconstructionJudge(SemanticJudge):
     leading = (PSNR, SSIM, NMSE, RESIDUAL)
     plotted = (PSNR, HIGH)
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """The magnitude of the zero-filled scan, and that of the complete one."""
 
         def zero_filled(case: Sample, start: int, stop: int) -> Volume:
             return np.asarray(Measurement.of(self.sample(case, start, stop)).scan.image.abs()[:, 0].numpy())
 
-        return [Contender(INPUT, zero_filled, "zeros in place of what was not measured")], [role(TARGET)]
+        return [Entry(INPUT, zero_filled, "zeros in place of what was not measured")], [role(TARGET)]
 
-    def classical(self) -> Contender:
+    def classical(self) -> Entry:
         """Total variation."""
 
         def restored(case: Sample, start: int, stop: int) -> Volume:
             scan = Measurement.of(self.sample(case, start, stop)).scan
             return np.asarray(total_variation(scan).abs()[:, 0].numpy())
 
-        return Contender(
+        return Entry(
             "total variation",
             restored,
             "classical, no training; least variation among the images that have the measured samples, "
@@ -170,7 +170,7 @@ class ReconstructionJudge(SemanticJudge):
         residual = scores.interval(OUTPUT, RESIDUAL)
         words = sentences(
             nearness(fidelity, "the complete scan", "the zero-filled image"),
-            *against(judgement, judgement.rivals[:1], self.named(PSNR), "PSNR"),
+            *against(judgement, judgement.baselines[:1], self.named(PSNR), "PSNR"),
             f"Its data-consistency residual is {100 * residual.mean:.1f} % of what was measured." if residual else "",
             single_subject(fidelity),
         )
@@ -181,7 +181,7 @@ class ReconstructionJudge(SemanticJudge):
         examples = self.examples(judgement)
         for label, case in examples.items():
             report.figure(
-                strip(judgement.contenders, case, judgement, PSNR, RANGE),
+                strip(judgement.entries, case, judgement, PSNR, RANGE),
                 f"{caption(label, case, judgement, 'PSNR')} The input is the zero-filled scan. {DIFFERENCES} "
                 "edges there are detail that was lost or made up. Frames are magnified below.",
             )
@@ -198,7 +198,7 @@ class ReconstructionJudge(SemanticJudge):
     def _residuals(self, judgement: Judgement, case: Sample) -> Figure:
         plane = middle_slice(case)
         seen = Measurement.of(self.sample(case, plane, plane + 1))
-        views = side_by_side(judgement.contenders, case, plane, plane + 1)
+        views = side_by_side(judgement.entries, case, plane, plane + 1)
         maps = {name: seen.residual_map(image)[0] for name, image in views.items() if name not in (INPUT, TARGET)}
         figure = new_figure(3 * (1 + len(maps)), 3.3)
         first, *others = figure.subplots(1, 1 + len(maps), squeeze=False)[0]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Case, Sample, Volume
 from ganatomy.evaluation.illustrations import examples
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judge, Judgement, Row, about, blocks
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judge, Judgement, Row, about, blocks
 from ganatomy.inference.model import Model
 
 
@@ -65,55 +65,55 @@ class RestorationJudge(Judge):
         """Scores of a whole phantom."""
         return {}
 
-    def contender(self, model: Model, name: str) -> Contender:
+    def entry(self, model: Model, name: str) -> Entry:
         """A trained run, ready to be judged."""
         return trained(model, name)
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """The input as it is, and the target, for scores that are no distance from it."""
         task = self.task
         channels = task.out_channels
         return [role(INPUT, task.input, channels)], [role(TARGET, task.output, channels)]
 
     def score_case(
-        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+        self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every contender, block by block; phantoms once more as a whole against their truth."""
+        """Score every entry, block by block; phantoms once more as a whole against their truth."""
         truth = self.truth(case.case)
         rows = []
-        for contender in contenders:
-            kept = {score.name for score in self.scores if score.better is None or contender.name != TARGET}
+        for entry in entries:
+            kept = {score.name for score in self.scores if score.better is None or entry.name != TARGET}
             outputs = []
             for start, stop in blocks(case.shape[0]):
-                output = contender.run(case, start, stop)
+                output = entry.run(case, start, stop)
                 scores = self.score(output, self.sample(case, start, stop), case.spacing)
                 found = {name: value for name, value in scores.items() if name in kept}
-                rows.append(Row(case.case.name, case.case.subject, (start, stop), contender.name, found))
+                rows.append(Row(case.case.name, case.case.subject, (start, stop), entry.name, found))
                 if truth is not None:
                     outputs.append(output)
             if truth is not None:
                 known = self.score_truth(np.concatenate(outputs), case, truth)
-                rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), contender.name, known))
+                rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), entry.name, known))
             advance()
         return rows
 
 
-def role(name: str, played: str | None = None, channels: int = 1) -> Contender:
-    """A role of the cases as a contender, such as the input left as it is.
+def role(name: str, played: str | None = None, channels: int = 1) -> Entry:
+    """A role of the cases as a entry, such as the input left as it is.
 
     Args:
-        name: of the contender.
-        played: the role, called like the contender unless given.
+        name: of the entry.
+        played: the role, called like the entry unless given.
         channels: of the output, which is compared with it.
     """
-    return Contender(name, lambda case, start, stop: case.slices(start, stop, channels)[played or name])
+    return Entry(name, lambda case, start, stop: case.slices(start, stop, channels)[played or name])
 
 
-def trained(model: Model, name: str) -> Contender:
-    """A trained run that turns images into others, as a contender."""
+def trained(model: Model, name: str) -> Entry:
+    """A trained run that turns images into others, as a entry."""
     predictor, task = model.predictor(), model.method.task
 
     def run(case: Sample, start: int, stop: int) -> Volume:
         return predictor.predict(case).slices(start, stop, task.out_channels)[task.output]
 
-    return Contender(name, run, about(model))
+    return Entry(name, run, about(model))

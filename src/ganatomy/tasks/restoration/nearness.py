@@ -11,7 +11,7 @@ import numpy as np
 from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Row, Score
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Row, Score
 from ganatomy.evaluation.remarks import BLOCKS, nearness, phantoms, sentences, single_subject
 from ganatomy.metrics.diversity import spectrum_ratio_db
 from ganatomy.reports.report import Outcome, Report
@@ -77,20 +77,20 @@ class NearnessJudge(RestorationJudge):
         return (codec.unit if codec else None) or ""
 
     def score_case(
-        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+        self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every contender, block by block; without a true image by what the output has in common with the input.
+        """Score every entry, block by block; without a true image by what the output has in common with the input.
 
         Raises:
             UserError: the case has nothing to start from.
         """
         if self.task.input not in case.arrays:
             raise UserError(f"no {self.task.input} image, so nothing to make {self.task.output} of")
-        return super().score_case(self.present(contenders, case), case, advance)
+        return super().score_case(self.present(entries, case), case, advance)
 
-    def present(self, contenders: Sequence[Contender], case: Sample) -> list[Contender]:
+    def present(self, entries: Sequence[Entry], case: Sample) -> list[Entry]:
         """Those that there is an image of: not the target, where nobody knows the true image."""
-        return [one for one in contenders if one.name != TARGET or self.task.output in case.arrays]
+        return [one for one in entries if one.name != TARGET or self.task.output in case.arrays]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Nearer to the true image than the input or not, and by how much."""
@@ -113,7 +113,7 @@ class NearnessJudge(RestorationJudge):
             else "There is no true image; look for tissues that changed places, vanished or appeared."
         )
         for label, case in self.examples(judgement, by).items():
-            shown = self.present(judgement.contenders, case)
+            shown = self.present(judgement.entries, case)
             report.figure(
                 strip(shown, case, judgement, PSNR, self.window, self.unit, (OUTPUT,)),
                 f"{caption(label, case, judgement, 'PSNR' if paired else INFORMATION)} {look}",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganatomy.case import Sample, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import caption, examples
-from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, Score, about, limits
+from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import against, improved, phantoms, sentences, single_subject
 from ganatomy.inference.model import Model
 from ganatomy.metrics.metric import Mask
@@ -98,7 +98,7 @@ class SegmentationJudge(Judge):
         )
         self.thresholds: dict[str, Threshold] = {}
 
-    def contender(self, model: Model, name: str) -> Contender:
+    def entry(self, model: Model, name: str) -> Entry:
         """A trained run; gives the judged regions of some slices, (regions, slices, rows, columns)."""
         predictor, task = model.predictor(), self.task
         if model.method.task.judged.regions != task.judged.regions:
@@ -114,14 +114,14 @@ class SegmentationJudge(Judge):
             labels = slab(kept[1].arrays[model.method.task.labels], start, stop)
             return task.inside(labels[0])  # type: ignore[no-any-return]
 
-        return Contender(name, run, about(model))
+        return Entry(name, run, about(model))
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """The threshold, and the second observer where the data have one."""
         words = "the best single threshold of one input for each region, fitted on the training cases"
-        before = [Contender(THRESHOLD, self._threshold, words)]
+        before = [Entry(THRESHOLD, self._threshold, words)]
         observer = self.task.config.observer
-        return before, [Contender(OBSERVER, self._observer, f"label maps called {observer}")] if observer else []
+        return before, [Entry(OBSERVER, self._observer, f"label maps called {observer}")] if observer else []
 
     def learn(self, training: Sequence[Sample]) -> None:
         """Fit the thresholds; without training cases at hand there is nothing to compare with."""
@@ -140,9 +140,9 @@ class SegmentationJudge(Judge):
         return self.task.inside(labels[0])  # type: ignore[no-any-return]
 
     def score_case(
-        self, contenders: Sequence[Contender], case: Sample, advance: Callable[[], None] = lambda: None
+        self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every contender on a whole case.
+        """Score every entry on a whole case.
 
         Raises:
             UserError: the case has no label map.
@@ -151,22 +151,22 @@ class SegmentationJudge(Judge):
             raise UserError(f"{case.case.name}: no label map {self.task.labels} to compare with")
         whole, rows = case.shape[0], []
         annotation = self.task.annotation(case, 0, whole)
-        for contender in contenders:
+        for entry in entries:
             advance()
-            if not self._able(contender, case):
+            if not self._able(entry, case):
                 continue
-            parts = self.task.compared(contender.run(case, 0, whole), annotation)
+            parts = self.task.compared(entry.run(case, 0, whole), annotation)
             found = {
                 region: score_region(part.found, part.true, case.spacing, part.known) for region, part in parts.items()
             }
-            rows.append(Row(case.case.name, case.case.subject, (0, whole), contender.name, self._numbers(found, case)))
+            rows.append(Row(case.case.name, case.case.subject, (0, whole), entry.name, self._numbers(found, case)))
         return rows
 
-    def _able(self, contender: Contender, case: Sample) -> bool:
-        """Whether there is anything of a contender for a case."""
-        if contender.name == THRESHOLD:
+    def _able(self, entry: Entry, case: Sample) -> bool:
+        """Whether there is anything of a entry for a case."""
+        if entry.name == THRESHOLD:
             return bool(self.thresholds)
-        return contender.name != OBSERVER or self.task.config.observer in case.arrays
+        return entry.name != OBSERVER or self.task.config.observer in case.arrays
 
     def _numbers(self, found: Mapping[str, RegionScores], case: Sample) -> dict[str, float]:
         """Scores of a case by name: means over the regions first, then each region, with its sizes."""
@@ -187,11 +187,11 @@ class SegmentationJudge(Judge):
             *(scores.interval(name, DICE) for name in (OUTPUT, THRESHOLD)),
         )
         assert ours is not None
-        others = [name for name in judgement.rivals if name != THRESHOLD]
-        rivals = list(against(judgement, others, score, "Dice"))
+        others = [name for name in judgement.baselines if name != THRESHOLD]
+        baselines = list(against(judgement, others, score, "Dice"))
         if found is None or theirs is None:
             alone = f"Dice {limits(ours)}; without training cases at hand there is no threshold to compare with."
-            return sentences(alone, *rivals), "undecided"
+            return sentences(alone, *baselines), "undecided"
         relation = {
             "better": "agrees better with the annotation than thresholds do",
             "worse": "agrees less with the annotation than thresholds do",
@@ -199,7 +199,7 @@ class SegmentationJudge(Judge):
         }[found.outcome]
         words = sentences(
             f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}{improved(found)}",
-            *rivals,
+            *baselines,
             single_subject(found),
         )
         return words, found.outcome
@@ -238,10 +238,10 @@ class SegmentationJudge(Judge):
 
     def _worst_slice(self, case: Sample, judgement: Judgement) -> int:
         """The slice with the most voxels that the output has wrong; of several, the one with most truth."""
-        contender = next(one for one in judgement.contenders if one.name == OUTPUT)
+        entry = next(one for one in judgement.entries if one.name == OUTPUT)
         wrong = []
         for plane in range(case.shape[0]):
-            found = contender.run(case, plane, plane + 1)
+            found = entry.run(case, plane, plane + 1)
             parts = self.task.compared(found, self.task.annotation(case, plane, plane + 1)).values()
             errors = sum(int(((part.found != part.true) & part.known).sum()) for part in parts)
             wrong.append((errors, sum(int(part.true.sum()) for part in parts)))
@@ -251,9 +251,9 @@ class SegmentationJudge(Judge):
         images = {role: image[0] for role, image in self._telling(case, plane).items()}
         truth = self._named(self.task.inside(self.task.annotation(case, plane, plane + 1)[self.task.labels]))
         found = {
-            contender.name: self._named(contender.run(case, plane, plane + 1))
-            for contender in judgement.contenders
-            if self._able(contender, case)
+            entry.name: self._named(entry.run(case, plane, plane + 1))
+            for entry in judgement.entries
+            if self._able(entry, case)
         }
         ranked = {name: judgement.scores.by_case(name, DICE).get(case.case.name) for name in found}
         notes = {name: f"Dice {value:.3f}" for name, value in ranked.items() if value is not None}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ganatomy.case import Sample, Volume, slab
-from ganatomy.evaluation.judging import INPUT, TARGET, Contender
+from ganatomy.evaluation.judging import INPUT, TARGET, Entry
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
 from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
@@ -22,10 +22,10 @@ class SuperResolutionJudge(SemanticJudge, NearnessJudge):
         "images are simulated here; a scanner's own are coarse in another way."
     )
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """The coarse image interpolated, and the fine one."""
         return (
-            [Contender(INPUT, self._interpolated, self.task.degradation.interpolation)],
+            [Entry(INPUT, self._interpolated, self.task.degradation.interpolation)],
             [role(TARGET, self.task.output, self.task.out_channels)],
         )
 

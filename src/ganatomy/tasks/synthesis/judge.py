@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Sample
 from ganatomy.evaluation import sets
-from ganatomy.evaluation.judging import OUTPUT, Contender, Judge, Judgement, Row, about
+from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, about
 from ganatomy.evaluation.remarks import of_phantoms, sentences
 from ganatomy.evaluation.sets import MOST, NEIGHBOURS, REAL, REPEATED, RESAMPLINGS
 from ganatomy.inference.model import Model
@@ -29,7 +29,7 @@ from ganatomy.metrics.diversity import ms_ssim_diversity, total_variance_ratio
 from ganatomy.metrics.memorisation import authenticity, correlation_check
 from ganatomy.metrics.pyramid import sliced_wasserstein
 from ganatomy.reports.report import Outcome, Report
-from ganatomy.tasks.synthesis.contenders import Wanted, maker, noise
+from ganatomy.tasks.synthesis.entries import Wanted, noise, sampler
 from ganatomy.tasks.synthesis.features import FeatureKind, Features, classifier, features
 from ganatomy.tasks.synthesis.pictures import illustrate, windows
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
@@ -93,9 +93,9 @@ class JudgeOptions(Options):
 class SynthesisJudge(Judge):
     """Judges synthesisers by sets of their images.
 
-    Held-out real images are halved, several times. Every contender makes as many images as a half has, and all sets are
-    compared with that half; the contender ``real`` shows the other one, which gives the value nobody can better. The
-    contender ``noise`` knows only the mean and the spread of the training images.
+    Held-out real images are halved, several times. Every entry makes as many images as a half has, and all sets are
+    compared with that half; the entry ``real`` shows the other one, which gives the value nobody can better. The
+    entry ``noise`` knows only the mean and the spread of the training images.
 
     Args:
         task: of the run.
@@ -123,22 +123,20 @@ class SynthesisJudge(Judge):
         self.among: NDArray[np.float64] | None = None
         self.compared = 0
 
-    def contender(self, model: Model, name: str) -> Contender:
+    def entry(self, model: Model, name: str) -> Entry:
         """A trained run that makes images from noise."""
         predictor = model.predictor()
         assert isinstance(predictor, SamplePredictor)
-        return maker(predictor, name, about(model))
+        return sampler(predictor, name, about(model))
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """Noise that knows the mean and spread of the training images, and real images."""
-        before = Contender(NOISE, noise, "smoothed Gaussian noise with the mean and spread of the training images")
-        after = Contender(REAL, lambda wanted: wanted.spare, "held-out real images that the others are not judged by")
+        before = Entry(NOISE, noise, "smoothed Gaussian noise with the mean and spread of the training images")
+        after = Entry(REAL, lambda wanted: wanted.spare, "held-out real images that the others are not judged by")
         return [before], [after]
 
-    def score_all(
-        self, contenders: Sequence[Contender], cases: Sequence[Sample], training: Sequence[Sample]
-    ) -> list[Row]:
-        """A row per resampling and contender.
+    def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
+        """A row per resampling and entry.
 
         Raises:
             UserError: there are too few held-out images.
@@ -155,8 +153,8 @@ class SynthesisJudge(Judge):
             real, spare = halves(self.held, np.random.default_rng(number), MOST)
             self.compared, theirs = len(real), self.features(real.images)
             wanted = Wanted(len(real), number, real.labels, spare, self.known)
-            for contender in contenders:
-                made = contender.run(wanted)
+            for entry in entries:
+                made = entry.run(wanted)
                 # Everybody has the same random numbers, so that no result depends on who else is judged.
                 rng = np.random.default_rng([number, len(real)])
                 pair = Pair(made, real, self.features(made.images), theirs)
@@ -164,7 +162,7 @@ class SynthesisJudge(Judge):
                 if teller is not None and made.labels is not None:
                     scores[ACCURACY] = float((teller(made.images).argmax(1) == made.labels).float().mean())
                 name = f"resample {number + 1}"
-                rows.append(Row(name, name, (0, len(real)), contender.name, scores))
+                rows.append(Row(name, name, (0, len(real)), entry.name, scores))
         return rows
 
     def _classifier(self) -> Any:
@@ -225,7 +223,7 @@ class SynthesisJudge(Judge):
         way, collapse, copies = self.way(judgement, OUTPUT), self.collapse(judgement), self.copied(judgement)
         words = sentences(
             _nearness(OUTPUT, way),
-            *[_nearness(rival, self.way(judgement, rival)) for rival in _rivals(judgement)],
+            *[_nearness(baseline, self.way(judgement, baseline)) for baseline in _baselines(judgement)],
             collapse or "Nothing points to a collapse.",
             copies or ("No sign of copied training images." if len(self.known) > 1 else ""),
         )
@@ -236,7 +234,7 @@ class SynthesisJudge(Judge):
         return words, outcome
 
     def way(self, judgement: Judgement, name: str) -> float:
-        """How much of the kernel distance from noise to real images a contender has gone; its root, a distance."""
+        """How much of the kernel distance from noise to real images a entry has gone; its root, a distance."""
         means = [judgement.scores.interval(one, KERNEL) for one in (NOISE, name, REAL)]
         far, here, near = (max(found.mean, 0.0) ** 0.5 if found else np.nan for found in means)
         return float(np.clip((far - here) / (far - near), -9.99, 1)) if far > near else np.nan
@@ -286,7 +284,7 @@ class SynthesisJudge(Judge):
 
 
 def _nearness(name: str, way: float) -> str:
-    """How near to real images a contender has come."""
+    """How near to real images a entry has come."""
     whose = "The samples" if name == OUTPUT else f"Those of {name}"
     if math.isnan(way):
         return f"Whether {whose[0].lower()}{whose[1:]} resemble real images cannot be said: noise comes as near."
@@ -297,8 +295,8 @@ def _nearness(name: str, way: float) -> str:
     )
 
 
-def _rivals(judgement: Judgement) -> list[str]:
-    return [name for name in judgement.rivals if name not in (NOISE, REAL)]
+def _baselines(judgement: Judgement) -> list[str]:
+    return [name for name in judgement.baselines if name not in (NOISE, REAL)]
 
 
 def _similarity(one: ImageSet, rng: np.random.Generator) -> float:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.evaluation.judging import OUTPUT, Judgement
-from ganatomy.evaluation.sets import Maker
+from ganatomy.evaluation.sets import SamplerEntry
 from ganatomy.metrics.diversity import radial_spectrum, upsampling_peaks
 from ganatomy.metrics.memorisation import most_correlated
 from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import INK, STYLE, colours, minus, new_figure, plain, show_image, title
-from ganatomy.tasks.synthesis.contenders import Wanted
+from ganatomy.tasks.synthesis.entries import Wanted
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.scores import SLICED, level
 from ganatomy.tasks.synthesis.sets import ImageSet, between, physical, planes, separate, unit, window
@@ -47,13 +47,13 @@ def illustrate(report: Report, judgement: Judgement, task: Synthesis, held: Imag
         held: held-out real images.
         known: training images, none where they are not there any more.
     """
-    makers = [one for one in judgement.contenders if isinstance(one, Maker)]
+    samplers = [one for one in judgement.entries if isinstance(one, SamplerEntry)]
     wanted = Wanted(COUNTED, 0, _labels(task, held, COUNTED), held, known)
-    sets = {maker.name: maker.run(wanted) for maker in makers}
+    sets = {sampler.name: sampler.run(wanted) for sampler in samplers}
     real = held.take(np.random.default_rng(0).permutation(len(held))[:COUNTED])
     shown = {**sets, "real": real}
     report.figure(beside(shown, task), _beside_words(task, labelled(shown)))
-    own = makers[0]
+    own = samplers[0]
     if len(known):
         report.figure(
             neighbours(sets[own.name], known, task),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ganatomy.case import Sample, Volume
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Contender, Judgement, Score, limits
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Score, limits
 from ganatomy.evaluation.remarks import sentences
 from ganatomy.images.codecs import Window
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
@@ -40,7 +40,7 @@ class TranslationJudge(NearnessJudge):
         "sees it. Look at the differences, and at the cases."
     )
 
-    def references(self) -> tuple[Sequence[Contender], Sequence[Contender]]:
+    def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """The input as if it were of the output's kind, window put on window, and the true image."""
         task = self.task
         low, high = self.window
@@ -52,7 +52,7 @@ class TranslationJudge(NearnessJudge):
             given = case.slices(start, stop, task.out_channels)[task.input]
             return np.asarray(wanted.decode(source.encode(given)), np.float32)
 
-        return [Contender(INPUT, shown, "shown in the window of the output")], [
+        return [Entry(INPUT, shown, "shown in the window of the output")], [
             role(TARGET, task.output, task.out_channels)
         ]
 

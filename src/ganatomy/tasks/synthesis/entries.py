@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from ganatomy.evaluation.sets import Maker, Request
+from ganatomy.evaluation.sets import Request, SamplerEntry
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.sets import ImageSet, between
 
@@ -19,7 +19,7 @@ GRAIN = 16
 
 @dataclass(frozen=True)
 class Wanted(Request):
-    """What a contender is asked for.
+    """What a entry is asked for.
 
     Attributes:
         labels: of the images, for those who make images by label.
@@ -32,14 +32,14 @@ class Wanted(Request):
     training: ImageSet
 
 
-def maker(predictor: SamplePredictor, name: str, about: str = "") -> Maker:
-    """A trained run as a contender; ``run`` takes what is ``Wanted`` and gives an ``ImageSet``."""
+def sampler(predictor: SamplePredictor, name: str, about: str = "") -> SamplerEntry:
+    """A trained run as a entry; ``run`` takes what is ``Wanted`` and gives an ``ImageSet``."""
 
     def run(wanted: Wanted) -> ImageSet:
         labels = wanted.labels if predictor.labelled else None
         return ImageSet(between(predictor.images(wanted.seeds, labels), predictor.task), labels)
 
-    return Maker(name, run, about, predictor)
+    return SamplerEntry(name, run, about, predictor)
 
 
 def noise(wanted: Wanted) -> ImageSet:
