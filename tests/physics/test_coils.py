@@ -19,7 +19,7 @@ SIZE = 48
 
 
 def disc() -> torch.Tensor:
-    """A disc with fine structure and a slow phase, (1, 1, SIZE, SIZE)."""
+    """Return a disc with fine structure and a slowly varying phase, (1, 1, SIZE, SIZE)."""
     y, x = np.meshgrid(*(np.linspace(-1, 1, SIZE),) * 2, indexing="ij")
     inside = np.hypot(y, x) < 0.8
     values = inside * (1 + 0.5 * np.sin(20 * x) * np.cos(17 * y))
@@ -27,7 +27,7 @@ def disc() -> torch.Tensor:
 
 
 def alignment(a: torch.Tensor, b: torch.Tensor, image: torch.Tensor) -> float:
-    """|⟨a, b⟩| over the coils where there is something, which no common phase changes; its lowest percentile."""
+    """Return the lowest percentile of |⟨a, b⟩| over the coils where there is signal, invariant to a common phase."""
     product = (a.conj() * b).sum(1, keepdim=True).abs()
     return float(product[image.abs() > 0.3].quantile(0.01))
 

@@ -25,7 +25,7 @@ BEAMS: dict[str, Callable[..., Beam]] = {"parallel": ParallelBeam, "fan": FanBea
 
 
 def disk(shape: tuple[int, int], pixel: float, radius: float, centre: tuple[float, float] = (0, 0)) -> np.ndarray:
-    """Share of each pixel inside a disk; centre as (x to the right, y upwards) in mm."""
+    """Return the fraction of each pixel inside a disk; centre as (x to the right, y upwards) in mm."""
     fine = 4
     y, x = (((np.arange(n * fine) + 0.5) / fine - n / 2) * pixel for n in shape)
     inside = np.hypot(x[None] - centre[0], -y[:, None] - centre[1]) < radius

@@ -21,7 +21,7 @@ def square() -> Fibres:
 
 
 def plane(shape: tuple[int, int] = SHAPE) -> torch.Tensor:
-    """An image that rises linearly, (1, 1, rows, columns)."""
+    """Return an image that rises linearly, (1, 1, rows, columns)."""
     y, x = np.indices(shape, dtype=np.float32)
     return torch.from_numpy(2 + 0.5 * y - 0.25 * x)[None, None]
 

@@ -25,7 +25,7 @@ def radius() -> np.ndarray:
 
 
 def around(mask: np.ndarray, distance: float) -> float:
-    """Density of a ring 5 samples wide."""
+    """Return the density of a mask in a ring 5 samples wide."""
     return float(mask[np.abs(radius() - distance) < 2.5].mean())
 
 
@@ -142,7 +142,7 @@ def test_poisson_disc_keeps_its_samples_apart() -> None:
     assert mask[offset < 15].mean() > 2 * mask[(offset > 25) & (offset < 35)].mean() > 2 * mask[offset > 50].mean()
 
     def touching(mask: np.ndarray) -> float:
-        """Share of the outer samples with a neighbour, relative to that of samples strewn at random."""
+        """Return the fraction of outer samples with a neighbour, relative to that of uniformly random samples."""
         outer = mask & (offset > 40)
         pairs = (outer[:, 1:] & outer[:, :-1]).sum() + (outer[1:] & outer[:-1]).sum()
         return pairs / (2 * outer.sum() * mask[offset > 40].mean())

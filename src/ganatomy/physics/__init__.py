@@ -1,1 +1,1 @@
-"""How images come to be: dose and projections in CT, and the other measurement processes."""
+"""Image formation: CT projection and dose, MR encoding and undersampling, fibre bundles, resolution, centre-lines."""

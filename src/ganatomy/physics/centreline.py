@@ -1,4 +1,4 @@
-"""Centre-lines of vessels in mm: as 1D signals for a network, as tube meshes and as voxel masks."""
+"""Centre-lines of vessels in mm, and their conversion to 1D signals for networks, tube meshes and voxel masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 Encoding = Literal["displacement", "absolute"]
 
-# What a triangle of a binary STL file consists of, without gaps.
+# Fields of a triangle in a binary STL file, which are stored without gaps.
 STL_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
 
@@ -25,7 +25,7 @@ class Centreline:
         radii: (n,) mm, not negative.
 
     Raises:
-        ValueError: the shapes do not fit, a value is not finite, or a radius is negative.
+        ValueError: The shapes do not fit, a value is not finite, or a radius is negative.
     """
 
     points: Array
@@ -46,22 +46,22 @@ class Centreline:
         return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
 
     def without_repeats(self) -> Centreline:
-        """The line without points that lie exactly on the one before."""
+        """Return the line without points that coincide exactly with the one before."""
         kept = np.append(True, np.any(np.diff(self.points, axis=0) != 0, axis=1))
         return Centreline(self.points[kept], self.radii[kept])
 
     def resampled(self, step_mm: float = 0.5) -> Centreline:
-        """Points at equal arc length along the polyline, by linear interpolation.
+        """Resample the polyline to points at equal arc length, by linear interpolation.
 
-        The steps are whole ones. A last step of which less than half exists is left out, and any other is completed
-        straight on with the last radius, so that the length is off by half a step at most. Chords are shorter than the
-        step where the line bends within it.
+        The number of steps is rounded: a last step of which less than half exists is left out, any other is extended in
+        a straight line with the last radius, so that the length is off by half a step at most. Chords are shorter than
+        the step where the line bends within it.
 
         Args:
             step_mm: arc length between points.
 
         Raises:
-            ValueError: the line is shorter than half a step.
+            ValueError: The line is shorter than half a step.
         """
         line = self.without_repeats()
         segments = np.diff(line.points, axis=0)
@@ -87,23 +87,23 @@ class EncodedCentreline(NamedTuple):
 
 @dataclass(frozen=True)
 class CentrelineCodec:
-    """Conversion between centre-lines and signals of fixed length with the channels (x, y, z, radius).
+    """Codec between centre-lines and signals of fixed length with the channels (x, y, z, radius).
 
     Sample i of a signal belongs to the point i + 1 steps from the ostium, which is the origin. ``displacement`` holds
     the vector from the point before in units of a step, thus unit vectors on straight parts, and zeros after the end.
     ``absolute`` holds the position in units of ``extent_mm``, which stays at the last point after the end so that
     displacements are zero there, too; the radius is zero after the end in both.
 
-    Source: after Wolterink et al., Blood Vessel Geometry Synthesis using Generative Adversarial Networks, MIDL 2018,
-    arXiv 1804.04381, which says that the signals follow the central axis; all numbers are chosen here.
+    After Wolterink et al., Blood Vessel Geometry Synthesis using Generative Adversarial Networks, MIDL 2018,
+    arXiv 1804.04381, which states that the signals follow the central axis; all numbers are our choice.
 
     Args:
-        samples: of a signal.
+        samples: length of a signal.
         step_mm: arc length between samples.
         radius_mm: radius that is encoded as 1.
-        encoding: of the three spatial channels.
-        extent_mm: distance that the absolute encoding has as 1.
-        shortest_step: in steps; of two displacements in a row that are shorter, the first is the vessel's end.
+        encoding: encoding of the three spatial channels.
+        extent_mm: distance that the absolute encoding represents as 1.
+        shortest_step: length in steps; the vessel ends at the first of two successive displacements that are shorter.
         thinnest_mm: the vessel ends where its radius is smaller.
     """
 
@@ -121,10 +121,10 @@ class CentrelineCodec:
         return self.samples * self.step_mm
 
     def encode(self, line: Centreline) -> EncodedCentreline:
-        """Signal of a centre-line, which is resampled, moved to the origin and cut to the signal's length.
+        """Encode a centre-line as a signal: resample it, move it to the origin and cut it to the signal's length.
 
         Raises:
-            ValueError: the line is shorter than half a step.
+            ValueError: The line is shorter than half a step.
         """
         whole = line.resampled(self.step_mm)
         steps = min(len(whole.points) - 1, self.samples)
@@ -139,17 +139,17 @@ class CentrelineCodec:
         return EncodedCentreline(signal, len(whole.points) - 1 > self.samples)
 
     def decode(self, signal: ArrayLike, *, renorm: bool = True) -> Centreline:
-        """Centre-line of a real or generated signal, with the ostium at the origin.
+        """Decode a real or generated signal to a centre-line with the ostium at the origin.
 
         The ostium gets the radius of the first sample. A signal that ends at its first sample gives one point.
 
         Args:
-            signal: (4, samples).
-            renorm: every displacement is rescaled to one step, so that the length is the number of samples before the
-                end times the step; otherwise displacements are taken as they are.
+            signal: signal (4, samples).
+            renorm: whether every displacement is rescaled to one step, so that the length is the number of samples
+                before the end times the step.
 
         Raises:
-            ValueError: the shape is wrong or a value is not finite.
+            ValueError: The shape is wrong or a value is not finite.
         """
         values = self._checked(signal, 2)
         end = int(self.counts(values))
@@ -161,10 +161,10 @@ class CentrelineCodec:
         return Centreline(points, np.append(radii[:1], radii[:end]))
 
     def counts(self, signals: ArrayLike) -> NDArray[np.intp]:
-        """Number of samples before the vessel's end, of signals (..., 4, samples); shape (...).
+        """Return the number of samples before the vessel's end, (...), for signals (..., 4, samples).
 
         The vessel ends at the first of two successive displacements shorter than ``shortest_step``, or where the
-        radius is below ``thinnest_mm``. What follows the last sample counts as short.
+        radius is below ``thinnest_mm``. The displacement after the last sample counts as short.
         """
         values = self._checked(signals)
         short = np.linalg.norm(self._displacements(values), axis=-2) < self.shortest_step
@@ -173,7 +173,7 @@ class CentrelineCodec:
         return np.where(ended.any(axis=-1), ended.argmax(axis=-1), self.samples)
 
     def lengths_mm(self, signals: ArrayLike, *, renorm: bool = True) -> Array:
-        """Arc length of vessels in mm as `decode` would give them, of signals (..., 4, samples); shape (...)."""
+        """Return the arc length in mm, (...), that `decode` would give signals (..., 4, samples)."""
         values = self._checked(signals)
         counts = self.counts(values)
         if renorm:
@@ -183,7 +183,7 @@ class CentrelineCodec:
         return np.asarray((norms * inside).sum(axis=-1) * self.step_mm, np.float64)
 
     def _displacements(self, values: Array) -> Array:
-        """Displacements in steps, (..., 3, samples)."""
+        """Return displacements (..., 3, samples) in units of a step."""
         spatial = values[..., :3, :]
         if self.encoding == "absolute":
             return np.diff(spatial, axis=-1, prepend=0.0) * (self.extent_mm / self.step_mm)
@@ -200,7 +200,7 @@ class CentrelineCodec:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """Triangles in space.
+    """Triangle mesh.
 
     Attributes:
         vertices: (n, 3) mm.
@@ -211,35 +211,35 @@ class Mesh:
     faces: NDArray[np.int64]
 
     def stl(self) -> bytes:
-        """The mesh as a binary STL file, in single precision and RAS+ mm, which its header says."""
+        """Return the mesh as a binary STL file in single precision; its header states mm and RAS+."""
         corners = self.vertices[self.faces]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         sizes = np.linalg.norm(normals, axis=1, keepdims=True)
         triangles = np.zeros(len(self.faces), STL_TRIANGLE)
         triangles["normal"] = np.divide(normals, sizes, out=np.zeros_like(normals), where=sizes > 0)
         triangles["corners"] = corners
-        # Readers take a file whose header begins with "solid" for the format's text form.
+        # The header must not begin with "solid", because readers would take the file for a text STL.
         header = b"ganatomy; UNIT=mm; SPACE=RAS".ljust(80)
         return header + len(triangles).to_bytes(4, "little") + bytes(triangles.tobytes())
 
 
 def tube_mesh(line: Centreline, sides: int = 16) -> Mesh:
-    """Closed surface of a vessel: a polygon swept along the centre-line without twist, with flat caps at both ends.
+    """Build the closed surface of a vessel: a polygon swept along the centre-line without twist, with flat end caps.
 
     Each ring of vertices is perpendicular to the mean direction of the segments at its point; from ring to ring its
     frame is transported in parallel. The polygon has its corners on the circle, so 16 sides enclose 97.45 % of the
-    area. The mesh moves with the line: it does not depend on the axes of space, except for straight lines.
+    area. The mesh is independent of rotations of the coordinate axes, except for straight lines.
 
     Args:
-        line: with at least two different points.
+        line: centre-line with at least two different points.
         sides: vertices of a ring.
 
     Returns:
-        sides · n + 2 vertices for n points, ring by ring, then the middles of the first and of the last ring; and
-        2 · sides · n faces.
+        Mesh with sides · n + 2 vertices for n points, ring by ring, then the centres of the first and of the last ring,
+        and with 2 · sides · n faces.
 
     Raises:
-        ValueError: there are fewer than two different points, or fewer than three sides.
+        ValueError: There are fewer than two different points, or fewer than three sides.
     """
     line = line.without_repeats()
     rings = len(line.points)
@@ -268,21 +268,21 @@ def tube_mesh(line: Centreline, sides: int = 16) -> Mesh:
 
 
 def tube_mask(line: Centreline, affine: ArrayLike, shape: Sequence[int]) -> NDArray[np.bool_]:
-    """Voxels whose centre p lies in the union of spheres around the line's points, min (‖p - c‖ - r) ≤ 0.
+    """Return the mask of voxels whose centre p lies in a sphere around one of the line's points, ‖p - c‖ ≤ r.
 
     Between spheres of radius r at a distance d the tube narrows to √(r² - d²/4): resample coarse lines first.
 
     Args:
-        line: in mm.
-        affine: (4, 4), takes indices in the order of the array's axes to the line's mm.
-        shape: of the mask, three extents.
+        line: centre-line in mm.
+        affine: (4, 4), maps indices in the order of the array's axes to the line's coordinates in mm.
+        shape: three extents of the mask.
 
     Returns:
-        True inside, of the given shape; what lies outside the grid is lost.
+        Mask of the given shape, true inside; parts of the vessel outside the grid are cut off.
     """
     matrix = np.asarray(affine, np.float64)
     inverse = np.linalg.inv(matrix)
-    # How many voxels a sphere of 1 mm reaches along each axis of the array.
+    # Half extent in voxels of a sphere of 1 mm along each axis of the array.
     reach = np.linalg.norm(inverse[:3, :3], axis=1)
     centres = line.points @ inverse[:3, :3].T + inverse[:3, 3]
     extents = np.asarray(shape, np.intp)
@@ -295,15 +295,15 @@ def tube_mask(line: Centreline, affine: ArrayLike, shape: Sequence[int]) -> NDAr
         box = tuple(slice(*span) for span in zip(low, high, strict=True))
         away = [indices - middle for indices, middle in zip(np.ogrid[box], centre, strict=True)]
         squared = sum(sum(row[axis] * away[axis] for axis in range(3)) ** 2 for row in matrix[:3, :3])
-        # Voxels that lie on the sphere belong to it, whatever the last digit says.
+        # The tolerance includes voxels that lie on the sphere up to rounding.
         mask[box] |= squared <= radius**2 * (1 + 1e-9)
     return mask
 
 
 def _directions(moves: Array) -> Array:
-    """Unit vectors of displacements (n, 3); one of length zero takes the direction of a neighbour."""
+    """Return unit vectors of displacements (n, 3); one of length zero takes the direction of a neighbour."""
     norms = np.linalg.norm(moves, axis=1)
-    # The stopping rule leaves no two of them in a row.
+    # The end-of-vessel rule excludes two of them in a row.
     still = np.flatnonzero(norms == 0)
     moves = moves.copy()
     moves[still] = moves[np.where(still > 0, still - 1, still + 1)]
@@ -311,17 +311,17 @@ def _directions(moves: Array) -> Array:
 
 
 def _tangents(points: Array) -> Array:
-    """Unit tangents (n, 3): the mean direction of the two segments at a point, that of the only one at an end."""
+    """Return unit tangents (n, 3): the mean direction of the segments that meet at a point."""
     segments = np.diff(points, axis=0)
     segments /= np.linalg.norm(segments, axis=1, keepdims=True)
     tangents = np.vstack([segments[:1], segments[:-1] + segments[1:], segments[-1:]])
     norms = np.linalg.norm(tangents, axis=1, keepdims=True)
-    # Where the line turns back on itself, the segment that arrives decides.
+    # Where the line turns back on itself the mean is zero, so the direction of the arriving segment is used.
     return np.where(norms > 1e-9, tangents / np.maximum(norms, 1e-9), np.vstack([segments[:1], segments]))
 
 
 def _transported_normals(points: Array, tangents: Array) -> Array:
-    """Unit normals (n, 3) that turn from point to point no more than the tangents do."""
+    """Return unit normals (n, 3) by parallel transport, so that they rotate no more than the tangents."""
     normals = np.empty_like(tangents)
     normals[0] = _first_normal(points, tangents[0])
     for i in range(1, len(tangents)):
@@ -329,14 +329,14 @@ def _transported_normals(points: Array, tangents: Array) -> Array:
         cosine = float(before @ after)
         if cosine > -1 + 1e-9:
             normal = normal - (normal @ after) / (1 + cosine) * (before + after)
-        # Rounding errors would add up over hundreds of points.
+        # Orthogonalised again, because rounding errors would add up over hundreds of points.
         normal = normal - (normal @ after) * after
         normals[i] = normal / np.linalg.norm(normal)
     return normals
 
 
 def _first_normal(points: Array, tangent: Array) -> Array:
-    """Unit vector across the first tangent, towards the point farthest from it; any for a straight line."""
+    """Return a unit normal of the first tangent, towards the point farthest from its line; any for a straight line."""
     along = points - points[0]
     across = along - np.outer(along @ tangent, tangent)
     distances = np.linalg.norm(across, axis=1)

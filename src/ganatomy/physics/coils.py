@@ -1,4 +1,4 @@
-"""Receiver coils: their sensitivities, simulated or estimated, and the encoding of an image by them.
+"""Receiver coils in MR: simulated and estimated sensitivities, coil combination, and the encoding operator.
 
 Complex tensors: images (N, 1, H, W), sensitivities and k-space (N, C, H, W) of C coils.
 """
@@ -19,16 +19,16 @@ POWER_STEPS = 8
 
 
 def simulated_sensitivities(coils: int, shape: tuple[int, int], seed: int, width: float = 0.5) -> Tensor:
-    """Smooth sensitivities of coils around the field of view, whose squared magnitudes sum to 1 in every pixel.
+    """Simulate smooth sensitivities of coils around the field of view; squared magnitudes sum to 1 in every pixel.
 
     Args:
-        coils: number of coils, evenly spaced around the image except for a random turn and small displacements.
+        coils: number of coils, evenly spaced around the image except for a random rotation and small displacements.
         shape: rows and columns.
-        seed: of the arrangement.
-        width: SD of a coil's Gaussian reach, relative to the field of view (our choice).
+        seed: seed of the arrangement.
+        width: SD of a coil's Gaussian profile, relative to the field of view (our choice).
 
     Returns:
-        complex64 (1, coils, rows, columns).
+        Sensitivities, complex64 (1, coils, rows, columns).
     """
     rng = np.random.default_rng(seed)
     turn = 2 * np.pi * (np.arange(coils) + rng.random() + 0.2 * rng.uniform(-1, 1, coils)) / coils
@@ -48,33 +48,34 @@ def simulated_sensitivities(coils: int, shape: tuple[int, int], seed: int, width
 
 
 def root_sum_of_squares(images: Tensor) -> Tensor:
-    """Magnitude (N, 1, H, W) of complex coil images (Roemer et al., Magn. Reson. Med. 16(2), 1990,
-    doi 10.1002/mrm.1910160203).
+    """Return the root-sum-of-squares magnitude (N, 1, H, W) of complex coil images.
+
+    Roemer et al., Magn. Reson. Med. 16(2), 1990, doi 10.1002/mrm.1910160203.
     """
     return (torch.view_as_real(images).square().sum((1, -1))[:, None] + TINY).sqrt()
 
 
 def combine(images: Tensor, sensitivities: Tensor) -> Tensor:
-    """The complex image (N, 1, H, W) that explains the coil images best, 0 where no coil is sensitive."""
+    """Return the complex image (N, 1, H, W) that fits the coil images best (least squares), 0 without sensitivity."""
     power = _power(sensitivities).sum(1, keepdim=True)
     return (sensitivities.conj() * images).sum(1, keepdim=True) / power.clamp_min(TINY)
 
 
 def calibration(kspace: Tensor, width: int) -> Tensor:
-    """Coil images of low resolution, from the innermost `width` rows and columns of k-space under a Hann window.
+    """Return low-resolution coil images from the innermost `width` rows and columns of k-space under a Hann window.
 
-    These are the lines of automatic calibration, which every pattern of undersampling with a full centre has.
+    These are the autocalibration lines, which every undersampling pattern with a full centre has.
     """
     windows = [_hann(extent, width).to(kspace.device) for extent in kspace.shape[-2:]]
     return ifft(kspace * windows[0][:, None] * windows[1])
 
 
 def centre_width(mask: Tensor, most: int = 24) -> int:
-    """Samples across the square around the zero frequency that is measured as a whole, `most` at most, 1 at least.
+    """Return the width of the fully measured square around the zero frequency, in samples.
 
     Args:
-        mask: bool (rows, columns).
-        most: beyond which more is not needed.
+        mask: bool (rows, columns), true where k-space is measured.
+        most: largest width that is returned; the smallest is 1.
     """
     away = [(torch.arange(extent, device=mask.device) - extent // 2).abs() for extent in mask.shape]
     distance = torch.maximum(away[0][:, None], away[1])
@@ -84,14 +85,14 @@ def centre_width(mask: Tensor, most: int = 24) -> int:
 
 
 def estimated_sensitivities(kspace: Tensor, width: int = 24, threshold: float = 0.02) -> Tensor:
-    """Sensitivities from the fully measured centre: coil images of low resolution over their root sum of squares.
+    """Estimate sensitivities from the fully measured centre: low-resolution coil images over their root sum of squares.
 
     McKenzie et al., Magn. Reson. Med. 47(3), 2002, doi 10.1002/mrm.10087.
 
     Args:
         kspace: complex (N, C, H, W).
         width: rows and columns of the centre that are used (our choice).
-        threshold: share of the greatest signal under which a pixel counts as empty (our choice).
+        threshold: fraction of the greatest signal below which a pixel counts as empty (our choice).
 
     Returns:
         Complex (N, C, H, W); squared magnitudes sum to 1 in every pixel with signal, and to 0 elsewhere.
@@ -100,15 +101,15 @@ def estimated_sensitivities(kspace: Tensor, width: int = 24, threshold: float = 
 
 
 def adaptive_sensitivities(images: Tensor, block: int = 5, threshold: float = 0.02) -> Tensor:
-    """Sensitivities from coil images: the strongest eigenvector of the coils' covariance around every pixel.
+    """Estimate sensitivities from coil images: the principal eigenvector of the coils' covariance around every pixel.
 
     Walsh et al., Magn. Reson. Med. 43(5), 2000, doi 10.1002/(SICI)1522-2594(200005)43:5<682::AID-MRM10>3.0.CO;2-G. With
-    `combine` this is the adaptive combination. The phase of the strongest coil is taken for that of the sensitivities.
+    `combine` this is the adaptive combination. Phases are relative to the coil with the strongest signal.
 
     Args:
         images: complex (N, C, H, W).
-        block: pixels across the surroundings, odd (our choice).
-        threshold: share of the greatest signal under which a pixel counts as empty (our choice).
+        block: odd side in pixels of the neighbourhood (our choice).
+        threshold: fraction of the greatest signal below which a pixel counts as empty (our choice).
 
     Returns:
         Complex (N, C, H, W); squared magnitudes sum to 1 in every pixel with signal, and to 0 elsewhere.
@@ -127,28 +128,28 @@ def adaptive_sensitivities(images: Tensor, block: int = 5, threshold: float = 0.
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a scanner measures of an image: coils, Fourier transform, mask. Linear, and differentiable in everything.
+    """Encoding operator A of an MR scan: coil sensitivities, Fourier transform and sampling mask; differentiable.
 
     Attributes:
-        mask: what is measured, bool or 0 and 1, broadcasting to (N, C, H, W).
-        sensitivities: complex, broadcasting to (N, C, H, W); None for a single coil that sees everything alike.
+        mask: sampling mask, bool or 0 and 1, broadcasting to (N, C, H, W).
+        sensitivities: complex, broadcasting to (N, C, H, W); None for a single coil of uniform sensitivity.
     """
 
     mask: Tensor
     sensitivities: Tensor | None = None
 
     def forward(self, image: Tensor) -> Tensor:
-        """A x: the measured k-space (N, C, H, W) of an image (N, 1, H, W), zero where nothing is measured."""
+        """Return A x, the measured k-space (N, C, H, W) of an image (N, 1, H, W), zero where it is not measured."""
         seen = image if self.sensitivities is None else self.sensitivities * image
         return fft(seen) * self.mask
 
     def adjoint(self, kspace: Tensor) -> Tensor:
-        """A* y: the image (N, 1, H, W) of a k-space; zero-filled where sensitivities have unit power."""
+        """Return A* y, (N, 1, H, W): the zero-filled image of a k-space, if sensitivities are normalised."""
         seen = ifft(kspace * self.mask)
         return seen if self.sensitivities is None else (self.sensitivities.conj() * seen).sum(1, keepdim=True)
 
     def normal(self, image: Tensor) -> Tensor:
-        """A* A x, (N, 1, H, W)."""
+        """Return A* A x, (N, 1, H, W)."""
         return self.adjoint(self.forward(image))
 
 
@@ -157,14 +158,14 @@ def _power(values: Tensor) -> Tensor:
 
 
 def _normalised(images: Tensor, threshold: float) -> Tensor:
-    """Scaled to unit power over the coils, and 0 where the signal is below a share of its greatest."""
+    """Scale to unit power over the coils; 0 where the signal is below a fraction of its maximum."""
     signal = _power(images).sum(1, keepdim=True).sqrt()
     present = signal > threshold * signal.amax((2, 3), keepdim=True)
     return torch.where(present, images / signal.clamp_min(1e-30), 0)
 
 
 def _blurred(covariance: Tensor, block: int) -> Tensor:
-    """Mean over the surroundings of every pixel, (N, C, C, H, W)."""
+    """Return the mean over the neighbourhood of every pixel, (N, C, C, H, W)."""
     planes = torch.view_as_real(covariance).movedim(-1, 1).flatten(1, 3)
     planes = avg_pool2d(planes, block, stride=1, padding=block // 2, count_include_pad=False)
     coils = covariance.shape[1]
@@ -172,7 +173,7 @@ def _blurred(covariance: Tensor, block: int) -> Tensor:
 
 
 def _hann(extent: int, width: int) -> Tensor:
-    """A window of so many samples around the zero frequency, 0 outside."""
+    """Return a Hann window of `width` samples around the zero frequency, 0 outside."""
     offset = torch.arange(extent) - extent // 2
     inside = offset.abs() < width / 2
     return torch.where(inside, 0.5 + 0.5 * torch.cos(2 * torch.pi * offset / width), 0.0)

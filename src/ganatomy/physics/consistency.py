@@ -1,4 +1,4 @@
-"""Agreement of an image with what was measured of it."""
+"""Data consistency of MR images: projection onto the measured k-space, conjugate gradients, and the residual."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ COIL_STEPS = 6
 def consistent(
     image: Tensor, measured: Tensor, encoding: Encoding, weight: Tensor | float | None = None, steps: int = COIL_STEPS
 ) -> Tensor:
-    """The image closest to the given one among those that agree with the measurement: min ‖x − z‖² + v‖Ax − y‖².
+    """Make an image consistent with the measurement: the minimiser x of ‖x − z‖² + v‖Ax − y‖².
 
-    Without a weight the measurement counts as free of noise, and the image is projected onto what agrees with it best.
-    For one coil this is exact and every measured sample is replaced, by (k + v y)/(1 + v) if there is a weight
-    (Schlemper et al., IEEE Trans. Med. Imaging 37(2), 2018, doi 10.1109/TMI.2017.2760978). For several it is solved by
-    conjugate gradients from the given image (Aggarwal et al., MoDL, IEEE Trans. Med. Imaging 38(2), 2019,
-    doi 10.1109/TMI.2018.2865356), and gradients pass through these.
+    Without a weight the measurement counts as noise-free, and the image is projected onto those that fit it best. For
+    one coil this is exact and replaces every measured sample, by (k + v y)/(1 + v) if there is a weight (Schlemper et
+    al., IEEE Trans. Med. Imaging 37(2), 2018, doi 10.1109/TMI.2017.2760978). For several it is solved by conjugate
+    gradients from the given image (Aggarwal et al., MoDL, IEEE Trans. Med. Imaging 38(2), 2019,
+    doi 10.1109/TMI.2018.2865356), which are differentiable.
 
     Args:
         image: z, complex (N, 1, H, W).
         measured: y, complex (N, C, H, W), zero where it is not measured.
-        encoding: A, the scanner.
-        weight: v > 0, of the measurement.
+        encoding: A, the encoding operator.
+        weight: v > 0, weight of the measurement; None for a noise-free one.
         steps: conjugate gradient steps, for several coils.
 
     Returns:
@@ -43,13 +43,15 @@ def consistent(
 def consistent_with(
     image: Tensor, seen: Tensor, encoding: Encoding, weight: Tensor | float | None = None, steps: int = COIL_STEPS
 ) -> Tensor:
-    """The same, of the zero-filled image, which tells as much about the consistent one as the measurement itself does.
+    """Make an image consistent with the measurement, like `consistent`, given the zero-filled image instead of k-space.
+
+    The consistent image depends on the measurement y through A* y alone.
 
     Args:
         image: z, complex (N, 1, H, W).
-        seen: A* y, complex (N, 1, H, W).
-        encoding: A, the scanner.
-        weight: v > 0, of the measurement.
+        seen: A* y, the zero-filled image, complex (N, 1, H, W).
+        encoding: A, the encoding operator.
+        weight: v > 0, weight of the measurement; None for a noise-free one.
         steps: conjugate gradient steps, for several coils.
 
     Returns:
@@ -64,12 +66,12 @@ def consistent_with(
 
 
 def conjugate_gradients(operator: Callable[[Tensor], Tensor], target: Tensor, steps: int) -> Tensor:
-    """Solve B x = b from x = 0 for every sample of a batch by itself; differentiable.
+    """Solve B x = b by conjugate gradients from x = 0, for every sample of a batch separately; differentiable.
 
     Args:
-        operator: B, Hermitian and not negative.
-        target: b, complex (N, ...); of a singular B in its range.
-        steps: fixed number of steps; a sample that is solved before stays as it is.
+        operator: B, Hermitian and positive semidefinite.
+        target: b, complex (N, ...), in the range of B.
+        steps: fixed number of steps; samples that have converged before stay unchanged.
     """
     solution = torch.zeros_like(target)
     residual = direction = target
@@ -88,14 +90,15 @@ def conjugate_gradients(operator: Callable[[Tensor], Tensor], target: Tensor, st
 
 
 def consistency_residual(image: Tensor, seen: Tensor, encoding: Encoding) -> Tensor:
-    """‖A* (A x − y)‖ / ‖A* y‖ of every sample, (N,): the share of the measurement that an image contradicts.
+    """Return the data-consistency residual ‖A* (A x − y)‖ / ‖A* y‖ of every sample, (N,).
 
-    With one coil this is ‖A x − y‖ / ‖y‖. With several, what no image could explain is left out, such as most noise.
+    With one coil this is ‖A x − y‖ / ‖y‖. With several, the part of y that no image can explain, such as most of the
+    noise, does not count.
 
     Args:
         image: x, complex (N, 1, H, W).
         seen: A* y, the zero-filled image, complex (N, 1, H, W).
-        encoding: A, the scanner.
+        encoding: A, the encoding operator.
     """
     difference = encoding.normal(image) - seen
     norms = [torch.linalg.vector_norm(values.flatten(1), dim=1) for values in (difference, seen)]
@@ -104,10 +107,10 @@ def consistency_residual(image: Tensor, seen: Tensor, encoding: Encoding) -> Ten
 
 
 class DataConsistency(nn.Module):
-    """`consistent` as a layer between networks, on real and imaginary channels.
+    """Data-consistency layer, see `consistent`, on real and imaginary channels.
 
     Args:
-        weight: of the measurement relative to the image; None for one that is free of noise.
+        weight: weight of the measurement relative to the image; None for a noise-free one.
         learned: whether the weight is a parameter; it stays positive.
         steps: conjugate gradient steps, for several coils.
     """
@@ -115,27 +118,27 @@ class DataConsistency(nn.Module):
     def __init__(self, weight: float | None = None, learned: bool = False, steps: int = COIL_STEPS) -> None:
         super().__init__()
         if learned and weight is None:
-            raise ValueError("a learned weight has to start somewhere")
+            raise ValueError("learned=True needs an initial weight")
         self.steps = steps
         raw = None if weight is None else torch.tensor(weight + math.log(-math.expm1(-weight)))
         self.raw = None if raw is None else nn.Parameter(raw, requires_grad=learned)
 
     @property
     def weight(self) -> Tensor | None:
-        """Of the measurement, v > 0; None without noise."""
+        """Weight v > 0 of the measurement; None if it counts as noise-free."""
         if self.raw is None:
             return None
         weight: Tensor = softplus(self.raw)
         return weight
 
     def forward(self, image: Tensor, measured: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> Tensor:
-        """The consistent image, (N, 2, H, W).
+        """Return the consistent image (N, 2, H, W).
 
         Args:
-            image: (N, 2, H, W).
+            image: image (N, 2, H, W).
             measured: k-space (N, 2C, H, W), zero where it is not measured.
-            mask: what is measured, bool or 0 and 1, (N, 1, H, W).
-            sensitivities: (N, 2C, H, W), or None for one coil.
+            mask: sampling mask, bool or 0 and 1, (N, 1, H, W).
+            sensitivities: coil sensitivities (N, 2C, H, W), or None for one coil.
         """
         maps = None if sensitivities is None else as_complex(sensitivities)
         encoding = Encoding(mask, maps)
@@ -143,5 +146,5 @@ class DataConsistency(nn.Module):
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """Real part of ⟨a, b⟩ of every sample, shaped to broadcast."""
+    """Return the real part of ⟨a, b⟩ of every sample, shaped to broadcast."""
     return (a.conj() * b).real.flatten(1).sum(1).view(-1, *(1,) * (a.ndim - 1))

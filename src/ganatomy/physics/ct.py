@@ -1,4 +1,4 @@
-"""Computed tomography: CT numbers, projections, filtered back-projection, and scans at another dose.
+"""Computed tomography: CT numbers, projection, filtered back-projection, and simulation of low-dose scans.
 
 Lengths are in mm and attenuation coefficients μ in mm⁻¹. Images have shape (rows, columns) with row 0 at the
 top; sinograms hold line integrals ∫μ dl and have shape (views, detectors).
@@ -25,28 +25,28 @@ WATER = 0.0192
 """Attenuation of water in mm⁻¹ near 70 keV, the usual effective energy of a 120 kVp beam."""
 
 HU_RANGE = (-1024.0, 3071.0)
-"""What a 12-bit scanner stores."""
+"""Range of CT numbers that a 12-bit scanner stores."""
 
 SAMPLES_PER_PITCH = 8
-"""Samples between detector elements from which back-projection takes the nearest."""
+"""Samples per detector element to which views are interpolated, so that back-projection can take the nearest."""
 
 FEW_COUNTS = 20.0
 """Detected photons below which the logarithm of a Poisson count is no longer close to normal."""
 
 
 def hu_to_attenuation(hu: ArrayLike, water: float = WATER) -> Array:
-    """Attenuation in mm⁻¹ of CT numbers in HU; what lies below air (padding, noise) counts as air."""
+    """Convert CT numbers in HU to attenuation in mm⁻¹; values below that of air (padding, noise) count as air."""
     return np.asarray(water * (1 + np.maximum(np.asarray(hu, np.float64), -1000) / 1000), np.float32)
 
 
 def attenuation_to_hu(mu: ArrayLike, water: float = WATER) -> Array:
-    """CT numbers in HU of attenuation in mm⁻¹: the inverse of `hu_to_attenuation` above −1000 HU."""
+    """Convert attenuation in mm⁻¹ to CT numbers in HU, the inverse of `hu_to_attenuation` above −1000 HU."""
     return np.asarray(1000 * (np.asarray(mu, np.float64) / water - 1), np.float32)
 
 
 @dataclass(frozen=True)
 class Beam(ABC):
-    """A 2D acquisition geometry: the projector, its exact adjoint, and filtered back-projection.
+    """Acquisition geometry in 2D with a projector, its exact adjoint, and filtered back-projection.
 
     The detector covers the image to its corners unless `detectors` says otherwise, so objects need not fit
     into the inscribed circle. Kak and Slaney, Principles of Computerized Tomographic Imaging, chapter 3.
@@ -55,8 +55,8 @@ class Beam(ABC):
         shape: rows and columns of the image.
         pixel_mm: edge of a square pixel.
         views: number of projections, evenly spaced over the scan.
-        detectors: number of detector elements; by default enough to see the whole image.
-        pitch_mm: distance between elements; by default that of the pixels, seen on the detector.
+        detectors: number of detector elements; by default enough to cover the whole image.
+        pitch_mm: distance between elements; by default the pixel size, magnified to the detector.
     """
 
     shape: tuple[int, int]
@@ -95,19 +95,19 @@ class Beam(ABC):
     @property
     @abstractmethod
     def _reach(self) -> float:
-        """Distance in mm from the middle of the detector to the farthest shadow of the image."""
+        """Distance in mm from the middle of the detector to the farthest projection of the image."""
 
     @abstractmethod
     def _astra(self) -> tuple[str, dict[str, Any]]:
-        """ASTRA's projector type and projection geometry, in pixels."""
+        """Return ASTRA's projector type and projection geometry, in pixels."""
 
     @abstractmethod
     def _fan_weights(self, position: Array) -> Array | np.float32:
-        """Weights of the line integrals before filtering; `position` in mm at the rotation centre."""
+        """Return the weights of the line integrals before filtering; `position` in mm at the rotation centre."""
 
     @abstractmethod
     def _locate(self, x: Array, y: Array, angle: float) -> tuple[Array, Array | np.float32]:
-        """Where pixels fall on the detector (mm at the rotation centre), and their weight in the sum."""
+        """Return the detector positions of pixels (mm at the rotation centre), and their weights in back-projection."""
 
     def _operator(self, image: ArrayLike | None, sinogram: ArrayLike | None) -> Array:
         kind, geometry = self._astra()
@@ -120,17 +120,17 @@ class Beam(ABC):
         return np.asarray(result * self.pixel_mm, np.float32)
 
     def project(self, mu: ArrayLike) -> Array:
-        """Line integrals, shape (views, detectors), of an attenuation image in mm⁻¹."""
+        """Project an attenuation image in mm⁻¹ to line integrals, shape (views, detectors)."""
         return self._operator(_plane(mu, self.shape, "image"), None)
 
     def backproject(self, sinogram: ArrayLike) -> Array:
-        """The exact adjoint of `project`, shape (rows, columns): ⟨project(x), y⟩ = ⟨x, backproject(y)⟩."""
+        """Apply the exact adjoint of `project`, shape (rows, columns): ⟨project(x), y⟩ = ⟨x, backproject(y)⟩."""
         return self._operator(None, _plane(sinogram, (self.views, self.elements), "sinogram"))
 
     def fbp(self, sinogram: ArrayLike, filter: Filter = "ramp") -> Array:
-        """Attenuation image in mm⁻¹ by filtered back-projection with linear interpolation.
+        """Reconstruct an attenuation image in mm⁻¹ by filtered back-projection with linear interpolation.
 
-        Pixel-driven, unlike `backproject`: the ray-driven adjoint leaves a moiré of several HU.
+        The back-projection is pixel-driven, because the ray-driven adjoint `backproject` leaves a moiré of several HU.
         """
         rays = _plane(sinogram, (self.views, self.elements), "sinogram")
         pitch = self.pitch / self.magnification
@@ -144,14 +144,15 @@ class Beam(ABC):
         for view, angle in zip(samples, self.angles, strict=True):
             position, weight = self._locate(x, y, float(angle))
             position *= np.float32(SAMPLES_PER_PITCH / pitch)
-            position += np.float32(view.size / 2)  # the middle, (size - 1) / 2, and a half to round
+            # The middle of the view, (size - 1) / 2, plus a half that makes truncation round.
+            position += np.float32(view.size / 2)
             image += weight * view.take(position.astype(np.intp), mode="clip")
         return image * np.float32(np.pi / self.views)
 
 
 @dataclass(frozen=True)
 class ParallelBeam(Beam):
-    """Parallel rays over 180°."""
+    """Parallel-beam geometry over 180°."""
 
     arc: ClassVar[float] = np.pi
 
@@ -172,11 +173,11 @@ class ParallelBeam(Beam):
 
 @dataclass(frozen=True)
 class FanBeam(Beam):
-    """A point source and a flat detector turning over 360°.
+    """Fan-beam geometry: a point source and a flat detector that rotate over 360°.
 
     Attributes:
-        source_mm: source to rotation centre; must exceed the half diagonal of the image.
-        detector_mm: rotation centre to detector.
+        source_mm: distance from source to rotation centre; must exceed half the diagonal of the image.
+        detector_mm: distance from rotation centre to detector.
     """
 
     source_mm: float = 595.0
@@ -216,7 +217,7 @@ class FanBeam(Beam):
 
 
 def _rotate(x: Array, y: Array, angle: float) -> Array:
-    """Coordinate of each pixel along an axis at this angle."""
+    """Return the coordinate of each pixel along an axis at this angle."""
     return x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
 
 
@@ -250,7 +251,7 @@ def _filter(rays: Array, pitch: float, name: Filter) -> Array:
 
 
 def _interpolate(rays: Array) -> Array:
-    """Views sampled `SAMPLES_PER_PITCH` times as densely, falling to zero beyond the detector's ends."""
+    """Sample views `SAMPLES_PER_PITCH` times as densely, falling to zero beyond the detector's ends."""
     padded = np.pad(rays, ((0, 0), (1, 1)))
     t = np.arange(SAMPLES_PER_PITCH, dtype=np.float32) / SAMPLES_PER_PITCH
     between = padded[:, :-1, None] * (1 - t) + padded[:, 1:, None] * t
@@ -258,13 +259,13 @@ def _interpolate(rays: Array) -> Array:
 
 
 class LowDoseScan(BaseModel):
-    """Simulated CT acquisitions: routine scans of phantoms, and low-dose partners of routine scans.
+    """Simulated CT acquisitions: routine-dose scans of phantoms, and low-dose versions of routine-dose scans.
 
     Detected counts are Poisson(I₀·e⁻ᵖ) plus normal electronic noise. A routine-dose image already carries its
-    own noise, so its partner at dose fraction α receives only what is missing (Yu et al., Development and
+    own noise, so its version at dose fraction α receives only the difference (Yu et al., Development and
     validation of a practical lower-dose-simulation tool for optimizing computed tomography scan protocols,
     J. Comput. Assist. Tomogr. 36(4):477-487, 2012). Reconstruction is linear, so by default only the noise is
-    reconstructed and added: both partners then share resolution and registration exactly.
+    reconstructed and added: both images then share resolution and registration exactly.
 
     Rays are one pixel wide. Every slice is an independent axial acquisition, seeded by (seed, slice number):
     any subset in any order gives the same slices.
@@ -286,28 +287,28 @@ class LowDoseScan(BaseModel):
     clip: bool = True  # keep within the scanner's range of -1024..3071 HU
 
     def low_dose(self, hu: ArrayLike, pixel_mm: tuple[float, float], seed: int, first: int = 0) -> Array:
-        """The partner at `dose_fraction` of a routine-dose scan.
+        """Simulate the scan at `dose_fraction` from a routine-dose scan.
 
         Args:
             hu: routine-dose slices in HU, shape (slices, rows, columns). Padding below −1024 stays as it is.
             pixel_mm: row and column spacing, which must agree.
-            seed: of the noise.
+            seed: seed of the noise.
             first: number of the first slice given, when `hu` is a part of a larger scan.
 
         Returns:
-            float32 HU, shaped as `hu`.
+            Low-dose slices in HU, float32, shaped as `hu`.
 
         Raises:
-            UserError: if the pixels are not square or `hu` is not a stack of slices.
+            UserError: The pixels are not square or `hu` is not a stack of slices.
         """
         return self._scan(hu, pixel_mm, self._lowered, stream=(1, seed), first=first)
 
     def acquire(self, hu_clean: ArrayLike, pixel_mm: tuple[float, float], seed: int, first: int = 0) -> Array:
-        """A routine-dose scan of a noise-free object; arguments and result as in `low_dose`."""
+        """Simulate a routine-dose scan of a noise-free object; arguments and result as in `low_dose`."""
         return self._scan(hu_clean, pixel_mm, self._routine, stream=(0, seed), first=first)
 
     def beam(self, shape: tuple[int, int], pixel_mm: float) -> Beam:
-        """The geometry for an image of this shape and pixel size."""
+        """Return the acquisition geometry for an image of this shape and pixel size."""
         if self.geometry == "parallel":
             return ParallelBeam(shape, pixel_mm, self.views)
         return FanBeam(shape, pixel_mm, self.views, source_mm=self.source_mm, detector_mm=self.detector_mm)
@@ -350,19 +351,19 @@ class LowDoseScan(BaseModel):
         return self._measured(line_integrals, self.photons, rng)
 
     def _lowered(self, line_integrals: Array, rng: np.random.Generator) -> Array:
-        """Line integrals with the noise that a routine scan lacks at the low dose: Var(low) − Var(normal)."""
+        """Add the noise by which a low-dose scan exceeds a routine one, Var(low) − Var(normal), to line integrals."""
         dose = self.dose_fraction
         counts: Array = np.exp(-line_integrals) * np.float32(self.photons)
         variance = (1 - dose) / dose / counts * (1 + (1 + dose) / dose * self.electronic_noise / counts)
         missing: Array = np.sqrt(variance) * rng.standard_normal(counts.shape, np.float32)
-        # Where photons run out the logarithm is no longer normal, and the ray is measured afresh.
+        # At few photons the logarithm is no longer normally distributed, so the ray's counts are drawn anew.
         starved = dose * counts < FEW_COUNTS
         few = line_integrals[starved]
         missing[starved] = np.sqrt(1 - dose) * (self._measured(few, dose * self.photons, rng) - few)
         return line_integrals + missing
 
     def _measured(self, line_integrals: Array, blank: float, rng: np.random.Generator) -> Array:
-        """Line integrals as measured with `blank` photons per unattenuated ray."""
+        """Return line integrals with the noise of `blank` photons per unattenuated ray."""
         counts = rng.poisson(blank * np.exp(-line_integrals.astype(np.float64)))
         noisy = counts + rng.normal(0, np.sqrt(self.electronic_noise), counts.shape)
         return np.asarray(-np.log(np.maximum(noisy, self.min_counts) / blank), np.float32)
@@ -372,7 +373,7 @@ _Noisy = Callable[[Array, np.random.Generator], Array]
 
 
 def _project_coarsely(beam: Beam, mu: Array) -> Array:
-    """Line integrals at half the image's resolution, which the variance of noise does not notice: cheaper."""
+    """Return line integrals computed at half the image's resolution, which suffices for the variance of the noise."""
     rows, columns = beam.shape
     if rows % 2 or columns % 2 or min(rows, columns) < 128:
         return beam.project(mu)

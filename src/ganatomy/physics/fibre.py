@@ -1,4 +1,4 @@
-"""Fibre bundles: what an endomicroscope sees through a few ten thousand irregular fibres, and images made of that.
+"""Fibre bundles of endomicroscopes: irregular sampling of an image by fibres, and images interpolated from fibres.
 
 Images are (N, C, H, W), signals (N, C, F) of F fibres. All maps between them are linear and differentiable.
 """
@@ -18,42 +18,47 @@ Points = NDArray[np.float64]
 Shape = tuple[int, int]
 
 OUTSIDE = -1
-"""Number of the cell in which pixels beyond the field of view lie."""
+"""Cell number of pixels outside the field of view."""
 
 
 class FibreBundle(BaseModel):
-    """A bundle on a jittered hexagonal lattice: its pitch, what its fibres collect and how they differ."""
+    """Fibre bundle on a jittered hexagonal lattice, with the light profile and the variations of its fibres."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pitch: float = Field(3.0, gt=1)  # pixels between neighbouring fibres (our choice)
     jitter: float = Field(0.15, ge=0, lt=0.5)  # SD of a fibre's displacement, relative to the pitch (our choice)
-    core: float = Field(0.3, gt=0)  # SD of the Gaussian that a fibre sees, relative to the pitch (our choice)
+    core: float = Field(0.3, gt=0)  # SD of a fibre's Gaussian light profile, relative to the pitch (our choice)
     gain: float = Field(0.05, ge=0)  # SD of a fibre's relative sensitivity (our choice)
-    offset: float = Field(0.01, ge=0)  # SD of a fibre's own light, relative to the image's range (our choice)
-    circular: bool = True  # the field of view is the inscribed disc; else the whole image
+    offset: float = Field(0.01, ge=0)  # SD of a fibre's additive offset, relative to the image's range (our choice)
+    circular: bool = True  # whether the field of view is the inscribed disc instead of the whole image
 
     def fibres(self, shape: Shape, seed: int) -> Fibres:
-        """The fibres of one bundle over an image of this shape.
+        """Place the fibres of one bundle over an image of this shape.
 
         Raises:
-            UserError: there is no room for three fibres.
+            UserError: There is no room for three fibres.
         """
         rng = np.random.default_rng([0, seed])
         positions = _hexagonal(shape, self.pitch, rng.uniform(0, self.pitch, 2))
         positions += rng.normal(0, self.jitter * self.pitch, positions.shape)
         positions = positions[_inside(positions, shape, self.circular)]
         if len(positions) < 3:
-            raise UserError(f"pitch={self.pitch:g} leaves {len(positions)} fibres in {shape[0]}x{shape[1]} pixels")
+            raise UserError(
+                f"pitch={self.pitch:g} leaves {len(positions)} fibres in {shape[0]}x{shape[1]} pixels: "
+                "use a smaller pitch or larger images"
+            )
         return Fibres(positions, shape, self.core * self.pitch, self.circular)
 
     def acquire(self, image: Tensor, fibres: Fibres, seed: int, first: int = 0, span: float = 1.0) -> Tensor:
-        """Signals (N, C, F) with the fibres' differences: (1 + a) s + b, a and b of each image by (seed, its number).
+        """Return fibre signals (N, C, F) with gain and offset variations, (1 + a) s + b.
+
+        The variations a and b of an image are seeded by (seed, number of the image).
 
         Args:
             image: (N, C, H, W).
-            fibres: of this bundle.
-            seed: of the noise.
+            fibres: fibres of this bundle.
+            seed: seed of the variations.
             first: number of the first image given.
             span: range of the image's values, to which `offset` is relative.
         """
@@ -66,13 +71,13 @@ class FibreBundle(BaseModel):
 
 
 class Fibres(nn.Module):
-    """The fibres of one bundle, and the images that they give. No parameters; buffers are not part of the state.
+    """Fibres of one bundle: sampling of images and interpolation from fibres; buffers are not part of the state.
 
     Args:
         positions: (F, 2), row and column of every fibre in pixels.
         shape: rows and columns of the image.
         core: SD in pixels of the Gaussian under which a fibre collects light.
-        circular: whether only the inscribed disc is seen.
+        circular: whether the field of view is the inscribed disc.
 
     Attributes:
         cells: int64 (rows, columns), the number of the nearest fibre, or `OUTSIDE` the field of view.
@@ -99,19 +104,19 @@ class Fibres(nn.Module):
         self._keep("corner_weights", (corner_weights * seen[:, None]).astype(np.float32))
 
     def collect(self, image: Tensor) -> Tensor:
-        """What each fibre collects: the mean under its Gaussian, (N, C, H, W) to (N, C, F)."""
+        """Return the Gaussian mean around each fibre, (N, C, H, W) to (N, C, F)."""
         return _gathered(image.flatten(2), self.core_pixels, self.core_weights)
 
     def average(self, image: Tensor) -> Tensor:
-        """The mean over each fibre's Voronoi cell, (N, C, H, W) to (N, C, F); 0 for a cell without a pixel."""
+        """Return the mean over each fibre's Voronoi cell, (N, C, H, W) to (N, C, F); 0 for a cell without a pixel."""
         return cell_means(image, self.cells.expand(len(image), 1, *self.shape), self.count)[0]
 
     def voronoi(self, signals: Tensor) -> Tensor:
-        """Every pixel like its nearest fibre, (N, C, F) to (N, C, H, W); 0 outside the field of view."""
+        """Interpolate by the nearest fibre, (N, C, F) to (N, C, H, W); 0 outside the field of view."""
         return torch.where(self.cells == OUTSIDE, 0, signals[..., self.cells.clamp_min(0)])
 
     def delaunay(self, signals: Tensor) -> Tensor:
-        """Linear between fibres on their Delaunay triangles, like the nearest one beyond, (N, C, F) to (N, C, H, W)."""
+        """Interpolate linearly on Delaunay triangles, by the nearest fibre outside, (N, C, F) to (N, C, H, W)."""
         return _gathered(signals, self.corners, self.corner_weights).view(*signals.shape[:2], *self.shape)
 
     def _keep(self, name: str, values: NDArray[np.generic]) -> None:
@@ -119,13 +124,13 @@ class Fibres(nn.Module):
 
 
 def cell_means(image: Tensor, cells: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Vectorise images by their Voronoi cells, each by its own.
+    """Return the mean of every image over each of its Voronoi cells.
 
     Ravi et al., Med. Image Anal. 53, 2019, doi 10.1016/j.media.2019.01.011, compare images through these vectors.
 
     Args:
         image: (N, C, H, W).
-        cells: (N, 1, H, W), number of the cell every pixel lies in, negative for none; any type of number.
+        cells: (N, 1, H, W), number of the cell of every pixel, negative for none; any numeric type.
         count: number of cells.
 
     Returns:
@@ -141,12 +146,12 @@ def cell_means(image: Tensor, cells: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def whole_cells(cells: Tensor, count: int) -> Tensor:
-    """Which cells of a patch the patch does not cut, as far as it shows, bool (N, 1, count).
+    """Return which cells lie completely inside a patch, bool (N, 1, count).
 
-    Cells with pixels on the border count as cut; those without pixels are not there.
+    Cells with pixels on the border of the patch count as cut, cells without pixels as absent.
 
     Args:
-        cells: (N, 1, H, W), number of the cell every pixel lies in, negative for none.
+        cells: (N, 1, H, W), number of the cell of every pixel, negative for none.
         count: number of cells.
     """
     border = torch.ones_like(cells, dtype=torch.float32)
@@ -156,12 +161,12 @@ def whole_cells(cells: Tensor, count: int) -> Tensor:
 
 
 def _gathered(values: Tensor, places: Tensor, weights: Tensor) -> Tensor:
-    """Sums of few weighted values each: (..., from) to (..., to), by places and weights of shape (to, few)."""
+    """Return weighted sums of values at given places, (..., from) to (..., to); places and weights are (to, few)."""
     return (values[..., places] * weights.to(values)).sum(-1)
 
 
 def _hexagonal(shape: Shape, pitch: float, start: Points) -> Points:
-    """A hexagonal lattice that covers the image."""
+    """Return the points of a hexagonal lattice that covers the image."""
     height = pitch * np.sqrt(3) / 2
     rows = np.arange(int(shape[0] / height) + 3)
     columns = np.arange(int(shape[1] / pitch) + 3)
@@ -171,7 +176,7 @@ def _hexagonal(shape: Shape, pitch: float, start: Points) -> Points:
 
 
 def _inside(positions: Points, shape: Shape, circular: bool) -> NDArray[np.bool_]:
-    """Which positions lie on the image, or in its inscribed ellipse."""
+    """Return which positions lie in the image, or in its inscribed ellipse."""
     centred = (positions - (np.array(shape) - 1) / 2) / (np.array(shape) / 2)
     if circular:
         return np.asarray((centred**2).sum(1) <= 1)
@@ -179,7 +184,7 @@ def _inside(positions: Points, shape: Shape, circular: bool) -> NDArray[np.bool_
 
 
 def _cores(positions: Points, shape: Shape, core: float) -> tuple[NDArray[np.int64], Points]:
-    """Pixels around each fibre, and their normalised Gaussian weights; both (F, few)."""
+    """Return the pixels around each fibre and their normalised Gaussian weights, both (F, few)."""
     reach = int(np.ceil(3 * core))
     around = np.moveaxis(np.indices((2 * reach + 1,) * 2), 0, -1).reshape(-1, 2) - reach
     pixels = np.rint(positions).astype(np.int64)[:, None] + around
@@ -191,7 +196,7 @@ def _cores(positions: Points, shape: Shape, core: float) -> tuple[NDArray[np.int
 
 
 def _triangles(positions: Points, pixels: Points, nearest: NDArray[np.intp]) -> tuple[NDArray[np.int64], Points]:
-    """The three fibres around each pixel, and its barycentric coordinates; the nearest fibre beyond the hull."""
+    """Return the three fibres around each pixel and its barycentric coordinates; the nearest fibre beyond the hull."""
     mesh = Delaunay(positions)
     found = mesh.find_simplex(pixels)
     corners = mesh.simplices[found].astype(np.int64)

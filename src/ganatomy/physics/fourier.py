@@ -1,8 +1,8 @@
-"""The Fourier transform of magnetic resonance: centred, orthonormal, and its own inverse's adjoint.
+"""Centred, orthonormal Fourier transform between MR images and k-space.
 
 One convention holds everywhere. The zero frequency lies at index ``n // 2`` of every axis, images and k-space have the
 same energy, and noise has the same standard deviation in both. Complex tensors are (N, C, H, W) or (N, C, D, H, W),
-with C coils, or 1 without; networks see them as real channels, the real and the imaginary part of each in turn.
+with C coils, or 1 without; networks take them as real channels, real and imaginary part of each coil in turn.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ TINY = 1e-12
 
 
 def fft(image: Tensor, dims: tuple[int, ...] = PLANE) -> Tensor:
-    """K-space of a real or complex image, complex and of the same shape."""
+    """Return the complex k-space of a real or complex image, of the same shape."""
     kspace: Tensor = torch.fft.fftn(torch.fft.ifftshift(_wide(image), dims), dim=dims, norm="ortho")
     return _centred(kspace, dims)
 
 
 def ifft(kspace: Tensor, dims: tuple[int, ...] = PLANE) -> Tensor:
-    """Complex image of a k-space, of the same shape: inverse and adjoint of `fft`."""
+    """Return the complex image of a k-space, of the same shape; inverse and adjoint of `fft`."""
     image: Tensor = torch.fft.ifftn(torch.fft.ifftshift(_wide(kspace), dims), dim=dims, norm="ortho")
     return _centred(image, dims)
 
 
 def as_channels(values: Tensor) -> Tensor:
-    """Complex (N, C, ...) as real (N, 2C, ...): the real and the imaginary part of each channel in turn."""
+    """Convert complex (N, C, ...) to real (N, 2C, ...): real and imaginary part of each channel in turn."""
     return torch.view_as_real(values).movedim(-1, 2).flatten(1, 2)
 
 
 def as_complex(channels: Tensor) -> Tensor:
-    """Real (N, 2C, ...) as complex (N, C, ...): the inverse of `as_channels`."""
+    """Convert real (N, 2C, ...) to complex (N, C, ...), the inverse of `as_channels`."""
     return torch.view_as_complex(_pairs(_wide(channels)).movedim(2, -1).contiguous())
 
 
 def magnitude(values: Tensor) -> Tensor:
-    """√(re² + im²), (N, C, ...) of complex values or of 2C real channels, with a finite gradient at zero."""
+    """Return √(re² + im²), (N, C, ...), of complex values or of 2C real channels, with a finite gradient at zero."""
     pairs = torch.view_as_real(values).movedim(-1, 2) if values.is_complex() else _pairs(values)
     return (pairs.square().sum(2) + TINY).sqrt()
 
 
 def smooth_phase(shape: tuple[int, int], seed: int, swing: float = 1.0, order: int = 2) -> Tensor:
-    """A complex plane of magnitude 1 whose phase varies slowly, as inhomogeneous fields leave it in real images.
+    """Simulate a smooth phase, as field inhomogeneity leaves it in MR images: a complex plane of magnitude 1.
 
     Args:
         shape: rows and columns.
-        seed: of the random phase.
+        seed: seed of the random phase.
         swing: SD of the phase over the plane, in radians (our choice).
         order: cosines along each axis; the more, the faster the phase varies (our choice).
 
     Returns:
-        complex64 (rows, columns).
+        Plane exp(i·phase), complex64 (rows, columns).
     """
     generator = torch.Generator().manual_seed(seed)
     rows, columns = (
@@ -76,10 +76,10 @@ def _centred(values: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def _pairs(channels: Tensor) -> Tensor:
-    """(N, 2C, ...) as (N, C, 2, ...)."""
+    """Reshape (N, 2C, ...) to (N, C, 2, ...)."""
     return channels.reshape(len(channels), -1, 2, *channels.shape[2:])
 
 
 def _wide(values: Tensor) -> Tensor:
-    """At least single precision, which complex numbers need where autocast made something shorter."""
+    """Convert half precision, which autocast may have chosen, to single precision, which complex numbers need."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,4 +1,4 @@
-"""Numpy operators inside torch graphs."""
+"""CT projection as a differentiable torch layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class _Linear(torch.autograd.Function):
-    """A linear map whose gradient is its adjoint; differentiable any number of times."""
+    """Linear map of numpy arrays whose gradient is its adjoint; differentiable any number of times."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, forward: Map, adjoint: Map) -> torch.Tensor:
@@ -46,7 +46,7 @@ class ProjectionLayer(torch.nn.Module):
         self.beam = beam
 
     def forward(self, mu: torch.Tensor) -> torch.Tensor:
-        """Project."""
+        """Project (…, rows, columns) to (…, views, detectors)."""
         return _apply(mu, self.beam.project, self.beam.backproject)
 
     def adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""How coarse images come about from fine ones, and what interpolation makes of them."""
+"""Degradation models from fine to coarse images, and the interpolation that serves as baseline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ganatomy.physics.slices import (
 )
 
 Factors = tuple[int, int, int]
-"""Of slices, rows and columns."""
+"""Factors of slices, rows and columns."""
 
 SPLINE_REACH = 12
 """Samples on either side beyond which the weights of a cubic spline are below 1e-6."""
@@ -35,52 +35,53 @@ SPLINE_REACH = 12
 
 @dataclass(frozen=True)
 class Degradation(ABC):
-    """How a coarse image comes about from a fine one.
+    """Degradation model: makes a coarse image from a fine one.
 
     Attributes:
-        factors: fine voxels that a coarse one stands for, along slices, rows and columns; it lies in their middle.
+        factors: fine voxels per coarse voxel along slices, rows and columns; a coarse voxel lies in the middle of its
+            fine ones.
     """
 
     factors: Factors
 
     same_grid: ClassVar[bool] = False
-    """Whether the coarse image is shown with as many voxels as the fine one has."""
+    """Whether the coarse image is stored on the grid of the fine one."""
     interpolation: ClassVar[str] = "enlarged by cubic splines"
-    """How `interpolated` does it."""
+    """Description of the interpolation of `interpolated`, for reports."""
 
     @property
     def scale(self) -> Factors:
-        """Fine voxels for each voxel of the coarse image as it is shown."""
+        """Fine voxels per voxel of the coarse image as it is stored, along slices, rows and columns."""
         return (1, 1, 1) if self.same_grid else self.factors
 
     @property
     def neighbours(self) -> int:
-        """Coarse slices on either side whose fine ones a coarse slice depends on, too."""
+        """Number of neighbouring coarse slices per side on whose fine slices a coarse slice depends."""
         return 0
 
     @property
     def interpolated_from(self) -> int:
-        """Coarse slices on either side that `interpolated` looks at, too."""
+        """Number of neighbouring coarse slices per side on which `interpolated` depends."""
         return SPLINE_REACH if self.scale[0] > 1 else 0
 
     @property
     @abstractmethod
     def words(self) -> str:
-        """What is done to the fine image, for a list of facts."""
+        """Description of the degradation, for reports."""
 
     @abstractmethod
     def __call__(self, fine: Tensor) -> Tensor:
-        """The coarse image, differentiable.
+        """Return the coarse image; differentiable.
 
         Args:
-            fine: (..., slices, rows, columns), in any unit; images without slices where these are left alone.
+            fine: (..., slices, rows, columns) in any unit; images without slices if the factor of slices is 1.
 
         Raises:
-            ValueError: a size is no multiple of its factor.
+            ValueError: An extent is no multiple of its factor.
         """
 
     def interpolated(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What a coarse image, (slices, rows, columns), looks like on the fine grid without any learning."""
+        """Interpolate a coarse image (slices, rows, columns) to the fine grid, as a baseline without learning."""
         return np.asarray(zoom(coarse, self.scale, order=3, mode="nearest", grid_mode=True), np.float32)
 
     @property
@@ -91,10 +92,10 @@ class Degradation(ABC):
 
 @dataclass(frozen=True)
 class Bicubic(Degradation):
-    """Cubic sampling in the plane with a kernel as wide as the new pixels; values may overshoot by a little.
+    """Antialiased bicubic downsampling in the plane; values may overshoot slightly.
 
     Attributes:
-        blur: SD of a Gaussian before that, in fine pixels; 0 for none.
+        blur: SD in fine pixels of a Gaussian that is applied before; 0 for none.
     """
 
     blur: float = 0.0
@@ -103,11 +104,11 @@ class Bicubic(Degradation):
 
     @property
     def words(self) -> str:
-        """What is done to the fine image."""
+        """Description of the degradation, for reports."""
         return f"{self._fewer}, after a Gaussian of SD {self.blur:g} pixels"
 
     def __call__(self, fine: Tensor) -> Tensor:
-        """Sample every slice."""
+        """Blur and downsample every slice."""
         _, *factors = self.factors
         rows, columns = fine.shape[-2:]
         if self.factors[0] != 1 or rows % factors[0] or columns % factors[1]:
@@ -120,24 +121,24 @@ class Bicubic(Degradation):
         return low.reshape(*fine.shape[:-2], *low.shape[-2:])
 
     def interpolated(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bicubic interpolation, slice by slice."""
+        """Interpolate bicubically, slice by slice."""
         return np.asarray(enlarged(torch.from_numpy(np.array(coarse))[:, None], self.scale[1:])[:, 0].numpy())
 
 
 def enlarged(image: Tensor, factors: Sequence[int]) -> Tensor:
-    """Bicubic interpolation, every new pixel over the old one it stands for, differentiable.
+    """Enlarge images bicubically, keeping the field of view; differentiable.
 
     Args:
         image: (N, C, H, W).
         factors: new pixels per old one along rows and columns.
     """
-    # With this switch torch takes the usual cubic kernel, which keeps ramps straight.
+    # With antialias=True torch uses the common cubic kernel (a = -0.5), which preserves linear ramps.
     return interpolate(image, scale_factor=tuple(map(float, factors)), mode="bicubic", antialias=True)
 
 
 @dataclass(frozen=True)
 class Decimation(Degradation):
-    """Blurred and sampled in the middle of the voxels that a sample stands for.
+    """Gaussian blur and sampling in the middle of the fine voxels of every coarse one.
 
     Attributes:
         blur: SD of the Gaussian in fine voxels, along axes with a factor above 1.
@@ -147,13 +148,13 @@ class Decimation(Degradation):
 
     @property
     def neighbours(self) -> int:
-        """Coarse slices on either side that share fine ones."""
+        """Number of neighbouring coarse slices per side on whose fine slices a coarse slice depends."""
         step = self.factors[0]
         return -(-gaussian_reach(step, self.blur) // step) if step > 1 else 0
 
     @property
     def words(self) -> str:
-        """What is done to the fine image."""
+        """Description of the degradation, for reports."""
         return f"{self._fewer}, after a Gaussian of SD {self.blur:g} voxels"
 
     def __call__(self, fine: Tensor) -> Tensor:
@@ -163,27 +164,27 @@ class Decimation(Degradation):
 
 @dataclass(frozen=True)
 class ThickSlices(Degradation):
-    """Slices that are as thick as several fine ones, pixels unchanged.
+    """Thick slices made of several thin ones, with unchanged pixels.
 
     Attributes:
-        profile: of a slice; ``box`` averages, ``gaussian`` has the thickness as its full width at half maximum.
+        profile: slice profile; ``box`` averages, ``gaussian`` has the thickness as its full width at half maximum.
     """
 
     profile: Profile = "box"
 
     @property
     def neighbours(self) -> int:
-        """Coarse slices on either side that share fine ones."""
+        """Number of neighbouring coarse slices per side on whose fine slices a coarse slice depends."""
         step = self.factors[0]
         return -(-gaussian_reach(step, profile_sd(step)) // step) if self.profile == "gaussian" else 0
 
     @property
     def words(self) -> str:
-        """What is done to the fine image."""
+        """Description of the degradation, for reports."""
         return f"{self._fewer}, each with a {self.profile} profile as thick as {self.factors[0]} fine ones"
 
     def __call__(self, fine: Tensor) -> Tensor:
-        """Join slices."""
+        """Combine thin slices to thick ones."""
         if self.factors[1:] != (1, 1):
             raise ValueError(f"thicker slices have the same pixels, not {self.factors} times fewer")
         return thick_slices(fine, self.factors[0], self.profile)
@@ -191,10 +192,10 @@ class ThickSlices(Degradation):
 
 @dataclass(frozen=True)
 class Truncation(Degradation):
-    """The innermost part of k-space, shown on the grid of the fine image: a shorter MR scan filled up with zeros.
+    """Truncation of k-space on the grid of the fine image, like a shorter MR scan with zero filling.
 
     Attributes:
-        window: ``hann`` fades the kept part out towards its ends, against ringing.
+        window: ``hann`` weights the kept part with a Hann window against ringing.
     """
 
     window: Window = "none"
@@ -204,19 +205,19 @@ class Truncation(Degradation):
 
     @property
     def neighbours(self) -> int:
-        """Coarse slices on either side that share fine ones."""
+        """Number of neighbouring coarse slices per side on which a slice depends: all, if slices are truncated."""
         return sys.maxsize if self.factors[0] > 1 else 0
 
     @property
     def words(self) -> str:
-        """What is done to the fine image."""
+        """Description of the degradation, for reports."""
         faded = " behind a Hann window" if self.window == "hann" else ""
         return f"innermost k-space with {self._fewer}{faded}, on the same grid"
 
     def __call__(self, fine: Tensor) -> Tensor:
-        """Cut k-space."""
+        """Truncate k-space."""
         return truncated(fine, self.factors, self.window)
 
     def interpolated(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The same, since there is nothing to enlarge."""
+        """Return the coarse image unchanged, since it is on the fine grid already."""
         return coarse

@@ -1,4 +1,4 @@
-"""Which samples of k-space an accelerated scan measures, and measuring them.
+"""Undersampling of k-space: sampling masks of accelerated MR scans, and their simulated acquisition.
 
 Masks are true where k-space is measured and have their centre where `ganatomy.physics.fourier` puts the zero frequency.
 Trajectories that are not Cartesian are rounded to the grid. Densities whose source is not named follow the masks that
@@ -38,10 +38,10 @@ Pattern = Literal[
 ]
 
 CENTRE_LINES = ((0.1, 0.2, 0.3, 0.4, 0.5), (12 / 256, 22 / 256, 30 / 256, 37 / 256, 48 / 256))
-"""Share of the lines in the full centre of Gaussian lines, by the share of all lines that are measured."""
+"""Measured fractions, and for each the fraction of lines in the full centre of the pattern ``gaussian``."""
 
 CENTRE_DISC = 120 / 256
-"""Diameter of the full centre of a Gaussian plane, relative to the grid and to the share measured."""
+"""Diameter of the full centre of ``gaussian-2d``, relative to the grid and to the measured fraction."""
 
 CENTRE_SQUARE = 30 / 256
 """Side of the full centre of a Poisson disc, relative to the grid."""
@@ -50,26 +50,26 @@ CENTRE_SPIRAL = 8 / 256
 """Diameter of the full centre of a spiral, relative to the grid (our choice)."""
 
 CENTRE_FASTMRI = 0.32
-"""Share of the measured lines that lie in the centre of uniform and equispaced ones: 8 % of all at 4-fold acceleration
-and 4 % at 8-fold (Zbontar et al., fastMRI, 2018, arXiv 1811.08839)."""
+"""Fraction of the measured lines that lie in the full centre of ``uniform`` and ``equispaced``: 8 % of all lines at
+4-fold acceleration and 4 % at 8-fold (Zbontar et al., fastMRI, 2018, arXiv 1811.08839)."""
 
 PEAK, WIDTH = 0.72, 1 / 8
-"""Height and SD, relative to the grid, of the Gaussian above the floor of a Gaussian plane."""
+"""Height and SD, relative to the grid, of the Gaussian above the constant density of ``gaussian-2d``."""
 
 BESIDE = 0.9
-"""Greatest density of lines outside the full centre, which would grow otherwise (our choice)."""
+"""Greatest density of lines outside the full centre, so that the centre does not grow (our choice)."""
 
 LINE_WIDTH = 1 / 10
 """SD of the density of lines, relative to their number."""
 
 SPREAD = 8.0
-"""How much farther apart than in the middle the samples of a Poisson disc lie at the edge (our choice)."""
+"""Growth of the distance of Poisson-disc samples from the middle to the edge of k-space (our choice)."""
 
 MOST = 1 << 13
-"""Spokes or half turns that fill any grid."""
+"""Number of spokes or half turns that covers any grid."""
 
 SPIRAL_POWER = 2.5
-"""Radius of a spiral as a power of the time: the greater, the denser its middle (our choice)."""
+"""Exponent of the radius of a spiral over time; the greater, the denser its middle (our choice)."""
 
 GOLDEN = np.pi / ((1 + np.sqrt(5)) / 2)
 """111.246°, the angle between successive golden spokes (Winkelmann et al., IEEE Trans. Med. Imaging 26(1), 2007,
@@ -77,60 +77,60 @@ doi 10.1109/TMI.2006.885337)."""
 
 
 class Undersampling(BaseModel):
-    """A simulated accelerated scan: which samples it measures, and with how much noise.
+    """Simulated accelerated MR scan: sampling pattern, measured fraction and noise.
 
-    Lines (the first five patterns) are one readout each, in a Cartesian scan of a plane:
+    The first five patterns are lines, each one readout of a Cartesian scan of a plane:
 
-    - ``gaussian``: a full centre, the others denser near it, and a floor of half the share measured;
-    - ``varden``: exp(−½(k/(N/10))²) + share/2 (Schlemper et al., IEEE Trans. Med. Imaging 37(2), 2018,
+    - ``gaussian``: a full centre, a Gaussian density around it, and a least density of half the fraction;
+    - ``varden``: density exp(−½(k/(N/10))²) + fraction/2 (Schlemper et al., IEEE Trans. Med. Imaging 37(2), 2018,
       doi 10.1109/TMI.2017.2760978), as Seitzer et al. (2018, arXiv 1806.11216) use it;
-    - ``power``: (1 − |k|/(N/2)) to the power `decay` (Mardani et al., GANCS, 2017, arXiv 1706.00051);
+    - ``power``: density (1 − |k|/(N/2)) to the power `decay` (Mardani et al., GANCS, 2017, arXiv 1706.00051);
     - ``uniform``: every line outside the centre equally likely, so their number varies (fastMRI, arXiv 1811.08839);
     - ``equispaced``: every n-th line from a random one, and a full centre.
 
-    The others are sets of points: ``gaussian-2d``, ``poisson-disc``, ``radial`` (evenly spaced spokes),
+    The other patterns are sets of points: ``gaussian-2d``, ``poisson-disc``, ``radial`` (evenly spaced spokes),
     ``golden-radial`` and ``spiral``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pattern: Pattern = "gaussian"  # which samples are measured: lines of some density, points, spokes or a spiral
+    pattern: Pattern = "gaussian"  # sampling pattern of k-space: lines of a density, points, spokes or a spiral
     fraction: float = Field(0.3, ge=0.05, le=1)  # share of k-space that is measured; its inverse is the acceleration
-    centre: int | None = Field(None, ge=0)  # lines, or samples across, measured in the middle; None: the pattern's own
-    lines: Literal["columns", "rows"] = "columns"  # what one readout measures, where the pattern is one of lines
-    decay: float = Field(2.0, gt=0)  # power of the density of lines, pattern power only
-    redrawn: bool = False  # a new mask for every image; else one for all
-    mask_seed: int = Field(0, ge=0)  # of the masks
+    centre: int | None = Field(None, ge=0)  # width of the full centre in lines or samples; None: that of the pattern
+    lines: Literal["columns", "rows"] = "columns"  # direction of the readouts, for patterns of lines
+    decay: float = Field(2.0, gt=0)  # exponent of the density of lines, pattern power only
+    redrawn: bool = False  # whether every image has a mask of its own instead of one for all
+    mask_seed: int = Field(0, ge=0)  # seed of the masks
     noise: float = Field(0.0, ge=0)  # variance of a measured sample's complex noise, in squared units of the image
 
     def mask(self, shape: Shape, *draw: int) -> Tensor:
-        """Which samples are measured, bool (rows, columns).
+        """Return the sampling mask, bool (rows, columns), true where k-space is measured.
 
         Args:
             shape: rows and columns.
-            draw: numbers of the image, such as those of its patient and its slice; all images have the same mask
-                unless the masks are redrawn.
+            draw: numbers that identify the image, such as patient and slice; all images have the same mask unless the
+                masks are redrawn.
 
         Raises:
-            UserError: the centre alone has more samples than shall be measured.
+            UserError: The centre alone has more samples than the fraction allows.
         """
         return torch.from_numpy(_mask(self, shape, draw if self.redrawn else ()).copy())
 
     def acquire(self, slices: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Tensor]:
-        """Measure every slice by itself, seeded by (seed, slice number): any subset in any order gives the same.
+        """Simulate the acquisition of every slice, seeded by (seed, slice number) whatever the subset and its order.
 
         Args:
             slices: real or complex (slices, coils, rows, columns) on the CPU; real ones have a symmetric k-space, which
                 is easier to complete than a measured one.
-            seed: of the noise, and of the masks where they are redrawn.
+            seed: seed of the noise, and of the masks where they are redrawn.
             first: number of the first slice given, when they are a part of a larger scan.
 
         Returns:
-            K-space, complex and zero where it is not measured, (slices, coils, rows, columns); and the masks, bool
+            Complex k-space (slices, coils, rows, columns), zero where it is not measured; and masks, bool
             (slices, 1, rows, columns).
 
         Raises:
-            UserError: as `mask`.
+            UserError: The centre alone has more samples than the fraction allows.
         """
         numbers = range(first, first + len(slices))
         rows, columns = slices.shape[-2:]
@@ -143,7 +143,7 @@ class Undersampling(BaseModel):
         return torch.stack(measured), masks
 
     def _wanted(self, size: int, least: int = 1) -> int:
-        """How many of `size` lines or points are measured, if the `least` of a chosen centre are not more."""
+        """Return the number of measured lines or points among `size`, after a check that a chosen centre fits in."""
         number = max(1, round(self.fraction * size))
         if self.centre is not None and least > number:
             raise UserError(
@@ -153,7 +153,7 @@ class Undersampling(BaseModel):
         return number
 
     def _across(self, own: float) -> int:
-        """Lines or samples across the full centre: those asked for, or the pattern's own."""
+        """Return the width of the full centre: the option `centre`, or else the default of the pattern."""
         return round(own) if self.centre is None else self.centre
 
 
@@ -164,10 +164,10 @@ def undersample(image: Tensor, mask: Tensor, noise: float = 0.0, generator: torc
         image: real or complex (..., rows, columns).
         mask: bool or 0 and 1, broadcasting to the image.
         noise: variance of n, of which real and imaginary part have half each.
-        generator: of the noise, on the image's device.
+        generator: random generator of the noise, on the image's device.
 
     Returns:
-        Complex, the shape of the image.
+        Complex k-space of the image's shape.
     """
     kspace = fft(image)
     if noise:
@@ -178,25 +178,25 @@ def undersample(image: Tensor, mask: Tensor, noise: float = 0.0, generator: torc
 
 
 def zero_filled(kspace: Tensor) -> Tensor:
-    """The image with zeros in place of what was not measured, complex."""
+    """Return the complex zero-filled image of a k-space that is zero where it was not measured."""
     return ifft(kspace)
 
 
 def spokes(shape: Shape, angles: Array) -> Mask:
-    """Diameters of the whole grid through the zero frequency at these angles in radians, true on the grid."""
+    """Return a mask of diameters through the zero frequency at these angles in radians, rounded to the grid."""
     reach = np.hypot(*shape) / 2
     steps = np.arange(-reach, reach, 0.5)[:, None]
     return _rounded(shape, steps * np.sin(angles), steps * np.cos(angles))
 
 
 def spiral(shape: Shape, turns: float, power: float = SPIRAL_POWER, rotation: float = 0.0) -> Mask:
-    """A spiral from the zero frequency to the edge, true on the grid.
+    """Return a mask of a spiral from the zero frequency to the edge, rounded to the grid.
 
     Args:
         shape: rows and columns.
-        turns: how often it goes round.
-        power: the radius grows with the angle to this power.
-        rotation: where it starts, in radians.
+        turns: number of turns.
+        power: exponent of the radius over the angle.
+        rotation: angle at which the spiral starts, in radians.
     """
     half = np.array(shape) / 2
     time = np.linspace(0, 1, int(4 * np.pi * turns * max(half)) + 2)
@@ -219,7 +219,7 @@ def _generator(*numbers: int) -> torch.Generator:
 
 
 def _rounded(shape: Shape, rows: Array, columns: Array) -> Mask:
-    """True at the places, counted from the zero frequency, that lie on the grid."""
+    """Return a mask of the given places, which are relative to the zero frequency, rounded to the grid."""
     y, x = (np.rint(axis).astype(np.intp) + n // 2 for axis, n in zip((rows, columns), shape, strict=True))
     inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
     mask = np.zeros(shape, np.bool_)
@@ -228,18 +228,18 @@ def _rounded(shape: Shape, rows: Array, columns: Array) -> Mask:
 
 
 def _offsets(size: int) -> Array:
-    """Signed distance of every sample of a line from the zero frequency."""
+    """Return the signed distance of every sample of a line from the zero frequency."""
     return np.arange(size, dtype=np.float64) - size // 2
 
 
 def _radius(shape: Shape) -> Array:
-    """Distance from the zero frequency, 1/2 at the edges of the grid."""
+    """Return the distance of every sample from the zero frequency, 1/2 at the edges of the grid."""
     rows, columns = (_offsets(extent) / extent for extent in shape)
     return np.hypot(rows[:, None], columns)
 
 
 def _block(size: int, width: int) -> Mask:
-    """The `width` lines around the zero frequency."""
+    """Return a mask of the `width` lines around the zero frequency."""
     start = size // 2 - width // 2
     mask = np.zeros(size, np.bool_)
     mask[max(start, 0) : start + width] = True
@@ -247,7 +247,7 @@ def _block(size: int, width: int) -> Mask:
 
 
 def _fitted(density: Callable[[float], Array], total: float, low: float, high: float) -> Array:
-    """The density out of an increasing family whose sum is `total`, by bisection of its parameter."""
+    """Return the member of an increasing family of densities whose sum is `total`, by bisection of its parameter."""
     for _ in range(50):
         middle = (low + high) / 2
         if density(middle).sum() < total:
@@ -258,9 +258,9 @@ def _fitted(density: Callable[[float], Array], total: float, low: float, high: f
 
 
 def _drawn(density: Array, number: int, rng: np.random.Generator) -> Mask:
-    """Exactly `number` places, each with about this probability, certain where it is 1.
+    """Draw exactly `number` places, each with about the probability `density`, surely where it is 1.
 
-    Pareto sampling (Rosén, J. Stat. Plan. Inference 62, 1997).
+    By Pareto sampling (Rosén, J. Stat. Plan. Inference 62, 1997).
     """
     with np.errstate(divide="ignore"):
         odds = density / (1 - density)
@@ -272,7 +272,7 @@ def _drawn(density: Array, number: int, rng: np.random.Generator) -> Mask:
 
 
 def _without_replacement(weight: Array, centre: Mask, number: int, rng: np.random.Generator) -> Mask:
-    """The centre, and `number` other lines, drawn one after the other with these weights."""
+    """Return the centre and `number` other lines that are drawn without replacement with these weights."""
     mask = centre.copy()
     weight = np.where(centre, 0, weight)
     most = int(np.count_nonzero(weight))
@@ -299,7 +299,7 @@ def _varden_lines(scan: Undersampling, size: int, rng: np.random.Generator) -> M
 
 
 def _power_lines(scan: Undersampling, size: int, rng: np.random.Generator) -> Mask:
-    """The lines are drawn everywhere, and the few in the centre added to them."""
+    """Draw lines everywhere by their density, and add those of the full centre."""
     weight = (1 - np.abs(_offsets(size)) / ((size + 1) / 2)) ** scan.decay
     drawn = _without_replacement(weight, np.zeros(size, np.bool_), scan._wanted(size, scan._across(0)), rng)
     return drawn | _block(size, scan._across(3))
@@ -333,10 +333,11 @@ def _gaussian_points(scan: Undersampling, shape: Shape, rng: np.random.Generator
 
 
 def _poisson_disc(scan: Undersampling, shape: Shape, rng: np.random.Generator) -> Mask:
-    """Darts no closer than a distance that grows outwards; it shrinks whenever none fits any more.
+    """Draw a Poisson disc whose least distance grows outwards, by relaxation dart throwing.
 
-    Relaxation dart throwing (McCool and Fiume, Graphics Interface 1992) hits any number
-    exactly. Every sample has a dart somewhere in its cell, because distances on a grid jump and leave rings.
+    The distance shrinks whenever no dart fits any more, which gives any number of samples exactly (McCool and Fiume,
+    Graphics Interface 1992). The dart of a sample lies at a random place in its cell, because distances between cell
+    centres are discrete and would leave rings.
     """
     side = scan._across(CENTRE_SQUARE * max(shape))
     mask = np.outer(*(_block(extent, max(1, round(side * extent / max(shape)))) for extent in shape))
@@ -352,7 +353,7 @@ def _poisson_disc(scan: Undersampling, shape: Shape, rng: np.random.Generator) -
 
 
 def _throw(mask: Mask, free: Mask, darts: Array, distance: Array, most: int, rng: np.random.Generator) -> None:
-    """Add at most so many free darts to the mask; each takes the others within its distance."""
+    """Add at most `most` free darts to the mask; each excludes the others within its distance."""
     for place in rng.permutation(np.flatnonzero(free)):
         y, x = divmod(int(place), mask.shape[1])
         if not free[y, x]:
@@ -367,7 +368,7 @@ def _throw(mask: Mask, free: Mask, darts: Array, distance: Array, most: int, rng
 
 
 def _closest(draw: Callable[[int], Mask], fraction: float) -> Mask:
-    """The mask out of a growing family, numbered from 1, whose share is closest to the fraction."""
+    """Return the mask out of a growing family, numbered from 1, whose density is closest to the fraction."""
     high = 2
     while draw(high).mean() < fraction and high < MOST:
         high *= 2
@@ -392,7 +393,7 @@ def _golden_radial(scan: Undersampling, shape: Shape, rng: np.random.Generator) 
 
 
 def _spiral(scan: Undersampling, shape: Shape, rng: np.random.Generator) -> Mask:
-    """The corners of the grid lie beyond a spiral, so there is a share that it cannot exceed."""
+    """Draw a spiral with the measured fraction, which is limited because a spiral misses the corners of the grid."""
     middle = _disc(shape, scan._across(CENTRE_SPIRAL * max(shape)))
     most = (_radius(shape) < 0.5).mean()
     if scan.fraction > 0.9 * most:
@@ -402,7 +403,7 @@ def _spiral(scan: Undersampling, shape: Shape, rng: np.random.Generator) -> Mask
 
 
 def _disc(shape: Shape, width: int) -> Mask:
-    """The samples around the zero frequency, so many across."""
+    """Return a mask of a disc around the zero frequency, `width` samples across."""
     return np.asarray(_radius(shape) * max(shape) <= width / 2) & (width > 0)
 
 

@@ -1,4 +1,4 @@
-"""Coarser sampling of images and volumes: fewer samples of k-space, thicker slices, Gaussian means."""
+"""Coarser sampling of images and volumes: k-space truncation, thick slices, Gaussian decimation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 def truncated(image: Tensor, factors: Sequence[float], window: Window = "none", same_grid: bool = True) -> Tensor:
-    """The image of the innermost part of its k-space, as a shorter MR scan shows it, ringing at edges included.
+    """Return the image of the central part of its k-space, like a shorter MR scan, including ringing at edges.
 
     Args:
         image: real or complex (..., axes), the last axes being as many as there are factors.
-        factors: along each of these axes, samples before over samples after; 1 keeps all.
-        window: ``hann`` fades the kept part out towards its ends, against ringing.
-        same_grid: zeros take the place of the lost samples, so the grid stays; otherwise it gets smaller and the
+        factors: samples before over samples after, along each of these axes; 1 keeps all.
+        window: ``hann`` weights the kept part with a Hann window against ringing.
+        same_grid: whether zeros replace the lost samples, so that the grid stays; otherwise it gets smaller and
             intensities are kept.
 
     Returns:
-        Magnitude of a real image's truncation, complex for a complex image.
+        Truncated image: the magnitude for a real image, complex for a complex one.
 
     Raises:
-        ValueError: a factor is below 1, or leaves nothing.
+        ValueError: A factor is below 1, or leaves no sample.
     """
     shortened = {dim: factor for dim, factor in zip(range(-len(factors), 0), factors, strict=True) if factor != 1}
     if not shortened:
@@ -55,21 +55,21 @@ def truncated(image: Tensor, factors: Sequence[float], window: Window = "none", 
 
 
 def thick_slices(volume: Tensor, factor: int, profile: Profile = "box", gap: int = 0, dim: int = -3) -> Tensor:
-    """Thick slices out of thin ones; each lies in the middle of those it takes the place of.
+    """Combine thin slices to thick ones, each in the middle of those that it replaces.
 
     Args:
         volume: (..., slices, rows, columns).
         factor: thin slices per thick one, which divides their number.
         profile: ``box`` averages thin slices; ``gaussian`` weights them by a profile whose full width at half maximum
             is the thickness, so that neighbours contribute too.
-        gap: thin slices between two thick ones that neither sees.
-        dim: the axis across the slices.
+        gap: thin slices between two thick ones that contribute to neither.
+        dim: axis across the slices.
 
     Returns:
-        (..., slices / factor, rows, columns).
+        Volume (..., slices / factor, rows, columns).
 
     Raises:
-        ValueError: the factor does not divide the number of slices, or the gap leaves no thickness.
+        ValueError: The factor does not divide the number of slices, or the gap leaves no thickness.
     """
     thickness = factor - gap
     if thickness < 1 or volume.shape[dim] % factor:
@@ -81,7 +81,7 @@ def thick_slices(volume: Tensor, factor: int, profile: Profile = "box", gap: int
 
 
 def decimated(volume: Tensor, factors: Sequence[int], blur: float) -> Tensor:
-    """Blurred by a Gaussian and sampled at every n-th place, in the middle of the voxels that a sample stands for.
+    """Blur with a Gaussian and keep one sample of every `factor` voxels, in their middle.
 
     Args:
         volume: (..., axes), the last axes being as many as there are factors.
@@ -89,7 +89,7 @@ def decimated(volume: Tensor, factors: Sequence[int], blur: float) -> Tensor:
         blur: SD of the Gaussian in voxels, along the axes with a factor above 1.
 
     Raises:
-        ValueError: a factor does not divide an extent.
+        ValueError: A factor does not divide an extent.
     """
     for dim, factor in zip(range(-len(factors), 0), factors, strict=True):
         if volume.shape[dim] % factor:
@@ -99,21 +99,21 @@ def decimated(volume: Tensor, factors: Sequence[int], blur: float) -> Tensor:
 
 
 def profile_sd(thickness: float) -> float:
-    """SD of the Gaussian slice profile whose full width at half maximum is the thickness."""
+    """Return the SD of the Gaussian slice profile whose full width at half maximum is the thickness."""
     return thickness / FWHM
 
 
 def gaussian_reach(step: int, sigma: float) -> int:
-    """Values beyond the `step` in the middle that `gaussian_means` looks at on either side."""
+    """Return the number of values per side, beyond its own `step`, on which a mean of `gaussian_means` depends."""
     return max(0, math.ceil(3 * sigma - step / 2))
 
 
 def gaussian_means(values: Tensor, step: int, sigma: float, dim: int) -> Tensor:
-    """Gaussian means around the middle of every `step` values along an axis; the ends are continued.
+    """Return Gaussian means around the middle of every `step` values along an axis; end values are repeated.
 
     Args:
         values: (..., axes).
-        step: values per mean, which divide the extent; 1 blurs.
+        step: values per mean, a divisor of the extent; 1 blurs without downsampling.
         sigma: SD of the Gaussian, in values.
         dim: negative number of the axis.
     """
@@ -125,7 +125,7 @@ def gaussian_means(values: Tensor, step: int, sigma: float, dim: int) -> Tensor:
 
 
 def _continued(values: Tensor, dim: int, reach: int) -> Tensor:
-    """Longer at both ends by copies of the outermost values."""
+    """Pad both ends of an axis with copies of the outermost values."""
     first, last = values.narrow(dim, 0, 1), values.narrow(dim, -1, 1)
     repeats = [1] * values.ndim
     repeats[dim] = reach
@@ -133,11 +133,11 @@ def _continued(values: Tensor, dim: int, reach: int) -> Tensor:
 
 
 def _between(values: Tensor, dim: int, before: int, after: int) -> Tensor:
-    """With zeros before and after along a negative axis."""
+    """Pad with zeros before and after along a negative axis."""
     return pad(values, (0, 0) * (-1 - dim) + (before, after))
 
 
 def _hann(samples: int) -> Tensor:
-    """A window whose middle is where the zero frequency lies."""
+    """Return a Hann window centred on the zero frequency."""
     offset = torch.arange(samples) - samples // 2
     return 0.5 + 0.5 * torch.cos(2 * torch.pi * offset / (samples + 1))
