@@ -1,8 +1,8 @@
 """Whether the loop and a run use what a player and a stage ask for: rates, limits, beginnings, averages."""
 
 import copy
+from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -15,7 +15,6 @@ from ganatomy.game import Method, MethodConfig, Player, Stage, Stream, Tiling, T
 from ganatomy.images.codecs import Window
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
-from ganatomy.training import run as running
 from ganatomy.training.loop import Best, Trainer
 
 
@@ -93,10 +92,15 @@ def test_the_best_score_is_the_lowest_or_the_highest(better, kept):
 
 
 class TwoSteps(Method):
-    """A convolution that learns, and another that sees what the average of the first makes of whole slices."""
+    """A convolution that learns, and another that sees what the average of the first makes of whole slices.
+
+    The weights of the first are noted: at the beginning of every round, while it restores, and while it derives.
+    """
 
     class Config(MethodConfig):
         pass
+
+    noted: ClassVar[dict] = {}
 
     def __init__(self, config=None):
         super().__init__(config or self.Config())
@@ -109,73 +113,74 @@ class TwoSteps(Method):
     def tiling(self):
         return Tiling(margin=(0, 1, 1))
 
+    def note(self, what):
+        self.noted.setdefault(what, {}).setdefault(self.progress.round, self.first.weight.detach().clone())
+
     def stages(self):
         steps = lambda parameters: torch.optim.SGD(parameters, 0.5)  # noqa: E731
         one, two = Player("one", (self.first,), steps, ema_halflife=4.0), Player("two", (self.second,), steps)
         drawn = Stream("samples", None, 2, (1, 16, 16), self.tiling.margin)
         return [
             Stage("one", self.begin, [one], 3, drawn),
-            Stage("two", self.refine, [two], 2, drawn, derive={"guess": lambda batch: self.first(batch["input"])}),
+            Stage("two", self.refine, [two], 2, drawn, derive={"guess": self.guess}),
         ]
 
     def begin(self, batches):
+        self.note("live")
         batch = next(batches)
         yield Turn("one", error=(self.first(batch["input"]) - batch["target"]).square().mean())
 
+    def guess(self, batch):
+        self.note("deriving")
+        return self.first(batch["input"])
+
     def refine(self, batches):
+        self.note("live")
         batch = next(batches)
         yield Turn("two", error=(self.second(batch["guess"]) - batch["target"]).square().mean())
 
     def restore(self, input):
+        self.note("restoring")
         return self.first(input)
 
 
 @pytest.fixture(scope="module")
 def two_steps(tiny, tmp_path_factory):
-    """A run whose weights were noted: of every round, of every validation, and of the derivation."""
-    noted = {"live": [], "validated": [], "derived": []}
-    weights = lambda method: method.first.weight.detach().clone()  # noqa: E731
-
-    class Noting(Trainer):
-        def _play_round(self):
-            super()._play_round()
-            noted["live"].append(weights(self.method))
-
-    def noting(name, function):
-        def called(method, *rest):
-            noted[name].append(weights(method))
-            return function(method, *rest)
-
-        return called
-
+    """A run of five rounds, each of which is validated, and what was noted."""
     system = catalogue.System("two-steps", None, "", "denoising", "", "CT", "2D", "", None, f"{__name__}:TwoSteps")
     out = tmp_path_factory.mktemp("two-steps") / "run"
+    TwoSteps.noted = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(catalogue._BY_NAME, "two-steps", system)
-        patch.setattr(running, "Trainer", Noting)
-        patch.setattr(running, "validate", noting("validated", running.validate))
-        patch.setattr(running, "derived", noting("derived", running.derived))
         tiny("two-steps", out, preset="paper", rounds=5, options={"validate_every": 1, "diagnose": False})
-    return out, noted
+    return out, TwoSteps.noted
+
+
+def averages(live):
+    """Averages after the rounds 1, 2 and 3, of two images each, from the weights before these rounds and after."""
+    kept, average, found = 0.5 ** (2 / 4.0), live[0], {}
+    for number in (1, 2, 3):
+        average = average * kept + live[number] * (1 - kept)
+        found[number] = average
+    return found
 
 
 def test_averages_are_validated_and_not_the_weights_of_the_moment(two_steps):
     out, noted = two_steps
-    assert len(noted["live"]) == len(noted["validated"]) == 5
-    _, second, third = noted["live"][:3]
-    kept = 0.5 ** (2 / 4.0)
-    for live, seen in zip(noted["live"], noted["validated"], strict=True):
-        assert not torch.equal(live, seen)
-    # After the second round the average has moved from that of the first towards the second.
-    one, two, three = noted["validated"][:3]
-    torch.testing.assert_close(two, one * kept + second * (1 - kept))
-    torch.testing.assert_close(three, two * kept + third * (1 - kept))
-    assert torch.equal(load_file(out / "weights-last.safetensors")["first.weight"], three), "these are used later"
+    live, validated = noted["live"], noted["restoring"]
+    assert list(live) == [0, 1, 2, 3, 4] and {1, 2, 3, 4, 5} <= set(validated)
+    assert torch.equal(live[3], live[4]), "in the second stage it rests"
+    for number, average in averages(live).items():
+        torch.testing.assert_close(validated[number], average)
+        assert not torch.equal(validated[number], live[number])
+    assert torch.equal(validated[5], validated[3])
+    assert torch.equal(load_file(out / "weights-last.safetensors")["first.weight"], validated[5]), (
+        "these are used later"
+    )
 
 
 def test_what_is_derived_is_made_by_the_averages(two_steps):
     out, noted = two_steps
-    assert len(noted["derived"]) == len(list((out / "derived").rglob("guess.npy"))) == 3
-    for seen in noted["derived"]:
-        assert torch.equal(seen, noted["validated"][2]) and not torch.equal(seen, noted["live"][2])
-    assert all(np.isfinite(np.load(path)).all() for path in (out / "derived").rglob("guess.npy"))
+    assert list(noted["deriving"]) == [3] and len(list((out / "derived").rglob("guess.npy"))) == 3
+    torch.testing.assert_close(noted["deriving"][3], averages(noted["live"])[3])
+    assert not torch.equal(noted["deriving"][3], noted["live"][3])
