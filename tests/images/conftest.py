@@ -7,7 +7,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 
 @pytest.fixture
 def slice_file():
-    """Writes one legal CT slice; keyword arguments override or (None) remove attributes."""
+    """Return a function that writes one legal CT slice; keyword arguments override or (None) remove attributes."""
 
     def write(path, pixels, z=0.0, syntax=ExplicitVRLittleEndian, **attributes):
         data = Dataset()
@@ -64,7 +64,7 @@ def slice_file():
 
 @pytest.fixture
 def series(slice_file):
-    """Writes a CT series whose file names are not in slice order; returns HU, (slices, rows, columns)."""
+    """Return a function that writes a CT series, with file names out of slice order, and returns its HU."""
 
     def write(folder, slices=6, gap=2.0, rows=5, columns=7, skip=(), **attributes):
         random = np.random.default_rng(slices)

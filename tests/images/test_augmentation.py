@@ -12,7 +12,7 @@ EVERYTHING = Augmentation(rotation=(20, 12, 8), scaling=0.2, shift=(0.1, 0.05, 0
 
 
 def coordinates(size):
-    """Slice, row and column of every voxel, (3, slices, rows, columns)."""
+    """Return slice, row and column of every voxel, (3, slices, rows, columns)."""
     return np.stack(np.meshgrid(*[np.arange(extent) for extent in size], indexing="ij")).astype(np.float32)
 
 

@@ -189,7 +189,7 @@ def test_check_accepts_what_is_right():
 
 
 def head(air):
-    """A head in air: (5, 12, 9) values, 60 % of which are what ``air`` draws, and where the head is."""
+    """Return a head in air, (5, 12, 9), with the mask of the head; 60 % of the values are drawn by ``air``."""
     rng = np.random.default_rng(5)
     inside = np.zeros((5, 12, 9), bool)
     inside[1:, 2:11, 1:7] = True

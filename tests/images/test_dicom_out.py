@@ -20,7 +20,7 @@ def written(folder):
 
 
 def errors(path):
-    """What dciodvfy holds against a file."""
+    """Return the errors that dciodvfy reports for a file."""
     if shutil.which("dciodvfy") is None:
         pytest.skip("no dciodvfy here")
     run = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)

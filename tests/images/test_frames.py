@@ -18,7 +18,7 @@ SHAPE, SPACING = (3, 4, 5), (2.5, 0.8, 0.7)
 
 
 def affine_of(order, signs, spacing=SPACING, tilt=(0.0, 0.0, 0.0)):
-    """Indices to mm of a volume whose axes run along the world axes of ``order``, forwards or backwards."""
+    """Return the affine of a volume whose axes run along the world axes of ``order``, forwards or backwards."""
     affine = np.eye(4)
     affine[:3, :3] = 0
     for axis, (world, sign) in enumerate(zip(order, signs, strict=True)):
@@ -34,7 +34,7 @@ def volume(shape=SHAPE, affine=None, dtype=np.int16, channels=1):
 
 
 def ramp(shape, affine):
-    """Values that tell their place in the patient."""
+    """Return an image whose values are a function of the position in the patient."""
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     mm = index @ affine[:3, :3].T + affine[:3, 3]
     return Image((mm @ np.array([100.0, 10.0, 1.0])).astype(np.float32)[None], affine)
@@ -46,7 +46,7 @@ def places(shape, affine):
 
 
 def counted(image):
-    """The image with a list of the slabs that are asked for."""
+    """Return the image with a list of the slabs that are read from it."""
     asked = []
 
     def slab(start, stop):
@@ -77,7 +77,7 @@ def test_every_orientation_comes_to_the_plane_and_back_bit_by_bit(order, signs, 
     else:
         runs = nibabel.orientations.io_orientation(working.affine)
         assert [tuple(map(int, run)) for run in runs] == list(DIRECTIONS[plane])
-        # Every voxel has the value that lies in this place of the patient.
+        # Every voxel has the value of its position in the patient.
         index = np.rint(
             (places(working.shape, working.affine) - image.affine[:3, 3]) @ np.linalg.inv(image.affine[:3, :3]).T
         )
@@ -105,7 +105,7 @@ def test_oblique_volumes_go_there_and_back_bit_by_bit(affine, shape, plane, data
 
 
 def _indices(frame, shape):
-    """Source indices of every working voxel, by turning the indices themselves."""
+    """Return the source indices of every working voxel, computed by turning an array of indices."""
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
     return tuple(frame.turn.apply(index))
 
@@ -124,7 +124,7 @@ def test_crops_and_pads_give_back_what_they_have_kept(affine, shape, plane, size
     np.testing.assert_array_equal(back[kept], image.array[kept])
     assert kept.sum() == np.prod(np.minimum(turn.shape(shape), size))
     assert (working.numpy() == -5).sum() == np.prod(size) - kept.sum()
-    # What was kept lies where it lay.
+    # Voxels that were kept are at their old positions.
     worlds = {
         tuple(np.round(mm, 6)): value for mm, value in zip(places(shape, affine), image.numpy().ravel(), strict=True)
     }
@@ -156,7 +156,7 @@ def test_resampled_voxels_keep_their_place_in_the_patient(plane, spacing, size, 
     assert working.dtype == np.float32
     mm = places(working.shape, working.affine)
     source = (mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    # Near an edge the average of what is there leans inwards.
+    # Near an edge, the average of the existing voxels is biased inwards.
     inside = ((source > 4) & (source < np.array(image.shape) - 5)).all(1)
     values = working.numpy().ravel()
     assert inside.sum() > 100
@@ -254,7 +254,7 @@ def test_recorded_positions_stay_with_their_slices():
     axial = Frame.plan(image, "axial")
     assert not axial.turn.flipped[0]
     np.testing.assert_array_equal(axial.into(image).offsets, jitter)
-    # A cube has as many sagittal slices, to which the positions of the axial ones mean nothing.
+    # A cube has as many sagittal slices, to which the positions of the axial ones do not apply.
     assert Frame.plan(image, "sagittal").into(image).offsets is None
 
 
@@ -292,7 +292,7 @@ def test_values_around_and_outside_are_those_that_were_asked_for():
     assert working.dtype == np.float32 and (working.numpy()[0, :, 0] == -1000).all()
     np.testing.assert_array_equal(np.asarray(frame.back(working.array))[0], image.array[0])
     narrow = Frame.plan(image, spacing=image.spacing, size=(2, 4), fill=-1000.0)
-    assert narrow.into(image).dtype == np.uint16  # nothing is filled
+    assert narrow.into(image).dtype == np.uint16  # nothing is padded
     assert np.asarray(narrow.back(narrow.into(image).array, -0.5))[0, 0, 0, 0] == -0.5
 
 
@@ -348,6 +348,6 @@ def test_mean_of_labels_is_no_label():
     frame = Frame.plan(image, size=(11, 11))
     assert set(np.unique(frame.into(image, "labels").numpy())) == {0, 1, 4}
     blurred = frame.into(image).numpy()
-    assert ((blurred > 1.5) & (blurred < 3.5)).any()  # what linear interpolation would have made
+    assert ((blurred > 1.5) & (blurred < 3.5)).any()  # linear interpolation would invent labels
     back = np.asarray(frame.back(frame.into(image, "labels").array, 0, "labels"))
     assert (back == values).mean() > 0.85

@@ -12,7 +12,7 @@ ROWS, COLUMNS = 12, 10
 
 
 def measured(*leading: int) -> np.ndarray:
-    """K-space with its greatest sample in the middle."""
+    """Return k-space with its greatest sample in the middle."""
     rng = np.random.default_rng(0)
     parts = rng.standard_normal((2, *leading, ROWS, COLUMNS))
     values = (parts[0] + 1j * parts[1]).astype(np.complex64)
@@ -99,7 +99,7 @@ def test_fastmri(tmp_path: Path, coils: int | None) -> None:
 
 
 def write_ismrmrd(path: Path, lines: list[tuple[int, int, int, np.ndarray]], trajectory: str = "cartesian") -> None:
-    """Acquisitions as (flags, slice, phase encoding step, (coils, samples))."""
+    """Write acquisitions given as (flags, slice, phase encoding step, (coils, samples))."""
     h5py = pytest.importorskip("h5py")
     counters = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase", "repetition")
     index = np.dtype([(name, "<u2") for name in (*counters, "set", "segment")])

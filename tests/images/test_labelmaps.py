@@ -40,7 +40,7 @@ def test_labels_of_a_palette_are_its_places(tmp_path, name):
     found = labelled(tmp_path / name)
     assert (found.channels, found.unit) == (1, None)
     np.testing.assert_array_equal(found.numpy()[0, 0], labels)
-    assert read(tmp_path / name).channels == 3  # as a picture it has colours
+    assert read(tmp_path / name).channels == 3  # read as an image it has colours
 
 
 @pytest.mark.parametrize("colours", [[(0, 0, 0), (255, 255, 255)], [(255, 255, 255), (0, 0, 0)]])
@@ -164,10 +164,10 @@ def test_what_is_no_label_map_is_refused(tmp_path, name, values, words):
 
 @pytest.fixture
 def segmented(tmp_path, series):
-    """Writes a DICOM segmentation of a CT series of 6 slices of 5 x 7 pixels; the image and the path come back."""
+    """Return a function that writes a DICOM segmentation of a CT series and returns the image and the path."""
 
     def write(masks, kind="BINARY", turned=False):
-        """``masks``: (segments, slices, rows, columns)."""
+        """Write masks (segments, slices, rows, columns)."""
         series(tmp_path / "ct")
         files = sorted(
             (pydicom.dcmread(path) for path in (tmp_path / "ct").iterdir()),
@@ -212,7 +212,7 @@ def segmented(tmp_path, series):
 
 
 def parts(*boxes):
-    """Masks of boxes in 6 slices of 5 x 7 pixels."""
+    """Return masks of boxes in 6 slices of 5 x 7 pixels."""
     masks = np.zeros((len(boxes), 6, 5, 7), np.uint8)
     for mask, box in zip(masks, boxes, strict=True):
         mask[box] = 1
@@ -271,12 +271,12 @@ def test_only_segmentations_whose_voxels_fit_are_placed():
     grid = Image.from_array(np.zeros((4, 5, 6)), SPACING)
     header = Header(kind="dicom", modality="SEG")
     part = Image.from_array(some((2, 5, 6)), SPACING)
-    assert placed(part, grid) is part  # without geometry of its own, a cropped picture would be misplaced
+    assert placed(part, grid) is part  # a raster image without geometry would be misplaced
     moved = part.affine.copy()
     moved[:3, 3] += part.affine[:3, 0] * 1 - part.affine[:3, 2] * 2
     found = placed(Image(part.array, moved, header=header), grid).numpy()[0]
     wanted = np.zeros((4, 5, 6))
-    wanted[1:3, :, :4] = part.numpy()[0, :, :, 2:]  # what lies beyond the image is cut off
+    wanted[1:3, :, :4] = part.numpy()[0, :, :, 2:]  # columns beyond the image are cropped
     np.testing.assert_array_equal(found, wanted)
     for change in (np.diag([0.5, 1, 1, 1]), np.array([[1, 0, 0, 0.4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])):
         other = Image(part.array, moved @ change, header=header)
@@ -287,7 +287,7 @@ def test_only_segmentations_whose_voxels_fit_are_placed():
 
 
 def _turn(columns):
-    """Indices (column backwards, slice, row) to (slice, row, column)."""
+    """Return the matrix from indices (column backwards, slice, row) to (slice, row, column)."""
     matrix = np.zeros((4, 4))
     matrix[2, 0], matrix[2, 3], matrix[0, 1], matrix[1, 2], matrix[3, 3] = -1, columns - 1, 1, 1, 1
     return matrix

@@ -18,7 +18,7 @@ def noise(shape, dtype):
 
 
 def png_with_every_filter(path, pixels):
-    """Encodes (rows, columns, channels) independently of the writer, with all five filters of PNG in turn."""
+    """Encode (rows, columns, channels) independently of the writer, with all five filters of PNG in turn."""
     rows, columns, channels = pixels.shape
     size = pixels.dtype.itemsize
     lines = np.frombuffer(pixels.astype(pixels.dtype.newbyteorder(">")).tobytes(), np.uint8).reshape(rows, -1)

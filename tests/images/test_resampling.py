@@ -1,4 +1,4 @@
-"""Images brought to the grid of another one."""
+"""Resampling of images to the grid of another image."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ganatomy.images.resampling import on_one_grid, resampled_to, same_grid
 
 
 def ramp(shape, spacing, origin=(0.0, 0.0, 0.0)):
-    """An image whose values are a linear function of the place in mm."""
+    """Return an image whose values are a linear function of the position in mm."""
     image = Image.from_array(np.zeros(shape, np.float32), spacing)
     affine = image.affine.copy()
     affine[:3, 3] += origin

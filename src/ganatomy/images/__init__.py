@@ -1,1 +1,1 @@
-"""Medical images as they are: one `Image` type, its files and its intensity codecs."""
+"""The `Image` type, readers and writers of medical image files, intensity codecs, resampling and augmentation."""

@@ -1,4 +1,4 @@
-"""Writing so that a killed process leaves the last good file."""
+"""Atomic writing of files, so that a killed process leaves the previous file intact."""
 
 import os
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from ganatomy.images.paths import replacing
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary neighbour, which takes the place of ``path`` once it is safely on the disk.
+    """Call ``write`` with a temporary path, which replaces ``path`` once its content is safely on the disk.
 
     Raises:
-        UserError: the disk is full or the folder not writable; ``path`` is untouched.
+        UserError: the disk is full or the folder cannot be written; ``path`` is unchanged.
     """
     with replacing(path) as work:
         try:
             write(work)
-        except (RuntimeError, SafetensorError) as error:  # torch and safetensors have their own words for a full disk
+        except (RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk in these ways
             reason = str(error).splitlines()[0]
             raise UserError(f"cannot write {path}: {reason}; free some space or choose another --out") from None
         with work.open("rb") as stream:

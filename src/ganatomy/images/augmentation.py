@@ -1,6 +1,6 @@
-"""Random changes of training patches, through MONAI's transforms: how they are moved, and how their intensities vary.
+"""Random changes of training patches by MONAI's transforms: movements of geometry and variations of intensities.
 
-MONAI (https://monai.io, Apache 2.0) is imported when the first patch is changed, since that takes seconds.
+MONAI (https://monai.io, Apache 2.0) is imported when the first patch is changed, since the import takes seconds.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 Interpolation = Literal["bilinear", "nearest"]
-"""Between voxels: linear along every axis, or the value of the nearest voxel."""
+"""Interpolation between voxels: linear along every axis, or the value of the nearest voxel."""
 
 CLOSE = 1e-3
-"""Voxels within which the place of a point in a bent patch is found."""
+"""Accuracy in voxels of the position of a point in a deformed patch."""
 STEPS = 50
-"""Iterations after which the search for it stops where the patch is folded, and has no single place."""
+"""Largest number of iterations of the search for it, which does not converge where the deformation folds the patch."""
 
 
 class Augmentation(BaseModel):
-    """Random changes of training patches.
+    """Options of random changes of training patches.
 
-    Geometry moves everything that a patch holds together: images are interpolated linearly, label maps and maps of
-    instances take the nearest voxel, points move along. A patch is cut wider before it is moved, so that its corners
-    show what lies there; only beyond the edge of the image are its last voxels repeated. Angles and displacements are
-    taken in mm, so that anisotropic voxels are not sheared. Patches of one slice are moved in their plane only. Nothing
-    is mirrored here: which axes may be flipped is a matter of anatomy, and of the option ``flips`` of each system.
+    Geometry moves all roles of a patch together: images are interpolated linearly, label maps and instance maps
+    take the nearest voxel, points move along. A patch is cut wider before it is moved, so that its corners show the
+    surrounding image; only beyond the edge of the image are its last voxels repeated. Angles and displacements are in
+    degrees and mm of the patient, so that anisotropic voxels are not sheared. Patches of one slice are moved in their
+    plane only. Nothing is mirrored here: which axes may be flipped depends on the anatomy, and is the option ``flips``
+    of each system.
 
     Intensities of images change in the range of the networks, after their codec, so that 0.1 is a twentieth of a window
-    that goes to [-1, 1]. They may leave this range.
+    that is mapped to [-1, 1]. They may leave this range.
 
     All numbers are limits of uniform distributions; with the defaults nothing is changed.
     """
@@ -44,15 +45,15 @@ class Augmentation(BaseModel):
     move_share: float = Field(1.0, ge=0, le=1)  # share of the patches whose geometry is changed
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)  # degrees about the axes of slices (in plane), rows, columns
     scaling: float = Field(0.0, ge=0, lt=1)  # change of size: 0.1 for sizes from 0.9 to 1.1
-    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of slices, rows and columns, as share of the patch
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # shift along slices, rows and columns, as share of the patch
     elastic: float = Field(0.0, ge=0)  # SD in mm of smooth displacements along every axis
-    elastic_smoothness: float = Field(10.0, gt=0)  # SD in mm of the Gaussian that makes these displacements smooth
+    elastic_smoothness: float = Field(10.0, gt=0)  # SD in mm of the Gaussian that smooths these displacements
     vary_share: float = Field(1.0, ge=0, le=1)  # share of the patches whose intensities are changed
     varied_images: tuple[str, ...] = ()  # names of the images whose intensities are changed; none means all
     vary_alike: bool = False  # whether all images of a patch are changed by the same numbers
     gamma: float = Field(1.0, ge=1)  # power of the intensities between their limits: 1.5 for powers of 1/1.5 to 1.5
     contrast: float = Field(0.0, ge=0, lt=1)  # change of the distances from the mean: 0.2 for factors of 0.8 to 1.2
-    brightness: float = Field(0.0, ge=0)  # what is added or subtracted, in the range of the networks
+    brightness: float = Field(0.0, ge=0)  # offset that is added or subtracted, in the range of the networks
     noise: float = Field(0.0, ge=0)  # SD of white noise, in the range of the networks
 
     @field_validator("rotation", "shift")
@@ -73,7 +74,7 @@ class Augmentation(BaseModel):
         return self.vary_share > 0 and (self.gamma > 1 or any((self.contrast, self.brightness, self.noise)))
 
     def movement(self, rng: np.random.Generator, size: Sequence[int], spacing: Sequence[float]) -> Movement | None:
-        """A random movement; None where this patch stays as it is.
+        """Draw a random movement; None where the patch is not moved.
 
         Args:
             rng: source of random numbers.
@@ -95,7 +96,7 @@ class Augmentation(BaseModel):
     def _bend(
         self, rng: np.random.Generator, extents: NDArray[np.int_], steps: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Smooth displacements in voxels, (axes, *extents)."""
+        """Draw smooth displacements in voxels, (axes, *extents)."""
         from scipy.ndimage import gaussian_filter
 
         reach = self.elastic_smoothness / steps
@@ -105,10 +106,10 @@ class Augmentation(BaseModel):
         return np.asarray(smooth / left * self.elastic / steps.reshape(-1, *[1] * len(extents)))
 
     def vary(self, tensors: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
-        """Images with other intensities.
+        """Return images with randomly changed intensities.
 
         Args:
-            tensors: name to image, (channels, ...), in the range of the networks; all of which are changed.
+            tensors: name to image, (channels, ...), in the range of the networks; all of them are changed.
             rng: source of random numbers.
         """
         if not self.varies or rng.random() >= self.vary_share:
@@ -120,22 +121,22 @@ class Augmentation(BaseModel):
         return changed
 
     def _numbers(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
-        """Power, factor about the mean, what is added, and SD of the noise, of one image."""
+        """Draw the power, the factor about the mean, the offset, and the SD of the noise for one image."""
         power, factor, added = rng.uniform(-1, 1, 3)
         return self.gamma**power, 1 + self.contrast * factor, self.brightness * added, self.noise * rng.random()
 
 
 @dataclass(frozen=True)
 class Movement:
-    """A map from the places of a moved patch to those that its voxels are taken from.
+    """A map from the positions of a moved patch to the positions that its voxels are taken from.
 
-    A voxel at ``y`` from the centre of a patch shows what was at ``matrix @ y + offset + bend(y)``; all in voxels along
+    A voxel at ``y`` from the centre of a patch gets the value at ``matrix @ y + offset + bend(y)``; all in voxels along
     (slices,) rows and columns.
 
     Attributes:
-        matrix: (axes, axes); two axes where slices stay slices.
+        matrix: (axes, axes); two axes where the movement is within slices.
         offset: (axes).
-        bend: displacements on the grid of the largest patch, (axes, *extents); None where nothing is bent.
+        bend: displacements on the grid of the largest patch, (axes, *extents); None without elastic deformation.
     """
 
     matrix: NDArray[np.float64]
@@ -144,11 +145,11 @@ class Movement:
 
     @property
     def planar(self) -> bool:
-        """Whether slices stay slices."""
+        """Whether the movement is within slices."""
         return len(self.offset) == 2
 
     def reach(self, size: Sequence[int]) -> tuple[int, int, int]:
-        """Voxels per side (slices, rows, columns) from beyond a patch of this size that its moved voxels show."""
+        """Return the voxels per side (slices, rows, columns) around a patch of this size that its movement needs."""
         half = (np.array(size[-len(self.offset) :], np.float64) - 1) / 2
         signs = np.stack(np.meshgrid(*[(-1, 1)] * len(half), indexing="ij"), -1).reshape(-1, len(half))
         far = np.abs((signs * half) @ self.matrix.T + self.offset).max(axis=0)
@@ -160,7 +161,7 @@ class Movement:
         return int(slices), int(rows), int(columns)
 
     def resample(self, patch: NDArray[np.float32], interpolation: Interpolation) -> NDArray[np.float32]:
-        """A moved patch, of the same size.
+        """Return a moved patch of unchanged size.
 
         Args:
             patch: (channels, slices, rows, columns), cut wider by `reach`.
@@ -170,7 +171,7 @@ class Movement:
         from monai.transforms.spatial.array import AffineGrid, Resample
 
         axes = len(self.offset)
-        # Slices that stay slices are channels of one picture.
+        # Slices that are moved in their plane become channels of one 2D image.
         flat = patch.reshape(-1, *patch.shape[-axes:])
         matrix = np.eye(axes + 1)
         matrix[:axes, :axes], matrix[:axes, axes] = self.matrix, self.offset
@@ -182,21 +183,21 @@ class Movement:
         return np.asarray(moved, np.float32).reshape(patch.shape)
 
     def nearest(self, patch: NDArray[np.integer]) -> NDArray[np.integer]:
-        """A moved map of integers, of the same size and type; every voxel takes the integer of the nearest one.
+        """Return a moved map of integers of unchanged size and type, with the integer of the nearest voxel.
 
         Args:
             patch: (channels, slices, rows, columns), cut wider by `reach`.
         """
-        # MONAI returns float32, which holds any place in a list of the integers, but not any integer.
+        # MONAI returns float32, which holds any index into a list of the integers, but not any integer.
         found, places = np.unique(patch, return_inverse=True)
         moved = self.resample(places.reshape(patch.shape).astype(np.float32), "nearest")
         return np.asarray(found[np.rint(moved).astype(np.intp)])
 
     def points(self, places: NDArray[np.float64], size: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where points of a patch lie after it has been moved, in voxels.
+        """Return the positions of points after their patch has been moved, in voxels.
 
         Args:
-            places: (points, 3), slice, row and column; counted from the first voxel of the patch.
+            places: (points, 3), slice, row and column, counted from the first voxel of the patch.
             size: slices, rows and columns of the patch.
         """
         axes = len(self.offset)
@@ -212,7 +213,7 @@ class Movement:
         return moved
 
     def _bent(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Displacements at places counted from the centre, (points, axes)."""
+        """Return the displacements at positions counted from the centre, (points, axes)."""
         from scipy.ndimage import map_coordinates
 
         assert self.bend is not None
@@ -221,9 +222,9 @@ class Movement:
 
 
 def rotation_matrix(angles: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation (3, 3) of (slice, row, column) about the axes of slices, then rows, then columns, in radians.
+    """Return the rotation (3, 3) of (slice, row, column) about the axes of slices, then rows, then columns, in radians.
 
-    A positive angle about the axis of slices turns rows towards columns.
+    A positive angle about the axis of slices rotates rows towards columns.
     """
     from scipy.spatial.transform import Rotation
 
@@ -232,7 +233,7 @@ def rotation_matrix(angles: Sequence[float] | NDArray[np.float64]) -> NDArray[np
 
 @lru_cache(maxsize=64)
 def _smoothed(sd: float, extent: int) -> float:
-    """SD of white noise of variance 1 along an axis after a Gaussian filter of this SD in voxels."""
+    """Return the SD of white noise of variance 1 along an axis after a Gaussian filter with this SD in voxels."""
     from scipy.ndimage import gaussian_filter1d
 
     impulses = gaussian_filter1d(np.eye(extent), sd, axis=0, mode="reflect")
@@ -240,7 +241,7 @@ def _smoothed(sd: float, extent: int) -> float:
 
 
 def _widened(bend: NDArray[np.float64], extents: Sequence[int]) -> NDArray[np.float64]:
-    """Displacements on the grid of a patch of other extents with the same centre, continued beyond the edge."""
+    """Return displacements on the grid of a patch of another size with the same centre, continued beyond the edge."""
     for axis, extent in enumerate(extents, start=1):
         here = bend.shape[axis]
         first = (here - extent) // 2 if extent <= here else -((extent - here) // 2)
@@ -249,7 +250,7 @@ def _widened(bend: NDArray[np.float64], extents: Sequence[int]) -> NDArray[np.fl
 
 
 def _varied(image: Tensor, power: float, factor: float, added: float, noise: float, rng: np.random.Generator) -> Tensor:
-    """An image with a power of its intensities, its contrast, brightness and noise changed, in this order."""
+    """Return an image whose power, contrast, brightness and noise are changed, in this order."""
     from monai.transforms.intensity.array import (
         AdjustContrast,
         RandGaussianNoise,

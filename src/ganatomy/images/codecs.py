@@ -1,7 +1,7 @@
-"""Intensity codecs: physical values to a network's range and back, exactly.
+"""Intensity codecs: invertible maps from physical values to the range of a network.
 
-A codec is saved with the weights it was used for. It takes NumPy arrays and torch tensors alike and returns
-the same kind; integers become float32.
+A codec is saved with the weights that it was used for. It takes NumPy arrays and torch tensors alike and returns the
+type that it was given; integers become float32.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ganatomy.errors import UserError
 from ganatomy.images.image import Image
 
-# An array or a torch tensor; to name the latter, reading a file would have to import torch.
+# An array or a torch tensor; the latter is not named, so that reading a file does not import torch.
 Values = Any
 
 Over = Literal["all", "body"]
-"""Which voxels the numbers of an image are taken over: all, or those of the body and not the air."""
+"""Voxels over which the statistics of an image are computed: all, or those of the body without the air."""
 
 AIR = 0.05
-"""Share of voxels that must have the lowest value exactly for it to be the value of what was masked out or padded."""
+"""Smallest share of voxels with exactly the lowest value at which it counts as that of a mask or of padding."""
 
 # Percentiles sort: beyond this many values an evenly strided subset stands for the image.
 _MOST_VALUES = 2**24
@@ -35,7 +35,7 @@ class IntensityCodec(BaseModel):
     """A map from physical values to the range of a network, and back.
 
     Attributes:
-        unit: Unit of the physical values; None when they have none that is known.
+        unit: Unit of the physical values; None when it is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,23 +44,23 @@ class IntensityCodec(BaseModel):
 
     @property
     def adaptive(self) -> bool:
-        """Whether its numbers are those of each image, which `bind` puts in."""
+        """Whether `bind` sets numbers of the codec for each image."""
         return False
 
     @abstractmethod
     def encode(self, values: Values) -> Values:
-        """Physical values to the network's range, any shape."""
+        """Map physical values to the network's range, any shape."""
 
     @abstractmethod
     def decode(self, values: Values) -> Values:
-        """Network values back to physical ones, any shape."""
+        """Map network values to physical values, any shape."""
 
     def bind(self, image: Image | Any, mask: Any = None) -> IntensityCodec:
-        """The codec with the numbers of one image put in; a codec with fixed numbers returns itself.
+        """Return the codec with the numbers of one image; a codec with fixed numbers returns itself.
 
         Args:
             image: An `Image`, NumPy array or tensor.
-            mask: Where to measure: true inside, spatially shaped like the image.
+            mask: Region in which the numbers are computed: true inside, spatially shaped like the image.
 
         Raises:
             UserError: The image has NaN or only one value, so that it has no range.
@@ -68,11 +68,13 @@ class IntensityCodec(BaseModel):
         return self
 
     def check(self, image: Image) -> None:
-        """Raise `UserError` naming the file when `image` cannot be in this codec's unit or holds no picture.
+        """Refuse an image whose unit or values do not fit this codec.
 
-        That is: another unit; no unit where HU are needed and values that cannot be HU (nothing below -200,
-        or all from 0 to 255); NaN or infinite values; one value throughout. Integer images are read no
-        further than it takes to know.
+        Refused are: another unit; no unit where HU are needed and values that cannot be HU (nothing below -200); NaN or
+        infinite values; a constant image. Integer images are only read until the answer is known.
+
+        Raises:
+            UserError: The image does not fit; the message names its file.
         """
         label = image.header.label
         if self.unit and image.unit and image.unit != self.unit:
@@ -88,13 +90,13 @@ class IntensityCodec(BaseModel):
 
 
 class Window(IntensityCodec):
-    """Linear from [low, high] to the range `to`; values outside map outside, unless `clip` cuts them off.
+    """Linear map from [low, high] to the range `to`; values outside are mapped outside, unless `clip` is set.
 
     Attributes:
         low: Physical value that becomes `to[0]`.
         high: Physical value that becomes `to[1]`.
         to: Range of the network.
-        clip: Cut off what is outside the window when encoding, which cannot be undone.
+        clip: Whether values outside the window are clipped when encoding, which cannot be undone.
     """
 
     kind: Literal["window"] = "window"
@@ -111,14 +113,14 @@ class Window(IntensityCodec):
         return self
 
     def encode(self, values: Values) -> Values:
-        """Physical values to `to`."""
+        """Map physical values to the range `to`."""
         numbers = _real(values)
         if self.clip:
             numbers = numbers.clip(self.low, self.high)
         return self._onto(numbers, (self.low, self.high), self.to)
 
     def decode(self, values: Values) -> Values:
-        """Values in `to` to physical ones."""
+        """Map values in the range `to` to physical values."""
         return self._onto(_real(values), self.to, (self.low, self.high))
 
     @staticmethod
@@ -128,10 +130,10 @@ class Window(IntensityCodec):
 
 
 class _OverBody(IntensityCodec):
-    """A codec whose numbers may be taken over the body alone.
+    """Base class of codecs whose numbers may be computed over the body alone.
 
     Attributes:
-        over: Voxels that the numbers are taken over.
+        over: Voxels over which the numbers are computed.
         above: Value in physical units that the body lies above; None finds one in each image, see `body_above`.
     """
 
@@ -141,24 +143,24 @@ class _OverBody(IntensityCodec):
     @model_validator(mode="after")
     def _of_the_body(self) -> Self:
         if self.above is not None and self.over != "body":
-            raise ValueError('above tells the body from the air: it needs over="body"')
+            raise ValueError('above separates the body from the air: it needs over="body"')
         return self
 
     def _threshold(self, image: Image | Any) -> float | None:
-        """What the body of an image lies above; None where all voxels count."""
+        """Return the value that the body of an image lies above; None where all voxels count."""
         if self.over == "all":
             return None
         return body_above(image) if self.above is None else self.above
 
 
 class ZScore(_OverBody):
-    """Mean to 0, standard deviation to 1; without numbers, those of each image (see `bind`).
+    """Standardisation to mean 0 and standard deviation 1; without fixed numbers, those of each image (see `bind`).
 
     Attributes:
-        mean: In physical units; None until bound.
-        std: In physical units; None until bound.
-        background: Standard deviations that voxels outside the body are set to when encoding, which cannot be
-            undone; None leaves them. It needs ``over="body"``.
+        mean: Mean in physical units; None until bound.
+        std: Standard deviation in physical units; None until bound.
+        background: Value, in standard deviations, that voxels outside the body are set to when encoding, which cannot
+            be undone; None leaves them. It needs ``over="body"``.
     """
 
     kind: Literal["zscore"] = "zscore"
@@ -171,18 +173,18 @@ class ZScore(_OverBody):
         if (self.mean is None) != (self.std is None):
             raise ValueError("give both mean and std, or neither to take them from each image")
         if self.background is not None and self.over != "body":
-            raise ValueError('background is what is not body: it needs over="body"')
+            raise ValueError('background is the value outside of the body: it needs over="body"')
         if self.background is not None and self.mean is not None and self.above is None:
             raise ValueError("with mean and std given, background needs above, the value that the body lies above")
         return self
 
     @property
     def adaptive(self) -> bool:
-        """Without numbers of its own."""
+        """Whether the numbers are those of each image, since none are fixed."""
         return self.mean is None
 
     def encode(self, values: Values) -> Values:
-        """Physical values to standard deviations from the mean."""
+        """Map physical values to standard deviations from the mean."""
         mean, std = self._numbers()
         numbers = _real(values)
         scores = (numbers - mean) / std
@@ -194,12 +196,12 @@ class ZScore(_OverBody):
         return scores.where(inside, self.background)
 
     def decode(self, values: Values) -> Values:
-        """Standard deviations from the mean to physical values."""
+        """Map standard deviations from the mean to physical values."""
         mean, std = self._numbers()
         return _real(values) * std + mean
 
     def bind(self, image: Image | Any, mask: Any = None) -> ZScore:
-        """This codec with the image's (masked) mean and standard deviation, unless it has its own.
+        """Return this codec with the image's (masked) mean and standard deviation, unless its numbers are fixed.
 
         Over the body, the codec also keeps the value that the body lies above.
         """
@@ -208,7 +210,7 @@ class ZScore(_OverBody):
         above = self._threshold(image)
         count, total, squares, shift = 0, 0.0, 0.0, None
         for values in _pieces(image, mask, above):
-            # Sums of squares about a value near the mean keep their digits.
+            # Sums of squares about a value near the mean do not lose digits to cancellation.
             shift = float(values[0]) if shift is None and len(values) else shift
             moved = values.astype(np.float64) - (shift or 0.0)
             count, total, squares = (
@@ -231,11 +233,11 @@ class ZScore(_OverBody):
 
 
 class _FoundWindow(_OverBody):
-    """A window whose ends are found in each image, by `bind`; without an image there is nothing to encode with.
+    """Base class of windows whose ends are found in each image by `bind`, and that cannot encode before.
 
     Attributes:
         to: Range of the network.
-        clip: Cut off what is outside.
+        clip: Whether values outside the window are clipped.
     """
 
     to: tuple[float, float] = (-1.0, 1.0)
@@ -243,20 +245,20 @@ class _FoundWindow(_OverBody):
 
     @property
     def adaptive(self) -> bool:
-        """Always."""
+        """Whether `bind` sets numbers for each image, which is always so."""
         return True
 
     def encode(self, values: Values) -> Values:
-        """Always raises: only the bound codec can."""
+        """Raise `ValueError`: only the bound codec can encode."""
         raise ValueError("the ends of this window are found in each image: bind it to one first")
 
     def decode(self, values: Values) -> Values:
-        """Always raises: only the bound codec can."""
+        """Raise `ValueError`: only the bound codec can decode."""
         raise ValueError("the ends of this window are found in each image: bind it to one first")
 
 
 class PercentileWindow(_FoundWindow):
-    """A `Window` between two percentiles of each image; `bind` finds them.
+    """A `Window` between two percentiles of each image, which `bind` computes.
 
     Attributes:
         p_low: Percentile that becomes `to[0]`.
@@ -268,11 +270,11 @@ class PercentileWindow(_FoundWindow):
     p_high: float = Field(default=99.5, ge=0, le=100)
 
     def bind(self, image: Image | Any, mask: Any = None) -> Window:
-        """The window between this image's (masked) percentiles; of 2^24 evenly strided values at most."""
+        """Return the window between this image's (masked) percentiles, of at most 2^24 evenly strided values."""
         size = math.prod(image.array.shape if isinstance(image, Image) else image.shape)
         stride = math.ceil(size / _MOST_VALUES)
         above = self._threshold(image)
-        # Views would hold all of the image.
+        # A copy, since views would keep the whole image in memory.
         pieces = [np.ascontiguousarray(values[::stride]) for values in _pieces(image, mask, above)]
         values = np.concatenate(pieces)
         if not len(values):
@@ -288,9 +290,9 @@ class PercentileWindow(_FoundWindow):
 
 
 class DeviationWindow(_FoundWindow):
-    """A `Window` around the mean of each image, some standard deviations to either side; `bind` finds them.
+    """A `Window` of some standard deviations around the mean of each image, which `bind` computes.
 
-    For networks whose output has a limited range, to which a z-score would not fit.
+    It is for networks whose output has a limited range, which a z-score would exceed.
 
     Attributes:
         deviations: Standard deviations below and above the mean that become the ends of `to`.
@@ -300,14 +302,14 @@ class DeviationWindow(_FoundWindow):
     deviations: float = Field(default=3.0, gt=0)
 
     def bind(self, image: Image | Any, mask: Any = None) -> Window:
-        """The window around this image's (masked) mean."""
+        """Return the window around this image's (masked) mean."""
         score = ZScore(unit=self.unit, over=self.over, above=self.above).bind(image, mask)
         low, high = (float(score.decode(np.float64(side * self.deviations))) for side in (-1, 1))
         return Window(low=low, high=high, to=self.to, clip=self.clip, unit=self.unit)
 
 
 class OpticalDensity(IntensityCodec):
-    """Transmitted light to optical density, -log10((I + 1) / (white + 1)): 0 for white, more for stain.
+    """Optical density of transmitted light, -log10((I + 1) / (white + 1)): 0 for white, more for stain.
 
     The added 1 keeps black finite and the map invertible on [0, white] (Ruifrok and Johnston, Anal Quant
     Cytol Histol 23:291-299, 2001, for densities as such).
@@ -320,16 +322,16 @@ class OpticalDensity(IntensityCodec):
     white: float = Field(default=255.0, gt=0)
 
     def encode(self, values: Values) -> Values:
-        """Intensities above -1 to optical density."""
+        """Map intensities above -1 to optical density."""
         ratio = (_real(values) + 1) / (self.white + 1)
         return -(ratio.log10() if hasattr(ratio, "log10") else np.log10(ratio))
 
     def decode(self, values: Values) -> Values:
-        """Optical density to intensities."""
+        """Map optical density to intensities."""
         return 10.0 ** (-_real(values)) * (self.white + 1) - 1
 
     def check(self, image: Image) -> None:
-        """As for every codec; negative values are no light either."""
+        """Refuse images that no codec takes, and negative values, which are no light intensities."""
         super().check(image)
         low, _ = _range(image, enough=0.0)
         if low < 0:
@@ -340,10 +342,10 @@ Codec = Annotated[Window | ZScore | PercentileWindow | DeviationWindow | Optical
 
 
 def body_above(image: Image | Any) -> float:
-    """The value that the body of an image lies above, found slab by slab.
+    """Return the value that the body of an image lies above, found slab by slab.
 
     Where at least 5 % of the voxels share the lowest value exactly, they have been masked out or padded, as in
-    brain-extracted or cropped images, and everything above it is body; elsewhere what is above the mean is.
+    brain-extracted or cropped images, and all voxels above it are body; elsewhere the threshold is the mean.
 
     Args:
         image: An `Image`, NumPy array or tensor.
@@ -365,7 +367,7 @@ def _beyond(above: float | None) -> str:
 
 
 def _real(values: Any) -> Any:
-    """`values` as real numbers: integers become float32."""
+    """Return `values` as real numbers: integers become float32."""
     if isinstance(values, np.ndarray | np.generic):
         return values if values.dtype.kind == "f" else values.astype(np.float32)
     return values if values.is_floating_point() else values.float()
@@ -376,10 +378,10 @@ def _label(image: Image | Any) -> str:
 
 
 def _pieces(image: Image | Any, mask: Any = None, above: float | None = None) -> Iterator[NDArray[Any]]:
-    """The (masked) values of an image above a threshold as flat arrays, slab by slab.
+    """Yield the (masked) values of an image above a threshold as flat arrays, slab by slab.
 
     Raises:
-        UserError: NaN or infinite values.
+        UserError: There are NaN or infinite values.
     """
     if isinstance(image, Image):
         shape, slabs = image.array.shape, image.slabs()
@@ -399,7 +401,7 @@ def _pieces(image: Image | Any, mask: Any = None, above: float | None = None) ->
 
 
 def _range(image: Image, enough: float) -> tuple[float, float]:
-    """Lowest and highest value; of an integer image, once it varies and goes below `enough`, so far."""
+    """Return the lowest and highest value; in an integer image, those until it varies and falls below `enough`."""
     low, high = math.inf, -math.inf
     for values in _pieces(image):
         low, high = min(low, float(values.min())), max(high, float(values.max()))

@@ -1,4 +1,4 @@
-"""DICOM in: files become frames, frames become series, a series becomes one lazily decoded image."""
+"""DICOM reader: files become frames, frames become series, and a series becomes one lazily decoded image."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _TAGS = """
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What the header says of one slice: a whole file, or one frame of a multi-frame file.
+    """Header fields of one slice: a whole file, or one frame of a multi-frame file.
 
     Attributes:
-        path: Its file.
+        path: File of the slice.
         index: Frame number in the file, or None for a single-frame file.
         series: SeriesInstanceUID, "" when blank.
         description: SeriesDescription or "".
-        number: Series and instance number, to order what has no position.
-        position: Centre of the first pixel, mm, RAS+; None when the file does not say.
-        orientation: Direction of growing column index and of growing row index, RAS+, (2, 3).
+        number: Series and instance number, which order slices without a position.
+        position: Centre of the first pixel, mm, RAS+; None when the file states none.
+        orientation: Direction of increasing column index and of increasing row index, RAS+, (2, 3).
         spacing: Distance between (rows, columns) in mm.
         thickness: Distance to the next slice as the header states it, mm.
         shape: (rows, columns).
-        stored: Type of the decoded pixels, with (lowest, highest) value the header allows.
-        rescale: From decoded pixels to values.
+        stored: Type of the decoded pixels, with the (lowest, highest) value that the header allows.
+        rescale: Map from decoded pixels to values.
         study: StudyInstanceUID, "" when blank.
         frame_of_reference: FrameOfReferenceUID: slices that share it share their coordinates.
     """
@@ -80,13 +80,13 @@ class Frame:
         return np.cross(self.orientation[0], self.orientation[1])
 
     def decode(self) -> NDArray[Any]:
-        """Pixel values after the rescale, (channels, rows, columns).
+        """Return pixel values after the rescale, (channels, rows, columns).
 
         Raises `UserError` when the pixels are missing, truncated or in an unknown compression.
         """
         try:
             pixels = self._pixels()
-        except Exception as error:  # the decoders of several packages raise whatever they like
+        except Exception as error:  # decoders of several packages raise exceptions of many kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{self.path} cannot be decoded ({reason}); copy or export it again") from error
         pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
@@ -105,7 +105,7 @@ class Frame:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file starts like DICOM: with its preamble, or else with a plausible first element."""
+    """Return whether a file starts like DICOM: with its preamble, or else with a plausible first element."""
     with path.open("rb") as file:
         head = file.read(132)
     if head[128:] == b"DICM":
@@ -115,7 +115,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_file(path: Path, **options: Any) -> pydicom.FileDataset:
-    """A whole DICOM file, also one that lacks its meta header."""
+    """Read a whole DICOM file, including one without meta header."""
     file = pydicom.dcmread(path, force=True, **options)
     if "TransferSyntaxUID" not in file.file_meta:
         implicit = file.original_encoding[0]
@@ -124,7 +124,7 @@ def read_file(path: Path, **options: Any) -> pydicom.FileDataset:
 
 
 def read_frames(path: Path) -> list[Frame]:
-    """The slices in one DICOM file, from its header alone; none when it is DICOM but not an image.
+    """Return the slices in one DICOM file, from its header alone; none when it is DICOM but not an image.
 
     Raises `UserError` when the header is damaged or the file ends before its pixels do.
     """
@@ -184,7 +184,7 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
 
 
 def _layers(file: pydicom.Dataset, index: int) -> list[pydicom.Dataset]:
-    """The dataset, and for enhanced multi-frame images the functional groups of one frame and of all."""
+    """Return the dataset, and for enhanced multi-frame images the functional groups of one frame and of all."""
     layers = [file]
     per_frame = file.get("PerFrameFunctionalGroupsSequence") or []
     for groups in (*per_frame[index : index + 1], *(file.get("SharedFunctionalGroupsSequence") or [])):
@@ -193,7 +193,7 @@ def _layers(file: pydicom.Dataset, index: int) -> list[pydicom.Dataset]:
 
 
 def _values(file: pydicom.Dataset, get: Any) -> tuple[Rescale, tuple[np.dtype[Any], int, int], int]:
-    """Rescale, stored type with its limits, and channels; the rescale turns black-on-white images."""
+    """Return rescale, stored type with its limits, and channels; the rescale inverts black-on-white images."""
     photometric = get("PhotometricInterpretation", "MONOCHROME2")
     if photometric == "PALETTE COLOR":
         bits = file.RedPaletteColorLookupTableDescriptor[2]
@@ -209,7 +209,7 @@ def _values(file: pydicom.Dataset, get: Any) -> tuple[Rescale, tuple[np.dtype[An
 
 def _unit(modality: str | None, get: Any) -> str | None:
     if modality == "CT":
-        # Dual-energy maps are CT too, and say what they are in (PS3.3 C.11.1.1.2); "US" is unspecified.
+        # Dual-energy maps are CT, too, and state their quantity (PS3.3 C.11.1.1.2); "US" is unspecified.
         kind: str = get("RescaleType", "HU")
         return None if get("RescaleIntercept") is None else "HU" if kind == "US" else kind
     if modality == "PT":
@@ -219,10 +219,10 @@ def _unit(modality: str | None, get: Any) -> str | None:
 
 
 def group(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames sorted into series, each in slice order.
+    """Group frames into series, each in slice order.
 
-    Slices of a series share SeriesInstanceUID and orientation, so localisers stand apart; files without a
-    position stand alone, because nothing says that two radiographs are neighbours.
+    Slices of a series share SeriesInstanceUID and orientation, so localisers are series of their own; files without a
+    position are, too, because two radiographs need not be neighbours.
     """
     series: list[list[Frame]] = []
     for frame in frames:
@@ -243,7 +243,7 @@ def _belongs(frame: Frame, other: Frame) -> bool:
 
 
 def open_series(frames: Sequence[Frame], uneven: bool = False) -> Image:
-    """The image that sorted frames make up; decodes nothing yet.
+    """Return the image made of sorted frames, without decoding any.
 
     Raises `UserError` when the frames differ in size, or are not evenly spaced and `uneven` does not allow
     that.
@@ -279,7 +279,7 @@ def _positions(frames: Sequence[Frame]) -> NDArray[np.float64] | None:
 def _geometry(
     frames: Sequence[Frame], positions: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """The affine through the first and last slice, and what each slice's position adds to it."""
+    """Return the affine through the first and last slice, and the offset of each slice's position from it."""
     first, last = frames[0], len(frames) - 1
     affine = np.eye(4)
     affine[:3, 1] = first.orientation[1] * first.spacing[0]
@@ -312,7 +312,7 @@ def _check_even(frames: Sequence[Frame], positions: NDArray[np.float64]) -> None
 
 
 class DicomArray(LazyArray):
-    """The pixels of a series; each slab decodes just its own slices."""
+    """Lazy array of the pixels of a series; each slab decodes its own slices only."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._frames = tuple(frames)
@@ -323,7 +323,7 @@ class DicomArray(LazyArray):
         self.dtype = np.dtype(np.float32) if joint.kind == "f" else joint
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices `start` to `stop`; raises `UserError` for a file that cannot be decoded."""
+        """Return slices `start` to `stop`; raises `UserError` for a file that cannot be decoded."""
         frames = self._frames[start:stop]
         channels, _, rows, columns = self.shape
         slab = np.empty((channels, len(frames), rows, columns), self.dtype)

@@ -1,4 +1,4 @@
-"""DICOM out: a new series that says it was derived, from what, and by which model (PS3.3 C.7.6.1, C.12.1)."""
+"""DICOM writer: a new series that is marked as derived, with its sources and the model (PS3.3 C.7.6.1, C.12.1)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -41,7 +45,7 @@ _HU_STEP, _HU_CENTRE = 1 / 16, 1024.0
 _CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
-# What a series of another kind keeps of its source: who, which study, which frame of reference.
+# Attributes that a series of another kind copies from its source: patient, study and frame of reference.
 _SHARED = """
     AccessionNumber BodyPartExamined BurnedInAnnotation DeidentificationMethod
     DeidentificationMethodCodeSequence FrameOfReferenceUID IssuerOfPatientID LossyImageCompression
@@ -51,7 +55,7 @@ _SHARED = """
     StudyDescription StudyID StudyInstanceUID StudyTime
 """
 
-# True of the source's pixels or file, and of nothing derived from them.
+# Attributes that are true of the source's pixels or file, and not of derived images.
 _STALE = """
     BluePaletteColorLookupTableData BluePaletteColorLookupTableDescriptor CurveDate CurveTime
     DataSetTrailingPadding DigitalSignaturesSequence EncryptedAttributesSequence
@@ -63,7 +67,7 @@ _STALE = """
     SmallestImagePixelValue SmallestPixelValueInSeries
 """
 
-# Type 2 attributes of the modules every image has: they must be there and may be empty.
+# Type 2 attributes of the modules that every image has: they must be present and may be empty.
 _MAY_BE_EMPTY = """
     AccessionNumber Manufacturer PatientBirthDate PatientID PatientName PatientSex
     ReferringPhysicianName StudyDate StudyID StudyTime
@@ -76,7 +80,7 @@ _UNPAIRED = """
     UTERUS WHOLEBODY
 """
 
-# The least that the modules of one kind of image demand.
+# Attributes that the modules of one kind of image require at least.
 _MINIMUM: dict[UID, dict[str, Any]] = {
     CTImageStorage: {"Modality": "CT", "KVP": None, "AcquisitionNumber": None},
     MRImageStorage: {
@@ -96,12 +100,12 @@ _IMAGE_TYPE_3: dict[UID, list[str]] = {CTImageStorage: ["AXIAL"], MRImageStorage
 
 @dataclass(frozen=True)
 class Derivation:
-    """How an image came from others, as its DICOM files will say.
+    """Description of how an image was derived from others, for its DICOM files.
 
     Attributes:
-        description: One sentence on what was done to the source.
+        description: One sentence on the processing of the source.
         model: Name of the trained model.
-        identity: What tells this model from all others, such as a hash of its weights.
+        identity: Identifier of this model, such as a hash of its weights.
         version: Version of the software.
         series_description: Name of the new series in a viewer, at most 64 characters.
         synthetic: Whether anatomy was generated rather than measured; sets Synthetic Data (0008,001C).
@@ -115,14 +119,23 @@ class Derivation:
     synthetic: bool = False
 
 
+def is_own_dicom(path: Path) -> bool:
+    """Return whether Ganatomy wrote a DICOM file, by the implementation that its meta header names."""
+    try:
+        meta = read_file_meta_info(path)
+    except (InvalidDicomError, OSError, ValueError, EOFError):
+        return False
+    return str(meta.get("ImplementationClassUID", "")) == IMPLEMENTATION_UID
+
+
 def write_dicom(
     folder: Path | str, image: Image, derivation: Derivation | None = None, seed: str | None = None
 ) -> None:
     """Write an image as one new series of single-frame, uncompressed DICOM files, in slice order.
 
-    From a DICOM CT or MR image, each slice keeps the attributes of its source file except private ones,
-    overlays and what the pixels made untrue, and refers to it. From anything else, the series is a minimal
-    one: CT for HU, MR for a.u., else Secondary Capture.
+    From a DICOM CT or MR image, each slice keeps the attributes of its source file except private ones, overlays and
+    those that the new pixels make untrue, and refers to it. From any other image, the series is a minimal one: CT for
+    HU, MR for a.u., else Secondary Capture.
 
     Stored numbers are 16-bit. Integers are exact. Real HU are stored in steps of 1/16 HU (coarser, slice by
     slice, only where the values span more than 4096 HU); other real values in the finest power of two that
@@ -131,8 +144,8 @@ def write_dicom(
     Args:
         folder: New or empty folder for the files.
         image: Any image; lazy ones are computed slab by slab.
-        derivation: How it came about; without one the files still say that they are derived, by Ganatomy.
-        seed: Makes the UIDs repeatable; random when None.
+        derivation: Description of the processing; without it the files still state that they are derived, by Ganatomy.
+        seed: Seed that makes the UIDs repeatable; random when None.
 
     Raises:
         UserError: Values do not fit 16 bits, are NaN, or channels are neither 1 nor 8-bit RGB.
@@ -151,7 +164,7 @@ def write_dicom(
 
 
 class _Series:
-    """What the slices of one output series share."""
+    """Attributes that the slices of one output series share."""
 
     def __init__(self, image: Image, derivation: Derivation, seed: str | None) -> None:
         self._image = image
@@ -162,7 +175,7 @@ class _Series:
         self._read: tuple[Path, Dataset] | None = None
         first = self._source(0)
         self._kind = _sop_class(image, first)
-        # Real files come with blank UIDs; all series derived from such a study must get the same new ones.
+        # Files may have blank UIDs; all series derived from such a study must get one new set of UIDs.
         origin = (first is not None and first.SOPInstanceUID) or seed
         self._shared = {
             "StudyInstanceUID": _uid(origin, "study"),
@@ -171,7 +184,7 @@ class _Series:
         self._uid = _uid(seed, "series")
 
     def slice(self, index: int, pixels: NDArray[Any]) -> FileDataset:
-        """The finished dataset of slice `index` from its (channels, rows, columns) values."""
+        """Return the finished dataset of slice `index` from its (channels, rows, columns) values."""
         source = self._source(index)
         dataset = _template(source, self._kind)
         self._identify(dataset, index)
@@ -188,7 +201,7 @@ class _Series:
         return FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
 
     def _source(self, index: int) -> Dataset | None:
-        """Header of the source file of a slice: its own, or after resampling the nearest one."""
+        """Return the header of the source file of a slice: its own, or after resampling the nearest one."""
         header = self._image.header
         if header.kind != "dicom":
             return None
@@ -235,7 +248,7 @@ class _Series:
             dataset.SourceImageSequence = [reference]
 
     def _is_placed(self) -> bool:
-        """Whether the image knows where it lies, or its kind demands a place."""
+        """Return whether the position of the image is known, or its kind requires one."""
         header = self._image.header
         if self._kind in (CTImageStorage, MRImageStorage) or header.positions is not None:
             return True
@@ -247,7 +260,7 @@ def _read_source(path: Path) -> Dataset:
         source = read_file(path, stop_before_pixels=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read any more: {error.strerror or error}") from error
-    # De-identified files may have these blank in the dataset and right in the meta header.
+    # De-identified files may have these blank in the dataset and correct in the meta header.
     source.SOPClassUID = source.get("SOPClassUID") or source.file_meta.get("MediaStorageSOPClassUID", "")
     source.SOPInstanceUID = source.get("SOPInstanceUID") or source.file_meta.get("MediaStorageSOPInstanceUID", "")
     if source.file_meta.TransferSyntaxUID in _LOSSY:
@@ -257,7 +270,7 @@ def _read_source(path: Path) -> Dataset:
 
 
 def _sop_class(image: Image, source: Dataset | None) -> UID:
-    """CT for HU, MR for a.u.; else what the source was if that is no CT or MR; else Secondary Capture."""
+    """Return CT for HU, MR for a.u.; else the class of the source unless it is CT or MR; else Secondary Capture."""
     if image.channels == 1 and image.unit in _CLASS_OF_UNIT:
         return _CLASS_OF_UNIT[image.unit]
     if source is None or source.SOPClassUID in _CLASS_OF_UNIT.values() or _multi_frame(source):
@@ -271,7 +284,7 @@ def _multi_frame(source: Dataset) -> bool:
 
 
 def _template(source: Dataset | None, kind: UID) -> Dataset:
-    """The source's attributes that hold for a derived image of this kind, completed to a legal set."""
+    """Return the source's attributes that hold for a derived image of this kind, completed to a legal set."""
     dataset = Dataset()
     if source is not None and source.SOPClassUID == kind:
         dataset.update(copy.deepcopy(source))
@@ -317,7 +330,7 @@ def _code(value: str, meaning: str) -> Dataset:
 
 
 def _place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> None:
-    """Write the geometry of a slice; what the source said stays to the letter where it still holds."""
+    """Write the geometry of a slice; the strings of the source are kept where they still hold."""
     step, down, right = (LPS_TO_RAS @ image.affine[:3, axis] for axis in range(3))
     spacing = float(np.linalg.norm(down)), float(np.linalg.norm(right))
     down, right = down / spacing[0], right / spacing[1]
@@ -338,7 +351,7 @@ def _place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> Non
 
 
 def _put_numbers(dataset: Dataset, keyword: str, numbers: Sequence[float] | NDArray[np.float64]) -> bool:
-    """Set a decimal-string attribute unless it says the same already; whether it changed."""
+    """Set a decimal-string attribute unless its value is equal already; return whether it changed."""
     if dataset.get(keyword) and np.allclose(dataset[keyword].value, numbers, rtol=1e-6, atol=1e-4):
         return False
     setattr(dataset, keyword, [format_number_as_ds(float(number)) for number in numbers])
@@ -368,7 +381,7 @@ def _put_pixels(dataset: Dataset, pixels: NDArray[Any], image: Image) -> None:
 
 
 def _encode(values: NDArray[Any], image: Image) -> tuple[NDArray[Any], str, str]:
-    """16-bit numbers with slope and intercept as DICOM will write them."""
+    """Return 16-bit numbers with slope and intercept as DICOM will write them."""
     if values.dtype.kind in "iub":
         for dtype in (np.int16, np.uint16):
             if np.iinfo(dtype).min <= values.min() and values.max() <= np.iinfo(dtype).max:
@@ -385,13 +398,13 @@ def _encode(values: NDArray[Any], image: Image) -> tuple[NDArray[Any], str, str]
         centre = float(round((low + high) / 2))
     reach = max(high - centre, centre - low)
     step = max(2.0 ** math.ceil(math.log2(reach / 32767)), finest) if reach else 1.0
-    # Decimal strings have 16 characters, so the step that counts is the one that fits in there.
+    # Decimal strings have 16 characters, so the step is rounded to what fits in there.
     slope = format_number_as_ds(step)
     stored = np.rint((values.astype(np.float64) - centre) / float(slope))
     return np.clip(stored, -32768, 32767).astype(np.int16), slope, format_number_as_ds(centre)
 
 
 def _uid(seed: str | None, purpose: str) -> UID:
-    """A UID in the UUID root: random, or always the same for the same seed and purpose."""
+    """Return a UID in the UUID root: random, or determined by seed and purpose."""
     made = uuid.uuid5(uuid.NAMESPACE_OID, f"{seed} {purpose}") if seed else uuid.uuid4()
     return UID(f"2.25.{made.int}")

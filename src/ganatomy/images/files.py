@@ -1,4 +1,4 @@
-"""Reading and writing by file name: what is under a folder, which format it is, and who writes it."""
+"""Reading and writing of images by file name: discovery under a folder, and the choice of reader and writer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Source:
     """An image that can be opened.
 
     Attributes:
-        name: Unique among the sources found together, and safe as a file name.
+        name: Name that is unique among the sources found together, and safe as a file name.
         subject: PatientID, else the first folder below the searched one, else the name of the file.
-        kind: Its format.
+        kind: Format of the file.
         paths: Its files, in slice order.
         modality: DICOM's modality code, None for other formats.
-        problem: Why it cannot be opened, as far as the headers tell; None when nothing is known against it.
+        problem: Reason why it cannot be opened, as far as the headers show; None when there is none.
         labels: Whether its values are labels and no intensities, see `labelled`.
         overlapping: Whether segments of a DICOM segmentation may overlap; the later one then wins.
-        frame: Number of the time frame that is opened, of a file whose channels are time frames; None means all.
+        frame: Number of the time frame that is opened, in a file whose channels are time frames; None means all.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Source:
     frame: int | None = None
 
     def labelled(self, overlapping: bool = False) -> Source:
-        """The source opened as a label map.
+        """Return the source as one that opens as a label map.
 
-        Places in the palettes of pictures stay as they are, slope and intercept do not count, and DICOM segmentations
-        become label maps in which the label of a segment is its number.
+        Palette indices stay as they are, slope and intercept are not used, and DICOM segmentations become label maps in
+        which the label of a segment is its number.
 
         Args:
             overlapping: whether segments may overlap; the later one then wins.
@@ -59,7 +59,7 @@ class Source:
         return replace(self, labels=True, overlapping=overlapping)
 
     def open(self) -> Image:
-        """The image, lazily where the format allows; raises `UserError` when it cannot be read."""
+        """Return the image, lazily where the format allows; raises `UserError` when it cannot be read."""
         image = self._read()
         return image if self.frame is None else _time_frame(image, self.frame)
 
@@ -82,7 +82,7 @@ class Source:
 
 
 def _time_frame(image: Image, number: int) -> Image:
-    """One channel of an image whose channels are time frames."""
+    """Return one channel of an image whose channels are time frames."""
     if number >= image.channels:
         raise UserError(f"{image.header.label} holds {image.channels} time frames; there is no number {number}")
     array = image.array
@@ -100,10 +100,10 @@ def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
     Args:
         path: File or folder.
         uneven: Accept a DICOM series whose slices are not evenly spaced.
-        meaning: What the numbers of raster files stand for.
+        meaning: Physical values of the numbers in raster files.
 
     Raises:
-        UserError: Nothing or several images are there, or the one cannot be read.
+        UserError: There is no image or there are several, or the image cannot be read.
     """
     sources = find(path, uneven=uneven, meaning=meaning)
     if len(sources) > 1:
@@ -116,11 +116,11 @@ def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
 
 
 def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> list[Source]:
-    """Everything that can be opened under a folder (recursively), or in one file, in order of path.
+    """Return all images under a folder (recursively) or in one file, in order of path.
 
-    Only headers are read. DICOM files of one folder are sorted into series; other files that are no images
-    are passed over. What is an image but damaged is listed with its `problem`, and a damaged DICOM file
-    spoils the series beside it, so that no series is silently shortened.
+    Only headers are read. DICOM files of one folder are sorted into series; other files that are no images are skipped.
+    A damaged image is listed with its `problem`, and a damaged DICOM file makes the series in its folder a problem,
+    too, so that no series is silently shortened.
 
     Raises:
         UserError: `path` does not exist or holds no image.
@@ -147,17 +147,17 @@ def write(
 ) -> None:
     """Write an image by suffix: .nii, .nii.gz, .png, .tif, .tiff, .npy; without suffix, a DICOM folder.
 
-    Nothing is clipped, rounded or wrapped unless `meaning` (PNG, TIFF) or DICOM's 16 bits ask for a step
-    size. The file or folder appears whole or not at all.
+    Values are neither clipped nor wrapped; they are rounded only where `meaning` (PNG, TIFF) or DICOM's 16 bits need a
+    step size. The file or folder is written completely or not at all.
 
     Args:
-        path: Output.
-        image: Written slab by slab, so it may be lazy and larger than memory.
-        derivation: For DICOM: which model made the image.
-        meaning: For PNG and TIFF: what the stored numbers stand for; that of the source when not given.
+        path: Output file or folder.
+        image: Image, which is written slab by slab, so that it may be lazy and larger than memory.
+        derivation: Model that made the image, for DICOM.
+        meaning: Physical values of the stored numbers, for PNG and TIFF; that of the source when not given.
 
     Raises:
-        UserError: The format cannot hold the image, or the place cannot be written.
+        UserError: The format cannot hold the image, or the path cannot be written.
     """
     path = Path(path)
     kind = _kind(path)
@@ -188,7 +188,7 @@ def _kind(path: Path) -> Kind | None:
 
 
 def _sources(root: Path) -> Iterator[Source]:
-    """Sources with names that may still collide; DICOM comes folder by folder, after the files beside it."""
+    """Yield sources whose names may still collide; DICOM comes folder by folder, after the files beside it."""
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in _files(root):
         folders[path.parent].append(path)
@@ -213,7 +213,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _series(root: Path, folder: Path, paths: Sequence[Path]) -> Iterator[Source]:
-    """The DICOM series among the files of one folder."""
+    """Yield the DICOM series among the files of one folder."""
     frames: list[Frame] = []
     damaged: dict[Path, str] = {}
     for path in paths:
@@ -247,7 +247,7 @@ def _series(root: Path, folder: Path, paths: Sequence[Path]) -> Iterator[Source]
 
 
 def _name(root: Path, path: Path) -> str:
-    """The way from the root to a file or folder, without suffix."""
+    """Return the path from the root to a file or folder, without suffix, as a name."""
     parts = path.relative_to(root).parts or (path.resolve().name,)
     known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *kspace.SUFFIXES, *_DICOM_SUFFIXES)
     ending = next((end for end in known if parts[-1].lower().endswith(end)), "")

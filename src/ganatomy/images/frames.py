@@ -1,4 +1,4 @@
-"""The way of an image from the grid of its source to the working grid of a system, and back."""
+"""Frames: the invertible transformation of an image from the grid of its source to the working grid of a system."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ganatomy.errors import UserError
 from ganatomy.images.image import ComputedArray, Image, LazyArray
 
 Plane = Literal["axial", "sagittal", "coronal", "stored"]
-"""Plane of the slices of the working grid; ``stored`` takes volumes as they lie in their files."""
+"""Plane of the slices of the working grid; ``stored`` keeps the orientation of the file."""
 Fit = Literal["cover", "contain", "patches"]
-"""How an image gets to a size: it fills it and is cropped; it lies inside whole and is padded; or it keeps its own
-size and patches are cut from it."""
+"""Method by which an image is brought to a size: ``cover`` scales it to fill the size and crops it; ``contain`` scales
+it to lie inside and pads it; ``patches`` keeps its own size, and patches are cut from it."""
 Resampling = Literal["linear", "labels"]
-"""Linear interpolation with anti-aliasing, or the most frequent label, which invents none."""
+"""Linear interpolation with anti-aliasing, or the most frequent label, for label maps."""
 Triple = tuple[int, int, int]
-"""(slices, rows, columns)."""
+"""Numbers for the three axes (slices, rows, columns)."""
 
 DIRECTIONS: dict[Plane, tuple[tuple[int, int], ...]] = {
     "axial": ((2, 1), (1, -1), (0, -1)),
@@ -34,14 +34,14 @@ DIRECTIONS: dict[Plane, tuple[tuple[int, int], ...]] = {
     "coronal": ((1, -1), (2, -1), (0, -1)),
 }
 """World axis (x to the right, y to the front, z to the head) and its sign along which slices, rows and columns of a
-plane grow: axial slices go up, rows go back and columns go left, as radiologists look at them."""
+plane increase: axial slices go up, rows go back and columns go left, as radiologists view them."""
 
 _nib: Any = nibabel
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A permutation of the axes of a volume, followed by reversals: the voxels stay the same.
+    """A permutation of the axes of a volume, followed by reversals; values of voxels do not change.
 
     Attributes:
         axes: for each working axis, the axis of the source.
@@ -53,10 +53,10 @@ class Turn:
 
     @classmethod
     def to(cls, plane: Plane, affine: NDArray[np.float64]) -> Turn:
-        """The turn that brings a volume to a plane; of oblique volumes, to the nearest orientation.
+        """Return the turn that brings a volume to a plane; for oblique volumes, to the nearest orientation.
 
         Args:
-            plane: wanted.
+            plane: plane of the working grid.
             affine: (4, 4), indices (slice, row, column) to mm in RAS+.
         """
         if plane == "stored":
@@ -70,21 +70,21 @@ class Turn:
         return cls((axes[0], axes[1], axes[2]), (flipped[0], flipped[1], flipped[2]))
 
     def shape(self, shape: Sequence[int]) -> Triple:
-        """(slices, rows, columns) after the turn."""
+        """Return (slices, rows, columns) after the turn."""
         return shape[self.axes[0]], shape[self.axes[1]], shape[self.axes[2]]
 
     def apply(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(channels, slices, rows, columns) turned, as a view."""
+        """Return (channels, slices, rows, columns) turned, as a view."""
         turned = values.transpose(0, *(1 + axis for axis in self.axes))
         return np.flip(turned, tuple(1 + axis for axis, flip in enumerate(self.flipped) if flip))
 
     def undo(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The inverse of `apply`, as a view."""
+        """Return the inverse of `apply`, as a view."""
         back: NDArray[Any] = np.flip(values, tuple(1 + axis for axis, flip in enumerate(self.flipped) if flip))
         return back.transpose(0, *(1 + self.axes.index(axis) for axis in range(3)))
 
     def indices(self, shape: Sequence[int]) -> NDArray[np.float64]:
-        """(4, 4): indices after the turn to indices of the source, which has ``shape``."""
+        """Return the matrix (4, 4) from indices after the turn to indices of the source, which has ``shape``."""
         matrix = np.zeros((4, 4))
         for working, (axis, flip) in enumerate(zip(self.axes, self.flipped, strict=True)):
             matrix[axis, working] = -1.0 if flip else 1.0
@@ -105,15 +105,15 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The way between the grid of a source and the working grid: turn, resample, place.
+    """The transformation between the grid of a source and the working grid: turn, resample, crop or pad.
 
     Attributes:
         source: (slices, rows, columns) of the source.
         affine: (4, 4) of the source, indices to mm in RAS+.
-        turn: to the working plane.
-        scaled: extents after resampling, along the working axes.
-        size: extents of the working grid.
-        before: voxels put before the first one of the resampled volume along each axis; negative where it is cropped.
+        turn: turn to the working plane.
+        scaled: shape after resampling, along the working axes.
+        size: shape of the working grid.
+        before: voxels added before the first one of the resampled volume along each axis; negative where it is cropped.
         fill: value of voxels that the source does not reach, in its unit.
     """
 
@@ -136,19 +136,19 @@ class Frame:
         fill: float = 0.0,
         square: bool = True,
     ) -> Frame:
-        """The frame of an image.
+        """Return the frame of an image.
 
         Args:
-            image: whose shape, affine and slice positions are looked at.
-            plane: of the working grid.
-            spacing: mm between slices, rows and columns of the working grid; None keeps that of the source, or what
-                ``size`` makes of it.
+            image: image, of which shape, affine and slice positions are used.
+            plane: plane of the working grid.
+            spacing: mm between slices, rows and columns of the working grid; None keeps the spacing of the source, or
+                the spacing that follows from ``size``.
             size: (rows, columns), or for volumes (slices, rows, columns), or (columns,) for signals; None keeps the
-                extents. With a ``spacing`` the volume is cropped and padded to it around its centre, without a second
+                shape. With a ``spacing`` the volume is cropped and padded to it around its centre, without a second
                 resampling.
-            fit: how an image of other proportions gets to the size, where no spacing is given; with ``patches`` it
-                keeps its extents also where one is.
-            fill: value around what is padded.
+            fit: method by which an image of other proportions is brought to the size, where no spacing is given; with
+                ``patches`` it keeps its shape also where one is.
+            fill: value with which images are padded.
             square: whether proportions are those in mm, so that pixels that are not square become square when an image
                 is brought to a size; otherwise those in pixels.
 
@@ -182,12 +182,12 @@ class Frame:
 
     @property
     def turned(self) -> Triple:
-        """Extents of the source along the working axes."""
+        """Shape of the source along the working axes."""
         return self.turn.shape(self.source)
 
     @property
     def resamples(self) -> bool:
-        """Whether values are interpolated; otherwise the way there and back is exact."""
+        """Whether values are interpolated; otherwise the transformation and its inverse are exact."""
         return self.scaled != self.turned
 
     @property
@@ -203,7 +203,7 @@ class Frame:
 
     @property
     def working_affine(self) -> NDArray[np.float64]:
-        """(4, 4): indices of the working grid to mm in RAS+; voxels stay where they are in the patient."""
+        """Matrix (4, 4) from indices of the working grid to mm in RAS+; voxels keep their position in the patient."""
         to_turned = np.eye(4)
         for axis, (old, new, before) in enumerate(zip(self.turned, self.scaled, self.before, strict=True)):
             step = old / new
@@ -212,7 +212,7 @@ class Frame:
         return np.asarray(self.affine @ self.turn.indices(self.source) @ to_turned)
 
     def finer(self, scale: Triple) -> Frame:
-        """The frame of an output with ``scale`` voxels for each voxel of the working grid, in the same place."""
+        """Return the frame of an output with ``scale`` voxels for each voxel of the working grid, at its position."""
         own = [scale[self.turn.axes.index(axis)] for axis in range(3)]
         to_coarse = np.eye(4)
         for axis, factor in enumerate(own):
@@ -233,10 +233,10 @@ class Frame:
         )
 
     def into(self, image: Image, resampling: Resampling = "linear") -> Image:
-        """The image on the working grid, read lazily, slab by slab where slices stay slices.
+        """Return the image on the working grid, read lazily, slab by slab where slices stay slices.
 
         Args:
-            image: of the shape that the frame was planned for.
+            image: image of the shape that the frame was planned for.
             resampling: ``labels`` for label maps.
         """
         if image.shape != self.source:
@@ -253,7 +253,7 @@ class Frame:
             return _moved(turned.astype(dtype, copy=False), size, self.before, self.fill)
 
         array = _lazily(image.array, (image.channels, *self.size), dtype, there, self.slice_wise, self.turn.flipped[0])
-        # Recorded positions of slices mean nothing to slices that are cut or made anew.
+        # Recorded positions of slices do not apply to slices that are cut or interpolated.
         image = image if self.slice_wise else replace(image, offsets=None)
         return image.with_geometry(array, self.working_affine)
 
@@ -263,7 +263,7 @@ class Frame:
         outside: float = 0.0,
         resampling: Resampling = "linear",
     ) -> NDArray[Any] | LazyArray:
-        """Values on the working grid, on the grid of the source again.
+        """Return values from the working grid on the grid of the source.
 
         Args:
             values: (channels, *size), in memory or lazy.
@@ -286,20 +286,20 @@ class Frame:
         return _lazily(values, (values.shape[0], *self.source), dtype, back, self.slice_wise, self.turn.flipped[0])
 
     def _dtype(self, dtype: np.dtype[Any], resampling: Resampling) -> np.dtype[Any]:
-        """Type of values that are brought to the other grid."""
+        """Return the type of values that are brought to the other grid."""
         return np.dtype(np.float32) if self.resamples and resampling == "linear" else dtype
 
     def _slabs(self, extents: Triple, slab: NDArray[Any]) -> Triple:
-        """Extents of what becomes of a slab: its own slices, where slices stay slices."""
+        """Return the shape of the result of a slab: its own slices, where slices stay slices."""
         return (int(slab.shape[1]), *extents[1:]) if self.slice_wise else extents
 
     def indices(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (n, 3) in mm, RAS+, to (slice, row, column) on the working grid."""
+        """Map points (n, 3) in mm, RAS+, to (slice, row, column) on the working grid."""
         inverse = np.linalg.inv(self.working_affine)
         return np.asarray(points @ inverse[:3, :3].T + inverse[:3, 3])
 
     def points(self, indices: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The inverse of `indices`: (slice, row, column) on the working grid to mm, RAS+."""
+        """Map (slice, row, column) on the working grid to mm, RAS+; the inverse of `indices`."""
         affine = self.working_affine
         return np.asarray(indices @ affine[:3, :3].T + affine[:3, 3])
 
@@ -310,9 +310,9 @@ def _triple(values: Sequence[int]) -> Triple:
 
 
 def _fitted(extents: Triple, steps: Sequence[float], size: Sequence[int], fit: Fit) -> list[int]:
-    """How large an image becomes whose proportions are kept, counted in steps."""
+    """Return the shape of an image that is scaled to a size with its proportions kept."""
     inner, sides = extents[3 - len(size) :], steps[3 - len(size) :]
-    # Pixels that are not square become square, counted in the smallest side, so that equal ones keep exact numbers.
+    # Pixels that are not square become square; in units of the smallest side, equal sides keep exact numbers.
     lengths = [extent * (side / min(sides)) for extent, side in zip(inner, sides, strict=True)]
     ratios = [old / new for old, new in zip(lengths, size, strict=True)]
     scale = min(ratios) if fit == "cover" else max(ratios)
@@ -327,7 +327,7 @@ def _lazily(
     slice_wise: bool,
     reversed_slices: bool,
 ) -> LazyArray:
-    """An array computed from another one, from the same slices where these stay slices, else from all of it."""
+    """Return an array computed from another one, from the corresponding slices where slices stay slices, else all."""
     whole: list[NDArray[Any]] = []
     source = array if isinstance(array, LazyArray) else None
 
@@ -348,12 +348,12 @@ def _lazily(
 
 
 def _pads(old: Triple, new: Triple, before: Sequence[int]) -> bool:
-    """Whether voxels are added where extents become others, so many of them before the first one."""
+    """Return whether voxels are added where a shape changes, with ``before`` of them before the first one."""
     return any(start > 0 or new > old + start for old, new, start in zip(old, new, before, strict=True))
 
 
 def _holding(dtype: np.dtype[Any], number: float) -> np.dtype[Any]:
-    """A type that holds a number exactly, too: float32 where an integer type does not."""
+    """Return a type that also holds a number exactly: float32 where an integer type does not."""
     if dtype.kind not in "iu":
         return dtype
     limits = np.iinfo(dtype)
@@ -362,7 +362,7 @@ def _holding(dtype: np.dtype[Any], number: float) -> np.dtype[Any]:
 
 
 def _moved(values: NDArray[Any], size: Triple, before: Sequence[int], fill: float) -> NDArray[Any]:
-    """Cropped or padded to ``size``, with so many voxels put before the first one along each axis."""
+    """Crop or pad to ``size``, with ``before`` voxels added before the first one along each axis."""
     extents = values.shape[1:]
     if extents == size and not any(before):
         return values
@@ -371,7 +371,7 @@ def _moved(values: NDArray[Any], size: Triple, before: Sequence[int], fill: floa
         margins += [start, new - old - start]
     if values.dtype.kind == "f":
         return pad(torch.from_numpy(np.array(values)), margins, value=fill).numpy()
-    # Not every integer type can be padded by torch; crops and pads of NumPy hold all of them.
+    # torch cannot pad every integer type; NumPy can.
     crops = tuple(slice(max(-m, 0), None) for m in reversed(margins[::2]))
     ends = tuple(slice(None, -max(-m, 0) or None) for m in reversed(margins[1::2]))
     cropped = values[(slice(None), *crops)][(slice(None), *ends)]
@@ -380,7 +380,7 @@ def _moved(values: NDArray[Any], size: Triple, before: Sequence[int], fill: floa
 
 
 def _resized(values: NDArray[Any], size: Triple, resampling: Resampling) -> NDArray[Any]:
-    """(channels, slices, rows, columns) at another size, averaged along axes that get shorter."""
+    """Resample (channels, slices, rows, columns) to another size, with averaging along axes that get shorter."""
     if values.shape[1:] == size:
         return values
     if resampling == "labels":
@@ -396,9 +396,9 @@ def _resized(values: NDArray[Any], size: Triple, resampling: Resampling) -> NDAr
 
 
 def _voted(labels: NDArray[Any], size: Triple) -> NDArray[Any]:
-    """Every new voxel gets the label with the largest share of it; in a tie the smaller label.
+    """Resample labels: every new voxel gets the label with the largest share of it; in a tie the smaller label.
 
-    Only the surroundings of each label are looked at, so that hundreds of objects cost little more than one.
+    Only the surroundings of each label are processed, so that hundreds of objects take little longer than one.
     """
     weights = [_weights(old, new) for old, new in zip(labels.shape[1:], size, strict=True)]
     result = np.empty((len(labels), *size), labels.dtype)
@@ -421,7 +421,7 @@ def _voted(labels: NDArray[Any], size: Triple) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def _weights(old: int, new: int) -> Any:
-    """The linear map from ``old`` values along an axis to ``new`` ones, sparse (new, old)."""
+    """Return the linear map from ``old`` values along an axis to ``new`` ones, sparse (new, old)."""
     matrix = torch.eye(old)[None, :, None]
     if new != old:
         matrix = interpolate(matrix, (1, new), mode="bilinear", antialias=True)
@@ -429,7 +429,7 @@ def _weights(old: int, new: int) -> Any:
 
 
 def _along(matrix: Any, values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """A linear map applied along an axis."""
+    """Apply a linear map along an axis."""
     moved = np.moveaxis(values, axis, 0)
     mapped = np.asarray(matrix @ moved.reshape(len(moved), -1)).reshape(-1, *moved.shape[1:])
     return np.moveaxis(mapped, 0, axis)

@@ -1,4 +1,4 @@
-"""The one image type: an array, where it lies in the patient, what its numbers mean, whence it came."""
+"""The image type: an array with its geometry in the patient, its unit and the files that it was read from."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ganatomy.errors import UserError
 Shape4 = tuple[int, int, int, int]
 Kind = Literal["dicom", "nifti", "raster", "npy", "kspace", "array"]
 
-# DICOM counts millimetres towards the patient's left and back, nibabel towards right and front.
+# DICOM counts mm towards the patient's left and back, nibabel towards the right and the front.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 class LazyArray(ABC):
-    """A (channels, slices, rows, columns) array that exists slab by slab.
+    """An array (channels, slices, rows, columns) that is computed or read slab by slab.
 
-    `thickness` is how many slices are best asked for at once; writers follow it.
+    `thickness` is the number of slices that are best read at once; writers follow it.
     """
 
     shape: Shape4
@@ -33,7 +33,7 @@ class LazyArray(ABC):
 
     @abstractmethod
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices `start` to `stop` as (channels, stop - start, rows, columns), in native precision."""
+        """Return slices `start` to `stop` as (channels, stop - start, rows, columns), in native precision."""
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -57,7 +57,7 @@ class ComputedArray(LazyArray):
         self._function = function
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """What the function returns for these slices, cast to the dtype; it must have the promised shape."""
+        """Return slices from the function, cast to the dtype; raise `ValueError` where their shape is wrong."""
         slab = np.asarray(self._function(start, stop))
         channels, _, rows, columns = self.shape
         if slab.shape != (channels, stop - start, rows, columns):
@@ -67,7 +67,7 @@ class ComputedArray(LazyArray):
 
 @dataclass(frozen=True)
 class RasterMeaning:
-    """What the numbers of a picture without units stand for: value = slope * stored + intercept, in `unit`.
+    """Physical values of the numbers in a raster image without units: slope * stored + intercept, in `unit`.
 
     Attributes:
         slope: Physical units per stored step; not 0.
@@ -93,17 +93,17 @@ NO_MEANING = RasterMeaning()
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """Where an image came from, and what is needed to write it back in kind.
+    """Origin of an image, and the data that are needed to write it in the format of its source.
 
     Attributes:
-        kind: The format it was read from; "array" when it was made in memory.
+        kind: Format that the image was read from; "array" when it was made in memory.
         paths: Its files; for DICOM the file of each slice, in slice order.
-        modality: DICOM's code ("CT", "MR", ...), or None when the file does not say.
+        modality: DICOM's code ("CT", "MR", ...), or None when the file states none.
         subject: PatientID when there is one.
-        padding: The value that DICOM declares to lie outside the scanned region, in the image's unit. It
-            stays in the array (CT has -2000 and lower there): whoever needs plausible HU clamps to -1024.
+        padding: Value that DICOM declares to lie outside the scanned region, in the image's unit. It stays in the array
+            (CT has -2000 and lower there): code that needs plausible HU clamps to -1024.
         positions: For DICOM, the position (mm, RAS+) of the first pixel in each file, (files, 3).
-        meaning: For raster images, how stored numbers became values, so that writing can undo it.
+        meaning: For raster images, the conversion of stored numbers to values, which writing inverts.
         stored: For raster images, the type of the numbers in the file.
         forms: For NIfTI, the file's qform and sform, each a matrix (or None) and its code.
         frame_of_reference: DICOM's FrameOfReferenceUID: images that share it share their coordinates.
@@ -122,7 +122,7 @@ class Header:
 
     @property
     def label(self) -> str:
-        """What to call the image in a message: its file, or the folder of its series."""
+        """Name of the image for messages: its file, or the folder of its series."""
         if not self.paths:
             return "the image in memory"
         return str(self.paths[0] if len(set(self.paths)) == 1 else self.paths[0].parent)
@@ -130,17 +130,17 @@ class Header:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A picture or volume in physical units and millimetres.
+    """An image or volume in physical units and millimetres.
 
     Attributes:
-        array: (channels, slices, rows, columns), in memory or lazy. A flat picture has 1 slice, a grey one 1
-            channel. Native precision: int16 HU stay int16; float32 where a rescale is not integral.
+        array: (channels, slices, rows, columns), in memory or lazy. A 2D image has 1 slice, a grey one 1 channel.
+            Native precision: int16 HU stay int16; float32 where a rescale is not integral.
         affine: (4, 4) float64; takes array indices (slice, row, column, 1) to mm in RAS+ world space, which
             is nibabel's convention with the columns in the order of the array's axes.
-        unit: "HU", "SUV", "Bq/mL", "a.u." (MR), "OD", ...; None when the file does not say.
-        header: Where the image came from.
-        offsets: (slices, 3) mm, RAS+: what each slice's recorded position adds to the affine's; None when the
-            affine says it all.
+        unit: "HU", "SUV", "Bq/mL", "a.u." (MR), "OD", ...; None when the file states none.
+        header: Origin of the image.
+        offsets: (slices, 3) mm, RAS+: difference between each slice's recorded position and that of the affine; None
+            when there is no difference.
     """
 
     array: NDArray[Any] | LazyArray
@@ -161,9 +161,9 @@ class Image:
         unit: str | None = None,
         header: Header | None = None,
     ) -> Image:
-        """An image from (rows, columns), (slices, rows, columns) or (channels, slices, rows, columns).
+        """Return an image from (rows, columns), (slices, rows, columns) or (channels, slices, rows, columns).
 
-        It lies as an axial slice is shown: columns run to the patient's left, rows to the back, slices to the
+        Its orientation is that of an axial slice: columns run to the patient's left, rows to the back, slices to the
         head. `spacing` is (slice, row, column) in mm.
         """
         array = np.asanyarray(array)
@@ -184,7 +184,7 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(slices, rows, columns)."""
+        """Shape of the grid, (slices, rows, columns)."""
         _, slices, rows, columns = self.array.shape
         return int(slices), int(rows), int(columns)
 
@@ -202,17 +202,17 @@ class Image:
 
     @property
     def uneven(self) -> bool:
-        """Whether the slices do not follow one another at equal steps."""
+        """Whether the steps between slices differ."""
         return bool(uneven_steps(self.slice_positions).any())
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices `start` to `stop` as (channels, stop - start, rows, columns), in native precision."""
+        """Return slices `start` to `stop` as (channels, stop - start, rows, columns), in native precision."""
         if isinstance(self.array, LazyArray):
             return self.array.slab(start, stop)
         return np.asarray(self.array[:, start:stop])
 
     def slabs(self, thickness: int | None = None) -> Iterator[NDArray[Any]]:
-        """The whole image in order, `thickness` slices at a time (as many as a lazy array prefers)."""
+        """Yield the whole image in order, `thickness` slices at a time (default: that of a lazy array, else 1)."""
         slices = self.shape[0]
         if thickness is None:
             thickness = self.array.thickness if isinstance(self.array, LazyArray) else 1
@@ -225,27 +225,27 @@ class Image:
         Label maps, whose values are integers without a unit, keep their integers.
 
         Raises:
-            UserError: The format cannot hold the image, or the place cannot be written.
+            UserError: The format cannot hold the image, or the path cannot be written.
         """
         from ganatomy.images.files import write
 
         write(path, self)
 
     def numpy(self) -> NDArray[Any]:
-        """The whole array in memory, (channels, slices, rows, columns)."""
+        """Return the whole array in memory, (channels, slices, rows, columns)."""
         return self.slab(0, self.shape[0])
 
     def with_array(self, array: NDArray[Any] | LazyArray, unit: str | EllipsisType | None = ...) -> Image:
-        """The same place with other values, in the same unit unless another (or None) is given.
+        """Return the image with another array on its grid, in its unit unless another (or None) is given.
 
-        Raises `ValueError` when the spatial shape differs; see `with_geometry` for that.
+        Raises `ValueError` when the spatial shape differs; see `with_geometry` for other grids.
         """
         if tuple(array.shape[1:]) != self.shape:
             raise ValueError(f"array of shape {array.shape} does not lie on a grid of {self.shape}")
         return replace(self, array=array, unit=self.unit if unit is ... else unit)
 
     def with_geometry(self, array: NDArray[Any] | LazyArray, affine: NDArray[np.float64]) -> Image:
-        """The same patient on another grid, after cropping or resampling.
+        """Return the image with an array on another grid, after cropping or resampling.
 
         The slices keep their own irregular positions if their number stays the same.
         """
@@ -269,7 +269,7 @@ def write_planes(stream: BinaryIO, image: Image, dtype: np.dtype[Any]) -> None:
 
 
 def axial_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Index-to-RAS+ matrix of an axial stack at the origin; `spacing` is (slice, row, column) in mm."""
+    """Return the index-to-RAS+ matrix of an axial stack at the origin; `spacing` is (slice, row, column) in mm."""
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2] = spacing[0], -spacing[1], -spacing[2]
     affine[3, 3] = 1.0
@@ -277,10 +277,9 @@ def axial_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
 
 
 def uneven_steps(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which steps between (n, 3) slice positions in mm differ from the usual one, (n - 1,).
+    """Return which steps between (n, 3) slice positions in mm differ from the median step, (n - 1,).
 
-    The tolerance is 1 % of the usual step, but never under 0.01 mm, the precision to which positions get
-    written.
+    The tolerance is 1 % of the median step, but at least 0.01 mm, the precision to which positions are written.
     """
     steps = np.diff(positions, axis=0)
     if not len(steps):
@@ -293,18 +292,18 @@ def uneven_steps(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Rescale:
-    """value = slope * stored + intercept, in the narrowest integer type that is exact, else float32."""
+    """Linear map slope * stored + intercept, whose result has the narrowest exact integer type, else float32."""
 
     slope: float = 1.0
     intercept: float = 0.0
 
     @property
     def integral(self) -> bool:
-        """Whether integers stay integers."""
+        """Whether integers are mapped to integers."""
         return float(self.slope).is_integer() and float(self.intercept).is_integer()
 
     def dtype(self, stored: np.dtype[Any], low: int | None = None, high: int | None = None) -> np.dtype[Any]:
-        """Type of the values when stored ones have type `stored` and lie between `low` and `high`."""
+        """Return the type of values whose stored type is `stored` and whose stored range is `low` to `high`."""
         if (self.slope, self.intercept) == (1.0, 0.0):
             return stored.newbyteorder("=")
         if stored.kind not in "iu" or not self.integral:
@@ -320,7 +319,7 @@ class Rescale:
         return np.dtype(np.float64)
 
     def apply(self, stored: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Values of `stored`, as `dtype`."""
+        """Return the values of `stored`, as `dtype`."""
         if (self.slope, self.intercept) == (1.0, 0.0):
             return stored.astype(dtype, copy=False)
         if dtype.kind in "iu":

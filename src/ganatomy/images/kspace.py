@@ -1,4 +1,4 @@
-"""Raw data of magnetic resonance: NumPy files, fastMRI's HDF5 files, and Cartesian ISMRMRD files."""
+"""Readers of raw MR data: NumPy files, fastMRI's HDF5 files, and Cartesian ISMRMRD files."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Shape = tuple[int, int, int, int]
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mrd")
 
 NOT_IMAGING = (19, 20, 23, 24, 26, 27, 28, 29, 30, 31)
-"""Flags of ISMRMRD's acquisitions that measure no image: noise, calibration, navigators, dummies and the like (Inati et
+"""Flags of ISMRMRD acquisitions that measure no image: noise, calibration, navigators, dummies and the like (Inati et
 al., Magn. Reson. Med. 77(1), 2017, doi 10.1002/mrm.26089)."""
 
 REVERSED = 22
-"""Flag of an acquisition that runs backwards."""
+"""Flag of an acquisition whose readout is reversed."""
 
 
 @dataclass(frozen=True, eq=False)
 class KSpace:
-    """The measured samples of one scan, read slice by slice; the zero frequency is at index n // 2 of both axes.
+    """Measured samples of one scan, read slice by slice; the zero frequency is at index n // 2 of both axes.
 
     Attributes:
-        path: Where it was read from.
+        path: File that the data were read from.
         shape: (slices, coils, rows, columns); where the file says so, rows lie along the readout.
-        spacing: (slice, row, column) in mm of the image of this k-space; None when the file does not say.
-        field: Rows and columns in the middle of that image that the scanner shows, without what its oversampled
-            readout sees beside them; None when the file does not say.
-        mask: What was measured, bool (rows, columns); None when the file does not say, see `sampled`.
+        spacing: (slice, row, column) in mm of the image of this k-space; None when the file states none.
+        field: Rows and columns in the middle of that image that the scanner shows, without the borders that an
+            oversampled readout adds; None when the file states none.
+        mask: Mask of measured samples, bool (rows, columns); None when the file has none, see `sampled`.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class KSpace:
     mask: Mask | None = None
 
     def slab(self, start: int, stop: int) -> Array:
-        """Slices `start` to `stop`, complex64 (stop - start, coils, rows, columns), zero where nothing was measured.
+        """Return slices `start` to `stop`, complex64 (stop - start, coils, rows, columns), zero where not measured.
 
         Raises:
             UserError: The file is damaged.
@@ -66,30 +66,30 @@ class KSpace:
         return np.array(values, np.complex64)
 
     def numpy(self) -> Array:
-        """All slices."""
+        """Return all slices."""
         return self.slab(0, self.shape[0])
 
     def sampled(self, start: int, stop: int) -> Mask:
-        """What was measured, bool (stop - start, rows, columns): the file's mask, else what is not 0 in all coils."""
+        """Return the mask of measured samples, bool (stop - start, rows, columns): the file's, else those not 0."""
         if self.mask is not None:
             return np.repeat(self.mask[None], stop - start, 0)
         return np.asarray((self.slab(start, stop) != 0).any(1))
 
 
 def read_kspace(path: Path | str, *, centred: bool = True) -> KSpace:
-    """Open raw data. HDF5 needs the package h5py.
+    """Open a file of raw data without reading the slices. HDF5 needs the package h5py.
 
     - ``.npy``: complex (rows, columns), (coils, rows, columns) or (slices, coils, rows, columns); or real numbers with
       real and imaginary part in a last axis of 2.
-    - ``.npz``: the same as ``kspace``, or as its only array; perhaps ``mask``, (columns) or (rows, columns).
+    - ``.npz``: such an array as ``kspace``, or as its only array; optionally ``mask``, (columns) or (rows, columns).
     - ``.h5`` with ``kspace``, as fastMRI's: (slices, rows, columns) of one coil or (slices, coils, rows, columns);
-      perhaps ``mask`` and ``ismrmrd_header``.
+      optionally ``mask`` and ``ismrmrd_header``.
     - ``.h5`` or ``.mrd`` with ``dataset/data``: ISMRMRD, Cartesian in two dimensions. Averages are averaged; of several
       contrasts, phases, sets and repetitions the first is read.
 
     Args:
         path: File.
-        centred: Whether the file has its zero frequency in the middle, or else at index 0.
+        centred: Whether the file has its zero frequency in the middle, and not at index 0.
 
     Raises:
         UserError: The file cannot be read, or its zero frequency is elsewhere.
@@ -110,10 +110,10 @@ def read_kspace(path: Path | str, *, centred: bool = True) -> KSpace:
 
 
 def open_kspace(path: Path) -> Image:
-    """Raw data as an image of kind ``kspace``, read slice by slice: real and imaginary part of each coil in turn.
+    """Return raw data as an image of kind ``kspace``, read slice by slice: real and imaginary part coil by coil.
 
-    What the file's mask leaves out is 0. Where the readout is oversampled, and lines are measured whole, k-space is
-    that of the rows which the scanner shows.
+    Samples outside of the file's mask are 0. Where the readout is oversampled, and lines are measured whole, k-space is
+    cropped to that of the rows which the scanner shows.
 
     Raises:
         UserError: as `read_kspace`.
@@ -135,7 +135,7 @@ def open_kspace(path: Path) -> Image:
 
 
 def is_complex(path: Path) -> bool:
-    """Whether a ``.npy`` file holds complex numbers, which only raw data are."""
+    """Return whether a ``.npy`` file holds complex numbers, which only raw data do."""
     try:
         return bool(np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind == "c")
     except (OSError, ValueError, EOFError):
@@ -143,7 +143,7 @@ def is_complex(path: Path) -> bool:
 
 
 def _shown_rows(kspace: Array, rows: int) -> Array:
-    """K-space of the rows in the middle of the image, with the same noise in every sample."""
+    """Return the k-space of the rows in the middle of the image, with an unchanged level of noise."""
     extent = kspace.shape[2]
     if rows >= extent:
         return kspace
@@ -239,7 +239,7 @@ def _ismrmrd(path: Path, file: Any) -> KSpace:
 
 
 def _filled(header: _Header, coils: int, heads: NDArray[Any], lines: NDArray[Any]) -> Array:
-    """One slice, (coils, rows, columns), of its acquisitions; those of the same column are averaged."""
+    """Assemble one slice, (coils, rows, columns), from its acquisitions; those of equal columns are averaged."""
     rows, columns = header.matrix
     plane = np.zeros((coils, rows, columns), np.complex64)
     count = np.zeros((rows, columns), np.float32)
@@ -260,7 +260,7 @@ def _filled(header: _Header, coils: int, heads: NDArray[Any], lines: NDArray[Any
 
 @dataclass(frozen=True)
 class _Header:
-    """What ISMRMRD's XML says of the first encoding; rows lie along the readout (x), columns along y."""
+    """Fields of ISMRMRD's XML header for the first encoding; rows lie along the readout (x), columns along y."""
 
     matrix: tuple[int, int]
     spacing: tuple[float, float, float]
@@ -288,7 +288,7 @@ class _Header:
 
 
 def _complex(path: Path, array: NDArray[Any]) -> NDArray[Any]:
-    """Complex numbers as they are, or out of a last axis of real and imaginary parts."""
+    """Return complex numbers unchanged, or made from a last axis of real and imaginary parts."""
     if array.dtype.kind == "f" and array.ndim > 2 and array.shape[-1] == 2:
         array = array[..., 0] + 1j * array[..., 1]
     if array.dtype.kind != "c" or not 2 <= array.ndim <= 4 or 0 in array.shape:
@@ -305,7 +305,7 @@ def _shape(array: NDArray[Any]) -> Shape:
 
 
 def _plane(path: Path, mask: NDArray[Any] | None, shape: tuple[int, ...]) -> Mask | None:
-    """A mask of columns or of single samples as bool (rows, columns)."""
+    """Return a mask of columns or of single samples as bool (rows, columns)."""
     if mask is None:
         return None
     if mask.shape not in (shape[-1:], shape[-2:]):
@@ -322,7 +322,7 @@ def _centred_mask(mask: Mask | None) -> Mask | None:
 
 
 def _check_centre(kspace: KSpace) -> None:
-    """Raise where the greatest sample of the middle slice lies nearer to a corner than to the middle."""
+    """Raise `UserError` where the greatest sample of the middle slice is closer to a corner than to the middle."""
     middle = kspace.shape[0] // 2
     energy = np.abs(kspace.slab(middle, middle + 1)).sum((0, 1))
     place = np.unravel_index(int(energy.argmax()), energy.shape)

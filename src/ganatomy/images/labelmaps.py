@@ -1,4 +1,4 @@
-"""Label maps: DICOM segmentations in; NIfTI, palette PNG, TIFF and NumPy files out."""
+"""Reader of DICOM segmentations, and writer of label maps as NIfTI, palette PNG, TIFF and NumPy files."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from ganatomy.images.image import LPS_TO_RAS, NO_MEANING, ComputedArray, Header,
 from ganatomy.images.paths import replacing
 
 CLOSE = 0.05
-"""Part of a voxel by which voxels of two grids may lie apart that are still taken for the same."""
+"""Largest distance between voxels of two grids, as a fraction of a voxel, at which they count as equal."""
 INTEGERS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
-"""Types that labels are written in; the narrowest that holds them."""
+"""Types that labels are written in; the narrowest that holds them is used."""
 GOLDEN = 0.618034
-"""Step of the hue from colour to colour, as a share of the circle, by which no two neighbours are alike."""
+"""Step of the hue from colour to colour, as a share of the circle, by which neighbouring colours differ well."""
 
 
 def read_segmentation(path: Path, overlapping: bool = False) -> Image:
-    """A DICOM segmentation as a label map, in which the label of a segment is its number.
+    """Read a DICOM segmentation as a label map, in which the label of a segment is its number.
 
-    The map is as large as the stored frames: slices in which no segment lies are often left out of the file, see
-    `placed`.
+    The map is as large as the stored frames: slices without any segment are often left out of the file, see `placed`.
 
     Args:
         path: file of binary segments, or of a label map.
@@ -37,11 +36,11 @@ def read_segmentation(path: Path, overlapping: bool = False) -> Image:
     Raises:
         UserError: the file cannot be read, its segments overlap or are fractions, or it is no volume.
     """
-    from highdicom.seg import segread  # here, for it takes as long to import as all the rest
+    from highdicom.seg import segread  # imported here, since this takes as long as all other imports
 
     try:
         file = segread(str(path))
-    except Exception as error:  # damaged files fail anywhere
+    except Exception as error:  # damaged files can raise exceptions of any kind
         raise UserError(f"{path} cannot be read as a segmentation: {error}") from error
     if file.segmentation_type.value == "FRACTIONAL":
         raise UserError(f"{path} holds fractions, which are no labels: export binary segments")
@@ -68,14 +67,14 @@ def read_segmentation(path: Path, overlapping: bool = False) -> Image:
 
 
 def placed(labels: Image, grid: Image) -> Image:
-    """A DICOM segmentation on the grid of the image that it belongs to, 0 where no frame was stored.
+    """Return a DICOM segmentation on the grid of the image that it belongs to, 0 where no frame was stored.
 
     Nothing is resampled: where voxels are not those of the grid, and for images that are no segmentation, the image is
-    returned as it is.
+    returned unchanged.
 
     Args:
-        labels: what may be a segmentation; it is read as a whole.
-        grid: whose shape and affine are taken.
+        labels: image that may be a segmentation; it is read as a whole.
+        grid: image whose shape and affine are used.
     """
     if labels.header.modality != "SEG" or (labels.shape == grid.shape and np.allclose(labels.affine, grid.affine)):
         return labels
@@ -106,7 +105,7 @@ def write_labels(path: Path, image: Image) -> None:
 
     Args:
         path: Output.
-        image: One channel of integers from 0, perhaps lazy.
+        image: One channel of integers from 0, in memory or lazy.
 
     Raises:
         UserError: The format cannot hold the map, or values are no labels.
@@ -127,7 +126,7 @@ def write_labels(path: Path, image: Image) -> None:
 
 
 def _as_integers(path: Path, image: Image) -> Image:
-    """The map as integers from 0, without what belongs to the intensities of the image that it was made from."""
+    """Return the map as integers from 0, without header fields that belong to the intensities of the source."""
     if image.channels != 1:
         raise UserError(f"{path}: a label map has one channel, not {image.channels}")
     header = replace(image.header, meaning=NO_MEANING, stored=None)
@@ -139,7 +138,7 @@ def _as_integers(path: Path, image: Image) -> Image:
 
 
 def _narrowest(path: Path, image: Image) -> np.dtype[Any]:
-    """The type that holds all values of an image, which are looked at."""
+    """Return the narrowest type that holds all values of an image."""
     low, high = 0.0, 0.0
     for values in image.slabs():
         if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
@@ -152,7 +151,7 @@ def _narrowest(path: Path, image: Image) -> np.dtype[Any]:
 
 
 def _write_png(path: Path, image: Image) -> None:
-    """One slice as places in a palette; in grey of 16 bits where there are more labels than a palette has places."""
+    """Write one slice with a palette; in grey of 16 bits where there are more labels than a palette has indices."""
     labels = image.numpy()[0]
     if len(labels) != 1:
         raise UserError(f"{path}: a PNG holds 1 slice, not {len(labels)}: choose .tif or .nii.gz")
@@ -173,7 +172,7 @@ def _narrowed(path: Path, labels: NDArray[Any]) -> NDArray[np.uint16]:
 
 
 def palette() -> NDArray[np.uint8]:
-    """Colours of the labels from 0 to 255, (256, 3): black, then colours that differ from their neighbours."""
+    """Return the colours of the labels from 0 to 255, (256, 3): black, then colours unlike their neighbours."""
     colours = [(0.0, 0.0, 0.0)]
     colours += [colorsys.hsv_to_rgb(place * GOLDEN % 1, 0.85 - 0.3 * (place // 8 % 2), 0.95) for place in range(255)]
     return np.asarray(np.rint(np.array(colours) * 255), np.uint8)

@@ -1,4 +1,4 @@
-"""NIfTI files, streamed along their slices. Indices (i, j, k) become (column, row, slice)."""
+"""Reader and writer of NIfTI files, streamed along slices. Indices (i, j, k) become (column, row, slice)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ganatomy.images.paths import replacing
 
 SUFFIXES = (".nii", ".nii.gz")
 
-nib: Any = nibabel  # it is typed in part, and wrongly for headers
+nib: Any = nibabel  # its types are incomplete, and wrong for headers
 
 
 def read_nifti(path: Path) -> Image:
@@ -54,14 +54,14 @@ def read_nifti(path: Path) -> Image:
 
 
 class NiftiArray(LazyArray):
-    """The voxels of a NIfTI file, read from one open stream per channel.
+    """Lazy array of the voxels of a NIfTI file, read from one open stream per channel.
 
-    Reading the slabs of a compressed file in order therefore decompresses no byte twice within a channel.
-    Streams belong to one thread of one process, because others would move the reading position.
+    Reading the slabs of a compressed file in order therefore decompresses no byte twice within a channel. Streams must
+    be used by one thread of one process, because another would move the reading position.
     """
 
     def __init__(self, path: Path, proxy: Any) -> None:
-        """`proxy` is nibabel's `ArrayProxy`, which knows the layout of the file."""
+        """Check the file of nibabel's `ArrayProxy`, which knows its layout."""
         columns, rows, slices, *more = (*proxy.shape, 1, 1, 1)[: max(3, len(proxy.shape))]
         self.shape = (prod(more), slices, rows, columns)
         self._path, self._stored, self._offset = path, proxy.dtype, proxy.offset
@@ -76,7 +76,7 @@ class NiftiArray(LazyArray):
             raise UserError(f"{path} is truncated: {path.stat().st_size} of {expected} bytes; copy it again")
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices `start` to `stop`; raises `UserError` when the file is damaged."""
+        """Return slices `start` to `stop`; raises `UserError` when the file is damaged."""
         channels, slices, rows, columns = self.shape
         start, stop, _ = slice(start, stop).indices(slices)
         slab = np.empty((channels, max(stop - start, 0), rows, columns), self.dtype)
@@ -107,7 +107,7 @@ class NiftiArray(LazyArray):
 def write_nifti(path: Path, image: Image) -> None:
     """Write NIfTI-1 slab by slab, with the unit in `descrip` and the geometry as qform and sform.
 
-    Raises `UserError` when slices are unevenly spaced, which NIfTI cannot say.
+    Raises `UserError` when slices are unevenly spaced, which NIfTI cannot express.
     """
     if image.uneven:
         raise UserError(
@@ -168,9 +168,9 @@ def _header(image: Image, dtype: np.dtype[Any]) -> Any:
 
 
 def _forms(image: Image, affine: NDArray[np.float64]) -> tuple[tuple[NDArray[np.float64] | None, int], ...]:
-    """qform and sform, each with its code: those of the file while they still hold, else both the affine.
+    """Return qform and sform, each with its code: those of the file while they still hold, else both the affine.
 
-    A qform cannot express shear; it is then left out rather than wrong.
+    A qform cannot express shear, and is left out where there is any.
     """
     if image.header.forms:
         (qform, qcode), (sform, scode) = image.header.forms

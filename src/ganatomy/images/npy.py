@@ -1,4 +1,4 @@
-"""NumPy files: bare arrays, (rows, columns), (slices, rows, columns) or (channels, slices, rows, columns)."""
+"""Reader and writer of NumPy files with arrays ([[channels,] slices,] rows, columns)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIXES = (".npy",)
 
 
 def read_npy(path: Path, meaning: RasterMeaning) -> Image:
-    """Open an array of numbers, mapped from the disk; it is read whole when `meaning` rescales it."""
+    """Open an array of numbers, memory-mapped; it is read as a whole when `meaning` rescales it."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

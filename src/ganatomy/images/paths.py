@@ -1,4 +1,4 @@
-"""File names made from header fields, and outputs that appear whole or not at all."""
+"""File names made from header fields, and outputs that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def safe_name(text: str, default: str = "image") -> str:
-    """One path component from any text: letters, digits, ``-``, ``_``, inner dots; at most 100 bytes.
+    """Return one path component made from any text: letters, digits, ``-``, ``_``, inner dots; at most 100 bytes.
 
-    The result never is empty, hidden, a parent reference or a device name, so it cannot leave the folder it
-    is put in.
+    The result is never empty, hidden, a parent reference or a device name, so it cannot point out of the folder that
+    it is used in.
     """
     name = re.sub(r"[^\w.-]+", "_", text).strip("._-").encode()[:100].decode(errors="ignore").rstrip("._-")
     if not name:
@@ -27,9 +27,9 @@ def safe_name(text: str, default: str = "image") -> str:
 
 
 def unique_name(name: str, taken: set[str]) -> str:
-    """`name`, or `name` with the first free number behind it; remembers the answer in `taken`.
+    """Return `name`, or `name` with the first free number appended, and add the result to `taken`.
 
-    Case does not distinguish names, because on some file systems it does not distinguish files.
+    Names that differ in case only count as equal, because on some file systems they name one file.
     """
     candidate, number = name, 2
     while candidate.casefold() in taken:
@@ -40,9 +40,9 @@ def unique_name(name: str, taken: set[str]) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` to write to; it becomes `path`, or vanishes on any exception.
+    """Yield a temporary path beside `path` to write to, which replaces `path`, or is removed on any exception.
 
-    Raises `UserError` when the place cannot be written (missing rights, full disk, a folder in the way).
+    Raises `UserError` when `path` cannot be written (missing rights, full disk, a folder of this name).
     """
     temporary = _neighbour(path)
     with _writable(path):
@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Like `replacing`, for a folder: `path` must not exist yet, or be empty, so that no two results mix."""
+    """Yield a temporary folder like `replacing` does a file: `path` must not exist yet, or be an empty folder."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not an empty folder: choose another output folder or remove it")
     temporary = _neighbour(path)
@@ -69,6 +69,28 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(folder: Path, own: str | None = None) -> None:
+    """Refuse a folder for results that holds anything else.
+
+    Args:
+        folder: where results are to be written.
+        own: name of the file by which a folder of such results is recognised; None where there can be none yet.
+
+    Raises:
+        UserError: a file of this name is in the way, or the folder is neither empty nor one of such results.
+    """
+    if folder.is_dir():
+        there = sorted(path.name for path in folder.iterdir())
+        if there and own not in there:
+            more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+            raise UserError(
+                f"--out {folder}: holds other things ({there[0]}{more}), among which nothing is written; choose a new "
+                "or empty folder"
+            )
+    elif folder.exists():
+        raise UserError(f"--out {folder}: a file is in the way; choose a new or empty folder")
 
 
 def _neighbour(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Pictures without units: PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bits, grey or colour; pages of a TIFF are slices."""
+"""Reader and writer of raster images without units: PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bits, grey or colour."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", *TIFF_SUFFIXES)
 
 
 def read_raster(path: Path, meaning: RasterMeaning, labels: bool = False) -> Image:
-    """A picture, or a multi-page TIFF as a stack, with every bit of the file.
+    """Read a raster image, or a TIFF whose pages are slices, with every bit of the file.
 
-    Values are ``slope * stored + intercept``, integers while both are integral. Colour becomes 3 channels,
-    a grey palette 1; a fourth channel is kept only where something is transparent.
+    Values are ``slope * stored + intercept``, integers while both are integral. Colour becomes 3 channels, a grey
+    palette 1; a fourth channel is kept only where the image is transparent somewhere.
 
     Args:
         path: File.
-        meaning: What the stored numbers stand for; of label maps, only the size of a pixel.
-        labels: Whether numbers are labels: places in a palette stay as they are, a picture of one bit holds 0 and 1,
-            and equal colour channels become one.
+        meaning: Physical values of the stored numbers; for label maps, only the pixel size.
+        labels: Whether numbers are labels: palette indices stay as they are, an image of one bit holds 0 and 1, and
+            equal colour channels become one.
 
     Raises:
         UserError: The file is damaged, or a label map is in colours.
@@ -55,7 +55,7 @@ def read_raster(path: Path, meaning: RasterMeaning, labels: bool = False) -> Ima
 
 
 def _picture(path: Path, labels: bool) -> NDArray[Any]:
-    """All frames as (channels, slices, rows, columns)."""
+    """Read all frames as (channels, slices, rows, columns)."""
     with Pillow.open(path) as file:
         raw = file.tile[0].args if file.format == "PNG" and file.tile else ""
         if raw in ("RGB;16B", "RGBA;16B"):
@@ -64,15 +64,15 @@ def _picture(path: Path, labels: bool) -> NDArray[Any]:
             raise UserError(f"{path} is 16-bit grey with transparency, which would lose bits: save it without")
         pages = [_page(frame, labels) for frame in ImageSequence.Iterator(file)]
     stack = np.stack(pages, axis=1)
-    # Pillow spreads greys of 2 and 4 bits over 8.
+    # Pillow scales greys of 2 and 4 bits to 8 bits.
     return stack // {"L;2": 85, "L;4": 17}.get(str(raw), 1) if labels else stack
 
 
 def _deep_colour(path: Path, raw: str) -> NDArray[np.uint16]:
-    """A 16-bit colour PNG, which Pillow has no mode for.
+    """Read a 16-bit colour PNG, for which Pillow has no mode.
 
-    It keeps the more significant byte of each number; told that the file is little-endian, it keeps the
-    other one.
+    Pillow keeps the more significant byte of each number, or the other one if it takes the file as little-endian; both
+    are read and combined.
     """
     halves = []
     for order in (raw, raw.replace("16B", "16L")):
@@ -83,7 +83,7 @@ def _deep_colour(path: Path, raw: str) -> NDArray[np.uint16]:
 
 
 def _page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
-    """One frame as (channels, rows, columns)."""
+    """Return one frame as (channels, rows, columns)."""
     if labels and frame.mode in ("P", "1"):
         return np.asarray(frame).astype(np.uint8)[None]
     if frame.mode == "P":
@@ -99,7 +99,7 @@ def _page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
 
 
 def _tiff(path: Path, labels: bool) -> NDArray[Any]:
-    """The first series of a TIFF as (channels, slices, rows, columns)."""
+    """Read the first series of a TIFF as (channels, slices, rows, columns)."""
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         page: Any = series.keyframe
@@ -108,7 +108,7 @@ def _tiff(path: Path, labels: bool) -> NDArray[Any]:
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
                 return _picture(path, labels)
             pixels, axes = series.asarray(), series.axes
-        except ValueError as error:  # a compression that needs more than tifffile, Pillow may know
+        except ValueError as error:  # Pillow may know compressions that tifffile does not
             if colourful:
                 raise UserError(f"{path} cannot be read with all its bits ({error}): save it with deflate") from error
             return _picture(path, labels)
@@ -125,14 +125,14 @@ def _tiff(path: Path, labels: bool) -> NDArray[Any]:
 
 
 def _one_channel(path: Path, stored: NDArray[Any]) -> NDArray[Any]:
-    """The label map of a picture with as many equal channels as it likes.
+    """Return the label map of an image whose channels are all equal.
 
     Raises:
-        UserError: They differ.
+        UserError: The channels differ.
     """
     if not (stored == stored[:1]).all():
         raise UserError(
-            f"{path} is in colours, which are no labels: save it in grey, or with a palette whose places are the labels"
+            f"{path} is in colours, which are no labels: save it in grey, or with a palette whose indices are labels"
         )
     return stored[:1]
 
@@ -166,7 +166,7 @@ def write_png(path: Path, image: Image, meaning: RasterMeaning | None = None) ->
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[image.channels]
     scanlines = np.moveaxis(pixels[:, 0], 0, -1).astype(pixels.dtype.newbyteorder(">")).reshape(rows, -1)
     bytes_ = scanlines.view(np.uint8)
-    # Each row minus the one above (PNG's filter 2) compresses much better than the row itself.
+    # Differences between rows (PNG's filter 2) compress much better than the rows themselves.
     differences = np.diff(bytes_, axis=0, prepend=np.zeros_like(bytes_[:1]))
     filtered = np.insert(differences, 0, 2, axis=1)
     head = struct.pack(">IIBBBBB", columns, rows, 16 if deep else 8, colour, 0, 0, 0)
@@ -201,7 +201,7 @@ def write_tiff(path: Path, image: Image, meaning: RasterMeaning | None = None) -
 
 
 def _stored(path: Path, values: NDArray[Any], meaning: RasterMeaning, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The numbers to store for `values`, exactly or (real values in an integer file) to the nearest step."""
+    """Return the numbers to store for `values`, exactly or (real values in an integer file) to the nearest step."""
     if (meaning.slope, meaning.intercept) == (1.0, 0.0) and values.dtype == dtype:
         return values
     stored = (values.astype(np.float64) - meaning.intercept) / meaning.slope

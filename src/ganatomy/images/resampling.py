@@ -1,4 +1,4 @@
-"""Images brought to the grid of another one."""
+"""Resampling of images to the grid of another image."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ganatomy.images.image import ComputedArray, Image
 
 
 def resampled_to(image: Image, grid: Image, labels: bool = False) -> Image:
-    """An image on the grid of another one, by trilinear interpolation; 0 beyond its edges.
+    """Resample an image to the grid of another one, by trilinear interpolation; 0 beyond its edges.
 
     Args:
-        image: of any number of channels; read as a whole when the first slice is wanted.
-        grid: whose shape and affine are taken.
-        labels: whether the nearest value is taken, so that no label is invented.
+        image: image with any number of channels; read as a whole when the first slice is read.
+        grid: image whose shape and affine are used.
+        labels: whether the value of the nearest voxel is taken, as label maps need.
     """
     matrix = np.linalg.inv(image.affine) @ grid.affine
     held: list[NDArray[Any]] = []
@@ -40,15 +40,15 @@ def resampled_to(image: Image, grid: Image, labels: bool = False) -> Image:
 
 
 def on_one_grid(values: Mapping[str, Any], reference: str, labels: Collection[str] = ()) -> dict[str, Any]:
-    """All images of a case on the grid of one of them.
+    """Resample all images of a case to the grid of one of them.
 
     Args:
         values: role to value.
-        reference: the role whose grid is taken.
-        labels: roles that are label maps, which are resampled without inventing labels.
+        reference: role whose grid is used.
+        labels: roles that are label maps, which take the label of the nearest voxel.
 
     Raises:
-        UserError: there is no such image.
+        UserError: the reference is missing in the case, or is no image.
     """
     if not isinstance(values.get(reference), Image):
         raise UserError(f"--resample-to {reference}: no such image here; there are {', '.join(values)}")
@@ -62,6 +62,6 @@ def on_one_grid(values: Mapping[str, Any], reference: str, labels: Collection[st
 
 
 def same_grid(first: Image, second: Image) -> bool:
-    """Whether the voxels of two images lie in the same places, to a thousandth of a voxel."""
+    """Return whether the voxels of two images lie at equal positions, to a thousandth of a voxel."""
     close = 1e-3 * min(first.spacing)
     return first.shape == second.shape and bool(np.allclose(first.affine, second.affine, atol=close, rtol=0))
