@@ -22,12 +22,11 @@ from ganatomy.inference.model import build_run
 from ganatomy.inference.runfile import RUN_FILE, TrainConfig, read_run, system_of
 from ganatomy.training.annotations import learned_roles
 from ganatomy.training.arms import Arm, share
+from ganatomy.training.series import DECIDING
 
 STUDY_FILE = "study.yaml"
 BASELINE = "baseline"
 """Name of the arm that is the system without its adversary."""
-DECIDING = ("rounds", "seed", "monitor")
-"""Options of training that change what is found; others change how long it takes, or how it is watched."""
 
 
 class StudyFile(BaseModel):
@@ -130,7 +129,7 @@ def differing(there: StudyFile, wanted: StudyFile) -> list[str]:
         (_simple(there), _simple(wanted)),
         (there.config, wanted.config),
         (there.data.model_dump(mode="json", exclude={"cache"}), wanted.data.model_dump(mode="json", exclude={"cache"})),
-        (there.training.model_dump(include=set(DECIDING)), wanted.training.model_dump(include=set(DECIDING))),
+        (there.training.model_dump(include=DECIDING), wanted.training.model_dump(include=DECIDING)),
     ]
     names = [name for old, new in pairs for name in {**old, **new} if old.get(name) != new.get(name)]
     return [name.replace("_", "-") for name in names]

@@ -17,6 +17,9 @@ from ganatomy.inference.model import WEIGHTS, Model, build, load
 from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, is_run_of, read_run
 from ganatomy.training.run import train, without_names
 
+DECIDING = {"rounds", "seed", "monitor"}
+"""Options of training that change what is learned; others change how long it takes, or how it is watched."""
+
 
 def train_folds(
     system: str | System,
@@ -106,11 +109,10 @@ def _differing(
     if facts.split.secret != pseudonyms.fingerprint:
         return ["secret"]
     named = without_names(data, find_cases(build(system, config.model_dump(mode="json")).task, data), pseudonyms)
-    deciding = {"rounds", "seed", "monitor"}
     pairs = (
         (facts.config, config.model_dump(mode="json")),
         (facts.data.model_dump(exclude={"cache"}), named.model_dump(exclude={"cache"})),
-        (facts.training.model_dump(include=deciding), options.model_dump(include=deciding)),
+        (facts.training.model_dump(include=DECIDING), options.model_dump(include=DECIDING)),
     )
     return [name for there, wanted in pairs for name, value in wanted.items() if there.get(name) != value]
 
