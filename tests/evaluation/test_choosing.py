@@ -18,7 +18,7 @@ THEIRS = Pseudonyms(b"a secret of somebody else")
 
 
 def run_of(data: DataConfig, train: str, test: str, **options: object) -> RunFile:
-    """A run of mine on some data, with the subjects named by these letters."""
+    """Make a run file on some data, with the subjects of each side given as letters."""
     sides = {side: tuple(MINE.subject(name) for name in names) for side, names in (("train", train), ("test", test))}
     return RunFile(
         system="wgan-vgg",
@@ -37,7 +37,7 @@ def run_of(data: DataConfig, train: str, test: str, **options: object) -> RunFil
 
 
 def folder(path: Path, subjects: str, splits: str = "") -> DataConfig:
-    """Two images of every subject, in a manifest; with a column of sides where these are given."""
+    """Write two images of every subject and a manifest, with a column ``split`` where sides are given."""
     path.mkdir(exist_ok=True)
     lines = ["target,subject" + (",split" if splits else "")]
     for subject, side in zip(subjects, splits or " " * len(subjects), strict=True):

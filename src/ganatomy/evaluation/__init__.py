@@ -1,1 +1,1 @@
-"""How a trained method did: who is judged on which cases, by which scores, with which verdict."""
+"""Evaluation of trained methods: which cases are judged, by which scores, and with which verdict."""

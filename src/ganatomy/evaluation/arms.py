@@ -1,4 +1,4 @@
-"""Arms: trainings that are compared, each with several seeds, judged on the same subjects."""
+"""Tables and figures of arms: systems or configurations trained with several seeds, judged on the same subjects."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ArmScores:
     """Scores of all arms and seeds on the same subjects.
 
     Args:
-        scores: rows whose methods are called ``arm#seed``; roles such as ``input`` stand for every seed.
-        seeds: of the arms.
+        scores: rows whose methods are named ``arm#seed``; references such as ``input`` count for every seed.
+        seeds: seeds of the arms.
     """
 
     def __init__(self, scores: Scores, seeds: Sequence[int]):
@@ -28,37 +28,37 @@ class ArmScores:
 
     @property
     def subjects(self) -> list[str]:
-        """In the order of the rows."""
+        """Names of the subjects in the order of the rows."""
         return list(dict.fromkeys(row.subject for row in self.scores.rows))
 
     def table(self, arm: str, score: str) -> NDArray[np.float64]:
-        """(seeds, subjects), NaN where a subject has no such score."""
+        """Return a score as an array (seeds, subjects), NaN where a subject has no such score."""
         known = self.scores.methods
         methods = [label(arm, seed) if label(arm, seed) in known else arm for seed in self.seeds]
         found = [self.scores.by_subject(method, score) for method in methods]
         return np.array([[means.get(subject, np.nan) for subject in self.subjects] for means in found])
 
     def by_subject(self, arm: str, score: str) -> dict[str, float]:
-        """Mean over the seeds."""
+        """Return the mean of a score over the seeds for each subject."""
         return dict(zip(self.subjects, self.table(arm, score).mean(axis=0).tolist(), strict=True))
 
 
 def label(arm: str, seed: int) -> str:
-    """What an arm trained with a seed is called among the rows."""
+    """Return the name of an arm trained with a seed, as in the rows."""
     return f"{arm}#{seed}"
 
 
 def of_one_seed(
     arms: Sequence[str], seed: int, entries: Sequence[Entry], prepared: Sequence[Sample], rows: Sequence[Row]
 ) -> Judgement:
-    """One seed alone, the first arm called the output, for the pictures.
+    """Return the judgement of a single seed, with the first arm as the output, to illustrate it.
 
     Args:
-        arms: names, in order.
-        seed: that is shown.
-        entries: of all arms and seeds, and the references.
-        prepared: cases that they were judged on.
-        rows: of all of them.
+        arms: names of the arms in order.
+        seed: seed to show.
+        entries: entries of all arms and seeds, and the references.
+        prepared: judged cases.
+        rows: rows of all entries.
     """
     first, *others = arms
     names = {label(first, seed): OUTPUT, **{label(arm, seed): arm for arm in others}}
@@ -77,15 +77,15 @@ def add_arms(
     wanted: Sequence[str],
     interval: Callable[[NDArray[np.float64]], Interval],
 ) -> None:
-    """A table of the means of all arms, and a plot of every score, subject by subject.
+    """Add a table of the means of all arms to a report, and a plot of every score by subject.
 
     Args:
-        page: that they are added to.
-        judge: knows the scores.
-        scores: of all arms.
-        arms: names, and those of references, in order.
+        page: report.
+        judge: judge with the definitions of the scores.
+        scores: scores of all arms.
+        arms: names of the arms and of the references, in order.
         wanted: names of the scores.
-        interval: of a table (seeds, subjects).
+        interval: computes the interval of a table (seeds, subjects).
     """
     columns = [Column("arm"), *[judge.named(name).column for name in wanted]]
     rows: list[list[Cell]] = [[arm, *[interval(scores.table(arm, name)) for name in wanted]] for arm in arms]

@@ -1,4 +1,4 @@
-"""Which cases a run may be judged on: those whose subjects it has not seen."""
+"""Choice of test cases: those of subjects that were used neither to train a run nor to select its weights."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ UNCHECKED = (
 
 
 def run_facts(model: Model) -> RunFile:
-    """The run file of a model that was loaded from a run.
+    """Return the run file of a model that was loaded from a run.
 
     Raises:
-        UserError: it comes from no run.
+        UserError: the model was not loaded from a run.
     """
     if model.facts is None:
         raise UserError("this model comes from no run; load one from the folder that `ganatomy train --out` made")
@@ -33,10 +33,10 @@ def run_facts(model: Model) -> RunFile:
 
 
 def users_pseudonyms(secret: Path | None) -> Pseudonyms | None:
-    """Pseudonyms under a secret; None where no file is given and the user has no place for a secret.
+    """Return pseudonyms keyed by a secret; None where no file is given and the user's own cannot be read or made.
 
     Raises:
-        UserError: the file that is given cannot be used.
+        UserError: the given file cannot be used.
     """
     if secret:
         return Pseudonyms.of_user(secret)
@@ -47,21 +47,22 @@ def users_pseudonyms(secret: Path | None) -> Pseudonyms | None:
 
 
 def recognising(pseudonyms: Pseudonyms | None, facts: RunFile) -> Pseudonyms | None:
-    """The pseudonyms where they are made with the secret of a run, so that its subjects are recognised; else None."""
+    """Return the pseudonyms if they have the secret of a run, so that its subjects can be recognised, else None."""
     return pseudonyms if pseudonyms and pseudonyms.fingerprint == facts.split.secret else None
 
 
 class Chosen(NamedTuple):
-    """Cases that may be judged."""
+    """Test cases of a run, and the cases that were left out."""
 
     cases: list[Case]
+    """Cases that may be judged."""
     seen: list[Case]
-    """Left out because the run has seen their subjects."""
+    """Cases left out because their subjects were in the training or validation of the run."""
     checked: bool
-    """Whether it could be told what the run has seen."""
+    """Whether the subjects of the run's training could be recognised."""
 
     def notes(self, labels: Labels) -> list[str]:
-        """What a reader of the results must know, in sentences."""
+        """Return sentences on the choice of cases for readers of the results."""
         left = sorted({labels.subjects[case.subject] for case in self.seen})
         seen = [f"left out, seen in training: {', '.join(left)}"] if left else []
         return [*seen, *([] if self.checked else [UNCHECKED])]
@@ -70,21 +71,21 @@ class Chosen(NamedTuple):
 def choose_cases(
     task: Task, facts: RunFile, data: DataConfig | None = None, pseudonyms: Pseudonyms | None = None
 ) -> Chosen:
-    """Cases that may be judged, and those that were left out because the run has seen their subjects.
+    """Choose the cases that a run may be judged on.
 
-    On the run's own data these are its recorded test subjects. On other data they are the rows a manifest marks
-    ``test``, or the subjects named with ``test_subjects``, or all; without subjects of the run's training. Under
-    another secret than that of the run nothing is known to be seen, and on the run's own data only the rows that a
-    manifest marks ``test`` are judged.
+    On the run's own data these are the cases of its recorded test subjects. On other data they are those of the
+    subjects named with ``test_subjects``, else the rows that a manifest marks ``test``, else all cases; subjects of the
+    run's training or validation are left out. With another secret than that of the run its subjects cannot be
+    recognised: nothing is left out, and on the run's own data only the rows that a manifest marks ``test`` are judged.
 
     Args:
-        task: of the run.
-        facts: of the run.
-        data: images; None means the run's own.
-        pseudonyms: of the user; None where there is no secret.
+        task: task of the run.
+        facts: run file.
+        data: how to find and read images; None means the run's own data.
+        pseudonyms: keyed by the secret of the user; None where there is no secret.
 
     Raises:
-        UserError: nothing is left to judge, named subjects do not exist, or the run's own test subjects cannot be told.
+        UserError: no case is left, a named subject does not exist, or the run's test subjects cannot be recognised.
     """
     data = data or facts.data
     found = find_cases(task, data)
@@ -112,14 +113,14 @@ def choose_cases(
 def _of_own_data(
     facts: RunFile, data: DataConfig, found: Sequence[Case], named: set[str], pseudonyms: Pseudonyms | None
 ) -> Chosen:
-    """Cases of the data that a run was trained on.
+    """Choose cases from the data that a run was trained on.
 
     Args:
-        facts: of the run.
-        data: its own, perhaps read otherwise.
-        found: cases there.
-        named: subjects that are to be judged; none means those that the run kept for testing.
-        pseudonyms: under the secret of the run; None where that is not known.
+        facts: run file.
+        data: the run's own data, perhaps with other options of reading.
+        found: all cases of the data.
+        named: subjects to judge; empty means those that the run kept for testing.
+        pseudonyms: keyed by the secret of the run; None where that is not known.
     """
     if pseudonyms is None:
         marked = [case for case in found if case.split == "test"]
@@ -139,7 +140,7 @@ def _of_own_data(
 
 
 def seen_cases(task: Task, facts: RunFile, pseudonyms: Pseudonyms | None) -> list[Case]:
-    """The cases a run was trained on, where its images are still there and its secret is known."""
+    """Return the training cases of a run; none where its images are gone or its secret is not known."""
     if (own := recognising(pseudonyms, facts)) is None:
         return []
     try:
@@ -154,6 +155,6 @@ def _same(first: Path | None, second: Path | None) -> bool:
 
 
 def place(data: DataConfig) -> str:
-    """Where images come from, in words."""
+    """Describe in words where images come from."""
     size = f" of {data.phantom_size}² pixels" if data.phantom_size else ""
     return str(data.data) if data.data else f"embedded phantoms{size}"

@@ -1,4 +1,4 @@
-"""Pictures that judges of several kinds of tasks have in common: which cases are shown, and their strips."""
+"""Illustrations shared by the judges of several kinds of tasks: example cases, captions and strips of images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement,
 from ganatomy.reports.strip import comparison_strip, detail_boxes
 
 DIFFERENCES = "Differences on the right: red is too bright, blue too dark;"
-"""Part of a strip's caption."""
+"""Explanation of the colours in a strip's caption."""
 
 Rank = Literal["Worst", "Median", "Best"]
 
@@ -20,12 +20,12 @@ Rank = Literal["Worst", "Median", "Best"]
 def examples(
     judgement: Judgement, ranked: Mapping[str, float], order: Sequence[Rank] = ("Median", "Worst", "Best")
 ) -> dict[str, Sample]:
-    """Median, worst and best case, each once; a single one is called the only one.
+    """Return the median, worst and best case, each once and by rank; a single case is labelled ``Only``.
 
     Args:
-        judgement: of the cases.
+        judgement: judgement of the cases.
         ranked: name of every case to a number that is higher for better cases.
-        order: in which they are shown; where two of them are one case it is called by the first.
+        order: ranks in the order in which they are shown; a case with two ranks gets the first.
     """
     names = sorted(ranked, key=lambda name: ranked[name])
     cases = {case.case.name: case for case in judgement.cases}
@@ -39,14 +39,14 @@ def examples(
 
 
 def caption(label: str, case: Sample, judgement: Judgement, by: str, plane: int | None = None) -> str:
-    """The beginning of a caption: which case is shown, and which slice of it.
+    """Return the first sentence of a caption, which names the case, its rank and the slice.
 
     Args:
-        label: of the case among the examples.
-        case: that is shown.
-        judgement: of all cases.
-        by: what they are ranked by.
-        plane: number of the slice, the middle one unless given.
+        label: rank of the case among the `examples`.
+        case: case that is shown.
+        judgement: judgement of all cases.
+        by: name of the score that ranks the cases.
+        plane: index of the slice; None means the middle one.
     """
     which = "The only case" if label == "Only" else f"{label} of {len(judgement.cases)} cases by {by}"
     shown = middle_slice(case) if plane is None else plane
@@ -62,16 +62,16 @@ def strip(
     unit: str = "",
     differences: Sequence[str] = (INPUT, OUTPUT),
 ) -> Figure:
-    """The middle slice as every entry makes it, differences from the target, and details magnified.
+    """Draw the middle slice of every entry, its difference from the target, and magnified details.
 
     Args:
-        entries: whose images are shown.
-        case: that is shown.
-        judgement: of all cases.
-        score: a PSNR, which is noted below the images.
+        entries: entries to show.
+        case: case to show.
+        judgement: judgement of all cases.
+        score: name of a PSNR, which is written below the images.
         window: values shown black and white.
-        unit: of the images.
-        differences: entries whose differences from the target are shown.
+        unit: unit of the images.
+        differences: names of the entries whose differences from the target are shown.
     """
     plane, spacing = middle_slice(case), case.spacing[1:]
     views = {name: image[0] for name, image in side_by_side(entries, case, plane, plane + 1).items()}

@@ -1,4 +1,4 @@
-"""The page of an evaluation below its headline: pictures, numbers, training, how it was measured."""
+"""The report of an evaluation below its headline: illustrations, tables, training curves, and how it was measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from ganatomy.reports.style import title
 
 
 def compose(report: Report, judge: Judge, judgement: Judgement, model: Model, facts: Mapping[str, Any]) -> Report:
-    """Add everything that stands below the headline."""
+    """Add everything below the headline to a report.
+
+    Args:
+        report: report to add to.
+        judge: judge of the task.
+        judgement: entries, cases and scores.
+        model: run that was judged.
+        facts: description of the evaluation, see `ganatomy.evaluation.evaluate.describe`.
+    """
     scores = judgement.scores
     judge.illustrate(report, judgement)
     report.section("The numbers")
@@ -38,7 +46,7 @@ def compose(report: Report, judge: Judge, judgement: Judgement, model: Model, fa
 
 
 def add_summary(report: Report, judge: Judge, scores: Scores) -> None:
-    """All methods, all scores of the task, with intervals, a table per group of scores."""
+    """Add a table of all methods for every group of scores, with intervals."""
     for group in dict.fromkeys(score.group for score in judge.scores):
         members = [score for score in judge.scores if score.group == group]
         columns = [Column("method"), *[score.column for score in members]]
@@ -53,7 +61,7 @@ def add_summary(report: Report, judge: Judge, scores: Scores) -> None:
 
 
 def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
-    """The output against every other method, score by score."""
+    """Add a table that compares the output with every other method, score by score."""
     rows: list[list[Cell]] = []
     for score in judge.scores:
         for other, found in scores.against_others(score).items():
@@ -67,7 +75,7 @@ def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
 
 
 def add_cases(report: Report, judge: Judge, scores: Scores) -> None:
-    """The output's scores case by case."""
+    """Add a table of the output's leading scores, case by case."""
     shown = [judge.named(name) for name in judge.leading]
     columns = [Column("case"), Column("subject"), *[Column(s.name, s.unit, None, s.digits) for s in shown]]
     rows: list[list[Cell]] = []
@@ -81,17 +89,18 @@ def add_cases(report: Report, judge: Judge, scores: Scores) -> None:
 
 
 GAME = (
-    "Training is a game: every player descends its own loss. The gradient norm of a player says how hard it is still "
-    "pushed; one that falls to nothing while the other's grows has lost its teacher. The rotation is the angle between "
-    "the players' joint gradient and its own change along itself: near 0° all descend one landscape, at 90° they "
-    "circle around each other, above 90° they drive apart. The gain alone is what a player's own loss falls by when "
-    "it alone goes on for ten steps: near zero for all of them is as near to an equilibrium as these players come, a "
-    "large one names the player that lags behind, and their sum approximates the duality gap."
+    "Adversarial training is a game in which every player descends its own loss. A generator whose gradient norm "
+    "vanishes while that of its discriminator grows no longer learns from it. The rotation is the angle between the "
+    "players' joint gradient and the change of this gradient along itself: near 0° all players descend one common "
+    "loss, at 90° they rotate around an equilibrium, above 90° they diverge from it. The gain alone is the decrease of "
+    "a player's own loss when it alone is trained for ten more steps: near an equilibrium it is close to zero for "
+    "every player, a large one belongs to the player that lags behind, and the sum approximates the duality gap."
 )
+"""Explanation of the diagnostic curves, as it stands in reports."""
 
 
 def add_training(report: Report, model: Model) -> None:
-    """Curves of the run, and what its game looked like, where they were kept."""
+    """Add the training curves and diagnostics of a run, where its ``metrics.csv`` exists."""
     path = (model.folder or Path()) / "metrics.csv"
     if not path.is_file() or not (curves := read_metrics(path)):
         return

@@ -1,4 +1,4 @@
-"""What human readers said of images, beside what was computed of them."""
+"""Ratings of images by human readers, as a score beside the computed ones."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ COLUMNS = ("case", "method", "rating")
 
 
 def read_ratings(path: Path, cases: Mapping[str, str], methods: Iterable[str]) -> list[Row]:
-    """Ratings of a CSV file with the columns case, method and rating, one line for each reader's look at an image.
+    """Read ratings from a CSV file with the columns case, method and rating, one line per reader and image.
 
     Args:
-        path: of the file; further columns, such as reader, are for the records.
-        cases: name to subject of those that are judged.
-        methods: names under which the entries are judged.
+        path: file; further columns, such as reader, are ignored.
+        cases: name of every judged case to its subject.
+        methods: names of the entries.
 
     Returns:
         A row for each case and method, with the mean over its readers.
 
     Raises:
-        UserError: a file that cannot be read, lacks a column or names what is not judged.
+        UserError: the file cannot be read, lacks a column, or names a case or method that is not judged.
     """
     methods = list(methods)
     found: dict[tuple[str, str], list[float]] = defaultdict(list)

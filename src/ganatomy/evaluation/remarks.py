@@ -1,4 +1,4 @@
-"""Sentences that judges of several kinds of tasks have in common: verdicts, and what to be careful about."""
+"""Sentences of reports shared by the judges of several kinds of tasks: verdicts and caveats."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from ganatomy.metrics.statistics import Comparison, count
 from ganatomy.reports.report import Outcome
 
 BLOCKS = f"blocks of at most {BLOCK} slices, averaged over each subject"
-"""What is scored at once, for a report's list of facts."""
+"""Description of the blocks that are scored at once, for a report's list of facts."""
 SINGLE = "With a single subject this says nothing about other patients."
-UNSEEN = "No score here sees a lesion that was removed or invented; look at the differences, and at the cases."
+UNSEEN = "No score here detects a lesion that was removed or invented; look at the differences and at the cases."
 
 
 def sentences(*parts: str) -> str:
-    """The parts that say something, one after another."""
+    """Join the parts that are not empty with spaces."""
     return " ".join(part for part in parts if part)
 
 
 def of_subjects(found: Comparison) -> bool:
-    """Whether a comparison is one over several subjects."""
+    """Whether a comparison is over several subjects, not over slices of a single one."""
     return found.difference.unit_of_resampling == "subject" and found.difference.n > 1
 
 
 def improved(found: Comparison) -> str:
-    """The end of a sentence: in how many subjects the output is better, where there are several."""
+    """Return the end of a sentence: in how many subjects the output is better, where there are several."""
     return f", better in {found.improved} of {count(found.difference.n, 'subject')}." if of_subjects(found) else "."
 
 
 def single_subject(found: Comparison) -> str:
-    """A warning where a comparison is one over the slices of a single subject, else nothing."""
+    """Return a warning where a comparison is over the slices of a single subject, else an empty string."""
     return "" if of_subjects(found) else SINGLE
 
 
 def nearness(found: Comparison, truth: str, other: str) -> str:
-    """Whether the output is nearer to the truth than something else, and by how much.
+    """Return a sentence on whether the output is nearer to the truth than another entry, and by how much.
 
     Args:
-        found: the PSNR of the output against that of the other.
-        truth: what PSNR is taken against, such as "the complete scan".
-        other: what the output is compared with, such as "the input".
+        found: comparison of the output with the other entry by PSNR.
+        truth: words for the target, such as "the complete scan".
+        other: words for the other entry, such as "the input".
     """
     relations: Mapping[Outcome, str] = {
         "better": f"is closer to {truth} than {other}",
@@ -53,13 +53,13 @@ def nearness(found: Comparison, truth: str, other: str) -> str:
 
 
 def against(judgement: Judgement, baselines: Iterable[str], score: Score, called: str) -> Iterator[str]:
-    """A sentence for every baseline that has the score.
+    """Yield a sentence on the output against every baseline that has a score.
 
     Args:
-        judgement: of all.
+        judgement: judgement of all entries.
         baselines: names of entries.
-        score: by which the output is compared with them.
-        called: name of the score in the sentence.
+        score: score by which the output is compared with them.
+        called: words for the score in the sentence.
     """
     for baseline in baselines:
         if found := judgement.scores.compare(OUTPUT, baseline, score):
@@ -73,11 +73,11 @@ def of_phantoms(cases: Iterable[Sample]) -> bool:
 
 
 def phantoms(cases: Iterable[Sample], detail: str = "") -> list[str]:
-    """A warning where cases are procedural phantoms, else nothing.
+    """Return a warning where cases are procedural phantoms, else nothing.
 
     Args:
-        cases: that were judged.
-        detail: what else is to be known about them, put after their name.
+        cases: judged cases.
+        detail: further words about the phantoms, put after their name.
     """
     if not of_phantoms(cases):
         return []

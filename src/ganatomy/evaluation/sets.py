@@ -1,4 +1,4 @@
-"""Judging what is made as a set: how many of which seeds are wanted, and held-out sets in halves by subject."""
+"""Judging of generated sets: requests for samples, halves of the held-out data, and sentences on copying."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ganatomy.metrics.distribution import expected_coverage
 from ganatomy.metrics.statistics import count
 
 REAL = "real"
-"""The entry that shows held-out real things."""
+"""Name of the entry that consists of held-out real samples."""
 RESAMPLINGS = 5
 MOST = 500
-"""Members of a set: more are not compared."""
+"""Largest size of a set; further samples are not compared."""
 FEWEST = 4
-"""Held-out real things without which there are no two halves to speak of."""
+"""Smallest number of held-out real samples that are halved."""
 FEW = 100
-"""With fewer members of a set, distances say little beyond their order."""
+"""Size of a set below which distances say little beyond their order."""
 NEIGHBOURS = 5
 PER_BIN, MOST_BINS = 20, 20
-"""Training cases wanted in every bin, and bins at most."""
+"""Number of training cases per bin, and largest number of bins."""
 REPEATED = 0.3
 """Ratio of distances to the nearest other member below which samples are called repetitions (our choice)."""
 NEAREST_SHARE = 0.01
-"""Share of held-out real things that lie nearer to a training case than the limit for copies."""
+"""Share of held-out real samples that lie nearer to a training case than the limit for copies."""
 COPIED = 3.0
-"""Times the expected share of samples that look copied, from which on they are called so (our choice)."""
+"""Multiple of the expected share of copies from which on a warning is given (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Request:
 
     Attributes:
         count: number of samples.
-        number: of the resampling; another one means other samples.
+        number: number of the resampling; each has other samples.
     """
 
     count: int
@@ -48,19 +48,22 @@ class Request:
 
     @property
     def seeds(self) -> range:
-        """One for each sample, and none twice."""
+        """Seeds of the samples, which no other resampling shares."""
         return range(self.number * self.count, (self.number + 1) * self.count)
 
 
 def halves(subjects: Sequence[str], rng: np.random.Generator, most: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Places of two sets of equal size that share no subject, where there are several, and no sample.
+    """Divide samples into two sets of equal size without a common subject, where there is more than one subject.
 
-    Subjects are taken in the order in which they appear, so that pseudonyms change nothing.
+    Subjects are numbered in the order in which they appear, so that pseudonyms do not change the result.
 
     Args:
-        subjects: of every sample.
+        subjects: subject of every sample.
         rng: draws which subject is in which half.
-        most: samples in a half.
+        most: largest number of samples in a half.
+
+    Returns:
+        Indices of the samples of both halves.
     """
     names = rng.permutation(list(dict.fromkeys(subjects)))
     place = {name: number for number, name in enumerate(names)}
@@ -77,46 +80,50 @@ def halves(subjects: Sequence[str], rng: np.random.Generator, most: int) -> tupl
 
 @dataclass(frozen=True)
 class SamplerEntry(Entry):
-    """A trained run as a entry; ``run`` takes a `Request` and gives a set.
+    """The entry of a trained sampler; ``run`` takes a `Request` and returns a set of samples.
 
     Args:
-        predictor: of the run.
+        predictor: predictor of the run.
     """
 
     predictor: Any = None
 
 
 def check_enough(held: int, kind: str) -> None:
-    """Refuse to judge by too few real things.
+    """Refuse to judge with too few held-out samples.
 
     Args:
-        held: number of held-out ones.
-        kind: what they are, such as "image".
+        held: number of held-out real samples.
+        kind: noun for a sample, such as "image".
 
     Raises:
-        UserError: they cannot be halved.
+        UserError: there are too few samples for two halves.
     """
     if held < FEWEST:
         raise UserError(f"{count(held, f'test {kind}')} cannot be halved and compared; keep more subjects for testing")
 
 
 def bins_of(known: int) -> int:
-    """Number of clusters that so many training cases are divided into."""
+    """Return the number of clusters for a number of training cases."""
     return int(np.clip(known // PER_BIN, min(4, known), MOST_BINS))
 
 
 def expected_copies(compared: int) -> float:
-    """Share of held-out real things that lie as near to a training case as what is called a copy."""
+    """Return the share of held-out real samples that lie as near to a training case as copies do.
+
+    Args:
+        compared: size of a set.
+    """
     return max(NEAREST_SHARE, 1 / (compared + 1))
 
 
 def copied(share: float, compared: int, how: str) -> str:
-    """A sentence where too many samples look copied, else nothing.
+    """Return a warning where too many samples look like copies of training cases, else an empty string.
 
     Args:
-        share: of samples that do.
-        compared: members of a set.
-        how: how they look like copies, such as "they lie nearer to a training vessel than 99 % of held-out ones do".
+        share: share of samples that look like copies.
+        compared: size of a set.
+        how: criterion in words, such as "they lie nearer to a training vessel than 99 % of held-out ones do".
     """
     expected = expected_copies(compared)
     if not share > COPIED * expected:
@@ -125,13 +132,13 @@ def copied(share: float, compared: int, how: str) -> str:
 
 
 def measured(compared: int, held: int, known: int, kind: str) -> dict[str, str]:
-    """Sizes of sets, and what their intervals say, for a report's list of facts.
+    """Describe the sizes of sets and the meaning of their intervals, for a report's list of facts.
 
     Args:
-        compared: members of a set.
-        held: held-out real things.
-        known: training cases that are at hand.
-        kind: what they are, such as "image".
+        compared: size of a set.
+        held: number of held-out real samples.
+        known: number of available training cases.
+        kind: noun for a sample, such as "image".
     """
     coverage = expected_coverage(compared, compared, min(NEIGHBOURS, compared - 1))
     return {
@@ -145,12 +152,12 @@ def measured(compared: int, held: int, known: int, kind: str) -> dict[str, str]:
 
 
 def caveats(compared: int, known: int, kind: str) -> list[str]:
-    """Sentences on small sets, and on training cases that are gone.
+    """Return warnings about small sets and about training cases that are no longer available.
 
     Args:
-        compared: members of a set.
-        known: training cases that are at hand.
-        kind: what they are, such as "image".
+        compared: size of a set.
+        known: number of available training cases.
+        kind: noun for a sample, such as "image".
     """
     points = []
     if compared < FEW:
@@ -159,5 +166,5 @@ def caveats(compared: int, known: int, kind: str) -> list[str]:
             f"only within this table, and read them beside the row of real {kind}s."
         )
     if known < 2:
-        points.append(f"The training {kind}s are not there any more: copying could not be checked.")
+        points.append(f"The training {kind}s are no longer available: copying could not be checked.")
     return points
