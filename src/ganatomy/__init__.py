@@ -1,7 +1,7 @@
-"""Ganatomy: adversarial learning on medical images, in physical units.
+"""Ganatomy: train, evaluate and apply published generative adversarial networks on medical images.
 
-``ganatomy.train``, ``ganatomy.load``, ``ganatomy.read`` and ``ganatomy.write`` are loaded when first used, so that
-``import ganatomy`` and the command line start at once.
+The names of the package, such as ``ganatomy.train`` and ``ganatomy.load``, are imported when they are first used, so
+that ``import ganatomy`` and the command line start at once.
 """
 
 from importlib import import_module

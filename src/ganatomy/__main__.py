@@ -1,4 +1,4 @@
-"""``python -m ganatomy``."""
+"""Entry point of ``python -m ganatomy``, which is the command ``ganatomy``."""
 
 import sys
 

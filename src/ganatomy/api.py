@@ -1,4 +1,4 @@
-"""Training from Python, with options by name as on the command line."""
+"""Train systems from Python, with options named as on the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ganatomy.training import run
 B = TypeVar("B", bound=BaseModel)
 
 TAKEN = frozenset({*DataConfig.model_fields, *TrainConfig.model_fields, "fold", "folds", "secret"})
-"""Options of every system; no role can be called so."""
+"""Names of the options that every system has; they cannot be names of roles."""
 
 
 def train(
@@ -42,20 +42,22 @@ def train(
     ``ganatomy.train("pix2pix", "PAIRS", out="runs/p", source="mr", target="ct", ct={"window": (-160, 240)})``
 
     Args:
-        system: slug, ``file.py:Class`` or ``package.module:Class`` of a method from outside, or the name under which
-            an installed package has registered one.
-        data: folder, file or manifest of images, or how they are read; None means the embedded phantom.
-        out: run folder, made if necessary; must not hold a run unless ``resume``.
+        system: slug of a system; ``file.py:Class`` or ``package.module:Class`` of a method from outside the package;
+            or a name that an installed package has registered.
+        data: folder, file or manifest of images, or the options by which they are read; None means the built-in
+            phantom.
+        out: run folder, created if necessary; must not hold a run unless ``resume``.
         preset: named configuration of the system; ``small`` suits a workstation without a GPU.
-        baseline: train the comparison instead: the same network without its adversary.
-        resume: go on from the last checkpoint in ``out``; of the options only ``rounds`` and ``cache`` then count.
-        show: progress bar and messages on the terminal.
-        secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
-        options: of the method, of the data and of the training, by the names that they have on the command line, with
-            underscores; for roles that the user names, a mapping from the options of the role to their values.
+        baseline: train the same network without the adversary.
+        resume: continue from the last checkpoint in ``out``; of the options only ``rounds`` and ``cache`` have an
+            effect then.
+        show: print a progress bar and messages on the terminal.
+        secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
+        options: options of the method, the data and the training, named as on the command line, with underscores; for
+            a role that the user names, a mapping from the options of the role to their values.
 
     Raises:
-        UserError: anything that was given and cannot be used; the run folder is then not made or left as it was.
+        UserError: an argument cannot be used; the run folder is then not created, or left unchanged.
     """
     system = catalogue.resolve(system)
     kind = system.cls.Config
@@ -83,17 +85,17 @@ def configured(
     base: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> MethodConfig:
-    """The configuration of a method.
+    """Return the configuration of a method: a preset, overridden by another run and by given values.
 
     Args:
-        kind: of the configuration.
-        preset: its name.
-        baseline: whether the method becomes its comparison.
-        base: values of another run, on top of the preset; options of roles that have other names now are left out.
-        given: values on top of all; for roles by name their options.
+        kind: class of the configuration.
+        preset: name of the preset.
+        baseline: whether the adversary is left out.
+        base: values of another run, which override the preset; options of roles that are no longer named are dropped.
+        given: values that override all others; for a named role, a mapping of its options.
 
     Raises:
-        UserError: unknown preset, a name of a role that is an option already, or an invalid value.
+        UserError: the preset is unknown, a role has the name of an option, or a value is invalid.
     """
     values = {**base, **(kind.baseline if baseline else {}), **given}
     if issubclass(kind, RolesConfig):
@@ -108,27 +110,27 @@ def configured(
 def named_by_data(
     kind: type[MethodConfig], preset: str, given: Mapping[str, Any], data: DataConfig
 ) -> dict[str, tuple[str, ...]]:
-    """Roles that nobody named, where those of the preset are not all in the data: the images that the data name.
+    """Return names of input roles that the data give, where the user gives none and the preset's are not all there.
 
-    ``--inputs`` need not repeat the columns of a manifest, or the names of ``--roles`` and ``--series``.
+    So ``--inputs`` need not repeat the columns of a manifest, or the names in ``--roles`` and ``--series``.
 
     Args:
-        kind: of the configuration.
-        preset: its name.
+        kind: class of the configuration.
+        preset: name of the preset.
         given: values of the user or of another run.
-        data: where the images are.
+        data: place of the images and names of their roles.
 
     Returns:
-        Field with any number of roles to their names, for fields that change.
+        Field of the configuration to the names of its roles, for a field that changes; empty where none does.
 
     Raises:
-        UserError: a manifest that cannot be read.
+        UserError: a manifest cannot be read.
     """
     if not issubclass(kind, RolesConfig):
         return {}
     several = [name for name in kind.role_fields if get_origin(kind.model_fields[name].annotation) is tuple]
     unnamed = [name for name in several if name not in given]
-    # Images are looked at to tell them from label maps, which takes a moment.
+    # Images are opened to tell them from label maps, which takes a moment.
     there = names_of_images(data) if unnamed else []
     names = kind.named({**kind.presets.get(preset, {}), **given})
     for field in unnamed:
@@ -142,15 +144,15 @@ def named_by_data(
 def sorted_options(
     kind: type[MethodConfig], preset: str, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Options of the method and its roles, of the data, and of the training.
+    """Sort options into those of the method and its roles, of the data, and of the training.
 
     Raises:
-        UserError: an option that there is not, with the one that may be meant.
+        UserError: an option is unknown; the message names the nearest one.
     """
     roles: Collection[str] = ()
     if issubclass(kind, RolesConfig):
         roles = kind.named({**kind.presets.get(preset, {}), **options})
-    # Roles have their options by name; what is called ``roles`` says in which files of a folder they are.
+    # Options of a role are given by its name; the option called ``roles`` belongs to the data and names files.
     groups = ({*kind.model_fields, *roles} - {"roles"}, DataConfig.model_fields, TrainConfig.model_fields)
     known = [name for group in groups for name in group]
     for name in options:
@@ -164,10 +166,10 @@ def sorted_options(
 
 
 def with_options(base: B, options: Mapping[str, Any]) -> B:
-    """A configuration with some other values.
+    """Return a copy of a configuration with other values for some fields.
 
     Raises:
-        UserError: a value that does not fit.
+        UserError: a value is invalid.
     """
     try:
         return type(base).model_validate({**dict(base), **options})

@@ -1,11 +1,11 @@
-"""The survey's table of contents, one row per system, and the one place where names of systems become systems.
+"""Catalogue of all systems, one row each, and the functions that look up a system by name.
 
 The systems are those reviewed in "GANs for Medical Image Analysis" (Kazeminia et al., 2018), sections 4.1
-to 4.6, in the survey's order, followed by the base frameworks they stand on. Reading the table imports no
-method and no torch; the class of a system is imported when it is asked for.
+to 4.6, in the survey's order, followed by the base frameworks behind them. Reading the table imports no
+method and no torch; the class of a system is imported when it is first used.
 
-`resolve` also takes methods from outside of the package, which a user names by their place, and those that installed
-packages register. `known` takes no places: a name that was read from a file never decides what is imported.
+`resolve` also accepts methods from outside the package, named by file or module, and those that installed packages
+register. `known` accepts neither file nor module, so that a name read from a run file never decides what is imported.
 """
 
 import difflib
@@ -32,22 +32,29 @@ Dims = Literal["1D", "2D", "2D/3D", "3D"]
 State = Literal["ready", "planned"]
 
 SEEN: dict[Any, Dims] = {1: "1D", 2: "2D", 3: "3D"}
-"""Spatial axes of what the networks of a method see."""
+"""Number of spatial axes that the networks of a method see, to its name in the catalogue."""
 METHODS = "ganatomy.methods"
 """Group of the entry points by which installed packages register methods."""
 IDENTIFIER = re.compile(r"doi:\s*(10\.\S+?)(?=[.,;)]*(?:\s|$))|arXiv[:\s]\s*(\d{4}\.\d{4,5})", re.IGNORECASE)
-"""A DOI or an arXiv number in a citation."""
+"""Pattern of a DOI or an arXiv number in a citation."""
 
 
 @dataclass(frozen=True)
 class System:
-    """One system of the survey, one framework behind them, or a method from outside of the package.
+    """A system of the survey, a base framework, or a method from outside the package.
 
-    `slug` names it on the command line and in run files, as do its `aliases` on the command line. `reference` is its
-    number in the survey's bibliography, None for what the survey does not list. `what` says what it does, in at most
-    70 characters for a system of the survey. `authors` says who published it and when, for a method from outside as
-    its docstring cites them. `doi_or_arxiv` is a bare DOI ("10.…") or "arXiv:…", None where neither is recorded.
-    `module` is "package.module:Class" once the system is implemented.
+    Attributes:
+        slug: name on the command line and in run files.
+        reference: number in the survey's bibliography; None for what the survey does not list.
+        title: name in texts and tables.
+        section: section of the survey, "frameworks", or "outside" for a method from outside the package.
+        authors: who published it and when; for a method from outside, the citation in its docstring.
+        modality: images for which it was published.
+        dims: spatial axes that its networks see.
+        what: what it does, as a phrase that begins with a verb; at most 70 characters for a row of the catalogue.
+        doi_or_arxiv: bare DOI ("10.…") or "arXiv:…"; None where neither is recorded.
+        module: "package.module:Class" of an implemented system; None for a planned one.
+        aliases: other names on the command line.
     """
 
     slug: str
@@ -64,7 +71,7 @@ class System:
 
     @property
     def state(self) -> State:
-        """Whether the system can be loaded: "ready", or only "planned"."""
+        """State of the system: "ready" if it is implemented, else "planned"."""
         return "ready" if self.module else "planned"
 
     @property
@@ -78,7 +85,7 @@ class System:
 
     @property
     def citation(self) -> str:
-        """Who published it, when, and under which identifier, as far as that is known."""
+        """Citation: authors, year and identifier, as far as they are recorded."""
         identifier = self.doi_or_arxiv or ""
         if not identifier or identifier.removeprefix("arXiv:") in self.authors:
             return self.authors
@@ -86,10 +93,10 @@ class System:
 
     @property
     def cls(self) -> type[Any]:
-        """The class of the method, imported when it is first asked for.
+        """Class of the method, imported when it is first used.
 
         Raises:
-            UserError: the system is still planned, or its class cannot be imported.
+            UserError: the system is only planned, or its class cannot be imported.
         """
         if self.module is None:
             names = ", ".join(other.slug for other in ready())
@@ -98,7 +105,7 @@ class System:
         return method
 
 
-# Set by hand so that a system stays a block of three lines: who, on what, where to find it.
+# Formatted by hand so that a system stays a block of three lines: who published it, what it does, where it is.
 # fmt: off
 SYSTEMS: tuple[System, ...] = (
     System("wolterink-ldct", 14, "Cardiac low-dose CT GAN", "denoising", "Wolterink et al., 2017",
@@ -128,7 +135,7 @@ SYSTEMS: tuple[System, ...] = (
            "abdominal MRI", "2D", "reconstructs with a least-squares GAN and data consistency",
            "arXiv:1706.00051", module="ganatomy.methods.reconstruction.gancs:GANCS"),
     System("kspace-gan", 24, "k-space GAN", "reconstruction", "Shitrit & Riklin-Raviv, 2017",
-           "brain MRI", "2D", "fills in the missing k-space, judged as an image",
+           "brain MRI", "2D", "completes k-space; the discriminator sees the resulting image",
            None, module="ganatomy.methods.reconstruction.kspace_gan:KSpaceGAN"),
     System("thin-slice-3dsrgan", 25, "3DSRGAN", "reconstruction", "Li et al., 2017",
            "brain MRI", "3D", "restores thin slices from thick-slice scans",
@@ -154,19 +161,19 @@ SYSTEMS: tuple[System, ...] = (
            "brain MRI", "2D", "segments tumour regions with virtual and reference batch norm",
            "arXiv:1708.05227", aliases=("rezaei-cgan",)),
     System("brain-adv-dilated", 42, "Adversarial dilated CNN", "segmentation", "Moeskops et al., 2017",
-           "brain MRI", "2D", "segments brain tissue with dilated convolutions and an adversary",
+           "brain MRI", "2D", "segments brain tissue: dilated convolutions and a discriminator",
            "10.1007/978-3-319-67558-9_7", aliases=("moeskops",)),
     System("brats-adv-patch", 43, "Adversarial patch network", "segmentation", "Li et al., 2017",
-           "brain MRI", "2D", "segments tumours patch by patch, judged by an adversary",
+           "brain MRI", "2D", "segments tumours patch by patch, with a discriminator",
            "10.1007/978-3-319-75238-9_11", aliases=("li-brain-adv",)),
     System("uda-lesion", 44, "Adversarial domain adaptation", "segmentation", "Kamnitsas et al., 2017",
            "brain MRI", "3D", "segments lesions on a new scanner without labels from it",
            "10.1007/978-3-319-59050-9_47", aliases=("deepmedic-uda",)),
     System("scan-cxr", 45, "SCAN", "segmentation", "Dai et al., 2018",
-           "chest X-ray", "2D", "segments lungs and heart; a critic learns their structure",
+           "chest X-ray", "2D", "segments lungs and heart; a discriminator learns their structure",
            "10.1007/978-3-030-00889-5_30"),
     System("v-gan", 46, "V-GAN", "segmentation", "Son et al., 2017",
-           "fundus photography", "2D", "segments retinal vessels against pixel, patch or image critics",
+           "fundus photography", "2D", "segments retinal vessels with pixel, patch or image discriminators",
            "arXiv:1706.09318"),
     System("vessel-dcgan-ssl", 47, "Vessel DCGAN", "segmentation", "Lahiri et al., 2017",
            "fundus photography", "2D", "segments retinal vessels from few labels with a DCGAN classifier",
@@ -187,10 +194,10 @@ SYSTEMS: tuple[System, ...] = (
            "bright-field microscopy", "2D", "segments cell clusters with a weighted multiscale network",
            "10.1109/ICCVW.2017.11"),
     System("rib-cage-gan", 53, "Rib Cage GAN", "segmentation", "Arbelle & Riklin-Raviv, 2018",
-           "fluorescence microscopy", "2D", "segments cells; only the critic sees the true outlines",
+           "fluorescence microscopy", "2D", "segments cells; only the discriminator sees true segmentations",
            "arXiv:1709.05860"),
     System("dan", 54, "DAN", "segmentation", "Zhang et al., 2017",
-           "histology and microscopy", "2D", "segments, learning also from images nobody annotated",
+           "histology and microscopy", "2D", "segments, and learns from unannotated images, too",
            "10.1007/978-3-319-66179-7_47"),
     System("voxel-atlas-gan", 56, "VoxelAtlasGAN", "segmentation", "Dong et al., 2018",
            "echocardiography", "3D", "segments the left ventricle guided by an atlas",
@@ -206,7 +213,7 @@ SYSTEMS: tuple[System, ...] = (
            "brain MRI", "2D", "finds lesions with an autoencoder whose latent code is consistent",
            "arXiv:1806.04972", module="ganatomy.methods.detection.caae:CAAE"),
     System("anovaegan", 63, "AnoVAEGAN", "detection", "Baur et al., 2018",
-           "brain MRI", "2D", "finds lesions as what a VAE-GAN of healthy brains cannot rebuild",
+           "brain MRI", "2D", "finds lesions that a VAE-GAN of healthy brains cannot reconstruct",
            "10.1007/978-3-030-11723-8_16", module="ganatomy.methods.detection.anovaegan:AnoVAEGAN"),
     System("va-gan", 65, "VA-GAN", "detection", "Baumgartner et al., 2018",
            "brain MRI", "2D/3D", "maps the visible effect of a disease as an additive change",
@@ -222,7 +229,7 @@ SYSTEMS: tuple[System, ...] = (
            "10.1007/978-3-030-00937-3_18"),
 
     System("scgan-lv-coverage", 69, "SCGAN", "classification", "Zhang et al., 2017",
-           "cardiac MRI", "2D", "tells whether a heart stack lacks its basal or apical slice",
+           "cardiac MRI", "2D", "detects missing basal or apical slices in cardiac stacks",
            "10.1007/978-3-319-68127-6_7"),
 
     System("liver-dcgan-aug", 70, "Liver-lesion DCGAN", "synthesis", "Frid-Adar et al., 2018",
@@ -232,7 +239,7 @@ SYSTEMS: tuple[System, ...] = (
            "chest CT", "2D", "samples benign and malignant lung nodules",
            "arXiv:1710.09762", "ganatomy.methods.synthesis.nodule_dcgan_vtt:NoduleDCGAN"),
     System("prostate-lesion-dcgan", 72, "Prostate-lesion DCGAN", "synthesis", "Kitchen & Seah, 2017",
-           "prostate MRI", "2D", "samples prostate lesions, all sequences aligned",
+           "prostate MRI", "2D", "samples prostate lesions in several aligned sequences",
            "arXiv:1708.00129", "ganatomy.methods.synthesis.prostate_lesion_dcgan:ProstateLesionDCGAN"),
     System("brain-manifold-dcgan", 73, "Brain-slice DCGAN", "synthesis", "Bermudez et al., 2018",
            "brain MRI", "2D", "samples whole axial brain slices",
@@ -244,25 +251,25 @@ SYSTEMS: tuple[System, ...] = (
            "dermoscopy", "2D", "samples skin lesions by progressive growing",
            "10.1007/978-3-030-01201-4_28", module="ganatomy.methods.synthesis.pgan_skin:PGANSkin"),
     System("context-aware-gan", 76, "Context-aware GAN", "synthesis", "Nie et al., 2017",
-           "MRI to CT", "3D", "turns MRI into CT with a cascade that sees its own last estimate",
+           "MRI to CT", "3D", "predicts CT from MRI with a cascade that refines its estimate",
            "arXiv:1612.05362"),
     System("unpaired-mr2ct", 77, "Unpaired MR-to-CT CycleGAN", "synthesis", "Wolterink et al., 2017",
-           "brain MRI to CT", "2D", "turns MRI into CT, learned without paired scans",
+           "brain MRI to CT", "2D", "predicts CT from MRI, learned without paired scans",
            "arXiv:1708.01155"),
     System("cardiac-cyclegan", 78, "Cardiac CycleGAN", "synthesis", "Chartsias et al., 2017",
-           "cardiac CT to MRI", "2D", "turns CT into MRI together with the heart's mask, unpaired",
+           "cardiac CT to MRI", "2D", "translates CT and its heart mask into MRI, without pairs",
            "10.1007/978-3-319-68127-6_1"),
     System("vess2ret", 79, "vess2ret", "synthesis", "Costa et al., 2017",
-           "fundus photography", "2D", "paints a fundus image from a vessel map",
+           "fundus photography", "2D", "synthesises a fundus image from a vessel map",
            "arXiv:1701.08974"),
     System("retina-aae", 80, "Retina AAE", "synthesis", "Costa et al., 2018",
-           "fundus photography", "2D", "samples a vessel map with an AAE and paints the fundus image",
+           "fundus photography", "2D", "samples a vessel map with an AAE, then a fundus image from it",
            "10.1109/TMI.2017.2759102"),
     System("dual-gan", 81, "Dual GAN", "synthesis", "Guibas et al., 2017",
-           "fundus photography", "2D", "samples a vessel map with a GAN and paints the fundus image",
+           "fundus photography", "2D", "samples a vessel map with a GAN, then a fundus image from it",
            "arXiv:1709.01872"),
     System("fila-sgan", 82, "Fila-sGAN", "synthesis", "Zhao et al., 2017",
-           "fundus and neuron images", "2D", "paints filament images from a map, in an example's style",
+           "fundus and neuron images", "2D", "synthesises filament images from a map, in an example's style",
            "arXiv:1706.02185"),
     System("virtual-pet", 83, "Virtual PET", "synthesis", "Ben-Cohen et al., 2017",
            "abdominal CT to PET", "2D", "predicts PET from CT by blending an FCN with a cGAN",
@@ -280,19 +287,19 @@ SYSTEMS: tuple[System, ...] = (
            "intravascular ultrasound", "2D", "simulates intravascular ultrasound from a tissue map",
            "arXiv:1712.07881"),
     System("sst", 89, "Stain-style transfer", "synthesis", "Cho et al., 2017",
-           "histology", "2D", "normalises stains, keeping what a tumour classifier looks at",
+           "histology", "2D", "normalises stains and preserves features of a tumour classifier",
            "arXiv:1710.08543"),
     System("virtual-he", 90, "Virtual H&E", "synthesis", "Bayramoglu et al., 2017",
            "histology", "2D", "stains unstained hyperspectral tissue virtually",
            None),
     System("adv-stain-transfer", 91, "Adversarial stain transfer", "synthesis", "BenTaieb & Hamarneh, 2018",
-           "histology", "2D", "transfers stains, trained together with the task that needs it",
+           "histology", "2D", "transfers stains, trained together with a diagnostic network",
            None),
     System("staingan", 92, "StainGAN", "synthesis", "Shaban et al., 2018",
            "histology", "2D", "transfers stains between laboratories, learned without pairs",
            "arXiv:1804.01601"),
     System("twod-microscopy", 93, "Two-discriminator GAN", "synthesis", "Han & Yin, 2017",
-           "live-cell microscopy", "2D", "translates between phase contrast and DIC with two critics",
+           "live-cell microscopy", "2D", "translates between phase contrast and DIC with two discriminators",
            None, aliases=("pc-dic-gan",)),
     System("vessel-geometry-wgan", 94, "Vessel-geometry WGAN", "synthesis", "Wolterink et al., 2018",
            "coronary CT", "1D", "samples the geometry of coronary arteries along their axis",
@@ -301,51 +308,51 @@ SYSTEMS: tuple[System, ...] = (
            "brain MRI to MRA", "2D", "predicts MRA from T1 and T2 MRI with a steerable-filter loss",
            "arXiv:1804.04366"),
     System("nodule-cgan3d", 96, "Lung-nodule cGAN", "synthesis", "Jin et al., 2018",
-           "chest CT", "3D", "plants a simulated nodule into a real lung",
+           "chest CT", "3D", "inserts a synthetic nodule into a real lung",
            "10.1007/978-3-030-00934-2_81"),
 
     System("gan", 2, "GAN", "frameworks", "Goodfellow et al., 2014",
-           "any", "2D/3D", "samples from noise: a generator against a discriminator",
+           "any", "2D/3D", "samples images from noise with a generator and a discriminator",
            "arXiv:1406.2661", module="ganatomy.methods.frameworks.gan:GAN"),
     System("dcgan", 6, "DCGAN", "frameworks", "Radford et al., 2016",
-           "any", "2D/3D", "samples from noise with convolutional networks",
+           "any", "2D/3D", "samples images from noise with convolutional networks",
            "arXiv:1511.06434", module="ganatomy.methods.frameworks.dcgan:DCGAN"),
     System("cgan", 7, "Conditional GAN", "frameworks", "Mirza & Osindero, 2014",
-           "any", "2D/3D", "samples under a given label or other side information",
+           "any", "2D/3D", "samples images of a given label or other side information",
            "arXiv:1411.1784", module="ganatomy.methods.frameworks.cgan:CGAN"),
     System("pix2pix", 4, "pix2pix", "frameworks", "Isola et al., 2017",
            "any", "2D", "translates images, learned from aligned pairs",
            "arXiv:1611.07004", module="ganatomy.methods.frameworks.pix2pix:Pix2Pix"),
     System("mgan", 9, "Markovian GAN", "frameworks", "Li & Wand, 2016",
-           "any", "2D", "transfers texture, judging local patches",
+           "any", "2D", "transfers texture with a discriminator of local patches",
            "arXiv:1604.04382", module="ganatomy.methods.frameworks.mgan:MGAN"),
     System("cyclegan", 10, "CycleGAN", "frameworks", "Zhu et al., 2017",
            "any", "2D", "translates images, learned without pairs",
            "arXiv:1703.10593", module="ganatomy.methods.frameworks.cyclegan:CycleGAN"),
     System("ac-gan", 11, "AC-GAN", "frameworks", "Odena et al., 2017",
-           "any", "2D/3D", "samples by class; the discriminator classifies too",
+           "any", "2D/3D", "samples images of a class; the discriminator also classifies",
            "arXiv:1610.09585", aliases=("acgan",),
            module="ganatomy.methods.frameworks.ac_gan:ACGAN"),
     System("wgan", 12, "WGAN", "frameworks", "Arjovsky et al., 2017",
-           "any", "2D/3D", "samples against a clipped critic of the Wasserstein distance",
+           "any", "2D/3D", "samples images, with a weight-clipped Wasserstein critic",
            "arXiv:1701.07875", module="ganatomy.methods.frameworks.wgan:WGAN"),
     System("wgan-gp", None, "WGAN-GP", "frameworks", "Gulrajani et al., 2017",
-           "any", "2D/3D", "samples against a Wasserstein critic with a gradient penalty",
+           "any", "2D/3D", "samples images, with a Wasserstein critic and a gradient penalty",
            "arXiv:1704.00028", module="ganatomy.methods.frameworks.wgan_gp:WGANGP"),
     System("lsgan", 13, "LSGAN", "frameworks", "Mao et al., 2017",
-           "any", "2D/3D", "samples against a discriminator with least-squares losses",
+           "any", "2D/3D", "samples images, with least-squares losses",
            "arXiv:1611.04076", module="ganatomy.methods.frameworks.lsgan:LSGAN"),
     System("lapgan", None, "LAPGAN", "frameworks", "Denton et al., 2015",
-           "any", "2D", "samples from coarse to fine along a Laplacian pyramid",
+           "any", "2D", "samples images from coarse to fine along a Laplacian pyramid",
            "arXiv:1506.05751", module="ganatomy.methods.frameworks.lapgan:LAPGAN"),
     System("pgan", None, "Progressive GAN", "frameworks", "Karras et al., 2018",
-           "any", "2D", "samples with networks that grow from low to high resolution",
+           "any", "2D", "samples images with networks that grow in resolution",
            "arXiv:1710.10196", module="ganatomy.methods.frameworks.pgan:PGAN"),
     System("aae", None, "Adversarial autoencoder", "frameworks", "Makhzani et al., 2015",
-           "any", "2D", "encodes images; an adversary shapes the latent code",
+           "any", "2D", "encodes images; a discriminator matches the codes to a prior",
            "arXiv:1511.05644", "ganatomy.methods.frameworks.aae:AAE"),
     System("vae-gan", None, "VAE-GAN", "frameworks", "Larsen et al., 2016",
-           "any", "2D", "encodes images; the discriminator's features measure likeness",
+           "any", "2D", "encodes images; errors are measured in discriminator features",
            "arXiv:1512.09300", "ganatomy.methods.frameworks.vae_gan:VAEGAN"),
     System("srgan", 27, "SRGAN", "frameworks", "Ledig et al., 2017",
            "any", "2D", "super-resolves single images with perceptual realism",
@@ -358,14 +365,14 @@ _BY_TITLE = {system.title.lower(): system for system in SYSTEMS}
 
 
 def resolve(name: "str | System") -> System:
-    """The system that a user names; this may import code.
+    """Return the system that a user names; this may import code.
 
     Args:
-        name: a slug or alias, in upper or lower case; a name that an installed package has registered; the place of a
-            method as `package.module:Class` or `path/to/file.py:Class`; or a system, which is given back.
+        name: a slug or alias, in upper or lower case; a name that an installed package has registered; a method as
+            `package.module:Class` or `path/to/file.py:Class`; or a system, which is returned unchanged.
 
     Raises:
-        UserError: no such system, file, module or class, or the class is no method or cannot be imported.
+        UserError: there is no such system, file, module or class, or the class is no method or cannot be imported.
     """
     if isinstance(name, System):
         return name
@@ -376,18 +383,18 @@ def resolve(name: "str | System") -> System:
     place, _, attr = name.rpartition(":")
     if not place.endswith(".py"):
         return _outside(name, name)
-    # Where the file lies is the user's own business, and another one's copy is the same method.
+    # The folder is left out of the name, since a copy of the file in another folder is the same method.
     return _outside(f"{Path(place).name}:{attr}", name)
 
 
 def known(name: str) -> System:
-    """The system that is called so in the survey or by an installed package; nothing else is ever imported.
+    """Return the system with this name in the catalogue or among installed packages; no other code is imported.
 
     Args:
         name: a slug or alias, in upper or lower case, or a name that an installed package has registered.
 
     Raises:
-        UserError: there is none, with the nearest names; or what a package has registered cannot be used.
+        UserError: there is none, and the message gives the nearest names; or a registered class cannot be used.
     """
     system = _BY_NAME.get(name.lower())
     if system is not None:
@@ -401,27 +408,27 @@ def known(name: str) -> System:
 
 
 def registered(group: str) -> dict[str, EntryPoint]:
-    """What installed packages have registered in a group of entry points, by name; nothing is imported."""
+    """Return the entry points of a group that installed packages have registered, by name; nothing is imported."""
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
 def _nearest(name: str, entries: Mapping[str, EntryPoint]) -> list[str]:
-    # Titles count too, for "sagan" means sagan-ct. At 0.75 a slip of the finger is caught, while a name that
-    # is merely related ("wgan-gp" for "wgn-vgg") is not.
+    # Titles count too: "sagan" means sagan-ct. A cutoff of 0.75 catches typing errors, but not names that are
+    # merely related, such as "wgan-gp" for "wgn-vgg".
     slugs = {called: system.slug for called, system in (_BY_TITLE | _BY_NAME).items()} | {one: one for one in entries}
     names = difflib.get_close_matches(name.lower(), slugs, n=3, cutoff=0.75)
     return list(dict.fromkeys(slugs[one] for one in names))
 
 
 def _outside(slug: str, place: str) -> System:
-    """A method from outside of the package, described by its class; one of the survey as its row describes it.
+    """Return a method that is named by its place: its catalogue row if it has one, else as its class describes it.
 
     Args:
-        slug: what the user calls it.
-        place: of its class.
+        slug: name of the method in run files.
+        place: file or module, and class.
 
     Raises:
-        UserError: it cannot be imported, or is no method.
+        UserError: the class cannot be imported, or is no complete method.
     """
     cls: Any = attribute(place)
     if not _is_method(cls):
@@ -436,7 +443,7 @@ def _outside(slug: str, place: str) -> System:
     what, authors = told[0] or f"what {slug} does", told[1] if len(told) > 1 else "unpublished"
     found = IDENTIFIER.search(authors)
     identifier = (found[1] or f"arXiv:{found[2]}") if found else None
-    # A sentence becomes the lower-case phrase that the rows above are; one that begins with a name stays.
+    # Rows of the catalogue begin in lower case; a sentence that begins with a name keeps its capital.
     what = what[0].lower() + what[1:] if what[1:2].islower() else what
     dims: Dims = SEEN.get(cls.dims, "2D/3D")
     return System(slug, None, cls.__name__, "outside", authors, "any", dims, what, identifier, module)
@@ -447,19 +454,19 @@ def _is_method(found: Any) -> bool:
 
 
 def load(name: str) -> type[Any]:
-    """The class of a system that a user names.
+    """Return the class of the system that a user names.
 
     Raises:
-        UserError: as `resolve`, or the system is still planned.
+        UserError: as for `resolve`, or the system is only planned.
     """
     return resolve(name).cls
 
 
 def attribute(place: str) -> Any:
-    """Import what `package.module:Name` or `path/to/file.py:Name` names.
+    """Import and return the object that `package.module:Name` or `path/to/file.py:Name` names.
 
     Raises:
-        UserError: no such file or module, nothing of this name in it, or an error while it is imported.
+        UserError: there is no such file or module, it has no such name, or importing it fails.
     """
     where, _, name = place.rpartition(":")
     module = _module_of(where) if where.endswith(".py") else where
@@ -480,16 +487,16 @@ def attribute(place: str) -> Any:
 
 
 def _module_of(file: str) -> str:
-    """The name under which a file can be imported, with files beside it, as if it were run.
+    """Return the module name of a file, after making its folder importable as if the file were run.
 
     Raises:
-        UserError: no such file, or another module has its name.
+        UserError: there is no such file, or another module has its name.
     """
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise UserError(f"{file}: no such file")
     if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # the last place, so that no installed module is hidden
+        sys.path.append(str(path.parent))  # at the end, so that no installed module is hidden
     importlib.invalidate_caches()
     try:
         found = importlib.util.find_spec(path.stem)
@@ -502,7 +509,7 @@ def _module_of(file: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in one line, with the file and line that it came from."""
+    """Return an error on one line, with the file and line that raised it."""
     said = " ".join(f"{type(error).__name__}: {error}".split())
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     inside = [frame for frame in frames if frame.filename != __file__]
@@ -512,7 +519,7 @@ def _reason(error: BaseException) -> str:
 
 
 def source_of(cls: Any) -> str | None:
-    """Digest of the source file of a class that is not part of ganatomy; None of one that is."""
+    """Return the SHA-256 digest of the source file of a class from outside ganatomy; None for a class of ganatomy."""
     if cls.__module__.partition(".")[0] == "ganatomy":
         return None
     try:
@@ -530,7 +537,7 @@ def ready() -> list[System]:
 def match(pattern: str) -> list[System]:
     """Return the systems whose slug, alias, section or modality fits a shell pattern such as "*mri*".
 
-    Upper and lower case are the same; the result keeps the survey's order and is empty when nothing fits.
+    Case is ignored; the result is in the survey's order, and empty when nothing fits.
     """
     wanted = pattern.lower()
     return [

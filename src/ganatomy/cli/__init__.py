@@ -1,4 +1,7 @@
-"""The command line: parse, call, print. Commands are imported when they are asked for."""
+"""The command line: parse the arguments, call a function, print the result.
+
+The module of a command is imported only when that command runs, so that ``--help`` and ``list`` start at once.
+"""
 
 import os
 import sys
@@ -12,40 +15,44 @@ from typing import Any
 from ganatomy.errors import Notice, UserError
 
 COMMANDS = {
-    "train": "train a system on a folder, a manifest, or its embedded phantom",
-    "evaluate": "judge a trained run on test cases: metrics, table, report with pictures",
+    "train": "train a system on a folder of images, a CSV manifest, or its built-in phantom",
+    "evaluate": "score a trained run on test cases: metrics.json, a table, and an HTML report with pictures",
     "apply": "apply a trained run to a DICOM series, NIfTI or image file, or a folder of them",
-    "sample": "make synthetic images with a trained run that makes images from noise",
-    "turing": "test whether people can tell generated images from real ones: forms to fill in, and their scores",
-    "reproduce": "test a paper's claim on embedded data, with seeds, intervals and a verdict",
-    "study": "compare trainings: fewer annotations, other systems, the baseline, folds, what images are good for",
-    "list": "all systems and their state",
-    "info": "what a system is and the options it has",
+    "sample": "generate synthetic images with a trained run whose system generates images from noise",
+    "turing": "test whether readers can tell generated from real images: write their forms, score their answers",
+    "reproduce": "test the claim of a system's paper: train, compare, and say whether it is reproduced",
+    "study": "compare several trainings: less annotation, other systems, no adversary, folds, synthetic images",
+    "list": "list all systems, and whether they are ready or planned",
+    "info": "describe a system, its options and its presets",
 }
 
 
 def usage() -> str:
-    """The overview printed by ``ganatomy --help``."""
+    """Return the overview printed by ``ganatomy --help``."""
     lines = [
         "usage: ganatomy COMMAND [...]",
         "",
-        "Adversarial learning on medical images: train, judge and apply the published systems, in physical units.",
+        "Train, evaluate and apply published generative adversarial networks on medical images.",
         "",
         *[f"  {name:<10} {what}" for name, what in COMMANDS.items()],
         "",
-        "`ganatomy COMMAND --help` tells more, `ganatomy train SYSTEM --help` all options of a system.",
-        "First steps: ganatomy train wgan-vgg --preset small --out runs/first && ganatomy evaluate runs/first",
+        "A SYSTEM is a published method, such as wgan-vgg; a RUN is the folder where `train` keeps a trained system.",
+        "`ganatomy COMMAND --help` explains a command; `ganatomy train SYSTEM --help` shows all options of a system.",
+        "",
+        "To begin, without images of your own:",
+        "  ganatomy train wgan-vgg --preset small --out runs/first",
+        "  ganatomy evaluate runs/first",
     ]
     return "\n".join(lines)
 
 
 def speaks() -> bool:
-    """Whether this process talks to the user: of several that train together, only the first one does."""
+    """Return whether this process prints messages: where several processes train together, only rank zero does."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def complain(sentence: str, code: int) -> int:
-    """Say what is wrong, and give back the exit code."""
+    """Print an error message and return the exit code ``code``."""
     if speaks():
         print(f"ganatomy: {sentence}", file=sys.stderr)
     return code
@@ -53,7 +60,7 @@ def complain(sentence: str, code: int) -> int:
 
 @contextmanager
 def notices() -> Iterator[None]:
-    """Print notices as lines of their own, each once; other warnings are shown as usual."""
+    """Print each `Notice` once, on a line of its own; other warnings are shown as usual."""
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
@@ -68,8 +75,12 @@ def notices() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 is success, 2 a user's mistake, 128 + n a signal."""
-    # Not list(): once the command of that name is imported, it hides the built-in here.
+    """Run a command and return its exit code: 0 on success, 2 after a user's mistake, 128 + n after signal n.
+
+    Args:
+        arguments: command and its arguments; None means those of the process.
+    """
+    # Not list(...): importing the command `list` puts its module under that name here and hides the built-in.
     arguments = [*(sys.argv[1:] if arguments is None else arguments)]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -87,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"unknown command {command!r}; {guess}there are {', '.join(COMMANDS)}")
         with notices():
             code = int(import_module(f"ganatomy.cli.{command}").run(rest))
-        sys.stdout.flush()  # a reader that has gone is noticed here, not at exit
+        sys.stdout.flush()  # raises BrokenPipeError here, and not at exit, where the reader of a pipe has gone
     except UserError as error:
         code = complain(" ".join(str(error).split()), 2)
     except KeyboardInterrupt:
@@ -95,4 +106,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    return code if speaks() else 0  # the first process sees a failure of any other as one of the machine
+    return code if speaks() else 0  # a failing process would make rank zero report an error of the machine

@@ -27,69 +27,70 @@ from ganatomy.inference.runfile import read_run
 
 @dataclass
 class Options:
-    """Apply a trained run to DICOM series, NIfTI or image files, or folders of them, slab by slab.
+    """Apply a trained run to new images: a DICOM series, a NIfTI or image file, or a folder of them.
 
-      ganatomy apply RUN INPUT OUT                                        systems with one input
-      ganatomy apply RUN t1=a.nii.gz t2=b.nii.gz --out OUT                systems with several
+      ganatomy apply RUN INPUT OUT                                        one input image
+      ganatomy apply RUN t1=a.nii.gz t2=b.nii.gz --out OUT                several input images, by name
       ganatomy apply RUN STUDY --series 't1=*T1*' 't2=AX T2' --out OUT    a DICOM study, by series description
       ganatomy apply RUN FOLDER --roles 't1=*_t1.nii.gz' ... --out OUT    a folder, by file name
-      ganatomy apply RUN MANIFEST.csv --out OUT                           a column of paths per input
+      ganatomy apply RUN MANIFEST.csv --out OUT                           a CSV file with a column of paths per input
 
-    Outputs are in the format, place and unit of their inputs. Integers give integers again, rounded to their step and
-    clipped to what their type can hold; DICOM keeps a sixteenth of a HU; real numbers stay real. Every output has a
-    note beside it, OUT.json: model, weights, unit, tables, and what a comparison with the input found.
+    An output has the format of its input and lies at the same place in the patient. Where the input holds integers, so
+    does the output: rounded to the step of the input and clipped to the range of its type; CT in DICOM is stored in
+    steps of 1/16 HU. Beside every output lies OUT.json, which names the system, its weights and the unit, and holds
+    tables and warnings.
 
-    Systems that make several things write the main one to OUT and the others beside it, OUT-NAME: those that detect
-    write a map of what is abnormal, the image as it would be without that (healthy), and where the map reaches its
-    threshold (mask).
+    A system with several outputs writes the main one to OUT and the others beside it as OUT-NAME. Anomaly detectors
+    write the anomaly map, the image as it would look healthy (OUT-healthy), and the mask of where the map exceeds its
+    threshold (OUT-mask).
     """
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """Folder made by `ganatomy train`."""
     inputs: Positional[Annotated[tuple[str, ...], arg(metavar="INPUT")]]
-    """A DICOM series folder, a file, or a folder that holds several; or NAME=PATH for each input. Without --out, the
-    last one is OUT."""
+    """Folder of a DICOM series, a file, or a folder of several; or NAME=PATH for each input.
+    Without --out, the last one is OUT."""
     out: Path | None = None
-    """An image file by its suffix; without one a folder: the new DICOM series, or one output per case."""
+    """Output: a file if it has a suffix such as .nii.gz, else a folder for a DICOM series or an output per case."""
     roles: tuple[str, ...] = ()
-    """NAME=PATTERN of file names in the folder, for each input."""
+    """For a folder of files: NAME=PATTERN of file names, for each input."""
     series: tuple[str, ...] = ()
-    """NAME=PATTERN of descriptions, modalities or UIDs of DICOM series, for each input."""
+    """For a DICOM study: NAME=PATTERN of series descriptions, modalities or UIDs, for each input."""
     frames: tuple[str, ...] = ()
-    """Time frames of recordings over time: all, numbers from 0, or NAME=NUMBER; an output for each."""
+    """Time frames of 4-D inputs, one output each: all, numbers counted from 0, or NAME=NUMBER such as es=9."""
     resample_to: str | None = None
-    """Input whose grid the others are brought to; otherwise inputs on different grids are refused."""
+    """Name of the input to whose grid the others are resampled; without it, different grids are refused."""
     ensemble: tuple[Path, ...] = ()
-    """More runs of the same system, whose images or probabilities are averaged with those of RUN."""
+    """More runs of the same system; their output images or probabilities are averaged with those of RUN."""
     system: str | None = None
-    """Of RUN, named again where it is a method from outside that no installed package has registered: FILE.py:CLASS or
-    MODULE:CLASS. RUN alone imports nothing."""
+    """Method of RUN as FILE.py:CLASS or MODULE:CLASS, needed only if it is neither built in nor installed.
+    A run folder alone never makes ganatomy import code."""
     ability: str | None = None
-    """What is done, of systems that can do several things; the first unless given."""
+    """Task to carry out, for systems that can do several; none means the first."""
     which: Which = "best"
-    """Weights: the best on the validation data, or the last."""
+    """Weights to use: those with the best validation score, or the last."""
     device: str = "auto"
-    """cpu, cuda, or auto."""
+    """Device on which the network runs: cpu, cuda, or auto."""
     format: Format | None = None
-    """Output format; none means that of the input, or what the suffix of OUT says."""
+    """Output format; none means the format of the suffix of OUT, else that of the input."""
     seed: int = 0
-    """Of what is drawn, by systems that draw anything."""
+    """Seed of the random numbers, for systems whose output depends on any."""
     overwrite: bool = False
-    """Replace outputs that exist."""
+    """Replace existing outputs."""
     uneven: bool = False
-    """Accept DICOM series with missing or doubled slices; each keeps its own position."""
+    """Accept DICOM series with missing or duplicate slices; each slice keeps its own position."""
     slope: float = 1.0
-    """Of pictures and .npy files without units: value = slope * stored + intercept."""
+    """For pictures and .npy files without units: value = slope * stored + intercept."""
     intercept: float = 0.0
-    """Of pictures and .npy files, such as -1024 for CT saved as HU + 1024."""
+    """For pictures and .npy files without units; -1024 reads CT that was saved as HU + 1024."""
     unit: str | None = None
-    """Unit of the values of pictures and .npy files, such as HU."""
+    """Unit of the values in pictures and .npy files, such as HU."""
     pixel_mm: float | None = None
-    """Edge of a pixel of pictures and .npy files."""
+    """Pixel size of pictures and .npy files, in mm."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Apply a run; one bad case does not keep the others from being finished."""
+    """Apply a run to every image; when one fails, the others are still processed and the exit code is 2."""
     options, own = read_options(arguments)
     texts, out = places(options)
     meaning = RasterMeaning(options.slope, options.intercept, options.unit, options.pixel_mm)
@@ -125,10 +126,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def read_options(arguments: Sequence[str]) -> tuple[Options, dict[str, Any]]:
-    """The options of the command, and those that the predictor of this run adds, by name.
+    """Parse the options of the command, and those that the predictor of the run adds.
+
+    Returns:
+        The options of the command, and the others by name.
 
     Raises:
-        UserError: no run there, unknown options, or values that do not fit.
+        UserError: there is no run, an option is unknown, or a value is invalid.
     """
     added = own_options(arguments)
     if added is None:
@@ -143,7 +147,7 @@ def read_options(arguments: Sequence[str]) -> tuple[Options, dict[str, Any]]:
 
 
 def own_options(arguments: Sequence[str]) -> type[BaseModel] | None:
-    """The options that the predictor of the run adds, where a run is named first and adds any."""
+    """Return the class of the options that the run's predictor adds; None without a run, or without such options."""
     if not arguments or arguments[0].startswith("-"):
         return None
     folder = Path(arguments[0])
@@ -154,7 +158,7 @@ def own_options(arguments: Sequence[str]) -> type[BaseModel] | None:
 
 
 def places(options: Options) -> tuple[list[str], Path]:
-    """What is applied to, and where the output goes.
+    """Return the texts that name the inputs, and the path of the output.
 
     Raises:
         UserError: one of them is missing.
@@ -168,7 +172,7 @@ def places(options: Options) -> tuple[list[str], Path]:
 
 
 def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Options) -> list[str]:
-    """Do every job; one line for each that failed."""
+    """Apply the run to every job, and return one line for each job that failed."""
     problems: list[str] = []
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("slices"))
@@ -194,14 +198,14 @@ def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Option
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds like an interrupt, so that half-written outputs are taken away."""
+    """Turn SIGTERM into SystemExit meanwhile, so that half-written outputs are removed."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     try:
         before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: the embedding program handles its signals itself
+    except ValueError:  # not in the main thread: the embedding program handles its own signals
         yield
         return
     try:

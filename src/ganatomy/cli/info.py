@@ -14,11 +14,12 @@ from ganatomy.roles.options import RoleOptions
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print what a system is, and the numbers of its presets."""
+    """Print the description of a system, its options and its presets."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(
             "usage: ganatomy info SYSTEM\n\n"
-            "`ganatomy list` shows the systems; a method of your own is FILE.py:CLASS or MODULE:CLASS."
+            "Describes a system: the method, its paper, and its options with their values in every preset.\n"
+            "SYSTEM is a name that `ganatomy list` shows, or a method of your own as FILE.py:CLASS or MODULE:CLASS."
         )
         return 0
     if len(arguments) != 1:
@@ -28,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def page(system: System) -> str:
-    """A system's page, in Markdown, built from its catalogue row and its class."""
+    """Return a system's page in Markdown, built from its catalogue row and its class."""
     number = f" [{system.reference}]" if system.reference else ""
     place = "outside of the survey" if system.section == "outside" else f"survey section {system.section}{number}"
     lines = [
@@ -47,7 +48,7 @@ def _numbers(cls: Any) -> Iterator[str]:
     if issubclass(cls.Config, RolesConfig):
         fields = " ".join(f"`--{name.replace('_', '-')}`" for name in cls.Config.role_fields)
         yield from (
-            f"You name the roles ({fields}); options of a role begin with its name, below those of the usual ones.",
+            f"You name the roles ({fields}); options of a role begin with its name. The table uses the usual names.",
             "",
         )
     yield from ("| option | paper | meaning |", "|---|---|---|")
@@ -59,7 +60,7 @@ def _numbers(cls: Any) -> Iterator[str]:
 
 
 def _changes(kind: type[BaseModel], values: Mapping[str, Any]) -> str:
-    """Values of a preset in one line."""
+    """Return the option values that a preset changes, on one line."""
     told = []
     for name, value in values.items():
         if name == "roles" and issubclass(kind, RolesConfig):
@@ -90,7 +91,7 @@ def _rows(config: BaseModel) -> Iterator[str]:
 
 
 def _role_rows(roles: Mapping[str, RoleOptions]) -> Iterator[str]:
-    """A row for every option of the roles, and another one for the roles where it has another default."""
+    """Yield a table row for each option of the roles, one row per default value where roles have different ones."""
     options = {name: type(one) for one in roles.values() for name in type(one).model_fields}
     for name, kind in options.items():
         by_value: dict[str, list[str]] = {}
@@ -107,7 +108,7 @@ def _row(names: Sequence[str], value: str, comment: str) -> str:
 
 
 def named(values: Mapping[str, Any]) -> list[str]:
-    """A mapping as one would type it: ``NAME=VALUE``, or of several values ``NAME=VALUE,VALUE``."""
+    """Return a mapping as it is typed on the command line: words ``NAME=VALUE`` or ``NAME=VALUE,VALUE``."""
     return [
         f"{name}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"
         for name, value in values.items()
@@ -115,7 +116,7 @@ def named(values: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    """A value as one would type it."""
+    """Return a value as it is typed on the command line."""
     if isinstance(value, list | tuple):
         return " ".join(_plain(item) for item in value)
     if isinstance(value, dict):
@@ -124,7 +125,7 @@ def _plain(value: Any) -> str:
 
 
 def field_comments(config: type) -> dict[str, str]:
-    """The comment behind each field in the source of a configuration and of those it extends."""
+    """Return the comment behind each field in the source of a configuration and of its base classes, by field name."""
     found: dict[str, str] = {}
     for kind in config.__mro__:
         if not issubclass(kind, BaseModel) or kind is BaseModel:

@@ -8,11 +8,12 @@ from ganatomy.errors import UserError
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print the systems, by section, with their state."""
+    """Print the systems by section, each with its state."""
     if any(argument in ("-h", "--help") for argument in arguments):
         print(
             "usage: ganatomy list [PATTERN]\n\n"
-            "PATTERN matches slugs, sections and modalities, with wildcards: 'seg*', '*CT*'."
+            "Lists the systems by section of the survey, and whether each can be used (ready) or not yet (planned).\n"
+            "PATTERN chooses systems by name, section or modality; it may hold wildcards, in quotes: 'seg*', '*CT*'."
         )
         return 0
     if len(arguments) > 1:

@@ -1,4 +1,4 @@
-"""Options from dataclasses, with mistakes told in one line."""
+"""Parse command-line options into dataclasses, and report mistakes in one line."""
 
 import dataclasses
 import io
@@ -19,24 +19,31 @@ from ganatomy.game import MethodConfig, RolesConfig
 
 T = TypeVar("T")
 REFUSED = re.compile(r"validation errors? for \w+ ([\w.]+) (.+?) \[type=\w+, input_value=(.*?), input_type=")
-"""Pydantic's words for a value out of range."""
+"""Pattern of pydantic's message for a value out of range."""
 ASIDE = re.compile("Got errors:|Argument helptext:|For full helptext|For further information")
-"""Where a message turns from what is wrong to how the parser came to know."""
+"""Pattern of where a parser's message turns from the mistake to details that users do not need."""
 HELP = "│         "
-"""How the help text of an option is set."""
+"""Indentation of an option's help text in a framed message."""
 RULER = re.compile("-{10,}")
-"""A line that is drawn with hyphens."""
+"""Pattern of a line drawn with hyphens."""
 MISSING = re.compile("^Missing from [^:]*:")
 WRONG = re.compile(r"^(?:Value error )?Error parsing (--[\w.-]+): ")
 REGISTRY = ConstructorRegistry()
-"""How options are read that tyro would read otherwise."""
+"""Rules for types of options that tyro would parse in another way."""
 
 
 def leading(arguments: Sequence[str], command: str, what: str, usage: str, text: str) -> str | None:
-    """The first argument of a command, which names ``what`` it works on; None when help was wanted, and printed.
+    """Return the first argument of a command, or print its help and return None where help is asked for.
+
+    Args:
+        arguments: arguments of the command.
+        command: name of the command, for messages.
+        what: kind of thing that the first argument names, for messages.
+        usage: right form of the command, for messages.
+        text: help text.
 
     Raises:
-        UserError: an option stands where it should.
+        UserError: the first argument is another option.
     """
     if arguments and not arguments[0].startswith("-"):
         return arguments[0]
@@ -47,11 +54,11 @@ def leading(arguments: Sequence[str], command: str, what: str, usage: str, text:
 
 
 def peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
-    """Options that decide which others there are, read before these: name to value, of those that are given.
+    """Return options that decide which others exist, before all are parsed: name to value, of the given ones.
 
     Args:
-        arguments: of the command.
-        names: of the options, each with one value or, last or before another option, none.
+        arguments: arguments of the command.
+        names: names of options with one value; an empty text stands for a missing value.
     """
     found = {}
     for position, argument in enumerate(arguments):
@@ -62,7 +69,7 @@ def peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
 
 
 def named_system(arguments: Sequence[str]) -> System | None:
-    """The system that ``--system`` names; None where nothing is named.
+    """Return the system that ``--system`` names; None where the option is not given.
 
     Raises:
         UserError: there is no such system, or it cannot be imported.
@@ -72,11 +79,11 @@ def named_system(arguments: Sequence[str]) -> System | None:
 
 
 def peek_all(arguments: Sequence[str], *names: str) -> dict[str, list[str]]:
-    """Options that decide which others there are, with all of their values: name to values, of those that are given.
+    """Return options of several values that decide which others exist: name to values, of the given ones.
 
     Args:
-        arguments: of the command.
-        names: of the options, each with any number of values, up to the next option.
+        arguments: arguments of the command.
+        names: names of options; their values reach up to the next option.
     """
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
@@ -91,10 +98,16 @@ def peek_all(arguments: Sequence[str], *names: str) -> dict[str, list[str]]:
 
 
 def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = None) -> T:
-    """An instance of ``kind`` from command-line arguments.
+    """Parse command-line arguments into an instance of ``kind``.
+
+    Args:
+        kind: dataclass whose fields are the options.
+        arguments: arguments of the command.
+        program: command as it is typed, for messages.
+        default: instance with the defaults; None means those of the class.
 
     Raises:
-        UserError: unknown or missing options, values that do not fit.
+        UserError: an option is unknown or missing, or a value is invalid.
     """
     said = io.StringIO()
     given = {} if default is None else {"default": default}
@@ -116,7 +129,7 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = 
 
 
 def condense(box: str) -> str:
-    """The sentences in a framed error message, as one line."""
+    """Return the sentences of a framed error message on one line."""
     said = ASIDE.split(box)[0].splitlines()
     lines = [RULER.sub("", line).strip("│╭╮╰╯─ \t") for line in said if not line.startswith(("╭", HELP))]
     kept = " ".join(filter(None, lines))
@@ -130,15 +143,15 @@ def condense(box: str) -> str:
 
 
 def parsed(words: Sequence[str], read: Callable[[str], Any], several: bool) -> dict[str, Any]:
-    """A mapping from words ``NAME=VALUE`` or ``NAME=VALUE,VALUE``.
+    """Parse words ``NAME=VALUE`` or ``NAME=VALUE,VALUE`` into a mapping.
 
     Args:
-        words: as they stand on the command line.
-        read: makes a value of a text, and raises ValueError where it cannot.
+        words: words of the command line.
+        read: converts a text to a value; raises ValueError where it cannot.
         several: whether a name has any number of values.
 
     Raises:
-        ValueError: a word without a name or with values of another type, or a name that is given twice.
+        ValueError: a word has no name or a value of another type, or a name is given twice.
     """
     what = f"NAME={read.__name__.upper()}{',...' if several else ''}"
     found: dict[str, Any] = {}
@@ -158,7 +171,7 @@ def parsed(words: Sequence[str], read: Callable[[str], Any], several: bool) -> d
 
 @REGISTRY.primitive_rule
 def _named_values(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Mappings from names to numbers or words, or to several of them, as ``NAME=1,2``."""
+    """Return how tyro parses mappings from names to numbers or texts, or to several of them, as ``NAME=1,2``."""
     if get_origin(info.type) is not Mapping:
         return None
     key, value = get_args(info.type)
@@ -176,11 +189,14 @@ def _named_values(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | No
 
 
 def names_of_roles(kind: type[MethodConfig], arguments: Sequence[str]) -> dict[str, Any]:
-    """Fields that name roles, of those that are given: they decide which options there are.
+    """Return the given options that name roles, since these decide which other options exist.
 
     Args:
-        kind: of the configuration.
-        arguments: of the command.
+        kind: class of the configuration.
+        arguments: arguments of the command.
+
+    Returns:
+        Field of the configuration to a name, several names, or None.
     """
     found: dict[str, Any] = {}
     if not issubclass(kind, RolesConfig):
@@ -196,10 +212,10 @@ def names_of_roles(kind: type[MethodConfig], arguments: Sequence[str]) -> dict[s
 
 
 def check_prefixes(config: MethodConfig, arguments: Sequence[str]) -> None:
-    """Refuse options of roles that there are not.
+    """Check that options with a prefix ``--ROLE.`` belong to a role of the configuration.
 
     Raises:
-        UserError: naming the roles, and the options that name them.
+        UserError: no role has this name; the message lists the roles and the options that name them.
     """
     if not isinstance(config, RolesConfig):
         return
@@ -212,9 +228,9 @@ def check_prefixes(config: MethodConfig, arguments: Sequence[str]) -> None:
 
 
 def with_roles(config: MethodConfig) -> tuple[type[Any], Any]:
-    """The class of the options of a configuration, and its defaults.
+    """Return the class of a configuration's options, and an instance with the defaults.
 
-    Where the user names roles, the class is made for these: the options of each have its name as a prefix.
+    Where the user names roles, the class is made for them: the options of each role have its name as a prefix.
     """
     if not isinstance(config, RolesConfig):
         return type(config), config
@@ -225,13 +241,13 @@ def with_roles(config: MethodConfig) -> tuple[type[Any], Any]:
 
 
 def _dataclass(name: str, model: BaseModel, prefix: str, values: Mapping[str, Any] | None = None) -> type[Any]:
-    """A dataclass with the fields of a model, whose comments are their help texts.
+    """Return a dataclass with the fields of a pydantic model; the comments behind the fields are the help texts.
 
     Args:
-        name: of the class.
-        model: has the defaults.
-        prefix: of the options.
-        values: name to default, of the model's fields and of groups of options; none means all fields.
+        name: name of the class.
+        model: instance that holds the defaults.
+        prefix: prefix of the options.
+        values: name to default, for fields of the model and groups of options; None means all fields.
     """
     kind, comments = type(model), field_comments(type(model))
     fields: list[Any] = []
@@ -248,10 +264,10 @@ def _same(value: T) -> T:
 
 
 def settled(kind: type[MethodConfig], options: Any) -> MethodConfig:
-    """The configuration that was given as options of `with_roles`.
+    """Return the configuration for options that were parsed into a class of `with_roles`.
 
     Raises:
-        UserError: a value that does not fit.
+        UserError: a value is invalid.
     """
     if isinstance(options, MethodConfig):
         return options

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,35 +18,44 @@ from ganatomy.errors import UserError
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import TrainConfig
 
+
+def wrapped(text: str) -> str:
+    """Return a text in lines of at most 120 characters, broken only at spaces."""
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
 HELP = f"""usage: ganatomy reproduce SYSTEM [--seeds 2] [--rounds N] [--preset small] [--out DIR] [--data FOLDER] [...]
 
-Trains a system and what its paper compares it with, judges all on the same test subjects, and says of every part of
-the paper's claim whether it is reproduced, not reproduced, or undecided. Runs that are in --out already are used,
-unfinished ones resumed. Without --data it uses embedded phantoms.
+Tests the claim of a system's paper. The system and the methods that the paper compares it with are trained with several
+seeds and scored on the same test subjects. Every part of the claim is then reproduced, not reproduced, or undecided,
+which is written to claim.md, claim.json and report.html. Finished runs in --out are used again, unfinished ones
+continued. Without --data the systems are trained and tested on built-in phantoms.
 
-Systems with a claim: {", ".join(CLAIMS)}. `ganatomy reproduce SYSTEM --help` shows all options."""
+{wrapped("Systems with a claim: " + ", ".join(CLAIMS) + ".")}
+
+`ganatomy reproduce SYSTEM --help` shows all options."""
 
 COLOURS = {"reproduced": "green", "not reproduced": "red", "undecided": "yellow"}
 
 
 @dataclasses.dataclass
 class Choice:
-    """How hard to try."""
+    """Seeds, rounds and output folder."""
 
     seeds: int = 2
-    """Seeds each arm is trained with."""
+    """Number of seeds with which every compared method is trained."""
     rounds: int | None = None
-    """Rounds of the proposed method; none means the preset's own."""
+    """Training rounds of the paper's own method; none means those of the preset."""
     preset: str = "small"
-    """Configuration of the system; `small` suits a workstation without a GPU, `paper` follows the paper."""
+    """Named configuration: `paper` follows the paper, `small` suits a workstation without a GPU."""
     out: Path | None = None
-    """Folder for runs and results; none means runs/reproduce/SYSTEM."""
+    """Output folder for runs and results; none means runs/reproduce/SYSTEM."""
     device: str = "auto"
-    """Where to train: cpu, cuda or auto."""
+    """Device on which to train: cpu, cuda, or auto."""
     threads: int | None = None
-    """CPU threads."""
+    """Number of CPU threads; none means the default of torch."""
     secret: Path | None = None
-    """File with the secret that makes pseudonyms of subjects; none means your own, made when first needed."""
+    """File with the secret from which pseudonyms of subjects are made; none means your own, created on first use."""
 
 
 @dataclasses.dataclass
@@ -57,7 +67,7 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Test a claim."""
+    """Test a claim and print its parts and the verdict."""
     system = leading(arguments, "reproduce", "system", "reproduce SYSTEM", HELP)
     if system is None:
         return 0
@@ -83,14 +93,14 @@ def run(arguments: Sequence[str]) -> int:
             secret=choice.secret,
         )
     except Stopped as stop:
-        print(f"ganatomy: stopped after round {stop.round} and saved; the same command goes on", file=sys.stderr)
+        print(f"ganatomy: stopped after round {stop.round} and saved; the same command continues", file=sys.stderr)
         return 128 + (stop.signal_number or signal.SIGINT)
     show(found)
     return 0
 
 
 def show(found: Reproduction) -> None:
-    """The claim, its parts, and the verdict."""
+    """Print the claim, its parts, and the verdict."""
     console = Console()
     console.print(found.claim.words, highlight=False)
     table = Table("claim", "score", "difference", "finding")

@@ -18,38 +18,39 @@ from ganatomy.inference.sampling import LIST, NOTE, Format, sampling_ability, wr
 
 HELP = """usage: ganatomy sample RUN --out DIR [-n N] [--seed SEED] [--format png|tiff|nifti|npy] [...]
 
-Makes synthetic images, or whatever else a trained run makes from noise, in physical units: a file for each sample and
-role. With them come samples.csv, a line per file, and synthetic.json, which says what made them and what they are for.
-`ganatomy sample RUN --help` shows all options, those of this run's system included."""
+Generates synthetic samples with a trained run whose system generates from noise: images, or for some systems other data
+such as vessel geometry, in physical units. Every sample has its own seed and one file for each of its images. Beside
+them lie samples.csv, a list of the files, and synthetic.json, which marks them as synthetic and names the run.
+`ganatomy sample RUN --help` shows all options, including those of the run's system."""
 
 
 @dataclasses.dataclass
 class Choice:
-    """How much is made, and where it goes."""
+    """Number of samples, output folder and format."""
 
     out: Path
-    """Folder for the files."""
+    """Output folder for the files."""
     n: Annotated[int, arg(aliases=["-n"])] = 16
     """Number of samples."""
     seed: int = 0
-    """Of the first sample, the next has the next seed; a sample depends on its own seed alone."""
+    """Seed of the first sample; each further one has the next seed. A sample depends on its own seed alone."""
     system: str | None = None
-    """Of RUN, named again where it is a method from outside that no installed package has registered: FILE.py:CLASS or
-    MODULE:CLASS. RUN alone imports nothing."""
+    """Method of RUN as FILE.py:CLASS or MODULE:CLASS, needed only if it is neither built in nor installed.
+    A run folder alone never makes ganatomy import code."""
     ability: str | None = None
-    """Of systems with several; none means the first that needs no input."""
+    """Task to carry out, for systems that can do several; none means the first that needs no input."""
     which: Which = "best"
-    """Weights: the best on the validation data, or the last."""
+    """Weights to use: those with the best validation score, or the last."""
     format: Format | None = None
-    """Of images; none means PNG for 8-bit pictures, else NIfTI."""
+    """Format of the images; none means PNG for 8-bit pictures, else NIfTI."""
     overwrite: bool = False
-    """Replace files that exist."""
+    """Replace existing files."""
     device: str = "auto"
-    """cpu, cuda, or auto."""
+    """Device on which the network runs: cpu, cuda, or auto."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Make synthetic images."""
+    """Generate synthetic samples and print the paths of their files."""
     named = leading(arguments, "sample", "run", "sample RUN --out DIR", HELP)
     if named is None:
         return 0
@@ -77,19 +78,19 @@ def run(arguments: Sequence[str]) -> int:
         )
     for file in files:
         print(file)
-    print(f"{choice.out / NOTE}: what these are; {LIST} lists them")
+    print(f"{choice.out / NOTE}: marks these files as synthetic and names the run; {LIST} lists them")
     return 0
 
 
 def read_options(folder: Path, arguments: Sequence[str]) -> Any:
-    """All options, those of the run's predictor among them."""
+    """Parse all options, including those that the predictor of the run adds."""
     method = build_run(folder, read_run(folder), named_system(arguments))
     ability = sampling_ability(method, peek(arguments, "ability").get("ability"))
     own = predictor_class(method.task, ability).Options
     kind = dataclasses.make_dataclass(
         "Options",
         [("choice", Choice), ("sampling", own)],
-        namespace={"__doc__": "Make synthetic images with a trained run, in physical units, a file for each and role."},
+        namespace={"__doc__": "Generate synthetic samples with a trained run, in physical units."},
     )
     default = kind(Choice(out=tyro.MISSING), own())
     return parse(kind, arguments, f"ganatomy sample {folder}", default)

@@ -24,35 +24,38 @@ from ganatomy.training.series import train_folds
 
 HELP = """usage: ganatomy train SYSTEM --out RUN [--data FOLDER] [--preset small] [--rounds N] [...]
 
-Without --data a system trains on its embedded phantom. `ganatomy list` shows the systems,
-`ganatomy train SYSTEM --help` the options of one. A method of your own is a SYSTEM, too: FILE.py:CLASS or
-MODULE:CLASS."""
+Trains a system and writes the run folder RUN: its weights, curves, model card, and run.yaml with everything needed to
+repeat the run. --data names a folder of DICOM series, NIfTI files or pictures, or a CSV manifest; without it the system
+trains on its built-in phantom. --preset small suits a workstation without a GPU.
+
+SYSTEM is a name that `ganatomy list` shows, or a method of your own as FILE.py:CLASS or MODULE:CLASS.
+`ganatomy train SYSTEM --help` shows all options of a system."""
 
 
 @dataclasses.dataclass
 class Choice:
-    """Run folder, configuration and folds."""
+    """Run folder, preset and folds."""
 
     out: Path
-    """Run folder to make."""
+    """Run folder to create."""
     preset: str = "paper"
-    """A named configuration of the system; `small` suits a workstation without a GPU."""
+    """Named configuration: `paper` follows the paper, `small` suits a workstation without a GPU."""
     baseline: bool = False
-    """Train the comparison instead: the same network without its adversary."""
+    """Train the same network without the adversary, as a baseline to compare with."""
     config: Path | None = None
-    """Repeat the run.yaml of another run; options given here override it."""
+    """run.yaml of another run, whose options are repeated; options on the command line take precedence."""
     resume: bool = False
-    """Go on from the last checkpoint of the run in --out."""
+    """Continue the run in --out from its last checkpoint."""
     folds: int | None = None
-    """Cross-validation: every fold of the subjects is kept for testing once, in OUT/fold0, OUT/fold1 and so on."""
+    """Number of folds of a cross-validation: one run per fold in OUT/fold0, OUT/fold1, ...; none means one run."""
     fold: int | None = None
-    """Train only this fold, counted from 0, into OUT."""
+    """With --folds: train only this fold, counted from 0, into OUT."""
     secret: Path | None = None
-    """File with the secret that makes pseudonyms of subjects; none means your own, made when first needed."""
+    """File with the secret from which pseudonyms of subjects are made; none means your own, created on first use."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train a system."""
+    """Train a system, or all folds of a cross-validation."""
     name = leading(arguments, "train", "system", "train SYSTEM --out RUN", HELP)
     if name is None:
         return 0
@@ -79,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _train(system: System, options: Any) -> str:
-    """Train one run, and name the score that chose its weights."""
+    """Train one run, and return the name of the score that selected its weights."""
     choice: Choice = options.choice
     fold = None
     if choice.folds is not None:
@@ -99,7 +102,7 @@ def _train(system: System, options: Any) -> str:
 
 
 def _train_folds(system: System, options: Any) -> str:
-    """Train all folds, and name the score that chose their weights."""
+    """Train all folds, and return the name of the score that selected their weights."""
     choice: Choice = options.choice
     models = train_folds(
         system,
@@ -115,10 +118,10 @@ def _train_folds(system: System, options: Any) -> str:
 
 
 def one_fold(number: int, count: int) -> Fold:
-    """The fold of these numbers.
+    """Return fold ``number`` of ``count``.
 
     Raises:
-        UserError: there is no such fold.
+        UserError: there are fewer than two folds, or the number is out of range.
     """
     try:
         return Fold(number=number, of=count)
@@ -127,16 +130,16 @@ def one_fold(number: int, count: int) -> Fold:
 
 
 def read_options(system: System, arguments: Sequence[str], choice: type[Any] = Choice, command: str = "train") -> Any:
-    """All options of a system: its preset or run.yaml first, what is on the command line on top.
+    """Parse all options of a system: those of its preset or run.yaml, overridden by the command line.
 
     Args:
-        system: to be trained.
-        arguments: after its name.
-        choice: dataclass of what the command adds; its first field is the folder, which must be given.
-        command: for messages.
+        system: system to be trained.
+        arguments: arguments after the name of the system.
+        choice: dataclass of the options that the command adds; its first field is the output folder, which is required.
+        command: name of the command, for messages.
 
     Raises:
-        UserError: options that there are not, or values that do not fit.
+        UserError: an option is unknown, or a value is invalid.
     """
     cls = system.cls
     early = peek(arguments, "preset", "config", "baseline")
@@ -166,7 +169,7 @@ def read_options(system: System, arguments: Sequence[str], choice: type[Any] = C
 
 
 def _images(data: DataConfig, arguments: Sequence[str]) -> DataConfig:
-    """Where the images are, of the options that decide which others there are."""
+    """Return ``data`` with the options given for the place and the roles of the images, read before all others."""
     given = peek_all(arguments, "data", "roles", "series")
     places = [Path(value) for value in given.pop("data", [])[:1]]
     names = {name: tuple(values) for name, values in given.items()}
@@ -174,7 +177,7 @@ def _images(data: DataConfig, arguments: Sequence[str]) -> DataConfig:
 
 
 def _repeat(path: Path, system: System) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:
-    """Configuration, data and training of another run; subjects that were named there are named by pseudonym."""
+    """Return configuration, data, training and fold of another run; its subjects are named by pseudonym."""
     if not path.is_file():
         raise UserError(f"--config {path}: no such file; give the run.yaml of a run")
     facts = parse_run(path)

@@ -19,52 +19,53 @@ from ganatomy.reader_studies.turing import FORMS, KEY, Filter, RaterScore, Scori
 HELP = """usage: ganatomy turing build RUN --out DIR [--images N] [--raters R] [--filter FILTER] [...]
        ganatomy turing score DIR ANSWERS... [--margin M]
 
-Can people tell generated images from real ones? `build` writes a page per rater, which works without a network, and a
-key that stays with you; `score` holds the answers that the raters saved against the key. `ganatomy turing build --help`
-and `ganatomy turing score --help` show all options."""
+A visual Turing test: can readers tell generated images from real ones? `build` writes an HTML page for each reader
+(rater), which works offline, and a key with the right answers, which you keep. Raters answer on their page and send you
+the file that it saves; `score` compares these files with the key and prints accuracies, intervals and tests.
+`ganatomy turing build --help` and `ganatomy turing score --help` show all options."""
 
 
 @dataclass
 class BuildOptions:
-    """Write a page per rater with real and generated images, and the key to it."""
+    """Write a page with real and generated images for each rater, and the key with the right answers."""
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
-    """Folder made by `ganatomy train`, of a system that makes images from noise."""
+    """Folder made by `ganatomy train`, of a system that generates images from noise."""
     out: Path
-    """Folder for the pages, the images and the key; must not exist yet, or be empty."""
+    """Output folder for the pages, the images and the key; it must not exist or must be empty."""
     system: str | None = None
-    """Of RUN, named again where it is a method from outside that no installed package has registered: FILE.py:CLASS or
-    MODULE:CLASS. RUN alone imports nothing."""
+    """Method of RUN as FILE.py:CLASS or MODULE:CLASS, needed only if it is neither built in nor installed.
+    A run folder alone never makes ganatomy import code."""
     images: int = 100
-    """Real and generated ones together, half of each; a tenth is shown twice."""
+    """Number of images, half of them real and half generated; a tenth of them is shown twice."""
     filter: Filter = "none"
-    """What all images are shown through, so that traces of up-sampling give nothing away."""
+    """Filter applied to all images alike, so that traces of up-sampling do not reveal the generated ones."""
     seed: int = 0
-    """Of the choice of images, their names and the order for each rater; raters should not know it."""
+    """Seed for the choice of images, their names and their order for each rater; keep it from the raters."""
     raters: int = 1
-    """Number of pages, each in an order of its own."""
+    """Number of raters; each gets a page with the images in an order of its own."""
     which: Which = "best"
-    """Weights: the best on the validation data, or the last."""
+    """Weights to use: those with the best validation score, or the last."""
     secret: Path | None = None
-    """File with the secret of who trained the run, by which its test subjects are recognised; none means your own."""
+    """File with the secret that was used in training, to recognise the test subjects; none means your own."""
     device: str = "auto"
-    """cpu, cuda, or auto."""
+    """Device on which the network runs: cpu, cuda, or auto."""
 
 
 @dataclass
 class ScoreOptions:
-    """Hold raters' answers against the key."""
+    """Compare raters' answers with the key, and print how well they did."""
 
     folder: Positional[Annotated[Path, arg(metavar="DIR")]]
     """Folder made by `ganatomy turing build`."""
     answers: Positional[Annotated[tuple[Path, ...], arg(metavar="ANSWERS")]]
-    """CSV or JSON files that the pages saved, one per rater."""
+    """CSV or JSON files saved by the pages, one per rater."""
     margin: float = 0.1
-    """Distance of an accuracy from one half that would not matter."""
+    """Equivalence margin: largest distance of the accuracy from 0.5 that still counts as guessing."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Build a test or score it."""
+    """Build a visual Turing test, or score it."""
     action = leading(arguments, "turing", "word build or score", "turing build|score ...", HELP)
     match action:
         case None:
@@ -77,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def build(arguments: Sequence[str]) -> int:
-    """Write forms and key."""
+    """Write the forms and the key of a visual Turing test, and print their paths."""
     options = parse(BuildOptions, arguments, "ganatomy turing build")
     model = load(options.run, options.which, options.device, options.system)
     forms = build_test(
@@ -93,14 +94,14 @@ def build(arguments: Sequence[str]) -> int:
     for path in forms:
         print(path)
     print(
-        f"{options.out / KEY}: the key; give raters their page from {FORMS} alone. "
+        f"{options.out / KEY}: the key, which you keep; give each rater only a page from {FORMS}. "
         f"Then: ganatomy turing score {options.out} ANSWERS..."
     )
     return 0
 
 
 def score(arguments: Sequence[str]) -> int:
-    """Print how the raters did."""
+    """Score the raters' answers and print the results."""
     options = parse(ScoreOptions, arguments, "ganatomy turing score")
     if not 0 < options.margin < 0.5:
         raise UserError(f"--margin {options.margin}: give a number between 0 and 0.5, such as 0.1")
@@ -109,7 +110,7 @@ def score(arguments: Sequence[str]) -> int:
 
 
 def show(scoring: Scoring, margin: float) -> None:
-    """A table, what it means for each rater, and how far they agree."""
+    """Print a table of scores, the verdict for each rater, and the agreement between raters."""
     console = Console(highlight=False)
     table = Table("", *[score.rater for score in scoring.raters])
     for name, cells in zip(ROWS, zip(*map(_cells, scoring.raters), strict=True), strict=True):
@@ -120,8 +121,8 @@ def show(scoring: Scoring, margin: float) -> None:
     if scoring.kappa is not None:
         kappa = "undefined, as all gave one answer" if isnan(scoring.kappa) else f"{scoring.kappa:.2f}"
         console.print(
-            f"Agreement of the raters on single images, beyond chance: kappa {kappa}. Several raters are several "
-            "tests: one of twenty who guess comes out below p = 0.05."
+            f"Agreement between raters on single images, beyond chance: kappa {kappa}. Every rater is a separate test: "
+            "of twenty raters who guess, about one comes out below p = 0.05."
         )
     numbers = ", ".join(f"{name} {value}" for name, value in scoring.key.get("filter", {}).items() if name != "name")
     shown = scoring.key.get("filter", {}).get("name", "unknown")
@@ -131,12 +132,12 @@ def show(scoring: Scoring, margin: float) -> None:
 ROWS = (
     "accuracy, with 95 % Wilson interval",
     "p (exact, against one half)",
-    "TRR: real ones called real",
-    "FRR: generated ones called real",
+    "TRR: real images called real",
+    "FRR: generated images called real",
     "d'",
     "AUC of the confidence",
-    "same answer the second time",
-    "median time",
+    "same answer when shown twice",
+    "median time per answer",
 )
 
 
