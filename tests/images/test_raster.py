@@ -189,6 +189,17 @@ def test_damaged_pictures_are_named(tmp_path, name):
         read(tmp_path / name)
 
 
+def test_a_program_called_a_picture_is_never_run(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: started.append(arguments))
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 7\n(x) print showpage\n%%EOF\n"
+    for name in ("photo.png", "photo.jpg", "photo.gif", "photo.bmp", "photo.tif"):
+        (tmp_path / name).write_bytes(program)
+        with pytest.raises(UserError, match=rf"{name} cannot be read as a picture"):
+            read(tmp_path / name)
+    assert not started
+
+
 def test_truncated_pictures_are_named(tmp_path):
     for name in ("a.png", "a.tif"):
         write(tmp_path / name, Image.from_array(noise((40, 40), np.uint16)))

@@ -20,6 +20,8 @@ from ganatomy.images.paths import replacing
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", *TIFF_SUFFIXES)
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF")
+"""Formats that Pillow may take a file for: PostScript in a file called .png would be handed to Ghostscript and run."""
 
 
 def read_raster(path: Path, meaning: RasterMeaning, labels: bool = False) -> Image:
@@ -56,7 +58,7 @@ def read_raster(path: Path, meaning: RasterMeaning, labels: bool = False) -> Ima
 
 def _picture(path: Path, labels: bool) -> NDArray[Any]:
     """Read all frames as (channels, slices, rows, columns)."""
-    with Pillow.open(path) as file:
+    with Pillow.open(path, formats=FORMATS) as file:
         raw = file.tile[0].args if file.format == "PNG" and file.tile else ""
         if raw in ("RGB;16B", "RGBA;16B"):
             return _deep_colour(path, str(raw))
@@ -76,7 +78,7 @@ def _deep_colour(path: Path, raw: str) -> NDArray[np.uint16]:
     """
     halves = []
     for order in (raw, raw.replace("16B", "16L")):
-        with Pillow.open(path) as file:
+        with Pillow.open(path, formats=FORMATS) as file:
             file.tile = [tile._replace(args=order) for tile in file.tile]
             halves.append(np.asarray(file).astype(np.uint16))
     return np.moveaxis(halves[0] * 256 + halves[1], -1, 0)[:, None]
