@@ -210,7 +210,7 @@ def test_every_patient_of_the_tumour_phantom_shows_one(tumours: list[BrainMR]) -
 def test_patients_stay_those_of_the_first_version(seed: int, checksums: tuple[float, ...]) -> None:
     patient = BrainMR(seed, size=48, slices=5)
     # Sums with random signs differ by thousands as soon as one random number is drawn elsewhere, but only by
-    # hundredths where another processor rounds otherwise.
+    # hundredths where another processor rounds differently.
     for contrast, checksum in zip(("t1", "t2", "flair"), checksums, strict=True):
         values = patient.images[contrast].array.ravel().astype(float)
         weights = np.random.default_rng(99).standard_normal(values.size)

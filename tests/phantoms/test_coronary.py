@@ -17,14 +17,14 @@ def all_named(patients: list[CoronaryCentrelines], *names: str) -> list[Vessel]:
 
 
 def places(patient: CoronaryCentrelines, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth, polar angle and azimuth in degrees of points on the patient's heart."""
+    """Return depth, polar angle and azimuth in degrees of points on the patient's heart."""
     x, y, z = (points @ patient.heart.axes.T / patient.heart.half_axes).T
     depth = np.sqrt(x**2 + y**2 + z**2)
     return depth, np.degrees(np.arccos(z / depth)), np.degrees(np.arctan2(y, x))
 
 
 def curvature(points: np.ndarray) -> np.ndarray:
-    """Reciprocal radius in mm of the circle through three successive points."""
+    """Return the reciprocal radius in mm of the circle through three successive points."""
     a, b = np.diff(points[:-1], axis=0), np.diff(points[1:], axis=0)
     sides = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) * np.linalg.norm(a + b, axis=1)
     return 2 * np.linalg.norm(np.cross(a, b), axis=1) / sides
@@ -57,7 +57,7 @@ def test_points_are_evenly_spaced(patients: list[CoronaryCentrelines]) -> None:
         steps = np.linalg.norm(np.diff(vessel.points, axis=0), axis=1)
         assert vessel.points.shape == (len(vessel.radii), 3)
         assert steps.max() < 0.51
-        # Only in the sharpest bends does a chord fall short of its arc.
+        # Only in the sharpest bends is a chord shorter than its arc by more than this.
         assert np.quantile(steps, 0.05) > 0.49
     coarse = CoronaryCentrelines(10, step_mm=2).vessel
     assert coarse.length_mm == pytest.approx(patients[1].vessel.length_mm, rel=0.02)
@@ -118,7 +118,7 @@ def test_the_heart_lies_in_the_body_as_hearts_do(patients: list[CoronaryCentreli
         np.testing.assert_allclose(patient.heart.axes @ patient.heart.axes.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(patient.heart.axes) == pytest.approx(-1)
         ends = {vessel.name: vessel.points[-1] for vessel in patient.vessels}
-        # Right of, left of and below the valves: x counts to the right, z to the head.
+        # Right of, left of and below the valves: x increases to the right, z to the head.
         assert ends["LAD"][0] < -15
         assert ends["LAD"][2] < patient.vessels[0].points[0, 2] - 10
         lowest = patient.vessels[LABELS.index("RCA")].points

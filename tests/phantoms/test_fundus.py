@@ -13,7 +13,7 @@ def person() -> Fundus:
 
 
 def middle(mask: np.ndarray) -> np.ndarray:
-    """Centre (row, column) of a mask in mm from the middle of the picture."""
+    """Return the centre (row, column) of a mask in mm from the middle of the image."""
     return (np.mean(np.nonzero(mask), 1) - (mask.shape[0] - 1) / 2) * WIDTH / mask.shape[0]
 
 

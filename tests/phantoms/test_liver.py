@@ -7,12 +7,12 @@ from ganatomy.phantoms.shapes import Grid, fields, ramp, star, strokes, undulati
 
 
 def inside(phantom: LiverLesion) -> list[np.ndarray]:
-    """CT numbers of each lesion."""
+    """Return the CT numbers of each lesion."""
     return [hu[mask] for hu, mask in zip(phantom.image.array[0], phantom.masks["lesion"], strict=True)]
 
 
 def sharpness(phantom: LiverLesion) -> float:
-    """Steepest change of CT number at the border, in HU per pixel."""
+    """Return the steepest change of CT number at the border, in HU per pixel."""
     steps = np.hypot(*np.gradient(phantom.image.array[0], axis=(1, 2)))
     lesions = zip(steps, phantom.masks["lesion"], strict=True)
     return float(np.median([np.percentile(step[lesion], 95) for step, lesion in lesions]))

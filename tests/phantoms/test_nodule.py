@@ -7,7 +7,7 @@ from ganatomy.phantoms.nodule import LungNodule
 
 
 def roundness(mask: np.ndarray) -> float:
-    """Area over that of the disk with the same second moments: 1 for disks."""
+    """Return the ratio of the area to that of the disk with equal second moments, 1 for disks."""
     rows, columns = np.nonzero(mask)
     return mask.sum() / (2 * np.pi * (rows.var() + columns.var()))
 
@@ -42,7 +42,7 @@ def test_some_malignant_nodules_have_a_halo_of_ground_glass() -> None:
 
 def test_malignant_nodules_are_spiculated() -> None:
     def shell(seed: int) -> float:
-        """Share of soft tissue 2 to 4 mm away from nodules without a halo."""
+        """Return the share of soft tissue 2 to 4 mm away from nodules without a halo."""
         phantom = LungNodule(seed, size=112, slices=40, noise=0)
         plain = ~phantom.masks["halo"].any((1, 2))
         shares = []

@@ -86,7 +86,7 @@ def test_seeds_are_patients_unless_a_phantom_gives_several_to_one() -> None:
 
 
 class Rings:
-    """A phantom from outside: a class with a seed and what its task asks for."""
+    """Phantom from outside of the package: a class that takes a seed and the options of its task."""
 
     LABELS = ("thin", "thick")
 

@@ -16,12 +16,12 @@ def patients() -> dict[str, list[SkinLesion]]:
 
 
 def colours(phantom: SkinLesion) -> np.ndarray:
-    """Red, green and blue of the pixels within the lesions."""
+    """Return red, green and blue of the pixels within the lesions."""
     return phantom.image.array[:, phantom.masks["lesion"]]
 
 
 def asymmetry(phantom: SkinLesion) -> float:
-    """Share of a lesion that its own half turn about the centre of mass does not cover."""
+    """Return the share of a lesion that its rotation by half a turn about the centre of mass does not cover."""
     shares = []
     for mask in phantom.masks["lesion"]:
         rows, columns = np.nonzero(mask)

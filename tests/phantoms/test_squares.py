@@ -7,7 +7,7 @@ from ganatomy.phantoms.squares import Squares
 
 
 def corners(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Upper left corners of the squares in one image, in reading order."""
+    """Return the upper left corners of the squares in one image, in reading order."""
     labelled, _ = ndimage.label(mask)
     return sorted((rows.start, columns.start) for rows, columns in ndimage.find_objects(labelled))
 
@@ -15,7 +15,7 @@ def corners(mask: np.ndarray) -> list[tuple[int, int]]:
 def test_the_noise_is_that_of_the_benchmark() -> None:
     noise = Squares(0, slices=64).image.array[0]
     np.testing.assert_allclose(noise.std((1, 2)), 50, rtol=1e-3)
-    # White noise smoothed with a Gaussian of SD s correlates like exp(-d² / 4s²).
+    # White noise smoothed with a Gaussian of SD s has the correlation exp(-d² / 4s²).
     inner = noise[:, 12:-12, 12:-12]
     for shift in (1, 2, 4):
         correlation = np.corrcoef(inner[..., shift:].ravel(), inner[..., :-shift].ravel())[0, 1]

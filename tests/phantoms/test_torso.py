@@ -28,7 +28,7 @@ def chest() -> ChestMR:
 
 
 def middle(mask: np.ndarray, axis: int) -> float:
-    """Mean place of a mask's voxels along an axis, as a share of its extent."""
+    """Return the mean position of a mask's voxels along an axis, as a share of its extent."""
     return float(np.nonzero(mask)[axis].mean() / mask.shape[axis])
 
 

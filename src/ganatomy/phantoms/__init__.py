@@ -1,11 +1,11 @@
-"""Procedural patients and test objects with ground truth in physical units: data every method can run on.
+"""Procedural patients and test objects with ground truth in physical units, on which every method can run.
 
-Most phantoms carry `image` (an `ganatomy.images.image.Image`), `masks` and `regions` by name, each shaped
-(slices, rows, columns); others have no image but `vessels`. All carry whatever else is known of their kind.
+Most phantoms have an `image` (an `ganatomy.images.image.Image`), `masks` and `regions` by name, each of shape
+(slices, rows, columns); others have no image but `vessels`. Further attributes depend on the kind of phantom.
 
 A phantom from outside of the package is a class like these, called with a seed. A task names it by the class itself, or
-an installed package registers it as an entry point. It is named by no place: names of phantoms are read from run files,
-which import nothing.
+an installed package registers it as an entry point. It cannot be named by a file or module: names of phantoms are read
+from run files, and run files never cause an import of code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PHANTOMS: dict[str, str] = {
     "squares": "ganatomy.phantoms.squares:Squares",
     "coronary-centrelines": "ganatomy.phantoms.coronary:CoronaryCentrelines",
 }
-"""Name of each phantom, and where it is defined."""
+"""Name of each phantom to the module and class that define it."""
 GROUP = "ganatomy.phantoms"
 """Group of the entry points by which installed packages register phantoms."""
 
@@ -49,9 +49,9 @@ class ImagePhantom(Protocol):
     """A procedural image with ground truth.
 
     Attributes:
-        image: the patient, in most phantoms with the noise of its scan.
+        image: image of the patient, in most phantoms with the noise of its scan.
         masks: structures by name, true inside.
-        regions: places where the image is uniform, to measure mean and SD in.
+        regions: regions of uniform tissue by name, in which mean and SD are measured.
     """
 
     image: Image
@@ -63,8 +63,8 @@ class GeometryPhantom(Protocol):
     """Procedural vessels without an image.
 
     Attributes:
-        vessel: the one that is the seed's turn.
-        vessels: all of the patient.
+        vessel: vessel that the seed selects.
+        vessels: all vessels of the patient.
     """
 
     vessel: Vessel
@@ -73,11 +73,11 @@ class GeometryPhantom(Protocol):
 
 Phantom = ImagePhantom | GeometryPhantom
 Name = str | type[Any]
-"""What a phantom is asked for by: its name, or of one from outside its class."""
+"""Name of a phantom, or the class of one from outside of the package."""
 
 
 def make(name: Name, seed: int, **size: Any) -> Phantom:
-    """Build a phantom; the same name, seed and size give the same object.
+    """Return a phantom, which is determined by its name, seed and size.
 
     Raises:
         UserError: there is no phantom of this name, or it does not take these arguments.
@@ -92,12 +92,12 @@ def make(name: Name, seed: int, **size: Any) -> Phantom:
 
 
 def called(name: Name) -> str:
-    """What a phantom is called in names of cases."""
+    """Return the name of a phantom for names of cases."""
     return name if isinstance(name, str) else name.__name__
 
 
 def source(name: Name) -> str | None:
-    """Digest of the source file of a phantom from outside of the package; None of one of the package.
+    """Return the digest of the source file of a phantom from outside of the package; None for one of the package.
 
     Raises:
         UserError: there is no phantom of this name.
@@ -106,7 +106,7 @@ def source(name: Name) -> str | None:
 
 
 def label(name: Name, seed: int) -> str | None:
-    """The label of a patient without building it; None where the phantom knows no classes.
+    """Return the label of a patient without drawing it; None where the phantom has no classes.
 
     Raises:
         UserError: there is no phantom of this name.
@@ -116,7 +116,7 @@ def label(name: Name, seed: int) -> str | None:
 
 
 def subject(name: Name, seed: int) -> int | None:
-    """The number of the patient that a seed belongs to; None where every seed is a patient of its own.
+    """Return the number of the patient that a seed belongs to; None where every seed is another patient.
 
     Raises:
         UserError: there is no phantom of this name.
@@ -126,16 +126,16 @@ def subject(name: Name, seed: int) -> int | None:
 
 
 def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
-    """An image or a centre-line of a phantom.
+    """Return an image or a centre-line of a phantom.
 
     Args:
-        phantom: of any kind.
-        name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for the same without what is abnormal, a mask
-            as ``mask:NAME`` (float32, 0 and 1), or a label map as ``labels:NAME`` (uint8); of a phantom of vessels
-            ``vessel`` for the one that is the seed's turn, or any by its number as ``vessel:0``.
+        phantom: phantom of any kind.
+        name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for one of them without the disease, a mask as
+            ``mask:NAME`` (float32, 0 and 1), or a label map as ``labels:NAME`` (uint8); for a phantom of vessels
+            ``vessel`` for the one that the seed selects, or any by its number as ``vessel:0``.
 
     Returns:
-        An image; masks and label maps lie where `image` does and have no unit. Vessels are arrays (n, 4) of x, y, z and
+        An image; masks and label maps have the affine of `image` and no unit. Vessels are arrays (n, 4) of x, y, z and
         radius in mm, RAS+.
 
     Raises:
@@ -156,7 +156,7 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
 
 
 def _parts(phantom: Any) -> dict[str, Any]:
-    """Images, masks, label maps and vessels of a phantom by the names that `part` takes."""
+    """Return images, masks, label maps and vessels of a phantom by the names that `part` takes."""
     there: dict[str, Any] = {"image": phantom.image} if hasattr(phantom, "image") else {}
     for group, prefix in (("images", ""), ("healthy", "healthy:"), ("masks", "mask:"), ("labels", "labels:")):
         for name, value in getattr(phantom, group, {}).items():

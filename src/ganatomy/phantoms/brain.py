@@ -1,4 +1,4 @@
-"""A procedural cerebrum in MR: T1, T1 after gadolinium, T2 and FLAIR of one patient per seed, healthy or not."""
+"""The cerebrum in MR: T1, T1 after gadolinium, T2 and FLAIR of one patient per seed, healthy or not."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from ganatomy.phantoms.shapes import (
 )
 
 DISEASES = ("ms", "tumour")
-CONTRASTS = ("t1", "t2", "flair", "t1c")  # "t1c" last: noise is drawn in this order
+CONTRASTS = ("t1", "t2", "flair", "t1c")  # "t1c" is last because noise is drawn in this order
 
 NECROTIC, OEDEMA, ENHANCING = 1, 2, 4  # values of the label map of a tumour, as in BRATS since 2017
 CSF, GREY, WHITE = 1, 2, 3  # values of the label map of tissues
 
-FIELD_OF_VIEW = 200.0  # mm, of a square image
-PORTRAIT = (220.0, 172.0)  # mm, what an image of another shape shows at least
-FINEST = 1.6  # mm, of the pixels that coarser ones are averaged from, at most
+FIELD_OF_VIEW = 200.0  # mm, edge of a square image
+PORTRAIT = (220.0, 172.0)  # mm, smallest field of view of an image of another shape
+FINEST = 1.6  # mm, largest edge of the pixels that coarser ones are averaged from
 MOTTLE = 0.07  # mean share of grey in white matter, which varies
-COARSE = 4.0  # mm between the places that a lesion may start from
-REACH = 0.3  # share of the scanned height over which a lesion extends at most, up and down
+COARSE = 4.0  # mm between the positions at which a lesion may start
+REACH = 0.3  # largest share of the scanned height over which a lesion extends, up and down
 RELAXIVITY = 4.5  # 1/(s mM), T1 relaxivity of gadolinium chelates
 
 
 class Tissue(NamedTuple):
-    """Proton density relative to water, relaxation times in ms at 1.5 T, and gadolinium taken up in mM."""
+    """Proton density relative to water, relaxation times in ms at 1.5 T, and gadolinium uptake in mM of a tissue."""
 
     density: float
     t1: float
@@ -70,9 +70,9 @@ TISSUES = {
     "muscle": Tissue(1.0, 900, 47, 0.05),
     "blood": Tissue(0.80, 1440, 200, 1.0),
 }
-"""CSF, grey and white matter, MS plaques, fat and muscle as in BrainWeb (Kwan, Evans and Pike, IEEE Trans. Med. Imaging
-18(11), 1999, doi 10.1109/42.816072); the others and all uptakes are our choice. "unenhanced" is tumour that the
-contrast agent does not reach."""
+"""Tissue to its properties: CSF, grey and white matter, MS plaques, fat and muscle as in BrainWeb (Kwan, Evans and
+Pike, IEEE Trans. Med. Imaging 18(11), 1999, doi 10.1109/42.816072); the others and all uptakes are our choice.
+"unenhanced" is tumour that the contrast agent does not reach."""
 
 BRAIN = ("csf", "grey", "white", "plaque", "tumour", "necrosis", "oedema")
 
@@ -96,11 +96,11 @@ NUCLEI = (
 
 
 def signal(tissue: Tissue, contrast: str) -> float:
-    """Signal of a tissue relative to that of water at rest.
+    """Return the signal of a tissue relative to that of fully relaxed water.
 
-    Spin echo with TR/TE 4000/100 ms for T2; inversion recovery with TR/TI/TE 3000/1000/10 ms for T1, and with TR/TE
-    9000/120 ms and the inversion time that nulls CSF for FLAIR. "t1c" is T1 with T1 times shortened by the contrast
-    agent that the tissue took up, at a relaxivity within those measured in plasma at 1.5 T (Rohrer et al., Invest.
+    The sequences are spin echo with TR/TE 4000/100 ms for T2; inversion recovery with TR/TI/TE 3000/1000/10 ms for T1,
+    and with TR/TE 9000/120 ms and the inversion time that nulls CSF for FLAIR. "t1c" is T1 with T1 times shortened by
+    the uptake of the contrast agent, at a relaxivity within those measured in plasma at 1.5 T (Rohrer et al., Invest.
     Radiol. 40(11), 2005).
     """
     if contrast == "t1c":
@@ -117,7 +117,7 @@ def signal(tissue: Tissue, contrast: str) -> float:
 
 
 def intensities(contrast: str) -> dict[str, float]:
-    """Intensity of each tissue; the brightest of the brain has 1000."""
+    """Return the intensity of each tissue, where the brightest of the brain has 1000."""
     signals = {name: signal(tissue, contrast) for name, tissue in TISSUES.items()}
     brightest = max(signals[name] for name in BRAIN)
     return {name: 1000 * value / brightest for name, value in signals.items()}
@@ -125,23 +125,23 @@ def intensities(contrast: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs between patients; lengths in mm."""
+    """Anatomy that differs between patients; lengths in mm."""
 
     half: Point  # half width, length and height of the cerebrum
     cortex: float  # thickness of the grey ribbon
     csf: float  # thickness of the fluid around the brain; the sulci are about as wide
     ventricle: float  # radius of the ventricles relative to an average one
     level: float  # height of the middle of the scan over the plane of the commissures
-    folds: PlaneWaves  # whose zeros are the sulci of the convexity
-    medial: PlaneWaves  # whose zeros are the sulci of the medial wall
-    mottle: PlaneWaves  # of white matter
-    depth: PlaneWaves  # of the sulci
-    bends: tuple[PlaneWaves, PlaneWaves]  # what bends everything in x and y
-    coil: PlaneWaves  # sensitivity
+    folds: PlaneWaves  # function whose zeros are the sulci of the convexity
+    medial: PlaneWaves  # function whose zeros are the sulci of the medial wall
+    mottle: PlaneWaves  # mottling of white matter
+    depth: PlaneWaves  # variation of the sulci's depth
+    bends: tuple[PlaneWaves, PlaneWaves]  # deformation of the whole brain in x and y
+    coil: PlaneWaves  # sensitivity of the coil
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Anatomy:
-        """A random adult."""
+        """Draw a random adult."""
         near, size = rng.uniform, rng.uniform(0.95, 1.03)
         age = rng.uniform(0, 1)
         return cls(
@@ -159,7 +159,7 @@ class Anatomy:
         )
 
     def place(self, grid: Grid) -> tuple[Array, Array, Array]:
-        """Distance from the midline, and the other coordinates, all bent a little."""
+        """Return the distance from the midline, and the other coordinates, all slightly deformed."""
         x, y = (
             axis + np.float32(1.5) * bend(grid.x, grid.y, grid.z)
             for axis, bend in zip((grid.x, grid.y), self.bends, strict=True)
@@ -167,7 +167,7 @@ class Anatomy:
         return np.asarray(np.abs(x)), np.asarray(y), grid.z
 
     def outline(self, grid: Grid) -> tuple[Array, Array]:
-        """The x of an outline that is no egg but symmetrical from front to back, and its shrinkage with the height."""
+        """Return x in which the egg-shaped outline is symmetric from front to back, and its scale at each height."""
         _, length, height = self.half
         along = grid.y / np.float32(length)
         straight = grid.x / (1 + 0.1 * along - 0.06 * along**2)
@@ -175,12 +175,12 @@ class Anatomy:
         return np.asarray(straight, np.float32), np.asarray(taper, np.float32)
 
     def hull(self, grid: Grid) -> Array:
-        """The inside of the skull."""
+        """Return the distance to the inside of the skull."""
         straight, taper = self.outline(grid)
         return superellipse(straight, grid.y, self.half[0] * taper, self.half[1] * taper, 2.25)
 
     def ventricles(self, place: tuple[Array, Array, Array]) -> Array:
-        """Lateral ventricles and the third."""
+        """Return the distance to the lateral ventricles and the third."""
         x, y, z = place
         lateral = blend(self._horn(place, VENTRICLE), self._horn(place, TEMPORAL_HORN), 3)
         third = np.maximum(np.maximum(x - 1.6 * self.ventricle, np.abs(y - 2) - 11), z - 5)
@@ -192,7 +192,7 @@ class Anatomy:
         return reduce(partial(blend, reach=4.0), pieces)
 
     def nuclei(self, place: tuple[Array, Array, Array]) -> Array:
-        """Caudate, thalamus and lentiform nucleus."""
+        """Return the distance to caudate, thalamus and lentiform nucleus."""
         x, y, z = place
         shapes = []
         for (cx, cy, cz), radii, tilt in NUCLEI:
@@ -201,7 +201,7 @@ class Anatomy:
 
 
 def _cone(place: tuple[Array, Array, Array], a: tuple[float, ...], b: tuple[float, ...], scale: float) -> Array:
-    """Distance to a tapering tube between two points, each with its radius."""
+    """Return the distance to a tapering tube between two points, each with its radius."""
     start, along = np.asarray(a, np.float32), np.asarray(b, np.float32) - np.asarray(a, np.float32)
     x, y, z = (axis - first for axis, first in zip(place, start[:3], strict=True))
     dx, dy, dz, growth = along
@@ -214,30 +214,30 @@ class BrainMR:
     """Axial slices of a cerebrum with folded cortex, ventricles and deep nuclei; no brain stem, no cerebellum.
 
     Sick patients have either several MS plaques in the white matter around the ventricles or one tumour with oedema
-    and a necrotic core. Lesions displace nothing: all around them is as in `healthy`.
+    and a necrotic core. Lesions displace nothing: the tissue around them is that of `healthy`.
 
     After gadolinium the viable tumour enhances unevenly, as a ring around its necrosis, and so do vessels in the sulci,
     which the other contrasts do not show; plaques do not.
 
     Attributes:
-        LABELS: the classes, in the order in which seeds take turns.
-        DISEASES: of the sick, in the order in which they take turns.
+        LABELS: the classes, in the order in which seeds alternate between them.
+        DISEASES: diseases of sick patients, in the order in which seeds alternate between them.
         TUMOUR_RADIUS: least and greatest radius in mm of a tumour without its oedema.
         image: the chosen contrast, float32 (1, slices, rows, columns) in a.u.; the brightest tissue of the brain has
             1000. With a slow bias field and Rician noise; 0 outside the brain unless the skull is drawn.
         images: "t1", "t2", "flair" and "t1c", T1 after gadolinium.
-        healthy: the same with the same noise and no lesion.
-        masks: "brain" (with its fluid), of which "grey", "white" and "csf" are parts, where lesions count as what
-            they grew in; "lesion"; "tumour", which is lesion without oedema; and "altered", wherever the lesion
+        healthy: these images with unchanged noise and no lesion.
+        masks: "brain" (with its fluid), of which "grey", "white" and "csf" are parts, where lesions count as the tissue
+            that they grew in; "lesion"; "tumour", which is lesion without oedema; and "altered", wherever the lesion
             takes any share of a voxel.
         regions: "white" and "ventricles".
         labels: label maps, uint8 (slices, rows, columns). "tumour" has 0 for background, 1 for necrosis, 2 for oedema
             and 4 for enhancing tumour, as in BRATS since 2017: 1 and 4 together are the mask "tumour", all three
-            "lesion". "plaques" has 1 in MS plaques. "tissue" has 1 for CSF, 2 for grey and 3 for white matter; there
-            lesions count as what they grew in.
+            "lesion". "plaques" has 1 in MS plaques. "tissue" has 1 for CSF, 2 for grey and 3 for white matter, where
+            lesions count as the tissue that they grew in.
         label: "healthy" or "sick".
-        disease: "ms" or "tumour"; None for the healthy.
-        anatomy: the patient.
+        disease: "ms" or "tumour"; None for healthy patients.
+        anatomy: anatomy of the patient.
     """
 
     LABELS: ClassVar[tuple[str, ...]] = ("healthy", "sick")
@@ -262,20 +262,21 @@ class BrainMR:
         """Draw the patient.
 
         Args:
-            seed: of the patient; even ones are healthy.
-            size: rows and columns of 200 mm.
+            seed: seed of the patient; even ones are healthy.
+            size: rows and columns over 200 mm.
             slices: number of slices, from below.
-            shape: rows and columns if not square; the finest pixels that show at least 220 x 172 mm.
-            distance_mm: between slices.
-            contrast: of `image`.
-            label: "healthy" or "sick", whatever the seed.
-            disease: of a sick patient, "ms" or "tumour"; in turn if not given.
+            shape: rows and columns of an image that is not square; its pixels are the finest that show at least 220 x
+                172 mm.
+            distance_mm: distance between slices.
+            contrast: contrast of `image`.
+            label: "healthy" or "sick"; None selects it by the seed.
+            disease: "ms" or "tumour", for a sick patient; None selects it by the seed.
             skull: whether skull and scalp are in the image.
             bias: SD of the logarithm of the coil's sensitivity.
             noise: SD of the noise in either channel, as a fraction of white matter's intensity.
 
         Raises:
-            UserError: for an unknown contrast, label or disease, or an impossible size.
+            UserError: the contrast, label or disease is unknown, or the size impossible.
         """
         rows, columns = shape or (size, size)
         if min(rows, columns) < 8 or slices < 1 or not 0 < distance_mm <= 10:
@@ -325,7 +326,7 @@ class BrainMR:
 
 
 class BrainTumourMR(BrainMR):
-    """`BrainMR` in which every patient has a tumour, in the scanned slices and larger than there.
+    """`BrainMR` in which every patient has a tumour in the scanned slices, larger than those of `BrainMR`.
 
     All four contrasts and `labels["tumour"]` make up a training case of brain tumour segmentation.
     """
@@ -336,7 +337,7 @@ class BrainTumourMR(BrainMR):
 
 
 class _Perfusion(NamedTuple):
-    """Where the contrast agent goes: shares of fluid that are vessels, and of tumour that takes it up."""
+    """Distribution of the contrast agent: shares of fluid that are vessels, and of tumour that enhances."""
 
     vessels: Array
     reached: Array
@@ -348,7 +349,7 @@ class _Perfusion(NamedTuple):
         return cls(ramp(vessels, 0.9, 1.9), np.asarray(np.clip(0.9 + 0.2 * reached, 0.4, 1), np.float32))
 
     def __call__(self, shares: dict[str, Array]) -> dict[str, Array]:
-        """Shares of a voxel with blood and tumour that does not enhance told apart."""
+        """Return shares of tissues with vessels and tumour that does not enhance as tissues of their own."""
         seen = {**shares, "csf": shares["csf"] * (1 - self.vessels), "blood": shares["csf"] * self.vessels}
         if "tumour" in shares:
             seen["tumour"] = shares["tumour"] * self.reached
@@ -364,9 +365,9 @@ def _paint(shares: dict[str, Array], name: str, share: Array) -> None:
 
 
 def _sheets(values: Array, pixel: float) -> Array:
-    """Distance in the plane to the nearest zero of a smooth function, by its slope and how that changes uphill.
+    """Return the in-plane distance to the nearest zero of a smooth function, from its slope and curvature uphill.
 
-    It is infinite where the function turns back short of zero.
+    It is infinite where the function does not reach zero.
     """
     down, right = np.gradient(values, pixel, axis=(1, 2))
     steep = np.maximum(down**2 + right**2, 1e-9)
@@ -378,7 +379,7 @@ def _sheets(values: Array, pixel: float) -> Array:
 
 
 def _tissues(anatomy: Anatomy, grid: Grid, skull: bool) -> dict[str, Array]:
-    """Share of each voxel that each tissue takes."""
+    """Return the share of each voxel that each tissue takes."""
     place = anatomy.place(grid)
     hull, ventricles = anatomy.hull(grid), anatomy.ventricles(place)
     shares: dict[str, Array] = {}
@@ -400,14 +401,14 @@ def _tissues(anatomy: Anatomy, grid: Grid, skull: bool) -> dict[str, Array]:
 
 
 class _Cleft(NamedTuple):
-    """A sheet of fluid: the distance to it, half its width, and the distance to the region that it is limited to."""
+    """A sheet of fluid: the distance to it, half its width, and the distance to the region that bounds it."""
 
     distance: Array
     half: Array | float
     limit: Array
 
     def share(self, grid: Grid, margin: float) -> Array:
-        """Share of each pixel within `margin` mm of the fluid, exact even for sheets thinner than a pixel."""
+        """Return the share of each pixel within `margin` mm of the fluid, also for sheets thinner than a pixel."""
         half = self.half + np.float32(margin)
         apart = np.abs(self.distance)
         share = (grid.coverage(apart - half) - grid.coverage(apart + half)) * grid.coverage(self.limit - margin)
@@ -415,13 +416,13 @@ class _Cleft(NamedTuple):
 
 
 def _clefts(anatomy: Anatomy, grid: Grid, hull: Array, ventricles: Array) -> list[_Cleft]:
-    """Sulci of the convexity and of the medial wall, the fissure between the hemispheres, and the lateral ones."""
+    """Return sulci of the convexity and the medial wall, and the fissures between the hemispheres and lateral ones."""
     x, y, z = anatomy.place(grid)
     side = np.sign(grid.x) * x
     straight, _ = anatomy.outline(grid)
     width = 0.2 + 0.3 * anatomy.csf
 
-    # Drawn out from the centre, the folds stand upright on the surface.
+    # Scaled by the radius, the folds are perpendicular to the surface.
     radius = np.sqrt(sum((axis / half) ** 2 for axis, half in zip((straight, y, z), anatomy.half, strict=True)))
     spread = np.maximum(radius, 0.1) ** -0.65
     folds = anatomy.folds(side * spread, y * spread, z * spread)
@@ -442,7 +443,7 @@ def _clefts(anatomy: Anatomy, grid: Grid, hull: Array, ventricles: Array) -> lis
 
 
 def _affected(tissues: dict[str, Array], lesions: dict[str, Array]) -> dict[str, Array]:
-    """The tissues with lesions in place of grey and white matter, and of the lesions before them."""
+    """Return the tissues with lesions in place of grey and white matter, and of the lesions before them."""
     shares, flesh = dict(tissues), ["grey", "white"]
     for lesion, part in lesions.items():
         replaced = np.zeros_like(part)
@@ -457,7 +458,7 @@ def _affected(tissues: dict[str, Array], lesions: dict[str, Array]) -> dict[str,
 def _lesions(
     anatomy: Anatomy, grid: Grid, rng: np.random.Generator, disease: str | None, radii: tuple[float, float]
 ) -> dict[str, Array]:
-    """Shares of flesh that lesions replace, in the order in which they do; each is cut by a slice in its middle."""
+    """Return the shares of tissue that lesions replace, in order; each lesion is cut by a slice in its middle."""
     if disease is None:
         return {}
     reach = max(REACH * float(np.ptp(grid.z)), 4.0)
@@ -472,14 +473,14 @@ def _lesions(
 
 
 def _pick(coarse: Grid, where: Mask, rng: np.random.Generator, count: int) -> Array:
-    """Random places (x, y, z) where a mask on the coarse grid is true."""
+    """Draw random positions (x, y, z) where a mask on the coarse grid is true."""
     k, j, i = np.nonzero(where)
     chosen = rng.integers(0, len(k), count)
     return np.stack([coarse.x[0, 0, i[chosen]], coarse.y[0, j[chosen], 0], coarse.z[k[chosen], 0, 0]], 1)
 
 
 def _plaques(coarse: Grid, where: Mask, grid: Grid, rng: np.random.Generator, reach: float) -> Array:
-    """Plaques of 3 to 10 mm that point away from the ventricles, in a part of the scanned height."""
+    """Draw plaques of 3 to 10 mm that point away from the ventricles, in a part of the scanned height."""
     ((_, _, middle),) = _pick(coarse, where, rng, 1)
     band = where & (np.abs(coarse.z - middle) <= 0.7 * reach)
     share = np.zeros(grid.shape, np.float32)
@@ -495,7 +496,7 @@ def _plaques(coarse: Grid, where: Mask, grid: Grid, rng: np.random.Generator, re
 def _tumour(
     coarse: Grid, where: Mask, grid: Grid, rng: np.random.Generator, reach: float, radii: tuple[float, float]
 ) -> dict[str, Array]:
-    """A tumour with a ragged border, its oedema along the white matter, and necrosis in its middle."""
+    """Draw a tumour with a ragged border, its oedema along the white matter, and necrosis in its middle."""
     (centre,) = _pick(coarse, where, rng, 1)
     radius, swelling = rng.uniform(*radii), rng.uniform(5, 12)
     height = min(1.0, reach / (radius + swelling))
@@ -512,7 +513,7 @@ def _tumour(
 
 
 def _masks(tissues: dict[str, Array], affected: dict[str, Array]) -> dict[str, Mask]:
-    """Truth: tissues by the largest share, lesions by half of the flesh."""
+    """Return the true masks: tissues by the largest share, lesions by half of the tissue that they can replace."""
     fluid = tissues["csf"] + tissues["ventricles"]
     parts = np.stack([tissues["grey"], tissues["white"], fluid])
     brain, largest = parts.sum(0) >= 0.5, parts.argmax(0)
@@ -532,7 +533,7 @@ def _masks(tissues: dict[str, Array], affected: dict[str, Array]) -> dict[str, M
 def _label_maps(
     masks: dict[str, Mask], affected: dict[str, Array], disease: str | None
 ) -> dict[str, NDArray[np.uint8]]:
-    """Label maps of tumour, plaques and tissue that agree with the masks."""
+    """Return label maps of tumour, plaques and tissue that agree with the masks."""
     maps = {name: np.zeros(masks["brain"].shape, np.uint8) for name in ("tumour", "plaques", "tissue")}
     for value, name in ((CSF, "csf"), (GREY, "grey"), (WHITE, "white")):
         maps["tissue"][masks[name]] = value

@@ -11,7 +11,7 @@ from ganatomy.images.image import Header, Image
 from ganatomy.phantoms.shapes import Array, Grid, Mask, Point, capsule, ellipsoid
 
 DIAMETERS = (1.0, 3.0, 5.0)
-"""Diameters of the inserts in mm; each is as long as wide."""
+"""Diameters of the inserts in mm, which are equal to their lengths."""
 
 DENSITIES = (260.0, 520.0, 1040.0)
 """CT numbers of the inserts in HU: 200, 400 and 800 mg/cm³ of hydroxyapatite at about 1.3 HU per mg/cm³."""
@@ -27,15 +27,15 @@ SUPERSAMPLING = 5
 class CalciumInserts:
     """An elliptic body of 300 x 200 mm with lungs, spine, and nine calcium cylinders in a cardiac block.
 
-    Modelled on the anthropomorphic cardiac phantoms on which calcium scoring is tested. The seed turns the
-    inserts and shifts them by a fraction of a voxel, as putting the object on the table anew would.
+    It is modelled on the anthropomorphic cardiac phantoms on which calcium scoring is tested. The seed rotates the
+    inserts and shifts them by a fraction of a voxel, as repositioning of the object on the table would.
 
     Attributes:
         image: float32 HU, (1, slices, size, size).
-        masks: body, lungs, spine, block, inserts, and for each insert, such as "5 mm 260 HU", the region that
-            holds it alone, to score it in.
+        masks: body, lungs, spine, block, inserts, and for each insert, such as "5 mm 260 HU", a region that contains no
+            other insert, in which it is scored.
         regions: the block away from the inserts.
-        scores: true score by insert, cross-section times weight of its CT number times length over 3 mm.
+        scores: true score by insert: cross-section times weight of its CT number times length over 3 mm.
         volumes_mm3: true volume by insert.
         agatston: sum of the scores.
     """
@@ -44,13 +44,13 @@ class CalciumInserts:
         """Draw the object.
 
         Args:
-            seed: of its position.
+            seed: seed of its position.
             size: rows and columns.
-            slices: axial slices around the middle of the inserts.
-            spacing_mm: of slices, rows and columns; by default 1.5 mm and a field of view of 320 mm.
+            slices: number of axial slices around the middle of the inserts.
+            spacing_mm: spacing of slices, rows and columns; by default 1.5 mm and a field of view of 320 mm.
 
         Raises:
-            UserError: if a size or spacing is not positive.
+            UserError: a size or spacing is not positive.
         """
         spacing = spacing_mm or (1.5, 320.0 / size, 320.0 / size)
         if min(size, slices) < 1 or min(spacing) <= 0:
@@ -88,7 +88,7 @@ class CalciumInserts:
 
 
 def _outlines(grid: Grid) -> dict[str, Array]:
-    """Distances to the parts of the body in a plane, in the order of painting."""
+    """Return distances to the parts of the body in a plane, in the order in which they are painted."""
     x, y = grid.x, grid.y
     body = ellipsoid((x, y), (150, 100))
     spinous = capsule(x, y, (0, 78), (0, 88)) - 4
@@ -101,7 +101,7 @@ def _outlines(grid: Grid) -> dict[str, Array]:
 
 
 def _cylinder(grid: Grid, spacing: Point, centre: tuple[float, ...], diameter: float) -> Array:
-    """Share of each voxel inside an axial cylinder as long as wide, counted on points within the voxel."""
+    """Return the share of each voxel inside an axial cylinder as long as wide, counted on points within the voxel."""
     step = (np.arange(SUPERSAMPLING) + 0.5) / SUPERSAMPLING - 0.5
     x, y, z = (
         axis.reshape(-1, 1) + step * width - middle

@@ -1,4 +1,4 @@
-"""Procedural coronary arteries: centre-lines with radii that run in the grooves of an ellipsoidal heart."""
+"""Coronary arteries: centre-lines with radii that run in the grooves of an ellipsoidal heart."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ganatomy.phantoms.shapes import Path, label_of
 LABELS = ("LAD", "LCx", "RCA", "D1", "OM1", "PDA", "AM", "D2", "S1", "conus")
 
 FINE = 0.25  # mm between the points that vessels are drawn with
-LEFT_DOMINANT = 0.12  # share of patients
+LEFT_DOMINANT = 0.12  # share of patients with left dominance
 
-# From the middle of the base of the ventricles, in RAS+: towards the apex, and roughly towards the anterior groove.
+# Axes from the middle of the base of the ventricles, in RAS+: towards the apex, and roughly the anterior groove.
 TO_APEX = (-0.62, 0.55, -0.56)
 TO_GROOVE = (-0.15, 0.75, 0.65)
 HALF_AXES = (42.0, 46.0, 94.0)  # mm, of the ellipsoid: towards the groove, the left ventricle and the apex
 
-# Places on the heart are (depth, polar, azimuth). Depth is 1 at the epicardium and 0 in the middle. Polar is in degrees
-# from the apex, with the plane of the valves at 90; below 0 it lies beyond the apex. Azimuth is in degrees around the
-# long axis, from the anterior groove by way of the left ventricle. The first place of a branch is where it leaves its
-# parent.
+# Positions on the heart are (depth, polar, azimuth). Depth is 1 at the epicardium and 0 in the middle. Polar is in
+# degrees from the apex, with the plane of the valves at 90; below 0 it lies beyond the apex. Azimuth is in degrees
+# around the long axis, from the anterior groove by way of the left ventricle. The first position of a branch is where
+# it leaves its parent.
 Place = tuple[float, float, float]
 
 
 class Course(NamedTuple):
-    """Where a vessel runs in an average heart.
+    """Course of a vessel in an average heart.
 
     Attributes:
-        parent: the vessel it leaves; None for those that leave the aorta.
-        places: on its way.
-        shortest: share of the way after which it may end.
+        parent: vessel that it leaves; None for vessels that leave the aorta.
+        places: positions along its course.
+        shortest: share of the course after which it may end.
     """
 
     parent: str | None
@@ -46,7 +46,7 @@ class Course(NamedTuple):
     shortest: float
 
 
-FORK = (0.9, 97, 24)  # of the left main artery
+FORK = (0.9, 97, 24)  # position of the fork of the left main artery
 RIGHT_ORIGIN = ((0.4, 101, -40), (0.7, 100, -46), (0.97, 96, -62), (1, 94, -90))
 COURSES = {
     "LAD": Course(
@@ -77,7 +77,7 @@ COURSES = {
     "S1": Course("LAD", ((1, 72, 2), (0.86, 64, 4), (0.7, 58, 3), (0.5, 52, 0)), 0.5),
     "conus": Course("RCA", ((0.7, 100, -46), (0.95, 94, -30), (1, 86, -18), (1, 74, -12)), 0.4),
 }
-"""Right dominance: the posterior descending artery leaves the right coronary artery."""
+"""Courses in right dominance: the posterior descending artery leaves the right coronary artery."""
 LEFT_COURSES = COURSES | {
     "LCx": Course(
         "LAD",
@@ -97,14 +97,14 @@ LEFT_COURSES = COURSES | {
     "RCA": Course(None, (*RIGHT_ORIGIN, (1, 92, -108), (1, 82, -116), (1, 64, -120)), 0.7),
     "PDA": Course("LCx", ((1, 95, 148), (1, 95, 166), (1, 88, 182), (1, 70, 187), (1, 50, 188), (1, 34, 188)), 0.6),
 }
-"""Left dominance: it leaves the circumflex artery, and the right coronary artery ends early."""
+"""Courses in left dominance: the posterior descending artery leaves the circumflex artery; the right one ends early."""
 
 
 class Vessel(NamedTuple):
     """Centre-line of a vessel from its ostium at the aorta to its distal end, with the radius of its lumen.
 
     Attributes:
-        name: such as "LAD".
+        name: name, such as "LAD".
         points: (n, 3) mm, RAS+: x to the patient's right, y to the front, z to the head.
         radii: (n,) mm.
     """
@@ -126,10 +126,10 @@ class Vessel(NamedTuple):
 
 @dataclass(frozen=True)
 class Heart:
-    """Shape, place and arteries' calibre of a patient's heart.
+    """Shape, pose and arterial calibre of a patient's heart.
 
     Attributes:
-        half_axes: of the ellipsoid that the epicardium is, (3,) mm: towards the anterior groove, the left ventricle and
+        half_axes: half axes of the epicardial ellipsoid, (3,) mm: towards the anterior groove, the left ventricle and
             the apex.
         axes: these directions as rows, (3, 3), orthonormal, RAS+.
         left_dominant: whether the posterior descending artery leaves the circumflex artery.
@@ -146,7 +146,7 @@ class Heart:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """A random adult."""
+        """Draw a random adult."""
         size = rng.uniform(0.86, 1.12)
         half_axes = np.asarray(HALF_AXES) * size * rng.uniform(0.93, 1.07, 3)
         left_dominant = bool(rng.random() < LEFT_DOMINANT)
@@ -161,36 +161,36 @@ class Heart:
         )
 
     def positions(self, places: Path) -> Path:
-        """Positions in mm, RAS+ and relative to the middle of the base, of places (n, 3) on the heart."""
+        """Map positions on the heart (n, 3) to mm, RAS+ and relative to the middle of the base."""
         depth, polar, azimuth = places[:, 0], *np.radians(places[:, 1:]).T
         directions = np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], 1)
         return np.asarray(depth[:, None] * directions * self.half_axes @ self.axes)
 
     def outwards(self, points: Path) -> Path:
-        """Unit normals (n, 3) of the ellipsoids through points in mm."""
+        """Return unit normals (n, 3) of the ellipsoids through points in mm."""
         normals = points @ self.axes.T / self.half_axes**2
         return np.asarray(normals / np.linalg.norm(normals, axis=1, keepdims=True) @ self.axes)
 
 
 class CoronaryCentrelines:
-    """Coronary arteries of one patient as centre-lines with radii; there is no image.
+    """Coronary arteries of one patient as centre-lines with radii, without an image.
 
-    Ten seeds in a row share a patient and take turns among its vessels. A vessel begins at its ostium in the aorta:
-    branches share their parent's line and radii until close to where they leave it, as paths traced through a CT
-    angiogram do. Positions are in RAS+ mm, relative to the middle of the base of the ventricles.
-    "LAD" begins with the left main artery. Right dominance is usual, and about an eighth of the patients are
-    left-dominant. The numbers are our choice, within what is usual in adults: vessels of 30 to 250 mm that taper from
-    1.2 to 2.5 mm at the ostium to about 0.5 mm.
+    Ten consecutive seeds share a patient, and each selects one of its vessels. A vessel begins at its ostium in the
+    aorta: branches share their parent's line and radii until close to where they leave it, as paths traced through a CT
+    angiogram do. Positions are in RAS+ mm, relative to the middle of the base of the ventricles. "LAD" begins with the
+    left main artery. Right dominance is usual, and about an eighth of the patients are left-dominant. The numbers are
+    our choice, within what is usual in adults: vessels of 30 to 250 mm that taper from 1.2 to 2.5 mm at the ostium to
+    about 0.5 mm.
 
     Attributes:
-        LABELS: names of the vessels, in the order in which seeds take turns: left anterior descending, circumflex and
+        LABELS: names of the vessels, in the order in which seeds select them: left anterior descending, circumflex and
             right coronary artery, first diagonal, first obtuse marginal, posterior descending, acute marginal, second
             diagonal, first septal and conus artery.
-        SEEDS_PER_SUBJECT: number of seeds in a row that share a patient.
-        vessels: all of the patient, in the order of `LABELS`; their arrays are read-only.
-        vessel: the one that is this seed's turn.
-        label: its name.
-        heart: the patient.
+        SEEDS_PER_SUBJECT: number of consecutive seeds that share a patient.
+        vessels: all vessels of the patient, in the order of `LABELS`; their arrays are read-only.
+        vessel: vessel that the seed selects.
+        label: name of this vessel.
+        heart: heart of the patient.
     """
 
     LABELS: ClassVar[tuple[str, ...]] = LABELS
@@ -200,12 +200,12 @@ class CoronaryCentrelines:
         """Draw the patient.
 
         Args:
-            seed: of the patient, by its tens, and which vessel's turn it is, by its ones.
+            seed: seed; its tens determine the patient, its ones select the vessel.
             step_mm: arc length between points, rounded so that it divides a vessel's length.
-            label: the vessel, if the seed shall not choose it.
+            label: name of the vessel; None selects it by the seed.
 
         Raises:
-            UserError: for a vessel that there is not, or a step that is not between 0.25 and 5 mm.
+            UserError: the vessel does not exist, or the step is not between 0.25 and 5 mm.
         """
         if not FINE <= step_mm <= 5:
             raise UserError(f"centre-lines cannot have points every {step_mm} mm: choose a step_mm from {FINE} to 5")
@@ -216,7 +216,7 @@ class CoronaryCentrelines:
 
 @lru_cache(maxsize=4)
 def _patient(number: int, step_mm: float) -> tuple[Heart, tuple[Vessel, ...]]:
-    """Heart and vessels of a patient, of whom several seeds ask for one vessel each; the arrays are read-only."""
+    """Return heart and vessels of a patient with read-only arrays; cached, since several seeds share a patient."""
     whole, *single = np.random.default_rng(number).spawn(len(LABELS) + 1)
     heart = Heart.draw(whole)
     courses = LEFT_COURSES if heart.left_dominant else COURSES
@@ -235,7 +235,7 @@ def _patient(number: int, step_mm: float) -> tuple[Heart, tuple[Vessel, ...]]:
 
 
 def _turned_axes(angles: Path) -> Path:
-    """Axes of a heart that lies turned by small angles in radians about the axes of the body."""
+    """Return the axes of a heart that is rotated by small angles in radians about the axes of the body."""
     apex = np.asarray(TO_APEX) / np.linalg.norm(TO_APEX)
     groove = np.asarray(TO_GROOVE) - (np.asarray(TO_GROOVE) @ apex) * apex
     groove /= np.linalg.norm(groove)
@@ -250,7 +250,7 @@ def _turned_axes(angles: Path) -> Path:
 
 
 def _trunk(heart: Heart, course: Course, rng: np.random.Generator, ostium: float) -> Path:
-    """Line (n, 4) of a vessel that leaves the aorta with a given radius; a point every quarter of a millimetre."""
+    """Draw the line (n, 4) of a vessel that leaves the aorta with a given radius; a point every 0.25 mm."""
     points = _way(heart, course, rng)
     arc = FINE * np.arange(len(points), dtype=np.float64)
     last = rng.uniform(0.4, 0.65)
@@ -265,7 +265,7 @@ def _trunk(heart: Heart, course: Course, rng: np.random.Generator, ostium: float
 
 
 def _branch(heart: Heart, course: Course, rng: np.random.Generator, parent: Path) -> Path:
-    """Line (n, 4) of a vessel that shares its parent's line up to where it leaves it; as fine as that."""
+    """Draw the line (n, 4) of a vessel that shares its parent's line up to their fork; as fine as that line."""
     origin = heart.positions(np.asarray(course.places[:1]))
     fork = int(np.argmin(np.linalg.norm(parent[:, :3] - origin, axis=1)))
     points = _way(heart, course, rng, parent[max(fork - 4, 0) : fork + 1, :3])
@@ -274,14 +274,14 @@ def _branch(heart: Heart, course: Course, rng: np.random.Generator, parent: Path
     after = max(before * rng.uniform(0.65, 0.85), 1.1 * last)
     own = _with_radii(points, arc, [(0.0, before), (3.0, min(after, before))], last, rng)
     line = np.concatenate([parent[:fork], own])
-    # Vessels leave one another at an angle, but lumens turn over some millimetres.
+    # Vessels leave one another at an angle, but the direction of the lumen changes over some millimetres.
     smooth = gaussian_filter1d(line, 2 / FINE, axis=0, mode="nearest")
     share = np.clip(1 - ((np.arange(len(line)) - fork) * FINE / 8) ** 2, 0, 1)[:, None] ** 2
     return _even(line + share * (smooth - line), FINE)
 
 
 def _way(heart: Heart, course: Course, rng: np.random.Generator, before: Path | None = None) -> Path:
-    """Points (n, 3) of a vessel's own way; a branch starts at the last of the points (n, 3) that come before."""
+    """Draw points (n, 3) of a vessel's own course; a branch starts at the last of the points ``before`` (n, 3)."""
     places = np.asarray(course.places, float)
     places[1:, 1:] += rng.normal(0, 2, places[1:, 1:].shape)
     knots = heart.positions(places)
@@ -300,12 +300,12 @@ def _way(heart: Heart, course: Course, rng: np.random.Generator, before: Path | 
 
 
 def _winding(heart: Heart, points: Path, rng: np.random.Generator) -> Path:
-    """Smooth displacements (n, 3) in mm from a straight course, mostly along the heart's surface; none at the start."""
+    """Draw smooth displacements (n, 3) in mm from a straight course, mostly along the heart's surface."""
     arc = FINE * np.arange(len(points), dtype=np.float64)
     tangents = np.gradient(points, axis=0)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
     outwards = heart.outwards(points)
-    # Both vanish where the vessel comes out of the depth and no direction is sideways.
+    # Both vanish where the vessel comes straight out of the depth, so that no direction is sideways.
     up = outwards - (outwards * tangents).sum(1, keepdims=True) * tangents
     aside = np.cross(tangents, outwards)
     ramp = np.clip(arc / 10, 0, 1) ** 2
@@ -314,7 +314,7 @@ def _winding(heart: Heart, points: Path, rng: np.random.Generator) -> Path:
 
 
 def _waves(arc: Path, rng: np.random.Generator) -> Path:
-    """Sum of sines along a line, longer ones with greater amplitude, in mm."""
+    """Draw a sum of sines along a line, with greater amplitude for longer periods, in mm."""
     lengths = np.exp(rng.uniform(np.log(18), np.log(55), 5))
     phases = rng.uniform(0, 2 * np.pi, 5)
     return np.asarray((0.45 * (lengths / 20) ** 1.3 * np.sin(2 * np.pi * arc[:, None] / lengths + phases)).sum(1))
@@ -323,7 +323,7 @@ def _waves(arc: Path, rng: np.random.Generator) -> Path:
 def _with_radii(
     points: Path, arc: Path, knots: Sequence[tuple[float, float]], last: float, rng: np.random.Generator
 ) -> Path:
-    """Points and radii (n, 4): through given radii at given arc lengths, then tapering to the last one."""
+    """Return points and radii (n, 4): through given radii at given arc lengths, then tapering to the last one."""
     start, radius = knots[-1]
     rest = arc[-1] - start
     # Tapering is faster at first, where most branches leave.
@@ -334,7 +334,7 @@ def _with_radii(
 
 
 def _even(line: NDArray[np.float64], step: float) -> Path:
-    """The line (n, columns) with points at equal arc length of its first three columns, about `step` apart."""
+    """Return the line (n, columns) with points at equal arc length of its first three columns, about `step` apart."""
     arc = np.append(0, np.cumsum(np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1)))
     at = np.linspace(0, arc[-1], max(round(arc[-1] / step), 1) + 1)
     return np.stack([np.interp(at, arc, column) for column in line.T], 1)

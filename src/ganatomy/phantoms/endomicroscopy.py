@@ -13,34 +13,34 @@ WIDTH = 0.5  # mm across the mosaic
 PITCH = 0.105  # mm between neighbouring crypts
 CELL = 0.0095  # mm, width of a cell of the epithelium
 
-# Brightness from 0 to 255 of what fluorescein stains: vessels most, then the lamina propria, cells less, mucus hardly
-# (our choice).
+# Brightness from 0 to 255 of tissues stained with fluorescein: vessels most, then the lamina propria, cells less,
+# mucus hardly (our choice).
 VESSEL, LAMINA, CELLS, GOBLET, LUMEN = 225.0, 150.0, 95.0, 30.0, 45.0
 
 
 class EndomicroscopyMosaic:
-    """Crypts that one person's colon shows face on, other ones in every slice.
+    """Crypts of one person's colon in face-on view, with other crypts in every slice.
 
     Each crypt is a ring of cells around its lumen, some of them dark goblet cells; capillaries run between the crypts.
 
     Attributes:
         image: brightness from 0 to 255, float32, (1, slices, size, size).
-        images: by name, "image" and "elsewhere", as many mosaics of other places in the same person.
-        masks: "crypts", "lumen", "vessels" of the former.
-        regions: none is uniform.
+        images: "image", and "elsewhere", as many mosaics of other places in the person's colon.
+        masks: "crypts", "lumen", "vessels" of "image".
+        regions: empty, since nothing is uniform.
     """
 
     def __init__(self, seed: int, *, size: int = 128, slices: int = 1, noise: float = 2.0) -> None:
-        """Draw mosaics.
+        """Draw the mosaics.
 
         Args:
-            seed: of the person.
+            seed: seed of the person.
             size: rows and columns over 0.5 mm, at least 16.
-            slices: mosaics.
+            slices: number of mosaics.
             noise: SD of the noise.
 
         Raises:
-            UserError: for a negative noise or an image that is too small.
+            UserError: the noise is negative or the image is too small.
         """
         if size < 16 or slices < 1 or noise < 0:
             raise UserError(f"{slices} mosaics of {size} pixels with noise {noise:g} cannot be drawn")
@@ -61,7 +61,7 @@ class EndomicroscopyMosaic:
 
 
 def _draw(rng: np.random.Generator, grid: Grid, noise: float) -> tuple[Array, dict[str, Mask]]:
-    """One mosaic, (1, rows, columns), and its masks."""
+    """Draw one mosaic, (1, rows, columns), and its masks."""
     x, y = (
         np.broadcast_to(axis, grid.shape) + 0.006 * fields(rng, grid.shape, 0.03 / grid.pixel)
         for axis in (grid.x, grid.y)
@@ -104,7 +104,7 @@ def _draw(rng: np.random.Generator, grid: Grid, noise: float) -> tuple[Array, di
 
 
 def _crypts(rng: np.random.Generator) -> Array:
-    """Middles (x, y) of crypts on a jittered hexagonal lattice that reaches beyond the mosaic."""
+    """Return the centres (x, y) of crypts on a jittered hexagonal lattice that extends beyond the mosaic."""
     half = int(WIDTH / PITCH) + 2
     rows, columns = np.meshgrid(np.arange(-half, half + 1), np.arange(-half, half + 1), indexing="ij")
     lattice = np.stack([columns + 0.5 * (rows % 2), rows * np.sqrt(0.75)], -1).reshape(-1, 2) * PITCH

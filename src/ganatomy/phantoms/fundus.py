@@ -1,4 +1,4 @@
-"""Colour photographs of the back of the eye: arteries and veins, optic disc, fovea."""
+"""Colour fundus photographs: arteries and veins, optic disc, fovea."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ganatomy.errors import UserError
 from ganatomy.images.image import Header, Image
 from ganatomy.phantoms.shapes import Array, Grid, Mask, Path, Tubes, fields, grow_tree, ramp
 
-WIDTH = 13.5  # mm of retina across the picture, about 45 degrees
-FIELD = 6.5  # mm, radius of what the camera sees
+WIDTH = 13.5  # mm of retina across the image, about 45 degrees
+FIELD = 6.5  # mm, radius of the camera's field of view
 
 # Optical densities (natural logarithm) for red, green and blue light. Blood absorbs green and blue; the pigment
-# epithelium and the choroid let mostly red light pass, and more so in blond eyes (our choice of numbers).
+# epithelium and the choroid transmit mostly red light, more so in fair eyes (our choice of numbers).
 WHITE = np.array([250.0, 215.0, 165.0], np.float32)
 CHOROID = np.array([0.12, 0.75, 1.05], np.float32)
 MELANIN = np.array([0.55, 0.75, 0.85], np.float32)
@@ -23,23 +23,23 @@ BLOOD = np.array([0.28, 0.75, 0.55], np.float32)
 MACULA = np.array([0.0, 0.25, 0.7], np.float32)
 
 ARTERY, VEIN = 0.018, 0.024  # mm, radius of the thinnest vessels drawn
-ENDINGS = 170  # vessels that end in the picture, of either kind
+ENDINGS = 170  # ends of vessels in the image, for arteries and for veins
 
 
 @dataclass(frozen=True)
 class Eye:
-    """What differs between eyes; places (x, y) in mm for a right eye, whose disc lies to the right."""
+    """Anatomy that differs between eyes; positions (x, y) in mm for a right eye, whose disc lies to the right."""
 
     disc: tuple[float, float]
     disc_radii: tuple[float, float]
-    cup: float  # of the disc, as a share of its radius
+    cup: float  # radius of the cup, as a share of the disc's
     fovea: tuple[float, float]
     melanin: float
-    arch: float  # how far the arcades are from the fovea, in mm
+    arch: float  # distance of the arcades from the fovea in mm
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Eye:
-        """A random healthy eye."""
+        """Draw a random healthy eye."""
         near = rng.uniform
         fovea = (near(-1.8, -0.8), near(-0.4, 0.4))
         height = near(0.82, 1.0)
@@ -54,29 +54,29 @@ class Eye:
 
 
 class Fundus:
-    """The fundi of one person, the right eye in even slices and the left one in odd ones.
+    """Fundi of one person, the right eye in even slices and the left one in odd ones.
 
     Arteries and veins leave the disc, arch around the fovea, which they spare, and branch by Murray's law.
 
     Attributes:
-        image: red, green and blue from 0 to 255, float32, (3, slices, size, size); every slice is another eye.
-        images: the same by name, "image".
-        masks: "vessels", "disc", "fovea", and "field", what the camera sees.
-        regions: none is uniform.
+        image: red, green and blue from 0 to 255, float32, (3, slices, size, size); every slice shows another eye.
+        images: `image` by its name, "image".
+        masks: "vessels", "disc", "fovea", and "field", the camera's field of view.
+        regions: empty, since nothing is uniform.
         eyes: anatomy of each slice.
     """
 
     def __init__(self, seed: int, *, size: int = 128, slices: int = 1, noise: float = 2.0) -> None:
-        """Draw eyes.
+        """Draw the eyes.
 
         Args:
-            seed: of the person.
+            seed: seed of the person.
             size: rows and columns over 13.5 mm, at least 16.
-            slices: eyes.
+            slices: number of eyes.
             noise: SD of the camera's noise.
 
         Raises:
-            UserError: for a negative noise or an image that is too small.
+            UserError: the noise is negative or the image is too small.
         """
         if size < 16 or slices < 1 or noise < 0:
             raise UserError(f"{slices} fundi of {size} pixels with noise {noise:g} cannot be drawn")
@@ -98,7 +98,7 @@ class Fundus:
 
 
 def _draw(rng: np.random.Generator, grid: Grid, eye: Eye, noise: float, left: bool) -> tuple[Array, dict[str, Mask]]:
-    """One eye, (3, 1, rows, columns), and its masks."""
+    """Draw one eye, (3, 1, rows, columns), and its masks."""
     x = -grid.x if left else grid.x
     seen = Grid(x, grid.y, grid.z, grid.pixel)
     u, v = (x - eye.disc[0]) / eye.disc_radii[0], (grid.y - eye.disc[1]) / eye.disc_radii[1]
@@ -135,7 +135,7 @@ def _draw(rng: np.random.Generator, grid: Grid, eye: Eye, noise: float, left: bo
 
 
 def _vessels(rng: np.random.Generator, grid: Grid, eye: Eye, thinnest: float, shift: float) -> tuple[Array, Array]:
-    """Share of each pixel that one tree covers, and that the reflex in the middle of its vessels covers."""
+    """Return the shares of each pixel that one tree and the central reflexes of its vessels cover."""
     trunks = [_arcade(rng, eye, side, shift) for side in (-1, 1)] + [_nasal(rng, eye, side) for side in (-1, 1)]
     strewn = rng.uniform(-FIELD, FIELD, (4 * ENDINGS, 2))
     spared = np.linalg.norm(strewn - eye.fovea, axis=1) > 0.7
@@ -152,7 +152,7 @@ def _vessels(rng: np.random.Generator, grid: Grid, eye: Eye, thinnest: float, sh
 
 
 def _smoothed(tree: Tubes) -> Tubes:
-    """The tree with its kinks pulled straight: every fork moves towards its parent and its children."""
+    """Return the tree with smoothed kinks: every fork is moved towards its parent and its children."""
     nodes = np.concatenate([tree.starts[:1], tree.ends])
     parents = np.asarray(cKDTree(nodes).query(tree.starts)[1])
     children = np.bincount(parents, minlength=len(nodes))
@@ -166,7 +166,7 @@ def _smoothed(tree: Tubes) -> Tubes:
 
 
 def _arcade(rng: np.random.Generator, eye: Eye, side: int, shift: float) -> Path:
-    """Points along a temporal vessel, from the disc over or under the fovea; `side` is -1 above and 1 below it."""
+    """Return points along a temporal vessel, from the disc over or under the fovea; `side` is -1 above, 1 below."""
     t = np.linspace(0.05, 1, 30)[:, None]
     start, fovea = np.array(eye.disc), np.array(eye.fovea)
     over = fovea + np.array([0.6, side * (1.5 * eye.arch + shift)])
@@ -176,7 +176,7 @@ def _arcade(rng: np.random.Generator, eye: Eye, side: int, shift: float) -> Path
 
 
 def _nasal(rng: np.random.Generator, eye: Eye, side: int) -> Path:
-    """Points along a vessel away from the fovea."""
+    """Return points along a vessel away from the fovea."""
     t = np.linspace(0.1, 1, 12)[:, None]
     end = np.array([rng.uniform(2.0, 3.0), side * rng.uniform(2.5, 4.0)])
     bend = 0.4 * np.sin(np.pi * t) * (0, side)

@@ -26,24 +26,24 @@ from ganatomy.phantoms.shapes import (
 FIELD_OF_VIEW = 45.0  # mm
 THICKNESS = 3.0
 FAT = -95.0  # HU
-VESSELS = 7  # trunks in a slice
+VESSELS = 7  # main vessels in a slice
 BLUR = 0.5  # mm, SD of the scanner's point spread in the plane
 
 Drawn = tuple[Array, Array, Mask]
-"""The image with the lesion in it, the distance to the lesion in mm, and where it enhances."""
+"""Image with the lesion, distance to the lesion in mm, and mask of its enhancing part."""
 
 
 class LiverLesion:
-    """A patient's liver lesions of one kind, each in the middle of its own region of interest.
+    """Liver lesions of one patient and one class, each in the middle of its own region of interest.
 
     CT numbers are typical of the portal-venous phase. Cysts are round, sharp and hold water (0 to 15 HU);
     metastases are irregular and ill-defined (40 to 80 HU), some with a rim around a darker centre; haemangiomas
     have bright nodules (150 to 220 HU) along their border and fill towards a dark centre.
 
     Attributes:
-        LABELS: the classes, in the order in which seeds take turns.
-        image: float32 HU, (1, slices, size, size) with noise; every slice is another lesion.
-        images: the same by name, "image".
+        LABELS: the classes, in the order in which seeds alternate between them.
+        image: float32 HU, (1, slices, size, size) with noise; every slice shows another lesion.
+        images: `image` by its name, "image".
         masks: "lesion", and "enhancement", the bright nodules of haemangiomas.
         regions: "liver", parenchyma away from lesion, vessels and the border of the organ.
         label: "cyst", "metastasis" or "haemangioma".
@@ -58,14 +58,14 @@ class LiverLesion:
         """Draw the lesions of a patient.
 
         Args:
-            seed: of the patient; one in three has each kind of lesion.
+            seed: seed of the patient; one in three has each kind of lesion.
             size: rows and columns over 45 mm, at least 8.
-            slices: lesions.
-            noise: SD of the noise in HU, give or take 15 % between patients, with the grain of a soft kernel.
-            label: the kind of lesion, if the seed shall not choose it.
+            slices: number of lesions.
+            noise: SD of the noise in HU, which varies by 15 % between patients, with the grain of a soft kernel.
+            label: class of the lesions; None selects it by the seed.
 
         Raises:
-            UserError: for a label that there is not, a negative noise or an image that is too small.
+            UserError: the label does not exist, the noise is negative or the image is too small.
         """
         if size < 8 or slices < 1 or noise < 0:
             raise UserError(f"{slices} lesions of {size} pixels with noise {noise:g} HU cannot be drawn")
@@ -90,11 +90,11 @@ class LiverLesion:
 
 
 def _liver(rng: np.random.Generator, grid: Grid, parenchyma: float, vessels: float) -> tuple[Array, Mask]:
-    """Parenchyma with vessels, in some slices up to the border of the organ, and where it is uniform."""
+    """Draw parenchyma with vessels, in some slices up to the border of the organ, and the mask where it is uniform."""
     slices = grid.shape[0]
     hu = parenchyma + 2.5 * fields(rng, grid.shape, 2.5 / grid.pixel)
 
-    # Vessels cross the plane: some run in it for a while, more are cut across.
+    # Vessels cross the plane: some run within it for a distance, more are cut across.
     around = rng.uniform(0, 2 * np.pi, (slices, VESSELS))
     start = rng.uniform(14, 26, (slices, VESSELS, 1)) * np.stack([np.cos(around), np.sin(around)], -1)
     long = rng.random(around.shape) < 0.35
@@ -141,7 +141,7 @@ def _haemangioma(rng: np.random.Generator, grid: Grid, x: Array, y: Array, hu: A
     distance = star(x, y, radius, undulations(rng, slices, 6, 0.08))
     inside = per_slice(rng, slices, 55, 80) + 4 * fields(rng, hu.shape, 1.8 / grid.pixel)
 
-    # Nodules sit on the border, with gaps between them, and grow inwards as the lesion fills.
+    # Nodules are on the border, with gaps between them, and extend inwards as the lesion fills.
     count = 6
     angle = per_slice(rng, slices, 0, 2 * np.pi) + np.linspace(0, 2 * np.pi, count, endpoint=False)
     angle = angle + rng.normal(0, 0.2, angle.shape)

@@ -1,4 +1,4 @@
-"""Pulmonary nodules in CT: a patch of lung around a benign or malignant one."""
+"""Pulmonary nodules in CT: a patch of lung around a benign or malignant nodule."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from ganatomy.phantoms.shapes import (
 FIELD_OF_VIEW = 40.0  # mm
 THICKNESS = 1.5
 BLUR = 0.45  # mm, SD of the scanner's point spread in the plane
-VESSELS = 9  # in a slice
+VESSELS = 9  # vessels in a slice
 SPICULES = 14
 MUSCLE, FAT, BONE = 50.0, -100.0, 420.0  # HU
 
 
 class LungNodule:
-    """A patient's lung nodules of one kind, each in the middle of its own patch.
+    """Lung nodules of one patient and one class, each in the middle of its own patch.
 
     Benign nodules are small, round and sharp; a third have a calcified centre. Malignant ones are larger, lobulated
-    and spiculated; every second has a halo of ground glass. Now and then the chest wall enters the patch.
+    and spiculated; every second has a halo of ground glass. Some patches contain the chest wall.
 
     Attributes:
-        LABELS: the classes, in the order in which seeds take turns.
-        image: float32 HU, (1, slices, size, size) with noise; every slice is another nodule.
-        images: the same by name, "image".
+        LABELS: the classes, in the order in which seeds alternate between them.
+        image: float32 HU, (1, slices, size, size) with noise; every slice shows another nodule.
+        images: `image` by its name, "image".
         masks: "nodule", its solid part without spicules; "calcification"; "halo", ground glass around it.
-        regions: none is uniform.
+        regions: empty, since nothing is uniform.
         label: "benign" or "malignant".
         parenchyma: mean CT number of this patient's lung in HU.
     """
@@ -55,14 +55,14 @@ class LungNodule:
         """Draw the nodules of a patient.
 
         Args:
-            seed: of the patient; nodules are benign for even ones, malignant for odd ones.
+            seed: seed of the patient; nodules are benign for even ones, malignant for odd ones.
             size: rows and columns over 40 mm, at least 8.
-            slices: nodules.
-            noise: SD of the noise in HU, give or take 20 % between patients, with the grain of a sharp kernel.
-            label: the kind of nodule, if the seed shall not choose it.
+            slices: number of nodules.
+            noise: SD of the noise in HU, which varies by 20 % between patients, with the grain of a sharp kernel.
+            label: class of the nodules; None selects it by the seed.
 
         Raises:
-            UserError: for a label that there is not, a negative noise or an image that is too small.
+            UserError: the label does not exist, the noise is negative or the image is too small.
         """
         if size < 8 or slices < 1 or noise < 0:
             raise UserError(f"{slices} nodules of {size} pixels with noise {noise:g} HU cannot be drawn")
@@ -85,7 +85,7 @@ class LungNodule:
 
 
 def _lung(rng: np.random.Generator, grid: Grid, parenchyma: float) -> Array:
-    """Parenchyma with vessels, cut along and across, and the chest wall in some patches."""
+    """Draw parenchyma with vessels, cut along and across, and the chest wall in some patches."""
     slices = grid.shape[0]
     hu = parenchyma + 22 * fields(rng, grid.shape, 1.2 / grid.pixel)
     around = rng.uniform(0, 2 * np.pi, (slices, VESSELS))
@@ -104,7 +104,7 @@ def _lung(rng: np.random.Generator, grid: Grid, parenchyma: float) -> Array:
 
 
 def _with_wall(rng: np.random.Generator, grid: Grid, hu: Array) -> Array:
-    """The chest wall in about a third of the patches: pleura and muscle, then a rib in fat."""
+    """Draw the chest wall in about a third of the patches: pleura and muscle, then a rib in fat."""
     slices = grid.shape[0]
     turn, radius = per_slice(rng, slices, 0, 2 * np.pi), per_slice(rng, slices, 50, 90)
     there = rng.random((slices, 1, 1)) < 0.3

@@ -1,4 +1,4 @@
-"""A procedural macula in optical coherence tomography: B-scans of one eye per seed, healthy or with fluid."""
+"""The macula in optical coherence tomography: B-scans of one eye per seed, healthy or with fluid."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ganatomy.phantoms.shapes import Array, Mask, PlaneWaves, label_of
 
 DISEASES = ("subretinal", "cystic", "both")
 
-WIDTH, DEPTH, APART = 6.0, 900.0, 0.12  # mm across a B-scan, µm into the eye, mm to the next scan
-ANCHOR = 0.72  # share of the depth at which the pigment epithelium lies
-RESOLUTION = 6.0  # µm, over which the boundaries of layers are blurred at least
-CORRELATION = 0.65  # pixels, SD of the blur that makes neighbouring speckles alike
+WIDTH, DEPTH, APART = 6.0, 900.0, 0.12  # mm across a B-scan, µm in depth, mm between scans
+ANCHOR = 0.72  # depth of the pigment epithelium, as a share of the imaged depth
+RESOLUTION = 6.0  # µm, smallest blur of the boundaries between layers
+CORRELATION = 0.65  # pixels, SD of the blur that correlates neighbouring speckles
 
 LAYERS = {
     "vitreous": 10.0,
@@ -33,9 +33,9 @@ LAYERS = {
     "pigment epithelium": 225.0,
     "choroid": 125.0,
 }
-"""Layers from the front, the ganglion cells with the inner plexus, and their brightness on a display of 0 to 255. Order
-and relative brightness follow Staurenghi et al. (Ophthalmology 121(8), 2014, doi 10.1016/j.ophtha.2014.02.023); the
-numbers are our choice."""
+"""Layer, from the front, to its brightness on a display of 0 to 255; ganglion cells and inner plexus are one layer.
+Order and relative brightness follow Staurenghi et al. (Ophthalmology 121(8), 2014, doi 10.1016/j.ophtha.2014.02.023);
+the numbers are our choice."""
 
 OEDEMA = 0.9  # mm around a cyst in which its layer is swollen
 FLUID, FOCUS = 12.0, 235.0  # brightness
@@ -43,21 +43,21 @@ FLUID, FOCUS = 12.0, 235.0  # brightness
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs between eyes; lengths in mm."""
+    """Anatomy that differs between eyes; lengths in mm."""
 
-    fovea: tuple[float, float]  # where it is, across and along the scans
-    pit: float  # radius of its pit
-    thickness: float  # of all layers, relative to an average eye
+    fovea: tuple[float, float]  # position of the fovea, across and along the scans
+    pit: float  # radius of the foveal pit
+    thickness: float  # thickness of all layers, relative to an average eye
     nasal: float  # 1 if the optic nerve, where the layer of its fibres is thick, lies to the right; -1 to the left
     tilt: float  # rise of the retina from left to right
-    curvature: float  # how much deeper its middle lies than its ends
-    swings: tuple[PlaneWaves, ...]  # of the layers' thickness
+    curvature: float  # depth of its middle below its ends
+    swings: tuple[PlaneWaves, ...]  # variations of the layers' thickness
     choroid: PlaneWaves
-    vessels: tuple[tuple[float, float, float, float], ...]  # place, drift from scan to scan, radius, darkness
+    vessels: tuple[tuple[float, float, float, float], ...]  # position, drift from scan to scan, radius, darkness
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Anatomy:
-        """A random adult eye."""
+        """Draw a random adult eye."""
         near = rng.uniform
         sides = [side for side in (-1, 1) for _ in range(rng.integers(1, 4))]
         return cls(
@@ -73,7 +73,7 @@ class Anatomy:
         )
 
     def thicknesses(self, x: Array, z: Array) -> dict[str, Array]:
-        """Thickness in µm of each layer of a healthy retina at places in mm, shape (slices, 1, columns)."""
+        """Return the thickness in µm of each layer of a healthy retina at positions in mm, (slices, 1, columns)."""
         across, along = x - np.float32(self.fovea[0]), z - np.float32(self.fovea[1])
         distance = np.hypot(across, along)
         pit = np.exp(-0.5 * (distance / self.pit) ** 2)
@@ -98,42 +98,42 @@ class Anatomy:
         }
 
     def epithelium(self, x: Array, z: Array) -> Array:
-        """Depth in µm of the front of the pigment epithelium, as the eye is held before the camera."""
+        """Return the depth in µm of the front of the pigment epithelium, with the tilt of the eye."""
         slope = self.tilt * x / WIDTH - self.curvature * (2 * x / WIDTH) ** 2 + 0.05 * self.curvature * np.sin(9 * z)
         return np.asarray(ANCHOR * DEPTH + 1000 * slope, np.float32)
 
 
 @dataclass(frozen=True)
 class Blob:
-    """An ellipsoid of fluid or of something bright in the retina."""
+    """An ellipsoid of fluid or of a bright focus in the retina."""
 
-    centre: tuple[float, float]  # mm across and along
-    half: tuple[float, float, float]  # half axes: mm across, mm along, µm into the eye
-    place: str  # the layer whose middle it is in
+    centre: tuple[float, float]  # mm across and along the scans
+    half: tuple[float, float, float]  # half axes: mm across, mm along, µm in depth
+    place: str  # layer that the centre lies in the middle of
 
     def bump(self, x: Array, z: Array, spread: float = 1.0) -> Array:
-        """Square of its half height as a share of the greatest, (slices, 1, columns); 0 beside it."""
+        """Return the square of its half height, relative to the maximum, (slices, 1, columns); 0 beside it."""
         u, v = (x - self.centre[0]) / (spread * self.half[0]), (z - self.centre[1]) / (spread * self.half[1])
         return np.asarray(np.maximum(1 - u**2 - v**2, 0), np.float32)
 
 
 class RetinalOCT:
-    """B-scans through a macula: the slices are scans, the rows run into the eye, the columns across.
+    """B-scans through a macula: slices are scans, rows run in depth, columns across.
 
     Sick eyes have subretinal fluid, which lifts the layers before it, or cysts in the inner and outer nuclear layers,
     which swell them, or both; and bright foci. Some of their scans are free of these.
 
     Attributes:
-        LABELS: the classes, in the order in which seeds take turns.
+        LABELS: the classes, in the order in which seeds alternate between them.
         image: float32 (1, slices, rows, columns), 0 to 255 a.u., with shadows of vessels and multiplicative speckle.
-        images: "oct", the same.
-        healthy: "oct" of the same eye with the same speckle before the disease.
+        images: `image` by its name, "oct".
+        healthy: "oct" of this eye with unchanged speckle before the disease.
         masks: "retina" (to the back of the pigment epithelium), "fluid", "foci", "lesion" (both), and "altered", all
-            that the disease changes: lesions and the layers that they move.
+            voxels that the disease changes: lesions and the layers that they displace.
         regions: "vitreous" and "outer nuclei".
         label: "healthy" or "sick".
-        disease: "subretinal", "cystic" or "both"; None for the healthy.
-        anatomy: the eye.
+        disease: "subretinal", "cystic" or "both"; None for healthy eyes.
+        anatomy: anatomy of the eye.
     """
 
     LABELS: ClassVar[tuple[str, ...]] = ("healthy", "sick")
@@ -152,16 +152,16 @@ class RetinalOCT:
         """Draw the eye.
 
         Args:
-            seed: of the eye; even ones are healthy.
-            size: rows of 0.9 mm together, and columns of 6 mm together.
+            seed: seed of the eye; even ones are healthy.
+            size: rows over 0.9 mm, and columns over 6 mm.
             slices: number of scans, 0.12 mm apart, around the fovea.
-            label: "healthy" or "sick", whatever the seed.
-            disease: of a sick eye, "subretinal", "cystic" or "both"; in turn if not given.
-            flatten: whether the pigment epithelium is moved to the same row everywhere.
-            looks: scans averaged; the SD of the speckle is the mean over its root.
+            label: "healthy" or "sick"; None selects it by the seed.
+            disease: "subretinal", "cystic" or "both", for a sick eye; None selects it by the seed.
+            flatten: whether the pigment epithelium is moved to one row everywhere.
+            looks: number of scans that are averaged; the SD of the speckle is the mean divided by its root.
 
         Raises:
-            UserError: for an unknown label or disease, or an impossible size or number of looks.
+            UserError: the label or disease is unknown, or the size or number of looks impossible.
         """
         if min(size, slices) < 1 or looks <= 0:
             raise UserError(f"a retina of {slices} x {size} x {size} voxels and {looks} looks cannot be drawn")
@@ -196,7 +196,7 @@ class RetinalOCT:
 
 
 class _Scan:
-    """The layers of an eye with these lesions, without speckle; depths in µm from the front edge of the image."""
+    """Layers of an eye with given lesions, without speckle; depths in µm from the front edge of the image."""
 
     def __init__(
         self, anatomy: Anatomy, size: int, slices: int, flatten: bool, fluid: list[Blob], foci: list[Blob]
@@ -231,13 +231,13 @@ class _Scan:
         }
 
     def swelling(self, blob: Blob) -> Array:
-        """What a blob adds to the thickness of its layer in µm: under a dome its height, around a cyst more widely."""
+        """Return the swelling of a blob's layer in µm: under a dome its height, around a cyst more widely."""
         if blob.place == "subretinal space":
             return blob.half[2] * blob.bump(self.x, self.z)
         return 1.6 * blob.half[2] * blob.bump(self.x, self.z, max(1.5, OEDEMA / blob.half[0])) ** 2
 
     def stack(self, layers: dict[str, Array]) -> dict[str, Array]:
-        """Depth of the front of each layer, built up from the pigment epithelium."""
+        """Return the depth of the front of each layer, stacked up from the pigment epithelium."""
         front, fronts = self.epithelium, {"pigment epithelium": self.epithelium}
         for name in [name for name in reversed(layers) if name not in fronts]:
             front = fronts[name] = front - layers[name]
@@ -245,16 +245,16 @@ class _Scan:
         return {name: fronts[name] for name in LAYERS if name in fronts}
 
     def reach(self, front: Array) -> Array:
-        """Share of each pixel behind a boundary."""
+        """Return the share of each pixel behind a boundary."""
         return np.asarray(np.clip(0.5 + (self.depth - front) / self.blur, 0, 1), np.float32)
 
     def within(self, layer: str) -> Array:
-        """Share of each pixel in a layer."""
+        """Return the share of each pixel in a layer."""
         names = list(self.fronts)
         return self.reach(self.fronts[layer]) - self.reach(self.fronts[names[names.index(layer) + 1]])
 
     def inside(self, blob: Blob) -> Array:
-        """Share of each pixel in a blob, whose middle follows that of its layer."""
+        """Return the share of each pixel in a blob, whose centre follows that of its layer."""
         names = list(self.fronts)
         front, back = (self.fronts[names[names.index(blob.place) + step]] for step in (0, 1))
         middle: Array = (front + back) / np.float32(2)
@@ -262,7 +262,7 @@ class _Scan:
         return self.reach(middle - half) - self.reach(middle + half)
 
     def layered(self) -> Array:
-        """Brightness of the layers."""
+        """Return the brightness of the layers."""
         behind = self.depth - self.fronts["choroid"]
         vascular = 1 + 0.3 * self.anatomy.choroid(self.x, behind / 1000, self.z)
         choroid = LAYERS["choroid"] * np.exp(-np.maximum(behind, 0) / 160) * np.clip(vascular, 0.3, 1.6)
@@ -274,7 +274,7 @@ class _Scan:
         return values
 
     def shadows(self) -> Array:
-        """What the vessels among the nerve fibres let through."""
+        """Return the transmission of the vessels among the nerve fibres."""
         light = np.ones((1, 1, 1), np.float32)
         for place, drift, radius, darkness in self.anatomy.vessels:
             across = (self.x - place - drift * self.z) / max(radius, 0.5 * WIDTH / self.x.size)
@@ -285,7 +285,7 @@ class _Scan:
 def _lesions(
     rng: np.random.Generator, anatomy: Anatomy, disease: str | None, slices: int
 ) -> tuple[list[Blob], list[Blob]]:
-    """Fluid and bright foci, in some of the scans."""
+    """Draw fluid and bright foci, in some of the scans."""
     if disease is None:
         return [], []
     near = rng.uniform
@@ -311,7 +311,7 @@ def _lesions(
 
 
 def _speckle(rng: np.random.Generator, shape: tuple[int, ...], looks: float) -> Array:
-    """Factors of mean 1 and SD looks^-½, gamma distributed but for the correlation of neighbours."""
+    """Draw factors of mean 1 and SD looks^-½, gamma distributed but for the correlation of neighbours."""
     sigma = (0, CORRELATION, CORRELATION)
     impulse = np.zeros((1, 9, 9))
     impulse[0, 4, 4] = 1

@@ -1,7 +1,7 @@
-"""The shapes that phantoms are drawn with, in millimetres.
+"""Geometric shapes and random fields that phantoms are drawn with, in millimetres.
 
-A shape is a signed distance (negative inside), exact or close to it near the surface. The share of a pixel
-that the shape covers then follows from the distance at the pixel's centre: edges are free of stairs.
+A shape is a signed distance (negative inside), exact or close to it near the surface. The share of a pixel that the
+shape covers follows from the distance at the pixel's centre, so that edges are anti-aliased.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Grid:
 
     @classmethod
     def centred(cls, shape: tuple[int, int, int], spacing: Point, z_centre: float = 0.0) -> Self:
-        """A grid of (slices, rows, columns) around (0, 0, z_centre)."""
+        """Return a grid of (slices, rows, columns) around (0, 0, z_centre)."""
         z, y, x = (
             ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32) for n, step in zip(shape, spacing, strict=True)
         )
@@ -49,11 +49,11 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(slices, rows, columns)."""
+        """Shape of the grid, (slices, rows, columns)."""
         return self.z.size, self.y.size, self.x.size
 
     def window(self, low: ArrayLike, high: ArrayLike) -> Index:
-        """Index of the part of the grid inside the box between two corners (x, y, z)."""
+        """Return the index of the part of the grid inside the box between two corners (x, y, z)."""
         spans = [
             slice(int(np.searchsorted(axis.ravel(), a)), int(np.searchsorted(axis.ravel(), b, "right")))
             for axis, a, b in zip((self.x, self.y, self.z), np.asarray(low), np.asarray(high), strict=True)
@@ -61,12 +61,12 @@ class Grid:
         return spans[2], spans[1], spans[0]
 
     def crop(self, index: Index) -> Grid:
-        """The part of the grid at an index from `window`."""
+        """Return the part of the grid at an index from `window`."""
         z, y, x = index
         return Grid(self.x[:, :, x], self.y[:, y], self.z[z], self.pixel)
 
     def coverage(self, distance: ArrayLike) -> Array:
-        """Share of each pixel inside a shape, from its signed distance."""
+        """Return the share of each pixel inside a shape, from its signed distance."""
         share = 0.5 - np.asarray(distance, np.float32) / np.float32(self.pixel)
         return np.asarray(share.clip(0, 1), np.float32)
 
@@ -86,12 +86,12 @@ class Tubes:
 
     @classmethod
     def along(cls, path: Path, first_radius: float, last_radius: float) -> Self:
-        """Tubes along a path of points, shape (points, 3)."""
+        """Return tubes along a path of points, shape (points, 3)."""
         radii = np.linspace(first_radius, last_radius, len(path))
         return cls(path[:-1], path[1:], np.stack([radii[:-1], radii[1:]], 1))
 
     def draw(self, grid: Grid) -> Array:
-        """Share of each voxel that the tubes cover; those thinner than a pixel cover what their area does."""
+        """Return the share of each voxel that the tubes cover; tubes thinner than a pixel cover their area's share."""
         covered = np.zeros(grid.shape, np.float32)
         for start, end, (first, last) in self._near(grid):
             margin = max(first, last) + grid.pixel
@@ -111,7 +111,7 @@ class Tubes:
 
 
 def _tube(grid: Grid, start: Path, end: Path, first: float, last: float) -> Array:
-    """Share of each voxel that one tapering tube covers."""
+    """Return the share of each voxel that one tapering tube covers."""
     dx, dy, dz = along = end - start
     x, y, z = grid.x - start[0], grid.y - start[1], grid.z - start[2]
     t = np.clip((x * dx + y * dy + z * dz) / max(along @ along, 1e-6), 0, 1)
@@ -124,10 +124,10 @@ def _tube(grid: Grid, start: Path, end: Path, first: float, last: float) -> Arra
 
 
 def grow_tree(root: Point, targets: Path, thinnest: float) -> Tubes:
-    """A vascular tree that reaches every target: each joins the nearest branch, near ones first.
+    """Return a vascular tree that reaches every target; each target joins the nearest branch, near ones first.
 
-    Radii obey Murray's law (the cube of a parent's radius is the sum of its children's cubes). In the manner
-    of constrained constructive optimisation (Schreiner and Buxbaum, IEEE Trans. Biomed. Eng. 40(5), 1993).
+    Radii obey Murray's law (the cube of a parent's radius is the sum of its children's cubes). The method is similar to
+    constrained constructive optimisation (Schreiner and Buxbaum, IEEE Trans. Biomed. Eng. 40(5), 1993).
     """
     order = np.argsort(np.linalg.norm(targets - root, axis=1))
     nodes = np.concatenate([np.asarray([root]), targets[order]])
@@ -148,20 +148,20 @@ def grow_tree(root: Point, targets: Path, thinnest: float) -> Tubes:
 
 
 def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
-    """Coordinates along axes that are turned by an angle in radians."""
+    """Return coordinates along axes that are rotated by an angle in radians."""
     c, s = cos(angle), sin(angle)
     return c * x + s * y, c * y - s * x
 
 
 def ellipsoid(position: tuple[Array, ...], radii: tuple[float, ...]) -> Array:
-    """Distance to an ellipse or ellipsoid around the origin, close to exact near its surface."""
+    """Return the distance to an ellipse or ellipsoid around the origin, close to exact near its surface."""
     scaled = np.sqrt(sum((p / np.float32(r)) ** 2 for p, r in zip(position, radii, strict=True)))
     slope = np.sqrt(sum((p / np.float32(r**2)) ** 2 for p, r in zip(position, radii, strict=True)))
     return np.asarray(scaled * (scaled - 1) / np.maximum(slope, 1e-6), np.float32)
 
 
 def superellipse(x: Array, y: Array, half_width: ArrayLike, half_depth: ArrayLike, power: float) -> Array:
-    """Distance to the curve |x/a|ᵖ + |y/b|ᵖ = 1, to first order."""
+    """Return the distance to the curve |x/a|ᵖ + |y/b|ᵖ = 1, to first order."""
     a, b = np.asarray(half_width, np.float32), np.asarray(half_depth, np.float32)
     u, v = np.abs(x) / a, np.abs(y) / b
     level = np.maximum(u**power + v**power, 1e-6) ** (1 / power)
@@ -170,46 +170,46 @@ def superellipse(x: Array, y: Array, half_width: ArrayLike, half_depth: ArrayLik
 
 
 def capsule(x: Array, y: Array, start: tuple[float, float], end: tuple[float, float]) -> Array:
-    """Distance to the segment between two points of the plane; subtract a radius to give it a body."""
+    """Return the distance to the segment between two points of the plane; subtract a radius to make a capsule."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     t = np.clip(((x - start[0]) * dx + (y - start[1]) * dy) / (dx * dx + dy * dy), 0, 1)
     return np.asarray(np.hypot(x - start[0] - t * dx, y - start[1] - t * dy), np.float32)
 
 
 def blend(a: Array, b: Array, reach: float) -> Array:
-    """Union of two shapes whose joint is rounded over `reach` mm."""
+    """Return the union of two shapes with a joint that is rounded over `reach` mm."""
     h = np.maximum(reach - np.abs(a - b), 0) / np.float32(reach)
     return np.asarray(np.minimum(a, b) - h * h * np.float32(reach / 4), np.float32)
 
 
 def average(values: Array, parts: int) -> Array:
-    """Pixels from `parts` x `parts` finer ones."""
+    """Average blocks of `parts` x `parts` pixels."""
     slices, rows, columns = values.shape
     return np.asarray(values.reshape(slices, rows // parts, parts, columns // parts, parts).mean((2, 4)), np.float32)
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int, int], spacing: Point, grain: float) -> Array:
-    """A smooth random field of mean 0 and SD 1, with blobs of about `grain` mm (Gaussian correlation)."""
+    """Return a smooth random field of mean 0 and SD 1, with blobs of about `grain` mm (Gaussian correlation)."""
     sigma = [grain / step for step in spacing]
     field = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap", truncate=2.5)
     return np.asarray(field / max(float(field.std()), 1e-6), np.float32)
 
 
 def per_slice(rng: np.random.Generator, slices: int, low: float, high: float) -> Array:
-    """One number for each slice, uniform between two ends; shape (slices, 1, 1), to broadcast over planes."""
+    """Draw one number per slice, uniform between two limits; shape (slices, 1, 1), to broadcast over planes."""
     return rng.uniform(low, high, (slices, 1, 1)).astype(np.float32)
 
 
 def ramp(values: Array, low: Array | float, high: Array | float) -> Array:
-    """From 0 at `low` to 1 at `high` with a smooth start and end; `low` may be the greater."""
+    """Return a smooth step from 0 at `low` to 1 at `high`; `low` may be the greater."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def fields(rng: np.random.Generator, shape: tuple[int, int, int], grain: float) -> Array:
-    """Smooth random planes, each of mean 0 and SD 1 and independent of the others.
+    """Return smooth random planes, each of mean 0 and SD 1 and independent of the others.
 
-    Their correlation is Gaussian, with blobs of about `grain` pixels, and they continue across the borders.
+    Their correlation is Gaussian, with blobs of about `grain` pixels, and they are periodic.
     """
     rows, columns = shape[1:]
     squared = np.fft.fftfreq(rows)[:, None] ** 2 + np.fft.rfftfreq(columns) ** 2
@@ -220,14 +220,14 @@ def fields(rng: np.random.Generator, shape: tuple[int, int, int], grain: float) 
 
 
 def undulations(rng: np.random.Generator, slices: int, orders: int, strength: float, fall: float = 1.0) -> Waves:
-    """Random waves around an outline for `star`, shape (slices, orders).
+    """Return random waves around an outline for `star`, shape (slices, orders).
 
     Args:
-        rng: source of randomness.
-        slices: outlines wanted.
-        orders: number of waves; the first goes round twice.
-        strength: SD of the logarithm of the radius that the first contributes.
-        fall: amplitudes fall with the order to this power; the smaller it is, the more jagged the outline.
+        rng: source of random numbers.
+        slices: number of outlines.
+        orders: number of waves; the first has two periods around the outline.
+        strength: SD of the logarithm of the radius that the first wave contributes.
+        fall: power of the order by which amplitudes fall; the smaller it is, the more jagged the outline.
     """
     order = np.arange(2, orders + 2)
     parts = rng.standard_normal((2, slices, orders)) * strength * (2 / order) ** fall
@@ -235,12 +235,12 @@ def undulations(rng: np.random.Generator, slices: int, orders: int, strength: fl
 
 
 def star(x: Array, y: Array, radius: Array | float, waves: Waves) -> Array:
-    """Distance to an outline around the origin whose radius undulates, close to exact near it.
+    """Return the distance to an outline around the origin whose radius undulates, close to exact near it.
 
     Args:
         x, y: positions, broadcasting to (slices, rows, columns).
-        radius: without waves, a number or (slices, 1, 1).
-        waves: complex amplitudes of the logarithm of the radius, of 2, 3, ... waves round, (slices, orders).
+        radius: mean radius, a number or (slices, 1, 1).
+        waves: complex amplitudes of the logarithm of the radius, for 2, 3, ... periods, (slices, orders).
     """
     apart = np.maximum(np.hypot(x, y), 1e-3)
     turn = (x + 1j * y) / apart
@@ -255,15 +255,15 @@ def star(x: Array, y: Array, radius: Array | float, waves: Waves) -> Array:
 
 
 def wander(rng: np.random.Generator, start: Path, heading: Path, length: ArrayLike, steps: int, bend: float) -> Path:
-    """Winding lines in the plane, as points (..., steps + 1, 2).
+    """Return winding lines in the plane, as points (..., steps + 1, 2).
 
     Args:
-        rng: source of randomness.
+        rng: source of random numbers.
         start: first points (x, y), shape (..., 2).
         heading: first directions in radians, shape (...).
-        length: of the lines, a number or shape (...).
-        steps: straight pieces of each line.
-        bend: SD in radians of the turn between them.
+        length: length of the lines, a number or shape (...).
+        steps: number of straight pieces of each line.
+        bend: SD in radians of the angle between them.
     """
     angles = heading[..., None] + np.cumsum(rng.normal(0, bend, (*heading.shape, steps)), -1)
     moves = np.stack([np.cos(angles), np.sin(angles)], -1) * (np.asarray(length)[..., None, None] / steps)
@@ -271,14 +271,14 @@ def wander(rng: np.random.Generator, start: Path, heading: Path, length: ArrayLi
 
 
 def strokes(x: Array, y: Array, pixel: float, lines: Path, first: Path, last: Path) -> Array:
-    """Share of each pixel that tapering lines cover, other lines in every slice.
+    """Return the share of each pixel that tapering lines cover, with other lines in every slice.
 
     Args:
         x, y: positions, broadcasting to (slices, rows, columns).
         pixel: edge of a pixel.
         lines: points (x, y), shape (slices, lines, points, 2).
-        first, last: radii at both ends, shape (slices, lines); 0 for a line that is not there. Those thinner
-            than a pixel are drawn fainter instead.
+        first, last: radii at both ends, shape (slices, lines); 0 for a line that does not exist. Lines thinner than
+            a pixel are drawn fainter instead.
     """
     covered = np.zeros((len(lines), y.shape[1], x.shape[2]), np.float32)
     radii = np.linspace(first, last, lines.shape[2], axis=-1)
@@ -297,10 +297,10 @@ def strokes(x: Array, y: Array, pixel: float, lines: Path, first: Path, last: Pa
 
 
 def label_of(seed: int, labels: tuple[str, ...], forced: str | None = None) -> str:
-    """The class of a phantom: the seed's turn among the labels, or the one asked for.
+    """Return the class of a phantom: the one that the seed selects among the labels, or the given one.
 
     Raises:
-        UserError: for a label that there is not.
+        UserError: the label does not exist.
     """
     if forced is None:
         return labels[seed % len(labels)]
@@ -311,9 +311,9 @@ def label_of(seed: int, labels: tuple[str, ...], forced: str | None = None) -> s
 
 @dataclass(frozen=True)
 class PlaneWaves:
-    """A smooth random function of the place, of mean 0 and SD about 1: a sum of plane waves.
+    """A smooth random function of the position, of mean 0 and SD about 1: a sum of plane waves.
 
-    It is the same on every grid, so a patient drawn finer or in more slices stays the same patient.
+    It does not depend on the grid, so that a patient drawn finer or in more slices stays unchanged.
 
     Attributes:
         vectors: wave vectors in radians per mm, shape (waves, 3) as (x, y, z).
@@ -325,13 +325,13 @@ class PlaneWaves:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, wavelength: float | Point, waves: int = 16) -> Self:
-        """Waves of random directions and lengths within a quarter of `wavelength` mm, which may differ by axis."""
+        """Draw waves of random directions, with lengths within a quarter of `wavelength` mm (a number, or by axis)."""
         directions = rng.standard_normal((waves, 3))
         directions *= rng.uniform(0.8, 1.25, (waves, 1)) / np.linalg.norm(directions, axis=1, keepdims=True)
         return cls(directions * 2 * np.pi / np.asarray(wavelength), rng.uniform(0, 2 * np.pi, waves))
 
     def __call__(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Array:
-        """Values at places in mm; the arguments broadcast."""
+        """Return values at positions in mm; the arguments broadcast."""
         x, y, z = (np.asarray(axis, np.float32) for axis in (x, y, z))
         total = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), np.float32)
         for (a, b, c), phase in zip(self.vectors.astype(np.float32), self.phases.astype(np.float32), strict=True):

@@ -1,4 +1,4 @@
-"""Dermoscopy of pigmented skin lesions, coloured by the absorption of melanin and blood."""
+"""Dermoscopic images of pigmented skin lesions, coloured by the absorption of melanin and blood."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ganatomy.phantoms.shapes import (
 
 FIELD_OF_VIEW = 15.0  # mm
 WHITE = 240.0  # value of a perfect reflector
-HAIRS = 7  # in a slice, at most
+HAIRS = 7  # largest number of hairs in a slice
 
 # Optical densities (natural logarithm) of one unit of pigment for red, green and blue light, about 620, 540 and
 # 460 nm. Melanin in the epidermis absorbs as wavelength to the power -3.3 (Jacques, Phys. Med. Biol. 58, 2013).
@@ -41,33 +41,33 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class _Pigments:
-    """Amounts in every pixel, (slices, rows, columns)."""
+    """Amounts of pigments in every pixel, (slices, rows, columns)."""
 
     epidermal: Array
     dermal: Array
     blood: Array
 
     def colour(self) -> Array:
-        """What light comes back, as (channels, slices, rows, columns)."""
+        """Return the colour of the reflected light, (channels, slices, rows, columns)."""
         pairs = ((EPIDERMAL, self.epidermal), (DERMAL, self.dermal), (BLOOD, self.blood))
         density = sum(absorption[:, None, None, None] * amount for absorption, amount in pairs)
         return np.asarray(WHITE * np.exp(-np.asarray(density)), np.float32)
 
 
 class SkinLesion:
-    """A patient's pigmented lesions of one kind, each in the middle of its own picture.
+    """Pigmented lesions of one patient and one class, each in the middle of its own image.
 
-    Naevi are small, symmetric and of one brown that fades outwards, with a regular network or globules.
-    Melanomas are larger and asymmetric with a notched border, several browns, black blotches, a blue-grey veil,
-    a pale regression, and a network that is coarse here and missing there. Skin tone, hairiness and the dark
-    corners of the instrument belong to the patient.
+    Naevi are small, symmetric and of one brown that fades outwards, with a regular network or globules. Melanomas are
+    larger and asymmetric with a notched border, several browns, black blotches, a blue-grey veil, a pale regression,
+    and a network that is coarse in some places and missing in others. Skin tone, hairiness and the dark corners of the
+    instrument are equal in all images of a patient.
 
     Attributes:
-        LABELS: the classes, in the order in which seeds take turns.
-        image: red, green and blue from 0 to 255, float32, (3, slices, size, size); every slice is another lesion.
-        images: the same by name, "image".
+        LABELS: the classes, in the order in which seeds alternate between them.
+        image: red, green and blue from 0 to 255, float32, (3, slices, size, size); every slice shows another lesion.
+        images: `image` by its name, "image".
         masks: "lesion", and "veil", the blue-grey part of it.
-        regions: none is uniform.
+        regions: empty, since nothing is uniform.
         label: "naevus" or "melanoma".
         tone: melanin of this patient's healthy skin, 0.06 (fair) to 0.35.
     """
@@ -80,14 +80,14 @@ class SkinLesion:
         """Draw the lesions of a patient.
 
         Args:
-            seed: of the patient; lesions are naevi for even ones, melanomas for odd ones.
+            seed: seed of the patient; lesions are naevi for even ones, melanomas for odd ones.
             size: rows and columns over 15 mm, at least 8.
-            slices: lesions.
+            slices: number of lesions.
             noise: SD of the camera's noise.
-            label: the kind of lesion, if the seed shall not choose it.
+            label: class of the lesions; None selects it by the seed.
 
         Raises:
-            UserError: for a label that there is not, a negative noise or an image that is too small.
+            UserError: the label does not exist, the noise is negative or the image is too small.
         """
         if size < 8 or slices < 1 or noise < 0:
             raise UserError(f"{slices} lesions of {size} pixels with noise {noise:g} cannot be drawn")
@@ -115,14 +115,14 @@ class SkinLesion:
 
 
 def _skin(rng: np.random.Generator, grid: Grid, tone: float, redness: float) -> _Pigments:
-    """Healthy skin: uneven tan, blotchy blood and fine furrows."""
+    """Draw healthy skin: uneven tan, blotchy blood and fine furrows."""
     tan, furrows, flush = (fields(rng, grid.shape, grain / grid.pixel) for grain in (2.0, 0.16, 0.9))
     epidermal = tone * (1 + 0.07 * tan) + 0.012 * furrows
     return _Pigments(epidermal, np.zeros_like(tan), np.asarray(redness * (1 + 0.12 * flush), np.float32))
 
 
 def _network(rng: np.random.Generator, grid: Grid, period: float, disorder: float) -> Array:
-    """Pigmented lines around pale holes, 0 to 1: a honeycomb of `period` mm, bent by `disorder` mm."""
+    """Draw pigmented lines around pale holes, 0 to 1: a honeycomb of `period` mm, deformed by `disorder` mm."""
     slices = grid.shape[0]
     x, y = (axis + disorder * fields(rng, grid.shape, 1.6 * period / grid.pixel) for axis in (grid.x, grid.y))
     turn = per_slice(rng, slices, 0, np.pi)
@@ -185,7 +185,7 @@ def _melanoma(rng: np.random.Generator, grid: Grid, x: Array, y: Array, skin: _P
 
 
 def _patch(rng: np.random.Generator, x: Array, y: Array, radius: Array, away: Range, wide: Range, body: Array) -> Array:
-    """An irregular part of a lesion, 0 to 1; distance from the middle and radius as shares of the lesion's."""
+    """Draw an irregular part of a lesion, 0 to 1; distance from the middle and radius as shares of the lesion's."""
     slices = len(radius)
     turn, apart = per_slice(rng, slices, 0, 2 * np.pi), radius * per_slice(rng, slices, *away)
     size = radius * per_slice(rng, slices, *wide)
@@ -194,7 +194,7 @@ def _patch(rng: np.random.Generator, x: Array, y: Array, radius: Array, away: Ra
 
 
 def _hair(rng: np.random.Generator, grid: Grid, darkness: float) -> Array:
-    """Melanin of hairs that lie over the skin, roughly along one direction in each picture."""
+    """Draw melanin of hairs over the skin, roughly along one direction in each image."""
     slices = grid.shape[0]
     heading = rng.uniform(0, 2 * np.pi, (slices, 1)) + rng.normal(0, 0.4, (slices, HAIRS))
     start = rng.uniform(-5, 5, (slices, HAIRS, 2)) - 9 * np.stack([np.cos(heading), np.sin(heading)], -1)
@@ -204,7 +204,7 @@ def _hair(rng: np.random.Generator, grid: Grid, darkness: float) -> Array:
 
 
 def _light(rng: np.random.Generator, grid: Grid, dark_corners: bool) -> Array:
-    """Brightness of the illumination, 0 to 1, with or without the edge of the instrument's round window."""
+    """Return the brightness of the illumination, 0 to 1, with or without the round edge of the instrument's window."""
     slices = grid.shape[0]
     x, y = grid.x - per_slice(rng, slices, -0.5, 0.5), grid.y - per_slice(rng, slices, -0.5, 0.5)
     apart = np.hypot(x, y) / np.float32(FIELD_OF_VIEW / 2)

@@ -13,30 +13,30 @@ from ganatomy.phantoms.shapes import Array, Mask, label_of
 
 GRAIN = 2.5  # SD in pixels of the Gaussian that smooths the noise
 NOISE = 50.0  # SD of the smoothed noise
-EFFECT = 100.0  # what a square adds
+EFFECT = 100.0  # value that a square adds
 PUBLISHED_SIZE = 112
-HALF_EDGE = 10  # of a square, in an image of the published size
-JITTER = 5  # how far a square moves, likewise
+HALF_EDGE = 10  # half the edge of a square, in an image of the published size
+JITTER = 5  # largest displacement of a square, in an image of the published size
 
 
 class Squares:
     """Images with and without an effect, after Baumgartner et al. (CVPR 2018, arXiv 1711.08998).
 
-    The baseline is white noise smoothed with a Gaussian of SD 2.5 pixels and brought to SD 50 in each image.
-    The effect adds 100 in two squares of 20 x 20 pixels, one at the centre and one up and to the left or down
-    and to the right of it, by a (1 / 3.5)th of the image and a jitter of -5 to 4 pixels along each axis. These
-    two kinds alternate. In other sizes than 112, squares, offset and jitter scale in proportion, the noise does
-    not. An effect and a baseline of the same seed share their noise.
+    The baseline is white noise smoothed with a Gaussian of SD 2.5 pixels and scaled to SD 50 in each image. The effect
+    adds 100 in two squares of 20 x 20 pixels, one at the centre and one up and to the left or down and to the right of
+    it, by a (1 / 3.5)th of the image and a jitter of -5 to 4 pixels along each axis. These two kinds alternate. In
+    other sizes than 112, squares, offset and jitter scale in proportion, the noise does not. An effect and a baseline
+    with equal seeds share their noise.
 
-    The values are those before scaling. The published networks see [-1, 1], onto which each image goes from
-    its own minimum to its own maximum.
+    The values are those before scaling. The published networks take [-1, 1], to which each image is mapped from its own
+    minimum and maximum.
 
     Attributes:
-        LABELS: the classes, in the order in which seeds take turns.
-        image: float32 without unit, (1, slices, size, size); every slice is an image of its own.
-        images: the same by name, "image".
+        LABELS: the classes, in the order in which seeds alternate between them.
+        image: float32 without unit, (1, slices, size, size); every slice is an independent image.
+        images: `image` by its name, "image".
         masks: "effect", both squares; empty in a baseline.
-        regions: none is uniform.
+        regions: empty, since nothing is uniform.
         label: "baseline" or "effect".
     """
 
@@ -48,14 +48,14 @@ class Squares:
         """Draw the images of one class.
 
         Args:
-            seed: of noise and jitter; even ones are baselines.
+            seed: seed of noise and jitter; even ones are baselines.
             size: rows and columns, at least 16.
-            slices: images.
+            slices: number of images.
             noise: SD of the noise.
-            label: the class, if the seed shall not choose it.
+            label: class of the images; None selects it by the seed.
 
         Raises:
-            UserError: for a label that there is not, or an image too small for two squares.
+            UserError: the label does not exist, or the image is too small for two squares.
         """
         if size < 16 or slices < 1:
             raise UserError(f"{slices} images of {size} pixels cannot hold the squares: ask for 1 of 16 or more")
@@ -78,7 +78,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def _squares(rng: np.random.Generator, size: int, slices: int, first: int) -> Mask:
-    """Both squares of each image; the kind of the first image is the parity of `first`."""
+    """Return both squares of each image; the parity of `first` determines the kind of the first image."""
     scale = size / PUBLISHED_SIZE
     half, jitter = round(HALF_EDGE * scale), round(JITTER * scale)
     offset = int(size / 3.5 + 0.5)

@@ -1,4 +1,4 @@
-"""A procedural thorax in CT: one noise-free patient per seed, with its anatomy as ground truth."""
+"""The thorax in CT: one noise-free patient per seed, with its anatomy as ground truth."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ AIR, LUNG, FAT, MUSCLE, BLOOD, MYOCARDIUM, LIVER, SPLEEN = -1000, -860, -103, 54
 MARROW, CORTEX, CARTILAGE, DISC, CORD, SKIN = 190, 750, 95, 78, 32, 25
 
 FIELD_OF_VIEW = 380.0
-PLANE = 1.5  # mm between the planes that are averaged to a slice, at most
+PLANE = 1.5  # mm, largest distance between the planes that are averaged to a slice
 RIB_SPACING = 25.0
 VERTEBRA_HEIGHT = 27.0
-WALL_TO_RIB = 5.0  # from the inside of the chest to the middle of the ribs
-MIN_REGION = 30  # voxels
+WALL_TO_RIB = 5.0  # mm from the inner surface of the chest to the middle of the ribs
+MIN_REGION = 30  # smallest number of voxels of a region
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs between patients; lengths in mm."""
+    """Anatomy that differs between patients; lengths in mm."""
 
-    chest: tuple[float, float]  # half width and depth of the rib cage's inside
+    chest: tuple[float, float]  # inner half width and half depth of the rib cage
     roundness: float  # exponent of its outline
     muscle: float  # thickness of the chest wall without fat
     fat: float  # thickness of subcutaneous fat
-    spine: float  # how far the vertebral bodies lie behind the centre
+    spine: float  # distance of the vertebral bodies behind the centre
     heart: tuple[float, float, float]  # half axes: base to apex, left to right ventricle, across
     heart_centre: Point
     apex: Point  # direction from base to apex
@@ -53,16 +53,16 @@ class Anatomy:
     aorta: float  # radius of the descending aorta
     domes: tuple[float, float]  # height of the right and left half of the diaphragm
     rib_tilt: float  # fall of a rib per mm from back to front
-    rib_phase: tuple[float, float]  # right, left
+    rib_phase: tuple[float, float]  # phase of the right and the left ribs
     vertebra_phase: float
-    oesophagus_air: float  # radius of the gas in it
+    oesophagus_air: float  # radius of the gas in the oesophagus
     lung: float  # HU of the parenchyma
     calcium: int  # number of coronary calcifications
     level: float  # height of the middle of the scan
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Anatomy:
-        """A random adult."""
+        """Draw a random adult."""
         near, size = rng.uniform, rng.uniform(0.92, 1.07)
         chest = (126 * size * near(0.96, 1.04), 86 * size * near(0.94, 1.08))
         rib_phase = near(0, RIB_SPACING)
@@ -90,22 +90,22 @@ class Anatomy:
 
     @property
     def spinous(self) -> float:
-        """How far the spinous processes reach behind the vertebral bodies' centres: not through the skin."""
+        """Length of the spinous processes behind the vertebral bodies' centres, which keeps them under the skin."""
         return min(58.0, self.chest[1] + 0.8 * self.muscle + 0.7 * self.fat - self.spine - 8)
 
     @property
     def aorta_centre(self) -> tuple[float, float]:
-        """Where the descending aorta runs: left in front of the vertebrae."""
+        """Position of the descending aorta: left in front of the vertebrae."""
         apart = 18 + self.aorta
         return 0.7 * apart, self.spine - 0.72 * apart
 
     def cavity(self, grid: Grid) -> Array:
-        """The inside of the rib cage, tapering to the top."""
+        """Return the distance to the inside of the rib cage, which tapers to the top."""
         taper = 1 - 0.2 * np.clip((grid.z - 10) / 140, 0, 1) ** 2
         return superellipse(grid.x, grid.y, self.chest[0] * taper, self.chest[1] * taper, self.roundness)
 
     def heart_axes(self) -> Path:
-        """Unit vectors (rows) from base to apex, from left to right ventricle, and across both."""
+        """Return unit vectors (rows) from base to apex, from left to right ventricle, and across both."""
         apex = np.asarray(self.apex) / np.linalg.norm(self.apex)
         right = np.array([-0.6, -0.8, 0.1])
         right -= right @ apex * apex
@@ -113,13 +113,13 @@ class Anatomy:
         return np.stack([apex, right, np.cross(apex, right)])
 
     def heart_position(self, grid: Grid) -> tuple[Array, Array, Array]:
-        """Positions along the axes of the heart."""
+        """Return positions along the axes of the heart."""
         x, y, z = (g - np.float32(c) for g, c in zip((grid.x, grid.y, grid.z), self.heart_centre, strict=True))
         u, v, w = (np.asarray(a[0] * x + a[1] * y + a[2] * z) for a in self.heart_axes().astype(np.float32))
         return u, v, w
 
     def chambers(self, grid: Grid) -> dict[str, Array]:
-        """Distance to the inside of each chamber of the heart, which may reach into its wall."""
+        """Return the distance to the inside of each chamber of the heart, which may extend into its wall."""
         position, scale = self.heart_position(grid), self.heart[1] / 48
         chambers = {
             "left ventricle": ((12, -20, 0), (36, 15, 20)),
@@ -135,13 +135,13 @@ class Anatomy:
         }
 
     def sac(self, grid: Grid) -> Array:
-        """Distance of the pericardium from the muscle: thick fat in front and over grooves, else thin."""
+        """Return the distance of the pericardium from the muscle: thick fat in front and over grooves, else thin."""
         u, v, w = self.heart_position(grid)
         pads = 1 + 0.5 * np.sin(u / 19 + self.level) * np.cos(w / 23) + 0.6 * np.clip(v / 40, -1, 1)
         return np.asarray(np.float32(self.epicardial_fat) * np.maximum(pads, 0.3), np.float32)
 
     def diaphragm(self, grid: Grid) -> tuple[Array, Array]:
-        """The right and left half, and what lies under them."""
+        """Return the distances to the regions under the right and the left half of the diaphragm."""
         right, left = self.domes
         return (
             ellipsoid((grid.x + 70, grid.y - 5, grid.z - (right - 58)), (95, 96, 58)),
@@ -149,7 +149,7 @@ class Anatomy:
         )
 
     def lungs(self, grid: Grid) -> Array:
-        """What the chest holds beside heart, spine, great vessels and diaphragm."""
+        """Return the distance to the lungs: the chest without heart, spine, great vessels and diaphragm."""
         heart = ellipsoid(self.heart_position(grid), self.heart) - self.sac(grid) - 1.5
         spine = ellipsoid((grid.x, grid.y - self.spine), (22, 19))
         aorta = np.hypot(grid.x - self.aorta_centre[0], grid.y - self.aorta_centre[1]) - (self.aorta + 3)
@@ -161,7 +161,7 @@ class Anatomy:
         return np.maximum(np.maximum(self.cavity(grid) + 3, -middle), -np.minimum(right, left))
 
     def great_vessels(self) -> list[Tubes]:
-        """Ascending aorta with its arch, pulmonary arteries, caval veins and azygos."""
+        """Return the ascending aorta with its arch, pulmonary arteries, caval veins and azygos."""
         heart_x, heart_y, _ = self.heart_centre
         courses: list[tuple[list[Point], float]] = [
             (
@@ -184,7 +184,7 @@ class Anatomy:
         return [Tubes.along(np.asarray(path, np.float64), radius, radius) for path, radius in courses]
 
     def coronaries(self) -> dict[str, Path]:
-        """Courses of the three arteries on the heart, points (x, y, z)."""
+        """Return the courses of the three arteries on the heart, points (x, y, z)."""
         polar = {  # angles from the apex and around the axis, in degrees
             "left anterior descending": ((100, 15), (-95, -80)),
             "left circumflex": ((98, 104), (-100, -215)),
@@ -202,32 +202,32 @@ class Anatomy:
 
 
 class ThoraxCT:
-    """A patient's chest without noise: every seed is another patient; same seed and size, same volume.
+    """A patient's chest without noise, which is determined by seed and size; every seed is another patient.
 
-    Sizes and CT numbers are typical of adults: it is meant to be plausible, not to be anyone. It is drawn on
-    planes at most 1.5 mm apart, which are averaged to the slices asked for.
+    Sizes and CT numbers are typical of adults. The chest is drawn on planes at most 1.5 mm apart, which are averaged to
+    the slices asked for.
 
     Attributes:
-        anatomy: the patient's measures.
+        anatomy: anatomy of the patient.
         image: int16 HU, (1, slices, size, size).
         masks: body, subcutaneous-fat, bone, ribs, spine, lungs, lung-vessels, heart, aorta, liver,
             calcifications (any share of a voxel above 5 %), and coronaries, the region in which calcium is
-            scored. Empty where the slab does not reach.
+            scored. Empty for structures outside of the slices.
         regions: regions of uniform tissue (aorta, heart, liver, air) with at least 30 voxels.
         agatston: score within the coronaries of this volume, as `ganatomy.metrics.agatston` measures it.
     """
 
     def __init__(self, seed: int, size: int = 256, slices: int = 1, spacing_mm: Point | None = None) -> None:
-        """Draw a patient.
+        """Draw the patient.
 
         Args:
-            seed: of the patient.
+            seed: seed of the patient.
             size: rows and columns.
-            slices: axial slices, from feet to head around the middle of the heart.
-            spacing_mm: of slices, rows and columns; by default 3 mm and a field of view of 380 mm.
+            slices: number of axial slices, from feet to head around the middle of the heart.
+            spacing_mm: spacing of slices, rows and columns; by default 3 mm and a field of view of 380 mm.
 
         Raises:
-            UserError: if a size or spacing is not positive.
+            UserError: a size or spacing is not positive.
         """
         spacing = spacing_mm or (3.0, FIELD_OF_VIEW / size, FIELD_OF_VIEW / size)
         if min(size, slices) < 1 or min(spacing) <= 0:
@@ -248,7 +248,7 @@ class ThoraxCT:
 
 
 class _Drawing:
-    """A patient drawn organ by organ, the later over the earlier."""
+    """A patient drawn organ by organ, where later organs replace earlier ones."""
 
     def __init__(self, anatomy: Anatomy, shape: tuple[int, int, int], spacing: Point, rng: np.random.Generator) -> None:
         self.anatomy = anatomy
@@ -263,7 +263,7 @@ class _Drawing:
         self.shares: dict[str, Array] = {}
         self.uniform: dict[str, Array] = {}
 
-        # fine grain of tissue, mottling, and the wavy sheets that separate lobules of fat and bundles of muscle
+        # Fine grain of tissue, mottling, and the wavy sheets that separate lobules of fat and bundles of muscle.
         self.grain, self.mottle, waves = (self.texture(size) for size in (1.3, 4.0, 9.0))
         self.strands = np.exp(-((waves / 0.07) ** 2)) * np.clip(self.mottle, 0, 1)
         self.cavity = anatomy.cavity(self.grid)
@@ -281,11 +281,11 @@ class _Drawing:
         self.coronaries()
 
     def average(self, values: Array) -> Array:
-        """Slices from planes."""
+        """Average planes to slices."""
         return np.asarray(values.reshape(self.shape[0], self.planes, *self.shape[1:]).mean(1), np.float32)
 
     def texture(self, grain: float) -> Array:
-        """A random field of the volume, constant within a slice."""
+        """Return a random field of the volume, constant within a slice."""
         return np.repeat(texture(self.rng, self.shape, self.spacing, grain), self.planes, 0)
 
     def paint(self, share: Array, hu: ArrayLike, index: Index | None = None) -> None:
@@ -294,13 +294,13 @@ class _Drawing:
         canvas += share * (np.asarray(hu, np.float32) - canvas)
 
     def fill(self, distance: Array, hu: ArrayLike, index: Index | None = None) -> Array:
-        """Paint the inside of a shape; returns the shares."""
+        """Paint the inside of a shape and return the shares."""
         share = np.broadcast_to(self.grid.coverage(distance), self.hu[index or ...].shape)
         self.paint(share, hu, index)
         return share
 
     def table(self) -> None:
-        """The patient table: two carbon shells with foam between."""
+        """Paint the patient table: two carbon shells with foam between."""
         a, grid = self.anatomy, self.grid
         back = a.chest[1] + a.muscle + a.fat + 8
         sag = grid.y - (back - grid.x**2 / 2000)
@@ -310,7 +310,7 @@ class _Drawing:
             self.fill(np.maximum(shape, np.abs(grid.x) - 175), hu)
 
     def chest_wall(self) -> None:
-        """Skin, subcutaneous fat, the muscles around the ribs and along the spine."""
+        """Paint skin, subcutaneous fat, the muscles around the ribs and along the spine."""
         a, grid, cavity = self.anatomy, self.grid, self.cavity
         width, depth = a.chest
         flank = np.clip(grid.y / depth + 0.2, 0, 1) * np.clip(np.abs(grid.x) / 70, 0, 1)
@@ -332,14 +332,14 @@ class _Drawing:
         self.uniform["air"] = (1 - grid.coverage(body - 12)) * (grid.y < -depth / 2)
 
     def bone(self, distance: Array, shell: float, index: Index | None = None) -> Array:
-        """Cortical bone around marrow; returns the shares of both."""
+        """Paint cortical bone around marrow and return the shares of both."""
         grain = self.grain if index is None else self.grain[index]
         share = self.fill(distance, CORTEX, index)
         self.fill(distance + shell, MARROW + 40 * grain, index)
         return share
 
     def skeleton(self) -> None:
-        """Ribs with their cartilage, sternum, shoulder blades and spine."""
+        """Paint ribs with their cartilage, sternum, shoulder blades and spine."""
         bones = self.ribs()
         self.shares["ribs"] = bones.copy()
         self.shares["spine"] = np.zeros_like(bones)
@@ -357,7 +357,7 @@ class _Drawing:
         self.shares["bone"] = bones
 
     def ribs(self) -> Array:
-        """Tilted hoops in the chest wall, from the spine to the cartilage beside the sternum."""
+        """Paint ribs: tilted hoops in the chest wall, from the spine to the cartilage beside the sternum."""
         a, grid = self.anatomy, self.grid
         width, depth = (half + WALL_TO_RIB for half in a.chest)
         side = np.abs(grid.x)
@@ -376,7 +376,7 @@ class _Drawing:
         return np.asarray(share * (1 - cartilage), np.float32)
 
     def spine(self) -> tuple[Index, Array]:
-        """Vertebrae, discs and cord; returns the part of the volume around them, and the bone in it."""
+        """Paint vertebrae, discs and cord; return the part of the volume around them, and the bone in it."""
         a = self.anatomy
         index = self.grid.window((-50, a.spine - 30, -np.inf), (50, a.spine + 75, np.inf))
         grid = self.grid.crop(index)
@@ -397,7 +397,7 @@ class _Drawing:
         return index, share
 
     def abdomen(self) -> None:
-        """What rises under the diaphragm: liver with its veins, stomach, spleen."""
+        """Paint the organs under the diaphragm: liver with its veins, stomach, spleen."""
         a, grid = self.anatomy, self.grid
         right, left = (np.maximum(dome, self.cavity + 2) for dome in self.diaphragm)
         self.fill(np.minimum(right, left), MUSCLE)
@@ -416,7 +416,7 @@ class _Drawing:
             self.uniform["liver"] = grid.coverage(right + 8) * (veins < 0.1)
 
     def mediastinum(self) -> None:
-        """Aorta, oesophagus, azygos and caval veins, and the great arteries above the heart."""
+        """Paint aorta, oesophagus, azygos and caval veins, and the great arteries above the heart."""
         a, grid = self.anatomy, self.grid
         aorta = np.hypot(grid.x - a.aorta_centre[0], grid.y - a.aorta_centre[1]) + 0 * grid.z
         gullet = (grid.x + 3, grid.y - (a.spine - 27))
@@ -430,7 +430,7 @@ class _Drawing:
         self.uniform["aorta"] = grid.coverage(aorta - (a.aorta - 4))
 
     def heart(self) -> None:
-        """Pericardium, myocardium and four chambers, hardly discernible without contrast medium."""
+        """Paint pericardium, myocardium and four chambers, hardly discernible without contrast medium."""
         a, grid = self.anatomy, self.grid
         u, v, w = a.heart_position(grid)
         surface = ellipsoid((u, v, w), a.heart)
@@ -446,7 +446,7 @@ class _Drawing:
             self.uniform["heart"] = np.maximum(self.uniform.get("heart", pool), pool)
 
     def lung_tissue(self) -> None:
-        """Parenchyma, denser where it hangs, with fissures, arteries and veins."""
+        """Paint parenchyma, denser in dependent parts, with fissures, arteries and veins."""
         a, grid = self.anatomy, self.grid
         gravity = 30 * grid.y / np.float32(a.chest[1])
         lung = self.fill(self.lungs, a.lung + gravity + 14 * self.grain + 12 * self.mottle)
@@ -463,7 +463,7 @@ class _Drawing:
         self.shares["lung-vessels"] = vessels
 
     def lung_points(self, side: int, density: float) -> Path:
-        """Random places in one lung near the scanned part, `density` of them per mm³."""
+        """Draw random positions in one lung near the scanned part, `density` of them per mm³."""
         coarse, reach = 6.0, 60.0
         z = self.grid.z
         slices = int((float(z.max() - z.min()) + 2 * reach) / coarse) + 1
@@ -475,7 +475,7 @@ class _Drawing:
         return corner + self.rng.uniform(-coarse / 2, coarse / 2, corner.shape)
 
     def airways(self) -> None:
-        """Trachea, main bronchi and the first lobar ones, with their walls."""
+        """Paint trachea, main bronchi and the first lobar ones, with their walls."""
         trunk = [((0, 5, 160), (0, 8, 56), 8.5, 8.5)]
         for side, drop in ((-1, 22), (1, 30)):
             root, hilum = (0, 8, 56), (side * 40 + 3, 16, 56 - drop)
@@ -493,7 +493,7 @@ class _Drawing:
         self.paint(Tubes(starts, ends, radii).draw(self.grid) * self.outside_heart, AIR)
 
     def coronaries(self) -> None:
-        """Coronary arteries in their fat, and their calcifications: ellipsoids along the vessel wall."""
+        """Paint coronary arteries in their fat, and their calcifications: ellipsoids along the vessel wall."""
         paths = self.anatomy.coronaries()
         grid = self.grid
         region = np.zeros_like(self.hu)
@@ -506,7 +506,7 @@ class _Drawing:
         self.shares["calcifications"] = self.calcium(np.concatenate([path[5:50] for path in paths.values()]))
 
     def calcium(self, course: Path) -> Array:
-        """Calcifications in the scanned part of the arteries, 1 to 8 mm long, 200 to 900 HU; their shares."""
+        """Paint calcifications in the scanned part of the arteries, 1 to 8 mm long, 200 to 900 HU; return shares."""
         drawn = np.zeros_like(self.hu)
         z = self.grid.z
         scanned = np.flatnonzero((course[:-1, 2] > z.min()) & (course[:-1, 2] < z.max()))

@@ -1,4 +1,4 @@
-"""Procedural torsos in MR after contrast medium: abdomens of all sizes, from children to adults, and adult chests."""
+"""The torso in MR after contrast medium: abdomens of all sizes, from children to adults, and adult chests."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from ganatomy.phantoms.shapes import (
 
 CONTRASTS = ("t1", "t2")
 
-FINEST = 2.8  # mm, of the pixels that coarser ones are averaged from, at most
+FINEST = 2.8  # mm, largest edge of the pixels that coarser ones are averaged from
 RIB_SPACING = 25.0  # mm
 VERTEBRA_HEIGHT = 27.0  # mm
-SPINE = 46.0  # mm, how far the vertebral bodies of an abdomen lie behind its centre
-PURE = 0.999  # share of one tissue in a voxel of a region
+SPINE = 46.0  # mm, distance of the vertebral bodies of an abdomen behind its centre
+PURE = 0.999  # smallest share of one tissue in a voxel of a region
 
 
 class Tissue(NamedTuple):
-    """Intensities in a.u."""
+    """Intensities of a tissue in T1- and T2-weighted images, in a.u."""
 
     t1: float
     t2: float
@@ -76,12 +76,12 @@ TISSUES = {
     "chyme": Tissue(190, 850),
     "stool": Tissue(340, 240),
 }
-"""Of the portal-venous phase of a T1-weighted gradient echo, and of a T2-weighted spin echo without blood's signal;
-fat is not suppressed. The order of tissues is as in life, the numbers are our choice."""
+"""Tissue to its intensities in the portal-venous phase of a T1-weighted gradient echo, and in a T2-weighted spin echo
+without signal of blood; fat is not suppressed. The order of tissues is realistic, the numbers are our choice."""
 
 
 class Loop(NamedTuple):
-    """A piece of bowel: its points, radius, and what is in it ("mixed" is chyme under air, "empty" next to nothing)."""
+    """A piece of bowel: its points, radius, and content ("mixed" is chyme under air, "empty" almost nothing)."""
 
     path: Path
     radius: float
@@ -89,16 +89,16 @@ class Loop(NamedTuple):
 
 
 Shape = Callable[[Grid], Array]
-"""Distance to a shape at the places of a grid; only its x, y and z are looked at."""
+"""Function from a grid, of which x, y and z are used, to the distance to a shape."""
 
 
 class Canvas:
-    """Tissues painted one over the other, each replacing a share of what was there.
+    """Tissues painted one over the other, each replacing a share of those before.
 
     Attributes:
-        grid: voxels.
-        shares: of each tissue in each voxel, (tissues, slices, rows, columns).
-        taken: distance to the organs placed so far, which later ones make way for.
+        grid: positions of the voxels.
+        shares: share of each tissue in each voxel, (tissues, slices, rows, columns).
+        taken: distance to the organs placed so far, which later ones do not overlap.
         organs: share of each voxel that an organ takes, by name.
     """
 
@@ -124,7 +124,7 @@ class Canvas:
         self.paint(self.grid.coverage(distance), tissue, index)
 
     def place(self, distance: Array, gap: float = 1.0, index: Index | None = None) -> Array:
-        """The shape of an organ, pushed in by those placed before; it is in the way of the next."""
+        """Return the shape of an organ without those placed before, and exclude later organs from it."""
         taken = self.taken[index] if index else self.taken
         free = np.maximum(distance, gap - taken)
         np.minimum(taken, free, out=taken)
@@ -132,14 +132,14 @@ class Canvas:
 
 
 class TorsoMR(ABC):
-    """Axial slices of one torso per seed, seen by a coil of uneven sensitivity.
+    """Axial slices of one torso per seed, measured by a coil of uneven sensitivity.
 
     Attributes:
-        image: the contrast-enhanced T1, float32 (1, slices, size, size) in a.u. from 0 to about 1000, with a slow bias
+        image: contrast-enhanced T1, float32 (1, slices, size, size) in a.u. from 0 to about 1000, with a slow bias
             field and Rician noise.
-        images: "t1", and "t2" with the same anatomy and other noise.
-        masks: organs, where they take at least half of a voxel; empty where the slices do not reach.
-        regions: voxels of one tissue alone.
+        images: "t1", and "t2" with equal anatomy and independent noise.
+        masks: organs, where they take at least half of a voxel; empty for organs outside of the slices.
+        regions: voxels that hold one tissue only.
     """
 
     FIELD_OF_VIEW: ClassVar[float]
@@ -158,15 +158,15 @@ class TorsoMR(ABC):
         """Draw the patient.
 
         Args:
-            seed: of the patient.
+            seed: seed of the patient.
             size: rows and columns.
             slices: number of slices, from below.
-            distance_mm: between slices.
+            distance_mm: distance between slices.
             bias: SD of the logarithm of the coil's sensitivity.
             noise: SD of the noise in either channel, as a fraction of 1000 a.u.
 
         Raises:
-            UserError: for an impossible size, or a negative bias or noise.
+            UserError: the size is impossible, or bias or noise is negative.
         """
         if size < 8 or slices < 1 or not 0 < distance_mm <= 10 or min(bias, noise) < 0:
             raise UserError(
@@ -199,11 +199,11 @@ class TorsoMR(ABC):
 
     @abstractmethod
     def _draw(self, grid: Grid, rng: np.random.Generator) -> Canvas:
-        """A random patient on a grid around the middle of the scan; what is drawn from `rng` is the same on all."""
+        """Draw a random patient on a grid around the middle of the scan; draws from `rng` do not depend on the grid."""
 
 
 class AbdomenMR(TorsoMR):
-    """The upper abdomen, of children and adults: liver with its vessels, spleen, kidneys, stomach and bowel in fat.
+    """The upper abdomen of children and adults: liver with vessels, spleen, kidneys, stomach and bowel in fat.
 
     Attributes:
         masks: "body"; "liver", vessels included; "spleen"; "kidneys" without the fat in them; and "vessels", all blood.
@@ -236,26 +236,26 @@ class ChestMR(TorsoMR):
 
 @dataclass(frozen=True)
 class Abdomen:
-    """What differs between patients; lengths in mm of an adult of average size."""
+    """Anatomy that differs between patients; lengths in mm of an adult of average size."""
 
-    size: Point  # of the patient relative to that adult: width, depth and height
+    size: Point  # size of the patient relative to that adult: width, depth and height
     fat: float  # thickness of subcutaneous fat
-    muscle: float  # thickness of the wall
+    muscle: float  # thickness of the muscular wall
     level: float  # height of the middle of the scan
-    phases: tuple[float, float]  # of ribs and vertebrae
+    phases: tuple[float, float]  # phases of ribs and vertebrae
     liver: tuple[Point, Point]  # half axes of the right and the left lobe
     spleen: tuple[Point, Point]  # centre and half axes
-    kidneys: tuple[tuple[Point, Point, float], ...]  # centre, half axes and turn in radians of the right and the left
+    kidneys: tuple[tuple[Point, Point, float], ...]  # centre, half axes and angle in radians of the right and the left
     gallbladder: tuple[Point, Point]  # centre and half axes
     stomach: tuple[Point, Point]  # centre and half axes
-    aorta: float  # radius
-    lumps: PlaneWaves  # on the surface of organs
-    folds: PlaneWaves  # of the mucosa
-    lobules: PlaneWaves  # of fat, pancreas and colon
+    aorta: float  # radius of the aorta
+    lumps: PlaneWaves  # unevenness of the surface of organs
+    folds: PlaneWaves  # folds of the mucosa
+    lobules: PlaneWaves  # lobules of fat, pancreas and colon
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Abdomen:
-        """A random patient of at least about six years."""
+        """Draw a random patient of at least about six years."""
         near = rng.uniform
         size = near(0.72, 1.04)
 
@@ -288,21 +288,21 @@ class Abdomen:
         )
 
     def own(self, grid: Grid) -> Grid:
-        """A grid around the middle of the scan, in the mm of an adult of average size."""
+        """Return a grid around the middle of the scan, in the mm of an adult of average size."""
         across, deep, high = (np.float32(relative) for relative in self.size)
         level = np.float32(self.level)
         return Grid(grid.x / across, grid.y / deep, grid.z / high + level, grid.pixel / float(np.sqrt(across * deep)))
 
     def cavity(self, grid: Grid) -> Array:
-        """The inside of the wall."""
+        """Return the distance to the inside of the wall."""
         return superellipse(grid.x, grid.y + 7, 116, 80, 2.3) + 0 * grid.z
 
     def dome(self, grid: Grid) -> Array:
-        """What lies under the diaphragm."""
+        """Return the distance to the space under the diaphragm."""
         return ellipsoid((grid.x, grid.y + 2, np.maximum(grid.z + 10, 0)), (122, 92, 100))
 
     def livers(self, grid: Grid) -> Array:
-        """Both lobes of the liver, with a fissure between, hollowed by what lies at its back."""
+        """Return the distance to both lobes of the liver, with a fissure between and hollows for other organs."""
         x, y, z = grid.x, grid.y, grid.z
         right = ellipsoid((x + 58, y - 4, z - 5), self.liver[0])
         left = ellipsoid((x + 4 + 0.1 * z, y + 40, z - 24), self.liver[1])
@@ -314,7 +314,7 @@ class Abdomen:
         return np.asarray(np.maximum(np.maximum(free, self.cavity(grid) + 2.5), self.dome(grid) + 4), np.float32)
 
     def stomachs(self, grid: Grid) -> Array:
-        """The outside of the stomach, from under the left dome towards the pylorus."""
+        """Return the distance to the stomach, from under the left dome towards the pylorus."""
         centre, radii = self.stomach
         x, y, z = _from(grid, centre)
         antrum = _tube(grid, ((*centre[:2], centre[2] - 15), (20, -44, -14), (-14, -34, -18)), (18, 15, 9))
@@ -323,13 +323,13 @@ class Abdomen:
 
 
 def _from(grid: Grid, centre: Point) -> tuple[Array, Array, Array]:
-    """Places relative to a centre."""
+    """Return positions relative to a centre."""
     x, y, z = (axis - np.float32(c) for axis, c in zip((grid.x, grid.y, grid.z), centre, strict=True))
     return x, y, z
 
 
 def _tube(grid: Grid, path: tuple[Point, ...] | Path, radii: tuple[float, ...]) -> Array:
-    """Distance to a smooth tube through points, with the radius that it has at each."""
+    """Return the distance to a smooth tube through points, with the radius that it has at each."""
     pieces = []
     for (start, first), (end, last) in pairwise(
         zip(np.asarray(path, np.float32), np.asarray(radii, np.float32), strict=True)
@@ -343,14 +343,14 @@ def _tube(grid: Grid, path: tuple[Point, ...] | Path, radii: tuple[float, ...]) 
 
 
 def _places(rng: np.random.Generator, shape: Shape, low: Point, high: Point, tries: int, depth: float = 2.0) -> Path:
-    """Random places at least `depth` mm inside a shape, of so many tried between two corners."""
+    """Draw random positions at least `depth` mm inside a shape, from ``tries`` positions between two corners."""
     places = rng.uniform(low, high, (tries, 3))
     x, y, z = places.T.astype(np.float32)
     return np.asarray(places[shape(Grid(x, y, z, 1.0)) < -depth], np.float64)
 
 
 def _wall(canvas: Canvas, cavity: Array, muscle: ArrayLike, fat: ArrayLike, spine: float) -> Array:
-    """Skin, subcutaneous fat and muscles around a cavity; returns the distance to the muscles."""
+    """Paint skin, subcutaneous fat and muscles around a cavity; return the distance to the muscles."""
     grid = canvas.grid
     side = np.abs(grid.x)
     erector = ellipsoid((side - 27, grid.y - (spine + 33)), (22, 16))
@@ -365,7 +365,7 @@ def _wall(canvas: Canvas, cavity: Array, muscle: ArrayLike, fat: ArrayLike, spin
 
 
 def _ribs(canvas: Canvas, apart: Array, spine: float, front: Array | float, tilt: float, phase: float) -> None:
-    """Tilted hoops at a distance `apart`, from the spine to y = `front`, where cartilage takes over."""
+    """Paint tilted hoops at a distance `apart`, from the spine to y = `front`, where cartilage takes over."""
     grid = canvas.grid
     gap = np.maximum(np.where(grid.y > 0, 40 - np.abs(grid.x), 18 - np.abs(grid.x)), front - 25 - grid.y)
     height = np.mod(grid.z - tilt * grid.y - np.float32(phase), RIB_SPACING) - np.float32(RIB_SPACING / 2)
@@ -377,7 +377,7 @@ def _ribs(canvas: Canvas, apart: Array, spine: float, front: Array | float, tilt
 
 
 def _spine(canvas: Canvas, spine: float, reach: float, phase: float) -> None:
-    """Vertebrae with discs, and the cord in its fluid; the spinous processes reach `reach` mm behind the bodies."""
+    """Paint vertebrae with discs, and the cord in its fluid; spinous processes end `reach` mm behind the bodies."""
     index = canvas.grid.window((-50, spine - 30, -np.inf), (50, spine + 75, np.inf))
     grid = canvas.grid.crop(index)
     x, y = np.abs(grid.x), grid.y - np.float32(spine)
@@ -401,7 +401,7 @@ def _spine(canvas: Canvas, spine: float, reach: float, phase: float) -> None:
 
 
 def _septa(canvas: Canvas, waves: PlaneWaves, spread: PlaneWaves) -> None:
-    """Wavy sheets of connective tissue, here and there, through all fat."""
+    """Paint wavy sheets of connective tissue, in some places, through all fat."""
     place = canvas.grid.x, canvas.grid.y, canvas.grid.z
     sheets = np.exp(-((waves(*place) / np.float32(0.09)) ** 2)) * np.clip(0.4 + 0.4 * spread(*place), 0, 0.8)
     canvas.paint(sheets * canvas["fat"], "muscle")
@@ -409,7 +409,7 @@ def _septa(canvas: Canvas, waves: PlaneWaves, spread: PlaneWaves) -> None:
 
 def _abdomen(a: Abdomen, grid: Grid, rng: np.random.Generator) -> Canvas:
     """Draw an abdomen, organ by organ."""
-    # All that is random comes before the grid is looked at: every grid shows the same patient.
+    # All random numbers are drawn before the grid is used, so that every grid shows one patient.
     trees, gut = _liver_trees(a, rng), _loops(rng)
     mesentery = grow_tree((8, 2, -30), rng.uniform((-75, -60, -110), (80, 5, 10), (160, 3)), 0.55)
     septa = PlaneWaves.draw(rng, 26.0, 10), PlaneWaves.draw(rng, 40.0, 6)
@@ -428,7 +428,7 @@ def _abdomen(a: Abdomen, grid: Grid, rng: np.random.Generator) -> Canvas:
 
 
 def _abdominal_wall(canvas: Canvas, a: Abdomen, septa: tuple[PlaneWaves, PlaneWaves]) -> None:
-    """The wall with its layers and bones, the diaphragm and the lungs over it; they limit where organs are placed."""
+    """Paint the wall with its layers and bones, the diaphragm and the lungs over it, which bound the organs."""
     grid = canvas.grid
     cavity, dome, side = a.cavity(grid), a.dome(grid), np.abs(grid.x)
     flank = np.clip(side / 90, 0, 1)
@@ -458,7 +458,7 @@ def _abdominal_wall(canvas: Canvas, a: Abdomen, septa: tuple[PlaneWaves, PlaneWa
 
 
 def _liver_trees(a: Abdomen, rng: np.random.Generator) -> tuple[Tubes, ...]:
-    """Portal vein with its branches, and the hepatic veins."""
+    """Return the portal vein with its branches, and the hepatic veins."""
     corners = (-118, -72, -75), (55, 70, 85)
     portal = grow_tree((-26, -4, -4), _places(rng, a.livers, *corners, 1500), 0.75)
     hepatic = grow_tree((-20, 14, 62), _places(rng, a.livers, *corners, 1300), 0.75)
@@ -466,7 +466,7 @@ def _liver_trees(a: Abdomen, rng: np.random.Generator) -> tuple[Tubes, ...]:
 
 
 def _great_vessels(canvas: Canvas, a: Abdomen) -> None:
-    """Aorta and inferior vena cava, with what joins them."""
+    """Paint aorta and inferior vena cava, with the vessels that join them."""
     grid, front = canvas.grid, SPINE - 20
     aorta, cava = (5, front - a.aorta), (-20, front - 8)
     courses: list[tuple[tuple[Point, ...], tuple[float, ...]]] = [
@@ -487,7 +487,7 @@ def _great_vessels(canvas: Canvas, a: Abdomen) -> None:
 
 
 def _solid_organs(canvas: Canvas, a: Abdomen, trees: tuple[Tubes, ...]) -> None:
-    """Kidneys, gallbladder, liver, spleen and pancreas."""
+    """Paint kidneys, gallbladder, liver, spleen and pancreas."""
     grid = canvas.grid
     for centre, radii, turn in a.kidneys:
         _kidney(canvas, centre, radii, turn)
@@ -519,7 +519,7 @@ def _solid_organs(canvas: Canvas, a: Abdomen, trees: tuple[Tubes, ...]) -> None:
 
 
 def _kidney(canvas: Canvas, centre: Point, radii: Point, turn: float) -> None:
-    """Cortex around pyramids around a sinus of fat, which opens to the middle and front."""
+    """Paint cortex around pyramids around a sinus of fat, which opens to the middle and front."""
     grid = canvas.grid
     x, y, z = _from(grid, centre)
     u, v = turned(x if centre[0] > 0 else -x, y, turn)
@@ -537,7 +537,7 @@ def _kidney(canvas: Canvas, centre: Point, radii: Point, turn: float) -> None:
 
 
 def _stomach(canvas: Canvas, a: Abdomen) -> None:
-    """A folded wall around gas and fluid."""
+    """Paint a folded wall around gas and fluid."""
     grid = canvas.grid
     stomach = canvas.place(a.stomachs(grid))
     canvas.fill(stomach, "wall")
@@ -547,7 +547,7 @@ def _stomach(canvas: Canvas, a: Abdomen) -> None:
 
 
 def _loops(rng: np.random.Generator) -> list[Loop]:
-    """Colon, duodenum and the small bowel that lies where they leave room."""
+    """Return colon, duodenum and the small bowel in the space that they leave."""
     colon = [
         ((-86, 22, -160), (-88, 18, -80), (-84, 6, -40), (-78, -22, -30)),
         ((96, 34, -160), (98, 32, -60), (96, 22, -20), (88, -6, 6)),
@@ -574,7 +574,7 @@ def _loops(rng: np.random.Generator) -> list[Loop]:
 
 
 def _loop(canvas: Canvas, a: Abdomen, loop: Loop) -> None:
-    """A piece of bowel, squeezed between its neighbours."""
+    """Paint a piece of bowel, compressed between its neighbours."""
     path, radius, content = loop
     margin = radius + 8
     index = canvas.grid.window(path.min(0) - margin, path.max(0) + margin)
@@ -622,7 +622,7 @@ def _chest(a: thorax.Anatomy, grid: Grid, rng: np.random.Generator) -> Canvas:
 
 
 def _lung_trees(a: thorax.Anatomy, rng: np.random.Generator) -> list[Tubes]:
-    """Arteries and veins of either lung, from their hila."""
+    """Return arteries and veins of either lung, from their hila."""
     trees = []
     for side in (-1, 1):
         inner, outer = sorted((side * 20.0, side * 145.0))
@@ -633,7 +633,7 @@ def _lung_trees(a: thorax.Anatomy, rng: np.random.Generator) -> list[Tubes]:
 
 
 def _chest_wall(canvas: Canvas, a: thorax.Anatomy, cavity: Array, breasts: float, strands: Array) -> None:
-    """Wall with pectoral muscles, shoulder blades' muscles and, in some, breasts `breasts` mm deep."""
+    """Paint the wall with pectoral muscles, shoulder blades' muscles and, in some, breasts `breasts` mm deep."""
     grid = canvas.grid
     side, (width, depth) = np.abs(grid.x), a.chest
     flank = np.clip(grid.y / depth + 0.2, 0, 1) * np.clip(side / 70, 0, 1)
@@ -654,7 +654,7 @@ def _chest_wall(canvas: Canvas, a: thorax.Anatomy, cavity: Array, breasts: float
 
 
 def _under_diaphragm(canvas: Canvas, a: thorax.Anatomy, cavity: Array) -> None:
-    """Liver, stomach and spleen, as far as they rise."""
+    """Paint liver, stomach and spleen, as far as they rise into the slices."""
     grid = canvas.grid
     right, left = (np.maximum(dome, cavity + 2) for dome in a.diaphragm(grid))
     canvas.fill(np.minimum(right, left), "muscle")
@@ -668,7 +668,7 @@ def _under_diaphragm(canvas: Canvas, a: thorax.Anatomy, cavity: Array) -> None:
 
 
 def _mediastinum(canvas: Canvas, a: thorax.Anatomy) -> None:
-    """Descending aorta, gullet and airways."""
+    """Paint descending aorta, oesophagus and airways."""
     grid = canvas.grid
     aorta = np.hypot(grid.x - a.aorta_centre[0], grid.y - a.aorta_centre[1]) + 0 * grid.z
     canvas.fill(ellipsoid((grid.x + 3, grid.y - (a.spine - 27)), (9, 6.5)) + 0 * grid.z, "muscle")
@@ -686,7 +686,7 @@ def _mediastinum(canvas: Canvas, a: thorax.Anatomy) -> None:
 
 
 def _heart(canvas: Canvas, a: thorax.Anatomy, cavity: Array) -> None:
-    """Four chambers full of blood in their walls, in fat, and the vessels that leave and reach them."""
+    """Paint four chambers filled with blood in their walls, in fat, and the vessels that leave and reach them."""
     grid = canvas.grid
     surface = ellipsoid(a.heart_position(grid), a.heart)
     sac = np.maximum(surface - a.sac(grid) - 1.5, cavity + 1)
