@@ -1,9 +1,9 @@
-"""Kill training at random moments, resume it, and compare its weights with those of an undisturbed run, bit for bit.
+"""Kill training at random moments, resume it, and compare the result bit for bit with an uninterrupted run.
 
     python scripts/kill_test.py --times 20
 
-Half of the kills wait until a file of the run is being replaced, so that they fall into the writing of a checkpoint.
-Exit code 0 when every weight, the curves and the state of training are the same, 1 when something differs.
+Half of the kills wait until a file of the run is being replaced, so that they interrupt the writing of a checkpoint.
+The exit code is 0 when all weights, curves and the state of training are equal, and 1 when something differs.
 """
 
 import argparse
@@ -19,11 +19,13 @@ import torch
 from safetensors.torch import load_file
 
 POLL = 0.0005
+"""Time between two looks at the files of the run, in seconds."""
 WRITES = 30
-"""Seconds to wait for a file being written before the kill comes anyway."""
+"""Longest time to wait for a file being written before the kill, in seconds."""
 
 
 def command(out: Path, cache: Path, rounds: int) -> list[str]:
+    """Return the command that trains a small system into ``out``, validating every second round."""
     size = ["--phantom-subjects", "4", "--phantom-size", "96", "--views", "60", "--cache", str(cache)]
     game = ["--preset", "small", "--batch-size", "2", "--patch", "32", "--rounds", str(rounds), "--threads", "1"]
     often = ["--validate-every", "2", "--validation-slices", "1", "--log-every", "3"]
@@ -31,12 +33,22 @@ def command(out: Path, cache: Path, rounds: int) -> list[str]:
 
 
 def being_written(out: Path) -> bool:
-    """Whether a temporary neighbour of a file of the run exists right now."""
+    """Return whether a file of the run is being replaced: its temporary file exists."""
     return any(path.name.startswith(".") for folder in (out, out / "checkpoints") for path in folder.glob(".*"))
 
 
 def kill(process: subprocess.Popen[bytes], out: Path, dice: random.Random, in_writing: bool) -> bool:
-    """Send SIGKILL at a random moment after the first checkpoint; whether it met the process alive, and in writing."""
+    """Kill a training process at a random moment after its next checkpoint.
+
+    Args:
+        process: the training process.
+        out: run folder.
+        dice: source of the random moment.
+        in_writing: wait until a file of the run is being written.
+
+    Returns:
+        Whether a file was being written when the process was killed.
+    """
     began = time.monotonic()
     checkpoint = out / "checkpoints" / "last.ckpt"
     known = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
@@ -52,6 +64,7 @@ def kill(process: subprocess.Popen[bytes], out: Path, dice: random.Random, in_wr
 
 
 def differences(one: Path, other: Path) -> list[str]:
+    """Return the names of weights, states and files that differ between two runs."""
     found = []
     for name in ("weights.safetensors", "weights-last.safetensors"):
         a, b = load_file(one / name), load_file(other / name)
@@ -71,9 +84,9 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20, help="how many kills")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--cache", type=Path, help="prepared cases; a temporary folder unless given")
+    parser.add_argument("--times", type=int, default=20, help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument("--cache", type=Path, help="folder of prepared cases; a temporary one unless given")
     options = parser.parse_args()
     dice, hits, in_writing = random.Random(options.seed), 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +100,7 @@ def main() -> int:
             hits += process.returncode == -signal.SIGKILL
         subprocess.run([*command(out, cache, rounds), "--resume"], check=True, stdout=subprocess.DEVNULL)
         found = differences(whole, out)
-    verdict = f"DIFFERENT in {', '.join(found)}" if found else "the same, bit for bit"
+    verdict = f"DIFFERENT in {', '.join(found)}" if found else "equal, bit for bit"
     print(f"{hits} kills ({in_writing} while a file was being written), {rounds} rounds: {verdict}")
     return int(bool(found) or hits < options.times)
 

@@ -1,8 +1,10 @@
-"""A measured scan reconstructed in four ways, side by side: python scripts/raw_scan.py RUN SCAN PICTURE.png
+"""Draw a measured MR scan reconstructed in four ways, and print the data-consistency residual of each.
 
-RUN is a run of a system that reconstructs MR, SCAN raw data of the size it was trained with. Prints by how much each
-image contradicts what was measured; there is no complete scan to compare with. The network gives magnitudes, which are
-compared with the phase of the image of least total variation.
+    python scripts/raw_scan.py RUN SCAN PICTURE.png
+
+RUN is the run folder of a system that reconstructs MR; SCAN is raw data of the size that it was trained with. There is
+no complete scan to compare with, so each image is compared with the measured k-space. The network gives magnitudes;
+their phase is taken from the total-variation reconstruction.
 """
 
 import sys
@@ -22,11 +24,11 @@ from ganatomy.tasks.mr_reconstruction.judge import total_variation
 from ganatomy.tasks.mr_reconstruction.scan import Scan
 
 STEPS = 30
-"""Of conjugate gradients, which go on to fit noise if not stopped (Pruessmann et al., 2001, doi 10.1002/mrm.1241)."""
+"""Steps of conjugate gradients, which fit noise if they are not stopped (Pruessmann et al., doi 10.1002/mrm.1241)."""
 
 
 def main(run: Path, path: Path, picture: Path) -> None:
-    """Reconstruct the middle slice."""
+    """Reconstruct the middle slice of a scan in four ways, print their residuals, and save the picture."""
     matplotlib.use("Agg")
     model = load(run)
     raw = read(path)

@@ -1,4 +1,7 @@
-"""Print the scores of an evaluation as a Markdown table: python scripts/results_table.py RUN/evaluation/metrics.json"""
+"""Print the scores of an evaluation as a Markdown table.
+
+python scripts/results_table.py RUN/evaluation/metrics.json
+"""
 
 import json
 import math
@@ -8,6 +11,7 @@ from typing import Any
 
 
 def cell(interval: dict[str, Any]) -> str:
+    """Return a mean with its interval as text; empty where the mean is missing."""
     mean, low, high = (interval[name] for name in ("mean", "low", "high"))
     if mean is None or not math.isfinite(mean):
         return ""
@@ -16,6 +20,7 @@ def cell(interval: dict[str, Any]) -> str:
 
 
 def table(found: dict[str, Any]) -> str:
+    """Return a Markdown table with a row for each score and a column for each method of a metrics.json."""
     methods = list(found["methods"])
     lines = ["| score | " + " | ".join(methods) + " |", "|---" * (len(methods) + 1) + "|"]
     for name, score in found["scores"].items():

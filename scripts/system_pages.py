@@ -1,4 +1,4 @@
-"""Write docs/systems/ from the classes, or check that it is up to date.
+"""Write docs/systems/ from the catalogue and the methods' classes, or check that it is up to date.
 
 python scripts/system_pages.py            write a page for every ready system
 python scripts/system_pages.py --check    exit with 1 when a page is out of date, and change nothing
@@ -14,6 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "systems"
 
 
 def main() -> int:
+    """Write or check the pages, and return the exit code."""
     wanted = {FOLDER / f"{system.slug}.md": page(system) + "\n" for system in ready()}
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:

@@ -1,6 +1,6 @@
 """Rewrite the table of systems in README.md from the catalogue, or check that it is up to date.
 
-python scripts/systems_table.py            rewrite what stands between the markers
+python scripts/systems_table.py            rewrite the text between the markers
 python scripts/systems_table.py --check    exit with 1 when README.md is out of date, and change nothing
 """
 
@@ -17,6 +17,7 @@ COLUMNS = ("System", "Reference", "What it does", "Modality", "Dims", "State")
 
 
 def row(system: System) -> str:
+    """Return the table row of a system."""
     number = "" if system.reference is None else f"[{system.reference}] "
     paper = f"[{system.authors}]({system.url})" if system.url else system.authors
     title = f"{system.title} `{system.slug}`"
@@ -24,15 +25,18 @@ def row(system: System) -> str:
 
 
 def line(*cells: str) -> str:
+    """Return cells as a line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def section_table(section: str) -> str:
+    """Return heading and table of a section of the catalogue."""
     rows = [row(system) for system in SYSTEMS if system.section == section]
     return "\n".join([f"**{section.capitalize()}**\n", line(*COLUMNS), line(*["---"] * len(COLUMNS)), *rows])
 
 
 def table() -> str:
+    """Return the summary and the tables of all sections."""
     frameworks = sum(system.section == "frameworks" for system in SYSTEMS)
     summary = (
         f"{len(SYSTEMS) - frameworks} reviewed systems and {frameworks} base frameworks; "
@@ -51,6 +55,7 @@ def updated(text: str) -> str:
 
 
 def main() -> None:
+    """Rewrite or check README.md."""
     parser = argparse.ArgumentParser(description="Rewrite the table of systems in README.md from the catalogue.")
     parser.add_argument("--check", action="store_true", help="exit with 1 when the table is out of date")
     parser.add_argument("--readme", type=Path, default=README, help="the file to work on")
