@@ -143,7 +143,7 @@ def test_a_tenth_comes_back_much_later(count, seed):
 
 def test_nothing_is_written_where_there_are_too_few_images_or_something_is_in_the_way(model, built, tmp_path):
     for arguments, words in [
-        ({"images": 100_000}, r"--images 100000: half .* kept \d+ for testing; give at most \d+"),
+        ({"images": 100_000}, r"--images 100000: half .* has \d+ for testing; give at most \d+"),
         ({"images": 7}, "even number"),
         ({"raters": 0}, "--raters 0"),
     ]:
@@ -180,11 +180,11 @@ def rated(right, of):
     ("test", "words"),
     [
         (rated(45, 50), "^Tells real from generated images: 90 %"),
-        (rated(5, 50), "^Sees a difference, but takes it the wrong way round"),
+        (rated(5, 50), "^Tells the images apart, but takes real ones for generated"),
         (rated(15, 30), r"^Undecided: .* no evidence of realism; .* takes about 215 images"),
         (rated(500, 1000), r"^Shown to be within 10 points of guessing"),
         (rated(540, 1000), r"^Tells real .*, though shown to be within 10 points"),
-        (TuringTest(Proportion(48, 50), Proportion(47, 50)), "94 % .* of the generated images, .* against 96 %"),
+        (TuringTest(Proportion(48, 50), Proportion(47, 50)), "94 % .* of the generated images, .* compared with 96 %"),
     ],
 )
 def test_the_verdict_in_words(test, words):
@@ -198,11 +198,11 @@ def test_files_that_are_not_complete_answers_of_the_set_are_refused(tmp_path):
     other.write_text(other.read_text().replace("s0", "s1"))
     cases = [
         (other, "no answers to this set"),
-        (answered(tmp_path, "rater-9", lambda name, again: True, asked=names), "'rater-9', who got no form"),
+        (answered(tmp_path, "rater-9", lambda name, again: True, asked=names), "'rater-9', who has no form"),
         (answered(tmp_path, "rater-2", lambda name, again: True, asked=names[:5]), "5 answers, not the 22"),
         (answered(tmp_path, "rater-3", lambda name, again: True, sure=9), "answer 1 is not"),
         (tmp_path / "none.csv", "none.csv: cannot be read"),
-        (tmp_path / "key.json", "not the answers"),
+        (tmp_path / "key.json", "holds no answers"),
     ]
     for path, words in cases:
         with pytest.raises(UserError, match=words):

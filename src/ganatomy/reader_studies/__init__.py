@@ -1,1 +1,1 @@
-"""Studies with human readers."""
+"""Studies with human readers: visual Turing tests."""

@@ -1,4 +1,4 @@
-"""Visual Turing tests: forms on which people say which images are real, and what their answers mean."""
+"""Visual Turing tests: forms on which readers classify images as real or synthetic, and scores of their answers."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ FILTERS: Mapping[str, tuple[Callable[..., NDArray[np.float32]], Mapping[str, flo
     "gaussian": (gaussian, {"sigma": 0.7}),
     "perona-malik": (perona_malik, {"iterations": 5, "kappa": 0.1, "step": 0.2}),
 }
-"""What all images, in [0, 1], are shown through, and its numbers."""
+"""Name to a filter of images in [0, 1], and its parameters."""
 
 REPEATED = 0.1
-"""Share of the images shown to a rater twice, the second time much later."""
+"""Share of the images that a rater sees twice, the second time much later."""
 LEVEL = 0.05
-"""Of the tests."""
+"""Significance level of the tests."""
 KEY, FORMS, IMAGES = "key.json", "raters", "images"
 
 REAL, SYNTHETIC = "real", "synthetic"
@@ -60,14 +60,14 @@ COLUMNS = ("set", "rater", "trial", "image", "answer", "confidence", "millisecon
 
 @dataclass(frozen=True)
 class Answers:
-    """What a rater said.
+    """Answers of one rater.
 
     Attributes:
-        rater: name.
-        first: image to whether it was called real when it was first seen.
-        again: the same of the images seen twice, the second time.
-        confidence: of the first answers, 1 to 5.
-        seconds: median time for an answer.
+        rater: name of the rater.
+        first: image to whether it was called real when it was shown first.
+        again: image to whether it was called real when it was shown again, for images shown twice.
+        confidence: image to the confidence of the first answer, 1 to 5.
+        seconds: median time per answer, in seconds.
     """
 
     rater: str
@@ -79,14 +79,14 @@ class Answers:
 
 @dataclass(frozen=True)
 class RaterScore:
-    """How a rater did.
+    """Scores of one rater.
 
     Attributes:
-        rater: name.
-        test: first answers against the truth.
-        area: under the ROC curve of the confidence in an image being real; one half where it tells nothing.
-        steady: images seen twice that were called the same both times.
-        seconds: median time for an answer.
+        rater: name of the rater.
+        test: test of the first answers against the truth.
+        area: area under the ROC curve of the confidence that an image is real; 0.5 is chance.
+        steady: proportion of the images shown twice that got the same answer both times.
+        seconds: median time per answer, in seconds.
     """
 
     rater: str
@@ -98,12 +98,12 @@ class RaterScore:
 
 @dataclass(frozen=True)
 class Scoring:
-    """All raters of one set of images.
+    """Scores of all raters of one set of images.
 
     Attributes:
-        raters: one by one; their answers are about the same images and are not pooled.
-        kappa: agreement beyond chance, Cohen's of two and Fleiss's of more; none of a single rater.
-        key: the facts of the set.
+        raters: scores of each rater; they are not pooled, since all raters see the same images.
+        kappa: agreement beyond chance, Cohen's for two raters and Fleiss's for more; None for a single rater.
+        key: content of the key file.
     """
 
     raters: Sequence[RaterScore]
@@ -121,30 +121,31 @@ def build_test(
     which: Which = "best",
     secret: Path | None = None,
 ) -> list[Path]:
-    """Write a form per rater, the images, and the key; all of them appear, or none.
+    """Write a form for each rater, the images, and the key; when writing fails, nothing is left behind.
 
-    Half of the images are real ones of the run's test subjects, the others are generated, with the labels of the real
-    ones where the system makes images by label. All go the same way: cut off at the window, filtered, 8 bits, PNG.
+    Half of the images are real and come from the run's test subjects. The others are generated, with the labels of the
+    real ones where the system generates images by label. All are prepared alike: clipped to the window, filtered, and
+    saved as PNG with 8 bits.
 
     Args:
-        model: of a system that makes images from noise, loaded from its run.
-        out: folder, which must not exist or be empty.
-        images: how many, real and generated together.
-        filter: what all images are shown through.
-        seed: of the choice of images, their names, and each rater's order.
+        model: model of a system that generates images from noise, loaded from its run.
+        out: output folder, which must not exist or must be empty.
+        images: number of images, real and generated together.
+        filter: filter that is applied to all images.
+        seed: seed for the choice of images, their names, and their order for each rater.
         raters: number of forms, each with an order of its own.
-        which: weights the model was loaded with, for the key.
-        secret: file with the secret of the user who trained, by which test subjects are recognised; None means the
+        which: weights with which the model was loaded; they are noted in the key.
+        secret: file with the secret that was used in training, by which test subjects are recognised; None means the
             user's own.
 
     Returns:
-        The forms.
+        Paths of the forms.
 
     Raises:
-        UserError: a system that makes no images from noise, fewer real images than asked for, or a folder in the way.
+        UserError: the system generates no images from noise, there are too few real images, or ``out`` is not empty.
     """
     if images < 2 or images % 2:
-        raise UserError(f"--images {images}: give an even number, for half of them are real")
+        raise UserError(f"--images {images}: give an even number of at least 2; half of them are real")
     if raters < 1 or seed < 0:
         raise UserError(f"--raters {raters}, --seed {seed}: give at least one rater, and a seed of 0 or more")
     real, generated = _both_kinds(model, images // 2, seed, secret)
@@ -152,7 +153,7 @@ def build_test(
     pictures = [*_pictures(real, task, filter), *_pictures(generated, task, filter)]
     sources = [*real.subjects, *(f"seed {number}" for number in _seeds(images // 2, seed))]
     rng = np.random.default_rng([seed, images])
-    # A letter first, or spreadsheets take some names for numbers.
+    # Names begin with a letter, since spreadsheets take some hexadecimal names for numbers.
     names = [f"i{rng.bytes(6).hex()}" for _ in pictures]
     with replacing_folder(out) as work:
         encoded = {
@@ -173,7 +174,12 @@ def build_test(
 
 
 def running_order(names: Sequence[str], seed: Sequence[int]) -> list[str]:
-    """Every image once, and a tenth of those from the first third once more in the last third."""
+    """Return a random order of the images in which some of the first third occur once more in the last third.
+
+    Args:
+        names: names of the images; a share of `REPEATED` of them is repeated.
+        seed: seed of the order.
+    """
     rng = np.random.default_rng(seed)
     order: list[str] = rng.permutation(sorted(names)).tolist()
     third = len(order) // 3
@@ -184,17 +190,17 @@ def running_order(names: Sequence[str], seed: Sequence[int]) -> list[str]:
 
 
 def score_answers(folder: Path, files: Sequence[Path]) -> Scoring:
-    """Hold answers against the key.
+    """Score the raters' answers against the key.
 
     Args:
-        folder: made by `build_test`.
-        files: that the forms saved, one per rater.
+        folder: folder made by `build_test`.
+        files: files saved by the forms, one per rater.
 
     Raises:
-        UserError: no key there, or a file that is not a rater's complete answers to this set.
+        UserError: the folder has no key, or a file does not hold a rater's complete answers to this set.
     """
     if not files:
-        raise UserError(f"{folder}: no answers; name the files that the forms saved behind it")
+        raise UserError(f"{folder}: no answers; name the files that the forms saved after the folder")
     key = read_key(folder)
     given = [read_answers(path, key) for path in files]
     names = [answers.rater for answers in given]
@@ -205,11 +211,11 @@ def score_answers(folder: Path, files: Sequence[Path]) -> Scoring:
 
 
 def verdict(test: TuringTest, margin: float = 0.1) -> str:
-    """A rater's answers in plain words.
+    """Return the verdict on a rater's answers in sentences.
 
     Args:
-        test: the answers.
-        margin: distance from one half that would not matter.
+        test: test of the rater's answers.
+        margin: equivalence margin: largest distance of the accuracy from 0.5 that still counts as guessing.
     """
     right, apart = test.accuracy, test.p < LEVEL
     alike = test.indistinguishable(margin, LEVEL)
@@ -218,7 +224,7 @@ def verdict(test: TuringTest, margin: float = 0.1) -> str:
     if apart and right.value > 0.5:
         said = f"Tells real from generated images: {facts}" + (f", though shown to be {near}." if alike else ".")
     elif apart:
-        said = f"Sees a difference, but takes it the wrong way round: {facts}."
+        said = f"Tells the images apart, but takes real ones for generated ones and vice versa: {facts}."
     elif alike:
         said = f"Shown to be {near}: {facts}."
     else:
@@ -227,16 +233,16 @@ def verdict(test: TuringTest, margin: float = 0.1) -> str:
             f"{near} takes about {trials_for_equivalence(margin, LEVEL)} images."
         )
     return (
-        f"{said} Called real: {_share(test.fooled)} of the generated images, which is to be held against "
+        f"{said} Called real: {_share(test.fooled)} of the generated images, to be compared with "
         f"{_share(test.recognised)} of the real ones."
     )
 
 
 def read_key(folder: Path) -> dict[str, Any]:
-    """The key of a set.
+    """Read the key of a set of images.
 
     Raises:
-        UserError: no such file, or a damaged one.
+        UserError: the file is missing or damaged.
     """
     path = folder / KEY
     try:
@@ -251,22 +257,26 @@ def read_key(folder: Path) -> dict[str, Any]:
 
 
 def read_answers(path: Path, key: Mapping[str, Any]) -> Answers:
-    """The answers that a form saved, as CSV or JSON.
+    """Read the answers that a form saved, as CSV or JSON.
 
     Raises:
-        UserError: not readable, of another set, or not all the rater was asked, in the order of the form.
+        UserError: the file cannot be read, belongs to another set, or lacks answers in the order of the form.
     """
     rows = _rows(path)
     if not rows or {row["set"] for row in rows} != {key["set"]}:
-        raise UserError(f"{path}: no answers to this set of images ({key['set']}); give what its own forms saved")
+        raise UserError(
+            f"{path}: no answers to this set of images ({key['set']}); give the files that its own forms saved"
+        )
     rater = rows[0]["rater"]
     asked = key["raters"].get(rater)
     if asked is None or {row["rater"] for row in rows} != {rater}:
-        raise UserError(f"{path}: of rater {rater!r}, who got no form; there are {', '.join(key['raters'])}")
+        raise UserError(
+            f"{path}: answers of rater {rater!r}, who has no form; the raters are {', '.join(key['raters'])}"
+        )
     if [row["image"] for row in rows] != asked:
         raise UserError(
-            f"{path}: {len(rows)} answers, not the {len(asked)} in the order of the form of {rater}; have it finished, "
-            "and give the file as it was saved"
+            f"{path}: {len(rows)} answers, not the {len(asked)} of the form of {rater} in its order; let the rater "
+            "finish the form, and give the file as it was saved"
         )
     first: dict[str, bool] = {}
     again: dict[str, bool] = {}
@@ -288,7 +298,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, KeyError, TypeError, csv.Error):
-        raise UserError(f"{path}: not the answers that a form saved as CSV or JSON") from None
+        raise UserError(
+            f"{path}: holds no answers that a form saved as CSV or JSON; give the file as it was saved"
+        ) from None
 
 
 def _answer(path: Path, number: int, row: Mapping[str, str]) -> tuple[str, int, float]:
@@ -298,7 +310,7 @@ def _answer(path: Path, number: int, row: Mapping[str, str]) -> tuple[str, int, 
         answer, confidence, time = "", 0, math.nan
     if answer not in get_args(Answer) or not 1 <= confidence <= 5 or not time >= 0:
         raise UserError(
-            f"{path}: answer {number} is not real or synthetic, with a confidence of 1 to 5 and a time; give the file "
+            f"{path}: answer {number} is not real or synthetic with a confidence of 1 to 5 and a time; give the file "
             "as it was saved"
         )
     return answer, confidence, time
@@ -339,16 +351,16 @@ def _seeds(count: int, seed: int) -> range:
 
 
 def _both_kinds(model: Model, count: int, seed: int, secret: Path | None) -> tuple[ImageSet, ImageSet]:
-    """As many held-out real images as generated ones.
+    """Return ``count`` real images of test subjects and as many generated ones.
 
     Raises:
-        UserError: the run kept fewer real ones.
+        UserError: the run has fewer real test images.
     """
     predictor = image_sampler(model)
     real = real_images(predictor.task, _held_out(model, secret), count, seed)
     if len(real) < count:
         raise UserError(
-            f"--images {2 * count}: half of them are real, but the run kept {len(real)} for testing; give at most "
+            f"--images {2 * count}: half of them are real, but the run has {len(real)} for testing; give at most "
             f"{2 * len(real)}, or train with more --test-subjects"
         )
     labels = real.labels if predictor.labelled else None
@@ -357,7 +369,7 @@ def _both_kinds(model: Model, count: int, seed: int, secret: Path | None) -> tup
 
 
 def _held_out(model: Model, secret: Path | None) -> list[Sample]:
-    """Prepared test cases of the run, called by their labels."""
+    """Return the prepared test cases of the run, under their pseudonyms."""
     task, facts = model.method.task, run_facts(model)
     pseudonyms = users_pseudonyms(secret)
     cases = choose_cases(task, facts, None, pseudonyms).cases
@@ -369,7 +381,7 @@ def _held_out(model: Model, secret: Path | None) -> list[Sample]:
 
 
 def _pictures(kind: ImageSet, task: Synthesis, filter: Filter) -> list[NDArray[np.uint8]]:
-    """Images as raters see them, (channels, 1, rows, columns)."""
+    """Return the images as raters see them: 8 bits, (channels, 1, rows, columns)."""
     values = (planes(kind.images) + 1) / 2
     if filter != "none":
         smooth, numbers = FILTERS[filter]
@@ -385,7 +397,7 @@ def _png(path: Path, picture: NDArray[np.uint8]) -> bytes:
 
 
 def _facts(model: Model, which: Which, filter: Filter, seed: int, encoded: Mapping[str, bytes]) -> dict[str, Any]:
-    """What one must know about the set, without which its results are worth little."""
+    """Return the facts that the key holds about the set: system, weights, data, filter, seed."""
     digest = hashlib.sha256(b"".join(chain.from_iterable((name.encode(), png) for name, png in encoded.items())))
     return {
         "set": f"s{digest.hexdigest()[:12]}",

@@ -1,4 +1,4 @@
-"""The page on which a rater answers: one file without a network, images and programme inside."""
+"""HTML page on which a rater answers: one file with the images and the script inside, which works offline."""
 
 import base64
 import json
@@ -8,13 +8,13 @@ DATA = "/*DATA*/"
 
 
 def form(identity: str, rater: str, order: Sequence[str], images: Mapping[str, bytes]) -> str:
-    """A rater's page.
+    """Return the HTML page of a rater.
 
     Args:
-        identity: of the set of images, which its answers name.
-        rater: whose page it is.
-        order: names of the images, one after another; some are there twice.
-        images: PNG by name.
+        identity: identity of the set of images; saved answers name it.
+        rater: name of the rater.
+        order: names of the images in the order in which they are shown; some occur twice.
+        images: name to the bytes of a PNG file.
     """
     shown = {name: base64.b64encode(images[name]).decode() for name in sorted(set(order))}
     data = {"set": identity, "rater": rater, "order": list(order), "images": shown}
@@ -74,7 +74,7 @@ function remembered() {
   try { return JSON.parse(localStorage.getItem(store)) || []; } catch { return []; }
 }
 function remember() {
-  try { localStorage.setItem(store, JSON.stringify(answers)); } catch { /* goes on without */ }
+  try { localStorage.setItem(store, JSON.stringify(answers)); } catch { /* closing the page then loses the answers */ }
 }
 function show(name) {
   for (const part of ["begin", "trial", "end"]) find("#" + part).hidden = part !== name;
