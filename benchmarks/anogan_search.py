@@ -1,8 +1,8 @@
-"""AnoGAN's search for a batch of images against the plain loop over single images.
+"""Time AnoGAN's latent search for a batch of images against the usual loop over single images.
 
-Both descend the same distance from the same start with as many steps of the same size. *Plain* is the loop of the
-common repositories: one image at a time, the weights' gradients computed and thrown away by ``backward``, the features
-of the real image computed anew in every step, the loss read with ``.item()``.
+Both minimise the same distance from the same start with equally many steps of equal size. *Plain* is the loop of common
+repositories: one image at a time, with gradients of the weights computed and discarded by ``backward``, features of the
+real image recomputed in every step, and the loss read with ``.item()``.
 """
 
 import sys
@@ -15,12 +15,12 @@ from ganatomy.methods.detection.anogan import AnoGAN
 
 
 def plain(method: AnoGAN, images: Tensor) -> Tensor:
-    """Residual of every image after its own search."""
+    """Search for every image by itself, and return the final residuals."""
     return torch.cat([plain_search(method, image) for image in images.split(1)])
 
 
 def plain_search(method: AnoGAN, image: Tensor) -> Tensor:
-    """One image, as it is usually written."""
+    """Search for one image with the usual loop, and return its final residual."""
     c, log = method.config, []
     latent = method.start(0, image).requires_grad_()
     optimizer = torch.optim.Adam([latent], c.search_rate)
@@ -40,7 +40,7 @@ def plain_search(method: AnoGAN, image: Tensor) -> Tensor:
 
 
 def spread(method: AnoGAN) -> None:
-    """Weights large enough for images that depend on their latent points, as after training."""
+    """Enlarge random weights so that images depend on their latent points, as after training."""
     with torch.no_grad():
         for parameter in method.parameters():
             if parameter.dim() > 1:
@@ -48,7 +48,8 @@ def spread(method: AnoGAN) -> None:
 
 
 def main(repeats: int = 3, count: int = 32, steps: int = 50) -> None:
-    # Threads that wait for each other on a shared machine would measure the neighbours.
+    """Print the ratios of times, images per second, and how far the final residuals differ."""
+    # On a shared machine, threads that wait for each other would add the load of other programs to the times.
     torch.set_num_threads(1)
     torch.manual_seed(0)
     values = {"search_steps": steps, "search_rate": 0.05, "search_batch": count}

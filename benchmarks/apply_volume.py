@@ -1,11 +1,11 @@
-"""Applying a trained method to a volume: time against MONAI's sliding windows, and peak memory.
+"""Time the application of a network to a volume against MONAI's sliding windows, and measure peak memory.
 
-Time: int16 HU in memory to float32 HU in memory, so both sides include the codec and neither touches a file. MONAI gets
-the same network and the same border (mirrored, as wide as the network's margin): 2D networks through ``SliceInferer``
-with whole slices, 3D ones through ``sliding_window_inference`` with the windows that we use, without overlap (which
-leaves seams, as ours does not) and with its default overlap of a quarter.
+Times are from int16 HU in memory to float32 HU in memory, so both sides include the codec and neither reads a file.
+MONAI runs the same network with the same border (mirrored, as wide as the network's margin): 2D networks through
+``SliceInferer`` with whole slices, 3D networks through ``sliding_window_inference`` with the window size of ganatomy,
+once without overlap, which leaves seams, and once with its default overlap of a quarter. Ganatomy leaves no seams.
 
-Memory: ``ganatomy apply`` in a process of its own on files of 50 and 150 slices of 512 x 512.
+Peak memory is that of ``ganatomy apply`` in a process of its own, on files of 50 and 150 slices of 512 x 512.
 """
 
 import subprocess
@@ -39,7 +39,7 @@ sys.exit(code)
 
 
 def make_run(folder: Path, system: str, config: Mapping[str, Any]) -> Path:
-    """A run with random weights; what a network computes does not change how long it takes."""
+    """Make a run folder with random weights, since values do not change the time that a network takes."""
     torch.manual_seed(0)
     facts = {"system": system, "config": dict(config)}
     folder.mkdir()
@@ -50,11 +50,12 @@ def make_run(folder: Path, system: str, config: Mapping[str, Any]) -> Path:
 
 
 def scan(slices: int, side: int) -> NDArray[np.int16]:
+    """Return noise in HU, (slices, side, side)."""
     return np.random.default_rng(0).normal(0, 300, (slices, side, side)).astype(np.int16)
 
 
 def through_monai(run: Path, hu: NDArray[np.int16], infer: Callable[..., Any]) -> Callable[[], NDArray[np.float32]]:
-    """The same network in MONAI's hands, with the codec around it."""
+    """Return a function that applies the network of a run with an inferer of MONAI, codec included."""
     facts = yaml.safe_load((run / "run.yaml").read_text())
     method = build(facts)
     method.load_state_dict(load(run).method.state_dict())
@@ -75,6 +76,7 @@ def through_monai(run: Path, hu: NDArray[np.int16], infer: Callable[..., Any]) -
 
 
 def speed(folder: Path, repeats: int) -> None:
+    """Print ratios of times of ganatomy and MONAI."""
     flat = make_run(folder / "flat", "wgan-vgg", {"variant": "cnn-mse"})
     deep = make_run(folder / "deep", "wolterink-ldct", {"variant": "g-voxel", "widths": (8, 8, 8, 16, 16, 16)})
 
@@ -103,6 +105,7 @@ def speed(folder: Path, repeats: int) -> None:
 
 
 def memory(folder: Path) -> None:
+    """Print a table of peak memory."""
     print("\n| `ganatomy apply`, 512 x 512 | 50 slices | 150 slices | goal |\n|---|---|---|---|")
     for system, config, suffixes in (
         ("wgan-vgg", {"variant": "cnn-mse"}, (".nii", ".nii.gz")),
@@ -119,7 +122,7 @@ def memory(folder: Path) -> None:
 
 
 def peak(run: Path, path: Path, slices: int) -> float:
-    """Peak resident memory of ``ganatomy apply`` in MiB."""
+    """Return the peak resident memory of ``ganatomy apply`` on a file of noise, in MiB."""
     nibabel.save(nibabel.Nifti1Image(scan(slices, 512).transpose(2, 1, 0), np.eye(4)), path)
     out = path.with_name(f"out-{path.name}")
     command = [sys.executable, "-c", PEAK, str(run), str(path), str(out)]
@@ -130,6 +133,7 @@ def peak(run: Path, path: Path, slices: int) -> float:
 
 
 def main(repeats: int = 20) -> None:
+    """Print the tables of times and of memory."""
     torch.set_num_threads(1)
     print(f"Applying to volumes, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")
     with tempfile.TemporaryDirectory() as folder:

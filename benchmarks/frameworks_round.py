@@ -1,10 +1,10 @@
-"""Rounds of dcgan, wgan-gp, pix2pix and cyclegan through our trainer against the loops of the common repositories.
+"""Time training rounds of dcgan, wgan-gp, pix2pix and cyclegan against the loops of common repositories.
 
-Same networks, losses, sizes, batch in memory, data type and threads on both sides, no I/O. The usual loops are those of
-the DCGAN example of PyTorch (two backward passes for the discriminator, weight gradients of the discriminator taken
-and thrown away in the generator's turn), of PyTorch-GAN's WGAN-GP (the generator's graph is built for every critic
-step), and of pytorch-CycleGAN-and-pix2pix (one forward pass, discriminators frozen in the generators' turn, losses
-read at every step). Adam is the default one in all of them.
+Both sides have the same networks, losses, sizes, batch in memory, data type and threads, and no I/O. The usual loops
+are those of PyTorch's DCGAN example (two backward passes for the discriminator; gradients of its weights computed and
+discarded in the generator's turn), of PyTorch-GAN's WGAN-GP (the generator's graph is built in every critic step), and
+of pytorch-CycleGAN-and-pix2pix (one forward pass, discriminators frozen in the generators' turn, losses read at every
+step). All of them use the default Adam.
 """
 
 import sys
@@ -32,7 +32,7 @@ from ganatomy.methods.frameworks.wgan_gp import WGANGP
 
 
 class UsualDCGAN(Usual):
-    """Discriminator on real, then on fake images, each with its own backward pass; then the generator."""
+    """Usual loop of DCGAN: discriminator on real, then fake images, with a backward pass each; then the generator."""
 
     def __init__(self, method: DCGAN, batch: Batch):
         super().__init__(method, batch)
@@ -41,7 +41,7 @@ class UsualDCGAN(Usual):
         self.optimizer("generator", method.generator, c.learning_rate, c.betas)
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, real, log = self.method, self.batch["image"], []
         self.optimizers["discriminator"].zero_grad()
         real_scores = method.discriminator(real)
@@ -57,7 +57,7 @@ class UsualDCGAN(Usual):
 
 
 class UsualWGANGP(Usual):
-    """Critic steps on fakes whose graph is built and thrown away, then the generator."""
+    """Usual loop of WGAN-GP: critic steps on fakes whose graph is built and discarded, then the generator."""
 
     def __init__(self, method: WGANGP, batch: Batch):
         super().__init__(method, batch)
@@ -66,7 +66,7 @@ class UsualWGANGP(Usual):
         self.optimizer("generator", method.generator, c.learning_rate, c.betas)
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, real, log = self.method, self.method.config, self.batch["image"], []
         for _ in range(c.critic_steps):
             fake = method.generator(method.latents(len(real)))
@@ -79,7 +79,7 @@ class UsualWGANGP(Usual):
 
 
 class UsualPix2Pix(Usual):
-    """Discriminator, then generator with the discriminator frozen."""
+    """Usual loop of pix2pix: discriminator, then generator with the discriminator frozen."""
 
     def __init__(self, method: Pix2Pix, batch: Batch):
         super().__init__(method, batch)
@@ -88,7 +88,7 @@ class UsualPix2Pix(Usual):
         self.optimizer("generator", method.generator, c.learning_rate, c.betas)
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, log = self.method, self.method.config, []
         source, target = self.batch[method.task.source], self.batch[method.task.product]
         fake = method.restore(source)
@@ -104,7 +104,7 @@ class UsualPix2Pix(Usual):
 
 
 class UsualCycleGAN(Usual):
-    """Generators with frozen discriminators, then both discriminators."""
+    """Usual loop of CycleGAN: generators with frozen discriminators, then both discriminators."""
 
     def __init__(self, method: CycleGAN, batch: Batch):
         super().__init__(method, batch)
@@ -116,7 +116,7 @@ class UsualCycleGAN(Usual):
             self.optimizer(name, torch.nn.ModuleList(networks), c.learning_rate, c.betas)
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, log = self.method, self.method.config, []
         source = self.batch["source"][method.task.source]
         target = self.batch["target"][method.task.product]
@@ -142,7 +142,7 @@ class UsualCycleGAN(Usual):
 
 
 def images(method: Method, count: int, side: int) -> Batch:
-    """A batch of grey images, in streams where the method draws from several."""
+    """Return a batch of single-channel noise images, by stream where the method draws from several."""
     torch.manual_seed(1)
     streams = {
         stream.name: {role: torch.rand(count, 1, side, side) for role in stream.roles or method.task.required}
@@ -152,6 +152,7 @@ def images(method: Method, count: int, side: int) -> Batch:
 
 
 def main(repeats: int = 20) -> None:
+    """Print the table of ratios."""
     torch.set_num_threads(1)
     print(f"Rounds of the base frameworks, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")
     plans: list[tuple[str, Callable[[], Method], tuple[int, int], type[Usual]]] = [
@@ -187,12 +188,14 @@ def main(repeats: int = 20) -> None:
 
 
 def rows(what: str, make: Callable[[], Method], batch: Batch, usual: type[Usual], repeats: int) -> Iterator[str]:
+    """Yield the table rows of one system: against the usual loop, and against the bare one where it applies."""
+
     def fresh() -> Method:
         torch.manual_seed(0)
         return make()
 
     cases: dict[str, Callable[[], object]] = {"ours": ours(fresh(), batch), "usual": usual(fresh(), batch)}
-    if not isinstance(fresh(), CycleGAN):  # whose simultaneous move the bare loop does not know
+    if not isinstance(fresh(), CycleGAN):  # the bare loop cannot make the simultaneous move of CycleGAN
         cases["bare"] = bare(fresh(), batch)
     times = interleaved(cases, repeats)
     for name in list(cases)[1:]:

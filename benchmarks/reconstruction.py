@@ -1,9 +1,9 @@
-"""Reconstructing MR slices, and learning to.
+"""Time MR reconstruction of a slice, and training rounds of MR reconstruction systems.
 
-*Slices*: seconds that each system takes for one undersampled slice of 256 x 256, networks of the papers' size with
-random weights, in memory, one at a time; beside them what the survey prints of the papers' own machines, which are
-other ones. *Rounds*: training rounds through our trainer against the usual loop, which runs the generator anew for
-every player, computes weight gradients that are thrown away, and reads every loss.
+*Slices*: time that each system takes for one undersampled slice of 256 x 256 in memory, with networks of the paper's
+size and random weights; beside it the time that the survey quotes, which was taken on other machines. *Rounds*:
+training rounds of ganatomy's trainer against the usual loop, which runs the generator again for every player, computes
+gradients of weights that it discards, and reads every loss.
 """
 
 import statistics
@@ -31,11 +31,11 @@ from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import Reconstructor, complete
 
 PRINTED = {"dagan": "200 ms CPU, 5.4 ms GPU", "gancs": "20 ms", "refinegan": "160 ms"}
-"""Times per image that the survey quotes, of other machines."""
+"""System to the time per image that the survey quotes from its paper, on another machine."""
 
 
 class UsualDAGAN(Usual):
-    """Discriminator, then generator, each with its own forward pass."""
+    """Usual loop of DAGAN: discriminator, then generator, each with its own forward pass."""
 
     def __init__(self, method: DAGAN, batch: Batch):
         super().__init__(method, batch)
@@ -44,7 +44,7 @@ class UsualDAGAN(Usual):
             self.optimizer(name, getattr(method, name), c.learning_rate, (c.beta1, 0.999))
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, log, batch = self.method, self.method.config, [], self.batch
         true, input = method.scanned(batch)
         fake = method.restore(input)
@@ -62,7 +62,7 @@ class UsualDAGAN(Usual):
 
 
 class UsualRefineGAN(Usual):
-    """Critic, then both generators, each with its own pass through the chain."""
+    """Usual loop of RefineGAN: critic, then both generators, each with its own pass through the chain."""
 
     def __init__(self, method: RefineGAN, batch: Batch):
         super().__init__(method, batch)
@@ -71,7 +71,7 @@ class UsualRefineGAN(Usual):
             self.optimizer(name, network, c.learning_rates[0], (c.beta1, 0.999))
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, log, batch = self.method, self.method.config, [], self.batch
         true, input = (torch.cat([part, part]) for part in (complete(batch), batch["input"]))
         kept = method.refined(input)[1]
@@ -90,7 +90,7 @@ class UsualRefineGAN(Usual):
 
 
 def scanned(count: int, size: int) -> Batch:
-    """Undersampled noise."""
+    """Return a batch of undersampled noise."""
     true = torch.rand(count, 1, size, size)
     mask = Undersampling(fraction=0.3).mask((size, size)).expand(count, 1, -1, -1)
     input = Scan(zero_filled(undersample(true, mask)), Encoding(mask)).packed
@@ -98,7 +98,7 @@ def scanned(count: int, size: int) -> Batch:
 
 
 def slices(repeats: int) -> None:
-    """Time per slice."""
+    """Print the time per slice of every system."""
     print(f"One slice of 256 x 256, {machine()}, median of {repeats}\n")
     print("| system | ms per slice here | printed in the survey |\n|---|---|---|")
     for name, kind in (("dagan", DAGAN), ("gancs", GANCS), ("refinegan", RefineGAN)):
@@ -122,7 +122,7 @@ def _timed(method: Reconstructor, input: torch.Tensor) -> float:
 
 
 def rounds(repeats: int) -> None:
-    """Rounds of training."""
+    """Print ratios of times of training rounds."""
     print(f"\nTraining rounds, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")
     plans: list[tuple[str, Callable[[], Method], Batch, type[Usual]]] = [
         (
@@ -150,7 +150,8 @@ def rounds(repeats: int) -> None:
 
 
 def main(repeats: int = 20) -> None:
-    # Threads that wait for each other on a shared machine would measure the neighbours.
+    """Print both tables."""
+    # On a shared machine, threads that wait for each other would add the load of other programs to the times.
     torch.set_num_threads(1)
     slices(repeats)
     rounds(repeats)

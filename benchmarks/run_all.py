@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other; prints the tables of docs/results/benchmarks.md."""
+"""Run all benchmarks one after the other, and print the tables of docs/results/benchmarks.md."""
 
 import anogan_search
 import apply_volume
@@ -9,6 +9,7 @@ import training_round
 
 
 def main() -> None:
+    """Run every benchmark with its default number of repeats."""
     for benchmark in (startup, apply_volume, training_round, frameworks_round, anogan_search, reconstruction):
         benchmark.main()
         print()

@@ -1,4 +1,4 @@
-"""Ratios of times taken in turns in one process, so that whatever else the machine does hits both alike."""
+"""Compare times of two programs, measured in turns in one process so that other load on the machine affects both."""
 
 import platform
 import statistics
@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: ours over theirs, and the goal."""
+    """Row of a table: ratio of the times of two programs, its middle half, and the goal."""
 
     what: str
     ratio: float
@@ -28,7 +28,7 @@ HEAD = "| what | ratio (median) | middle half | goal | |\n|---|---|---|---|---|"
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int = 20, warm: int = 2) -> dict[str, list[float]]:
-    """Seconds of every repeat of every case; each repeat runs all cases, in changing order."""
+    """Return the seconds that each case took in every repeat; a repeat runs all cases, in changing order."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     names = list(cases)
     for repeat in range(-warm, repeats):
@@ -42,13 +42,13 @@ def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int = 20, wa
 
 
 def compare(what: str, times: Mapping[str, list[float]], ours: str, theirs: str, goal: float) -> Row:
-    """The median of the ratios of neighbouring times."""
+    """Return the median of the ratios of times from the same repeat, with its middle half."""
     ratios = [a / b for a, b in zip(times[ours], times[theirs], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return Row(what, middle, (low, high), goal)
 
 
 def machine() -> str:
-    """What the numbers were taken on."""
+    """Describe the machine: processor type, threads, and version of torch."""
     cores = torch.get_num_threads()
     return f"{platform.machine()} CPU, {cores} thread{'s' * (cores > 1)}, torch {torch.__version__}, fp32"

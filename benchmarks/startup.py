@@ -1,4 +1,4 @@
-"""How long the command line takes to say something, in fresh processes."""
+"""Time the start of the command line in fresh processes."""
 
 import statistics
 import subprocess
@@ -7,6 +7,7 @@ import time
 
 
 def seconds(*arguments: str) -> float:
+    """Return the time that a command takes in a fresh process, in seconds."""
     command = "import sys; from ganatomy.cli import main; sys.exit(main(sys.argv[1:]))"
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", command, *arguments], check=True, capture_output=True)
@@ -14,6 +15,7 @@ def seconds(*arguments: str) -> float:
 
 
 def main(repeats: int = 20) -> None:
+    """Print the median time of `ganatomy --help` and `ganatomy list`."""
     print(f"Start-up in fresh processes, median of {repeats}\n\n| command | seconds | goal | |\n|---|---|---|---|")
     for arguments in (("--help",), ("list",)):
         median = statistics.median(seconds(*arguments) for _ in range(repeats))

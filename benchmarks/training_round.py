@@ -1,15 +1,16 @@
-"""A training round through our trainer against the same networks in two hand-written loops.
+"""Time a training round of ganatomy's trainer against the same networks in hand-written loops.
 
-All three play the same round on the same batch in memory: same networks, losses, sizes, data type and threads, no I/O.
+All of them train for the same round on the same batch in memory: same networks, losses, sizes, data type and threads,
+no I/O.
 
-*Bare* is what an expert would write for this method alone: the order of the method's own turns, the backward pass
+*Bare* is what an expert would write for this method alone: the method's own turns in their order, the backward pass
 restricted to the player's parameters, fused Adam, no logging.
 
-*Usual* is the loop of the common pix2pix and WGAN-GP repositories: every network's weight gradients are computed
-whenever the loss reaches them, also those that are thrown away by the next ``zero_grad``; the generator runs anew for
-every player that needs its output, with its graph although only values are used; Adam is the default one; every loss
-is read with ``.item()`` at every step. *Toggling* is the most careful variant of it: one forward pass of the
-generator, and the discriminator frozen in the generator's turn.
+*Usual* is the loop of common pix2pix and WGAN-GP repositories: gradients of all weights that the loss reaches are
+computed, also those that the next ``zero_grad`` discards; the generator runs again for every player that needs its
+output, with its graph although only values are used; Adam is the default one; every loss is read with ``.item()`` at
+every step. *Toggling* is the most efficient variant of it: one forward pass of the generator, and the discriminator
+frozen in the generator's turn.
 """
 
 import sys
@@ -35,7 +36,7 @@ from ganatomy.training.monitor import Monitor
 
 
 class Fixed(Iterator[Batch]):
-    """The same batch for ever."""
+    """Iterator that returns the same batch without end."""
 
     def __init__(self, batch: Batch):
         self.batch, self.drawn = batch, 0
@@ -46,7 +47,7 @@ class Fixed(Iterator[Batch]):
 
 
 def ours(method: Method, batch: Batch) -> Callable[[], None]:
-    """A round of the trainer, with its monitor, without a folder."""
+    """Return a function that trains for one round with ganatomy's trainer and its monitor, without a run folder."""
     stage = method.stages()[-1]
 
     def nothing(trainer: Trainer, ending: bool) -> None: ...
@@ -65,7 +66,7 @@ def ours(method: Method, batch: Batch) -> Callable[[], None]:
 
 
 def bare(method: Method, batch: Batch) -> Callable[[], None]:
-    """The method's turns and nothing else."""
+    """Return a function that trains for one round with the bare loop."""
     stage: Stage = method.stages()[-1]
     parameters = {player.name: player.parameters() for player in stage.players}
     optimizers = {player.name: player.optimizer(parameters[player.name]) for player in stage.players}
@@ -82,18 +83,18 @@ def bare(method: Method, batch: Batch) -> Callable[[], None]:
 
 
 class Usual:
-    """What both usual loops share."""
+    """Base class of the usual loops: default Adam, all gradients, and every loss read at every step."""
 
     def __init__(self, method: Method, batch: Batch):
         self.method, self.batch = method.train(), batch
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
     def optimizer(self, name: str, network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> None:
-        """Default Adam for a player."""
+        """Give a player the default Adam."""
         self.optimizers[name] = torch.optim.Adam(network.parameters(), learning_rate, betas)
 
     def step(self, name: str, losses: list[Tensor], log: list[float]) -> None:
-        """Everybody's gradients, one player's move, and a look at every loss."""
+        """Compute gradients of all weights, update one player, and read every loss."""
         self.optimizers[name].zero_grad()
         sum(losses[1:], losses[0]).backward()
         self.optimizers[name].step()
@@ -101,7 +102,7 @@ class Usual:
 
 
 class UsualPix2Pix(Usual):
-    """Discriminator, then generator, each with its own forward pass; no freezing."""
+    """Usual loop of pix2pix: discriminator, then generator, each with its own forward pass; nothing is frozen."""
 
     def __init__(self, method: SAGAN, batch: Batch):
         super().__init__(method, batch)
@@ -110,7 +111,7 @@ class UsualPix2Pix(Usual):
         self.optimizer("discriminator", method.discriminator, c.learning_rate, (c.beta1, 0.999))
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, log = self.method, self.method.config, []
         low, target = self.batch["input"], self.batch["target"]
         fake = method.restore(low)
@@ -128,10 +129,10 @@ class UsualPix2Pix(Usual):
 
 
 class UsualToggling(UsualPix2Pix):
-    """The most careful of the usual loops: one forward pass, and the discriminator frozen in the generator's turn."""
+    """Most efficient usual loop of pix2pix: one forward pass, and the discriminator frozen in the generator's turn."""
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, log = self.method, self.method.config, []
         low, target = self.batch["input"], self.batch["target"]
         fake = method.restore(low)
@@ -151,7 +152,7 @@ class UsualToggling(UsualPix2Pix):
 
 
 class UsualWGAN(Usual):
-    """Critic steps on detached fakes that were computed with their graph, two critic passes, then the generator."""
+    """Usual loop of WGAN-GP: critic steps on detached fakes, computed with their graph; then the generator."""
 
     def __init__(self, method: WGANVGG, batch: Batch):
         super().__init__(method, batch)
@@ -160,7 +161,7 @@ class UsualWGAN(Usual):
         self.optimizer("critic", method.critic, c.learning_rate, c.betas)
 
     def __call__(self) -> None:
-        """One round."""
+        """Train for one round."""
         method, c, log = self.method, self.method.config, []
         low, target = self.batch["input"], self.batch["target"]
         for _ in range(c.critic_steps):
@@ -177,6 +178,8 @@ class UsualWGAN(Usual):
 
 def rows(what: str, make: Callable[[], Method], batch: Batch, usual: dict[str, type[Usual]], goals: dict[str, float],
          repeats: int) -> Iterator[str]:  # fmt: skip
+    """Yield the table rows of one system: against the bare loop and against every usual one."""
+
     def fresh() -> Method:
         torch.manual_seed(0)
         return make()
@@ -189,13 +192,15 @@ def rows(what: str, make: Callable[[], Method], batch: Batch, usual: dict[str, t
 
 
 def images(count: int, side: int, margin: int = 0) -> Batch:
+    """Return a batch of noise images, the input wider than the target by a margin on every side."""
     torch.manual_seed(1)
     wide = torch.rand(count, 1, side + 2 * margin, side + 2 * margin)
     return {"input": wide, "target": wide[..., margin : margin + side, margin : margin + side].clone()}
 
 
 def main(repeats: int = 20) -> None:
-    # Threads that wait for each other on a shared machine would measure the neighbours.
+    """Print the table of ratios."""
+    # On a shared machine, threads that wait for each other would add the load of other programs to the times.
     torch.set_num_threads(1)
     print(f"Training rounds, {machine()}, median of {repeats} repeats taken in turns\n\n{HEAD}")
     pix2pix = {"usual": UsualPix2Pix, "toggling": UsualToggling}
