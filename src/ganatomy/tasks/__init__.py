@@ -1,1 +1,1 @@
-"""What a sample, a score and a picture are, for each kind of task."""
+"""Kinds of tasks, each with its roles and scores, its predictors and its judge."""

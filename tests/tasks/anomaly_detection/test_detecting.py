@@ -16,7 +16,7 @@ SPACING = (3.0, 2.0, 2.5)
 
 
 class Dimmer(Detector):
-    """Says that a healthy image has half the values; each pixel by itself."""
+    """A detector whose healthy image has half the values of the input, pixel by pixel."""
 
     Config = AnomalyConfig
     network_range = (0.0, 1.0)
@@ -44,7 +44,7 @@ def noise(*shape):
 
 
 def findings(method, image):
-    """What the method finds in a volume, (slices, rows, columns) or lazy."""
+    """Return the findings of the method in a volume, (slices, rows, columns) or lazy."""
     array = image[None] if image.ndim == 3 else image
     case = Case("case", "subject", "test", {})
     return Findings(method, Sample(case, {"image": array}, {"image": axial_affine(SPACING)}, method.task.roles))

@@ -28,7 +28,7 @@ OBLIQUE = np.array([[-0.7, 0.1, 0.2, 5], [0.1, -0.8, 0.2, 6], [0.05, 0.1, 2.5, 7
 
 
 def scan(slices=3, sick=True):
-    """The toy's patient without noise, (slices, rows, columns)."""
+    """Return the toy's patient without noise, (slices, rows, columns)."""
     image = np.repeat(anatomy()[None], slices, 0)
     if sick:
         image[slices // 2, 8:12, 5:8] = LESION
@@ -36,7 +36,7 @@ def scan(slices=3, sick=True):
 
 
 def enlarged(image, factor=3, aside=6):
-    """Larger pixels' worth of it, in the middle of a wider field of air."""
+    """Enlarge the image with larger pixels, in the middle of a wider field of air."""
     return np.pad(np.kron(image, np.ones((1, factor, factor))), ((0, 0), (0, 0), (aside, aside))).astype(image.dtype)
 
 
@@ -140,7 +140,7 @@ def test_scales_of_single_images_are_undone(scale, unit):
 
 
 class Dim(Template):
-    """Says that a healthy image has half the values in the range of the networks, which begins at 0."""
+    """A detector whose healthy image has half the values of the input in the range of the networks, from 0."""
 
     network_range = (0.0, 1.0)
 
@@ -351,7 +351,7 @@ def test_facts_are_found_when_they_are_asked_for():
 
 
 def volume(slices):
-    """A volume that exists slab by slab only, of pixels three times as small, with a lesion in every seventh slice."""
+    """A lazy volume with pixels three times as small and a lesion in every seventh slice."""
 
     def slab(start, stop):
         image = enlarged(scan(1, sick=False).repeat(stop - start, 0))[None]
@@ -364,7 +364,7 @@ def volume(slices):
 
 
 def peak(one, slices):
-    """Bytes in use at most while all outputs are read one after another, slab by slab."""
+    """Return the peak memory in bytes while all outputs are read one after another, slab by slab."""
     image = rolling(volume(slices))
     tracemalloc.start()
     found = predicted(one, image)

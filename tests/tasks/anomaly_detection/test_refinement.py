@@ -16,7 +16,7 @@ from ganatomy.tasks.anomaly_detection.refinement import (
 
 
 class Counted(ComputedArray):
-    """A volume read slab by slab, which counts how often every slice is read."""
+    """A lazy volume that counts how often every slice is read."""
 
     def __init__(self, values, thickness=2):
         self.reads = np.zeros(values.shape[0], int)
@@ -29,7 +29,7 @@ class Counted(ComputedArray):
 
 
 def whole(array):
-    """All slices, asked for slab by slab."""
+    """Read all slices, slab by slab."""
     step, slices = array.thickness, array.shape[1]
     return np.concatenate([array.slab(at, min(at + step, slices)) for at in range(0, slices, step)], axis=1)[0]
 

@@ -32,7 +32,7 @@ def brain(seed=0, slices=3, columns=16):
 
 
 def framed(one, label=None, **values):
-    """The sample that a case with this label becomes."""
+    """Make the sample of a case with a class label."""
     return one.frame(values, Case("case", "subject", "train", {}, label))
 
 

@@ -1,4 +1,4 @@
-"""A method that makes straight vessels by rule, so that what becomes of them can be foretold."""
+"""A generator of straight vessels with known lengths and radii."""
 
 import torch
 from torch import nn

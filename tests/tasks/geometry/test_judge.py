@@ -50,7 +50,7 @@ def samples(task, seeds):
 
 @pytest.fixture(scope="module")
 def judged():
-    """A judge that has compared rods with real vessels, with what it was given."""
+    """A judge that has compared rods with real vessels, and its inputs."""
     method = Rods(Rods.Config(condition="length", step_mm=4.0)).eval()
     judge = judge_of(method.task)
     training, cases = samples(method.task, range(FIRST_TEST)), samples(method.task, range(FIRST_TEST, FIRST_TEST + 60))

@@ -1,4 +1,4 @@
-"""Between which samples a walk leads."""
+"""Endpoints of latent walks."""
 
 import sys
 from pathlib import Path

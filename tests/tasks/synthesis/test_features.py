@@ -20,7 +20,7 @@ def _one_thread():
 
 
 def bright(number, seed=0, dims=2):
-    """Dark and bright images in turn, and which is which."""
+    """Return dark and bright images in turn, and their classes."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(number) % 2
     shape = (number, 1, *[16] * dims)
@@ -75,7 +75,7 @@ def test_an_encoder_learns_classes_or_thumbnails_and_is_kept(tmp_path, monkeypat
     monkeypatch.setattr(module, "fit", partial(fit, steps=20))
     by_class = features("in-domain", images, labels, tmp_path)
     by_image = features("in-domain", images, None, tmp_path)
-    assert "tell their classes apart" in by_class.name and "rebuild a copy" in by_image.name
+    assert "classify them" in by_class.name and "reconstruct a copy" in by_image.name
     values = by_image(images)
     assert values.shape == (24, 128) and np.isfinite(values).all()
 

@@ -39,7 +39,7 @@ SIZE = 16
 
 
 def blobs(seeds: Sequence[int], labels: Sequence[int] | None = None) -> np.ndarray:
-    """A bright blob in a noisy plane for each seed, on the side that the label says; in HU, -100 to 100."""
+    """Draw a bright blob in a noisy plane for each seed, on the side given by the label; HU from -100 to 100."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
     images = []
     for place, seed in enumerate(seeds):
@@ -52,7 +52,7 @@ def blobs(seeds: Sequence[int], labels: Sequence[int] | None = None) -> np.ndarr
 
 
 class Fake(Synthesiser):
-    """Makes blobs as real ones are made, or something worse, whose number is the first latent number."""
+    """A generator of blobs like the real ones, or of something worse, chosen by the first latent number."""
 
     latent_size = 1
 
@@ -85,7 +85,7 @@ def sampler(method: Synthesiser, name: str) -> SamplerEntry:
 
 
 def cases(seeds: Sequence[int], labels: bool = False) -> list[Sample]:
-    """Patients of two slices each."""
+    """Make cases of two slices each."""
     found = []
     roles = plain(SIDES if labels else ()).roles
     for number, pair in enumerate(zip(seeds[::2], seeds[1::2], strict=True)):
@@ -119,7 +119,7 @@ def judged() -> tuple[SynthesisJudge, Judgement]:
 
 
 def as_output(judgement: Judgement, name: str) -> Judgement:
-    """The same with another entry in the place of the output."""
+    """Return the judgement with another entry in place of the output."""
     names = {name: OUTPUT, OUTPUT: "other"}
     rows = [replace(row, method=names.get(row.method, row.method)) for row in judgement.scores.rows]
     entries = [replace(one, name=names.get(one.name, one.name)) for one in judgement.entries]
@@ -195,7 +195,7 @@ def test_the_report_shows_samples(judged: tuple[SynthesisJudge, Judgement]) -> N
     judge.illustrate(page, judgement)
     html = page.html()
     assert html.count("<figure>") == 6
-    for words in ("not picked", "Equal pairs are copies", "latent space", "up-stream", "Window", "-100"):
+    for words in ("not picked", "Equal pairs are copies", "latent space", "upsampling", "Window", "-100"):
         assert words.replace("-", "−") in html or words in html or words == "Window"
     assert f"{SIZE} rows" in html and level(SIZE) in judgement.scores.rows[0].scores
 
@@ -209,7 +209,7 @@ def test_labels_are_told_apart(tmp_path) -> None:
     honest = sampler(Fake(task, labelled=True), OUTPUT)
     judgement = Judgement([honest], held, Scores(judge.score_all([honest, swapped], held, known)))
     assert mean(judgement, OUTPUT, ACCURACY) > 0.9 and mean(judgement, "swapped", ACCURACY) < 0.1
-    assert "tell their classes apart" in judge.measured()["Features"]
+    assert "classify them" in judge.measured()["Features"]
     page = Report("t")
     judge.illustrate(page, judgement)
     assert "A row per class" in page.html()

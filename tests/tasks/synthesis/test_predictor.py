@@ -17,7 +17,7 @@ from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
 
 class Shades(Synthesiser):
-    """Even images: the latent number in the first channel, the label in the second, in the range of the networks."""
+    """A generator of constant images: the latent number in the first channel, the label in the second."""
 
     latent_size = 1
 

@@ -1,4 +1,4 @@
-"""Between which samples walks lead, and along what."""
+"""Endpoints of latent walks, and the paths between them."""
 
 from types import SimpleNamespace
 

@@ -1,1 +1,1 @@
-"""Anomalies found by a model of healthy images."""
+"""Anomaly detection with models of healthy images."""

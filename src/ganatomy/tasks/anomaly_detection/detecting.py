@@ -1,4 +1,4 @@
-"""A detector at work on one case: slices of maps and healthy images computed once, when they are asked for."""
+"""Application of a detector to one case: maps and healthy images are computed once, when they are read."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ganatomy.images.image import ComputedArray, LazyArray
 from ganatomy.tasks.anomaly_detection.task import Detector
 
 TOGETHER = 16
-"""Slices of a case looked at together by a 2D detector."""
+"""Number of slices of a case that a 2D detector processes together."""
 BATCH = 64
-"""Images or patches that go through its networks together."""
+"""Number of images or patches in a batch of a 2D detector."""
 MEMORY = 2**26
-"""Bytes of an array that are kept in memory; of larger ones all are kept in a temporary file."""
+"""Bytes of results up to which an array is held in memory; larger ones are in a temporary file."""
 
 
 class Kept(LazyArray):
-    """Another lazy array whose slices are computed once and kept in a temporary file, which goes when the array does.
+    """A cache of a lazy array: slices are computed once and kept in a temporary file, deleted with the array.
 
-    Several outputs are written one after another from what a network finds but once, and a search in a latent space
-    takes minutes a slice.
+    Several outputs are written one after another from the same results, and a search in a latent space takes minutes
+    per slice.
 
     Args:
-        array: computed for as many slices at once as its thickness.
-        together: slices that cannot be computed without each other, all of them or 1.
+        array: array to cache; its thickness is the number of slices computed at once.
+        together: number of slices that must be computed together, all of them or 1.
         memory: bytes up to which everything stays in memory.
     """
 
@@ -48,7 +48,7 @@ class Kept(LazyArray):
         weakref.finalize(self, self._file.close)
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices ``start`` to ``stop``, (channels, slices, rows, columns)."""
+        """Return slices ``start`` to ``stop``, (channels, slices, rows, columns)."""
         self.fill(start, stop)
         channels, _, rows, columns = self.shape
         self._file.seek(start * self._bytes)
@@ -56,10 +56,10 @@ class Kept(LazyArray):
         return held.reshape(stop - start, channels, rows, columns).swapaxes(0, 1)
 
     def fill(self, start: int, stop: int) -> None:
-        """Compute those of the slices ``start`` to ``stop`` that are not there yet.
+        """Compute those of the slices ``start`` to ``stop`` that have not been computed yet.
 
         Raises:
-            UserError: no space is left for them.
+            UserError: the temporary file cannot be written.
         """
         for first, last in self._missing(start, stop):
             values = np.ascontiguousarray(self._array.slab(first, last).swapaxes(0, 1))
@@ -74,12 +74,12 @@ class Kept(LazyArray):
 
     @property
     def _bytes(self) -> int:
-        """Size of a slice in the file."""
+        """Number of bytes of a slice in the file."""
         channels, _, rows, columns = self.shape
         return channels * rows * columns * self.dtype.itemsize
 
     def _missing(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Runs of slices that have to be computed, none longer than the thickness."""
+        """Yield ranges of slices that have not been computed yet, none longer than the thickness."""
         start -= start % self._together
         stop = min(stop + -stop % self._together, self.shape[1])
         lacking = np.flatnonzero(~self._there[start:stop]) + start
@@ -90,16 +90,16 @@ class Kept(LazyArray):
 
 
 class Findings:
-    """Map, healthy image and scores that a detector makes of one case, on the working grid, slab by slab.
+    """Map, healthy image and scores of one case on the working grid, computed slab by slab.
 
-    2D detectors look at slices, all patches of them together. 3D ones look at the whole volume, or where it is cut into
-    patches, at one layer of patches after another. Maps are means over the patches that see a voxel, and the score is
+    A 2D detector processes slices, all patches of a slice together. A 3D detector processes the whole volume, or where
+    it is cut into patches, one layer of patches after another. Maps are averaged where patches overlap, and a score is
     that of the most abnormal patch.
 
     Args:
-        method: in its inference mode.
-        sample: with the image that is looked at.
-        device: of the method.
+        method: detector in its inference mode.
+        sample: prepared case.
+        device: device of the method.
     """
 
     def __init__(self, method: Detector, sample: Sample, device: torch.device | str = "cpu"):
@@ -119,17 +119,17 @@ class Findings:
 
     @property
     def map(self) -> LazyArray:
-        """How abnormal every voxel is, at least 0, (1, slices, rows, columns) on the scale of the case."""
+        """Anomaly map, nonnegative, (1, slices, rows, columns) on the scale of the case."""
         return self._part(0)
 
     @property
     def healthy(self) -> LazyArray:
-        """The image as it would be without the anomaly, (1, slices, rows, columns) in its unit."""
+        """Healthy image, the input without its anomaly, (1, slices, rows, columns) in the unit of the input."""
         return self._part(1)
 
     @property
     def score(self) -> LazyArray:
-        """How abnormal every slice is, (1, slices, 1, 1); of 3D detectors, the score of the volume for each slice."""
+        """Anomaly score of every slice, (1, slices, 1, 1); with a 3D detector, that of the volume for each slice."""
 
         def scores(start: int, stop: int) -> NDArray[np.float32]:
             self._kept.fill(*((start, stop) if self.flat else (0, len(self._scores))))
@@ -139,7 +139,7 @@ class Findings:
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """How abnormal every image is: of all slices, or of the volume, (1,)."""
+        """Anomaly scores, (slices,), or (1,) with a 3D detector."""
         return image_scores(self.score, self.flat)
 
     def _part(self, number: int) -> LazyArray:
@@ -150,7 +150,7 @@ class Findings:
 
     @torch.no_grad()
     def _computed(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Slices ``start`` to ``stop`` of map and healthy image, (2, slices, rows, columns)."""
+        """Compute slices ``start`` to ``stop`` of the map and the healthy image, (2, slices, rows, columns)."""
         if self.flat or self.whole:
             found, scores = self._seen(start, stop, *self._patches((stop - start, *self.extents[1:])))
             self._scores[start:stop] = scores
@@ -159,7 +159,11 @@ class Findings:
         return np.concatenate([self.step * found[:1], self.role.decoded(found[1:])])
 
     def _patches(self, extents: Triple) -> tuple[list[Triple], Triple]:
-        """First voxels of the patches that slices are seen in, and their size; the whole slices where it is all."""
+        """Return the first voxels and the size of the patches of some slices; one patch of all where none are cut.
+
+        Args:
+            extents: number of slices, rows and columns.
+        """
         if not self.task.patches:
             return [(0, 0, 0)], extents
         size = (extents[0], *self.task.size) if self.flat else self.task.size
@@ -169,13 +173,16 @@ class Findings:
     def _seen(
         self, start: int, stop: int, corners: Sequence[Triple], size: Triple
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Map and healthy image of some slices in the range of the networks, (2, slices, rows, columns), and scores.
+        """Run the detector on the patches of some slices.
 
         Args:
             start: first slice.
             stop: one past the last.
             corners: first voxels of the patches, counted from the first slice.
-            size: of the patches.
+            size: size of the patches.
+
+        Returns:
+            Map and healthy image in the range of the networks, (2, slices, rows, columns), and scores.
         """
         image = self.role.encoded(slab(self.array, start, stop))
         patches = [torch.from_numpy(np.array(cut(image, corner, size), np.float32)) for corner in corners]
@@ -188,7 +195,7 @@ class Findings:
         return np.stack(volumes), scores.reshape(len(corners), -1).amax(0).numpy()
 
     def _layered(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Slices of a volume that is cut into patches: means over the layers of patches that see them."""
+        """Compute slices of a volume that is cut into patches, averaged over layers of patches."""
         corners, size = self._patches(self.extents)
         deep, slices = size[0], self.extents[0]
         self._layers = {first: layer for first, layer in self._layers.items() if first + deep > start}
@@ -208,20 +215,25 @@ class Findings:
 
 
 def image_scores(score: LazyArray, flat: bool) -> NDArray[np.float32]:
-    """How abnormal every image of a case is, (n,): its slices, or where volumes are seen, the case itself.
+    """Return the anomaly scores of a case, (n,): one for each slice, or one for the volume.
 
     Args:
-        score: (1, slices, 1, 1).
-        flat: whether slices are seen.
+        score: score of every slice, (1, slices, 1, 1).
+        flat: whether the detector sees slices, not volumes.
     """
     scores = np.asarray(score, np.float32).reshape(-1)
     return scores if flat else scores[:1]
 
 
 def starts(extent: int, length: int, overlap: float) -> list[int]:
-    """Where patches begin along an axis: overlapping at least so much, the last one at the edge.
+    """Return the starts of patches along an axis, evenly spaced and with the last one at the edge.
 
-    An axis shorter than a patch is seen by one that reaches beyond both ends.
+    An axis shorter than a patch gets one patch, which extends beyond both ends.
+
+    Args:
+        extent: length of the axis in voxels.
+        length: length of a patch in voxels.
+        overlap: smallest share of a patch that the next one overlaps.
     """
     if extent <= length:
         return [(extent - length) // 2]
@@ -230,17 +242,17 @@ def starts(extent: int, length: int, overlap: float) -> list[int]:
 
 
 def _volumes(values: Tensor, corners: Sequence[Triple], size: Triple) -> NDArray[np.float32]:
-    """Outputs of a network, patch by patch, (patches, slices, rows, columns)."""
+    """Reshape the outputs of a network to (patches, slices, rows, columns)."""
     return np.asarray(values.numpy().reshape(len(corners), *size))
 
 
 def assembled(patches: NDArray[np.float32], corners: Sequence[Triple], extents: Sequence[int]) -> Volume:
-    """Patches in their places, means where they overlap.
+    """Assemble patches to a volume, averaged where they overlap.
 
     Args:
-        patches: (patches, slices, rows, columns).
-        corners: first voxel of each; patches may reach beyond the edge.
-        extents: of the volume.
+        patches: values, (patches, slices, rows, columns).
+        corners: first voxel of each patch; patches may extend beyond the volume.
+        extents: slices, rows and columns of the volume.
     """
     total, count = np.zeros(tuple(extents), np.float32), np.zeros(tuple(extents), np.float32)
     for patch, corner in zip(patches, corners, strict=True):

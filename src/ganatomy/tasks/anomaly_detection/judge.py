@@ -1,4 +1,4 @@
-"""How anomaly detectors are judged: pixels, lesions and images found, against brightness alone and the truth."""
+"""The judge of anomaly detectors: scores of pixels, lesions and images, with brightness alone as the baseline."""
 
 from __future__ import annotations
 
@@ -40,29 +40,30 @@ NCC, RESIDUAL, HEALTHY_ERROR = "ncc", "residual", "healthy error"
 DETECTION, CALLED, REBUILDING = "Telling apart, at all thresholds", "At the calibrated threshold", "Healthy images"
 
 KEPT = 2**15
-"""Pixels of tissue of a case, evenly spaced, that stand for it where cases are pooled."""
+"""Largest number of pixels of tissue per case, evenly spaced, where the pixels of all cases are pooled."""
 
 
 class Found(NamedTuple):
-    """Findings in a whole case, on its scale."""
+    """Results of a detector for a whole case, on the scale of the case."""
 
     map: Volume
-    """Refined."""
+    """Refined anomaly map, (slices, rows, columns)."""
     score: NDArray[np.float32]
-    """How abnormal every slice is, or the volume, (1,)."""
+    """Anomaly scores, (slices,), or (1,) with a 3D detector."""
     healthy: Volume
+    """Healthy image, (slices, rows, columns)."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Scores and pixels of a case that a entry was shown, kept to judge all cases together.
+    """Scores and pixels of one case and entry, kept to judge all cases together.
 
     Attributes:
-        subject: whose case.
-        scores: of its images, (n,).
-        abnormal: which of them are, (n,).
-        pixels: some of the map's values in tissue, (m,).
-        truth: which of those pixels are abnormal, (m,); empty like them where that is not known.
+        subject: name of the subject.
+        scores: anomaly scores of its images, (n,).
+        abnormal: which of these images are abnormal, (n,).
+        pixels: some values of the map in tissue, (m,); empty where the truth is not known.
+        truth: which of these pixels are abnormal, (m,).
     """
 
     subject: str
@@ -74,12 +75,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class DetectorEntry(Entry):
-    """A entry whose ``run`` takes a whole case and gives what is ``Found`` in it, the map refined.
+    """The entry of a detector; ``run`` takes a whole case and returns a `Found`.
 
     Args:
-        calibration: thresholds, where there are any.
-        rebuilds: whether the healthy image that is found is one.
-        evidence: of every case that was scored, by its name.
+        calibration: calibrated thresholds; None without calibration.
+        rebuilds: whether the entry predicts a healthy image.
+        evidence: name of every scored case to its evidence.
     """
 
     calibration: Calibration | None = None
@@ -88,20 +89,25 @@ class DetectorEntry(Entry):
 
     @classmethod
     def of(cls, entry: Entry) -> DetectorEntry:
-        """The entry as what it is."""
+        """Return the entry with its static type, since all entries of this judge are detectors."""
         assert isinstance(entry, DetectorEntry)
         return entry
 
     def pooled(self, values: str, labels: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Two attributes of the evidence, all cases together."""
+        """Return two attributes of the evidence, concatenated over all cases.
+
+        Args:
+            values: name of an attribute of `Evidence`, such as ``scores``.
+            labels: name of the attribute with the truth, such as ``abnormal``.
+        """
         found = [[getattr(case, part) for case in self.evidence.values()] for part in (values, labels)]
         return np.concatenate(found[0]), np.concatenate(found[1])
 
 
 class DetectionJudge(Judge):
-    """Judges what is told apart pixel by pixel and image by image, and what a calibrated threshold makes of it.
+    """Judges anomaly detectors by pixels, images and lesions, at all thresholds and at the calibrated one.
 
-    Pixels count inside tissue only, cases as a whole and after post-processing.
+    Pixels count inside tissue only, on maps of whole cases after post-processing.
     """
 
     task: AnomalyDetection
@@ -131,7 +137,7 @@ class DetectionJudge(Judge):
     reference = INTENSITY
 
     def entry(self, model: Model, name: str) -> Entry:
-        """A trained run, ready to be judged."""
+        """Return the entry of a trained detector."""
         predictor = model.predictor()
         assert isinstance(predictor, DetectionPredictor)
         return DetectorEntry(name, lambda case: self._found(predictor, case), about(model), predictor.thresholds)
@@ -142,11 +148,11 @@ class DetectionJudge(Judge):
         return Found(map, predictor.scores_of(prediction), self.task.scale_of(case).of_output(healthy))
 
     def _scaled(self, case: Sample) -> dict[str, Volume]:
-        """Roles of a whole case on its scale."""
+        """Return the roles of a whole case on its scale."""
         return self.task.scaled(case, 0, case.shape[0])
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """Brightness alone, which many lesions need no network for.
+        """Return the baseline of brightness alone, which detects many lesions without a network.
 
         Meissen et al., Challenging current semi-supervised anomaly segmentation methods for brain MRI, 2021.
         arXiv 2109.06023.
@@ -163,7 +169,7 @@ class DetectionJudge(Judge):
         return Found(np.maximum(map, 0), totals.astype(np.float32), image)
 
     def truth(self, case: Sample) -> Mask | None:
-        """Abnormal voxels in the tissue of a case, (slices, rows, columns); none where nobody knows."""
+        """Return the abnormal voxels in the tissue of a case, (slices, rows, columns); None if they are not known."""
         sample = self._scaled(case)
         tissue = self.task.tissue(sample[IMAGE])
         if MASK in sample:
@@ -173,10 +179,10 @@ class DetectionJudge(Judge):
     def score_case(
         self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every entry on a whole case, and keep what is needed for all cases together.
+        """Score every entry on a whole case, and keep the evidence for scores over all cases.
 
         Raises:
-            UserError: a network gives no numbers.
+            UserError: an entry gives values that are not finite.
         """
         rows, evidence = [], {}
         truth, name, subject = self.truth(case), case.case.name, case.case.subject
@@ -188,7 +194,7 @@ class DetectionJudge(Judge):
             scores = self._scores(found, case, truth, entry)
             rows.append(Row(name, subject, (0, case.shape[0]), entry.name, scores))
             advance()
-        # Only now: a case that one of them cannot be judged on is left out for all.
+        # Evidence is kept only once all entries are scored: a case on which one of them fails is left out for all.
         for entry in map(DetectorEntry.of, entries):
             entry.evidence[name] = evidence[entry.name]
         return rows
@@ -220,7 +226,7 @@ class DetectionJudge(Judge):
         return scores
 
     def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
-        """The image AUC of every entry, as a value per subject whose mean is the area."""
+        """Compute the image AUC of every entry, as one value per subject whose mean is the area."""
         names = {case.case.subject: case.case.name for case in reversed(cases)}
         rows = []
         for entry in map(DetectorEntry.of, entries):
@@ -236,7 +242,7 @@ class DetectionJudge(Judge):
         return rows
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Better than brightness alone or not, by how much, and what the threshold makes of it."""
+        """Return whether the output is better than brightness alone, by how much, and its Dice at the threshold."""
         scores = judgement.scores
         name = PIXEL_AUC if scores.interval(OUTPUT, PIXEL_AUC) else IMAGE_AUC
         found = scores.compare(OUTPUT, INTENSITY, self.named(name))
@@ -261,7 +267,7 @@ class DetectionJudge(Judge):
 
     @staticmethod
     def _areas(interval: Interval | None) -> str:
-        """An area with its limits, which are cut off where no area can lie."""
+        """Format an area with the limits of its interval, clipped to 0 and 1."""
         if interval is None:
             return "unknown"
         if not np.isfinite(interval.low):
@@ -296,7 +302,7 @@ class DetectionJudge(Judge):
         )
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Strips of best, worst and median case, then ROC curves, scores of images, and a table of thresholds."""
+        """Add strips of the best, worst and median case, ROC curves, image scores, and a table of thresholds."""
         for label, case in self._examples(judgement).items():
             report.figure(self._strip(judgement, case), self._strip_words(label, case))
         plots = {"Images": _curves(judgement, "scores", "abnormal"), "Pixels": _curves(judgement, "pixels", "truth")}
@@ -345,7 +351,7 @@ class DetectionJudge(Judge):
         )
 
     def _examples(self, judgement: Judgement) -> dict[str, Sample]:
-        """Best, worst and median case by the pixel AUC; without masks, by how abnormal they are found."""
+        """Return the best, worst and median case by pixel AUC; without masks, by their anomaly scores."""
         ranked, labels = judgement.scores.by_case(OUTPUT, PIXEL_AUC), dict[str, str]()
         if not ranked:
             found = _detector(judgement, OUTPUT).evidence
@@ -377,7 +383,7 @@ class DetectionJudge(Judge):
         return Finding(found.healthy[plane], found.map[plane], called)
 
     def _plane(self, case: Sample) -> int:
-        """The slice with most of the lesion, or the middle one."""
+        """Return the index of the slice with the largest lesion area, or of the middle one."""
         truth = self.truth(case)
         return int(truth.sum(axis=(1, 2)).argmax()) if truth is not None and truth.any() else case.shape[0] // 2
 
@@ -389,7 +395,7 @@ class DetectionJudge(Judge):
         )
 
     def measured(self) -> dict[str, str]:
-        """Pixels, images and lesions that count."""
+        """Describe which pixels, images and lesions count."""
         return {
             "Pixels": "of tissue, after post-processing of the whole case; others do not count",
             "Images": "slices that show tissue, or whole cases where volumes are seen; abnormal where their mask is "
@@ -400,7 +406,7 @@ class DetectionJudge(Judge):
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Data that thresholds rest on, phantoms, and the meaning of the comparison with brightness."""
+        """Return sentences on the data behind the thresholds, on phantoms, and on the baseline of brightness."""
         points = []
         calibration = _detector(judgement, OUTPUT).calibration
         if calibration:
@@ -419,7 +425,7 @@ class DetectionJudge(Judge):
 
 
 def _at_threshold(called: Mask, truth: Mask, tissue: Mask) -> dict[str, float]:
-    """Scores of what is called abnormal; all (slices, rows, columns)."""
+    """Score a thresholded map against the truth; all (slices, rows, columns)."""
     lesions = detect_lesions(called, truth)
     scores = {ALARMS: float(lesions.false_positives)}
     if (healthy := tissue & ~truth).any():
@@ -433,21 +439,22 @@ def _at_threshold(called: Mask, truth: Mask, tissue: Mask) -> dict[str, float]:
 def jackknifed_areas(
     scores: NDArray[np.float32], abnormal: NDArray[np.bool_], subjects: Sequence[str]
 ) -> dict[str, float]:
-    """A value per subject whose mean is the area under the ROC curve of all images.
+    """Compute jackknife values of subjects whose mean is the area under the ROC curve of all images.
 
-    Leaving a subject out tells its part in the area. The values vary like independent ones, so that intervals and
-    paired comparisons over subjects hold for the area, too, however many images a subject has.
+    The contribution of a subject is found by leaving it out. The values vary like independent ones, so that intervals
+    and paired comparisons over subjects are valid for the area, however many images a subject has.
 
     Source: Hanley & Hajian-Tilaki, Acad. Radiol. 4(1):49-58, 1997. doi:10.1016/S1076-6332(97)80161-4. Our values are
-    moved together such that their mean is the area and not its estimate with the bias taken off.
+    shifted by a constant, such that their mean is the area and not its bias-corrected estimate.
 
     Args:
-        scores: of all images, (n,).
-        abnormal: which are, (n,).
-        subjects: whose they are.
+        scores: anomaly scores of all images, (n,).
+        abnormal: which images are abnormal, (n,).
+        subjects: subject of every image.
 
     Returns:
-        Nothing where all images are healthy or all are abnormal; NaN for a subject who alone has a kind of images.
+        Subject to value: empty where all images are healthy or all are abnormal, and NaN for a subject without whom
+        only one of both kinds is left.
     """
     if abnormal.all() or not abnormal.any():
         return {}
@@ -467,7 +474,7 @@ def _detector(judgement: Judgement, name: str) -> DetectorEntry:
 
 
 def _curves(judgement: Judgement, values: str, labels: str) -> dict[str, RocCurve]:
-    """ROC curve of every entry; none where a kind of images or pixels is missing."""
+    """Return the ROC curve of every entry, but not of those without both healthy and abnormal images or pixels."""
     pooled = {one.name: DetectorEntry.of(one).pooled(values, labels) for one in judgement.entries}
     return {name: roc_curve(*found) for name, found in pooled.items() if found[1].any() and not found[1].all()}
 
@@ -480,5 +487,5 @@ def _share(share: Proportion, independent: bool) -> str:
 
 
 def _capital(name: str) -> str:
-    """A score's name at the beginning of words."""
+    """Return the name of a score as it is written at the beginning of a sentence."""
     return name.replace("auc", "AUC")

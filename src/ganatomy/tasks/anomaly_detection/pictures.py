@@ -1,4 +1,4 @@
-"""Pictures of findings: cases beside their truth, ROC curves, scores of healthy and abnormal images."""
+"""Figures for anomaly detection: strips of findings, ROC curves, and histograms of image scores."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ganatomy.metrics.metric import Mask, Window
 from ganatomy.reports.style import INK, MARKS, ROLES, SOFT, STYLE, colours, new_figure, show_image, title
 
 PANEL = 1.9
-"""Width of a picture in inches."""
+"""Width of an image in inches."""
 ABNORMAL = "#c0504d"
 MAP = "inferno"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One method on one slice; all (rows, columns).
+    """Results of one method on one slice; all (rows, columns).
 
     Attributes:
-        healthy: the image without what the method holds to be abnormal.
-        map: how abnormal every pixel is.
-        called: what is above the threshold; none without one.
+        healthy: healthy image.
+        map: anomaly map.
+        called: mask of pixels at or above the threshold; None without a threshold.
     """
 
     healthy: npt.NDArray[np.float32]
@@ -47,14 +47,14 @@ def finding_strip(
     window: Window,
     spacing_mm: tuple[float, float],
 ) -> Figure:
-    """Image, healthy image, map, what is called abnormal, truth; a row per method.
+    """Draw image, healthy image, map, pixels called abnormal, and truth, with a row for each method.
 
     Args:
-        image: what was looked at, (rows, columns).
-        truth: what is abnormal; none where nobody knows.
-        findings: of every method, by name.
+        image: input, (rows, columns).
+        truth: mask of the abnormal pixels; None where it is not known.
+        findings: method to its results.
         window: values shown black and white.
-        spacing_mm: between rows, between columns.
+        spacing_mm: mm between rows and between columns.
     """
     tall = image.shape[0] * spacing_mm[0] / (image.shape[1] * spacing_mm[1])
     figure = new_figure(5 * PANEL, len(findings) * (PANEL * tall + 0.2) + 0.1)
@@ -77,7 +77,7 @@ def finding_strip(
 
 
 def _bright(map: npt.NDArray[np.float32]) -> float:
-    """The value shown brightest: few pixels are above it."""
+    """Return the upper end of the colour scale of a map, which few pixels exceed."""
     return float(np.quantile(map, 0.998)) or float(map.max()) or 1.0
 
 
@@ -89,7 +89,7 @@ def _cover(axes: Axes, mask: Mask, colour: str, spacing_mm: tuple[float, float])
 
 @rc_context(STYLE)
 def roc_plot(parts: Mapping[str, Mapping[str, RocCurve]]) -> Figure:
-    """ROC curves of all methods, side by side for images and pixels.
+    """Draw the ROC curves of all methods, side by side for images and pixels.
 
     Args:
         parts: heading of each plot to its curves by method.
@@ -109,12 +109,12 @@ def roc_plot(parts: Mapping[str, Mapping[str, RocCurve]]) -> Figure:
 
 @rc_context(STYLE)
 def score_plot(healthy: Sequence[float], abnormal: Sequence[float], threshold: float | None) -> Figure:
-    """How often which score is given to healthy and to abnormal images, and the threshold.
+    """Draw histograms of the scores of healthy and of abnormal images, and the threshold.
 
     Args:
-        healthy: their scores.
-        abnormal: likewise.
-        threshold: of the scores, where there is one.
+        healthy: scores of healthy images.
+        abnormal: scores of abnormal images.
+        threshold: calibrated threshold of the scores; None without calibration.
     """
     everything = np.concatenate([healthy, abnormal])
     bins = np.linspace(everything.min(), everything.max() + 1e-9, max(8, min(30, math.isqrt(4 * everything.size))))

@@ -1,4 +1,4 @@
-"""A trained detector at work: maps of what is abnormal, healthy images, masks, scores, and their thresholds."""
+"""The predictor of anomaly detectors: refined maps, masks at calibrated thresholds, healthy images and scores."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from ganatomy.tasks.anomaly_detection.task import CONTENT, HEALTHY, IMAGE, MASK,
 MAP, SCORE, UNREFINED = "map", "score", "unrefined map"
 
 SLICES = 256
-"""Slices looked at to find thresholds, about; a latent search takes its time (our choice)."""
+"""Approximate number of slices used to calibrate thresholds, since a latent search is slow (our choice)."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds of one set of weights, found on healthy images; what reaches them is called abnormal.
+    """Thresholds of one set of weights, calibrated on healthy images; values at or above them are abnormal.
 
     Attributes:
-        pixel: of maps, on the scale of the case.
-        image: of the scores of slices, or of volumes seen whole.
-        rate: share of the healthy pixels, and of the healthy images, that is called abnormal at most.
-        pixels: how many healthy pixels of tissue that rests on.
-        images: how many healthy slices or volumes.
-        subjects: how many patients these are of.
-        source: where they come from, in words.
+        pixel: threshold of maps, on the scale of the case.
+        image: threshold of the scores of slices, or of volumes where the detector sees whole volumes.
+        rate: largest share of healthy pixels, and of healthy images, that is called abnormal.
+        pixels: number of healthy pixels of tissue used.
+        images: number of healthy slices or volumes used.
+        subjects: number of subjects of these images.
+        source: where the images come from, in words.
     """
 
     pixel: float
@@ -56,10 +56,10 @@ class Calibration:
 
     @classmethod
     def of(cls, numbers: Mapping[str, Any] | None) -> Calibration | None:
-        """The thresholds that `DetectionPredictor.calibrate` returned and that have been kept since.
+        """Return thresholds from the values that `DetectionPredictor.calibrate` returned; None without values.
 
         Raises:
-            UserError: there are others than these.
+            UserError: names are missing or unknown.
         """
         try:
             return cls(**numbers) if numbers else None
@@ -71,7 +71,11 @@ class Calibration:
 
 
 class Facts(Mapping[str, Any]):
-    """Facts about a prediction, found when the first of them is asked for."""
+    """Facts about a prediction, computed when the first of them is read.
+
+    Args:
+        find: computes all facts.
+    """
 
     def __init__(self, find: Callable[[], Mapping[str, Any]]):
         self._find = find
@@ -91,10 +95,16 @@ class Facts(Mapping[str, Any]):
 
 
 class DetectionPredictor(Predictor):
-    """Finds what is abnormal in an image, slab by slab, and calls it so where it reaches calibrated thresholds.
+    """Runs an anomaly detector slab by slab, refines its map, and applies the calibrated thresholds.
 
-    A 2D network sees every slice once, whatever is read of its results and in which order; a volume is never in memory
-    as a whole unless the network needs it so.
+    A 2D network sees every slice once, whichever outputs are read and in whichever order. A volume is in memory as a
+    whole only if the network needs all of it.
+
+    Args:
+        method: detector in its inference mode, on ``device``.
+        device: device of the networks.
+        options: options of the predictor; None means the defaults.
+        calibration: values that `calibrate` returned for the weights; None where they are not calibrated.
     """
 
     calibrates = True
@@ -111,33 +121,37 @@ class DetectionPredictor(Predictor):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The image."""
+        """Role of the image in which anomalies are detected."""
         return (IMAGE,)
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """How abnormal every voxel is, the tissue that reaches the threshold, and the image without the anomaly."""
+        """Roles of the anomaly map, of the mask of abnormal tissue, and of the healthy image."""
         roles = self.task.roles
         return {MAP: ImageRole(MAP, checked=False), MASK: roles[MASK], HEALTHY: roles[HEALTHY]}
 
     @property
     def real(self) -> bool:
-        """The map is one."""
+        """Whether the main output is a map of real numbers, which is true of anomaly maps."""
         return True
 
     def takes(self, sample: Sample) -> bool:
-        """Every case shows an image, whatever its role."""
+        """Whether the predictor accepts a case, which is true of all cases of the task."""
         return True
 
     def predict(self, sample: Sample, seed: int = 0) -> Prediction:
-        """Map, mask and healthy image.
+        """Run the detector on a prepared case; results are computed when they are read.
+
+        Args:
+            sample: prepared case.
+            seed: not used.
 
         Returns:
-            Arrays on the working grid: ``map``, refined, and ``unrefined map``, at least 0 on the scale of the case;
-            ``healthy`` in the unit of the image; ``score``, (1, slices, 1, 1). Outputs on the grid of the image:
-            ``map``, 0 where the detector did not look; ``mask``, uint8, which is missing where nothing has been
-            calibrated; ``healthy``, which is the image where the detector did not look. Facts: the scores of all
-            slices, or of the volume, which are abnormal, and the thresholds.
+            Arrays on the working grid: the refined ``map`` and the ``unrefined map``, nonnegative and on the scale of
+            the case; ``healthy`` in the unit of the image; ``score``, (1, slices, 1, 1). Outputs on the grid of the
+            image: ``map``, 0 outside of the working grid; ``mask``, uint8, missing without calibration; ``healthy``,
+            equal to the image outside of the working grid. Facts: the scores of all slices or of the volume, which of
+            them are abnormal, and the thresholds.
         """
         found = Findings(self.method, sample, self.device)  # type: ignore[arg-type]
         map = self._refined(sample, found)
@@ -172,7 +186,7 @@ class DetectionPredictor(Predictor):
     def _outputs(
         self, sample: Sample, map: LazyArray, healthy: LazyArray, frame: Frame, given: Image
     ) -> dict[str, Image]:  # fmt: skip
-        """Map, mask and healthy image as they are written, on the grid of the image."""
+        """Return the map, the mask and the healthy image on the grid of the image."""
         task: AnomalyDetection = self.task
         scale, thresholds = task.scale_of(sample), self.thresholds
         placed_map, placed_healthy = (finite(lazy(frame.back(array)), given) for array in (map, healthy))
@@ -192,7 +206,7 @@ class DetectionPredictor(Predictor):
         shape, thickness = (1, *given.shape), placed_map.thickness
         outputs = {MAP: given.with_array(placed_map, unit=None if scale.own else given.unit)}
         if thresholds is not None:
-            # Specks are counted in the voxels of the working grid, in which they were chosen.
+            # The smallest component is an option in voxels of the working grid, which may be larger than these.
             smallest = round(task.refinement.smallest * prod(sample.spacing) / prod(given.spacing))
             cleaning = replace(task.refinement, smallest=smallest)
             clean = cleaning.cleaned(ComputedArray(shape, np.bool_, called, thickness))
@@ -201,7 +215,7 @@ class DetectionPredictor(Predictor):
         return outputs
 
     def _facts(self, found: Findings, frame: Frame | None) -> dict[str, Any]:
-        """Scores, what they are of, and which of them reach the threshold."""
+        """Return the scores, the images they belong to, and which of them reach the threshold."""
         scores, known, kind = found.scores, self.thresholds, "slices" if found.flat else "the volume"
         if found.flat and frame is not None and not frame.slice_wise:
             kind = "axial slices, from the feet to the head"
@@ -215,7 +229,7 @@ class DetectionPredictor(Predictor):
         }
 
     def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
-        """The task's scores of slices ``start`` to ``stop``, of the map as it is before refinement."""
+        """Compute the task's scores of slices ``start`` to ``stop`` with the map before refinement."""
         task: AnomalyDetection = self.task
         found = {name: slab(prediction.arrays[name], start, stop)[0] for name in (UNREFINED, HEALTHY, SCORE)}
         healthy = task.scale_of(sample).of_output(found[HEALTHY])
@@ -223,18 +237,17 @@ class DetectionPredictor(Predictor):
         return task.scores(output, task.scaled(sample, start, stop), sample.spacing)
 
     def calibrate(self, pieces: Sequence[Range], rate: float, source: str) -> Mapping[str, Any] | None:
-        """Thresholds that at most this share of healthy pixels, and of healthy images, reaches.
+        """Find thresholds that at most a given share of healthy pixels, and of healthy images, reaches.
 
-        Maps are refined like those that are judged. Slices with a mask, and all of an abnormal case without one, are
-        left out; None where nothing healthy remains.
+        Maps are refined as in `predict`. Slices with lesions are left out, and so are abnormal cases without a mask.
 
         Args:
-            pieces: of validation cases.
-            rate: 0 to 1.
-            source: where the pieces come from, in words.
+            pieces: slices of validation cases.
+            rate: largest share of false positives, 0 to 1.
+            source: where the slices come from, in words.
 
         Returns:
-            The attributes of a `Calibration`.
+            The attributes of a `Calibration`; None where there are no healthy images.
         """
         task: AnomalyDetection = self.task
         pixels, scores, subjects = [], [], set()
@@ -257,7 +270,7 @@ class DetectionPredictor(Predictor):
     def _healthy_pixels(
         self, prediction: Prediction, sample: Sample, healthy: NDArray[np.bool_], cases: int
     ) -> NDArray[np.float32]:
-        """Values of the map in the tissue of some slices; of very many an evenly strided part."""
+        """Return values of the map in the tissue of the healthy slices, evenly strided where there are too many."""
         task: AnomalyDetection = self.task
         map: Any = prediction.arrays[MAP]
         slices, rows, columns = map.shape[1:]
@@ -273,17 +286,17 @@ class DetectionPredictor(Predictor):
         return strided(values(), 1 + total * cases // MOST)
 
     def scores_of(self, prediction: Prediction) -> NDArray[np.float32]:
-        """How abnormal the images of a case are: its slices, or where volumes are seen, the case itself, (n,)."""
+        """Return the anomaly scores of a case, (n,): one for each slice, or one for the volume with a 3D detector."""
         return image_scores(lazy(prediction.arrays[SCORE]), self.method.dims == 2)
 
 
 UNCALIBRATED = (
-    "no mask: these weights have no calibrated thresholds; ganatomy train with --resume finds them when it is done"
+    "no mask: these weights have no calibrated thresholds; ganatomy train with --resume calibrates them at its end"
 )
 
 
 def lazy(array: Array) -> LazyArray:
-    """An array in memory as one that is read slab by slab; others as they are."""
+    """Return an array as a lazy array, which is read slab by slab."""
     if isinstance(array, LazyArray):
         return array
     shape: Any = array.shape
@@ -291,11 +304,11 @@ def lazy(array: Array) -> LazyArray:
 
 
 def finite(array: LazyArray, given: Image) -> LazyArray:
-    """An array that refuses to be read where it holds no numbers.
+    """Return a lazy array that checks that its values are finite when it is read.
 
     Args:
-        array: computed by a network.
-        given: what from.
+        array: output of a network; reading a slab of it raises a UserError where a value is not finite.
+        given: input image, which the message names.
     """
 
     def checked(start: int, stop: int) -> NDArray[Any]:
@@ -308,40 +321,43 @@ def finite(array: LazyArray, given: Image) -> LazyArray:
 
 
 def reach(frame: Frame) -> Callable[[int, int], NDArray[np.bool_]]:
-    """Says of slices of the source which voxels the working grid reaches, (1, slices, rows, columns)."""
+    """Return a function of a range of source slices that tells which of their voxels the working grid covers.
+
+    The function returns booleans (1, slices, rows, columns).
+    """
     ones = ComputedArray((1, *frame.size), np.float32, lambda start, stop: np.ones((1, stop - start, *frame.size[1:])))
     placed = lazy(frame.back(ones))
     return lambda start, stop: np.asarray(placed.slab(start, stop) > 0.5)
 
 
 def as_labels(mask: LazyArray) -> LazyArray:
-    """A mask as a label map, uint8."""
+    """Convert a mask to a label map, uint8."""
     return ComputedArray(mask.shape, np.uint8, mask.slab, mask.thickness)
 
 
 def abnormal_voxels(refinement: Refinement, map: Volume, tissue: Mask, threshold: float) -> Mask:
-    """Voxels of tissue whose map reaches the threshold, without specks; all (slices, rows, columns)."""
+    """Return the voxels of tissue at or above a threshold, without small components; all (slices, rows, columns)."""
     return refinement.clean(reached(map, threshold) & tissue)
 
 
 def reached(values: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """Which values are at or above a threshold."""
-    # In 32 bits the threshold above healthy zeros would be rounded to zero, and everything would reach it.
+    """Return which values are at or above a threshold."""
+    # The threshold may be the smallest number above 0, which is 0 in 32 bits, so that all values would reach it.
     return np.asarray(values >= np.float64(threshold))
 
 
 def scored_images(
     task: AnomalyDetection, sample: Sample, scores: NDArray[np.float32], kept: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Scores of the images of a case, and which of them are abnormal.
+    """Return the scores of the images of a case, and which of these images are abnormal.
 
-    Of cases seen slice by slice these are the slices that show tissue, else the case is one image.
+    The images are the slices that show tissue, or with a 3D detector the whole volume.
 
     Args:
-        task: of the method.
-        sample: what was looked at.
-        scores: of all slices, or of the volume, (1,).
-        kept: slices that count, (slices,); a case that is one image counts as a whole.
+        task: task of the method.
+        sample: prepared case.
+        scores: scores of all slices, or of the volume, (1,).
+        kept: which slices to use, (slices,); None means all. It does not apply to whole volumes.
     """
     abnormal = task.abnormal_slices(sample)
     if len(scores) != len(abnormal):
@@ -352,7 +368,7 @@ def scored_images(
 
 
 def _chosen(pieces: Sequence[Range]) -> Iterator[tuple[Sample, NDArray[np.bool_]]]:
-    """Evenly chosen cases with about ``SLICES`` slices that may be looked at, and which these are."""
+    """Yield evenly chosen cases with about ``SLICES`` slices in total, and which slices of each are in the pieces."""
     slices: dict[str, NDArray[np.bool_]] = {}
     samples = {piece.sample.case.name: piece.sample for piece in pieces}
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Post-processing of anomaly maps, before and after they are thresholded, slab by slab."""
+"""Post-processing of anomaly maps before and after thresholding, computed slab by slab."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from ganatomy.inference.tiling import Rolling
 from ganatomy.metrics.detection import remove_small
 
 Mask = NDArray[np.bool_]
-"""(slices, rows, columns), true inside."""
+"""Mask (slices, rows, columns), true inside."""
 Reader = Callable[[int, int], Volume]
-"""Slices start to stop of an image, (slices, rows, columns)."""
+"""Function that returns slices start to stop of an image, (slices, rows, columns)."""
 
 MOST = 2**24
-"""Values that are sorted at once; of more voxels, evenly strided ones stand for all."""
+"""Largest number of values for a quantile; evenly strided ones are used where there are more."""
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Steps that cost false alarms; the defaults do nothing.
+    """Post-processing of maps that removes false positives; the defaults do nothing.
 
     Baur et al., doi:10.1007/978-3-030-11723-8_16 and arXiv 2004.03271.
 
     Attributes:
-        erosion: mm in the plane by which the tissue is eroded; outside of what is left nothing is abnormal.
-        brightest: quantile of the tissue's values below which nothing is abnormal, 0 to 1.
-        median: side in voxels of the median filter in space, odd.
-        smallest: voxels of the smallest component that is kept after thresholding.
+        erosion: mm in the plane by which the tissue is eroded; the map is 0 outside of the eroded tissue.
+        brightest: quantile of the tissue's values, 0 to 1; the map is 0 where the image is below it.
+        median: side of the 3D median filter in voxels, odd.
+        smallest: number of voxels of the smallest component that is kept after thresholding.
     """
 
     erosion: float = 0.0
@@ -44,15 +44,15 @@ class Refinement:
     def refined(
         self, map: LazyArray, image: Reader, tissue: Callable[[Volume], Mask], pixel_mm: float
     ) -> LazyArray:  # fmt: skip
-        """A map as it is before thresholding, computed slab by slab.
+        """Refine a map before thresholding, slab by slab.
 
-        The quantile is that of the whole volume, found in a pass over the image alone.
+        The quantile is that of the whole volume and needs a pass over the image.
 
         Args:
-            map: (1, slices, rows, columns).
-            image: reads what was looked at, on the same grid.
-            tissue: where an image shows something.
-            pixel_mm: between columns.
+            map: anomaly map, (1, slices, rows, columns).
+            image: reads slices of the input on the same grid.
+            tissue: returns the mask of tissue of some slices.
+            pixel_mm: mm between columns.
         """
         slices, thickness = map.shape[1], map.thickness
         darkest = cache(lambda: quantile_inside(image, tissue, slices, thickness, self.brightest))
@@ -68,13 +68,14 @@ class Refinement:
         return median_filtered(kept, self.median) if self.median > 1 else kept
 
     def clean(self, mask: Mask) -> Mask:
-        """A thresholded map without specks; voxels that share a corner are connected."""
+        """Remove small components of a thresholded map; voxels that share a corner are connected."""
         return remove_small(mask, self.smallest) if self.smallest > 1 else mask
 
     def cleaned(self, mask: LazyArray) -> LazyArray:
-        """A thresholded map (1, slices, rows, columns) without specks, computed slab by slab.
+        """Remove small components of a thresholded map (1, slices, rows, columns), slab by slab.
 
-        A component of fewer voxels than the smallest one spans fewer slices, too, so that so many neighbours tell all.
+        A component of fewer than ``smallest`` voxels spans fewer than ``smallest`` slices, so that as many neighbouring
+        slices suffice to decide.
         """
         if self.smallest <= 1:
             return mask
@@ -82,7 +83,7 @@ class Refinement:
 
 
 def eroded(mask: Mask, pixels: int) -> Mask:
-    """Every slice eroded with a cross, ``pixels`` times; the border of the image does not erode."""
+    """Erode every slice ``pixels`` times with a cross; the border of the image counts as inside."""
     if pixels < 1:
         return mask
     cross = ndimage.generate_binary_structure(2, 1)[None]
@@ -90,11 +91,11 @@ def eroded(mask: Mask, pixels: int) -> Mask:
 
 
 def median_filtered(map: LazyArray, side: int) -> LazyArray:
-    """The median of a cube around every voxel, of which less where there are fewer slices; edges are mirrored.
+    """Apply a median filter with mirrored edges; the cube is flatter where there are fewer slices.
 
     Args:
-        map: (1, slices, rows, columns).
-        side: of the cube in voxels, odd.
+        map: values, (1, slices, rows, columns).
+        side: side of the cube in voxels, odd.
     """
     size = [min(side, extent - 1 + extent % 2) for extent in map.shape[1:]]
     return with_neighbours(map, size[0] // 2, lambda values: ndimage.median_filter(values[0], size)[None])
@@ -103,12 +104,12 @@ def median_filtered(map: LazyArray, side: int) -> LazyArray:
 def with_neighbours(
     array: LazyArray, count: int, function: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> LazyArray:  # fmt: skip
-    """An array whose slices depend on ``count`` neighbours on either side of those of another one.
+    """Apply a function of slices and their neighbours to a lazy array; no slice is read twice if slabs are in order.
 
     Args:
-        array: of which no slice is read twice while slabs are asked for in order.
-        count: of neighbours.
-        function: of some slices to as many; those that lack a neighbour are not used, but at the ends of the array.
+        array: input, (channels, slices, rows, columns).
+        count: number of neighbouring slices needed on either side.
+        function: maps slices to as many slices; results without all neighbours are used at the ends of the array only.
     """
     source, slices = Rolling(Image(array, np.eye(4))), array.shape[1]
 
@@ -122,13 +123,13 @@ def with_neighbours(
 def quantile_inside(
     image: Reader, tissue: Callable[[Volume], Mask], slices: int, thickness: int, quantile: float
 ) -> Any:
-    """A quantile of the values of an image in tissue; minus infinity where there is none.
+    """Return a quantile of an image's values in tissue; minus infinity where there is no tissue.
 
     Args:
-        image: read twice, slab by slab.
-        tissue: where it shows something.
-        slices: of the image.
-        thickness: of a slab.
+        image: reads slices of the image; every slice is read twice.
+        tissue: returns the mask of tissue of some slices.
+        slices: number of slices of the image.
+        thickness: number of slices of a slab.
         quantile: 0 to 1.
     """
 
@@ -142,7 +143,7 @@ def quantile_inside(
 
 
 def strided(pieces: Iterable[NDArray[np.float32]], step: int) -> NDArray[np.float32]:
-    """Every ``step``-th of the values of all pieces, one after another."""
+    """Return every ``step``-th value of the concatenated pieces."""
     kept, passed = [np.zeros(0, np.float32)], 0
     for values in pieces:
         kept.append(values[-passed % step :: step].copy())  # a view would hold all of the values

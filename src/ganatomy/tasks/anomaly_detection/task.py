@@ -1,4 +1,4 @@
-"""Detection of what is abnormal, learned from healthy images."""
+"""The task of anomaly detection: find abnormal regions after learning from healthy images."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,65 +21,65 @@ from ganatomy.roles.labels import LabelRole, share_of
 from ganatomy.tasks.anomaly_detection.refinement import Mask, Refinement
 
 Scale = Literal["window", "zscore", "percentiles"]
-"""Where the values that the networks see come from: a window for all images, or the numbers of each case."""
+"""Intensity scale of the networks: one window for all images, or the z-score or percentiles of each case."""
 Sign = Literal["absolute", "bright", "dark"]
-"""Which differences from the healthy image are abnormal."""
+"""Sign of the differences from the healthy image that count as abnormal."""
 
 IMAGE, MASK, HEALTHY = "image", "mask", "healthy"
 BASELINE, EFFECT = "baseline", "effect"
 
 EFFECTS = {"squares": "effect"}
-"""Mask of what is to be found in a phantom, where it is not called a lesion."""
+"""Phantom to the name of its abnormal part, where that is not ``lesion``."""
 
 CONTENT = 0.02
-"""Share of a slice that must be tissue for the slice to be worth learning from."""
+"""Share of a slice that must be tissue for the slice to be learned from."""
 ROUNDING = 1e-5
-"""Share of the values shown by which air may rise above its value where images are resized."""
+"""Tolerance for air above its value after resampling, as a share of the displayed range."""
 
 
 class Detection(NamedTuple):
     """Result of a detector for images (n, channels, [slices,] rows, columns), in the range of the networks."""
 
     map: Tensor
-    """How abnormal every pixel is, at least 0, (n, 1, [slices,] rows, columns)."""
+    """Anomaly map, nonnegative, (n, 1, [slices,] rows, columns)."""
     score: Tensor
-    """How abnormal every image is, (n,)."""
+    """Anomaly score of every image, (n,)."""
     healthy: Tensor
-    """The image as it would be without the anomaly, of its shape."""
+    """Healthy images, the inputs without their anomalies, of the inputs' shape."""
 
 
 class AnomalyConfig(MethodConfig):
-    """Which images a detector that learns from healthy ones sees, and on which scale."""
+    """Options of detectors that learn from healthy images: size, intensity scale, training data and refinement."""
 
-    size: tuple[int, ...] = (64, 64)  # rows and columns seen
-    fit: Fit = "contain"  # of images: lie inside the size whole, fill it, or be cut into patches of it
-    square: bool = True  # pixels that are not square become square where images are resized
-    overlap: float = 0.5  # share of a patch that the next one sees too, where images are cut (our choice)
-    scale: Scale = "window"  # of values: a window, or each case's z-score or percentiles
-    window: tuple[float, float] = (0.0, 1200.0)  # values mapped to the range of the networks, without other scale
-    window_unit: str | None = "a.u."  # of these values, such as HU
-    percentiles: tuple[float, float] = (0.0, 99.8)  # % of a case's voxels, mapped to that range by this scale
-    tissue_above: float = 0.0  # in the unit of the image; voxels that z-scores are taken of
-    background: float = Field(-3.5, lt=0)  # standard deviations; what other voxels are set to
-    residual: Sign = "absolute"  # differences from the healthy image that count
-    normal: tuple[str, ...] = ("healthy",)  # labels of the images learned from
-    lesion_free: bool = False  # learn from slices without lesion mask of other patients, too
-    phantom: str = "brain-mr"  # learned from where no data are given
-    phantom_image: str = "flair"  # the one of its images that is looked at
-    erosion: float = 0.0  # mm; whole volumes: nothing is abnormal this close to the edge of the tissue
-    brightest: float = 0.0  # quantile; whole volumes: nothing is abnormal below it
-    median: int = 1  # voxels; whole volumes: side of the median filter of maps
-    smallest: int = 1  # voxels; whole volumes: smallest finding that is kept
+    size: tuple[int, ...] = (64, 64)  # rows and columns of the images the networks see
+    fit: Fit = "contain"  # how images get to this size: fit inside it, fill it, or be cut into patches
+    square: bool = True  # make pixels square where images are resized
+    overlap: float = 0.5  # share of a patch that the next one overlaps, where images are cut (our choice)
+    scale: Scale = "window"  # intensity scale: a window for all images, or each case's z-score or percentiles
+    window: tuple[float, float] = (0.0, 1200.0)  # values mapped to the range of the networks with --scale window
+    window_unit: str | None = "a.u."  # unit of the image values, such as HU
+    percentiles: tuple[float, float] = (0.0, 99.8)  # percentiles mapped to this range with --scale percentiles
+    tissue_above: float = 0.0  # value above which voxels are tissue, in the unit of the image, for z-scores
+    background: float = Field(-3.5, lt=0)  # z-score that voxels outside of tissue are set to
+    residual: Sign = "absolute"  # sign of the differences from the healthy image that count as abnormal
+    normal: tuple[str, ...] = ("healthy",)  # class labels of healthy images, which are learned from
+    lesion_free: bool = False  # learn also from lesion-free slices of patients with other labels
+    phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
+    phantom_image: str = "flair"  # image of the phantom in which anomalies are detected
+    erosion: float = 0.0  # mm by which tissue is eroded in maps, to suppress false positives at its edge
+    brightest: float = 0.0  # quantile of the tissue's values below which maps are set to 0
+    median: int = 1  # side of the median filter of maps, in voxels
+    smallest: int = 1  # smallest component of a thresholded map that is kept, in voxels
 
 
 class DetectionPreparation(Preparation):
-    """How images get to the size that is seen."""
+    """Preparation that brings images to the size of the networks."""
 
-    square: bool = True  # pixels that are not square become square where images are resized
-    lowest: tuple[str, ...] = ()  # roles whose images are padded with their own lowest value, in place of a number
+    square: bool = True  # make pixels square where images are resized
+    lowest: tuple[str, ...] = ()  # roles whose images are padded with their own lowest value, not with a fixed one
 
     def frame(self, image: Image, role: str) -> Frame:
-        """The frame of an image that plays a role."""
+        """Return the frame that brings an image of a role to the working grid."""
         fill = dict(self.fill).get(role, 0.0)
         frame = Frame.plan(image, self.plane, self.spacing, self.size, self.fit, fill, self.square)
         if role not in self.lowest or frame.size == frame.scaled:
@@ -91,11 +91,11 @@ class DetectionPreparation(Preparation):
 class CaseScale:
     """The scale of one case, on which maps, scores and differences are reported.
 
-    With a window for all cases it is the unit of the image. With numbers of each case, it counts standard deviations
-    from the mean, or widths between the percentiles from the lower one.
+    With a window for all cases this is the unit of the image. With z-scores it is in standard deviations from the mean,
+    and with percentiles 0 is the lower and 1 the upper percentile.
 
     Attributes:
-        codec: with the numbers of the case.
+        codec: codec bound to the case.
         ends: values in the range of the networks that are 0 and 1 on the scale; None where it is the image's unit.
     """
 
@@ -104,21 +104,21 @@ class CaseScale:
 
     @property
     def own(self) -> bool:
-        """Whether the scale is one of the case."""
+        """Whether every case has a scale of its own."""
         return self.ends is not None
 
     @property
     def step(self) -> float:
-        """How much a difference of 1 in the range of the networks is on the scale."""
+        """Difference on the scale that corresponds to a difference of 1 in the range of the networks."""
         if self.ends is not None:
             return 1 / (self.ends[1] - self.ends[0])
         return float(self.codec.decode(np.float64(1)) - self.codec.decode(np.float64(0)))
 
     def of_image(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Values of an image in physical units, on the scale; of an own scale, clipped and masked as networks see them.
+        """Convert values of an image in physical units to the scale; a case's own scale also clips and masks them.
 
         Args:
-            values: of any shape.
+            values: image values of any shape.
         """
         if self.ends is None:
             return np.asarray(values, np.float32)
@@ -127,7 +127,7 @@ class CaseScale:
         return np.asarray((encoded - low) / (high - low), np.float32)
 
     def of_output(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Values made by a network, in physical units, on the scale; of any shape."""
+        """Convert values predicted by a network, in physical units and of any shape, to the scale."""
         if self.ends is None:
             return np.asarray(values, np.float32)
         low, high = (float(self.codec.decode(np.float64(end))) for end in self.ends)
@@ -135,21 +135,21 @@ class CaseScale:
 
 
 class AnomalyDetection(Task):
-    """Healthy images to learn from; others, perhaps with masks, to be tested on.
+    """Task of anomaly detection: healthy images are learned from, others, with or without masks, are tested.
 
     Args:
-        scale: physical values to the range of the networks; a z-score over the body, with the value that the body
-            lies above and a background, or a window, or percentiles.
+        scale: codec between physical values and the range of the networks: a window, percentiles, or a z-score over
+            the body with the value above which voxels are body and a background.
         size: rows and columns, for volumes preceded by slices.
         fit: how images get to this size.
-        normal: labels of healthy images. Images without label are healthy where no mask says otherwise.
-        lesion_free: whether slices without mask count as healthy in patients with another label.
-        phantom: name of the embedded one.
-        parts: of the phantom, by role.
-        subjects: patients of the phantom.
-        overlap: share of a patch that the next one sees too.
-        square: whether pixels that are not square become square where images are resized.
-        refinement: of maps of whole volumes.
+        normal: class labels of healthy images. Images without a label are healthy unless a mask says otherwise.
+        lesion_free: whether slices outside of the mask are learned from in patients with other labels.
+        phantom: name of the embedded phantom.
+        parts: role to part of the phantom.
+        subjects: number of phantom subjects.
+        overlap: share of a patch that the next one overlaps.
+        square: whether pixels are made square where images are resized.
+        refinement: post-processing of maps of whole volumes.
     """
 
     name = "anomaly-detection"
@@ -190,20 +190,20 @@ class AnomalyDetection(Task):
         }
 
     def images(self) -> dict[str, Role]:
-        """Roles of the images that are looked at."""
+        """Return the roles of the images in which anomalies may be detected."""
         return {IMAGE: ImageRole(IMAGE, self.scale)}
 
     def seen(self, roles: Mapping[str, Any]) -> str:
-        """The role of the image in a case that is looked at.
+        """Return the role of the image in which anomalies are detected.
 
         Args:
-            roles: of the case, by name.
+            roles: mapping whose keys are the roles of the case.
         """
         return IMAGE
 
     @property
     def patches(self) -> bool:
-        """Whether images keep their size and are seen patch by patch."""
+        """Whether images keep their size and are processed in patches."""
         return self.fitting == "patches"
 
     @property
@@ -216,7 +216,7 @@ class AnomalyDetection(Task):
         return DetectionPreparation(size=size, fit=self.fitting, lowest=padded, square=self.square)
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
-        # Patches are cut from something larger than they are.
+        # Patches are cut from images that are larger than they are.
         return {"size": size or max(self.size) * (2 if self.patches else 1)}
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
@@ -228,7 +228,7 @@ class AnomalyDetection(Task):
 
     @property
     def shown(self) -> tuple[float, float]:
-        """Values on the scale of a case to show black and white; tissue is above the first."""
+        """Values on the scale of a case that are displayed black and white; tissue is above the first."""
         match self.scale:
             case Window(low=low, high=high):
                 return low, high
@@ -237,10 +237,10 @@ class AnomalyDetection(Task):
         return 0.0, 1.0
 
     def scale_of(self, sample: Sample) -> CaseScale:
-        """The scale of a case.
+        """Return the scale of a case.
 
         Raises:
-            UserError: the image has no tissue, or one value only.
+            UserError: the image has no tissue, or only one value.
         """
         codec: Any = sample.role(self.seen(sample.arrays)).codec
         match self.scale:
@@ -251,10 +251,10 @@ class AnomalyDetection(Task):
         return CaseScale(codec, codec.to)
 
     def scaled(self, sample: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """Slices ``start`` to ``stop`` of image, mask and healthy image, on the scale of the case.
+        """Return slices ``start`` to ``stop`` of the image, the healthy image and the mask, on the scale of the case.
 
         Returns:
-            (slices, rows, columns) by role; the image that is looked at is called ``image``, whatever its role.
+            Role to (slices, rows, columns). The image in which anomalies are detected is ``image``, whatever its role.
         """
         scale, image = self.scale_of(sample), self.seen(sample.arrays)
         found = {IMAGE: scale.of_image(slab(sample.arrays[image], start, stop)[0])}
@@ -265,32 +265,34 @@ class AnomalyDetection(Task):
         return found
 
     def tissue(self, scaled: NDArray[np.float32]) -> Mask:
-        """Where an image on the scale of its case shows something, of its shape: what maps are judged on."""
+        """Return the mask of tissue, in which maps are judged, of an image on the scale of its case."""
         low, high = self.shown
         return np.asarray(scaled > low + ROUNDING * (high - low))
 
     def tissue_shares(self, sample: Sample) -> NDArray[np.float64]:
-        """Share of each slice that is tissue, (slices,)."""
+        """Return the share of tissue in every slice, (slices,)."""
         scale = self.scale_of(sample)
         return share_of(sample.arrays[self.seen(sample.arrays)], lambda values: self.tissue(scale.of_image(values)))
 
     def healthy(self, label: str | None) -> bool:
-        """Whether a case with this label may be learned from without asking its mask."""
+        """Whether a class label marks healthy cases, so that they are learned from without a mask."""
         return label is None or not self.normal or label in self.normal
 
     def only_tested(self, label: str | None) -> bool:
         return not self.healthy(label) and not self.lesion_free
 
     def abnormal_slices(self, sample: Sample) -> NDArray[np.bool_]:
-        """Which slices of a case show something abnormal, (slices,): those with a mask; without masks all whose label
-        is not normal.
+        """Return which slices of a case are abnormal, (slices,).
+
+        These are the slices with lesions in the mask; without a mask, all slices of a case that is not known to be
+        healthy.
         """
         if MASK in sample.arrays:
             return share_of(sample.arrays[MASK], lambda labels: labels > 0) > 0
         return np.full(sample.shape[0], not self.known_healthy(sample))
 
     def known_healthy(self, sample: Sample) -> bool:
-        """Whether a case without mask is healthy as far as anybody says."""
+        """Whether a case without a mask counts as healthy, by its class label."""
         return self.healthy(sample.case.label)
 
     def trainable_slices(self, sample: Sample) -> NDArray[np.bool_] | None:
@@ -303,13 +305,13 @@ class AnomalyDetection(Task):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Distance of healthy images from what was seen, in slices of one case, and the AUC of maps where masks are.
+        """Score slices of one case: residual, mean anomaly score, and with a mask also pixel AUC and correlation.
 
-        The AUC is over the pixels of tissue, the cross-correlation with the mask over each slice that has one.
+        The AUC is over the pixels of tissue. The cross-correlation with the mask is a mean over slices with lesions.
 
         Args:
             output: ``map``, ``healthy`` and ``score``, on the scale of the case.
-            sample: ``image`` and perhaps ``mask``, as `scaled` gives them.
+            sample: ``image`` and perhaps ``mask``, as from `scaled`.
             spacing: mm between slices, rows and columns.
         """
         image, map, tissue = sample[IMAGE], output["map"], self.tissue(sample[IMAGE])
@@ -332,13 +334,14 @@ class AnomalyDetection(Task):
 
 
 SQUARES = 64
-"""Images that a case of the phantom of squares holds; only then are its few cases enough to learn from."""
+"""Number of images in a case of the phantom ``squares``, which makes its few cases enough to learn from."""
 
 
 class FeatureAttribution(AnomalyDetection):
-    """Images with an effect and, unpaired, images without it; what is to be found is the effect.
+    """Task of visual feature attribution: find an effect after learning from unpaired images with and without it.
 
-    A case is one of the two. A trained method is shown an ``image``, of which nobody knows.
+    A training case has either the role ``effect`` or the role ``baseline``. A trained method is applied to the role
+    ``image``, for which this is not known.
     """
 
     groups = ((BASELINE,), (EFFECT,))
@@ -374,16 +377,16 @@ class FeatureAttribution(AnomalyDetection):
 
 
 class Detector(Method):
-    """A method that finds what is not healthy; its config is an `AnomalyConfig` or has a task of its own."""
+    """Base class of anomaly detectors; their configuration is an `AnomalyConfig`, or they build the task themselves."""
 
     network_range: tuple[float, float] = (-1.0, 1.0)
     """Values that the ends of a window or of percentiles are mapped to."""
     task_class: ClassVar[type[AnomalyDetection]] = AnomalyDetection
-    """Class of the task: it learns from healthy images alone, or from two groups."""
+    """Class of the task, which decides whether healthy images alone or two groups are learned from."""
 
     @abstractmethod
     def detect(self, image: Tensor) -> Detection:
-        """Images (n, channels, [slices,] rows, columns) to what is abnormal in them."""
+        """Detect anomalies in images (n, channels, [slices,] rows, columns) in the range of the networks."""
 
     def build_task(self) -> AnomalyDetection:
         c = self.config
@@ -405,7 +408,7 @@ class Detector(Method):
         )
 
     def scale(self) -> Codec:
-        """Physical values to the range of the networks."""
+        """Return the codec between physical values and the range of the networks."""
         c = self.config
         match c.scale:
             case "zscore":
@@ -417,7 +420,7 @@ class Detector(Method):
         return Window(low=low, high=high, to=self.network_range, clip=True, unit=c.window_unit)
 
     def residual(self, image: Tensor, healthy: Tensor) -> Tensor:
-        """Differences that count as abnormal, at least 0, of the images' shape."""
+        """Return the differences that count as abnormal, nonnegative and of the images' shape."""
         match self.config.residual:
             case "bright":
                 return (image - healthy).clamp_min(0)
@@ -426,7 +429,7 @@ class Detector(Method):
         return (image - healthy).abs()
 
     def streams(self, batch_size: int, roles: Sequence[str] = (IMAGE,)) -> list[Stream]:
-        """A stream for each role, of images of the size that is seen."""
+        """Return a stream for each role, with patches of the size of the networks."""
         size = self.task.size
         patch: Triple = (1, *size) if len(size) == 2 else size
         return [Stream(role, (role,), batch_size, patch) for role in roles]

@@ -1,1 +1,1 @@
-"""Geometry of vessels: centre-lines with radii, made from noise."""
+"""Synthesis of vessel geometry: centre-lines with radii, sampled from noise."""

@@ -1,4 +1,4 @@
-"""Judging vessels from noise: as a set, against held-out vessels, beside a statistical shape model."""
+"""The judge of vessel geometry: sets of samples against held-out vessels and a statistical shape model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ganatomy.tasks.geometry.task import NUMBERS, VESSEL, Signals, VesselGeometr
 
 SHAPE_MODEL = "shape model"
 MOST_KNOWN = 2000
-"""Training vessels that samples are compared with."""
+"""Largest number of training vessels that samples are compared with."""
 
 LABELS: Mapping[str, tuple[str, str, float]] = {
     "length_mm": ("length", "mm", 1.0),
@@ -41,7 +41,7 @@ LABELS: Mapping[str, tuple[str, str, float]] = {
     "taper": ("taper", "µm/mm", 1000.0),
     "curvature_per_mm": ("curvature", "1/m", 1000.0),
 }
-"""Numbers of `TubeShape`: their names and units in tables, and how many of these units are in theirs."""
+"""Number of `TubeShape` to its name and unit in tables, and the factor that converts it to this unit."""
 
 SHAPE = "shape distance"
 KERNEL, PRECISION, RECALL, DENSITY, COVERAGE = "kernel distance", "precision", "recall", "density", "coverage"
@@ -62,7 +62,7 @@ SCORES: tuple[Score, ...] = (
     Score(DENSITY, None, "", "Real neighbourhoods around a sample; about 1 for real vessels.", SIGNALS),
     Score(COVERAGE, "higher", "", "Share of the real vessels with a sample in their neighbourhood.", SIGNALS),
     Score(TOLD, "lower", "", "Share of vessels whose nearest other one, of both sets together, is of their own set; "
-          "0.5 where nobody could tell.", SIGNALS),
+          "0.5 where the sets cannot be told apart.", SIGNALS),
     Score(VARIETY, None, "", "Total variance over that of real vessels.", SIGNALS),
     Score(NDB, "lower", "", "Share of clusters of training vessels that samples and real vessels fill differently; "
           "0.05 is expected.", SIGNALS),
@@ -72,18 +72,18 @@ SCORES: tuple[Score, ...] = (
           KNOWN),
     Score(AUTHENTICITY, None, "", "Share of samples farther from their nearest training vessel than that one is from "
           "the others: 0 for copies, compare with real vessels.", KNOWN),
-    Score(LENGTH_ERROR, "lower", "", "Relative, of vessels made for lengths of training vessels. Who cannot be asked "
-          "shows the error of vessels of any length.", "What was asked for"),
+    Score(LENGTH_ERROR, "lower", "", "Relative, of vessels made for lengths of training vessels. Methods without the "
+          "condition show the error of vessels of any length.", "What was asked for"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class VesselSet:
-    """Vessels as they are compared.
+    """A set of vessels for comparison.
 
     Attributes:
-        signals: (n, 4, samples).
-        subjects: of real vessels, one each.
+        signals: signals, (n, 4, samples).
+        subjects: subject of each real vessel; empty for generated ones.
     """
 
     signals: Signals
@@ -94,11 +94,11 @@ class VesselSet:
 
     @property
     def features(self) -> NDArray[np.float64]:
-        """Signals as the networks see them, (n, 4 · samples)."""
+        """Flattened signals, (n, 4 · samples)."""
         return np.asarray(self.signals, np.float64).reshape(len(self.signals), -1)
 
     def take(self, index: NDArray[np.intp]) -> VesselSet:
-        """Some of them, in this order."""
+        """Return the vessels of some indices, in their order."""
         return VesselSet(self.signals[index], tuple(self.subjects[i] for i in index.tolist()))
 
 
@@ -107,8 +107,8 @@ class Wanted(sets.Request):
     """Request for a set of vessels.
 
     Attributes:
-        lengths: mm, (count,), for those who make vessels for a length.
-        spare: real vessels that they are not compared with.
+        lengths: lengths in mm, (count,), for samplers conditioned on length.
+        spare: held-out real vessels with which the set is not compared.
     """
 
     lengths: NDArray[np.float64]
@@ -116,23 +116,22 @@ class Wanted(sets.Request):
 
 
 def sampler(predictor: VesselPredictor, name: str, about: str = "") -> SamplerEntry:
-    """A trained run as a entry; ``run`` takes what is ``Wanted`` and gives a ``VesselSet``."""
+    """Return the entry of a trained run; its ``run`` takes a `Wanted` and returns a `VesselSet`."""
     return SamplerEntry(
         name, lambda wanted: VesselSet(predictor.signals(wanted.seeds, wanted.lengths)), about, predictor
     )
 
 
 class GeometryJudge(Judge):
-    """Judges samplers of vessels by sets of their vessels.
+    """Judges vessel generators by sets of their samples.
 
-    Held-out vessels are halved by patients, several times. Every entry makes as many vessels as a half has, and all
-    sets are compared with that half; the entry ``real`` shows the other one, which gives the value that nobody can
-    better. The entry ``shape model`` is the strongest simple one that we know: principal components of places that
-    correspond along the training vessels.
+    Held-out vessels are halved by patients, several times. Every entry generates as many vessels as a half has, and all
+    sets are compared with that half. The entry ``real`` is the other half, whose scores are the best that can be
+    expected. The baseline ``shape model`` is a statistical shape model of the training vessels.
 
     Args:
-        task: of the run.
-        options: none.
+        task: task of the run.
+        options: not used; the judge has no options.
     """
 
     scores = SCORES
@@ -150,11 +149,11 @@ class GeometryJudge(Judge):
         self.compared = 0
 
     def entry(self, model: Model, name: str) -> Entry:
-        """A trained sampler of vessels."""
+        """Return the entry of a trained sampler."""
         return sampler(model.predictor(), name, about(model))  # type: ignore[arg-type]
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The statistical shape model, and real vessels."""
+        """Return the baseline of the statistical shape model, and real vessels as the best case."""
         before = Entry(
             SHAPE_MODEL,
             self._from_shape_model,
@@ -170,19 +169,19 @@ class GeometryJudge(Judge):
         self.model = ShapeModel.of(self.lines(self.known)) if len(self.known) > 1 else None
 
     def _from_shape_model(self, wanted: Wanted) -> VesselSet:
-        # Without training vessels, the half that nobody is compared with must do.
+        # Without training vessels, the model is fitted to the half that no set is compared with.
         model = self.model or ShapeModel.of(self.lines(wanted.spare))
         made = model.sample(wanted.count, np.random.default_rng([PLACES, wanted.number]))
         signals = [self.task.signals.encode(line).signal for line in made]
         return VesselSet(np.stack(signals).astype(np.float32))
 
     def lines(self, one: VesselSet) -> list[Centreline]:
-        """The centre-lines of vessels that are more than a point."""
+        """Return the centre-lines of vessels of more than one point."""
         found = [self.task.signals.decode(signal) for signal in one.signals]
         return [line for line in found if len(line.points) > 1]
 
     def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
-        """A row per resampling and entry.
+        """Score every entry on every resampling; returns a row for each.
 
         Raises:
             UserError: there are too few held-out vessels.
@@ -199,7 +198,7 @@ class GeometryJudge(Judge):
             wanted = Wanted(len(real), number, rng.choice(pool[pool > 0], len(real)), spare)
             for entry in entries:
                 made = entry.run(wanted)
-                # Everybody has the same random numbers, so that no result depends on who else is judged.
+                # Every entry has the same random numbers, so that no result depends on which others are judged.
                 scores = self.score(made, real, np.random.default_rng([number, len(real)]))
                 if asked:
                     errors = relative_length_errors(self.task.lengths(made.signals), wanted.lengths)
@@ -209,7 +208,7 @@ class GeometryJudge(Judge):
         return rows
 
     def score(self, made: VesselSet, real: VesselSet, rng: np.random.Generator) -> dict[str, float]:
-        """All scores of a set of vessels against one of real ones, of equal size."""
+        """Compute all scores of a set of vessels against a set of real ones of equal size."""
         ours, theirs = made.features, real.features
         repeats = collapsed(theirs, ours, rng, smallest_neighbour_distance=REPEATED, most_twins=1)
         found = precision_recall_density_coverage(theirs, ours, min(NEIGHBOURS, len(real) - 1))
@@ -229,7 +228,7 @@ class GeometryJudge(Judge):
         }
 
     def _shapes(self, made: VesselSet, real: VesselSet) -> dict[str, float]:
-        """Differences in the numbers of single vessels."""
+        """Score the distributions of the numbers of single vessels."""
         scores = {SHAPE: self.task.set_scores(real.signals, made.signals)[SHAPE]}
         ours, theirs = self.task.shapes(made.signals), self.task.shapes(real.signals)
         for number in NUMBERS:
@@ -243,7 +242,7 @@ class GeometryJudge(Judge):
     def _against_training(
         self, ours: NDArray[np.float64], theirs: NDArray[np.float64], rng: np.random.Generator
     ) -> dict[str, float]:
-        """Scores of samples among the training vessels, none where these are not there any more."""
+        """Score samples against the training vessels; nothing where these are no longer available."""
         if len(self.known) < 2:
             return {}
         known = self.known.features
@@ -255,7 +254,7 @@ class GeometryJudge(Judge):
         }
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Headline: distance from real vessels beside that of the shape model, collapse, and copies."""
+        """Return how far the samples are from real vessels, and whether they look collapsed or copied."""
         names = (OUTPUT, *judgement.baselines)
         scores = judgement.scores
         means, covered = ({name: scores.mean(name, score) for name in names} for score in (SHAPE, COVERAGE))
@@ -274,24 +273,24 @@ class GeometryJudge(Judge):
         return words, "worse" if collapse or copies else outcome
 
     def obeyed(self, judgement: Judgement) -> str:
-        """A sentence on how far lengths are from what was asked for, where the run is asked for any."""
+        """Return a sentence on the errors of lengths; empty for runs that are not conditioned on length."""
         error = judgement.scores.mean(OUTPUT, LENGTH_ERROR)
         known = self.task.conditional and not math.isnan(error)
         return f"Lengths are {error:.1%} off what was asked for." if known else ""
 
     def collapse(self, judgement: Judgement) -> str:
-        """A sentence where most resamplings look collapsed."""
+        """Return a warning where most resamplings look collapsed, else an empty string."""
         if not judgement.scores.mean(OUTPUT, COLLAPSED) >= 0.5:
             return ""
         return "The generator has collapsed: its samples lie much nearer to each other than real vessels do."
 
     def copied(self, judgement: Judgement) -> str:
-        """A sentence where too many samples look copied."""
+        """Return a warning where too many samples look like copies, else an empty string."""
         how = "they lie nearer to a training vessel than 99 % of held-out vessels do"
         return sets.copied(judgement.scores.mean(OUTPUT, COPIES), self.compared, how)
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Samples beside real vessels, distributions, nearest training vessels, walks through the latent space."""
+        """Add samples beside real vessels, distributions, nearest training vessels, and latent walks."""
         rng = np.random.default_rng(0)
         real, spare = halves(self.held, rng, MOST)
         pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
@@ -301,7 +300,7 @@ class GeometryJudge(Judge):
         illustrate(report, {**shown, REAL: real.signals}, own.predictor, self.known.signals)
 
     def measured(self) -> dict[str, str]:
-        """Signals, numbers, and what a resampling is."""
+        """Describe the signals, the sizes of the sets, and the resamplings."""
         s = self.task.signals
         return {
             "Vessels compared": f"as signals of {s.samples} samples, {s.step_mm:g} mm apart, real ones too, so that "
@@ -313,7 +312,7 @@ class GeometryJudge(Judge):
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Few vessels, collapse, copies, and what numbers of shape cannot see."""
+        """Return sentences on collapse, copies, small sets, and the limits of shape statistics."""
         points = [self.collapse(judgement), self.copied(judgement)]
         points += sets.caveats(self.compared, len(self.known), "vessel")
         if of_phantoms(judgement.cases):
@@ -326,7 +325,13 @@ class GeometryJudge(Judge):
 
 
 def vessels(cases: Sequence[Sample], most: int, seed: int = 0) -> VesselSet:
-    """The vessels of some cases, at most so many, drawn by the seed."""
+    """Draw the vessels of some cases.
+
+    Args:
+        cases: prepared cases.
+        most: largest number of vessels.
+        seed: seed of the draw.
+    """
     chosen = np.sort(np.random.default_rng(seed).permutation(len(cases))[:most])
     some = [cases[index] for index in chosen]
     if not some:
@@ -336,6 +341,6 @@ def vessels(cases: Sequence[Sample], most: int, seed: int = 0) -> VesselSet:
 
 
 def halves(pool: VesselSet, rng: np.random.Generator, most: int) -> tuple[VesselSet, VesselSet]:
-    """Two sets of equal size that share no patient, where there are several, and no vessel."""
+    """Divide a set into two of equal size without a common patient, see `ganatomy.evaluation.sets.halves`."""
     first, second = sets.halves(pool.subjects, rng, most)
     return pool.take(first), pool.take(second)

@@ -1,4 +1,4 @@
-"""Pictures of vessels for reports: projections, profiles of radii, distributions, neighbours, and the latent space."""
+"""Figures of vessels: projections, radius profiles, distributions, nearest training vessels, and latent walks."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from ganatomy.tasks.synthesis.pictures import slerp
 
 REAL = "real"
 SHOWN = 16
-"""Vessels of each set that are drawn."""
+"""Number of vessels of each set that are drawn."""
 STEPS = 7
-"""Vessels along a walk."""
+"""Number of vessels along a latent walk."""
 ASKED_MM = (50.0, 100.0, 150.0, 200.0, 250.0)
-"""Lengths that the paper asks for."""
+"""Lengths in mm for which the paper generates vessels."""
 LOWEST = 0.05
-"""Share of the normal distribution below the lower end of a map of the latent space, and above the upper one."""
+"""Quantile of the normal distribution at the lower end of a map of the latent space; the upper end is symmetric."""
 PLANES = (("coronal", 0, 2), ("sagittal", 1, 2), ("axial", 0, 1))
-"""Name of a projection, and the axes that run across and up in it."""
+"""Projections: their names, and the axes of space across and up."""
 AXES = ("to the right", "to the front", "to the head")
 WORDS = {
     "length_mm": "Length (mm)",
@@ -45,13 +45,13 @@ WORDS = {
 
 
 def illustrate(report: Report, sets: Mapping[str, Signals], predictor: VesselPredictor, known: Signals) -> None:
-    """Add all pictures of vessels to a report.
+    """Add all figures of vessels to a report.
 
     Args:
-        report: to add to.
-        sets: name of each entry to its vessels (n, 4, samples), with ``real`` ones among them.
-        predictor: of the run that is judged.
-        known: training vessels, none where they are not there any more.
+        report: report to add to.
+        sets: name of each entry, among them ``real``, to its vessels (n, 4, samples).
+        predictor: predictor of the run that is judged.
+        known: training vessels; empty where they are no longer available.
     """
     task: VesselGeometry = predictor.task
     report.figure(
@@ -96,7 +96,7 @@ def illustrate(report: Report, sets: Mapping[str, Signals], predictor: VesselPre
 
 @rc_context(STYLE)
 def projections(sets: Mapping[str, Signals], task: VesselGeometry) -> Figure:
-    """Vessels of every set in three projections, a row per set, all in one scale."""
+    """Draw vessels of every set in three projections, with a row per set and one scale for all."""
     lines = {name: [task.signals.decode(signal) for signal in signals[:SHOWN]] for name, signals in sets.items()}
     extent = _extent([line for some in lines.values() for line in some])
     figure = new_figure(9.6, 3.1 * len(sets))
@@ -111,7 +111,7 @@ def projections(sets: Mapping[str, Signals], task: VesselGeometry) -> Figure:
 
 @rc_context(STYLE)
 def profiles(sets: Mapping[str, Signals], task: VesselGeometry) -> Figure:
-    """Radius over arc length of vessels of every set, in one scale."""
+    """Draw radius over arc length for vessels of every set, in one scale."""
     figure = new_figure(min(12.0, 3.6 * len(sets)), 3.0)
     places = np.atleast_1d(figure.subplots(1, len(sets), sharex=True, sharey=True))
     for (name, signals), place in zip(sets.items(), places, strict=True):
@@ -127,7 +127,7 @@ def profiles(sets: Mapping[str, Signals], task: VesselGeometry) -> Figure:
 
 @rc_context(STYLE)
 def distributions(sets: Mapping[str, Signals], task: VesselGeometry) -> Figure:
-    """Cumulative distributions of the six numbers, a panel each."""
+    """Draw cumulative distributions of the six numbers of `TubeShape`, with a panel for each."""
     found = {name: task.shapes(signals) for name, signals in sets.items()}
     inks = colours({"target" if name == REAL else name: None for name in sets})
     figure = new_figure(9.6, 5.4)
@@ -151,7 +151,7 @@ def distributions(sets: Mapping[str, Signals], task: VesselGeometry) -> Figure:
 
 @rc_context(STYLE)
 def neighbours(made: Signals, known: Signals, task: VesselGeometry) -> Figure:
-    """Samples over the training vessels that are nearest in signal space, in the coronal projection."""
+    """Draw samples over the training vessels with the nearest signals, in the coronal projection."""
     some = made[: SHOWN // 2]
     index = nearest(some.reshape(len(some), -1), known.reshape(len(known), -1))[0][:, 0]
     figure = new_figure(9.6, 5.0)
@@ -185,7 +185,7 @@ def walks(predictor: VesselPredictor, rows: int = 3) -> Figure:
 
 @rc_context(STYLE)
 def plane(predictor: VesselPredictor, side: int = 7) -> Figure:
-    """Vessels over the plane of two latent numbers, in the coronal projection; the second number runs upwards."""
+    """Draw vessels over the plane of two latent numbers, in coronal projection; the second increases upwards."""
     task: VesselGeometry = predictor.task
     ends = norm.ppf(np.linspace(LOWEST, 1 - LOWEST, side))
     places = [(first, second) for second in ends[::-1] for first in ends]
@@ -202,7 +202,7 @@ def plane(predictor: VesselPredictor, side: int = 7) -> Figure:
 
 @rc_context(STYLE)
 def lengths(predictor: VesselPredictor, rows: int = 3) -> Figure:
-    """Vessels of different lengths from one latent vector, a row each, in the coronal projection."""
+    """Draw vessels of different lengths in the coronal projection, with a row for each latent vector."""
     task: VesselGeometry = predictor.task
     asked = [length for length in ASKED_MM if length <= task.signals.longest_mm]
     figure = new_figure(9.6, 2.1 * rows)
@@ -219,14 +219,14 @@ def lengths(predictor: VesselPredictor, rows: int = 3) -> Figure:
 
 
 def draw(axes: Axes, lines: Sequence[Centreline], across: int, up: int, inks: Sequence[Any] | None = None) -> None:
-    """Draw vessels in a projection, as wide as they are to scale once the limits are set.
+    """Draw vessels in a projection, with lines as wide as the vessels about to scale.
 
     Args:
-        axes: to draw into, whose limits are set afterwards.
-        lines: in mm.
+        axes: axes to draw into.
+        lines: centre-lines in mm.
         across: axis of space from left to right.
-        up: axis of space from below.
-        inks: a colour for each line; None takes those of the style in turn.
+        up: axis of space from bottom to top.
+        inks: colour of each line; None means those of the style in turn.
     """
     for number, line in enumerate(lines):
         points = line.points[:, [across, up]]
@@ -242,7 +242,7 @@ def draw(axes: Axes, lines: Sequence[Centreline], across: int, up: int, inks: Se
 
 
 def _extent(lines: Sequence[Centreline]) -> tuple[float, float]:
-    """Limits for all axes of space, so that one scale holds for all projections."""
+    """Return limits for all axes of space, so that all projections have one scale."""
     points = np.concatenate([line.points for line in lines] or [np.zeros((1, 3))])
     return float(points.min()) - 5, float(points.max()) + 5
 

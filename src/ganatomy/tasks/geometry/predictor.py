@@ -1,4 +1,4 @@
-"""A method that makes vessels, at work: centre-lines, and if asked for surfaces and voxel masks."""
+"""The predictor of vessel geometry: sampled centre-lines, and optionally surfaces and voxel masks."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from ganatomy.tasks.geometry.roles import LengthRole, MeshRole
 from ganatomy.tasks.geometry.task import LENGTH, NUMBERS, VESSEL, Signals, VesselSynthesiser, check_length
 
 MESH, MASK = "mesh", "mask"
-"""Outputs beside the centre-line."""
+"""Names of the optional outputs."""
 VALIDATED = 16
-"""Vessels for every slice that validation is asked for: a set is judged as a whole."""
+"""Number of vessels compared per slice asked for in validation, since a set is judged as a whole."""
 BATCH = 64
-"""Vessels made at once."""
+"""Number of vessels in a batch."""
 MARGIN = 2
-"""Voxels around a vessel in its mask."""
+"""Number of empty voxels around a vessel in its mask."""
 
 
 class VesselOptions(Options):
-    """Options of vessels that are made, and of files that are written beside their centre-lines."""
+    """Options of sampling vessels, and of the files that are written beside their centre-lines."""
 
-    length: float | None = None  # mm, of all vessels; none draws it from the lengths of the training vessels
-    truncation: float = Field(1.0, ge=0)  # below 1, vessels are more typical and less varied; 1 changes nothing
-    mesh: bool = False  # write the surface, too, as STL
-    sides: int = Field(16, ge=3)  # vertices of each ring of the surface
-    mask: float | None = Field(None, gt=0)  # mm, edge of the voxels of a mask that is written, too; none writes none
+    length: float | None = None  # length of all vessels in mm; none draws it from those of the training vessels
+    truncation: float = Field(1.0, ge=0)  # factor of the latent vectors: below 1, vessels are more typical, less varied
+    mesh: bool = False  # write also the surface, as STL
+    sides: int = Field(16, ge=3)  # number of vertices of each ring of the surface
+    mask: float | None = Field(None, gt=0)  # voxel size in mm of a mask that is written, too; none writes no mask
 
 
 class VesselPredictor(Predictor):
-    """Makes vessels from noise: one for a seed, with its ostium at the origin.
+    """Samples vessels from noise, one for each seed, with the ostium at the origin.
 
     Raises:
-        UserError: the options ask for a length that the method does not make.
+        UserError: the options name a length for which the method generates no vessels.
     """
 
     Options: ClassVar[type[Options]] = VesselOptions
@@ -58,17 +58,17 @@ class VesselPredictor(Predictor):
 
     @property
     def conditional(self) -> bool:
-        """Whether vessels are made for a length."""
+        """Whether the generator is conditioned on the length of the vessel."""
         return self.method.conditional
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Nothing."""
+        """Roles of the inputs, of which sampling has none."""
         return ()
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """The centre-line, and what the options ask for."""
+        """Roles of the centre-line, and of the surface and the mask where the options ask for them."""
         made: dict[str, Role] = {VESSEL: self.task.roles[VESSEL]}
         if self.options.mesh:
             made[MESH] = MeshRole(MESH)
@@ -77,13 +77,13 @@ class VesselPredictor(Predictor):
         return made
 
     def predict(self, sample: Sample, seed: int = 0) -> Prediction:
-        """One vessel, with its numbers as a table.
+        """Sample one vessel, with the numbers of its shape as a table.
 
-        A signal that ends at once gives a point, whose surface and mask are empty.
+        A signal that ends at its first sample gives a single point, with an empty surface and mask.
 
         Args:
-            sample: of nothing.
-            seed: which vessel it is; a vessel depends on its own seed alone.
+            sample: empty sample.
+            seed: seed of the vessel, on which alone it depends.
         """
         (signal,) = self.signals([seed])
         line = self.task.signals.decode(signal)
@@ -102,10 +102,10 @@ class VesselPredictor(Predictor):
         )
 
     def asked(self, seeds: Sequence[int]) -> NDArray[np.float64]:
-        """Lengths in mm that the vessels of some seeds are made for, (n,).
+        """Return the lengths in mm for which the vessels of some seeds are generated, (n,).
 
-        They are those of the options, else drawn from the lengths of the training vessels; without either, such as
-        before training, half of the longest.
+        They are given by the options, else drawn from the lengths of the training vessels. Without either, as before
+        training, they are half of the longest length.
         """
         length, known = self.options.length, self.task.fitted.get("lengths")
         if length is None and known is not None and len(known):
@@ -115,14 +115,14 @@ class VesselPredictor(Predictor):
         return np.full(len(seeds), self.task.signals.longest_mm / 2 if length is None else length)
 
     def signals(self, seeds: Sequence[int], lengths: NDArray[Any] | None = None) -> Signals:
-        """Signals of the vessels of some seeds, a batch at a time.
+        """Sample the signals of some seeds in batches.
 
         Args:
-            seeds: one a vessel.
-            lengths: mm, (n,), where vessels are made for one; None means those of `asked`.
+            seeds: one seed per vessel.
+            lengths: lengths in mm, (n,), where ``conditional``; None means those of `asked`.
 
         Returns:
-            (n, 4, samples), in the range of the networks.
+            Signals (n, 4, samples) in the range of the networks.
         """
         latents = self.method.draw(seeds, self.options.truncation)
         if not self.conditional:
@@ -131,7 +131,7 @@ class VesselPredictor(Predictor):
 
     @torch.no_grad()
     def from_latents(self, latents: Tensor, lengths: NDArray[Any] | None = None) -> Signals:
-        """Signals of latent numbers (n, latent size) and, where vessels are made for one, lengths (n,) in mm."""
+        """Generate signals from latent vectors (n, latent size) and, where ``conditional``, lengths (n,) in mm."""
         asked = None
         if lengths is not None:
             role: LengthRole = self.task.roles[LENGTH]
@@ -144,11 +144,11 @@ class VesselPredictor(Predictor):
         return torch.cat(made).numpy()
 
     def validate(self, pieces: Sequence[Range], slices: int) -> Scores:
-        """Scores of a set of vessels of fixed seeds against as many real ones.
+        """Score the vessels of fixed seeds against as many real ones.
 
         Args:
-            pieces: vessels that may be looked at.
-            slices: a sixteenth of the vessels that are compared.
+            pieces: validation vessels.
+            slices: number of slices asked for; `VALIDATED` times as many vessels are compared.
         """
         chosen = np.random.default_rng(0).permutation(len(pieces))[: VALIDATED * slices]
         real = np.stack([np.asarray(pieces[index].sample.arrays[VESSEL])[:, 0, 0] for index in chosen])
@@ -159,11 +159,11 @@ class VesselPredictor(Predictor):
 
 
 def surface_of(line: Centreline, sides: int) -> Mesh:
-    """The closed surface of a vessel, empty for a point.
+    """Return the closed surface of a vessel; empty for a single point.
 
     Args:
-        line: in mm.
-        sides: vertices of each ring.
+        line: centre-line in mm.
+        sides: number of vertices of each ring.
     """
     if len(line.points) < 2:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
@@ -171,11 +171,11 @@ def surface_of(line: Centreline, sides: int) -> Mesh:
 
 
 def mask_of(line: Centreline, voxel_mm: float) -> Image:
-    """Voxel mask of a vessel, uint8, 1 inside, on an axial grid just large enough; empty for a point.
+    """Return the voxel mask of a vessel, uint8, 1 inside, on the smallest axial grid; empty for a single point.
 
     Args:
-        line: in mm; its steps are made as short as a voxel or half a millimetre, so that spheres overlap well.
-        voxel_mm: edge of a voxel.
+        line: centre-line in mm; it is resampled to steps of a voxel or half a millimetre, so that spheres overlap.
+        voxel_mm: edge of a voxel in mm.
     """
     step = min(voxel_mm, 0.5)
     fine = line.resampled(step) if line.length_mm >= step else line

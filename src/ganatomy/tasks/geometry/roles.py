@@ -1,4 +1,4 @@
-"""Kinds of roles that describe a vessel without an image: its centre-line with radii, its length, its surface."""
+"""Roles that describe a vessel without an image: its centre-line with radii, its length, and its surface."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ AXES = ("x", "y", "z")
 RADII = ("r", "radius", "maximuminscribedsphereradius")
 """Names that the column of radii may have, in lower case."""
 JUMP_MM = 1.0
-"""Where neighbouring points are farther apart than this, and than any usual step of their file, a new line begins."""
+"""Smallest distance in mm between successive points at which a new line begins."""
 JUMP_STEPS = 5.0
-"""Least length of such a jump, in usual steps of the file."""
+"""Smallest such distance as a multiple of the median step of the file; both limits must be exceeded."""
 NUMBER = "#"
-"""Between the name of a file and the number of one of its lines."""
+"""Separator between the name of a file and the number of one of its lines."""
 
 
 @dataclass(frozen=True)
 class CentrelineRole(Role):
-    """A vessel as its centre-line with radii, which networks see as a signal of fixed length.
+    """Role of a vessel as its centre-line with radii, which networks see as a signal of fixed length.
 
-    Values are `Centreline`, or arrays (n, 4) of x, y, z and radius in mm; arrays are signals (4, 1, 1, samples) as the
-    codec makes them. The place of the ostium is lost on the way: it is the origin of what is made.
+    Values are `Centreline`, or arrays (n, 4) of x, y, z and radius in mm; arrays are signals (4, 1, 1, samples) of the
+    codec. The position of the ostium is not encoded: generated vessels begin at the origin.
 
     Attributes:
-        signals: conversion between centre-lines and signals.
+        signals: codec between centre-lines and signals.
     """
 
     signals: CentrelineCodec = field(default_factory=CentrelineCodec)
@@ -50,11 +50,11 @@ class CentrelineRole(Role):
 
     @property
     def channels(self) -> int:
-        """x, y, z and the radius."""
+        """Number of channels of a signal: x, y, z and the radius."""
         return 4
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """The CSV or NPZ file called ``text``, see `read_centrelines`; ``FILE#2`` is the third line of a file."""
+        """Return the source of a CSV or NPZ file, see `read_centrelines`; ``FILE#2`` is the third line of a file."""
         name, mark, place = text.rpartition(NUMBER)
         if not mark or not place.isdigit():
             return file_source(folder / text, dict.fromkeys(self.suffixes, read_centreline))
@@ -62,7 +62,7 @@ class CentrelineRole(Role):
         return LineSource(file.path, int(place))
 
     def check(self, value: Any) -> None:
-        """Refuse lines that are too short to have a direction, or too thin or too wide to be given in mm."""
+        """Refuse lines shorter than a step, and radii that are implausible in mm."""
         line = as_centreline(value)
         if line.length_mm < self.signals.step_mm:
             raise UserError(
@@ -77,25 +77,25 @@ class CentrelineRole(Role):
             )
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The signal of a vessel, (4, 1, 1, samples), float32; cut off where the vessel is longer."""
+        """Encode a vessel as a signal, (4, 1, 1, samples), float32; longer vessels are cut off."""
         signal = self.signals.encode(as_centreline(value)).signal
         return signal.astype(np.float32)[:, None, None]
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Centreline:
-        """The centre-line of a signal, which begins at the origin, or where ``like`` does."""
+        """Decode a signal to a centre-line that begins at the origin, or at the first point of ``like``."""
         line = self.signals.decode(np.asarray(array, np.float64).reshape(4, -1))
         return line if like is None else Centreline(line.points + as_centreline(like).points[0], line.radii)
 
     def flip(self, patch: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-        """Always raises: a vessel has a beginning and an end, and a left and a right."""
+        """Raise a ValueError, since vessels cannot be mirrored."""
         raise ValueError(f"{self.name} is a centre-line, which cannot be mirrored: let its stream have no flips")
 
     def quarter_turns(self, patch: NDArray[Any], turns: int) -> NDArray[Any]:
-        """Always raises: a signal has no plane to turn in."""
+        """Raise a ValueError, since signals have no plane to rotate in."""
         raise ValueError(f"{self.name} is a centre-line, which has no plane: let its stream have no quarter turns")
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """Signal of a vessel that winds at random and ends at random, (4, samples)."""
+        """Draw a signal of a random course and length, (4, samples)."""
         (samples,) = size
         turns = torch.cumsum(0.1 * torch.randn(3, samples, generator=generator), dim=1)
         directions = _unit(turns + torch.randn(3, 1, generator=generator))
@@ -113,23 +113,23 @@ class CentrelineRole(Role):
         write_rows(path, (*AXES, RADII[0]), np.column_stack([line.points, line.radii]))
 
     def describe(self) -> dict[str, Any]:
-        """The role as plain values, with the numbers of its codec."""
+        """Describe the role and its codec as plain values."""
         codec = self.signals
         numbers = {"samples": codec.samples, "step_mm": codec.step_mm, "radius_mm": codec.radius_mm}
         return {**super().describe(), **numbers, "encoding": codec.encoding}
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """Vectors (3, n) of length one."""
+    """Normalise vectors (3, n) to length one."""
     unit: Tensor = vectors / torch.linalg.vector_norm(vectors, dim=0)
     return unit
 
 
 @dataclass(frozen=True)
 class LengthRole(Role):
-    """The length of a vessel, which a conditional method is asked for.
+    """Role of the length of a vessel, on which generators may be conditioned.
 
-    Values and arrays (1, 1, 1, 1) are in mm, tensors (1,) in units of the longest vessel that a signal holds.
+    Values and arrays (1, 1, 1, 1) are in mm, tensors (1,) in units of the longest vessel of a signal.
 
     Attributes:
         longest_mm: length that is encoded as 1.
@@ -141,70 +141,70 @@ class LengthRole(Role):
     on_grid: ClassVar[bool] = False
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """A number in mm."""
+        """Read a number in mm."""
         return Held(number(text, self.name))
 
     def check(self, value: Any) -> None:
-        """Refuse lengths that are not positive, or longer than a signal."""
+        """Refuse lengths that are not positive or exceed that of a signal."""
         if not 0 < value <= self.longest_mm:
             raise UserError(f"{self.name} {value:g}: give more than 0 and at most {self.longest_mm:g} mm")
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """The length in mm, (1, 1, 1, 1)."""
+        """Return an array of the length in mm, (1, 1, 1, 1)."""
         return np.full((1, 1, 1, 1), value, np.float32)
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> float:
-        """The length in mm."""
+        """Return the length in mm."""
         return float(np.asarray(array).reshape(-1)[0])
 
     def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-        """The length of the whole vessel."""
+        """Return the length of the whole vessel, whatever the patch."""
         return np.asarray(array)
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """The length in units of the longest, (1,)."""
+        """Return the length in units of the longest vessel, (1,)."""
         return torch.from_numpy(self.encoded(patch).reshape(1))
 
     def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """mm in units of the longest."""
+        """Convert lengths in mm to units of the longest vessel."""
         return np.asarray(values, np.float32) / np.float32(self.longest_mm)
 
     def decoded(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Units of the longest in mm."""
+        """Convert lengths in units of the longest vessel to mm."""
         return np.asarray(tensor, np.float32) * np.float32(self.longest_mm)
 
     def example(self, size: Sequence[int], generator: Any) -> Tensor:
-        """A random length, (1,)."""
+        """Draw a random length, (1,)."""
         return 0.2 + 0.7 * torch.rand(1, generator=generator)
 
 
 @dataclass(frozen=True)
 class MeshRole(Role):
-    """The surface of a vessel; it is made, never given."""
+    """Role of the surface of a vessel, which is an output only."""
 
     kind: ClassVar[str] = "mesh"
     on_grid: ClassVar[bool] = False
     suffix: ClassVar[str | None] = ".stl"
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """Always raises."""
+        """Raise a UserError, since surfaces are no inputs."""
         raise UserError(f"{text}: surfaces cannot be given; give centre-lines with radii")
 
     def check(self, value: Any) -> None:
-        """Refuse whatever is no mesh."""
+        """Refuse values that are no meshes."""
         if not isinstance(value, Mesh):
             raise UserError(f"{self.name} {value!r} is no mesh")
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """Always raises: a mesh has no place in what is prepared."""
+        """Raise a ValueError, since meshes are not prepared."""
         raise ValueError(f"{self.name} is a mesh, which is not prepared")
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Mesh:
-        """Always raises: a mesh is made of a centre-line."""
+        """Raise a ValueError, since meshes are made from centre-lines."""
         raise ValueError(f"{self.name} is a mesh, which is made of a centre-line by `tube_mesh`")
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a binary STL file, in mm and RAS+."""
+        """Write a binary STL file, in mm and RAS+ coordinates."""
         if path.suffix.lower() != ".stl":
             raise UserError(f"{path}: meshes are written as .stl")
         with replacing(path) as temporary:
@@ -213,11 +213,11 @@ class MeshRole(Role):
 
 @dataclass(frozen=True)
 class LineSource:
-    """One of several centre-lines of a file.
+    """Source of one of several centre-lines in a file.
 
     Attributes:
-        path: of the file.
-        place: of the line among those of the file, from 0.
+        path: file.
+        place: index of the line in the file, from 0.
     """
 
     path: Path
@@ -225,11 +225,15 @@ class LineSource:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The file."""
+        """Path of the file, as a tuple."""
         return (self.path,)
 
     def open(self) -> Centreline:
-        """The line; raises `UserError` where the file has fewer."""
+        """Read the line.
+
+        Raises:
+            UserError: the file has fewer lines.
+        """
         lines = read_centrelines(self.path)
         if self.place >= len(lines):
             raise UserError(f"{self.path}{NUMBER}{self.place}: the file holds {len(lines)} lines, counted from 0")
@@ -237,10 +241,10 @@ class LineSource:
 
 
 def as_centreline(value: Any) -> Centreline:
-    """A centre-line, or an array (n, 4) of x, y, z and radius in mm, as a centre-line.
+    """Convert an array (n, 4) of x, y, z and radius in mm to a centre-line; centre-lines are returned as they are.
 
     Raises:
-        UserError: another shape, or numbers that are not finite or negative radii.
+        UserError: the array has another shape, values that are not finite, or negative radii.
     """
     if isinstance(value, Centreline):
         return value
@@ -251,7 +255,7 @@ def as_centreline(value: Any) -> Centreline:
 
 
 def read_centreline(path: Path) -> Centreline:
-    """The only centre-line of a file, see `read_centrelines`.
+    """Read the only centre-line of a file, see `read_centrelines`.
 
     Raises:
         UserError: the file cannot be read, or holds several lines.
@@ -266,15 +270,15 @@ def read_centreline(path: Path) -> Centreline:
 
 
 def read_centrelines(path: Path) -> list[Centreline]:
-    """Centre-lines of a file, one after another, in mm.
+    """Read all centre-lines of a file, in mm.
 
-    - CSV: the columns x, y, z and r; names in capitals and ``radius`` or ``MaximumInscribedSphereRadius`` are known,
-      too, as the Aneurisk data have them. A line ends where the next point is more than 1 mm away, and more than five
-      times the usual step.
-    - NPZ: ``points`` (n, 3) and ``radii`` (n,), one line.
+    - CSV: the columns x, y, z and r. Names may be in capitals, and the radius may be called ``radius`` or
+      ``MaximumInscribedSphereRadius``, as in the Aneurisk data. A line ends where the next point is more than 1 mm
+      away, and more than five times the median step.
+    - NPZ: ``points`` (n, 3) and ``radii`` (n,) of one line.
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or holds numbers that a vessel cannot have.
+        UserError: the file cannot be read, lacks a column, or holds invalid numbers.
     """
     if path.suffix.lower() == ".npz":
         arrays = read_npz(path)
@@ -304,7 +308,7 @@ def read_centrelines(path: Path) -> list[Centreline]:
 
 
 def _starts(points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Places of the points that begin a new line."""
+    """Return the indices of the points at which a new line begins."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     moved = steps[steps > 0]
     usual = float(np.median(moved)) if moved.size else 0.0

@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 from ganatomy.physics.centreline import Centreline
 
 PLACES = 128
-"""Places along a vessel, at equal shares of its length, which correspond from vessel to vessel."""
+"""Number of equally spaced landmarks along a vessel, which correspond between vessels."""
 KEPT = 0.98
-"""Share of the variance that the components keep."""
+"""Share of the variance that the components explain."""
 THINNEST_MM = 0.05
-"""Radii are taken for at least this, as their logarithm is modelled."""
+"""Lower limit of radii in mm, needed since their logarithm is modelled."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class ShapeModel:
-    """Mean and principal components of what describes a vessel.
+    """Mean and principal components of vessel descriptions, see `describe`.
 
-    A vessel is described by its directions at `PLACES` equal shares of its length, the logarithms of its radii there,
-    and the logarithm of its length, which weighs as much as a radius everywhere. So places correspond whatever the
-    length, which padded signals would not allow.
+    A vessel is described by its directions and the logarithms of its radii at `PLACES` landmarks, and by the logarithm
+    of its length, which has the weight of all radii together. Landmarks at equal shares of the length correspond
+    between vessels of any length, unlike the samples of padded signals.
 
     Source: after Cootes et al., Active shape models, CVIU 61(1):38-59, 1995, with arc length for the landmarks.
 
     Attributes:
-        mean: (4 · `PLACES` + 1,), see `describe`.
-        components: (kept, same), unit vectors.
-        deviations: (kept,), standard deviations of the coefficients.
+        mean: mean description, (4 · `PLACES` + 1,).
+        components: unit vectors, (kept, 4 · `PLACES` + 1).
+        deviations: standard deviations of the coefficients, (kept,).
     """
 
     mean: Array
@@ -45,8 +45,8 @@ class ShapeModel:
         """Fit the model to vessels.
 
         Args:
-            lines: two or more, each of two or more different points.
-            kept: share of the variance.
+            lines: two or more centre-lines, each of two or more different points.
+            kept: share of the variance that the components explain.
         """
         rows = np.stack([describe(line) for line in lines])
         mean = rows.mean(axis=0)
@@ -56,18 +56,18 @@ class ShapeModel:
         return cls(mean, components[:number], np.sqrt(variances[:number]))
 
     def sample(self, count: int, rng: np.random.Generator) -> list[Centreline]:
-        """New vessels, whose ostium is the origin.
+        """Sample vessels with the ostium at the origin.
 
         Args:
-            count: how many.
-            rng: draws the coefficients.
+            count: number of vessels.
+            rng: generator of the coefficients.
         """
         drawn = rng.standard_normal((count, len(self.deviations))) * self.deviations
         return [restore(row) for row in self.mean + drawn @ self.components]
 
 
 def describe(line: Centreline) -> Array:
-    """A vessel in 4 · `PLACES` + 1 numbers: directions, logarithms of radii, and that of the length in mm."""
+    """Describe a vessel by 4 · `PLACES` + 1 numbers: directions, log radii, and the weighted log length in mm."""
     line = line.without_repeats()
     arc = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(line.points, axis=0), axis=1)))
     edges = np.linspace(0, arc[-1], PLACES + 1)
@@ -79,7 +79,7 @@ def describe(line: Centreline) -> Array:
 
 
 def restore(numbers: Array) -> Centreline:
-    """The vessel of numbers as `describe` gives them."""
+    """Reconstruct a vessel from the numbers of `describe`."""
     length = float(np.exp(numbers[-1] / np.sqrt(PLACES)))
     directions = numbers[: 3 * PLACES].reshape(PLACES, 3)
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)

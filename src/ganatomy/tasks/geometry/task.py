@@ -1,4 +1,4 @@
-"""Geometry of vessels from noise: centre-lines with radii, no pixels."""
+"""The task of vessel geometry: generate centre-lines with radii from noise, without images."""
 
 from __future__ import annotations
 
@@ -24,53 +24,53 @@ from ganatomy.physics.centreline import CentrelineCodec, Encoding
 from ganatomy.tasks.geometry.roles import CentrelineRole, LengthRole, as_centreline
 
 VESSEL, LENGTH = "vessel", "length"
-"""Roles."""
+"""Names of the roles."""
 PATIENTS = 120
-"""Patients of the embedded phantom, each with ten vessels."""
+"""Number of phantom subjects, each with ten vessels."""
 NUMBERS = tuple(one.name for one in fields(TubeShape))
-"""Names of what is measured of a vessel."""
+"""Names of the six numbers that are measured of a vessel."""
 SHAPE_DISTANCE, KERNEL, VARIETY = "shape distance", "kernel distance@signal", "variety"
 
 Signals = NDArray[np.float32]
-"""(vessels, 4, samples)."""
+"""Signals of vessels, (vessels, 4, samples)."""
 
 
 class GeometryConfig(MethodConfig):
-    """Numbers that decide how vessels become signals, for methods that make vessels."""
+    """Options of methods that generate vessels: their encoding as signals, the condition, and augmentation."""
 
-    samples: int = Field(512, ge=16)  # of a signal
+    samples: int = Field(512, ge=16)  # number of samples of a signal
     step_mm: float = Field(0.5, gt=0)  # mm of arc length between samples
-    radius_mm: float = Field(5.0, gt=0)  # mm, radius that is encoded as 1
-    encoding: Encoding = "displacement"  # of places: unit vectors from sample to sample, or absolute positions
-    extent_mm: float = Field(100.0, gt=0)  # mm, distance from the ostium that absolute positions have as 1
-    condition: Literal["none", "length"] = "none"  # what vessels are made for: nothing, or a length in mm
-    rotation: float = Field(0.0, ge=0, le=180)  # degrees, largest random turn of training vessels about the long axis
+    radius_mm: float = Field(5.0, gt=0)  # radius in mm that is encoded as 1
+    encoding: Encoding = "displacement"  # encoding of positions: unit vectors from sample to sample, or absolute
+    extent_mm: float = Field(100.0, gt=0)  # distance from the ostium in mm that is encoded as 1 by absolute positions
+    condition: Literal["none", "length"] = "none"  # condition of the generator: none, or the length of the vessel
+    rotation: float = Field(0.0, ge=0, le=180)  # largest random rotation of training vessels about the z axis, degrees
 
     @property
     def signals(self) -> CentrelineCodec:
-        """Conversion between centre-lines and signals."""
+        """Codec between centre-lines and signals."""
         return CentrelineCodec(self.samples, self.step_mm, self.radius_mm, self.encoding, self.extent_mm)
 
 
 class GeometryPreparation(Preparation):
-    """Numbers that decide how centre-lines become the signals that are kept."""
+    """Preparation that encodes centre-lines as signals."""
 
-    samples: int  # of a signal
+    samples: int  # number of samples of a signal
     step_mm: float  # mm of arc length between samples
-    radius_mm: float  # mm, radius that is encoded as 1
-    encoding: Encoding  # of the three spatial channels
-    extent_mm: float  # mm, distance that the absolute encoding has as 1
+    radius_mm: float  # radius in mm that is encoded as 1
+    encoding: Encoding  # encoding of the three spatial channels
+    extent_mm: float  # distance in mm that is encoded as 1 by absolute positions
 
 
 class VesselGeometry(Task):
-    """Real vessels show what to make: centre-lines from the ostium to the distal end, with the radius of the lumen.
+    """Task of generating vessels: centre-lines from the ostium to the distal end, with the radius of the lumen.
 
-    Where vessels are made for a length, that of a training vessel is measured from its signal, whatever a manifest
-    says.
+    Where the generator is conditioned on length, that of a training vessel is measured from its signal, and lengths in
+    a manifest are not used.
 
     Args:
-        signals: conversion between centre-lines and signals.
-        conditional: whether vessels are made for a length.
+        signals: codec between centre-lines and signals.
+        conditional: whether the generator is conditioned on the length of the vessel.
     """
 
     name = "geometry"
@@ -119,12 +119,12 @@ class VesselGeometry(Task):
         return sample.with_arrays({LENGTH: np.full((1, 1, 1, 1), length, np.float32)}, {})
 
     def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
-        """Lengths of the training vessels in mm, from which those of new vessels are drawn where nobody says."""
+        """Collect the lengths of the training vessels in mm, from which those of new vessels are drawn by default."""
         found = [float(np.asarray(sample.arrays[LENGTH]).reshape(())) for sample in samples if self.conditional]
         return {"lengths": np.array(found, np.float32)} if found else {}
 
     def lengths(self, signals: NDArray[Any]) -> NDArray[np.float64]:
-        """Arc lengths in mm of vessels (vessels, 4, samples), as their centre-lines have them; (vessels,)."""
+        """Return the arc lengths in mm, (vessels,), of signals (vessels, 4, samples)."""
         return self.signals.lengths_mm(signals)
 
     @property
@@ -132,11 +132,11 @@ class VesselGeometry(Task):
         return SHAPE_DISTANCE
 
     def stream(self, batch_size: int, rotation: float = 0.0) -> Stream:
-        """Batches of signals, with lengths where vessels are made for one.
+        """Return a stream of signals, with lengths where the generator is conditioned on them.
 
         Args:
-            batch_size: vessels in a batch.
-            rotation: largest random turn of a vessel about the long axis of the body, in degrees.
+            batch_size: number of vessels in a batch.
+            rotation: largest random rotation of a vessel about the z axis, the long axis of the body, in degrees.
         """
         roles = (VESSEL, LENGTH) if self.conditional else (VESSEL,)
         patch = (1, 1, self.signals.samples)
@@ -149,19 +149,19 @@ class VesselGeometry(Task):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Vessels of ``output`` and of ``sample`` as two sets of signals (vessels, 4, samples); see `set_scores`."""
+        """Score the vessels of ``output`` against those of ``sample``, both (vessels, 4, samples); see `set_scores`."""
         return self.set_scores(sample[VESSEL], output[VESSEL])
 
     def set_scores(self, real: Signals, fake: Signals) -> Scores:
-        """A set of generated vessels against a set of real ones.
+        """Score a set of generated vessels against a set of real ones.
 
-        - ``shape distance``: Wasserstein-1 distance of each of the six numbers of `TubeShape`, over its standard
+        - ``shape distance``: Wasserstein-1 distance of each of the six numbers of `TubeShape`, divided by its standard
           deviation among the real vessels; mean of the six.
-        - ``kernel distance@signal`` and ``variety``: of the signals as the networks see them.
+        - ``kernel distance@signal`` and ``variety``: computed from the signals as the networks see them.
 
         Args:
-            real: (vessels, 4, samples), two or more.
-            fake: (vessels, 4, samples), two or more.
+            real: real vessels, (vessels, 4, samples), two or more.
+            fake: generated vessels, (vessels, 4, samples), two or more.
         """
         ours, theirs = self.shapes(fake), self.shapes(real)
         found = [_scaled_distance(theirs[name], ours[name]) for name in NUMBERS]
@@ -173,53 +173,57 @@ class VesselGeometry(Task):
         }
 
     def shapes(self, signals: Signals) -> dict[str, NDArray[np.float64]]:
-        """The six numbers of `TubeShape` of vessels (vessels, 4, samples), (vessels,) each; NaN for mere points."""
+        """Measure the six numbers of `TubeShape` of signals (vessels, 4, samples).
+
+        Returns:
+            Name to values, (vessels,); NaN for vessels of a single point.
+        """
         lines = [self.signals.decode(signal) for signal in signals]
         found = [TubeShape.of(line.points, line.radii) for line in lines]
         return {name: np.array([getattr(one, name) for one in found], np.float64) for name in NUMBERS}
 
 
 class VesselSynthesiser(Method):
-    """A method that makes signals of vessels from latent noise; its config is a `GeometryConfig`."""
+    """Base class of vessel generators; their configuration is a `GeometryConfig`."""
 
     dims = 1
     latent_size: int
-    """Numbers that decide a vessel, drawn from N(0, 1)."""
+    """Length of a latent vector, drawn from N(0, 1)."""
 
     @abstractmethod
     def sample(self, latent: Tensor, length: Tensor | None = None) -> Tensor:
-        """Signals of vessels, (n, 4, samples), in the range of the networks.
+        """Generate signals of vessels, (n, 4, samples), in the range of the networks.
 
         Args:
-            latent: (n, latent_size).
-            length: (n, 1) in units of the longest vessel, where vessels are made for one.
+            latent: latent vectors, (n, latent_size).
+            length: lengths in units of the longest vessel, (n, 1), where ``conditional``.
         """
 
     @property
     def conditional(self) -> bool:
-        """Whether vessels are made for a length."""
+        """Whether the generator is conditioned on the length of the vessel."""
         return bool(self.config.condition == LENGTH)
 
     def build_task(self) -> VesselGeometry:
         return VesselGeometry(self.config.signals, self.conditional)
 
     def latents(self, rows: int) -> Tensor:
-        """Latent numbers to train with, (rows, latent_size)."""
+        """Draw latent vectors for training, (rows, latent_size)."""
         return latents(self.noise, rows, self.latent_size)
 
     def draw(self, seeds: Iterable[int], truncation: float = 1.0) -> Tensor:
-        """Latent numbers that depend on each vessel's own seed alone, (n, latent_size).
+        """Draw latent vectors, each from a seed of its own, (n, latent_size).
 
         Args:
-            seeds: one per vessel.
-            truncation: pulls them towards the centre of the prior: 1 leaves them, 0 gives the centre.
+            seeds: one seed per vessel.
+            truncation: factor of the vectors: 1 leaves them, 0 gives the centre of the prior.
         """
         drawn = [torch.randn(self.latent_size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return truncation * torch.stack(drawn)
 
 
 def turn(signals: NDArray[Any], degrees: float) -> NDArray[Any]:
-    """Signals (4, ...) turned about the z axis, counter-clockwise as seen from the head."""
+    """Rotate signals (4, ...) about the z axis, counter-clockwise as seen from the head."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turned = np.array(signals)
     turned[0] = cosine * signals[0] - sine * signals[1]
@@ -228,10 +232,10 @@ def turn(signals: NDArray[Any], degrees: float) -> NDArray[Any]:
 
 
 def check_length(length: float, task: VesselGeometry) -> None:
-    """Refuse a length that cannot be asked for.
+    """Refuse a length for which no vessel can be generated.
 
     Raises:
-        UserError: the method is not asked for lengths, or signals do not hold so long a vessel.
+        UserError: the generator is not conditioned on length, or the length exceeds that of a signal.
     """
     if not task.conditional:
         raise UserError("--length: this run makes vessels of any length; train one with --condition length")
@@ -239,7 +243,7 @@ def check_length(length: float, task: VesselGeometry) -> None:
 
 
 def _scaled_distance(real: NDArray[np.float64], fake: NDArray[np.float64]) -> float:
-    """Wasserstein-1 distance over the standard deviation of the real numbers; NaN where there is nothing to compare."""
+    """Return the Wasserstein-1 distance over the standard deviation of the real numbers; NaN without finite numbers."""
     spread = float(np.std(real[np.isfinite(real)])) if np.isfinite(real).any() else 0.0
     if not spread or not np.isfinite(fake).any():
         return float("nan")

@@ -1,1 +1,1 @@
-"""Images sampled from noise."""
+"""Synthesis of images from noise."""

@@ -1,4 +1,4 @@
-"""Who makes the sets of images that are judged: a trained run, and noise that knows little."""
+"""Entries of the synthesis judge: trained samplers, and a baseline of smoothed noise."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.sets import ImageSet, between
 
 GRAIN = 16
-"""Noise is smoothed by a Gaussian whose deviation is this part of the shorter side."""
+"""Shorter side of an image, in standard deviations of the Gaussian with which noise is smoothed."""
 
 
 @dataclass(frozen=True)
 class Wanted(Request):
-    """What a entry is asked for.
+    """Request for a set of images.
 
     Attributes:
-        labels: of the images, for those who make images by label.
-        spare: real images that they are not compared with.
-        training: real images that may be learned from.
+        labels: class indices of the images, for samplers conditioned on labels.
+        spare: held-out real images with which the set is not compared.
+        training: training images.
     """
 
     labels: Tensor | None
@@ -33,7 +33,7 @@ class Wanted(Request):
 
 
 def sampler(predictor: SamplePredictor, name: str, about: str = "") -> SamplerEntry:
-    """A trained run as a entry; ``run`` takes what is ``Wanted`` and gives an ``ImageSet``."""
+    """Return the entry of a trained run; its ``run`` takes a `Wanted` and returns an `ImageSet`."""
 
     def run(wanted: Wanted) -> ImageSet:
         labels = wanted.labels if predictor.labelled else None
@@ -43,7 +43,7 @@ def sampler(predictor: SamplePredictor, name: str, about: str = "") -> SamplerEn
 
 
 def noise(wanted: Wanted) -> ImageSet:
-    """Smoothed Gaussian noise with the training images' mean and standard deviation per channel."""
+    """Draw smoothed Gaussian noise with the training images' mean and standard deviation per channel."""
     like = wanted.training.images if len(wanted.training) else wanted.spare.images
     rng = np.random.default_rng([GRAIN, wanted.number])
     shape = (wanted.count, *like.shape[1:])

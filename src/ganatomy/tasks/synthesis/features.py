@@ -1,6 +1,6 @@
-"""What sets of images are compared by: feature networks, and real features kept on disk.
+"""Feature networks by which sets of images are compared, and a cache of real features on disk.
 
-Every result names its features; numbers taken on different ones cannot be compared.
+Every result names its features; numbers from different features cannot be compared.
 """
 
 from __future__ import annotations
@@ -28,32 +28,33 @@ from ganatomy.nets.features import VGG19Features
 FeatureKind = Literal["random", "in-domain", "vgg19"]
 
 FORMAT = 1
-"""Changes when what was kept by an older version must not be used any more."""
+"""Version of the cache; to be changed when cached arrays must not be used any more."""
 STEPS = 400
-"""Updates of the in-domain encoder."""
+"""Number of updates of the in-domain encoder."""
 SMALLEST_VGG = 64
-"""Pixels to which smaller images are enlarged before VGG-19 sees them, which halves them four times."""
+"""Side in pixels to which smaller images are enlarged for VGG-19, which halves them four times."""
 REACH = 3.0
-"""Standard deviations that no standardised feature exceeds (our choice)."""
+"""Limit in standard deviations that standardised features approach (our choice)."""
 TINY = 1e-6
-"""Features whose deviation is below this part of the largest are constant and count for nothing."""
+"""Share of the largest standard deviation below which a feature counts as constant and is not used."""
 THUMBNAIL = 8
-"""Pixels a side of the small copy that an in-domain encoder without labels learns to rebuild."""
+"""Side in pixels of the small copy that an in-domain encoder without labels is trained to reconstruct."""
 
 Array = NDArray[np.float64]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Features:
-    """Features of images, in standard deviations of those of real training images, so that each counts alike.
+    """Features of images, standardised on real training images so that each of them counts alike.
 
-    Far values are drawn in towards 3 standard deviations, or a single feature, as of the finest texture, would decide.
+    Outliers are compressed to less than 3 standard deviations, since single features, such as those of the finest
+    texture, would dominate otherwise.
 
     Args:
-        name: says exactly what they are.
-        compute: (n, channels, [slices,] rows, columns) in [-1, 1] to (n, d).
+        name: exact description of the features.
+        compute: maps images (n, channels, [slices,] rows, columns) in [-1, 1] to features (n, d).
         training: real images.
-        folder: where features of real images are kept; none means nowhere.
+        folder: folder of the cache for features of real images; None disables it.
     """
 
     def __init__(self, name: str, compute: Callable[[Tensor], Array], training: Tensor, folder: Path | None = None):
@@ -67,11 +68,11 @@ class Features:
         self._mean, self._scale = raw.mean(axis=0), np.where(deviation > TINY * deviation.max(), deviation, np.inf)
 
     def __call__(self, images: Tensor) -> Array:
-        """(n, d) of images (n, channels, [slices,] rows, columns) in [-1, 1]."""
+        """Compute features (n, d) of images (n, channels, [slices,] rows, columns) in [-1, 1]."""
         return self._standardised(self._compute(images))
 
     def of_real(self, images: Tensor) -> Array:
-        """The same, read from the folder where they were computed before for exactly these images."""
+        """Compute features (n, d) of real images, or read them from the cache."""
         return self._standardised(self._of_real(images))
 
     def _standardised(self, raw: Array) -> Array:
@@ -83,21 +84,21 @@ class Features:
 
 
 def features(kind: FeatureKind, training: Tensor, labels: Tensor | None = None, folder: Path | None = None) -> Features:
-    """Features of a kind.
+    """Return the features of a kind.
 
-    ``random`` needs nothing: convolutions with fixed random weights, the same for everybody, whose maps' means and
-    deviations are the features. ``in-domain`` is a small encoder trained on the real training images: to tell their
-    classes apart, or without labels to rebuild a small copy of the image. ``vgg19`` was trained on photographs and is
-    downloaded where it can be; else random weights stand in for it, and the name says so.
+    ``random`` are means and standard deviations of the feature maps of a network with fixed random weights.
+    ``in-domain`` are those of a small encoder trained on the real training images: to classify them, or without labels
+    to reconstruct a small copy. ``vgg19`` are those of VGG-19, trained on photographs; where its weights cannot be
+    downloaded, random ones replace them, and the name says so.
 
     Args:
-        kind: which.
+        kind: kind of features.
         training: real images (n, channels, [slices,] rows, columns) in [-1, 1].
-        labels: of them, (n,).
-        folder: of prepared cases, where features and encoders are kept.
+        labels: class indices of the images, (n,).
+        folder: folder of prepared cases, where features and encoders are cached.
 
     Raises:
-        UserError: VGG-19 is asked for and the images are volumes.
+        UserError: ``vgg19`` was chosen for volumes.
     """
     if kind == "random":
         return Features(RandomEmbedding.name, embed, training, folder)
@@ -116,12 +117,12 @@ def features(kind: FeatureKind, training: Tensor, labels: Tensor | None = None, 
 
 
 def kept(folder: Path | None, compute: Callable[[], Array], *facts: str | Tensor) -> Array:
-    """An array computed once and read from a folder afterwards.
+    """Compute an array, or read it from the cache where it has been computed before.
 
     Args:
-        folder: of prepared cases; none means that nothing is kept.
-        compute: makes the array.
-        facts: everything it depends on; tensors count by their content.
+        folder: folder of prepared cases; None disables the cache.
+        compute: computes the array.
+        facts: everything that the array depends on; tensors count by their content.
     """
     if folder is None:
         return compute()
@@ -133,7 +134,7 @@ def kept(folder: Path | None, compute: Callable[[], Array], *facts: str | Tensor
     with suppress(OSError, ValueError, EOFError):
         return np.asarray(np.load(place, allow_pickle=False), np.float64)
     found = compute()
-    # A result that cannot be kept is computed again next time.
+    # An array that cannot be written to the cache is computed again next time.
     with suppress(UserError), replacing(place) as work, work.open("wb") as stream:
         np.save(stream, found)
     return found
@@ -141,7 +142,7 @@ def kept(folder: Path | None, compute: Callable[[], Array], *facts: str | Tensor
 
 @torch.no_grad()
 def in_batches(network: Callable[[Tensor], Tensor], images: Tensor, batch: int = 64) -> Tensor:
-    """What a network makes of images, some at a time."""
+    """Apply a network to images in batches."""
     return torch.cat([network(part) for part in torch.split(images, batch)])
 
 
@@ -157,18 +158,18 @@ def fit(
     learning_rate: float = 1e-3,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> None:
-    """Train a small network on real images for a number of updates, with Adam.
+    """Train a small network on real images with Adam, for a fixed number of updates.
 
     Args:
-        network: left in its inference mode.
-        images: (n, channels, [slices,] rows, columns).
-        targets: (n, ...), for the loss.
-        loss: of outputs and targets.
-        steps: updates; the same number means the same work, however many images there are.
-        seed: of the batches.
+        network: network to train, which is left in its inference mode.
+        images: inputs, (n, channels, [slices,] rows, columns).
+        targets: targets of the loss, (n, ...).
+        loss: function of outputs and targets.
+        steps: number of updates, independent of the number of images.
+        seed: seed of the batches.
         batch: images per update, all of them where there are fewer.
-        learning_rate: of Adam.
-        augment: changes a batch of images at random.
+        learning_rate: learning rate of Adam.
+        augment: augments a batch of images at random.
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = list(network.parameters())
@@ -192,27 +193,27 @@ def fit(
 def classifier(
     images: Tensor, labels: Tensor, classes: int, seed: int = 0, folder: Path | None = None, **how: Any
 ) -> Classifier:
-    """A classifier trained on images (n, channels, [slices,] rows, columns) in [-1, 1] and their labels (n,).
+    """Train a classifier, or read its weights from the cache.
 
     Args:
-        images: to learn from.
-        labels: places among the classes.
-        classes: how many there are.
-        seed: of weights and batches.
-        folder: where its weights are kept; none means nowhere.
-        how: of ``fit``.
+        images: training images, (n, channels, [slices,] rows, columns) in [-1, 1].
+        labels: class indices, (n,).
+        classes: number of classes.
+        seed: seed of weights and batches.
+        folder: folder of the cache; None disables it.
+        how: further arguments of `fit`.
     """
     return _trained(images, classes, labels, cross_entropy, seed, folder, **how)
 
 
 def _encoder(training: Tensor, labels: Tensor | None, folder: Path | None) -> tuple[Classifier, str]:
-    """An encoder trained on real images, and what it learned."""
+    """Train an encoder on real images; returns it with a description of its training."""
     if labels is not None:
-        return classifier(training, labels, int(labels.max()) + 1, folder=folder), "tell their classes apart"
+        return classifier(training, labels, int(labels.max()) + 1, folder=folder), "classify them"
     shrink = adaptive_avg_pool2d if training.dim() == 4 else adaptive_avg_pool3d
     targets = shrink(training, THUMBNAIL).flatten(1)
     network = _trained(training, targets.shape[1], targets, mse_loss, 0, folder)
-    return network, f"rebuild a copy of {THUMBNAIL} pixels a side"
+    return network, f"reconstruct a copy of {THUMBNAIL} pixels a side"
 
 
 def _trained(
@@ -232,7 +233,7 @@ def _trained(
 
 
 def _vgg_features(vgg: VGG19Features, images: Tensor) -> Array:
-    """Means of VGG-19's maps; channels that are no colours are seen one by one."""
+    """Compute the means of VGG-19's feature maps, channel by channel unless there are one or three channels."""
     if images.shape[1] not in (1, 3):
         return np.concatenate([_vgg_features(vgg, images[:, i : i + 1]) for i in range(images.shape[1])], axis=1)
     if min(images.shape[2:]) < SMALLEST_VGG:

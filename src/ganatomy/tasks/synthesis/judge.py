@@ -1,4 +1,4 @@
-"""Judging images from noise: as a set, against held-out real images, with the floor that these set themselves."""
+"""The judge of synthesis: sets of generated images against held-out real ones, with real images as the best case."""
 
 from __future__ import annotations
 
@@ -68,15 +68,22 @@ from ganatomy.tasks.synthesis.sets import (
 
 NOISE = "noise"
 MOST_KNOWN = 1000
-"""Training images that samples are compared with."""
+"""Largest number of training images that samples are compared with."""
 PAIRS = 64
 PIXELS = 1_000_000
-"""Values per set whose histograms are compared."""
+"""Approximate number of pixels per set whose histograms are compared."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Samples, the real images that they are compared with, and the features of both."""
+    """Samples, the real images that they are compared with, and the features of both.
+
+    Attributes:
+        made: samples.
+        real: real images.
+        ours: features of the samples, (n, d).
+        theirs: features of the real images, (n, d).
+    """
 
     made: ImageSet
     real: ImageSet
@@ -85,20 +92,20 @@ class Pair:
 
 
 class JudgeOptions(Options):
-    """How sets of images are compared."""
+    """Options of the comparison of sets of images."""
 
-    features: FeatureKind = "random"  # of images: random convolutions, an in-domain encoder trained now, or VGG-19
+    features: FeatureKind = "random"  # image features: random convolutions, an encoder trained in-domain, or VGG-19
 
 
 class SynthesisJudge(Judge):
-    """Judges synthesisers by sets of their images.
+    """Judges image generators by sets of their samples.
 
-    Held-out real images are halved, several times. Every entry makes as many images as a half has, and all sets are
-    compared with that half; the entry ``real`` shows the other one, which gives the value nobody can better. The
-    entry ``noise`` knows only the mean and the spread of the training images.
+    Held-out real images are halved, several times. Every entry generates as many images as a half has, and all sets are
+    compared with that half. The entry ``real`` is the other half, whose scores are the best that can be expected. The
+    baseline ``noise`` has the mean and the standard deviation of the training images and nothing else.
 
     Args:
-        task: of the run.
+        task: task of the run.
         options: features by which sets are compared; the default needs no download and no training.
     """
 
@@ -124,19 +131,19 @@ class SynthesisJudge(Judge):
         self.compared = 0
 
     def entry(self, model: Model, name: str) -> Entry:
-        """A trained run that makes images from noise."""
+        """Return the entry of a trained sampler."""
         predictor = model.predictor()
         assert isinstance(predictor, SamplePredictor)
         return sampler(predictor, name, about(model))
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """Noise that knows the mean and spread of the training images, and real images."""
+        """Return the baseline of noise, and real images as the best case."""
         before = Entry(NOISE, noise, "smoothed Gaussian noise with the mean and spread of the training images")
         after = Entry(REAL, lambda wanted: wanted.spare, "held-out real images that the others are not judged by")
         return [before], [after]
 
     def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
-        """A row per resampling and entry.
+        """Score every entry on every resampling; returns a row for each.
 
         Raises:
             UserError: there are too few held-out images.
@@ -155,7 +162,7 @@ class SynthesisJudge(Judge):
             wanted = Wanted(len(real), number, real.labels, spare, self.known)
             for entry in entries:
                 made = entry.run(wanted)
-                # Everybody has the same random numbers, so that no result depends on who else is judged.
+                # Every entry has the same random numbers, so that no result depends on which others are judged.
                 rng = np.random.default_rng([number, len(real)])
                 pair = Pair(made, real, self.features(made.images), theirs)
                 scores = self._distances(pair, rng) | self._variety(pair, rng) | self._against_training(pair, rng)
@@ -166,14 +173,14 @@ class SynthesisJudge(Judge):
         return rows
 
     def _classifier(self) -> Any:
-        """Tells the classes of training images apart; none without classes or without images of two of them."""
+        """Train a classifier on the training images; None without images of at least two classes."""
         labels = self.known.labels
         if labels is None or len(set(labels.tolist())) < 2:
             return None
         return classifier(self.known.images, labels, len(self.task.classes), folder=self.cache)
 
     def _distances(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
-        """How far two sets of equal size lie apart, and how they lie in each other's neighbourhoods."""
+        """Compute distances between two sets of equal size, and precision, recall, density and coverage."""
         made, real = pair.made, pair.real
         levels = sliced_wasserstein(in_bytes(real), in_bytes(made), rng, patches=64, directions=64, repeats=2)
         found = precision_recall_density_coverage(pair.theirs, pair.ours, min(NEIGHBOURS, len(real) - 1))
@@ -190,13 +197,13 @@ class SynthesisJudge(Judge):
         }
 
     def _values(self, real: ImageSet, made: ImageSet) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Pictures of both sets in physical units, role by role, not too many pixels."""
+        """Return 2D images of both sets in physical units for each role, subsampled to about `PIXELS` pixels."""
         step = max(1, round((real.images[:, 0].numel() / PIXELS) ** 0.5))
         ours = [physical(torch.from_numpy(planes(one.images)[..., ::step, ::step]), self.task) for one in (real, made)]
         return [(ours[0][role], ours[1][role]) for role in self.task.images]
 
     def _variety(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
-        """How much samples differ from each other."""
+        """Score the variety of the samples, and whether they have collapsed."""
         found = collapsed(pair.theirs, pair.ours, rng, smallest_neighbour_distance=REPEATED, most_twins=1)
         return {
             MS_SSIM: _similarity(pair.made, rng),
@@ -207,7 +214,7 @@ class SynthesisJudge(Judge):
         }
 
     def _against_training(self, pair: Pair, rng: np.random.Generator) -> dict[str, float]:
-        """How samples lie among the training images, where these are still there."""
+        """Score samples against the training images; nothing where these are no longer available."""
         known = self.among
         if known is None:
             return {}
@@ -219,7 +226,7 @@ class SynthesisJudge(Judge):
         }
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """How near to real images, collapsed or not, copied or not."""
+        """Return how near the samples are to real images, and whether they look collapsed or copied."""
         way, collapse, copies = self.way(judgement, OUTPUT), self.collapse(judgement), self.copied(judgement)
         words = sentences(
             _nearness(OUTPUT, way),
@@ -234,13 +241,13 @@ class SynthesisJudge(Judge):
         return words, outcome
 
     def way(self, judgement: Judgement, name: str) -> float:
-        """How much of the kernel distance from noise to real images a entry has gone; its root, a distance."""
+        """Return where an entry lies between noise (0) and real images (1), by the root of the kernel distance."""
         means = [judgement.scores.interval(one, KERNEL) for one in (NOISE, name, REAL)]
         far, here, near = (max(found.mean, 0.0) ** 0.5 if found else np.nan for found in means)
         return float(np.clip((far - here) / (far - near), -9.99, 1)) if far > near else np.nan
 
     def collapse(self, judgement: Judgement, name: str = OUTPUT) -> str:
-        """A sentence where most resamplings look collapsed."""
+        """Return a warning where most resamplings look collapsed, else an empty string."""
         if not judgement.scores.mean(name, COLLAPSED) >= 0.5:
             return ""
         spread, other = (judgement.scores.mean(name, score) for score in (SPREAD, NEAREST))
@@ -250,16 +257,16 @@ class SynthesisJudge(Judge):
         )
 
     def copied(self, judgement: Judgement, name: str = OUTPUT) -> str:
-        """A sentence where too many samples look copied."""
+        """Return a warning where too many samples look like copies, else an empty string."""
         how = "they resemble a training image more than 99 % of held-out images do"
         return sets.copied(judgement.scores.mean(name, COPIES), self.compared, how)
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Samples beside real images, their nearest training images, walks through the latent space, and spectra."""
+        """Add samples beside real images, nearest training images, latent walks, histograms and spectra."""
         illustrate(report, judgement, self.task, self.held, self.known)
 
     def measured(self) -> dict[str, str]:
-        """Features, numbers, and what a resampling is."""
+        """Describe the features, the sizes of the sets, and the resamplings."""
         return {
             "Features": self.features.name if self.features else self.options.features,
             **sets.measured(self.compared, len(self.held), len(self.known), "image"),
@@ -270,7 +277,7 @@ class SynthesisJudge(Judge):
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Few images, collapse, copies, and what features cannot see."""
+        """Return sentences on collapse, copies, small sets, and features that are substitutes."""
         points = [self.collapse(judgement), self.copied(judgement)]
         points += sets.caveats(self.compared, len(self.known), "image")
         if self.features is not None and "substitute" in self.features.name:
@@ -284,7 +291,7 @@ class SynthesisJudge(Judge):
 
 
 def _nearness(name: str, way: float) -> str:
-    """How near to real images a entry has come."""
+    """Return a sentence on where an entry lies between noise and real images, see `SynthesisJudge.way`."""
     whose = "The samples" if name == OUTPUT else f"Those of {name}"
     if math.isnan(way):
         return f"Whether {whose[0].lower()}{whose[1:]} resemble real images cannot be said: noise comes as near."
@@ -300,7 +307,7 @@ def _baselines(judgement: Judgement) -> list[str]:
 
 
 def _similarity(one: ImageSet, rng: np.random.Generator) -> float:
-    """MS-SSIM of random pairs; NaN for images under 16 pixels."""
+    """Compute the mean MS-SSIM of random pairs; NaN for images under 16 pixels a side."""
     pictures = in_bytes(one)
     if min(pictures.shape[2:]) < 16:
         return math.nan

@@ -1,4 +1,4 @@
-"""Pictures of generated images for reports: beside real ones, among training images, along the latent space."""
+"""Figures of generated images: beside real ones, with nearest training images, along latent walks, and spectra."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ganatomy.tasks.synthesis.sets import ImageSet, between, physical, planes, s
 from ganatomy.tasks.synthesis.task import Synthesis
 
 GRID = 6
-"""Images along a side of a grid."""
+"""Number of images along a side of a grid."""
 SEEN = 8
-"""Images in a row."""
+"""Number of images in a row."""
 COUNTED = 128
-"""Images behind a spectrum and a histogram."""
+"""Number of images used for a spectrum or a histogram."""
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 GAP = 2
 
@@ -38,14 +38,14 @@ Picture = NDArray[np.float32]
 
 
 def illustrate(report: Report, judgement: Judgement, task: Synthesis, held: ImageSet, known: ImageSet) -> None:
-    """Add all pictures of samples to a report.
+    """Add all figures of samples to a report.
 
     Args:
-        report: to add to.
-        judgement: who was judged.
-        task: of the run.
+        report: report to add to.
+        judgement: entries and their scores.
+        task: task of the run.
         held: held-out real images.
-        known: training images, none where they are not there any more.
+        known: training images; empty where they are no longer available.
     """
     samplers = [one for one in judgement.entries if isinstance(one, SamplerEntry)]
     wanted = Wanted(COUNTED, 0, _labels(task, held, COUNTED), held, known)
@@ -82,11 +82,11 @@ def illustrate(report: Report, judgement: Judgement, task: Synthesis, held: Imag
 
 @rc_context(STYLE)
 def beside(sets: Mapping[str, ImageSet], task: Synthesis) -> Figure:
-    """A grid of images of every set, at one size and in one window; a row per class where all images have labels.
+    """Draw a grid of images of every set in the same window, with a row per class where all images have labels.
 
     Args:
         sets: name to images.
-        task: that names classes and roles.
+        task: task with the names of classes and roles.
     """
     by_class = labelled(sets)
     grids = {name: _grid(one, task, by_class) for name, one in sets.items()}
@@ -105,7 +105,7 @@ def beside(sets: Mapping[str, ImageSet], task: Synthesis) -> Figure:
 
 @rc_context(STYLE)
 def neighbours(made: ImageSet, known: ImageSet, task: Synthesis) -> Figure:
-    """Samples, and below each the training image most like it."""
+    """Draw samples, and below each the training image with the highest correlation."""
     index, correlation = most_correlated(planes(made.images[:SEEN]), planes(known.images), flips=(2, 3))
     sheet = _sheet([_tiles(made.images[:SEEN], task), _tiles(known.images[index.tolist()], task)])
     figure = _figure(sheet)
@@ -131,7 +131,7 @@ def walks(predictor: SamplePredictor, task: Synthesis, rows: int = 4) -> Figure:
 
 @rc_context(STYLE)
 def truncated(predictor: SamplePredictor, task: Synthesis, rows: int = 3) -> Figure:
-    """The same latent numbers, nearer to and farther from the centre of the prior."""
+    """Draw images of the same latent vectors scaled by different truncations."""
     method = predictor.method
     shown = []
     for seed in range(rows):
@@ -146,7 +146,7 @@ def truncated(predictor: SamplePredictor, task: Synthesis, rows: int = 3) -> Fig
 
 @rc_context(STYLE)
 def histograms(sets: Mapping[str, ImageSet], task: Synthesis, bins: int = 64) -> Figure:
-    """Distribution of values in physical units, a panel per channel of every role."""
+    """Draw histograms of the values in physical units, with a panel per channel of every role."""
     values = {name: physical(torch.from_numpy(planes(one.images)), task) for name, one in sets.items()}
     panels = [(name, channel) for name, role in task.images.items() for channel in range(role.channels)]
     figure = new_figure(min(12.0, 1 + 4.2 * len(panels)), 3.2)
@@ -169,7 +169,7 @@ def histograms(sets: Mapping[str, ImageSet], task: Synthesis, bins: int = 64) ->
 
 @rc_context(STYLE)
 def spectra(sets: Mapping[str, ImageSet]) -> Figure:
-    """Radial power spectra in dB, with the places where repeated up-stream leaves its pattern marked."""
+    """Draw radial power spectra in dB, and mark the frequencies of upsampling artefacts."""
     figure = new_figure(6.8, 3.6)
     plot = figure.subplots()
     for name, colour in _colours(sets).items():
@@ -186,15 +186,15 @@ def spectra(sets: Mapping[str, ImageSet]) -> Figure:
 
 
 def lerp(first: Tensor, last: Tensor, t: float) -> Tensor:
-    """A point on the straight line from first (0) to last (1)."""
+    """Return a point on the straight line from first (0) to last (1)."""
     return (1 - t) * first + t * last
 
 
 def slerp(first: Tensor, last: Tensor, t: float) -> Tensor:
-    """A point on the great circle from first (0) to last (1), its length between theirs.
+    """Interpolate between two latent vectors on the sphere, from first (0) to last (1).
 
-    Normal latent numbers lie near a sphere; a straight line would cut through its empty inside. White,
-    arXiv:1609.04468.
+    Normal latent vectors lie near a sphere, and a straight line would pass through its inside, where the prior has
+    little mass. White, arXiv:1609.04468.
     """
     angle = torch.arccos((first @ last / (first.norm() * last.norm())).clamp(-1, 1))
     if float(torch.sin(angle)) < 1e-4:
@@ -203,7 +203,7 @@ def slerp(first: Tensor, last: Tensor, t: float) -> Tensor:
 
 
 def tile(image: Tensor, task: Synthesis) -> Picture:
-    """An image (channels, rows, columns) as a picture in [0, 1]: roles side by side, three channels as colour.
+    """Convert an image (channels, rows, columns) to a picture in [0, 1], roles side by side and three channels as RGB.
 
     Returns:
         (rows, width), or (rows, width, 3) where a role has colours.
@@ -218,7 +218,7 @@ def tile(image: Tensor, task: Synthesis) -> Picture:
 
 
 def windows(task: Synthesis) -> str:
-    """Physical values shown black and white, role by role, in words."""
+    """Describe the display windows of all roles in words."""
     ends = {name: window(task, name) for name in task.images}
     said = (f"{name} {low:g} to {high:g} {unit(task, name) or ''}" for name, (low, high) in ends.items())
     return minus(", ".join(words.rstrip() for words in said))
@@ -229,7 +229,7 @@ def _tiles(images: Tensor, task: Synthesis) -> list[Picture]:
 
 
 def _sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
-    """Pictures of one size in rows, with white between them."""
+    """Arrange pictures of one size in rows, with white gaps between them."""
 
     def framed(picture: Picture) -> Picture:
         edges = ((0, GAP), (0, GAP), *[(0, 0)] * (picture.ndim - 2))
@@ -249,12 +249,12 @@ def _figure(sheet: Picture) -> Figure:
 
 
 def labelled(sets: Mapping[str, ImageSet]) -> bool:
-    """Whether all sets know what their images show."""
+    """Whether the images of all sets have class labels."""
     return all(one.labels is not None for one in sets.values())
 
 
 def _grid(one: ImageSet, task: Synthesis, by_class: bool) -> Picture:
-    """Images in rows, perhaps a row per class."""
+    """Arrange images in a grid, with a row per class if wanted."""
     if not by_class:
         tiles = _tiles(one.images[: GRID * GRID], task)
         return _sheet([tiles[start : start + GRID] for start in range(0, GRID * GRID, GRID)] if tiles else [])
@@ -273,12 +273,12 @@ def _name_columns(axes: Axes, names: Sequence[str], length: int) -> None:
 
 
 def _labels(task: Synthesis, held: ImageSet, number: int) -> Tensor | None:
-    """Every class as often as the others."""
+    """Return class indices with equal frequencies, (number,); None for tasks without classes."""
     return torch.arange(number) % len(task.classes) if task.classes else None
 
 
 def _colours(sets: Mapping[str, ImageSet]) -> dict[str, str]:
-    """Real images are drawn as targets are elsewhere."""
+    """Return a colour for each set; that of real images is the colour of targets in other figures."""
     found = colours({"target" if name == "real" else name: one for name, one in sets.items()})
     return {"real" if name == "target" else name: colour for name, colour in found.items()}
 
@@ -312,14 +312,14 @@ def _beside_words(task: Synthesis, by_class: bool) -> str:
 def _spectrum_words(made: ImageSet, real: ImageSet) -> str:
     found = _peaks(made, real)
     lines = ", ".join(f"{peak.frequency:.3f} per pixel (+{peak.excess_db:.1f} dB)" for peak in found)
-    said = f"Lines that up-stream leaves: {lines}." if found else "No lines that up-stream would leave."
+    said = f"Lines that upsampling leaves: {lines}." if found else "No lines that upsampling would leave."
     return (
         f"Power by spatial frequency, from coarse to fine. Too little on the right is blur, too much is noise. {said}"
     )
 
 
 def _level_table(report: Report, judgement: Judgement) -> None:
-    """The sliced Wasserstein distance level by level."""
+    """Add a table of the sliced Wasserstein distance for every level of the pyramid."""
     named = dict.fromkeys(name for row in judgement.scores.rows for name in row.scores)
     sizes = [int(name.split()[-2]) for name in named if name.startswith(f"{SLICED} at ")]
     columns = [Column("method"), *[Column(f"{size} rows", better="lower") for size in sizes]]

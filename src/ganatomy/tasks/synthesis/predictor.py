@@ -1,4 +1,4 @@
-"""A method that makes images from noise, at work."""
+"""The predictor of synthesis: images sampled from noise by seed."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from ganatomy.tasks.synthesis.sets import cut_images, separate, single_images
 from ganatomy.tasks.synthesis.task import Synthesiser
 
 SAMPLES_PER_SLICE = 16
-"""A set of generated images is judged as a whole, which takes more of them than judging one by one."""
+"""Number of images compared per slice asked for in validation, since a set is judged as a whole."""
 PIXEL_SIZE = "unknown; 1 mm is written where a file must name one"
 BATCH = 32
-"""Images made at once."""
+"""Number of images in a batch."""
 
 
 class SampleOptions(Options):
-    """What is made, and how typical it is."""
+    """Options of sampling: the class of the images, and the truncation of the latent vectors."""
 
-    label: str | None = None  # class of all images; none means all classes in turn, where the system makes images by it
-    truncation: float = Field(1.0, ge=0)  # below 1, images are more typical and less varied; 1 changes nothing
+    label: str | None = None  # class of all images, for systems conditioned on labels; none means all classes in turn
+    truncation: float = Field(1.0, ge=0)  # factor of the latent vectors: below 1, images are more typical, less varied
 
 
 class SamplePredictor(Predictor):
-    """Makes images from noise: one of each role for a seed, aligned with each other, on a grid of their own.
+    """Samples images from noise: for every seed one image of each role, aligned with each other.
 
     Raises:
-        UserError: the options name a label that the method does not make.
+        UserError: the options name a label that the method was not trained with.
     """
 
     Options: ClassVar[type[Options]] = SampleOptions
@@ -58,31 +58,31 @@ class SamplePredictor(Predictor):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Labels of images, where there are any."""
+        """Class labels of the task; empty without labels."""
         found: tuple[str, ...] = self.task.classes
         return found
 
     @property
     def labelled(self) -> bool:
-        """Whether images are made by label."""
+        """Whether the method is conditioned on class labels."""
         return self.method.labelled
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Nothing."""
+        """Roles of the inputs, of which sampling has none."""
         return ()
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """The images that are made together."""
+        """Roles of the images that are sampled together."""
         return dict(self.task.images)
 
     def predict(self, sample: Sample, seed: int = 0) -> Prediction:
-        """One image of every role, in physical units; pixels are 1 mm wide, as nobody knows.
+        """Sample one image of every role, in physical units; the unknown pixel size is written as 1 mm.
 
         Args:
-            sample: of nothing.
-            seed: which image it is; an image depends on its own seed alone.
+            sample: empty sample.
+            seed: seed of the image, on which alone it depends.
         """
         label = self.label(seed)
         made = self.physical(self.images([seed]))
@@ -95,11 +95,11 @@ class SamplePredictor(Predictor):
         return Prediction(arrays, outputs, facts={**told, "pixel size": PIXEL_SIZE})
 
     def label(self, seed: int) -> str | None:
-        """The label of the image of a seed; None where images are not made by label."""
+        """Return the class label of the image of a seed; None for methods without labels."""
         return self.classes[self._place(seed)] if self.labelled else None
 
     def labels(self, seeds: Iterable[int]) -> Tensor | None:
-        """Places of the labels of some seeds among the classes, (n,); None where images are not made by label."""
+        """Return the class indices of the images of some seeds, (n,); None for methods without labels."""
         return torch.tensor([self._place(seed) for seed in seeds]) if self.labelled else None
 
     def _place(self, seed: int) -> int:
@@ -107,22 +107,22 @@ class SamplePredictor(Predictor):
         return self.classes.index(chosen) if chosen else seed % len(self.classes)
 
     def images(self, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor:
-        """Images of some seeds, a batch at a time.
+        """Sample the images of some seeds in batches.
 
         Args:
-            seeds: one an image.
-            labels: places among the classes, (n,); None means those of the seeds.
+            seeds: one seed per image.
+            labels: class indices, (n,); None means those of the seeds.
 
         Returns:
-            (n, channels, [slices,] rows, columns) on the CPU, in the range of the networks, the roles one after
-            another.
+            Images (n, channels, [slices,] rows, columns) on the CPU, in the range of the networks, with the roles
+            concatenated as channels.
         """
         latents = self.method.draw(seeds, self.options.truncation)
         return self.from_latents(latents, self.labels(seeds) if labels is None else labels)
 
     @torch.no_grad()
     def from_latents(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images of latent numbers (n, latent size), and where they are made by label, of labels (n,); see `images`."""
+        """Generate images, as `images` returns them, from latent vectors (n, latent size) and class indices (n,)."""
         made = []
         for start in range(0, len(latents), BATCH):
             part = slice(start, start + BATCH)
@@ -131,18 +131,18 @@ class SamplePredictor(Predictor):
         return torch.cat(made)
 
     def physical(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
-        """Images of `images` in physical units by role, (n, channels, [slices,] rows, columns)."""
+        """Convert images from `images` to physical units; role to (n, channels, [slices,] rows, columns)."""
         parts = separate(images, self.task)
         return {
             name: decoding_role(self.task, role).decoded(parts[name].numpy()) for name, role in self.outputs.items()
         }
 
     def validate(self, pieces: Sequence[Range], slices: int) -> Scores:
-        """Scores of a set of images of fixed seeds against as many real ones, labels in the same proportions.
+        """Score the images of fixed seeds against as many real ones with the same labels.
 
         Args:
-            pieces: slices that may be looked at.
-            slices: a sixteenth of the images that are compared.
+            pieces: validation slices.
+            slices: number of slices asked for; `SAMPLES_PER_SLICE` times as many images are compared.
         """
         pool = single_images(self.task, pieces)
         chosen = np.random.default_rng(0).permutation(len(pool))[: SAMPLES_PER_SLICE * slices]
@@ -154,15 +154,15 @@ class SamplePredictor(Predictor):
 
 
 def _volume(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(channels, [slices,] rows, columns) with slices."""
+    """Reshape an image (channels, [slices,] rows, columns) to (channels, slices, rows, columns)."""
     return image if image.ndim == 4 else image[:, None]
 
 
 def image_sampler(model: Model) -> SamplePredictor:
-    """The predictor with which a trained run makes images from noise.
+    """Return the predictor with which a trained run samples images.
 
     Raises:
-        UserError: it makes none.
+        UserError: the run does not sample images.
     """
     predictor = model.predictor(sampling_ability(model.method))
     if not isinstance(predictor, SamplePredictor):

@@ -1,4 +1,4 @@
-"""The scores of images from noise."""
+"""The scores of sets of generated images."""
 
 from ganatomy.evaluation.judging import Score
 
@@ -7,7 +7,7 @@ PRECISION, RECALL, DENSITY, COVERAGE = "precision", "recall", "density", "covera
 MS_SSIM, VARIETY, SPREAD, NEAREST, NDB = "ms-ssim", "variety", "spread", "nearest other", "ndb"
 COPIES, AUTHENTICITY, ACCURACY = "copies", "authenticity", "label accuracy"
 COLLAPSED = "collapsed"
-"""1 for a resampling that looks collapsed, 0 for one that does not; in no table."""
+"""Name of a number that is in no table: 1 for a resampling that looks collapsed, else 0."""
 
 DISTANCE, LIKENESS, DIVERSITY, COPYING = "Distance", "Likeness and coverage", "Variety", "Training images"
 
@@ -41,5 +41,5 @@ SCORES: tuple[Score, ...] = (
 
 
 def level(rows: int) -> str:
-    """Name of the sliced Wasserstein distance of one level of the pyramid; these have a table of their own."""
+    """Return the name of the sliced Wasserstein distance of one level of the pyramid."""
     return f"{SLICED} at {rows} rows"

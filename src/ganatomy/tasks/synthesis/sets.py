@@ -1,4 +1,4 @@
-"""Sets of images to be compared: what a set is, and where the real ones come from."""
+"""Sets of generated and of real images, and their conversions for comparison and display."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ganatomy.inference.predictor import decoding_role
 from ganatomy.tasks.synthesis.task import LABEL, Synthesis
 
 SMALL = 32
-"""Pixels to which images are reduced before they are searched among training images, so that noise hides no copy."""
+"""Side in pixels to which images are reduced before copies are searched, so that noise does not hide them."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images as they are compared: from -1 to 1, the ends of their windows, and nothing beyond.
+    """A set of images for comparison, clipped to [-1, 1], the ends of their windows.
 
     Attributes:
-        images: (n, channels, [slices,] rows, columns), the roles one after another.
-        labels: place of each one's label among the classes, (n,); none where they have no labels.
-        subjects: of real images, one each.
+        images: (n, channels, [slices,] rows, columns), with the roles concatenated as channels.
+        labels: class index of each image, (n,); None without labels.
+        subjects: subject of each real image; empty for generated ones.
     """
 
     images: Tensor
@@ -39,14 +39,14 @@ class ImageSet:
         return len(self.images)
 
     def take(self, index: Sequence[int] | NDArray[np.intp]) -> ImageSet:
-        """Some of them, in this order."""
+        """Return the images of some indices, in their order."""
         index = np.asarray(index, np.intp).tolist()
         labels = None if self.labels is None else self.labels[index]
         return ImageSet(self.images[index], labels, tuple(self.subjects[i] for i in index))
 
 
 def single_images(task: Synthesis, pieces: Sequence[Range]) -> list[Range]:
-    """Pieces of one image each: every slice, or where volumes are made, every piece as it is."""
+    """Divide pieces into single slices; for tasks of volumes, return them unchanged."""
     if len(task.size) == 3:
         return list(pieces)
     return [Range(item.sample, index, index + 1) for item in pieces for index in range(item.start, item.stop)]
@@ -55,16 +55,16 @@ def single_images(task: Synthesis, pieces: Sequence[Range]) -> list[Range]:
 def cut_images(
     task: Synthesis, pieces: Sequence[Range], seeds: Iterable[Sequence[int]]
 ) -> tuple[Tensor, Tensor | None]:
-    """Real images of the size that is made, cut from larger ones at places drawn by seeds; nothing is mirrored.
+    """Cut real images to the size of generated ones, at places drawn by seeds and without flips.
 
     Args:
-        task: which roles and which size.
-        pieces: at least one, see `single_images`.
-        seeds: one for each.
+        task: task with the roles and the size.
+        pieces: at least one piece, see `single_images`.
+        seeds: one seed per piece.
 
     Returns:
-        Images (n, channels, [slices,] rows, columns) in the range of the networks, the roles one after another, and
-        their labels (n,), where these matter.
+        Images (n, channels, [slices,] rows, columns) in the range of the networks, with the roles concatenated as
+        channels, and their class indices (n,), None for tasks without classes.
     """
     images, labels = [], []
     for piece, seed in zip(pieces, seeds, strict=True):
@@ -76,7 +76,14 @@ def cut_images(
 
 
 def real_images(task: Synthesis, cases: Sequence[Sample], most: int, seed: int = 0) -> ImageSet:
-    """One image per usable slice of the cases, volumes one per case; at most so many, drawn by the seed."""
+    """Draw real images, one per usable slice of the cases, or one per case for tasks of volumes.
+
+    Args:
+        task: task with the roles and the size.
+        cases: prepared cases.
+        most: largest number of images.
+        seed: seed of the draw.
+    """
     pool = single_images(task, usable(task, cases))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(pool))[:most]).tolist()
     if not chosen:
@@ -86,48 +93,48 @@ def real_images(task: Synthesis, cases: Sequence[Sample], most: int, seed: int =
 
 
 def halves(pool: ImageSet, rng: np.random.Generator, most: int) -> tuple[ImageSet, ImageSet]:
-    """Two sets of equal size that share no subject, where there are several, and no image."""
+    """Divide a set into two of equal size without a common subject, see `ganatomy.evaluation.sets.halves`."""
     first, second = sets.halves(pool.subjects, rng, most)
     return pool.take(first), pool.take(second)
 
 
 def separate(images: Tensor, task: Synthesis) -> dict[str, Tensor]:
-    """Images (n, channels, ...) by role."""
+    """Split images (n, channels, ...) by role."""
     parts = torch.split(images, widths(task), dim=1)
     return dict(zip(task.images, parts, strict=True))
 
 
 def between(images: Tensor, task: Synthesis) -> Tensor:
-    """Images in the range of the networks, cut off at its ends as a viewer would cut off a window, in [-1, 1]."""
+    """Convert images from the range of the networks to [-1, 1], clipped at the ends as by a display window."""
     low, high = task.to
     return (2 * (images - low) / (high - low) - 1).clamp(-1, 1)
 
 
 def physical(images: Tensor, task: Synthesis) -> dict[str, NDArray[np.float32]]:
-    """Images in [-1, 1] in physical units by role."""
+    """Convert images from [-1, 1] to physical units; returns role to images."""
     low, high = task.to
     parts = separate((images + 1) / 2 * (high - low) + low, task)
     return {name: made_role(task, name).decoded(part.numpy()) for name, part in parts.items()}
 
 
 def made_role(task: Synthesis, name: str) -> Role:
-    """A role with the scale of what is made."""
+    """Return a role with the scale with which generated images are decoded."""
     return decoding_role(task, task.images[name])
 
 
 def planes(images: Tensor) -> NDArray[np.float32]:
-    """Pictures (n, channels, rows, columns); of volumes the middle slice."""
+    """Return 2D images (n, channels, rows, columns), the middle slices of volumes."""
     values = images.numpy()
     return values if values.ndim == 4 else values[:, :, values.shape[2] // 2]
 
 
 def in_bytes(one: ImageSet) -> NDArray[np.float32]:
-    """Pictures in 8 bits, 0 to 255."""
+    """Return 2D images with the integer values 0 to 255."""
     return np.asarray(np.rint((planes(one.images) + 1) * 127.5), np.float32)
 
 
 def thumbnails(one: ImageSet) -> NDArray[np.float32]:
-    """Pictures of at most 32 pixels a side."""
+    """Return 2D images reduced to at most `SMALL` pixels a side."""
     pictures = torch.from_numpy(planes(one.images))
     rows, columns = (min(SMALL, length) for length in pictures.shape[2:])
     reduced: Tensor = adaptive_avg_pool2d(pictures, (rows, columns))
@@ -135,23 +142,23 @@ def thumbnails(one: ImageSet) -> NDArray[np.float32]:
 
 
 def widths(task: Synthesis) -> list[int]:
-    """Channels of each role."""
+    """Return the number of channels of each role."""
     return [role.channels for role in task.images.values()]
 
 
 def unit_of(task: Synthesis) -> str:
-    """Unit that all roles share, empty where they differ or have none."""
+    """Return the unit that all roles share; empty where they differ or have none."""
     units = {unit(task, name) for name in task.images}
     return (units.pop() or "") if len(units) == 1 else ""
 
 
 def unit(task: Synthesis, name: str) -> str | None:
-    """Unit of a role."""
+    """Return the unit of a role."""
     codec = task.images[name].codec
     return codec.unit if codec else None
 
 
 def window(task: Synthesis, name: str) -> tuple[float, float]:
-    """Physical values of a role that are shown black and white."""
+    """Return the physical values of a role that are displayed black and white."""
     low, high = made_role(task, name).decoded(np.array(task.to, np.float32))
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Images from noise."""
+"""The task of synthesis: generate images from noise."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,42 +23,42 @@ from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.options import RoleOptions
 
 SLICES = 8
-"""Images of each patient of the phantom."""
+"""Number of images per subject of the phantom."""
 LABEL = "label"
-"""Role of the class of a case."""
+"""Name of the role of the class label of a case."""
 
 
 class SynthesisConfig(RolesConfig):
-    """What is synthesised, for methods that learn from any images."""
+    """Options of synthesis: the images to generate, their size and classes, and the phantom."""
 
     role_fields: ClassVar[Mapping[str, type[RoleOptions]]] = {"images": ImageOptions}
     role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "images": {"window": (0.0, 255.0), "unit": None, "channels": 3}
     }
 
-    images: tuple[str, ...] = ("image",)  # names of the images that are made together, aligned with each other
+    images: tuple[str, ...] = ("image",)  # names of the images that are generated together, aligned with each other
     roles: Mapping[str, SerializeAsAny[ImageOptions]] = {}  # options of each image, by its name
-    size: tuple[int, ...] = (64, 64)  # rows and columns made; three numbers for volumes, where the method has them
-    fit: Fit = "cover"  # of training images: fill the size, lie inside it whole, or be cut into patches of it
-    classes: tuple[str, ...] = ()  # labels learned from; none means all images, whatever their label
-    phantom: str = "skin-lesion"  # learned from where no data are given
+    size: tuple[int, ...] = (64, 64)  # rows and columns; slices, rows and columns for methods that generate volumes
+    fit: Fit = "cover"  # how training images get to this size: fill it, fit inside it, or be cut into patches
+    classes: tuple[str, ...] = ()  # class labels to learn from; none means all images, whatever their label
+    phantom: str = "skin-lesion"  # embedded phantom to learn from where no data are given
 
     @property
     def channels(self) -> int:
-        """Channels of all images together, as networks see them."""
+        """Number of channels of all images together, as networks see them."""
         return sum(self.roles[name].channels for name in self.images)
 
 
 class Synthesis(Task):
-    """Real images show what to make; several roles are made together, as aligned contrasts of one object.
+    """Task of synthesis; several roles are generated together, as aligned contrasts of one object.
 
     Args:
-        images: names of the roles that are made, and their options.
+        images: role to its options.
         size: rows and columns, for volumes preceded by slices.
         fit: how training images get to this size.
-        classes: labels, where they matter.
-        phantom: name of the embedded one.
-        subjects: patients of the phantom.
+        classes: class labels; empty for tasks without classes.
+        phantom: name of the embedded phantom.
+        subjects: number of phantom subjects.
         to: range of the networks.
     """
 
@@ -81,7 +81,7 @@ class Synthesis(Task):
         subjects: int = 80,
         to: tuple[float, float] = (-1.0, 1.0),
     ):
-        # Networks that end in a tanh make nothing beyond their range.
+        # Networks that end in a tanh cannot reach values beyond their range, so real images are clipped to it.
         self.images = {name: options.role(name, to=to, limited=True) for name, options in images.items()}
         self.size, self.fitting, self.phantom, self.to = size, fit, phantom, to
         label: dict[str, Role] = {LABEL: ClassRole(LABEL, classes)} if classes else {}
@@ -105,7 +105,7 @@ class Synthesis(Task):
         return Preparation(size=size, fit=self.fitting, fill=fill)
 
     def usable(self, roles: Iterable[str]) -> bool:
-        """Whether there are all images that are made together."""
+        """Whether roles include all images that are generated together."""
         return set(self.images) <= set(roles)
 
     def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
@@ -119,7 +119,7 @@ class Synthesis(Task):
         return "kernel distance@random"
 
     def stream(self, batch_size: int, flips: Sequence[int] = (), quarter_turns: bool = False) -> Stream:
-        """Batches of images of the size that is made, with their labels where these matter."""
+        """Return a stream of images of the size that is generated, with class labels where the task has classes."""
         patch = (1, *self.size) if len(self.size) == 2 else self.size
         return Stream(
             "samples",
@@ -133,7 +133,7 @@ class Synthesis(Task):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Slices of both as two sets of images without colours, compared by `set_scores`."""
+        """Score the slices of a generated image against those of a real one as sets, see `set_scores`."""
         real, fake = (
             np.stack([decoding_role(self, role).encoded(one[name]) for name, role in self.images.items()], axis=1)
             for one in (sample, output)
@@ -141,9 +141,13 @@ class Synthesis(Task):
         return self.set_scores(torch.from_numpy(real), torch.from_numpy(fake))
 
     def set_scores(self, real: Tensor, fake: Tensor) -> Scores:
-        """A set of generated images against a set of real ones, both (n, channels, [slices,] rows, columns), encoded.
+        """Score a set of generated images against a set of real ones.
 
-        Distances use convolutions with random weights, which rank runs of one kind; reports use better features.
+        Distances use a network with random weights, which ranks runs of one system; reports may use better features.
+
+        Args:
+            real: (n, channels, [slices,] rows, columns) in the range of the networks.
+            fake: generated images of the same shape.
         """
         ours, theirs = embed(real), embed(fake)
         rng = np.random.default_rng(0)
@@ -152,42 +156,47 @@ class Synthesis(Task):
 
 
 class Synthesiser(Method):
-    """A method that makes images from latent noise; its config is a `SynthesisConfig`, or it builds its own task."""
+    """Base class of image generators; their configuration is a `SynthesisConfig`, or they build the task themselves."""
 
     latent_size: int
-    """Numbers that decide an image."""
+    """Length of a latent vector."""
     prior: Prior = "normal"
-    """What they are drawn from: N(0, 1) or U(-1, 1)."""
+    """Distribution of latent vectors: N(0, 1) or U(-1, 1)."""
     labelled: bool = False
-    """Whether a label is given too."""
+    """Whether the generator is conditioned on class labels."""
 
     @abstractmethod
     def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        """Latent numbers (n, latent_size), labels (n,) where ``labelled``, to images (n, channels, [D,] H, W)."""
+        """Generate images (n, channels, [D,] H, W) from latent vectors (n, latent_size).
+
+        Args:
+            latent: latent vectors.
+            label: class indices (n,), where ``labelled``.
+        """
 
     def build_task(self) -> Synthesis:
         c = self.config
         return Synthesis({name: c.roles[name] for name in c.images}, c.size, c.fit, c.classes, c.phantom)
 
     def stream(self, batch_size: int, flips: Sequence[int] = (), quarter_turns: bool = False) -> Stream:
-        """Batches of images of the size that is made."""
+        """Return a stream of images of the size that is generated."""
         task: Synthesis = self.task
         return task.stream(batch_size, flips, quarter_turns)
 
     def real(self, batch: Batch) -> Tensor:
-        """All roles of a batch as channels of one image."""
+        """Concatenate all roles of a batch as channels of one image."""
         return torch.cat([batch[role] for role in self.task.images], dim=1)
 
     def latents(self, rows: int) -> Tensor:
-        """Latent numbers to train with, (rows, latent_size)."""
+        """Draw latent vectors for training, (rows, latent_size)."""
         return latents(self.noise, rows, self.latent_size, self.prior)
 
     def draw(self, seeds: Iterable[int], truncation: float = 1.0) -> Tensor:
-        """Latent numbers that depend on each image's own seed alone, (n, latent_size).
+        """Draw latent vectors, each from a seed of its own, (n, latent_size).
 
         Args:
-            seeds: one per image.
-            truncation: pulls them towards the centre of the prior: 1 leaves them, 0 gives the centre.
+            seeds: one seed per image.
+            truncation: factor of the vectors: 1 leaves them, 0 gives the centre of the prior.
         """
         rows = []
         for seed in seeds:
