@@ -36,23 +36,23 @@ Which = Literal["best", "last"]
 
 
 class TrainConfig(BaseModel):
-    """How to train, whatever the system."""
+    """Options of the training that every system has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounds: int | None = Field(None, ge=1)  # rounds of the whole run, shared by its stages; none means the system's own
-    seed: int = Field(0, ge=0, lt=2**63)  # of weights, samples, noise and splits
-    device: str = "auto"  # cpu, cuda, or auto
-    processes: int = Field(1, ge=1)  # processes or GPUs that share every batch
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # penalties stay in 32 bits
-    threads: int | None = Field(None, ge=1)  # CPU threads per process
-    workers: int = Field(0, ge=0)  # background processes that cut patches
-    log_every: int = Field(10, ge=1)  # rounds between two lines in metrics.csv
-    validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: twenty a run, 25 rounds apart
-    validation_slices: int = Field(12, ge=1)  # slices scored at each validation
-    monitor: str | None = None  # score that decides the best weights; none means the system's own choice
-    diagnose: bool = True  # take the game's vector field at validations
-    false_positive_rate: float = Field(0.05, gt=0, lt=1)  # of healthy pixels and images, at a detector's thresholds
+    rounds: int | None = Field(None, ge=1)  # training rounds, divided among stages; none means the system's own
+    seed: int = Field(0, ge=0, lt=2**63)  # seed of initial weights, samples, noise and splits
+    device: str = "auto"  # device on which to train: cpu, cuda, or auto
+    processes: int = Field(1, ge=1)  # number of processes or GPUs; each computes a part of every batch
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # number format; gradient penalties stay in 32 bits
+    threads: int | None = Field(None, ge=1)  # CPU threads per process; none means torch's default
+    workers: int = Field(0, ge=0)  # background processes that load batches; 0 loads them in between rounds
+    log_every: int = Field(10, ge=1)  # rounds between two rows of metrics.csv
+    validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: a 20th of the run, at least 25
+    validation_slices: int = Field(12, ge=1)  # number of slices that are scored at each validation
+    monitor: str | None = None  # validation score by which the best weights are selected; none means the task's own
+    diagnose: bool = True  # compute the vector field of the game at validations, to see whether it converges
+    false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of healthy pixels, images above a detector's threshold
 
 
 class _Part(BaseModel):
