@@ -1,12 +1,12 @@
-"""Change the code in one place at a time, and see whether its tests notice.
+"""Mutation test: change the code in one place at a time, and check whether a test fails.
 
     python scripts/mutate.py --seed 1 --count 80 --table mutants.md
 
-The sites are listed from the syntax tree of what trains, predicts, judges and learns. So many are drawn, the operators
-in turn. Each mutant is tried in a copy of the working tree as it was at first, by the tests of its room and the
-contract tests of its system, which stop at the first failure. Tests that fail without a mutant, too, are left out.
-Printed is a line for each mutant, and in the end how many survived; the exit code is 1 where any did. Numbers given as
-``--only`` are tried alone.
+Places to change are found in the syntax trees of the training, inference, evaluation, task and method packages, and a
+number of them is drawn, the kinds of change in turn. Each mutant is tried in a copy of the working tree with the tests
+of its package or, for a method, its own and its contract tests, up to the first failure. Tests that also fail without a
+mutant are left out. A line is printed for each mutant, and at the end the number of survivors; the exit code is 1 where
+any survived. ``--only`` tries the mutants with the given numbers alone.
 """
 
 import argparse
@@ -38,11 +38,11 @@ CONSTANT, SIGN, SWAPPED, DROPPED, LIVE, UNWEIGHED = (
 OPERATORS = (CONSTANT, SIGN, SWAPPED, DROPPED, LIVE, UNWEIGHED)
 
 SYMMETRIC = {"l1_loss", "mse_loss", "smooth_l1_loss", "max", "min", "equal", "allclose", "array_equal", "gcd", "hypot"}
-"""Functions whose arguments may be swapped."""
+"""Functions whose first two arguments may be swapped without effect."""
 WORDS = {"isinstance", "issubclass", "getattr", "hasattr", "cast", "print", "partial", "field", "zip", "super"}
-"""Functions whose arguments in another order are no program."""
+"""Functions whose calls with swapped arguments are invalid or pointless."""
 SHAPING = {"abs", "square", "sqrt", "exp", "log", "tanh", "sigmoid", "clamp", "clamp_min", "clamp_max", "clip"}
-"""Methods without which an array has the same shape."""
+"""Methods that do not change the shape of an array, so that a call can be dropped."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class Mutant:
     """One change of one file.
 
     Attributes:
-        path: of the file, from the root of the repository.
-        line: of the change, from 1.
-        operator: one of `OPERATORS`.
-        start: first character that is replaced.
-        stop: behind the last one.
-        before: what is there.
-        after: what is put there.
+        path: path of the file, from the root of the repository.
+        line: line of the change, counted from 1.
+        operator: kind of change, one of `OPERATORS`.
+        start: offset of the first replaced character.
+        stop: offset behind the last replaced character.
+        before: text that is replaced.
+        after: text that replaces it.
     """
 
     path: Path
@@ -68,18 +68,18 @@ class Mutant:
     after: str
 
     def applied(self, source: str) -> str:
-        """The file's text with the change."""
+        """Return the text of the file with the change."""
         assert source[self.start : self.stop] == self.before
         return source[: self.start] + self.after + source[self.stop :]
 
     @property
     def words(self) -> str:
-        """The change on one line."""
+        """Description of the change on one line."""
         return " ".join(f"{self.before} → {self.after}".split())
 
 
 class Places:
-    """Where the nodes of a tree lie in the text, whose columns the tree counts in bytes."""
+    """Positions of syntax nodes in a text, in characters; the syntax tree counts columns in bytes."""
 
     def __init__(self, source: str):
         self.source = source
@@ -89,22 +89,22 @@ class Places:
             self.starts.append(self.starts[-1] + len(line))
 
     def at(self, line: int, column: int) -> int:
-        """The character at a line, from 1, and a byte of it."""
+        """Return the offset of the character at a line, counted from 1, and a column in bytes."""
         return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())
 
     def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        """First character of a node, and the one behind its last."""
+        """Return the offsets of the first character of a node and of the one behind its last."""
         assert node.end_lineno is not None and node.end_col_offset is not None
         return self.at(node.lineno, node.col_offset), self.at(node.end_lineno, node.end_col_offset)
 
     def text(self, node: ast.expr | ast.stmt) -> str:
-        """A node as it is written."""
+        """Return the source text of a node."""
         start, stop = self.span(node)
         return self.source[start:stop]
 
 
 def mutants(source: str, path: Path) -> list[Mutant]:
-    """All changes of a file, in the order of its text; only what functions do is changed."""
+    """Return all mutants of a file in the order of its text; only bodies of functions are changed."""
     places, found = Places(source), []
     for node in executed(ast.parse(source)):
         for operator, changed, after in changes(node, places):
@@ -114,7 +114,7 @@ def mutants(source: str, path: Path) -> list[Mutant]:
 
 
 def executed(tree: ast.AST, inside: bool = False) -> Iterator[ast.AST]:
-    """Nodes of the bodies of functions, without annotations, docstrings and what is raised or asserted."""
+    """Yield the nodes in bodies of functions, without annotations, docstrings, raise and assert statements."""
     for name, value in ast.iter_fields(tree):
         if name in ("annotation", "returns", "decorator_list", "type_params", "bases"):
             continue
@@ -130,7 +130,7 @@ def executed(tree: ast.AST, inside: bool = False) -> Iterator[ast.AST]:
 
 
 def changes(node: ast.AST, places: Places) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]:
-    """Operator, the node that is replaced, and what takes its place."""
+    """Yield kind of change, replaced node and new text for every change of a node."""
     if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
         value = node.value
         yield CONSTANT, node, str(not value) if isinstance(value, bool) else str(2 * value if value else 1)
@@ -179,7 +179,7 @@ def _name(node: ast.expr) -> str:
 
 
 def _holds_things(node: ast.BinOp) -> bool:
-    """Whether what is added are lists, tuples or words."""
+    """Return whether an addition joins lists, tuples or texts."""
     kinds = (ast.List, ast.Tuple, ast.ListComp, ast.JoinedStr)
     return any(
         isinstance(part, kinds) or (isinstance(part, ast.Constant) and isinstance(part.value, str))
@@ -189,7 +189,7 @@ def _holds_things(node: ast.BinOp) -> bool:
 
 
 def drawn(sites: Iterable[Mutant], seed: int, count: int) -> list[Mutant]:
-    """So many sites, the operators in turn as long as each has any."""
+    """Draw ``count`` mutants at random, the kinds of change in turn while any are left."""
     dice = random.Random(seed)
     groups = {operator: [site for site in sites if site.operator == operator] for operator in OPERATORS}
     for group in groups.values():
@@ -199,7 +199,7 @@ def drawn(sites: Iterable[Mutant], seed: int, count: int) -> list[Mutant]:
 
 
 def tests_of(path: Path, root: Path) -> list[str]:
-    """What pytest is given for a mutant of this file: the tests of its room, those named like it first."""
+    """Return pytest's arguments for a mutant of a file: the tests of its package, those named like the file first."""
     inner = path.relative_to(PACKAGE)
     room = inner.parts[0]
     if room == "methods":
@@ -211,7 +211,7 @@ def tests_of(path: Path, root: Path) -> list[str]:
 
 
 def in_order(files: Iterable[Path], stem: str, root: Path) -> list[str]:
-    """Paths from the root: those that are named like a module, those of wiring, then the smaller ones first."""
+    """Return paths from the root: first tests named like a module, then those of wiring, then others by size."""
 
     def rank(file: Path) -> tuple[int, int]:
         near = 0 if file.stem == f"test_{stem}" else 1 if file.stem == "test_wiring" else 2
@@ -221,7 +221,7 @@ def in_order(files: Iterable[Path], stem: str, root: Path) -> list[str]:
 
 
 def tests_of_method(inner: Path, root: Path) -> list[str]:
-    """The tests that name the module, and the contract tests of the systems that are made of it."""
+    """Return the tests that import a method's module, and the contract tests of the systems that use it."""
     module = ".".join(inner.with_suffix("").parts)
     catalogue = (root / PACKAGE / "catalogue.py").read_text(encoding="utf-8")
     users = [module, *(
@@ -240,7 +240,7 @@ def tests_of_method(inner: Path, root: Path) -> list[str]:
 
 
 def systems_of(module: str, catalogue: str) -> list[str]:
-    """Names of the systems whose rows in the catalogue name this module."""
+    """Return the slugs of the systems whose rows in the catalogue name a module."""
     found = []
     for node in ast.walk(ast.parse(catalogue)):
         if isinstance(node, ast.Call) and _name(node.func) == "System":
@@ -251,7 +251,7 @@ def systems_of(module: str, catalogue: str) -> list[str]:
 
 
 def run_tests(arguments: Sequence[str], copy: Path, limit: float) -> tuple[str, str]:
-    """Outcome (``passed``, ``failed``, ``time``) and the test that failed."""
+    """Run pytest, and return the outcome (``passed``, ``failed`` or ``time``) and the name of the failed test."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(copy / "src"),
@@ -276,14 +276,14 @@ def run_tests(arguments: Sequence[str], copy: Path, limit: float) -> tuple[str, 
 
 
 class Trial:
-    """Mutants in a copy of the repository."""
+    """Trial of mutants in a copy of the repository."""
 
     def __init__(self, copy: Path, limit: float):
         self.copy, self.limit = copy, limit
         self.sound: dict[str, bool] = {}
 
     def outcome(self, mutant: Mutant) -> str:
-        """``survived``, ``no verdict`` and why, or the test that killed it."""
+        """Return ``survived``, ``no verdict`` with a reason, or the test that failed."""
         file = self.copy / mutant.path
         source = file.read_text(encoding="utf-8")
         tests = tests_of(mutant.path, self.copy)
@@ -302,17 +302,17 @@ class Trial:
             if self.passes(test):
                 return test
             if test in broken:
-                return f"no verdict: {test} fails without it, too"
+                return f"no verdict: {test} also fails without it"
 
     def passes(self, test: str) -> bool:
-        """Whether a test passes without any mutant; a file that could not be imported is tried as a whole."""
+        """Return whether a test, or all tests of a file that could not be imported, passes without a mutant."""
         if test not in self.sound:
             self.sound[test] = run_tests([test], self.copy, 2 * self.limit)[0] == "passed"
         return self.sound[test]
 
 
 def copied(folder: Path) -> Path:
-    """The files of the working tree that git knows or would add, in a folder of its own below this one."""
+    """Copy the files that git tracks or would add into a subfolder of ``folder``, and return it."""
     copy = folder / "repository"
     known = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(known, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0"):
@@ -323,13 +323,13 @@ def copied(folder: Path) -> Path:
 
 
 def listed(root: Path) -> list[Mutant]:
-    """Every site of the rooms, in the order of their files."""
+    """Return all mutants of `ROOMS`, file by file."""
     files = [file for room in ROOMS for file in sorted((root / PACKAGE / room).rglob("*.py"))]
     return [one for file in files for one in mutants(file.read_text(encoding="utf-8"), file.relative_to(root))]
 
 
 def row(number: int, mutant: Mutant, outcome: str) -> str:
-    """A line of the table."""
+    """Return the table row of a mutant."""
     words = mutant.words.replace("|", "\\|")
     words = words if len(words) <= 110 else f"{words[:107]}..."
     place = f"{mutant.path.relative_to(PACKAGE)}:{mutant.line}"
@@ -337,13 +337,14 @@ def row(number: int, mutant: Mutant, outcome: str) -> str:
 
 
 def main() -> int:
+    """Try the drawn mutants, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1, help="of the sites that are drawn")
-    parser.add_argument("--count", type=int, default=80, help="sites drawn")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds for the tests of a mutant")
+    parser.add_argument("--seed", type=int, default=1, help="seed by which mutants are drawn")
+    parser.add_argument("--count", type=int, default=80, help="number of mutants that are drawn")
+    parser.add_argument("--limit", type=float, default=300.0, help="longest time for the tests of a mutant, in seconds")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the mutants to try")
-    parser.add_argument("--table", type=Path, help="file for the table; it is written anew after every mutant")
-    parser.add_argument("--list", action="store_true", help="show what would be tried, and try nothing")
+    parser.add_argument("--table", type=Path, help="file for the table, rewritten after every mutant")
+    parser.add_argument("--list", action="store_true", help="list the drawn mutants without trying them")
     asked = parser.parse_args()
     lines = ["| # | place | operator | change | outcome |", "|---|---|---|---|---|"]
     outcomes: list[str] = []

@@ -6,12 +6,12 @@
     python scripts/record_fixtures.py --check --exact        count rounding as a difference, too
 
 A system is trained with its preset ``small`` on four patients of its phantom, on one thread, through
-``ganatomy.training.run.train``. Recorded are the loss terms of all turns, the trained weights, and what the trained
-system makes of an image of a fifth patient or, where it makes images from noise, of seed 0.
+``ganatomy.training.run.train``. The loss terms of all turns, the trained weights, and the output of the trained system
+are recorded: for an image of a fifth patient or, where the system generates from noise, for seed 0.
 
-The same versions on the same processor give the same bits. Elsewhere rounding differs, and training enlarges that: most
-systems stay close for two rounds, while of those in DRIFTING only the first turn is compared elsewhere, and the names
-and shapes of all that follows.
+Equal versions on equal processors give bit-identical results. Otherwise rounding differs, and training amplifies it:
+most systems stay close for two rounds. For those in DRIFTING only the first turn is then compared by value, and the
+rest by names and shapes.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from ganatomy.training.run import TrainConfig, train
 
 FILE = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "rounds.json"
 MODELS = (*(system.slug for system in catalogue.ready()), "brain-manifold-dcgan:small-denoiser")
-"""Ready systems, and presets that make another model, as ``system:preset``."""
+"""Slugs of ready systems, and further presets as ``system:preset`` where they make another kind of model."""
 
 SMALLER = {
     "batch_size": 2,
@@ -52,9 +52,9 @@ SMALLER = {
     "steps": 10,
     "features": "substitute",
 }
-"""Options that make a system quicker, and independent of weights found on the machine; for those that have them."""
+"""Options that make training faster and independent of downloaded weights, for systems that have them."""
 SECTIONS: Mapping[str, Mapping[str, Any]] = {"denoising": {"scan": {"views": 60}}}
-"""The same for the systems of a section of the catalogue."""
+"""Section of the catalogue to further options that make its systems faster."""
 
 BRAIN = {"size": 96, "slices": 5, "distance_mm": 6.0}
 CUBE = {"size": 32, "slices": 12, "distance_mm": 5.0}
@@ -77,11 +77,11 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "anovaegan": ("brain-mr", "flair", BRAIN),
     "va-gan": ("squares", "image", {"size": 96, "slices": 2}),
 }
-"""Phantom, its image and its size: what a system is given to restore, or to search for what is abnormal."""
+"""System to the phantom, image and size of its input, for systems with one input image."""
 SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
     "segan": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
 }
-"""Phantom, its images and their size: what a system of several inputs is given to segment."""
+"""System to the phantom, images and size of its inputs, for systems with several input images."""
 SCANNED: Mapping[str, str] = {
     "deep-dealiasing": "brain-mr",
     "dagan": "brain-mr",
@@ -90,19 +90,19 @@ SCANNED: Mapping[str, str] = {
     "gancs": "abdomen-mr",
     "kspace-gan": "brain-mr",
 }
-"""Phantom whose undersampled k-space a system is given."""
+"""System to the phantom whose undersampled k-space is its input, for reconstruction."""
 SIDE = 64
 """Rows and columns of that k-space."""
 PATIENT = 101
-"""Seed of a phantom patient whom no system is trained on; the brain and the eye are sick."""
+"""Seed of a phantom patient that no system is trained on; its brain and its retina have lesions."""
 
 PLACES = 8
-"""Values of an array that are recorded themselves."""
+"""Number of values of an array that are recorded one by one."""
 GOLDEN = 0.6180339887498949
 TOLERANCE = 2e-5
-"""Of loss terms relative to themselves, and of weights and outputs relative to their greatest value."""
+"""Tolerance of loss terms relative to their value, and of weights and outputs relative to their greatest value."""
 ELSEWHERE = 2e-4
-"""The same with other versions or on another processor."""
+"""Tolerance with other versions of packages or on another processor."""
 DRIFTING = frozenset(
     {
         "anogan",
@@ -122,30 +122,27 @@ DRIFTING = frozenset(
         "wolterink-ldct",
     }
 )
-"""Systems in which rounding changes numbers by more than that, or by nearly as much; all others stay below 3e-5.
+"""Systems in which rounding changes numbers by about `ELSEWHERE` or more; all others stay below 3e-5.
 
 Measured between AVX-512, AVX2 and no vector unit: ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA.
 """
 SMALLEST = 0.05
-"""Loss terms below this are compared with it, since they are mostly differences of larger numbers."""
+"""Least scale of the relative error of a loss term, since small terms are mostly differences of larger numbers."""
 
 Array = NDArray[Any]
 Entry = dict[str, Any]
 
 
-# What is asked of the package: train, load, and one prediction of each kind.
-
-
 def record(model: str, folder: Path, cache: Path) -> Entry:
-    """Train a system for two rounds and describe what came of it.
+    """Train a system for two rounds and describe its losses, weights and outputs.
 
     Args:
         model: ``system`` or ``system:preset``.
-        folder: for the run, which must not exist, and for what is given to it.
-        cache: of prepared cases.
+        folder: folder for the run and for input files; must not hold a run.
+        cache: folder of prepared cases.
 
     Returns:
-        ``made_with``, ``turns``, ``weights`` and ``outputs``, of plain values.
+        Plain values under ``made_with``, ``turns``, ``weights`` and ``outputs``.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -166,7 +163,7 @@ def record(model: str, folder: Path, cache: Path) -> Entry:
 
 
 def trained(model: str, out: Path, cache: Path) -> None:
-    """Two rounds, or one of each stage where there are more stages."""
+    """Train a system for two rounds, or for one round per stage where it has more than two stages."""
     slug, _, preset = model.partition(":")
     kind = catalogue.load(slug).Config
     smaller = {**SMALLER, **SECTIONS.get(catalogue.resolve(slug).section, {})}
@@ -181,9 +178,9 @@ def trained(model: str, out: Path, cache: Path) -> None:
 
 @contextmanager
 def turns() -> Iterator[list[dict[str, float]]]:
-    """Collect the loss terms of all turns taken meanwhile, named ``player/term``; float32 in as many digits as it has.
+    """Collect the loss terms of all turns taken meanwhile, named ``player/term``, with all digits of a float32.
 
-    Files of a run hold six digits, of the mean over the turns of a round.
+    The files of a run are not used for this, since they hold six digits of the mean over the turns of a round.
     """
     heard: list[dict[str, float]] = []
     begin = Turn.__init__
@@ -200,8 +197,10 @@ def turns() -> Iterator[list[dict[str, float]]]:
 
 
 def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
-    """What a trained system makes, by name: the middle slice of a restored image, or of label map and probabilities;
-    map, score and healthy image of a detector; and the sample of seed 0.
+    """Return the outputs of a trained system by name.
+
+    These are the middle slice of a restored image, or of label map and probabilities; map, score and healthy image of
+    an anomaly detector; or the sample of seed 0.
     """
     if model in SCANNED:
         return {"restored": middle(trained(kspace_file(SCANNED[model], folder)).main)}
@@ -219,13 +218,13 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
 
 
 def middle(image: Image) -> Array:
-    """The middle slice, (channels, 1, rows, columns)."""
+    """Return the middle slice of an image, (channels, 1, rows, columns)."""
     at = image.shape[0] // 2
     return image.slab(at, at + 1)
 
 
 def given_image(phantom: str, part: str, size: Mapping[str, Any]) -> Image:
-    """An image of the patient whom nobody trained on, of fewer columns than rows."""
+    """Return an image of patient `PATIENT`, with fewer columns than rows so that the axes differ."""
     drawn = phantoms.make(phantom, PATIENT, **size)
     image = phantoms.part(drawn, part)
     columns = image.shape[2]
@@ -233,7 +232,7 @@ def given_image(phantom: str, part: str, size: Mapping[str, Any]) -> Image:
 
 
 def kspace_file(phantom: str, folder: Path) -> Path:
-    """Raw data of the same patient, with every third line and the middle of k-space measured."""
+    """Write raw data of patient `PATIENT` with every third line and the centre of k-space, and return the file."""
     drawn = phantoms.make(phantom, PATIENT, size=SIDE, slices=3, distance_mm=8.0)
     values = phantoms.part(drawn, "t1").numpy()[0]
     axes = (-2, -1)
@@ -245,17 +244,14 @@ def kspace_file(phantom: str, folder: Path) -> Path:
     return path
 
 
-# From here on nothing knows the package.
-
-
 def surroundings() -> str:
-    """Versions and processor that decide how numbers are rounded."""
+    """Return versions and processor, which decide how numbers are rounded."""
     versions = [f"{name} {version(name).partition('+')[0]}" for name in ("torch", "numpy", "scipy", "scikit-image")]
     return ", ".join([*versions, f"{processor()} with {torch.backends.cpu.get_cpu_capability()}"])
 
 
 def processor() -> str:
-    """Name, family and model of the processor, as far as the system tells."""
+    """Return name, family and model of the processor, as far as the system reports them."""
     facts = Path("/proc/cpuinfo")
     if not facts.is_file():
         return platform.processor() or platform.machine()
@@ -265,18 +261,18 @@ def processor() -> str:
 
 
 def short(value: float) -> float:
-    """A float32 in as few digits as tell it from all others."""
+    """Return a float32 rounded to the fewest digits that identify it."""
     return float(str(np.float32(value)))
 
 
 def described(values: Array) -> Entry:
-    """Digest of an array as float32, and a few numbers that show how different another one is."""
+    """Describe an array as float32 by its shape, its digest, and numbers that show the size of a difference."""
     numbers = np.ascontiguousarray(values, np.float32)
     return {"shape": list(numbers.shape), "digest": digest(numbers), **summary(numbers)}
 
 
 def summary(numbers: NDArray[np.float32]) -> Entry:
-    """Mean, SD, least, greatest, and the values in eight places spread over the array."""
+    """Return mean, SD, minimum, maximum, and the values at `PLACES` places spread over an array."""
     flat = numbers.ravel()
     places = [int(flat.size * ((place + 1) * GOLDEN % 1)) for place in range(PLACES)]
     exact = flat.astype(np.float64)
@@ -285,9 +281,9 @@ def summary(numbers: NDArray[np.float32]) -> Entry:
 
 
 def described_weights(weights: Mapping[str, Array]) -> Entry:
-    """Digests of weights with and without their names, how many there are, and a few numbers of all together.
+    """Describe weights by digests with and without names, numbers of tensors and values, and a summary of all values.
 
-    What was fitted to cases, named ``fitted.…``, does not count.
+    Tensors named ``fitted.…`` are left out, since they were fitted to cases and not trained.
     """
     names = sorted(name for name in weights if not name.startswith("fitted."))
     parts = {name: digest(weights[name]) for name in names}
@@ -302,13 +298,13 @@ def described_weights(weights: Mapping[str, Array]) -> Entry:
 
 
 def digest(values: Array) -> str:
-    """SHA-256 of type, shape and bytes."""
+    """Return the SHA-256 of an array's type, shape and bytes."""
     facts = f"{values.dtype.str} {values.shape}".encode()
     return hashlib.sha256(facts + np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def differences(model: str, wanted: Entry, found: Entry) -> list[str]:
-    """Sentences on what differs by more than rounding can explain; none where all is as recorded."""
+    """Return a line for everything that differs by more than rounding can explain."""
     first = later = TOLERANCE
     if wanted["made_with"] != found["made_with"]:
         first, later = ELSEWHERE, math.inf if model in DRIFTING else ELSEWHERE
@@ -372,7 +368,7 @@ def _numbers_that_differ(name: str, wanted: Entry, found: Entry, allowed: float)
 
 
 def text(entries: Mapping[str, Entry]) -> str:
-    """The file: JSON with a line for each turn and each array, systems in alphabetical order."""
+    """Return the fixtures as JSON, one line per turn and per array, with systems in alphabetical order."""
     systems = []
     for model, entry in sorted(entries.items()):
         lines = ",\n".join(f"   {json.dumps(turn)}" for turn in entry["turns"])
@@ -386,11 +382,14 @@ def text(entries: Mapping[str, Entry]) -> str:
 
 
 def main() -> int:
+    """Record or compare the fixtures, and return the exit code: 1 where something differs."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("models", nargs="*", metavar="SYSTEM[:PRESET]", help="none means all")
-    words.add_argument("--check", action="store_true", help="compare with the file and leave it alone")
-    words.add_argument("--exact", action="store_true", help="with --check: rounding is a difference, too")
-    words.add_argument("--file", type=Path, default=FILE, help="where the fixtures are")
+    words.add_argument(
+        "models", nargs="*", metavar="SYSTEM[:PRESET]", help="systems to record or compare; none means all"
+    )
+    words.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
+    words.add_argument("--exact", action="store_true", help="with --check: count rounding as a difference, too")
+    words.add_argument("--file", type=Path, default=FILE, help="file of the fixtures")
     asked = words.parse_args()
     if unknown := set(asked.models) - set(MODELS):
         words.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(MODELS)}")
