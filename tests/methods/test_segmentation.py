@@ -219,7 +219,7 @@ def test_weights_multiply_their_terms_and_zero_leaves_them_out():
 
 
 def test_a_game_without_any_loss_and_separate_classes_are_refused():
-    with pytest.raises(UserError, match="--no-critics: nothing else teaches; add --dice-weight or --pixel-weight"):
+    with pytest.raises(UserError, match="--no-critics: no loss has a weight; add --dice-weight or --pixel-weight"):
         segan(critics=False)
     with pytest.raises(UserError, match="--variant S1-1C: classes that exclude each other share a segmentor"):
         segan("brats", variant="S1-1C")

@@ -1,4 +1,4 @@
-"""SAGAN: pix2pix for low-dose CT, taught by a second network that sees sharpness."""
+"""SAGAN: pix2pix for low-dose CT with a sharpness loss, computed by a second network."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
@@ -17,14 +17,14 @@ from ganatomy.tasks.ct_denoising.task import CTDenoiser
 
 
 def lbp_sharpness(image: Tensor, threshold: float = 0.016, window: int = 21) -> Tensor:
-    """Share of sharp local binary patterns around every pixel, 0 to 1, shape of the input.
+    """Return the fraction of sharp local binary patterns around every pixel, 0 to 1, in the shape of the input.
 
     Yi & Eramian, LBP-based segmentation of defocus blur, IEEE TIP 25(4):1626-1638, 2016: rotation-invariant uniform
     patterns of eight neighbours at radius one; in focus, the codes 6 to 9 prevail.
 
     Args:
         image: (N, 1, H, W) in [0, 1].
-        threshold: how much brighter a neighbour must be to count.
+        threshold: least difference by which a neighbour counts as brighter.
         window: side of the neighbourhood, pixels, odd.
     """
     bits = torch.stack([(neighbour - image) > threshold for neighbour in _circle(image)])
@@ -35,7 +35,7 @@ def lbp_sharpness(image: Tensor, threshold: float = 0.016, window: int = 21) -> 
 
 
 def _circle(image: Tensor) -> Iterator[Tensor]:
-    """Values at eight points on the unit circle around every pixel, in order, borders replicated."""
+    """Yield the images of values at eight points on the unit circle around every pixel, in order."""
     padded = pad(image, (1, 1, 1, 1), mode="replicate")
     near, far = 1 - 1 / sqrt(2), 1 / sqrt(2)
     corner = torch.tensor([[near * near, near * far], [near * far, far * far]], dtype=image.dtype, device=image.device)
@@ -52,7 +52,7 @@ def _circle(image: Tensor) -> Iterator[Tensor]:
 
 
 def sharpness_network(width: int) -> ConvUNet:
-    """A U-Net for logits of sharpness, begun at the few percent of a CT that are sharp, where a sigmoid still moves."""
+    """Build a U-Net for logits of sharpness, whose initial output is the few percent of a CT that are sharp."""
     network = ConvUNet(1, 1, width)
     nn.init.normal_(network.head.weight, std=0.01)
     nn.init.constant_(network.head.bias, -3.0)  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def sharpness_network(width: int) -> ConvUNet:
 
 
 class Residual(Pix2PixUNet):
-    """The U-Net of pix2pix "with residual component": it adds to its input."""
+    """U-Net of pix2pix with a residual connection from input to output."""
 
     def forward(self, image: Tensor) -> Tensor:
         return image + super().forward(image)
@@ -80,29 +80,29 @@ class SAGAN(CTDenoiser):
         game_rounds: int = 239_000  # updates of the game, one crop a batch (our choice)
         batch_size: int = 1  # crops
         patch: int = 256  # side of the crops, pixels
-        positions: Literal["random", "corners"] = "corners"  # four corners and the centre, as the paper, or anywhere
-        learning_rate: float = 2e-4  # Adam, both players of the game, as pix2pix
-        beta1: float = 0.5  # Adam, as pix2pix
-        sharpness_learning_rate: float = 1e-4  # Adam (our choice)
-        adversarial_weight: float = 1.0  # least-squares game; 0 leaves the same network without the adversary
-        pixel_weight: float = 100.0  # mean absolute difference, as pix2pix
-        sharpness_weight: float = 2.0  # root-mean-square difference of sharpness maps (our choice)
-        sharpness_threshold: float = 0.016  # of the binary patterns, on [0, 1] images
-        sharpness_window: int = 21  # pixels
+        positions: Literal["random", "corners"] = "corners"  # places of crops; corners: four corners and the centre
+        learning_rate: float = 2e-4  # Adam, both players of the game, as in pix2pix
+        beta1: float = 0.5  # Adam, as in pix2pix
+        sharpness_learning_rate: float = 1e-4  # Adam, sharpness network (our choice)
+        adversarial_weight: float = 1.0  # weight of the least-squares game; 0 trains the same network without it
+        pixel_weight: float = 100.0  # weight of the mean absolute difference, as in pix2pix
+        sharpness_weight: float = 2.0  # weight of the root-mean-square difference of sharpness maps (our choice)
+        sharpness_threshold: float = 0.016  # threshold of the binary patterns, for images in [0, 1]
+        sharpness_window: int = 21  # side in pixels of the window in which sharp patterns are counted
         sharpness_width: int = 32  # channels of the sharpness network (our choice)
-        blur: float = 3.0  # largest Gaussian blur shown to the sharpness network, pixels (our choice)
-        noise: float = 0.05  # largest noise added to its inputs, standard deviation on [0, 1] (our choice)
+        blur: float = 3.0  # largest SD in pixels of Gaussian blur in the sharpness network's training (our choice)
+        noise: float = 0.05  # largest SD of noise in the sharpness network's training, on [0, 1] (our choice)
         levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
         discriminator_width: int = 64  # channels of the PatchGAN's first layer
-        norm: Literal["instance", "batch"] = "instance"  # of the U-Net; the released model sees a batch of one
+        norm: Literal["instance", "batch"] = "instance"  # norm of the U-Net; the released model has batches of one
         discriminator_norm: Literal["instance", "batch", "none"] = (
-            "instance"  # of the PatchGAN; it hides how strong noise is
+            "instance"  # norm of the PatchGAN; normalisation hides the noise level
         )
-        dropout: float = 0.5  # in the U-Net's inner decoder, off at inference
+        dropout: float = 0.5  # dropout rate in the U-Net's inner decoder, off at inference
         window: tuple[float, float] = (-160.0, 240.0)  # HU mapped to [-1, 1]: abdomen
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
-        scan: LowDoseScan = LowDoseScan(  # blank scan of 10 000 photons at the low dose
+        scan: LowDoseScan = LowDoseScan(  # simulation of the low-dose scan; 10 000 photons per unattenuated ray
             dose_fraction=0.1, photons=1e5, electronic_noise=0.0, geometry="fan", views=1200, water=0.017
         )
 
@@ -150,7 +150,7 @@ class SAGAN(CTDenoiser):
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator."""
+        """Whether the generator is trained with a discriminator."""
         return self.discriminator is not None
 
     def stages(self) -> Sequence[Stage]:
@@ -177,24 +177,24 @@ class SAGAN(CTDenoiser):
         return stages
 
     def sharpness(self, image: Tensor) -> Tensor:
-        """The trained network's sharpness map, 0 to 1, of images in [-1, 1]."""
+        """Return the sharpness network's map, 0 to 1, of images in [-1, 1]."""
         return torch.sigmoid(self._sharpness_logits(image))
 
     def _sharpness_logits(self, image: Tensor) -> Tensor:
         assert self.sharpness_network is not None
-        # The measure is blind to brightness and counts in thresholds: what the network is shown is so too.
+        # The pattern measure is invariant to brightness and relative to the threshold, and so is the network's input.
         detail = image - avg_pool2d(pad(image, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
         return self.sharpness_network(detail / (2 * self.config.sharpness_threshold))  # type: ignore[no-any-return]
 
     def sharpness_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """Routine-dose crops, sharp, blurred and noisy; the network learns the measure it can then differentiate."""
+        """Yield the sharpness network's turn: regression of the pattern measure of sharp, blurred and noisy crops."""
         sharp = self.inside(next(batches)["target"])
         shown = torch.cat([sharp, self._spoil(sharp)]).clamp(-1, 1)
         wanted = lbp_sharpness((shown + 1) / 2, self.config.sharpness_threshold, self.config.sharpness_window)
         yield Turn("sharpness", error=binary_cross_entropy_with_logits(self._sharpness_logits(shown), wanted))
 
     def _spoil(self, image: Tensor) -> Tensor:
-        """A blurred and noisy copy, each sample by its own amount."""
+        """Return a blurred and noisy copy, with amounts drawn for each sample."""
         samples, _, *size = image.shape
         sigma = (self.config.blur * self.noise.uniform(samples, 1)).clamp_min(1e-3)
         reach = max(1, round(3 * self.config.blur))

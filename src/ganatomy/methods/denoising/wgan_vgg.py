@@ -1,4 +1,4 @@
-"""WGAN-VGG: a Wasserstein critic for the texture, a perceptual distance for the content."""
+"""WGAN-VGG: low-dose CT denoising with a Wasserstein critic and a perceptual loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -18,7 +18,7 @@ Variant = Literal["cnn-mse", "cnn-vgg", "wgan", "wgan-mse", "wgan-vgg"]
 
 
 class Generator(nn.Sequential):
-    """Eight 3x3 convolutions, each followed by a ReLU, the last one too; no bias, no norm, no skip.
+    """Generator of eight 3x3 convolutions, each followed by a ReLU, including the last; no bias, no norm, no skip.
 
     (N, 1, H, W) to (N, 1, H - 16, W - 16) without padding.
     """
@@ -38,9 +38,9 @@ class Generator(nn.Sequential):
 
 
 class Critic(nn.Sequential):
-    """Six convolutions in three scales and two dense layers; one score per patch, no norm, no sigmoid.
+    """Critic of six convolutions in three scales and two dense layers; one raw score per patch, no norm.
 
-    He initialisation gives it a slope near one from the start; PyTorch's own would shrink it by a factor of a hundred.
+    He initialisation gives an initial gradient norm near one; PyTorch's default would be a hundred times smaller.
     """
 
     def __init__(self, patch: int, width: int = 64, dense: int = 1024):
@@ -72,34 +72,34 @@ class WGANVGG(CTDenoiser):
     """
 
     class Config(MethodConfig):
-        """Numbers of the paper where it gives them; the preset ``code`` follows the authors' release."""
+        """The numbers of the paper where it gives them; the preset ``code`` follows the authors' release."""
 
-        variant: Variant = "wgan-vgg"  # which of the paper's five networks
+        variant: Variant = "wgan-vgg"  # one of the paper's five combinations of losses
         game_rounds: int = 78_200  # generator updates (as commonly reimplemented)
         batch_size: int = 128  # patches
         patch: int = 64  # side of the target patch, pixels
         critic_steps: int = 4  # critic turns per generator turn
         learning_rate: float = 1e-5  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.9)  # Adam
-        decay_from: float = 1.0  # part of training after which the rate falls linearly to zero; 1 never (our option)
-        penalty_weight: float = 10.0  # gradient penalty
-        content_weight: float = 0.1  # perceptual or squared-error term beside the critic
-        content_sum: bool = False  # sum over the image, halved, as the released code does, instead of the mean
-        perceptual_layer: str = "conv5_4"  # layer of VGG-19
-        perceptual_relu: bool = True  # features after the layer's ReLU
+        decay_from: float = 1.0  # fraction of training after which the rate falls to zero linearly (our option)
+        penalty_weight: float = 10.0  # weight of the gradient penalty
+        content_weight: float = 0.1  # weight of the perceptual or squared error beside the critic
+        content_sum: bool = False  # whether that error is half the sum over the image (released code), not the mean
+        perceptual_layer: str = "conv5_4"  # layer of VGG-19 for the perceptual loss
+        perceptual_relu: bool = True  # whether features are taken after the layer's ReLU
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
         width: int = 32  # channels of the generator
         critic_width: int = 64  # channels of the critic's first scale
         critic_dense: int = 1024  # units of the critic's dense layer
-        padding: Literal[0, 1] = 0  # 0 loses 8 pixels a side, as the released code; 1 keeps the size
-        start: Literal["xavier", "identity"] = "xavier"  # identity lets training begin at the input image (our choice)
+        padding: Literal[0, 1] = 0  # padding of convolutions; 0 loses 8 pixels a side as in the release, 1 none
+        start: Literal["xavier", "identity"] = "xavier"  # initial weights; identity returns the input (our choice)
         window: tuple[float, float] = (-1024.0, 3072.0)  # HU mapped to [0, scale]
-        scale: float = 1.0  # a larger range lets a critic see faint noise sooner (our option)
-        max_air: float = 0.5  # patches with more air than this are refused
+        scale: float = 1.0  # upper end of the networks' range; more lets a critic notice faint noise (our option)
+        max_air: float = 0.5  # patches with a larger fraction of air are left out
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
-        scan: LowDoseScan = LowDoseScan(dose_fraction=0.25)  # how the low-dose partner is simulated
+        scan: LowDoseScan = LowDoseScan(dose_fraction=0.25)  # simulation of the low-dose scan
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -153,7 +153,7 @@ class WGANVGG(CTDenoiser):
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator."""
+        """Whether the generator is trained with a critic."""
         return self.critic is not None
 
     def stages(self) -> Sequence[Stage]:
@@ -166,7 +166,7 @@ class WGANVGG(CTDenoiser):
         stream = Stream(
             "samples", None, c.batch_size, (1, c.patch, c.patch), self.tiling.margin, accepts=mostly_air(c.max_air)
         )
-        # A round without a critic draws one batch; as many more of them show the comparison as many images.
+        # A round without a critic draws one batch, so the variants without a critic get more rounds for as many images.
         rounds = c.game_rounds * (1 if self.critic else c.critic_steps + 1)
         return [Stage("denoise", self.turns, players, rounds, stream)]
 
@@ -195,7 +195,7 @@ class WGANVGG(CTDenoiser):
         yield Turn("generator", losses)
 
     def content(self, fake: Tensor, target: Tensor) -> Tensor:
-        """The weighted perceptual or squared-error term; alone, without a critic, its weight is one."""
+        """Return the weighted perceptual or squared error; without a critic its weight is one."""
         c = self.config
         weight = c.content_weight if self.critic else 1.0
         if c.content_sum:

@@ -1,4 +1,4 @@
-"""Wolterink et al.: a 3D network that predicts the noise, and an adversary that looks at slices."""
+"""Wolterink et al.: low-dose CT denoising by a 3D network that predicts the noise, and a discriminator of slices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -16,7 +16,7 @@ Variant = Literal["g-voxel", "g-voxel-adv", "g-adv"]
 
 
 class Generator(nn.Module):
-    """Seven 3x3x3 convolutions without padding whose output, a noise image, is subtracted from the input.
+    """Generator of seven 3x3x3 convolutions without padding, whose output, a noise image, is subtracted from the input.
 
     (N, 1, D, H, W) to (N, 1, D - 14, H - 14, W - 14).
     """
@@ -31,23 +31,23 @@ class Generator(nn.Module):
             layers.append(nn.LeakyReLU(slope))
             before = after
         last = nn.Conv3d(before, 1, 3)
-        # Zero noise at the start: without a voxel loss, only the identity is a safe place to begin.
+        # The initial noise is zero, because without a voxel loss training diverges unless it starts at the identity.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.noise = nn.Sequential(*layers, last)
         self.margin = len(widths) + 1
 
     def forward(self, image: Tensor) -> Tensor:
-        """Low-dose image to denoised centre."""
+        """Denoise the centre of a low-dose image, (N, 1, D, H, W) without a margin of 7 voxels per side."""
         m = self.margin
         noise: Tensor = self.noise(image)
         return image[..., m:-m, m:-m, m:-m] - noise
 
 
 class Discriminator(nn.Module):
-    """Three groups of three convolutions, the third of each strided, and one logit per slice or block.
+    """Discriminator of three groups of three convolutions, the third of each strided; one logit per slice or block.
 
-    ``dims=2`` judges every axial slice of (N, 1, D, H, W) alone; ``dims=3`` judges the block, without striding along
+    ``dims=2`` scores every axial slice of (N, 1, D, H, W) alone; ``dims=3`` scores the block, without striding along
     the thick slices.
     """
 
@@ -72,12 +72,12 @@ class Discriminator(nn.Module):
         self.dims = dims
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 1, D, H, W) to logits, one per slice (2D) or sample (3D)."""
+        """Score (N, 1, D, H, W) by logits, one per slice (2D) or sample (3D)."""
         return self.layers(image.transpose(1, 2).flatten(0, 1) if self.dims == 2 else image)  # type: ignore[no-any-return]
 
 
 class WolterinkLDCT(CTDenoiser):
-    """Noise reduction in low-dose cardiac CT, with a voxel loss, an adversary, or both.
+    """Noise reduction in low-dose cardiac CT, with a voxel loss, an adversarial loss, or both.
 
     Wolterink, Leiner, Viergever, Isgum, Generative Adversarial Networks for Noise Reduction in Low-Dose CT,
     IEEE TMI 36(12):2536-2545, 2017. doi:10.1109/TMI.2017.2708987.
@@ -86,17 +86,17 @@ class WolterinkLDCT(CTDenoiser):
     dims = 3
 
     class Config(MethodConfig):
-        """The paper's dose and losses; widths, weights and optimiser are our choices where it does not tell them."""
+        """The paper's dose and losses; widths, weights and optimiser are our choices where it does not state them."""
 
-        variant: Variant = "g-voxel-adv"  # voxel loss alone, both, or the adversary alone
+        variant: Variant = "g-voxel-adv"  # losses: voxel alone, both, or adversarial alone
         game_rounds: int = 50_000  # generator updates (our choice)
         batch_size: int = 16  # sub-volumes (our choice)
         patch: int = 27  # side of the target, voxels (our choice)
         patch_slices: int = 1  # slices of the target (our choice)
         learning_rate: float = 1e-4  # Adam (our choice)
-        beta1: float = 0.5  # Adam; 0.9 without an adversary (our choice)
-        voxel_weight: float = 1.0  # squared error
-        adversarial_weight: float = 1e-3  # beside the voxel loss; 1 without it (our choice)
+        beta1: float = 0.5  # Adam; 0.9 without a discriminator (our choice)
+        voxel_weight: float = 1.0  # weight of the squared error
+        adversarial_weight: float = 1e-3  # weight of the adversarial loss beside the voxel loss (our choice)
         widths: tuple[int, ...] = (
             32,
             32,
@@ -106,13 +106,13 @@ class WolterinkLDCT(CTDenoiser):
             64,
         )  # channels of the generator's hidden layers (our choice)
         discriminator_widths: tuple[int, ...] = (32, 64, 128)  # channels of the discriminator's groups (our choice)
-        discriminator_dims: Literal[2, 3] = 2  # judge axial slices or blocks (our choice)
+        discriminator_dims: Literal[2, 3] = 2  # whether axial slices (2) or blocks (3) are scored (our choice)
         window: tuple[float, float] = (
             -1000.0,
             2000.0,
         )  # HU mapped to [-1, 2]; 1000 HU are one unit (our choice)
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
-        scan: LowDoseScan = LowDoseScan(dose_fraction=0.2)  # 10 of 50 mAs
+        scan: LowDoseScan = LowDoseScan(dose_fraction=0.2)  # simulation of the low-dose scan; 10 of 50 mAs
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -151,7 +151,7 @@ class WolterinkLDCT(CTDenoiser):
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator."""
+        """Whether the generator is trained with a discriminator."""
         return self.discriminator is not None
 
     def stages(self) -> Sequence[Stage]:
@@ -184,9 +184,9 @@ class WolterinkLDCT(CTDenoiser):
         yield Turn("generator", losses)
 
     def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of routine-dose and of generated sub-volumes, judged in one batch.
+        """Score routine-dose and generated sub-volumes in one batch and return the logits of each.
 
-        Normalised batch by batch, noise of any strength would look alike.
+        In batches of their own, batch norm would scale noise of any level alike.
         """
         real_scores, fake_scores = self.discriminator(torch.cat([real, fake])).chunk(2)  # type: ignore[misc]
         return real_scores, fake_scores

@@ -1,4 +1,4 @@
-"""AnoGAN: an image is abnormal as far as no latent point of a generator of healthy images leads to it."""
+"""AnoGAN: anomaly detection by searching the latent space of a generator that was trained on healthy images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -16,58 +16,58 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
 Term = Literal["features", "score"]
-"""Term of the discriminator in the search: features alike, or a generated image that it takes for a real one."""
+"""Discriminator term of the search: difference of features, or the score of the generated image."""
 ScoredBy = Literal["search", "discriminator"]
 
 
 class Search(NamedTuple):
-    """Where the search in the latent space ended, for every image."""
+    """Result of the search in latent space for every image."""
 
     latent: Tensor
-    """(n, latent)."""
+    """Latent points, (n, latent)."""
     generated: Tensor
-    """Images of the latent points, (n, 1, rows, columns)."""
+    """Generated images of the latent points, (n, 1, rows, columns)."""
     residual: Tensor
     """Sum of the absolute differences from the image, (n,)."""
     discriminating: Tensor
-    """The discriminator's term, (n,)."""
+    """Discriminator term of the search, (n,)."""
 
 
 class AnoGAN(Detector):
-    """Anomalies found by searching the latent space of a generator that has only seen healthy patches.
+    """Anomaly detection by inverting a generator of healthy patches.
 
-    The game is that of DCGAN. To look at an image, gradient steps move a latent point until what the generator makes
-    of it comes nearest; weights stay as they are. What remains of the difference is the anomaly.
+    Generator and discriminator are trained like DCGAN. For an image, gradient descent in latent space searches the
+    nearest generated image; weights are fixed. The remaining difference is the anomaly map.
 
     Schlegl et al., Unsupervised Anomaly Detection with Generative Adversarial Networks to Guide Marker Discovery,
     IPMI 2017. arXiv 1703.05921.
     """
 
     class Config(AnomalyConfig):
-        """The paper's search and weights; numbers of the game are those of DCGAN, where no other source is given."""
+        """The paper's search and weights; other numbers are those of DCGAN unless another source is given."""
 
         game_rounds: int = 312_500  # updates of each player; 20 epochs of a million patches
         batch_size: int = 64  # patches
         learning_rate: float = 2e-4  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
         generator_steps: int = 1  # generator turns per discriminator turn
-        latent: int = 100  # numbers behind a patch, U(-1, 1)
+        latent: int = 100  # size of the latent vector, U(-1, 1)
         width: int = 64  # channels of the layers next to the image; doubled at every halving of the size
         levels: int = 4  # halvings of the size in the discriminator, doublings in the generator
-        kernel: Kernel = 5  # of all convolutions
-        search_steps: int = 500  # gradient steps in the latent space
-        search_rate: float = 1e-2  # of their Adam (our choice)
-        search_weight: float = 0.1  # of the discriminator's term, 1 less it is that of the residual
-        search_term: Term = "features"  # of the discriminator
-        search_batch: int = Field(64, ge=1)  # images searched together, always as many (our choice)
-        restarts: int = 1  # searches from different points, of which each image keeps its best (our option)
-        clip_latent: bool = True  # keep the latent point among those trained with (our choice)
-        scored_by: ScoredBy = "search"  # what makes the score of an image; the discriminator alone is the comparison
-        fit: Fit = "patches"  # of images: cut into patches, lie inside the size whole, or fill it
-        square: bool = False  # the rows of OCT are many times closer than its columns
+        kernel: Kernel = 5  # side of all convolutions
+        search_steps: int = 500  # gradient steps of the search in latent space
+        search_rate: float = 1e-2  # learning rate of Adam in the search (our choice)
+        search_weight: float = 0.1  # weight of the discriminator term in the search; 1 minus it is the residual's
+        search_term: Term = "features"  # discriminator term of the search: features or score
+        search_batch: int = Field(64, ge=1)  # images searched together, in batches of constant size (our choice)
+        restarts: int = 1  # searches from different points, the best of which is kept for each image (our option)
+        clip_latent: bool = True  # whether latent points are clipped to the range of training (our choice)
+        scored_by: ScoredBy = "search"  # score of an image: result of the search, or discriminator for comparison
+        fit: Fit = "patches"  # fit of images to the size: cut into patches, contain, or cover
+        square: bool = False  # whether pixels are resampled to squares; rows of OCT are much closer than columns
         window: tuple[float, float] = (0.0, 255.0)  # values mapped to [-1, 1]
-        phantom: str = "retinal-oct"  # learned from where no data are given
-        phantom_image: str = "oct"  # the one of its images that is looked at
+        phantom: str = "retinal-oct"  # embedded phantom used without --data
+        phantom_image: str = "oct"  # image of the phantom that is examined
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -118,7 +118,7 @@ class AnoGAN(Detector):
             yield Turn("generator", adversarial=nonsaturating_generator(self.discriminator(fake)))
 
     def generated(self, rows: int) -> Tensor:
-        """Patches to train with."""
+        """Generate patches for training."""
         return self.generator(latents(self.noise, rows, self.config.latent, "uniform"))  # type: ignore[no-any-return]
 
     def detect(self, image: Tensor) -> Detection:
@@ -128,28 +128,28 @@ class AnoGAN(Detector):
         return Detection(self.residual(image, found.generated), score, found.generated)
 
     def energy(self, found: Search) -> Tensor:
-        """Objective of the search, at whose end it says how abnormal an image is, (n,)."""
+        """Return the objective of the search, whose final value is the anomaly score, (n,)."""
         weight = self.config.search_weight
         return (1 - weight) * found.residual + weight * found.discriminating
 
     @torch.no_grad()
     def search(self, image: Tensor) -> Search:
-        """The latent points whose images come nearest to these, (n, 1, rows, columns).
+        """Search the latent points whose generated images are nearest to images (n, 1, rows, columns).
 
-        Losses are summed over the images, so that each moves as if it were alone, from the same start. Processors
-        round differently where batches differ in size, which hundreds of steps enlarge to percents of a score: so
-        images are searched in batches of one size, the last one filled up with copies of its last image.
+        Losses are summed over the images, so that searches are independent of each other; all start from the same
+        point. Processors round differently for batches of different size, which hundreds of steps amplify to percents
+        of a score. Images are therefore searched in batches of one size, the last padded with copies of its last image.
         """
         found = [self.search_batch(self.filled(batch)) for batch in torch.split(image, self.config.search_batch)]
         return Search(*(torch.cat(parts)[: len(image)] for parts in zip(*found, strict=True)))
 
     def filled(self, image: Tensor) -> Tensor:
-        """A batch of the size of all, made full with copies of its last image."""
+        """Pad a batch to the size `search_batch` with copies of its last image."""
         missing = self.config.search_batch - len(image)
         return torch.cat([image, image[-1:].expand(missing, *image.shape[1:])]) if missing else image
 
     def search_batch(self, image: Tensor) -> Search:
-        """One batch of images, each searched from as many starts as there are restarts."""
+        """Search one batch of images from all restarts and keep the best result of each image."""
         features = self.discriminator.features(image)
         best: Search | None = None
         for restart in range(self.config.restarts):
@@ -159,12 +159,12 @@ class AnoGAN(Detector):
         return best
 
     def start(self, number: int, image: Tensor) -> Tensor:
-        """The latent point that a search begins from, the same for every image."""
+        """Return the initial latent point of a restart, the same for every image."""
         point = torch.rand(self.config.latent, generator=torch.Generator().manual_seed(number))
         return (2 * point - 1).to(image).repeat(len(image), 1)
 
     def descend(self, image: Tensor, features: Tensor, latent: Tensor) -> Search:
-        """One search; only the latent points get gradients."""
+        """Run one search by gradient descent; only the latent points get gradients."""
         c = self.config
         latent = latent.requires_grad_()
         optimizer = torch.optim.Adam([latent], c.search_rate)
@@ -178,7 +178,7 @@ class AnoGAN(Detector):
         return self.compare(image, features, latent.detach())
 
     def compare(self, image: Tensor, features: Tensor, latent: Tensor) -> Search:
-        """Images with what the generator makes of latent points; ``features`` are those of the images."""
+        """Compare images with the generated ones of latent points; ``features`` are those of the images."""
         generated = self.generator(latent)
         residual = (image - generated).abs().flatten(1).sum(1)
         made = self.discriminator.features(generated)
@@ -189,12 +189,12 @@ class AnoGAN(Detector):
         return Search(latent, generated, residual, discriminating)
 
     def better(self, first: Search, second: Search) -> Search:
-        """Image by image the search that ended lower."""
+        """Return the search with the lower objective for each image."""
         wins = self.energy(second) < self.energy(first)
         parts = (torch.where(wins.reshape(-1, *[1] * (a.dim() - 1)), b, a) for a, b in zip(first, second, strict=True))
         return Search(*parts)
 
 
 def not_real(scores: Tensor) -> Tensor:
-    """-log D of every image, (n,)."""
+    """Return -log D of every image, (n,)."""
     return softplus(-scores).squeeze(1)

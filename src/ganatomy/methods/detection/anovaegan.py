@@ -1,4 +1,4 @@
-"""AnoVAEGAN: a variational autoencoder of whole healthy slices whose decoder plays against a discriminator."""
+"""AnoVAEGAN: anomaly detection by a VAE-GAN of whole healthy slices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -18,15 +18,15 @@ Adversary = Literal["nonsaturating", "wasserstein", "none"]
 
 
 class Encoder(nn.Module):
-    """Strided 5x5 convolutions, then mean and logarithm of the standard deviation of the code.
+    """Encoder of strided 5x5 convolutions that returns the mean and the log standard deviation of the code.
 
     Args:
         size: rows and columns of the image.
-        channels: of every halving.
-        latent: channels of a spatial code, or numbers of a dense one.
-        kind: whether the code keeps the location.
+        channels: channels of every halving.
+        latent: channels of a spatial code, or size of a dense one.
+        kind: whether the code is a map (spatial) or a vector (dense).
         norm: normalisation of the convolutions.
-        dropout: rate of what the heads return, while training.
+        dropout: dropout rate of the returned values, while training.
     """
 
     def __init__(
@@ -44,19 +44,19 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 1, H, W) to means and log standard deviations, (N, latent) or (N, latent, H / 2**n, W / 2**n) each."""
+        """Encode (N, 1, H, W) as means and log standard deviations, (N, latent) or (N, latent, H / 2**n, W / 2**n)."""
         mean, log_deviation = self.head(self.convolutions(image)).chunk(2, 1)
         return self.dropout(mean), self.dropout(log_deviation)
 
 
 class Decoder(nn.Module):
-    """Code to image: a 1x1 convolution, transposed 5x5 convolutions, a linear 1x1 convolution.
+    """Decoder of a 1x1 convolution, transposed 5x5 convolutions and a linear 1x1 convolution.
 
     Args:
         size: rows and columns of the image.
-        channels: of the code's convolution and of every doubling.
-        latent: channels of a spatial code, or numbers of a dense one.
-        kind: whether the code keeps the location.
+        channels: channels of the first convolution and of every doubling.
+        latent: channels of a spatial code, or size of a dense one.
+        kind: whether the code is a map (spatial) or a vector (dense).
         norm: normalisation of the convolutions.
     """
 
@@ -80,12 +80,12 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 1))
 
     def forward(self, code: Tensor) -> Tensor:
-        """(N, latent) or (N, latent, h, w) to (N, 1, *size)."""
+        """Decode (N, latent) or (N, latent, h, w) to (N, 1, *size)."""
         return centre_crop(self.layers(code), self.size)
 
 
 def halvings(channels: Sequence[int], norm: Norm) -> nn.Sequential:
-    """Strided 5x5 convolutions of a grey image, normalised, with leaky ReLUs."""
+    """Build strided 5x5 convolutions of a grey image with normalisation and leaky ReLUs."""
     layers: list[nn.Module] = []
     for before, after in pairwise((1, *channels)):
         layers += [
@@ -97,51 +97,51 @@ def halvings(channels: Sequence[int], norm: Norm) -> nn.Sequential:
 
 
 def bottleneck(channels: int) -> int:
-    """Channels before and behind a dense code."""
+    """Return the number of channels before and behind a dense code."""
     return max(1, channels // 8)
 
 
 class AnoVAEGAN(Detector):
-    """Lesions as what a VAE-GAN of whole healthy slices makes darker than it is.
+    """Lesion detection by the residual to the reconstruction of a VAE-GAN that was trained on healthy slices.
 
-    The code keeps the location, so no iteration is needed to come near an image; its dense form and the VAE without
-    adversary are options. Encoder and decoder move together, the decoder also against the discriminator.
+    The spatial code preserves location, so images are reconstructed in one pass; a dense code and the VAE without
+    discriminator are options. Encoder and decoder are updated together, the decoder also by the adversarial loss.
 
     Baur et al., Deep Autoencoding Models for Unsupervised Anomaly Segmentation in Brain MR Images, BrainLes 2018.
     doi:10.1007/978-3-030-11723-8_16, arXiv 1804.04488.
     """
 
     class Config(AnomalyConfig):
-        """Widths and post-processing are those of the group's later study, arXiv 2004.03271.
+        """The paper's losses; widths and post-processing are those of the group's later study, arXiv 2004.03271.
 
-        Percentiles of a volume depend on its lesions; where these are large and bright, z-scores do so less.
+        Percentiles of a volume depend on its lesions; z-scores do so less if lesions are large and bright.
         """
 
-        code: Latent = "spatial"  # a map, or a vector
-        adversary: Adversary = "nonsaturating"  # the paper's; wasserstein with gradient penalty is the study's
+        code: Latent = "spatial"  # whether the code is a map (spatial) or a vector (dense)
+        adversary: Adversary = "nonsaturating"  # adversarial loss; wasserstein with gradient penalty in the study
         game_rounds: int = 150_000  # batches; 150 epochs of 8000 slices (our choice)
         batch_size: int = 8  # slices
         learning_rate: float = 1e-3  # Adam, encoder and decoder (our choice)
         critic_learning_rate: float = 1e-4  # Adam, discriminator (our choice)
         betas: tuple[float, float] = (0.5, 0.9)  # Adam, all players
         critic_steps: int = 1  # discriminator turns per batch; 5 in the study
-        penalty_weight: float = 10.0  # gradient penalty of the Wasserstein critic
-        reconstruction_weight: float = 1.0  # absolute differences, summed over the pixels
-        divergence_weight: float = 1.0  # KL divergence, summed over the code
-        adversarial_weight: float = 1.0  # in the decoder's turn
-        latent: int = 64  # channels of a spatial code, or numbers of a dense one
+        penalty_weight: float = 10.0  # weight of the gradient penalty of the Wasserstein critic
+        reconstruction_weight: float = 1.0  # weight of the absolute differences, summed over the pixels
+        divergence_weight: float = 1.0  # weight of the KL divergence, summed over the code
+        adversarial_weight: float = 1.0  # weight of the adversarial loss of the decoder
+        latent: int = 64  # channels of a spatial code, or size of a dense one
         width: int = 32  # channels at half the size; doubled at every halving
-        widest: int = 128  # where the doubling stops
-        levels: int = 4  # halvings; 16 x 16 positions for 256 pixels
-        norm: Norm = "batch"  # of encoder and decoder
-        critic_norm: Norm = "layer"  # of the discriminator; ``batch`` forbids the gradient penalty
-        dropout: float = 0.0  # of the code while training; 0.1 to 0.2 in the study
-        size: tuple[int, ...] = (256, 256)  # rows and columns seen
-        scale: Scale = "percentiles"  # of each volume: 0 and the 99.8th percentile become 0 and 1
-        residual: Sign = "bright"  # lesions are bright in FLAIR
-        erosion: float = 20.0  # mm; the study erodes 128 pixels by 12
-        median: int = 5  # voxels
-        smallest: int = 8  # voxels; 7 and fewer are removed
+        widest: int = 128  # largest number of channels
+        levels: int = 4  # halvings of the size; 16 x 16 positions for 256 pixels
+        norm: Norm = "batch"  # norm of encoder and decoder
+        critic_norm: Norm = "layer"  # norm of the discriminator; batch forbids the gradient penalty
+        dropout: float = 0.0  # dropout rate of the code in training; 0.1 to 0.2 in the study
+        size: tuple[int, ...] = (256, 256)  # rows and columns of the networks' input
+        scale: Scale = "percentiles"  # scale of each volume; percentiles map 0 and the 99.8th to 0 and 1
+        residual: Sign = "bright"  # sign of the residual that counts; lesions are bright in FLAIR
+        erosion: float = 20.0  # mm by which the tissue mask is eroded; the study erodes 128 pixels by 12
+        median: int = 5  # voxels along the sides of the median filter of residual maps
+        smallest: int = 8  # voxels of the smallest lesion that is kept
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -188,7 +188,7 @@ class AnoVAEGAN(Detector):
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody judges the images."""
+        """Whether the autoencoder is trained with a discriminator."""
         return self.discriminator is not None
 
     def stages(self) -> Sequence[Stage]:

@@ -1,4 +1,4 @@
-"""cAAE: an adversarial autoencoder whose code stays the same when the image is rebuilt."""
+"""cAAE: anomaly detection by an adversarial autoencoder with consistent codes of images and reconstructions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -15,47 +15,47 @@ from ganatomy.nets.residual import ResidualDecoder, ResidualEncoder
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector, Scale
 
 Variant = Literal["aae", "vae", "ae"]
-"""Constraint on the codes: a critic, a divergence, or nothing."""
+"""Constraint on the codes: a critic (aae), the KL divergence (vae), or none (ae)."""
 Distances = Literal["sums", "means"]
-"""Root of the summed squares of an image's errors and sum of the squares of its code's, or the mean squares of both."""
+"""Norms of errors: L2 norm of images and squared L2 norm of codes (sums), or mean squared errors of both (means)."""
 
 
 class CAAE(Detector):
-    """Lesions as what an autoencoder of healthy brains cannot rebuild, its codes kept consistent.
+    """Lesion detection by the residual to the reconstruction of an adversarial autoencoder of healthy brains.
 
-    A critic holds the codes to N(0, 1); a second term wants the rebuilt image to have the code of the original. Without
-    that term (``--consistency-weight 0``) it is the adversarial autoencoder. A single Adam moves the encoder in both of
-    its steps, where the published code has one for each, and rebuilt images are encoded with the statistics of their
-    batch, where it takes running ones.
+    A critic matches the codes to N(0, 1); a consistency loss makes codes of image and reconstruction equal. Without it
+    (``--consistency-weight 0``) this is the adversarial autoencoder. One Adam updates the encoder in both of its turns,
+    where the published code has one for each, and reconstructions are encoded with the statistics of their batch, where
+    the published code uses running averages.
 
     Chen & Konukoglu, Unsupervised Detection of Lesions in Brain MRI using constrained adversarial auto-encoders,
     MIDL 2018. arXiv 1806.04972.
     """
 
     class Config(AnomalyConfig):
-        """Numbers of the authors' code, where no other source is given."""
+        """The numbers of the authors' code unless another source is given."""
 
-        variant: Variant = "aae"  # what shapes the codes: critic, KL divergence, nothing
+        variant: Variant = "aae"  # constraint on the codes: critic (aae), KL divergence (vae), none (ae)
         game_rounds: int = 180_000  # batches; 300 epochs of 38 400 slices (our choice)
         batch_size: int = 64  # slices
         learning_rate: float = 2e-5  # Adam, all players
         betas: tuple[float, float] = (0.5, 0.9)  # Adam, all players
         critic_steps: int = 20  # critic turns per batch
-        warm_up: float = 20 / 300  # part of the game with more of them: 20 of 300 epochs
+        warm_up: float = 20 / 300  # fraction of training with warm_up_steps critic turns: 20 of 300 epochs
         warm_up_steps: int = 200  # critic turns per batch in that part
-        distances: Distances = "sums"  # of images and codes; means are those of the study arXiv 2004.03271
-        consistency_weight: float = 0.5  # squared distance between the codes of the image and of the rebuilt one
-        adversarial_weight: float = 1.0  # of the critic's score in the encoder's turn
-        penalty_weight: float = 10.0  # gradient penalty
-        divergence_weight: float = 1.0  # KL divergence of the variant ``vae``
-        latent: int = 128  # numbers in a code
+        distances: Distances = "sums"  # errors of images and codes as sums, or means as in arXiv 2004.03271
+        consistency_weight: float = 0.5  # weight of the squared distance between codes of image and reconstruction
+        adversarial_weight: float = 1.0  # weight of the critic's score in the encoder's turn
+        penalty_weight: float = 10.0  # weight of the gradient penalty
+        divergence_weight: float = 1.0  # weight of the KL divergence of the variant vae
+        latent: int = 128  # size of a code
         width: int = 16  # channels at full size; doubled at every halving
-        levels: int = 4  # halvings
-        norm: Norm = "batch"  # of encoder and decoder
-        critic_widths: tuple[int, ...] = (200, 400)  # units of its dense layers
-        size: tuple[int, ...] = (256, 256)  # rows and columns seen
-        scale: Scale = "zscore"  # mean and standard deviation of each brain
-        phantom_image: str = "t2"  # contrast of the brain that is looked at
+        levels: int = 4  # halvings of the size
+        norm: Norm = "batch"  # norm of encoder and decoder
+        critic_widths: tuple[int, ...] = (200, 400)  # units of the critic's dense layers
+        size: tuple[int, ...] = (256, 256)  # rows and columns of the networks' input
+        scale: Scale = "zscore"  # scale of each volume; zscore is by mean and standard deviation of the brain
+        phantom_image: str = "t2"  # image of the phantom that is examined
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -90,7 +90,7 @@ class CAAE(Detector):
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody judges the codes."""
+        """Whether the encoder is trained with a critic."""
         return self.critic is not None
 
     def stages(self) -> Sequence[Stage]:
@@ -127,12 +127,12 @@ class CAAE(Detector):
 
     @property
     def critic_turns(self) -> int:
-        """Turns of the critic in this round."""
+        """Number of critic turns in the present round."""
         c = self.config
         return c.warm_up_steps if self.progress.fraction < c.warm_up else c.critic_steps
 
     def rebuilding(self, image: Tensor) -> dict[str, Tensor]:
-        """Losses that encoder and decoder share, by name."""
+        """Return the losses that encoder and decoder share, by name."""
         c = self.config
         losses = {}
         mean = codes = self.encoder(image)
@@ -150,7 +150,7 @@ class CAAE(Detector):
         return losses
 
     def encode(self, image: Tensor) -> Tensor:
-        """Images to codes; of the variant ``vae`` their means."""
+        """Encode images as codes; for the variant ``vae`` these are the means."""
         codes: Tensor = self.encoder(image)
         return codes[:, : self.config.latent]
 

@@ -1,4 +1,4 @@
-"""VA-GAN: the effect of a disease as what must be added to an image to make it look like those without."""
+"""VA-GAN: visual feature attribution by an additive map that makes diseased images look healthy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -22,7 +22,7 @@ from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Dete
 
 
 class MapGenerator(nn.Module):
-    """U-Net that returns an additive map, linear; as many axes as ``dims``, each a multiple of 8.
+    """U-Net that returns an additive map with linear output; extents are multiples of 8.
 
     Args:
         dims: spatial axes, 1 to 3.
@@ -46,7 +46,7 @@ class MapGenerator(nn.Module):
         init_he(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 1, ...) to the same shape."""
+        """Return the additive map of images (N, 1, ...), of their shape."""
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
             image = down(self.pool(image) if level else image)
@@ -58,7 +58,7 @@ class MapGenerator(nn.Module):
 
 
 class Critic(nn.Sequential):
-    """Convolutions, pooling and the mean of a map of scores, without normalisation; (N, 1, ...) to (N, 1).
+    """Critic of convolutions and pooling without normalisation, with a mean over positions; (N, 1, ...) to (N, 1).
 
     Args:
         dims: spatial axes, 1 to 3.
@@ -79,17 +79,17 @@ class Critic(nn.Sequential):
 
 
 def convolution(before: int, after: int, dims: int) -> nn.Module:
-    """Convolution of kernel 3 that keeps the size, to be normalised."""
+    """Build a convolution of kernel 3 that keeps the size, without bias since a normalisation follows."""
     return CONVOLUTION[dims](before, after, 3, padding=1, bias=False)
 
 
 def normalised(width: int, dims: int) -> list[nn.Module]:
-    """Batch normalisation with the published code's constants, and ReLU."""
+    """Build batch normalisation with the published code's constants, and ReLU."""
     return [BATCH_NORM[dims](width, eps=1e-3, momentum=0.01), nn.ReLU()]
 
 
 def pair(before: int, after: int, dims: int) -> nn.Sequential:
-    """Two normalised convolutions."""
+    """Build two normalised convolutions with ReLUs."""
     return nn.Sequential(
         convolution(before, after, dims), *normalised(after, dims),
         convolution(after, after, dims), *normalised(after, dims),
@@ -97,7 +97,7 @@ def pair(before: int, after: int, dims: int) -> nn.Sequential:
 
 
 def init_he(network: nn.Module) -> None:
-    """N(0, 2 / fan-in) weights, zero biases, in place."""
+    """Draw weights from N(0, 2 / fan-in) and set biases to zero, in place."""
     for module in network.modules():
         if isinstance(module, Convolution | Transposed):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -106,13 +106,13 @@ def init_he(network: nn.Module) -> None:
 
 
 def first_axis_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """The gradient penalty as released: its norm is over the first spatial axis only, line by line.
+    """Return the gradient penalty of the released code, whose norm is over the first spatial axis only.
 
     Args:
         critic: maps (N, C, ...) to scores with N rows.
-        real: (N, C, ...).
-        fake: same shape.
-        mix: N numbers in [0, 1].
+        real: real images (N, C, ...).
+        fake: generated images of the same shape.
+        mix: N interpolation weights in [0, 1].
     """
     weight = mix.reshape(-1, *[1] * (real.dim() - 1))
     point = torch.lerp(real.detach(), fake.detach(), weight).requires_grad_()
@@ -122,10 +122,10 @@ def first_axis_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tenso
 
 
 class VAGAN(Detector):
-    """Maps of a disease's effect, learned from two groups of images and nothing but which group each belongs to.
+    """Maps of a disease's effect, learned from two groups of images with and without it.
 
-    A generator adds a map to an image with the effect; a critic compares the sum with images without it, and an L1 term
-    keeps the map small. Images are 2D or 3D, whatever ``--size`` says.
+    A generator adds a map to an image with the effect; a critic compares the sum with images without it, and an L1 loss
+    keeps the map small. Images are 2D or 3D, depending on ``--size``.
 
     Baumgartner et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018. arXiv 1711.08998.
     """
@@ -133,30 +133,30 @@ class VAGAN(Detector):
     class Config(AnomalyConfig):
         """The paper's experiment on synthetic images with the authors' code; ``volumes`` is that on brains.
 
-        The weight of the map suits images of many pixels: of fewer ones a mean weighs more against the critic.
+        The weight of the map suits large images; in smaller ones its mean weighs more relative to the critic.
         """
 
         game_rounds: int = 100_000  # generator updates
         batch_size: int = 32  # images of each group
-        accumulated: int = 1  # batches that one step averages over; their graphs are in memory together
+        accumulated: int = 1  # batches over which one update averages; all are in memory together
         learning_rate: float = 1e-3  # Adam, both players; the authors later prefer 1e-4 in 2D
         betas: tuple[float, float] = (0.0, 0.9)  # Adam, both players
         critic_steps: int = 5  # critic turns per generator turn
-        many_steps: int = 100  # critic turns in the first rounds and every so often
-        first_rounds: int = 25  # rounds that begin with so many
-        often: int = 100  # rounds from one so long to the next
-        penalty_weight: float = 10.0  # gradient penalty
-        first_axis: bool = False  # take the norm of the gradient over the first axis only, as the released code does
-        map_weight: float = 100.0  # mean absolute change of the image
-        tanh: bool = True  # bound the sum of image and map
+        many_steps: int = 100  # critic turns in the first first_rounds rounds and in every often-th round
+        first_rounds: int = 25  # initial number of rounds with many_steps critic turns
+        often: int = 100  # later on, every so many rounds have many_steps critic turns
+        penalty_weight: float = 10.0  # weight of the gradient penalty
+        first_axis: bool = False  # whether the penalty's norm is over the first axis only, as in the released code
+        map_weight: float = 100.0  # weight of the mean absolute map
+        tanh: bool = True  # whether the sum of image and map is bounded by tanh
         width: int = 16  # channels of both networks at full size
         size: tuple[int, ...] = (112, 112)  # rows and columns, for volumes preceded by slices; multiples of 16
-        scale: Scale = "percentiles"  # of each case, mapped to [-1, 1]
-        percentiles: tuple[float, float] = (0.0, 100.0)  # % of a case's voxels that this range shows
-        window_unit: str | None = None  # of the images
+        scale: Scale = "percentiles"  # scale of each case, mapped to [-1, 1]
+        percentiles: tuple[float, float] = (0.0, 100.0)  # percentiles of a case's voxels that are mapped to the ends
+        window_unit: str | None = None  # unit of the images' values
         normal: tuple[str, ...] = ("baseline", "healthy")  # labels of the images without the effect
-        phantom: str = "squares"  # learned from where no data are given
-        phantom_image: str = "image"  # the one of its images that is looked at
+        phantom: str = "squares"  # embedded phantom used without --data
+        phantom_image: str = "image"  # image of the phantom that is examined
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -202,12 +202,12 @@ class VAGAN(Detector):
 
     @property
     def critic_turns(self) -> int:
-        """Turns of the critic in this round."""
+        """Number of critic turns in the present round."""
         c, number = self.config, self.progress.stage_round
         return c.many_steps if number < c.first_rounds or number % c.often == 0 else c.critic_steps
 
     def critic_turn(self, batch: Batch) -> Turn:
-        """High scores mean without the effect."""
+        """Return the critic's turn; high scores mean images without the effect."""
         real = batch["baseline"]["baseline"]
         with torch.no_grad():
             fake = self.changed(batch["effect"]["effect"])
@@ -222,7 +222,7 @@ class VAGAN(Detector):
         )
 
     def generator_turn(self, image: Tensor) -> Turn:
-        """Look like a baseline with as little change as will do."""
+        """Return the generator's turn: the critic's score of changed images and the L1 norm of the map."""
         changed = self.changed(image)
         return Turn(
             "generator",
@@ -231,7 +231,7 @@ class VAGAN(Detector):
         )
 
     def changed(self, image: Tensor) -> Tensor:
-        """The image without the effect, of its shape."""
+        """Return the image with the effect removed, of the same shape."""
         total: Tensor = image + self.generator(image)
         return total.tanh() if self.config.tanh else total
 
@@ -242,7 +242,7 @@ class VAGAN(Detector):
 
 
 def averaged(turns: Sequence[Turn]) -> Turn:
-    """One turn with the means of the losses of several."""
+    """Combine several turns to one with the means of their losses."""
     if len(turns) == 1:
         return turns[0]
     first = turns[0]

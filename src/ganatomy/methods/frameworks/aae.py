@@ -1,4 +1,4 @@
-"""Adversarial autoencoder: an adversary gives the code of an autoencoder a distribution to sample from."""
+"""Adversarial autoencoder: a discriminator makes the codes of an autoencoder follow a prior that can be sampled."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,21 +17,21 @@ from ganatomy.nets.mlp import MLP
 
 Shape = Literal["normal", "mixture", "swiss-roll"]
 
-# Of the mixture and of the roll; all are our choices.
-DISTANCE = 3.0  # of the components from the origin
-ALONG, ACROSS = 0.8, 0.2  # SD of a component towards the origin and around it
-TURNS, RADIUS, THICKNESS = 2.0, 3.0, 0.05  # of the roll
+# Geometry of the mixture and of the Swiss roll; all numbers are our choice.
+DISTANCE = 3.0  # distance of the mixture's components from the origin
+ALONG, ACROSS = 0.8, 0.2  # SD of a component in radial and in tangential direction
+TURNS, RADIUS, THICKNESS = 2.0, 3.0, 0.05  # turns, outer radius and SD across the Swiss roll
 
 
 def uniform(normal: Tensor) -> Tensor:
-    """Draws of N(0, 1) to draws of U(0, 1)."""
+    """Transform draws from N(0, 1) to draws from U(0, 1)."""
     return torch.special.ndtr(normal)  # type: ignore[no-any-return]
 
 
 def mixture(latent: Tensor, components: int, label: Tensor | None = None) -> Tensor:
-    """Draws of N(0, 1), (N, 3), to a mixture of Gaussians around the origin, (N, 2).
+    """Transform draws from N(0, 1), (N, 3), to a mixture of Gaussians around the origin, (N, 2).
 
-    The third number chooses the component where no ``label`` does.
+    The component is given by ``label`` or, without labels, drawn by the third number.
     """
     radial, tangential, choice = latent.unbind(1)
     if label is None:
@@ -42,17 +42,17 @@ def mixture(latent: Tensor, components: int, label: Tensor | None = None) -> Ten
 
 
 def swiss_roll(latent: Tensor, components: int, label: Tensor | None = None) -> Tensor:
-    """Draws of N(0, 1), (N, 2), to a spiral from the origin, (N, 2), along which every ``label`` has its own part."""
+    """Transform draws from N(0, 1), (N, 2), to a spiral from the origin, (N, 2), divided into a part for each label."""
     place, off = uniform(latent[:, 0]), latent[:, 1]
     if label is not None:
         place = (label + place) / components
-    # The root makes all parts of the spiral equally likely.
+    # The square root makes the density constant along the spiral.
     angle, radius = 2 * math.pi * TURNS * place.sqrt(), RADIUS * place.sqrt() + THICKNESS * off
     return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
 
 
 class AAE(Pair):
-    """Images from noise and from other images, by an autoencoder whose codes are made to look like draws of a prior.
+    """Autoencoder whose codes are matched to a prior by a discriminator; samples images and reconstructs them.
 
     Makhzani, Shlens, Jaitly, Goodfellow & Frey, Adversarial Autoencoders, 2015. arXiv 1511.05644.
     """
@@ -67,21 +67,21 @@ class AAE(Pair):
         size: tuple[int, ...] = (28, 28)  # rows and columns made
         game_rounds: int = 60_000  # updates; 100 epochs of 60 000 images (our choice)
         batch_size: int = 100  # images (our choice)
-        shape: Shape = "normal"  # of the codes; the other two are flat, so for a latent size of 2
-        latent: int = 8  # numbers of a code
-        scale: float = 5.0  # SD of normal codes
-        components: int = 10  # of the mixture, where no labels are used
-        use_labels: bool = False  # each class has its own part of the mixture or of the roll
-        encoder: Literal["deterministic", "gaussian"] = "deterministic"  # a code, or mean and variance of one
+        shape: Shape = "normal"  # prior of the codes; mixture and swiss-roll need a latent size of 2
+        latent: int = 8  # size of a code
+        scale: float = 5.0  # SD of the normal prior
+        components: int = 10  # components of the mixture without labels
+        use_labels: bool = False  # whether each class has its own part of the mixture or of the Swiss roll
+        encoder: Literal["deterministic", "gaussian"] = "deterministic"  # whether codes have a variance
         widths: tuple[int, ...] = (1000, 1000)  # units of the hidden layers of all three networks (our choice)
-        optimiser: Literal["sgd", "adam"] = "sgd"  # of both players (our choice)
-        learning_rate: float = 0.01  # of the reconstruction (our choice)
-        discriminator_rate: float = 0.1  # learning rate of the adversary (our choice)
-        momentum: float = 0.9  # of SGD (our choice)
-        betas: tuple[float, float] = (0.5, 0.999)  # of Adam (our choice)
-        adversarial_weight: float = 10.0  # for the encoder; the ratio of the two learning rates (our choice)
-        cut_at: float = 0.5  # part of the training after which learning rates are a tenth (our choice)
-        input_noise: float = 0.0  # SD, added to what is encoded for reconstruction
+        optimiser: Literal["sgd", "adam"] = "sgd"  # optimiser of both players (our choice)
+        learning_rate: float = 0.01  # learning rate of the autoencoder (our choice)
+        discriminator_rate: float = 0.1  # learning rate of the discriminator (our choice)
+        momentum: float = 0.9  # momentum of SGD (our choice)
+        betas: tuple[float, float] = (0.5, 0.999)  # betas of Adam (our choice)
+        adversarial_weight: float = 10.0  # adversarial loss of the encoder; ratio of the learning rates (our choice)
+        cut_at: float = 0.5  # fraction of the training after which learning rates are a tenth (our choice)
+        input_noise: float = 0.0  # SD of noise added to images that are encoded for reconstruction
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -106,7 +106,7 @@ class AAE(Pair):
         super().__init__(config)
         c = config
         if c.shape != "normal" and c.latent != 2:
-            raise UserError(f"--latent {c.latent}: a {c.shape} is flat; add --latent 2")
+            raise UserError(f"--latent {c.latent}: a {c.shape} has two dimensions; add --latent 2")
         if c.use_labels and c.shape == "normal":
             raise UserError("--use-labels: normal codes have no parts for classes; add --shape mixture --latent 2")
         if c.use_labels:
@@ -150,13 +150,13 @@ class AAE(Pair):
         yield Turn("autoencoder", adversarial=c.adversarial_weight * nonsaturating_generator(self.judge(code, label)))
 
     def judge(self, code: Tensor, label: Tensor | None) -> Tensor:
-        """The discriminator's scores of codes (N, latent), which it sees beside their labels where these are used."""
+        """Return the discriminator's scores of codes (N, latent), joined by their labels where these are used."""
         if label is not None:
             code = torch.cat([code, self.condition(label)], dim=1)
         return self.discriminator(code)  # type: ignore[no-any-return]
 
     def code(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        """Draws of N(0, 1), (N, latent_size), to draws of the prior, (N, latent)."""
+        """Transform draws from N(0, 1), (N, latent_size), to draws from the prior, (N, latent)."""
         c = self.config
         if c.shape == "normal":
             return latent * float(c.scale)
@@ -164,7 +164,7 @@ class AAE(Pair):
         return (mixture if c.shape == "mixture" else swiss_roll)(latent, components, label)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Images (N, channels, rows, columns) to codes (N, latent)."""
+        """Encode images (N, channels, rows, columns) as codes (N, latent)."""
         code: Tensor = self.encoder(image)
         if self.config.encoder == "deterministic":
             return code
@@ -172,12 +172,12 @@ class AAE(Pair):
         return mean + (0.5 * log_variance).exp() * self.noise.normal(*mean.shape) if self.training else mean
 
     def decode(self, code: Tensor) -> Tensor:
-        """Codes (N, latent) to images (N, channels, rows, columns)."""
+        """Decode codes (N, latent) to images (N, channels, rows, columns)."""
         return self.decoder(code).unflatten(1, self.image_shape)  # type: ignore[no-any-return]
 
     def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         return self.decode(self.code(latent, label if self.labelled else None))
 
     def reconstruct(self, image: Tensor) -> Tensor:
-        """Images (N, channels, rows, columns) as they come back from their codes."""
+        """Encode and decode images (N, channels, rows, columns)."""
         return self.decode(self.encode(image))

@@ -1,4 +1,4 @@
-"""AC-GAN: images by class; the discriminator classifies, too."""
+"""AC-GAN: class-conditional images by a discriminator with an auxiliary classifier."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
 
 class ACGAN(Aided):
-    """Images of a given class; the discriminator says whether an image is real and, with a second head, of what class.
+    """Class-conditional GAN whose discriminator has a second head that classifies images.
 
     Odena, Olah & Shlens, Conditional Image Synthesis with Auxiliary Classifier GANs, ICML 2017. arXiv 1610.09585. The
     dense layer makes maps of 4 pixels, which five doublings bring to 128.
@@ -26,14 +26,14 @@ class ACGAN(Aided):
         batch_size: int = 100  # images
         learning_rate: float = 2e-4  # Adam, both players; the paper tried 1e-4 to 3e-4
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
-        class_weight: float = 1.0  # of the cross-entropies of the classes, both players
-        latent: int = 100  # numbers behind an image beside its class, U(-1, 1) (our choice)
+        class_weight: float = 1.0  # weight of the cross-entropies of the classes, both players
+        latent: int = 100  # size of the latent vector beside the class, U(-1, 1) (our choice)
         generator_widths: tuple[int, ...] = (768, 384, 256, 192, 64)  # channels of the dense layer and hidden doublings
-        generator_kernel: Kernel = 5  # of the transposed convolutions
+        generator_kernel: Kernel = 5  # side of the generator's transposed convolutions
         discriminator_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)  # channels; every other layer halves
-        dropout: float = 0.5  # rate after every layer of the discriminator
-        activation_noise: float = 0.0  # SD added to its hidden layers; the paper tried 0 to 0.2
-        real_target: float = 1.0  # probability asked for real images; 0.9 is one-sided label smoothing
+        dropout: float = 0.5  # dropout rate after every layer of the discriminator
+        activation_noise: float = 0.0  # SD of noise on the discriminator's hidden layers; the paper tried 0 to 0.2
+        real_target: float = 1.0  # target probability of real images; 0.9 is one-sided label smoothing
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},

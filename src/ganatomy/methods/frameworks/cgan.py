@@ -1,4 +1,4 @@
-"""Conditional GAN: both players are told a label."""
+"""Conditional GAN: generator and discriminator are conditioned on a label."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -19,7 +19,7 @@ VectorNorm = Literal["batch", "layer", "none"]
 
 
 class CGAN(GAN):
-    """Images of a given label.
+    """Class-conditional GAN: the label is an input of generator and discriminator.
 
     Mirza & Osindero, Conditional Generative Adversarial Nets, 2014. arXiv 1411.1784. The dense networks are the
     paper's; the convolutional ones are those that Radford et al., arXiv 1511.06434, published for labelled digits.
@@ -30,19 +30,19 @@ class CGAN(GAN):
 
         networks: Literal["mlp", "dcgan"] = "mlp"  # dense, or convolutional with the label before every layer
         classes: tuple[str, ...] = ("naevus", "melanoma")  # labels made; those of the embedded phantom
-        rate_divisor: float = 1.00004  # of the SGD learning rate, every round
-        latent_units: int = 200  # dense layer of the generator on the latent numbers
-        label_units: int = 1000  # dense layer of the generator on the label
-        hidden: tuple[int, ...] = (1200,)  # units of the generator's hidden layers on both
-        image_maxout: tuple[int, int] = (240, 5)  # units and pieces of the discriminator on the image
-        label_maxout: tuple[int, int] = (50, 5)  # units and pieces of the discriminator on the label
-        units: tuple[int, ...] = (240,)  # maxout units of the discriminator's hidden layers on both
-        pieces: int = 4  # linear functions per maxout unit there
-        input_dropout: float = 0.0  # rate of the discriminator's input (our choice)
+        rate_divisor: float = 1.00004  # divisor of the SGD learning rate, every round
+        latent_units: int = 200  # units of the generator's dense layer on the latent vector
+        label_units: int = 1000  # units of the generator's dense layer on the label
+        hidden: tuple[int, ...] = (1200,)  # units of the generator's hidden layers on latent vector and label
+        image_maxout: tuple[int, int] = (240, 5)  # units and pieces of the discriminator's maxout on the image
+        label_maxout: tuple[int, int] = (50, 5)  # units and pieces of the discriminator's maxout on the label
+        units: tuple[int, ...] = (240,)  # maxout units of the discriminator's hidden layers on image and label
+        pieces: int = 4  # linear functions per maxout unit of these hidden layers
+        input_dropout: float = 0.0  # dropout rate of the discriminator's input (our choice)
         widths: tuple[int, ...] = (64, 128)  # convolutional: channels from the image to the smallest maps
         dense: int = 1024  # convolutional: units of the dense layer of each player
-        kernel: Kernel = 5  # of the convolutions
-        discriminator_norm: VectorNorm = "batch"  # convolutional: of the discriminator's layers but the ends
+        kernel: Kernel = 5  # side of the convolutions
+        discriminator_norm: VectorNorm = "batch"  # convolutional: norm of the discriminator's layers but first and last
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -109,20 +109,20 @@ class CGAN(GAN):
 
 
 def tiled(maps: Tensor, condition: Tensor) -> Tensor:
-    """Maps (N, C, ...) with a constant one for every number of the condition, (N, K), behind them."""
+    """Append the condition (N, K) to maps (N, C, ...) as K constant channels."""
     planes = condition.reshape(*condition.shape, *[1] * (maps.dim() - 2))
     return torch.cat([maps, planes.expand(-1, -1, *maps.shape[2:])], dim=1)
 
 
 class DenseGenerator(nn.Module):
-    """Latent numbers and condition meet behind a dense layer each. Mirza & Osindero, arXiv 1411.1784.
+    """Dense generator that joins latent vector and condition after one layer each. Mirza & Osindero, arXiv 1411.1784.
 
     Args:
-        latent: latent numbers.
-        classes: numbers of the condition.
-        latent_units: of the layer on the latent numbers; the condition's layer fills the rest of ``sizes[0]``.
-        sizes: of the joint vector, of every hidden layer and of the image.
-        shape: of the image, with channels.
+        latent: size of the latent vector.
+        classes: size of the condition vector.
+        latent_units: units of the layer on the latent vector; that on the condition has the rest of ``sizes[0]``.
+        sizes: numbers of units of the joint vector, of every hidden layer and of the image.
+        shape: shape of the image, with channels.
     """
 
     def __init__(self, latent: int, classes: int, latent_units: int, sizes: Sequence[int], shape: torch.Size):
@@ -132,45 +132,45 @@ class DenseGenerator(nn.Module):
         self.joint = nn.Sequential(MLP(sizes, output="tanh"), nn.Unflatten(1, shape))
 
     def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
-        """(N, latent) and (N, classes) to (N, *shape)."""
+        """Generate images (N, *shape) from (N, latent) and (N, classes)."""
         return self.joint(torch.cat([self.of_latent(latent), self.of_condition(condition)], dim=1))  # type: ignore[no-any-return]
 
 
 class Branch(nn.Sequential):
-    """A maxout layer on samples of any shape, with dropout before and behind it. (N, ...) to (N, units)."""
+    """Maxout layer on samples of any shape, with dropout before and behind it. (N, ...) to (N, units)."""
 
     def __init__(self, inputs: int, units: int, pieces: int, input_dropout: float, dropout: float):
         super().__init__(nn.Flatten(), nn.Dropout(input_dropout), Maxout(inputs, units, pieces), nn.Dropout(dropout))
 
 
 class DenseDiscriminator(nn.Module):
-    """Image and condition meet behind a maxout layer each. Mirza & Osindero, arXiv 1411.1784."""
+    """Maxout discriminator that joins image and condition after one layer each. Mirza & Osindero, arXiv 1411.1784."""
 
     def __init__(self, of_image: nn.Module, of_condition: nn.Module, joint: nn.Module):
         super().__init__()
         self.of_image, self.of_condition, self.joint = of_image, of_condition, joint
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
-        """(N, C, ...) and (N, classes) to scores (N, 1)."""
+        """Score images (N, C, ...) with conditions (N, classes), (N, 1)."""
         return self.joint(torch.cat([self.of_image(image), self.of_condition(condition)], dim=1))  # type: ignore[no-any-return]
 
 
 def dense_layer(before: int, after: int, activation: nn.Module, norm: VectorNorm = "batch") -> nn.Module:
-    """A dense layer, normalised; with a bias where it is not."""
+    """Build a dense layer with normalisation and activation; it has a bias only without normalisation."""
     normed = nn.BatchNorm1d(after) if norm == "batch" else normalisation(norm, after)
     return nn.Sequential(nn.Linear(before, after, bias=norm == "none"), normed, activation)
 
 
 class TiledGenerator(nn.Module):
-    """Two dense layers, then transposed convolutions; the condition joins before each of them.
+    """Generator of two dense layers and transposed convolutions, with the condition as an input of every layer.
 
     Args:
-        latent: latent numbers.
-        classes: numbers of the condition.
+        latent: size of the latent vector.
+        classes: size of the condition vector.
         outputs: image channels.
         size: extents of the image along its axes, one to three.
         dense: units of the first layer.
-        channels: of the second dense layer's maps and behind every doubling but the last.
+        channels: channels of the second dense layer's maps and behind every doubling but the last.
         kernel: side of the transposed convolutions.
     """
 
@@ -202,7 +202,7 @@ class TiledGenerator(nn.Module):
         init_dcgan(self)
 
     def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
-        """(N, latent) and (N, classes) to (N, outputs, *size)."""
+        """Generate images (N, outputs, *size) from (N, latent) and (N, classes)."""
         vector = latent
         for layer in self.dense:
             vector = layer(torch.cat([vector, condition], dim=1))
@@ -213,16 +213,16 @@ class TiledGenerator(nn.Module):
 
 
 class TiledDiscriminator(nn.Module):
-    """Strided convolutions, then two dense layers; the condition joins before each of them.
+    """Discriminator of strided convolutions and two dense layers, with the condition as an input of every layer.
 
     Args:
         inputs: image channels.
-        classes: numbers of the condition.
+        classes: size of the condition vector.
         size: extents of the image along its axes, one to three.
-        channels: of every convolution.
+        channels: channels of every convolution.
         dense: units of the dense layer.
         kernel: side of the convolutions.
-        norm: of all layers but the first convolution and the last dense layer.
+        norm: normalisation of all layers but the first convolution and the last dense layer.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class TiledDiscriminator(nn.Module):
         init_dcgan(self)
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
-        """(N, inputs, *size) and (N, classes) to scores (N, 1)."""
+        """Score images (N, inputs, *size) with conditions (N, classes), (N, 1)."""
         for layer in self.convolutions:
             image = layer(tiled(image, condition))
         vector = self.dense(torch.cat([image.flatten(1), condition], dim=1))

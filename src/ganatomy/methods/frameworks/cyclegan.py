@@ -1,4 +1,4 @@
-"""CycleGAN: two translators that must undo each other, each with a discriminator of its own."""
+"""CycleGAN: two generators trained to invert each other, each with a discriminator of its own."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from ganatomy.tasks.translation.task import TranslationConfig, Translator
 
 
 class CycleGAN(Translator):
-    """Translation learned from images of both kinds that need not show the same patients.
+    """Unpaired image-to-image translation with cycle consistency.
 
     Zhu, Park, Isola & Efros, Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks,
     ICCV 2017. arXiv 1703.10593.
@@ -29,16 +29,16 @@ class CycleGAN(Translator):
         jitter: int = 30  # pixels by which images are enlarged before a random part of the size is cut out; 0 never
         learning_rate: float = 2e-4  # Adam, all players
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, all players
-        decay_from: float = 0.5  # part of training after which the rate falls linearly to zero
-        adversarial_weight: float = 1.0  # least-squares game; 0 leaves the cycle alone
-        cycle_weight: float = 10.0  # mean absolute difference after there and back
-        identity_weight: float = 0.0  # of images of the kind that is made, relative to the cycle; 0.5 in the code
-        pool: int = 50  # earlier fakes that the discriminators may be shown again
+        decay_from: float = 0.5  # fraction of the training after which the learning rate falls linearly to zero
+        adversarial_weight: float = 1.0  # weight of the least-squares game; 0 trains with cycle consistency alone
+        cycle_weight: float = 10.0  # weight of the mean absolute difference after translation there and back
+        identity_weight: float = 0.0  # weight of the identity loss relative to the cycle; 0.5 in the code
+        pool: int = 50  # generated images in the history buffer of each discriminator
         width: int = 64  # channels of the generators at full size
         blocks: int = 9  # residual blocks; 6 at 128 pixels
         strided: int = 2  # halvings of the size in the generators; sizes are multiples of 2**strided
         discriminator_width: int = 64  # channels of the discriminators' first layer
-        discriminator_strided: int = 3  # their stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels
+        discriminator_strided: int = 3  # discriminators' stride-2 layers; 1 to 4 see patches of 16, 34, 70, 142 pixels
         ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -52,7 +52,7 @@ class CycleGAN(Translator):
                 "width": 12,
                 "blocks": 3,
                 "strided": 1,
-                # With the paper's weights so short a training keeps the order of grey values, dark stays dark.
+                # With the paper's weights so short a training does not learn to invert contrast: dark stays dark.
                 "adversarial_weight": 3.0,
                 "cycle_weight": 3.0,
                 "discriminator_width": 32,

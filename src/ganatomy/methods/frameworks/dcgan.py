@@ -1,4 +1,4 @@
-"""DCGAN: a generator and a discriminator made of strided convolutions."""
+"""DCGAN: generator and discriminator made of strided convolutions."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -9,24 +9,24 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
 
 class DCGAN(Aided):
-    """Images from noise with convolutional networks.
+    """Unconditional GAN with convolutional networks.
 
     Radford, Metz & Chintala, Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
     Networks, ICLR 2016. arXiv 1511.06434.
     """
 
     class Config(AidedConfig):
-        """The published code for faces of 64 pixels: kernels of 5, 128 channels in the widest layer's eighth."""
+        """The published code for faces of 64 pixels: kernels of 5, and 128 channels next to the image."""
 
         game_rounds: int = 39_000  # updates of each player; 25 epochs of 200 000 images (our choice)
         batch_size: int = 128  # images
         learning_rate: float = 2e-4  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
-        latent: int = 100  # numbers behind an image, U(-1, 1)
+        latent: int = 100  # size of the latent vector, U(-1, 1)
         width: int = 128  # channels of the layers next to the image; doubled at every halving of the size
         stages: int = 4  # halvings of the size in the discriminator, doublings in the generator
-        kernel: Kernel = 5  # of all convolutions
-        real_target: float = 1.0  # probability asked for real images; 0.9 is one-sided label smoothing
+        kernel: Kernel = 5  # side of all convolutions
+        real_target: float = 1.0  # target probability of real images; 0.9 is one-sided label smoothing
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},

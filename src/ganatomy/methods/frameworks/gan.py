@@ -1,4 +1,4 @@
-"""GAN: the first game of a generator and a discriminator."""
+"""GAN: the original adversarial networks of Goodfellow et al., with dense networks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,7 @@ from ganatomy.nets.mlp import MLP, MaxoutDiscriminator, init_uniform
 
 
 class GAN(Pair):
-    """Images from noise with dense networks.
+    """Unconditional GAN with dense networks.
 
     Goodfellow et al., Generative Adversarial Nets, NIPS 2014. arXiv 1406.2661. Images lie in [-1, 1] instead of [0, 1],
     and the generator's last bias begins at zero instead of at the mean image.
@@ -24,25 +24,25 @@ class GAN(Pair):
         size: tuple[int, ...] = (28, 28)  # rows and columns made
         game_rounds: int = 250_000  # generator updates; 500 epochs of 50 000 images (our choice)
         batch_size: int = 100  # images
-        loss: Literal["nonsaturating", "minimax"] = "nonsaturating"  # of the generator
+        loss: Literal["nonsaturating", "minimax"] = "nonsaturating"  # loss of the generator
         discriminator_steps: int = 1  # k: discriminator updates per generator update
-        real_target: float = 1.0  # probability asked for real images; 0.9 is one-sided label smoothing
-        optimizer: Literal["sgd", "adam"] = "sgd"  # of both players
-        learning_rate: float = 0.1  # at first
-        rate_divisor: float = 1.000004  # of the SGD learning rate, every round
-        rate_floor: float = 1e-6  # of the SGD learning rate
-        momentum: tuple[float, float] = (0.5, 0.7)  # SGD, at first and at last
-        momentum_rounds: int = 125_000  # rounds in which it rises; 250 epochs
-        betas: tuple[float, float] = (0.5, 0.999)  # Adam
-        decay_start: float = 1.0  # part of the training after which the rate of Adam falls to 0 linearly
-        latent: int = 100  # numbers behind an image, U(-1, 1)
+        real_target: float = 1.0  # target probability of real images; 0.9 is one-sided label smoothing
+        optimizer: Literal["sgd", "adam"] = "sgd"  # optimiser of both players
+        learning_rate: float = 0.1  # initial learning rate of both players
+        rate_divisor: float = 1.000004  # divisor of the SGD learning rate, every round
+        rate_floor: float = 1e-6  # lower limit of the SGD learning rate
+        momentum: tuple[float, float] = (0.5, 0.7)  # initial and final momentum of SGD
+        momentum_rounds: int = 125_000  # rounds during which the momentum rises; 250 epochs
+        betas: tuple[float, float] = (0.5, 0.999)  # betas of Adam
+        decay_start: float = 1.0  # fraction of the training after which the rate of Adam falls linearly to 0
+        latent: int = 100  # size of the latent vector, U(-1, 1)
         hidden: tuple[int, ...] = (1200, 1200)  # units of the generator's hidden layers
         units: tuple[int, ...] = (240, 240)  # maxout units of the discriminator's hidden layers
         pieces: int = 5  # linear functions per maxout unit
-        input_dropout: float = 0.2  # rate of the discriminator's input
-        dropout: float = 0.5  # rate after the discriminator's hidden layers
-        generator_limit: float = 0.05  # weights begin uniform up to this
-        discriminator_limit: float = 0.005  # weights begin uniform up to this
+        input_dropout: float = 0.2  # dropout rate of the discriminator's input
+        dropout: float = 0.5  # dropout rate after the discriminator's hidden layers
+        generator_limit: float = 0.05  # initial weights of the generator are uniform up to this absolute value
+        discriminator_limit: float = 0.005  # initial weights of the discriminator are uniform up to this absolute value
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -73,10 +73,10 @@ class GAN(Pair):
         self.build()
 
     def build(self) -> None:
-        """Make both networks."""
+        """Build generator and discriminator."""
         c = self.config
         pixels = torch.Size((c.channels, *c.size))
-        # In the range of images, tanh is the sigmoid of the paper.
+        # Images lie in [-1, 1], where tanh corresponds to the sigmoid of the paper.
         dense = MLP((c.latent, *c.hidden, pixels.numel()), output="tanh")
         init_uniform(dense, c.generator_limit)
         self.generator = nn.Sequential(dense, nn.Unflatten(1, pixels))
@@ -91,7 +91,7 @@ class GAN(Pair):
         )
 
     def player(self, name: str, network: nn.Module, ema_halflife: float | None = None) -> Player:
-        """A network that moves by the chosen rule."""
+        """Return a player for a network, with the chosen optimiser and schedules."""
         c = self.config
         if c.optimizer == "adam":
             moves, schedule, momentum = adam(c.learning_rate, c.betas), linear_decay(c.decay_start), None
@@ -111,7 +111,7 @@ class GAN(Pair):
         yield Turn("generator", adversarial=self.loss.generator(self.discriminator(fake)))
 
     def discriminator_turn(self, real: Tensor, fake: Tensor) -> Turn:
-        """Tell apart what has these scores."""
+        """Return the discriminator's turn for these scores of real and generated images."""
         return Turn(
             "discriminator", adversarial=self.loss.discriminator(real, fake), scores={"real": real, "fake": fake}
         )

@@ -1,4 +1,4 @@
-"""LAPGAN: a small image from noise, then detail added scale by scale."""
+"""LAPGAN: a GAN for small images, and conditional GANs that add detail scale by scale."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ Size = tuple[int, ...]
 
 
 class DetailGenerator(nn.Module):
-    """What a low-pass image lacks: three convolutions over the image and a plane of noise, linear output."""
+    """Generator of the detail that a low-pass image lacks: three convolutions on image and noise, linear output."""
 
     def __init__(self, channels: int, width: int = 64):
         super().__init__()
@@ -33,15 +33,15 @@ class DetailGenerator(nn.Module):
         )
 
     def forward(self, low: Tensor, noise: Tensor) -> Tensor:
-        """(N, channels, H, W) and (N, H * W) to (N, channels, H, W)."""
+        """Return the detail (N, channels, H, W) for images (N, channels, H, W) and noise (N, H * W)."""
         plane = noise.reshape(-1, 1, *low.shape[2:])
         return self.layers(torch.cat([low, plane], dim=1))  # type: ignore[no-any-return]
 
 
 class DetailDiscriminator(nn.Sequential):
-    """(N, channels, *size) to raw scores (N, 1): two convolutions without padding, the second strided, one dense layer.
+    """Discriminator of one scale: two convolutions without padding, the second strided, and a dense layer.
 
-    What is judged is the detail added to its low-pass image, hence the image of that scale.
+    (N, channels, *size) to raw scores (N, 1). Its input is the sum of detail and low-pass image.
     """
 
     def __init__(self, channels: int, size: Size, width: int = 64, dropout: float = 0.5):
@@ -58,11 +58,11 @@ class DetailDiscriminator(nn.Sequential):
 
 
 class LAPGAN(Synthesiser):
-    """A GAN for small images, and for every larger scale a conditional one that adds the missing detail.
+    """Laplacian pyramid of GANs: one for small images, and a conditional one for every scale that adds detail.
 
     Denton, Chintala, Szlam & Fergus, Deep Generative Image Models using a Laplacian Pyramid of Adversarial Networks,
-    NIPS 2015. arXiv 1506.05751. The scales learn from real low-pass images and do not depend on each other, so they
-    take their turns side by side.
+    NIPS 2015. arXiv 1506.05751. The scales learn from real low-pass images and are independent of each other, so all
+    are trained in the same stage.
     """
 
     class Config(SynthesisConfig):
@@ -73,20 +73,20 @@ class LAPGAN(Synthesiser):
         coarse: Literal["dense", "dcgan"] = "dense"  # networks of the coarsest scale
         game_rounds: int = 200_000  # updates of every player (our choice)
         batch_size: int = 64  # real images; with as many generated ones they make the batches of 128
-        optimiser: Literal["sgd", "adam"] = "sgd"  # of all players
-        learning_rate: float = 0.02  # of either optimiser
+        optimiser: Literal["sgd", "adam"] = "sgd"  # optimiser of all players
+        learning_rate: float = 0.02  # learning rate of either optimiser
         epoch_rounds: int = Field(704, ge=1)  # rounds per epoch of sgd: 45 000 images
         epoch_decay: float = 1.000004  # the learning rate is divided by this in every epoch
-        momentum: float = 0.5  # at the beginning
-        final_momentum: float = 0.7  # at the end of its rise
-        momentum_epochs: int = Field(250, ge=1)  # epochs during which it rises, 0.0008 in each
-        betas: tuple[float, float] = (0.5, 0.999)  # of Adam (our choice)
-        latent: int = 100  # numbers behind the coarsest image, U(-1, 1); further scales take one more per pixel
+        momentum: float = 0.5  # initial momentum of SGD
+        final_momentum: float = 0.7  # final momentum of SGD
+        momentum_epochs: int = Field(250, ge=1)  # epochs during which the momentum rises, 0.0008 in each
+        betas: tuple[float, float] = (0.5, 0.999)  # betas of Adam (our choice)
+        latent: int = 100  # latent size of the coarsest image, U(-1, 1); further scales have one number per pixel
         hidden: int = 1200  # units in both hidden layers of a dense generator (our choice)
         critic_hidden: int = 600  # units in both hidden layers of a dense discriminator (our choice)
         widest: int = 1024  # channels of a DCGAN at its smallest size, halved at every doubling (our choice)
-        width: int = 64  # channels of the networks that add or judge detail
-        dropout: float = 0.5  # rate in all discriminators but a DCGAN's
+        width: int = 64  # channels of generators and discriminators of the scales that add detail
+        dropout: float = 0.5  # dropout rate in all discriminators but a DCGAN's
         flips: tuple[int, ...] = ()  # axes along which images are mirrored at random: 1 rows, 2 columns
         quarter_turns: bool = False  # whether square images are turned at random, too
         ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
@@ -114,7 +114,7 @@ class LAPGAN(Synthesiser):
         super().__init__(config)
         c = config
         if len(c.size) != 2:
-            raise ValueError(f"the pyramid is made of plane images, not of size {c.size}")
+            raise ValueError(f"--size {' '.join(map(str, c.size))}: the pyramid needs rows and columns, two numbers")
         self.sizes = [base_size(c.size, level) for level in reversed(range(self.levels + 1))]
         if min(self.sizes[0]) < 5:
             raise ValueError(f"{self.levels} halvings of {c.size} leave fewer than 5 rows or columns to begin with")
@@ -142,7 +142,7 @@ class LAPGAN(Synthesiser):
 
     @property
     def levels(self) -> int:
-        """Scales that add detail."""
+        """Number of scales that add detail."""
         levels: int = self.config.levels
         return levels
 
@@ -155,7 +155,7 @@ class LAPGAN(Synthesiser):
         return [Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def player(self, name: str, module: nn.Module, ema_halflife: float | None = None) -> Player:
-        """A network that moves on its own."""
+        """Return a player for one network, with the chosen optimiser and schedules."""
         c = self.config
         if c.optimiser == "adam":
             return Player(name, (module,), adam(c.learning_rate, c.betas), ema_halflife=ema_halflife)
@@ -163,7 +163,7 @@ class LAPGAN(Synthesiser):
         decay = exponential_decay(c.epoch_decay ** (1 / c.epoch_rounds))
 
         def rate(progress: Progress) -> float:
-            # Torch 7, for which the numbers were found, weights every new gradient with 1 - momentum.
+            # The published numbers are for Torch 7, whose SGD weights every new gradient with 1 - momentum.
             return (1 - momentum(progress)) * decay(progress)
 
         return Player(name, (module,), sgd(c.learning_rate, c.momentum), rate, momentum, ema_halflife)
@@ -178,7 +178,7 @@ class LAPGAN(Synthesiser):
             yield Turn(f"generator {rows}", adversarial=nonsaturating_generator(discriminator(fake_image)))
 
     def judged(self, player: str, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Turn:
-        """The turn of the discriminator of a scale."""
+        """Return the turn of the discriminator of one scale."""
         real_scores, fake_scores = discriminator(real), discriminator(fake.detach())
         return Turn(
             player,
@@ -187,12 +187,12 @@ class LAPGAN(Synthesiser):
         )
 
     def scales(self, latent: Tensor, real: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """Generated images of all scales, coarsest first.
+        """Generate images of all scales, coarsest first.
 
         Args:
-            latent: (N, latent_size).
-            real: images of all scales, to which detail is added scale by scale; none means that each scale goes on
-                from the image made before it.
+            latent: latent vectors (N, latent_size).
+            real: real images of all scales, to which detail is added in training; None to build every scale on the
+                generated image of the scale before.
         """
         first, *planes = torch.split(latent, self.parts, dim=1)
         made = [self.generators[0](first)]
@@ -201,7 +201,7 @@ class LAPGAN(Synthesiser):
         return made
 
     def finer(self, level: int, coarser: Tensor, noise: Tensor) -> Tensor:
-        """An image of a scale from the one before and (N, rows * columns) numbers."""
+        """Generate the image of a scale from the one before and from noise (N, rows * columns)."""
         low = upsample(coarser, self.sizes[level])
         return low + self.generators[level](low, noise)  # type: ignore[no-any-return]
 

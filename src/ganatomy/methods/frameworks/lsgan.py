@@ -1,4 +1,4 @@
-"""LSGAN: scores are regressed to targets instead of classified."""
+"""LSGAN: the discriminator regresses scores to targets by least squares instead of classifying."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,10 +13,10 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
 
 class LSGAN(Aided):
-    """Images from noise; wrong scores are pulled to their target however far on the right side they are.
+    """Unconditional GAN with the least-squares loss, which also penalises scores far beyond the decision boundary.
 
     Mao, Li, Xie, Lau, Wang & Smolley, Least Squares Generative Adversarial Networks, ICCV 2017. arXiv 1611.04076.
-    The coding a -1, b 1, c 0 minimises a Pearson χ² divergence; 0, 1, 1 is the one of the authors' experiments.
+    The coding a -1, b 1, c 0 minimises a Pearson χ² divergence; 0, 1, 1 is that of the authors' experiments.
     """
 
     class Config(AidedConfig):
@@ -27,11 +27,11 @@ class LSGAN(Aided):
         batch_size: int = 64  # images
         learning_rate: float = 1e-3  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
-        loss: Literal["least-squares", "nonsaturating"] = "least-squares"  # the other one is the paper's comparison
-        a: float = 0.0  # target of generated images
-        b: float = 1.0  # target of real images
-        c: float = 1.0  # target the generator has for its images
-        latent: int = 1024  # numbers behind an image, U(-1, 1)
+        loss: Literal["least-squares", "nonsaturating"] = "least-squares"  # nonsaturating is the paper's comparison
+        a: float = 0.0  # the discriminator's target score of generated images
+        b: float = 1.0  # the discriminator's target score of real images
+        c: float = 1.0  # the generator's target score of its images
+        latent: int = 1024  # size of the latent vector, U(-1, 1)
         generator_widths: tuple[int, ...] = (
             256,
             256,
@@ -41,9 +41,9 @@ class LSGAN(Aided):
             128,
             64,
         )  # channels of the dense and hidden layers
-        generator_strides: tuple[int, ...] = (2, 1, 2, 1, 2, 2)  # of the hidden transposed convolutions, kernel 3
-        discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels; each halves the size
-        discriminator_kernel: Kernel = 5  # of all convolutions
+        generator_strides: tuple[int, ...] = (2, 1, 2, 1, 2, 2)  # strides of the generator's hidden layers, kernel 3
+        discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels; each layer halves the size
+        discriminator_kernel: Kernel = 5  # side of the discriminator's convolutions
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -97,7 +97,7 @@ class LSGAN(Aided):
 
 
 def least_squares(a: float, b: float, c: float) -> AdversarialLoss:
-    """Both halves of Mao et al. with the factor ½ of the paper."""
+    """Return the losses of Mao et al. for discriminator and generator, with the factor ½ of the paper."""
 
     def generator(fake: Tensor) -> Tensor:
         return 0.5 * least_squares_generator(fake, c=c)

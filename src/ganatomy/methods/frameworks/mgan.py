@@ -1,4 +1,4 @@
-"""MGAN: texture transfer by pixel optimisation, and a network that learns to do the same in one pass."""
+"""MGAN: texture transfer by pixel optimisation, and a feed-forward network that learns its results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import radians
@@ -17,7 +17,7 @@ from ganatomy.tasks.translation.task import TranslationConfig, Translator
 
 
 class TextureCritic(nn.Sequential):
-    """One score per patch of features, for the pixel optimisation; (N, C, H, W) to (N, 1, ...)."""
+    """Critic of the pixel optimisation: one score per patch of features, (N, C, H, W) to (N, 1, ...)."""
 
     def __init__(self, channels: int, width: int = 256, patch: int = 8, step: int = 4):
         super().__init__(
@@ -30,7 +30,7 @@ class TextureCritic(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """Features to an image of eight times their size; (N, channels, H, W) to (N, outputs, 8 H, 8 W) in [-1, 1]."""
+    """Decoder from features (N, channels, H, W) to images (N, outputs, 8 H, 8 W) in [-1, 1]."""
 
     def __init__(self, channels: int, outputs: int, width: int = 512):
         layers: list[nn.Module] = []
@@ -42,7 +42,10 @@ class Decoder(nn.Sequential):
 
 
 class MarkovianCritic(nn.Sequential):
-    """A map of scores of features, at a quarter of their size, without its border; (N, C, H, W) to (N, 1, ...)."""
+    """Critic of the network: a map of scores at a quarter of the features' size, without its border.
+
+    (N, C, H, W) to (N, 1, ...).
+    """
 
     def __init__(self, channels: int, width: int = 256, border: int = 1):
         super().__init__(
@@ -59,10 +62,11 @@ class MarkovianCritic(nn.Sequential):
 
 
 class MGAN(Translator):
-    """Texture of one kind of images given to the content of another kind, in three steps.
+    """Texture transfer with Markovian GANs: source images get the texture of target images, learned in three steps.
 
-    A critic of local patches learns the texture while a few images are optimised against it, pixel by pixel. With the
-    critic at rest all training images are optimised likewise. A network then learns to give these results at once.
+    First, a critic of local patches learns the texture while the pixels of a few images are optimised against it. Then
+    the pixels of all training images are optimised against the fixed critic. Last, a feed-forward network learns these
+    results.
 
     Li & Wand, Precomputed Real-Time Texture Synthesis with Markovian Generative Adversarial Networks, ECCV 2016.
     arXiv 1604.04382.
@@ -71,29 +75,29 @@ class MGAN(Translator):
     class Config(TranslationConfig):
         """The numbers of the released code."""
 
-        size: tuple[int, int] = (384, 384)  # rows and columns seen
-        crop: int = 128  # side of the patches that the network learns from, pixels
+        size: tuple[int, int] = (384, 384)  # rows and columns of the images
+        crop: int = 128  # side in pixels of the patches that the network is trained on
         starters: int = 5  # images that the texture critic is trained on, one after the other
         steps: int = 125  # updates of the pixels of an image; 5 epochs of 25
-        pixel_rate: float = 0.02  # Adam, pixels, of images in [-1, 1]
-        texture_rate: float = 0.02  # Adam, texture critic
-        texture_weight: float = 0.5  # of the texture critic, in the pixel optimisation
-        content_weight: float = 0.5  # squared difference of features, in the pixel optimisation
-        smoothness_weight: float = 1e-4  # total variation, in the pixel optimisation
+        pixel_rate: float = 0.02  # learning rate of Adam for the pixels of images in [-1, 1]
+        texture_rate: float = 0.02  # learning rate of Adam for the texture critic
+        texture_weight: float = 0.5  # weight of the texture critic in the pixel optimisation
+        content_weight: float = 0.5  # weight of the squared difference of features in the pixel optimisation
+        smoothness_weight: float = 1e-4  # weight of the total variation in the pixel optimisation
         texture_patch: int = 8  # side of the patches of features that the texture critic scores
         game_rounds: int = 3500  # updates of the network; 5 epochs of 100 images (our choice)
         batch_size: int = 64  # patches
-        learning_rate: float = 0.02  # Adam, network and its critic
-        betas: tuple[float, float] = (0.5, 0.999)  # Adam, everywhere
-        adversarial_weight: float = 0.01  # of the game, beside the target; 0 leaves the network without a critic
-        target_weight: float = 1.0  # squared difference from the optimised image
-        target_distance: Literal["pixels", "features"] = "pixels"  # as in the code, or as the paper says
-        rotation: float = 10.0  # degrees by which patches are turned either way, or not
-        zoom: float = 1.1  # by which patches are enlarged or reduced, or not
-        border: int = 1  # scores along the edge that do not count
-        texture_layer: str = "conv3_1"  # of VGG-19: what both critics see, after its ReLU
-        content_layer: str = "conv5_1"  # of VGG-19: what the pixel optimisation keeps
-        encoder_layer: str = "conv4_1"  # of VGG-19: what the network starts from
+        learning_rate: float = 0.02  # learning rate of Adam for the network and its critic
+        betas: tuple[float, float] = (0.5, 0.999)  # betas of Adam, everywhere
+        adversarial_weight: float = 0.01  # weight of the game beside the target; 0 trains the network without a critic
+        target_weight: float = 1.0  # weight of the squared difference from the optimised image
+        target_distance: Literal["pixels", "features"] = "pixels"  # pixels as in the code, features as in the paper
+        rotation: float = 10.0  # degrees by which patches are rotated either way, or not at all
+        zoom: float = 1.1  # factor by which patches are enlarged or reduced, or not at all
+        border: int = 1  # width of the border of the score map that is left out
+        texture_layer: str = "conv3_1"  # layer of VGG-19 whose features both critics receive, after its ReLU
+        content_layer: str = "conv5_1"  # layer of VGG-19 whose features the pixel optimisation preserves
+        encoder_layer: str = "conv4_1"  # layer of VGG-19 whose features are the input of the network
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
@@ -164,7 +168,7 @@ class MGAN(Translator):
         ]
 
     def texture_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """An image is optimised from the start, and the critic learns to tell it from the texture at every step."""
+        """Optimise the pixels of an image, and train the texture critic against it at every step."""
         batch = next(batches)
         (style,) = self.warped(batch["target"][self.task.output])
         painting = Painting(self, batch["source"][self.task.input])
@@ -182,8 +186,9 @@ class MGAN(Translator):
         return self.texture_critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
 
     def optimised(self, batch: Batch) -> Tensor:
-        """The images of the given kind with the other kind's texture, optimised against the critic as it is now."""
-        if self.task.input not in batch:  # a case of texture alone, which the network does not learn from
+        """Return the source images with the texture of the target, by pixel optimisation against the present critic."""
+        # Cases without a source image hold texture only, and the network is not trained on them.
+        if self.task.input not in batch:
             texture: Tensor = batch[self.task.output]
             return texture
         with torch.enable_grad():
@@ -216,13 +221,13 @@ class MGAN(Translator):
         return self.critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
 
     def distance(self, fake: Tensor, target: Tensor) -> Tensor:
-        """From the optimised image, a scalar."""
+        """Return the distance from the optimised image, a scalar."""
         if self.config.target_distance == "features":
             return self.content.distance((fake + 1) / 2, (target + 1) / 2)
         return mse_loss(fake, target)
 
     def warped(self, *images: Tensor) -> list[Tensor]:
-        """Images of one batch, each turned and zoomed by one of three amounts, all of a sample alike."""
+        """Rotate and zoom each sample by one of three amounts, alike in all given images."""
         c = self.config
         turn, zoom = ((self.noise.uniform(len(images[0]), 2) * 3).floor() - 1).to(images[0]).unbind(1)
         angle, factor = radians(c.rotation) * turn, c.zoom**-zoom
@@ -243,11 +248,11 @@ class MGAN(Translator):
 
 
 class Painting:
-    """Images whose pixels are optimised, each as if it were alone, from their content towards a texture.
+    """Pixel optimisation of a batch of images from their content towards a texture, independently of each other.
 
     Args:
-        method: has the critic and the weights.
-        content: (N, C, H, W) in [-1, 1].
+        method: method that has the texture critic and the weights of the loss.
+        content: images (N, C, H, W) in [-1, 1].
     """
 
     def __init__(self, method: MGAN, content: Tensor):
@@ -259,14 +264,14 @@ class Painting:
         self.optimizer = torch.optim.Adam([self.pixels], c.pixel_rate, c.betas)
 
     def step(self) -> None:
-        """One update of the pixels; the critic gets no gradient."""
+        """Update the pixels once; the critic gets no gradient."""
         c, method = self.method.config, self.method
         loss = (
             c.texture_weight * margin_generator(method.texture_scores(self.pixels))
             + c.content_weight * mse_loss(method.content((self.pixels + 1) / 2), self.content)
             + c.smoothness_weight * total_variation(self.pixels, 2)
         )
-        # Means become sums over images, so that nobody's gradient depends on who else is there.
+        # Means become sums over images, so that the gradient of an image does not depend on its batch.
         (self.pixels.grad,) = torch.autograd.grad(len(self.pixels) * loss, self.pixels)
         self.optimizer.step()
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the base frameworks share: a generator, its opponent, labels, and the aids that steady their game."""
+"""Base of the frameworks that make images from noise: generator, discriminator, labels, and training aids."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from ganatomy.losses.matching import feature_matching
 from ganatomy.nets.aids import Norm, WithReference
 from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
-OpponentNorm = Literal["batch", "instance", "layer", "none"]
+DiscriminatorNorm = Literal["batch", "instance", "layer", "none"]
 Penalty = Literal["none", "r1", "dragan", "gradient"]
 
 LIVER: Mapping[str, Any] = {
@@ -33,26 +33,26 @@ LIVER: Mapping[str, Any] = {
     "roles": {"images": {"channels": 1, "window": (-100.0, 300.0), "unit": "HU"}},
     "phantom": "liver-lesion",
 }
-"""What the small presets learn from."""
+"""Options of the small presets for their training data, the embedded liver-lesion phantom."""
 LIVER_CLASSES = ("cyst", "metastasis", "haemangioma")
 
 
 class PairConfig(SynthesisConfig):
-    """What every framework can be told besides its paper's numbers."""
+    """Options of every framework that are not in its paper."""
 
     flips: tuple[int, ...] = ()  # axes along which images are mirrored at random: 1 rows, 2 columns
-    quarter_turns: bool = False  # whether square images are turned at random, too
+    quarter_turns: bool = False  # whether square images are rotated by random multiples of 90 degrees, too
     ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
 
 class Pair(Synthesiser):
-    """A generator and its opponent; labels, where there are any, join the latent numbers as one-hot vectors."""
+    """Base of methods with a generator and a discriminator; labels join the latent vector as one-hot vectors."""
 
     generator: nn.Module
     discriminator: Any
 
     def stages(self) -> Sequence[Stage]:
-        """The discriminator moves first, both by Adam, unless the framework has other players."""
+        """Return one stage in which discriminator and generator take turns, in this order, both with Adam."""
         c = self.config
         moves = adam(c.learning_rate, c.betas)
         return self.game(
@@ -61,21 +61,21 @@ class Pair(Synthesiser):
         )
 
     def game(self, *players: Player) -> list[Stage]:
-        """The only stage."""
+        """Return the single stage of training, with these players."""
         c = self.config
         stream = self.stream(c.batch_size, c.flips, c.quarter_turns)
         return [Stage("game", self.turns, players, c.game_rounds, stream)]
 
     @abstractmethod
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, ...]]:
-        """One round."""
+        """Yield the turns of one round."""
 
     def condition(self, label: Tensor) -> Tensor:
-        """Places of the labels among the classes, (n,), to one-hot vectors (n, classes)."""
+        """Convert class numbers (n,) to one-hot vectors (n, classes)."""
         return one_hot(label, len(self.config.classes)).float()
 
     def drawn_labels(self, rows: int) -> Tensor:
-        """Labels to train with, every class equally likely, (rows,)."""
+        """Draw class numbers (rows,), every class equally likely."""
         classes = len(self.config.classes)
         return (self.noise.uniform(rows) * classes).long().clamp(max=classes - 1)
 
@@ -85,7 +85,7 @@ class Pair(Synthesiser):
         return self.generator(latent)  # type: ignore[no-any-return]
 
     def referenced(self, generator: nn.Module, norm: Norm) -> nn.Module:
-        """The generator, with a reference batch for virtual batch normalisation if that is its norm."""
+        """Wrap the generator with a reference batch if its norm is virtual batch normalisation."""
         if norm != "virtual":
             return generator
         rows = self.config.batch_size
@@ -96,43 +96,44 @@ class Pair(Synthesiser):
 
 
 def check_classes(classes: Sequence[str]) -> None:
-    """Refuse to learn labels where there is nothing to tell apart.
+    """Check that there are at least two classes.
 
     Raises:
-        UserError: fewer than two labels.
+        UserError: There are fewer than two classes.
     """
     if len(classes) < 2:
         raise UserError("--classes: give two labels or more, for this system makes images of a given class")
 
 
 def logarithmic(game: Literal["nonsaturating", "minimax"], real_target: float) -> AdversarialLoss:
-    """The game of Goodfellow et al., arXiv 1406.2661, perhaps with one-sided label smoothing."""
+    """Return the losses of Goodfellow et al., arXiv 1406.2661, with one-sided label smoothing by ``real_target``."""
     return replace(GAMES[game], discriminator=partial(nonsaturating_discriminator, real_target=real_target))
 
 
 class AidedConfig(PairConfig):
-    """Aids to training, which can be combined; the papers of the frameworks use none of them."""
+    """Options that stabilise training and can be combined; the papers of the frameworks use none of them."""
 
-    generator_norm: Norm = "batch"  # of hidden layers; virtual is that of Salimans et al., arXiv 1606.03498
-    discriminator_norm: OpponentNorm = "batch"  # of hidden layers but the first
-    feature_matching: bool = False  # the generator matches mean features instead (Salimans et al.)
-    minibatch_discrimination: int = 0  # kernels with which the discriminator compares images (Salimans et al.)
-    instance_noise: float = 0.0  # SD at first of what is added to all the discriminator sees (arXiv 1610.04490)
-    noise_until: float = Field(1.0, gt=0)  # part of the training after which no noise is left, linearly (our choice)
-    penalty: Penalty = "none"  # on slopes: r1 (arXiv 1801.04406), dragan (1705.07215), gradient (1704.00028)
-    penalty_weight: float = 10.0  # of the last two papers; γ/2 of r1
+    generator_norm: Norm = "batch"  # norm of the generator's hidden layers; virtual is of arXiv 1606.03498
+    discriminator_norm: DiscriminatorNorm = "batch"  # norm of the discriminator's hidden layers but the first
+    feature_matching: bool = False  # whether feature matching replaces the generator's adversarial loss (1606.03498)
+    minibatch_discrimination: int = 0  # kernels of minibatch discrimination; 0 for none (arXiv 1606.03498)
+    instance_noise: float = 0.0  # initial SD of noise added to the discriminator's inputs (arXiv 1610.04490)
+    noise_until: float = Field(1.0, gt=0)  # fraction of the training at which that noise reaches zero (our choice)
+    penalty: Penalty = "none"  # gradient penalty: r1 (arXiv 1801.04406), dragan (1705.07215), gradient (1704.00028)
+    penalty_weight: float = 10.0  # weight of the penalty; 10 in the last two papers, γ/2 for r1
 
 
 class Look(NamedTuple):
-    """What the discriminator has seen."""
+    """Images as the discriminator received them, and their features."""
 
     image: Tensor
-    """With the noise of that moment."""
+    """Images with instance noise."""
     features: Tensor
+    """Features of these images, the result of the discriminator's ``features``."""
 
 
 class Aided(Pair):
-    """A pair whose discriminator has ``features`` and ``score``, and whose config is an `AidedConfig`."""
+    """Base of methods with the aids of `AidedConfig`; the discriminator has ``features`` and ``score``."""
 
     loss: AdversarialLoss
 
@@ -140,23 +141,23 @@ class Aided(Pair):
         super().__init__(config)
         if config.penalty != "none" and config.discriminator_norm == "batch":
             raise UserError(
-                f"--penalty {config.penalty}: slopes are those of single images, which batch norm mixes; "
+                f"--penalty {config.penalty}: needs the gradient of each image's score, but batch norm mixes images; "
                 "add --discriminator-norm layer"
             )
 
     @property
     def noise_level(self) -> float:
-        """Standard deviation of the instance noise now."""
+        """Present standard deviation of the instance noise."""
         return float(self.config.instance_noise * max(0.0, 1 - self.progress.fraction / self.config.noise_until))
 
     def look(self, image: Tensor) -> Look:
-        """The discriminator's features of images."""
+        """Add instance noise to images and compute the discriminator's features."""
         if level := self.noise_level:
             image = image + level * self.noise.normal(*image.shape)
         return Look(image, self.discriminator.features(image))
 
     def discriminator_turn(self, real: Look, fake: Look, **terms: Tensor) -> Turn:
-        """Tell real images from generated ones."""
+        """Return the discriminator's turn: adversarial loss, gradient penalty and further terms."""
         c = self.config
         scores = {"real": self.discriminator.score(real.features), "fake": self.discriminator.score(fake.features)}
         terms = {"adversarial": self.loss.discriminator(scores["real"], scores["fake"]), **terms}
@@ -165,7 +166,7 @@ class Aided(Pair):
         return Turn("discriminator", terms, scores=scores)
 
     def generator_turn(self, real: Tensor, fake: Look, **terms: Tensor) -> Turn:
-        """Make the discriminator's decision harder, or its features of both kinds of images alike."""
+        """Return the generator's turn: adversarial loss or feature matching, and further terms."""
         if self.config.feature_matching:
             matching = feature_matching(self.look(real).features, fake.features)
             return Turn("generator", {"feature matching": matching, **terms})

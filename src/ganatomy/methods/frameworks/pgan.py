@@ -1,4 +1,4 @@
-"""PGAN: both networks grow from few pixels to many."""
+"""PGAN: progressive growing of generator and critic from low to high resolution."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,37 +17,37 @@ from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 
 class PGAN(Synthesiser):
-    """Images from noise by a generator and a critic that are given layers for twice the size again and again.
+    """Unconditional Wasserstein GAN whose networks grow by layers for twice the size.
 
     Karras, Aila, Laine & Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and Variation,
-    ICLR 2018. arXiv 1710.10196. Stages alternate: the newest layers fade in, then all are trained. Where training is
-    stopped early, samples are what the layers present make, enlarged.
+    ICLR 2018. arXiv 1710.10196. Stages alternate: the newest layers fade in, then all are trained. If training stops
+    early, samples are images of the present size, enlarged.
     """
 
     class Config(SynthesisConfig):
         """The published code for portraits of 1024 pixels on one GPU."""
 
         size: tuple[int, ...] = (1024, 1024)  # rows and columns made: equal, a power of two
-        grow: bool = True  # or show as many images at the full size from the beginning on
-        start: int = 4  # rows and columns to begin with
+        grow: bool = True  # whether networks grow; otherwise they learn from as many images at the full size
+        start: int = 4  # initial rows and columns
         fade_images: int = 600_000  # real images shown while a size fades in
         hold_images: int = 600_000  # real images shown before the next size
-        final_images: int = 2_400_000  # real images shown at the full size, once it is there; then it is 12 million
+        final_images: int = 2_400_000  # real images shown at the full size after fading; 12 million in all
         batch_size: int = Field(128, ge=1)  # images of up to 16 pixels a side; halved with every further size
-        smallest_batch: int = Field(4, ge=1)  # images; where halving ends
+        smallest_batch: int = Field(4, ge=1)  # lower limit of the batch size
         learning_rate: float = 1e-3  # Adam, both players
-        learning_rate_at_1024: float = 1.5e-3  # the same where images have 1024 rows
+        learning_rate_at_1024: float = 1.5e-3  # learning rate where images have 1024 rows
         betas: tuple[float, float] = (0.0, 0.99)  # Adam, both players
-        ema_decay: float = Field(0.999, gt=0, lt=1)  # per update; of the generator's average used at inference
-        latent: int = 512  # numbers behind an image, N(0, 1)
+        ema_decay: float = Field(0.999, gt=0, lt=1)  # decay per update of the generator's average used at inference
+        latent: int = 512  # size of the latent vector, N(0, 1)
         base: int = 8192  # channels at 2 pixels a side, halved at every doubling
-        maximum: int = 512  # channels of a layer at most
-        group: int = Field(4, ge=1)  # images that share a standard deviation in the critic
-        penalty_weight: float = 10.0  # of the gradient penalty
-        gradient_target: float = 1.0  # gradient norm asked for
-        drift_weight: float = 1e-3  # of the squared scores of real images
+        maximum: int = 512  # largest number of channels of a layer
+        group: int = Field(4, ge=1)  # images per group of the critic's minibatch standard deviation
+        penalty_weight: float = 10.0  # weight of the gradient penalty
+        gradient_target: float = 1.0  # target norm of the critic's gradient
+        drift_weight: float = 1e-3  # weight of the squared scores of real images
         flips: tuple[int, ...] = (2,)  # axes along which images are mirrored at random: 1 rows, 2 columns
-        quarter_turns: bool = False  # whether images are turned at random, too (our option)
+        quarter_turns: bool = False  # whether images are rotated by random multiples of 90 degrees, too (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -75,13 +75,15 @@ class PGAN(Synthesiser):
         super().__init__(config)
         c = config
         if len(c.size) != 2 or c.size[0] != c.size[1] or c.start > c.size[0]:
-            raise ValueError(f"growing leads to square images, not smaller than --start {c.start}, not to {c.size}")
+            raise ValueError(
+                f"--size {' '.join(map(str, c.size))}: growing needs square images, not smaller than --start {c.start}"
+            )
         self.latent_size = c.latent
         self.first, self.last = level_of(c.start), level_of(c.size[0])
         widths = {"size": c.size[0], "base": c.base, "maximum": c.maximum}
         self.generator = ProgressiveGenerator(c.latent, c.channels, **widths)
         self.critic = ProgressiveDiscriminator(c.channels, group=c.group, **widths)
-        # Saved with the weights, which make sense at the present size only.
+        # Saved with the weights, because weights are trained for the present size only.
         self.register_buffer("level", torch.tensor(self.first))
         self.register_buffer("alpha", torch.tensor(1.0))
 
@@ -96,7 +98,7 @@ class PGAN(Synthesiser):
         return [self.stage(*step) for step in plan]
 
     def stage(self, level: int, fading: bool, images: int) -> Stage:
-        """Training at one size, from fresh optimisers on, until so many real images were shown."""
+        """Return the stage of training at one size, until ``images`` real images were shown."""
         c, side = self.config, 4 << level
         batch_size = min(c.batch_size, max(c.smallest_batch, 16 * c.batch_size // side))
         moves = adam(c.learning_rate if side < 1024 else c.learning_rate_at_1024, c.betas)
@@ -111,7 +113,7 @@ class PGAN(Synthesiser):
             players,
             max(1, images // batch_size),
             self.stream(batch_size, c.flips, c.quarter_turns),
-            # Enlarged images of a smaller size may well score better than the first ones of the full size.
+            # Enlarged images of a smaller size may score better than the first ones of the full size.
             validated=level == self.last and not fading,
         )
 

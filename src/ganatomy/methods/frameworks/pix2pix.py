@@ -1,4 +1,4 @@
-"""pix2pix: a U-Net that translates images, and a discriminator that judges patches of pairs."""
+"""pix2pix: a U-Net that translates images, and a discriminator that scores patches of pairs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -17,7 +17,7 @@ from ganatomy.tasks.translation.task import TranslationConfig, Translator
 
 
 class Pix2Pix(Translator):
-    """Translation learned from aligned pairs, with a conditional adversary beside the pixel loss.
+    """Image-to-image translation from aligned pairs, with a conditional discriminator and an L1 loss.
 
     Isola, Zhu, Zhou & Efros, Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017.
     arXiv 1611.07004.
@@ -31,15 +31,15 @@ class Pix2Pix(Translator):
         jitter: int = 30  # pixels by which images are enlarged before a random part of the size is cut out; 0 never
         learning_rate: float = 2e-4  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
-        l1_weight: float = 100.0  # mean absolute difference from the true image
-        adversarial_weight: float = 1.0  # of the game; 0 leaves the same network with the L1 loss alone
+        l1_weight: float = 100.0  # weight of the mean absolute difference from the true image
+        adversarial_weight: float = 1.0  # weight of the game; 0 trains the same network with the L1 loss alone
         levels: int = Field(8, ge=1)  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
-        norm: Literal["instance", "batch"] = "instance"  # batch norm as used in the paper, on batches of one image
-        dropout: float = 0.5  # in the U-Net's inner decoder
+        norm: Literal["instance", "batch"] = "instance"  # instance equals the paper's batch norm of single images
+        dropout: float = 0.5  # dropout rate in the U-Net's inner decoder
         dropout_at_inference: bool = False  # as in the paper; results then differ from call to call
         discriminator_width: int = 64  # channels of the discriminator's first layer
-        discriminator_strided: int = 3  # its stride-2 layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels
+        discriminator_strided: int = 3  # discriminator's stride-2 layers; 1 to 4 see patches of 16, 34, 70, 142 pixels
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -108,7 +108,7 @@ class Pix2Pix(Translator):
             fake_scores = self.discriminator(torch.cat([source, fake.detach()], dim=1))
             yield Turn(
                 "discriminator",
-                # Halved, so that the discriminator learns slower than the generator.
+                # Halved, so that the discriminator learns more slowly than the generator.
                 adversarial=0.5 * nonsaturating_discriminator(real_scores, fake_scores),
                 scores={"real": real_scores, "fake": fake_scores},
             )

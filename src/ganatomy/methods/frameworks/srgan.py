@@ -1,4 +1,4 @@
-"""SRGAN: a residual network that makes images finer, first for squared error, then against a discriminator."""
+"""SRGAN: a residual super-resolution network, pre-trained for squared error, then trained with a discriminator."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from ganatomy.tasks.super_resolution.task import SuperResolution, SuperResolutio
 
 
 class SRGAN(Method):
-    """Super-resolution with a perceptual loss and an adversary.
+    """Super-resolution with a perceptual and an adversarial loss.
 
     Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017.
     arXiv 1609.04802.
@@ -27,25 +27,25 @@ class SRGAN(Method):
     class Config(SuperResolutionConfig):
         """The numbers of the paper; the network trained for squared error alone is its SRResNet."""
 
-        pretrain_rounds: int = 1_000_000  # updates for squared error
-        game_rounds: int = 200_000  # updates of each player after that
+        pretrain_rounds: int = 1_000_000  # updates of the pre-training for squared error
+        game_rounds: int = 200_000  # updates of each player after pre-training
         batch_size: int = 16  # patches
         patch: int = 96  # side of the fine patches, pixels
         flips: tuple[int, ...] = (1, 2)  # axes along which patches are mirrored at random: 1 rows, 2 columns
         learning_rate: float = 1e-4  # Adam, all players
-        drop_at: float = 0.5  # part of the game after which the rate is a tenth
-        adversarial_weight: float = 1e-3  # of the game, beside the content; 0 leaves SRResNet
-        content_scale: float = 12.75  # features are divided by it
-        pixel_weight: float = 0.0  # squared error beside the content in the game; images in [-1, 1] (our option)
-        perceptual_layer: str = "conv5_4"  # layer of VGG-19 whose features are the content, after its ReLU
+        drop_at: float = 0.5  # fraction of the game after which the learning rate is a tenth
+        adversarial_weight: float = 1e-3  # weight of the game beside the content loss; 0 trains SRResNet
+        content_scale: float = 12.75  # divisor of the features in the content loss
+        pixel_weight: float = 0.0  # weight of the squared error in the game; images in [-1, 1] (our option)
+        perceptual_layer: str = "conv5_4"  # layer of VGG-19 for the content loss, after its ReLU
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
         width: int = 64  # channels of the generator
-        blocks: int = 16  # its residual blocks
-        skip: bool = False  # whether it adds to the bicubic interpolation, where training then begins (our option)
+        blocks: int = 16  # residual blocks of the generator
+        skip: bool = False  # whether the generator learns the residual to bicubic interpolation (our option)
         discriminator_width: int = 64  # channels of the discriminator's first layer
-        discriminator_dense: int = 1024  # units of its dense layer
+        discriminator_dense: int = 1024  # units of the discriminator's dense layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -88,7 +88,7 @@ class SRGAN(Method):
             self.features = self.content_features()
 
     def content_features(self) -> VGG19Features | None:
-        """The network whose features are compared; none where the content needs no such thing."""
+        """Return the feature network of the content loss; None for a content loss without one."""
         c = self.config
         return VGG19Features(c.perceptual_layer, c.features, c.features_file, width=c.features_width)
 
@@ -105,7 +105,7 @@ class SRGAN(Method):
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator."""
+        """Whether the generator is trained with a discriminator."""
         return bool(self.config.adversarial_weight)
 
     def provenance(self) -> dict[str, str]:
@@ -132,12 +132,12 @@ class SRGAN(Method):
         return [pretrain, Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def coarse(self, fine: Tensor) -> Tensor:
-        """What the generator is given for fine images in [-1, 1]: coarse ones in [0, 1]."""
+        """Degrade fine images in [-1, 1] to the generator's input, coarse images in [0, 1]."""
         coarse: Tensor = self.task.degradation((fine + 1) / 2)
         return coarse
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """Squared error alone."""
+        """Yield the turns of pre-training for squared error."""
         fine = next(batches)["image"]
         yield Turn("generator", error=mse_loss(self.restore(self.coarse(fine)), fine))
 
@@ -161,11 +161,11 @@ class SRGAN(Method):
         yield Turn("generator", losses)
 
     def content(self, fake: Tensor, fine: Tensor) -> Tensor:
-        """How far images in [0, 1], (N, C, H, W), are from showing the same as the true ones, a scalar."""
+        """Return the content loss, the scaled distance of features of images (N, C, H, W) in [0, 1], a scalar."""
         assert self.features
         return self.features.distance(fake, fine) / self.config.content_scale**2
 
     def restore(self, input: Tensor) -> Tensor:
-        """Coarse images in [0, 1], (N, C, H, W), to fine ones in [-1, 1], (N, C, factor·H, factor·W)."""
+        """Map coarse images (N, C, H, W) in [0, 1] to fine ones (N, C, factor·H, factor·W) in [-1, 1]."""
         made: Tensor = self.generator(input)
         return made + 2 * enlarged(input, self.tiling.scale[1:]) - 1 if self.config.skip else made

@@ -1,4 +1,4 @@
-"""VAE-GAN: an autoencoder whose likeness is measured by what its discriminator sees."""
+"""VAE-GAN: a variational autoencoder whose reconstruction error is measured in features of a discriminator."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -15,28 +15,28 @@ from ganatomy.nets.aids import base_size
 from ganatomy.nets.dcgan import DCGenerator, init_dcgan
 
 UNDECIDED = 0.68
-"""Cross-entropy of a discriminator that knows nothing, about ln 2, as in the published code."""
+"""Cross-entropy of a discriminator at chance level, about ln 2, as in the published code."""
 
 
 def halving(inputs: int, outputs: int) -> list[nn.Module]:
-    """A convolution that halves the size, and what follows it."""
+    """Return a convolution that halves the size, with batch norm and ReLU."""
     return [nn.Conv2d(inputs, outputs, 5, 2, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def dense(inputs: int, outputs: int) -> list[nn.Module]:
-    """A hidden dense layer, and what follows it."""
+    """Return a hidden dense layer with batch norm and ReLU."""
     return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
 
 
 class Encoder(nn.Module):
-    """Image to the mean and the logarithm of the variance of its code.
+    """Encoder from an image to the mean and the log-variance of its code.
 
     Args:
         inputs: image channels.
         size: rows and columns.
         widths: channels of the convolutions.
         hidden: units of the dense layer.
-        latent: numbers of the code.
+        latent: size of the code.
     """
 
     def __init__(self, inputs: int, size: Sequence[int], widths: Sequence[int], hidden: int, latent: int):
@@ -48,13 +48,13 @@ class Encoder(nn.Module):
         init_dcgan(self)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, inputs, rows, columns) to two tensors (N, latent)."""
+        """Return mean and log-variance, each (N, latent), of the codes of images (N, inputs, rows, columns)."""
         mean, log_variance = self.layers(image).chunk(2, dim=1)
         return mean, log_variance
 
 
 class Discriminator(nn.Module):
-    """Image to what likeness is measured in, and to a raw score.
+    """Discriminator that returns the features in which reconstructions are compared, and a raw score.
 
     Args:
         inputs: image channels.
@@ -78,17 +78,17 @@ class Discriminator(nn.Module):
         init_dcgan(self)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, inputs, rows, columns) to the last convolution's maps, before their norm, and to scores (N, 1)."""
+        """Return the last convolution's maps before their norm, and scores (N, 1), of (N, inputs, rows, columns)."""
         features = self.features(image)
         return features, self.head(features)
 
 
 class VAEGAN(Pair):
-    """Images from noise and from other images, by a variational autoencoder whose decoder is a generator, too.
+    """Variational autoencoder whose decoder is the generator of a GAN; samples images and reconstructs them.
 
     Larsen, Sønderby, Larochelle & Winther, Autoencoding beyond pixels using a learned similarity metric, ICML 2016.
-    arXiv 1512.09300. The three networks move at once: the encoder does not hear of the adversary, and the discriminator
-    does not learn to make images look alike.
+    arXiv 1512.09300. The three networks are updated simultaneously: the encoder is not trained by the adversarial loss,
+    the discriminator is not trained by the reconstruction error.
     """
 
     class Config(PairConfig):
@@ -97,18 +97,18 @@ class VAEGAN(Pair):
         game_rounds: int = 60_000  # updates; 20 epochs of 200 000 images (our choice)
         batch_size: int = 64  # images
         learning_rate: float = 3e-4  # RMSprop, all players; 3.9e-4 in the code
-        decay: float = 0.75  # what is left of it after every so many rounds:
-        decay_rounds: int = 3_000  # one epoch (our choice)
-        latent: int = 128  # numbers behind an image, N(0, 1)
-        encoder_widths: tuple[int, ...] = (64, 128, 256)  # channels of its convolutions
-        encoder_hidden: int = 1024  # units of its dense layer
-        decoder_widths: tuple[int, ...] = (256, 256, 128, 32)  # channels of its dense layer and doublings
-        discriminator_widths: tuple[int, ...] = (32, 128, 256, 256)  # channels of its convolutions
-        discriminator_hidden: int = 512  # units of its dense layer
-        likeness_weight: float = 1e-6  # γ: of likeness for the decoder, summed over features; 1 - γ of the adversary
-        judged: Literal["both", "prior"] = "both"  # reconstructions, too, as in the paper, or decoded noise alone
-        game: Literal["minimax", "nonsaturating"] = "minimax"  # what the decoder does to the discriminator
-        margin_of_balance: float = 0.35  # nats; a player this far ahead of the other one pauses
+        decay: float = 0.75  # factor of the learning rate after every decay_rounds rounds
+        decay_rounds: int = 3_000  # rounds in which the learning rate falls by decay; one epoch (our choice)
+        latent: int = 128  # size of the latent vector, N(0, 1)
+        encoder_widths: tuple[int, ...] = (64, 128, 256)  # channels of the encoder's convolutions
+        encoder_hidden: int = 1024  # units of the encoder's dense layer
+        decoder_widths: tuple[int, ...] = (256, 256, 128, 32)  # channels of the decoder's dense layer and doublings
+        discriminator_widths: tuple[int, ...] = (32, 128, 256, 256)  # channels of the discriminator's convolutions
+        discriminator_hidden: int = 512  # units of the discriminator's dense layer
+        likeness_weight: float = 1e-6  # γ: weight of the decoder's feature error, a sum; 1 - γ for its adversarial loss
+        judged: Literal["both", "prior"] = "both"  # scored images: decoded noise and, with both, reconstructions
+        game: Literal["minimax", "nonsaturating"] = "minimax"  # adversarial loss of the decoder
+        margin_of_balance: float = 0.35  # nats by which a player may be ahead of the other one before it pauses
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -177,7 +177,7 @@ class VAEGAN(Pair):
         yield tuple(move)
 
     def balance(self, real: Tensor, fake: Tensor) -> tuple[bool, bool]:
-        """Whether decoder and discriminator move, given its scores: who is far ahead waits; never do both."""
+        """Return whether decoder and discriminator are updated, given the scores; one that is far ahead pauses."""
         costs = torch.stack([nn.functional.softplus(-real).mean(), nn.functional.softplus(fake).mean()])
         costs = over_processes(costs.detach())
         margin = self.config.margin_of_balance
@@ -191,6 +191,6 @@ class VAEGAN(Pair):
         return self.decoder(latent)  # type: ignore[no-any-return]
 
     def reconstruct(self, image: Tensor) -> Tensor:
-        """Images (N, channels, rows, columns) as they come back from the means of their codes."""
+        """Decode the mean codes of images (N, channels, rows, columns)."""
         mean, _ = self.encoder(image)
         return self.decoder(mean)  # type: ignore[no-any-return]

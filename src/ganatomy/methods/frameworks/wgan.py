@@ -1,4 +1,4 @@
-"""WGAN: a critic with clipped weights estimates the Wasserstein distance."""
+"""WGAN: Wasserstein GAN whose critic has clipped weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, rmsprop
 from ganatomy.losses.adversarial import wasserstein_critic, wasserstein_generator
-from ganatomy.methods.frameworks.pair import LIVER, OpponentNorm, Pair, PairConfig
+from ganatomy.methods.frameworks.pair import LIVER, DiscriminatorNorm, Pair, PairConfig
 from ganatomy.nets.aids import Norm
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
 from ganatomy.nets.mlp import MLP
 
 
 class WGAN(Pair):
-    """Images from noise against a critic of many updates; minus its loss estimates how far they are from real ones.
+    """Unconditional GAN with a Wasserstein critic; minus the critic's loss estimates the distance to real images.
 
     Arjovsky, Chintala & Bottou, Wasserstein Generative Adversarial Networks, ICML 2017. arXiv 1701.07875.
     """
@@ -23,20 +23,20 @@ class WGAN(Pair):
     class Config(PairConfig):
         """The published code: the networks of DCGAN with kernels of 4, for images of 64 pixels."""
 
-        networks: Literal["dcgan", "mlp"] = "dcgan"  # of both players
+        networks: Literal["dcgan", "mlp"] = "dcgan"  # networks of both players: convolutional or dense
         game_rounds: int = 100_000  # generator updates (our choice)
         batch_size: int = 64  # images
         learning_rate: float = 5e-5  # RMSprop, both players
         critic_steps: int = 5  # critic updates per generator update
-        warm_critic_steps: int = 100  # the same in rounds that bring the critic near its optimum
-        warm_rounds: int = 25  # of these, at the beginning
-        warm_every: int = 500  # rounds from one of these to the next, later on
+        warm_critic_steps: int = 100  # critic updates in rounds that bring the critic near its optimum
+        warm_rounds: int = 25  # initial number of rounds with warm_critic_steps
+        warm_every: int = 500  # later on, every so many rounds have warm_critic_steps
         clip: float = 0.01  # largest absolute weight of the critic
-        latent: int = 100  # numbers behind an image, N(0, 1)
+        latent: int = 100  # size of the latent vector, N(0, 1)
         width: int = 64  # channels of the layers next to the image; doubled at every halving of the size
         stages: int = 4  # halvings of the size in the critic, doublings in the generator
-        generator_norm: Norm = "batch"  # of hidden layers
-        critic_norm: OpponentNorm = "batch"  # of hidden layers but the first
+        generator_norm: Norm = "batch"  # norm of the generator's hidden layers
+        critic_norm: DiscriminatorNorm = "batch"  # norm of the critic's hidden layers but the first
         hidden: tuple[int, ...] = (512, 512, 512)  # units of the hidden layers of mlp
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -75,7 +75,7 @@ class WGAN(Pair):
 
     @property
     def critic_steps(self) -> int:
-        """Critic updates in this round."""
+        """Number of critic updates in the present round."""
         c, done = self.config, self.progress.stage_round
         warm = done < c.warm_rounds or done % c.warm_every == 0
         return c.warm_critic_steps if warm else c.critic_steps
@@ -106,7 +106,7 @@ class WGAN(Pair):
 
 @torch.no_grad()
 def clip_(network: nn.Module, limit: float) -> None:
-    """Bring every parameter into [-limit, limit], in place."""
+    """Clip every parameter to [-limit, limit], in place."""
     parameters: list[Tensor] = list(network.parameters())
     torch._foreach_clamp_min_(parameters, -limit)
     torch._foreach_clamp_max_(parameters, limit)

@@ -1,4 +1,4 @@
-"""WGAN-GP: a Wasserstein critic held to slopes of one by a penalty."""
+"""WGAN-GP: Wasserstein GAN whose critic has a gradient penalty."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -16,11 +16,11 @@ from ganatomy.nets.residual import PreactivationCritic, PreactivationGenerator
 
 
 class WGANGP(Pair):
-    """Images from noise against a critic whose slope is one wherever real and generated images mix.
+    """GAN with a Wasserstein critic whose gradient norm is driven to one between real and generated images.
 
     Gulrajani, Ahmed, Arjovsky, Dumoulin & Courville, Improved Training of Wasserstein GANs, NIPS 2017. arXiv
     1704.00028. With ``auxiliary``, images are made by class and the critic classifies, too, as in AC-GAN; the label
-    joins the latent numbers, where the published code conditions the batch norm.
+    joins the latent vector, where the published code conditions the batch norm.
     """
 
     class Config(PairConfig):
@@ -32,17 +32,17 @@ class WGANGP(Pair):
         generator_factor: int = 1  # batches of images in the generator's update; 2 for labelled images of 32 pixels
         learning_rate: float = 1e-4  # Adam, both players; 2e-4 for images of 32 pixels
         betas: tuple[float, float] = (0.0, 0.9)  # Adam, both players; (0.5, 0.9) for the plain networks
-        decay_start: float = 1.0  # part of the training after which the rate falls to 0; 0 for images of 32 pixels
+        decay_start: float = 1.0  # fraction of training after which the rate falls to 0; 0 for images of 32 pixels
         critic_steps: int = 5  # critic updates per generator update
-        penalty_weight: float = 10.0  # of (slope - 1)²
-        auxiliary: bool = False  # images are made by class, and the critic has a second head
-        critic_class_weight: float = 1.0  # of that head's cross-entropy on real images
-        generator_class_weight: float = 0.1  # the same on generated images
-        latent: int = 128  # numbers behind an image, N(0, 1)
+        penalty_weight: float = 10.0  # weight of the gradient penalty
+        auxiliary: bool = False  # whether images are made by class and the critic has a classifying head
+        critic_class_weight: float = 1.0  # weight of the classifying head's cross-entropy on real images
+        generator_class_weight: float = 0.1  # weight of its cross-entropy on generated images
+        latent: int = 128  # size of the latent vector, N(0, 1)
         widths: tuple[int, ...] = (64, 128, 256, 512)  # channels from the image to the smallest maps
-        init_std: float = 0.02  # of the critic's first weights in the plain networks
-        generator_norm: Norm = "batch"  # of hidden layers
-        critic_norm: Literal["layer", "instance", "none"] = "layer"  # of hidden layers; none in the plain networks
+        init_std: float = 0.02  # SD of the critic's initial weights in the networks dcgan
+        generator_norm: Norm = "batch"  # norm of the generator's hidden layers
+        critic_norm: Literal["layer", "instance", "none"] = "layer"  # norm of the critic's hidden layers
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -82,7 +82,7 @@ class WGANGP(Pair):
                 c.channels, c.size, c.widths, kernel=4, norm=c.critic_norm, outputs=outputs, std=c.init_std
             )
         else:
-            # The widest maps are made, and seen, at two sizes.
+            # The widest layers occur at the two smallest sizes.
             up, down = (c.widths[-1], *c.widths[::-1]), (*c.widths, c.widths[-1])
             generator = PreactivationGenerator(inputs, c.channels, c.size, up, c.generator_norm)
             self.critic = PreactivationCritic(c.channels, c.size, down, c.critic_norm, outputs)
@@ -121,13 +121,13 @@ class WGANGP(Pair):
         yield Turn("generator", terms)
 
     def given_labels(self, rows: int) -> Tensor | None:
-        """What images are to be made of, where that is asked for."""
+        """Draw labels to generate images of, or return None without `auxiliary`."""
         return self.drawn_labels(rows) if self.labelled else None
 
     def made(self, label: Tensor | None, rows: int) -> Tensor:
-        """As many new images."""
+        """Generate ``rows`` images, of the given labels if there are any."""
         return self.sample(self.latents(rows), label)
 
     def score(self, image: Tensor) -> Tensor:
-        """(N, channels, ...) to the critic's scores, (N, 1)."""
+        """Return the critic's scores (N, 1) of images (N, channels, ...)."""
         return self.critic(image)[:, :1]  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Perceptual refinement: a cascade reconstructs for squared error, then a U-Net makes the result look real."""
+"""Perceptual refinement: MR reconstruction by a cascade, refined by a U-Net with adversarial and perceptual losses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -23,7 +23,7 @@ from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstr
 
 
 class CSMRIRefinement(Reconstructor):
-    """Reconstruction true to the measured samples, and a gated correction that is judged by its looks.
+    """Data-consistent reconstruction for squared error, and a gated correction for perceptual and adversarial losses.
 
     Seitzer et al., Adversarial and Perceptual Refinement for Compressed Sensing MRI Reconstruction, MICCAI 2018.
     arXiv 1806.11216. The correction is not made consistent with the measurement again.
@@ -32,13 +32,13 @@ class CSMRIRefinement(Reconstructor):
     class Config(ReconstructionConfig):
         """The numbers of the released code."""
 
-        reconstruction_rounds: int = 93_600  # updates for squared error; 1500 epochs of 1248 slices
-        refinement_rounds: int = 49_920  # updates of each player after that; 200 epochs
-        batch_size: int = 20  # slices, for squared error
-        refinement_batch_size: int = 5  # slices, of the game
+        reconstruction_rounds: int = 93_600  # updates of the cascade; 1500 epochs of 1248 slices
+        refinement_rounds: int = 49_920  # updates of each player of the game after that; 200 epochs
+        batch_size: int = 20  # slices, for the cascade
+        refinement_batch_size: int = 5  # slices, for the game
         learning_rate: float = 2e-4  # Adam, all players
-        beta1: float = 0.5  # Adam, of the game
-        blocks: int = 3  # of the cascade, each followed by the measured samples
+        beta1: float = 0.5  # Adam, players of the game
+        blocks: int = 3  # blocks of the cascade, each followed by data consistency
         block_width: int = 32  # channels of a block
         widths: tuple[int, ...] = (32, 64, 128)  # channels of the U-Net's levels
         discriminator_widths: tuple[int, ...] = (
@@ -48,21 +48,21 @@ class CSMRIRefinement(Reconstructor):
             512,
             1024,
         )  # channels of the discriminator's stride-2 layers
-        dropped: int = 3  # last hidden layers of the discriminator whose maps are dropped out
-        dropout: float = 0.5  # share of these maps
-        pool: int = 80  # images made earlier that are kept for the discriminator; 0 for none
-        real_target: float = 0.9  # probability asked for real images
-        adversarial_weight: float = 0.5  # of the game; 0 leaves the reconstruction for squared error
-        matching_weight: float = 1.0  # of the discriminator's activations; 0.5 in the paper
-        perceptual_weight: float = 10.0  # squared difference of features
-        penalty_weight: float = 2.0  # mean absolute correction before the gate
-        perceptual_layer: str = "conv5_4"  # layer of VGG-19 whose features are compared, after its ReLU
+        dropped: int = 3  # number of last hidden layers of the discriminator with dropout of feature maps
+        dropout: float = 0.5  # dropout rate of these feature maps
+        pool: int = 80  # generated images in the discriminator's history buffer; 0 for none
+        real_target: float = 0.9  # target probability of real images
+        adversarial_weight: float = 0.5  # weight of the game; 0 trains the cascade alone
+        matching_weight: float = 1.0  # weight of the difference of discriminator activations; 0.5 in the paper
+        perceptual_weight: float = 10.0  # weight of the squared difference of features
+        penalty_weight: float = 2.0  # weight of the mean absolute correction before the gate
+        perceptual_layer: str = "conv5_4"  # layer of VGG-19 for the perceptual loss, after its ReLU
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
         ema_halflife: float | None = None  # images; average of the U-Net used at inference (our option)
         size: tuple[int, int] = (512, 512)  # rows and columns of image and k-space
-        scan: Undersampling = Undersampling(  # eight-fold acceleration, and anew whenever a slice is trained on
+        scan: Undersampling = Undersampling(  # eight-fold acceleration, with new masks in every training batch
             pattern="varden", fraction=1 / 8, centre=8, redrawn=True
         )
 
@@ -125,13 +125,13 @@ class CSMRIRefinement(Reconstructor):
         return [reconstruction, Stage("refinement", self.refinement_turns, players, c.refinement_rounds, stream)]
 
     def reconstruction_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """Squared error of real and imaginary part."""
+        """Yield the cascade's turn: squared error of real and imaginary part."""
         batch = next(batches)
         image = self.recnet(self.scanned(batch))
         yield Turn("recnet", error=mse_loss(as_channels(image), as_channels(complete(batch))))
 
     def refinement_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """The reconstruction stays as it is; the discriminator sees magnitudes, old ones among them."""
+        """Yield the turns of discriminator and refiner; the cascade is fixed, magnitudes are scored."""
         assert self.refiner and self.discriminator
         c = self.config
         batch = next(batches)
@@ -150,7 +150,7 @@ class CSMRIRefinement(Reconstructor):
         yield Turn("refiner", self.appearance(fake, true), penalty=c.penalty_weight * correction.abs().mean())
 
     def appearance(self, fake: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """What the refined magnitudes lack of real ones, (N, 1, H, W), to the discriminator and to VGG-19."""
+        """Return the adversarial, feature-matching and perceptual losses of refined magnitudes (N, 1, H, W)."""
         assert self.discriminator and self.features
         c = self.config
         with torch.no_grad():
@@ -164,7 +164,7 @@ class CSMRIRefinement(Reconstructor):
         }
 
     def scanned(self, batch: Batch) -> Tensor:
-        """What is shown of a batch; with other masks each time, where masks are redrawn."""
+        """Return the scans of a batch, undersampled with new masks where masks are redrawn."""
         c = self.config
         input: Tensor = batch["input"]
         if not c.scan.redrawn:
@@ -182,10 +182,10 @@ class CSMRIRefinement(Reconstructor):
 
 
 class RecNet(nn.Module):
-    """Three convolutions and the measured samples, again and again.
+    """Reconstruction cascade: blocks of three convolutions, each followed by data consistency.
 
     Args:
-        blocks: repetitions, each with weights of its own.
+        blocks: number of blocks, each with weights of its own.
         width: channels of the hidden convolutions.
     """
 
@@ -204,7 +204,7 @@ class RecNet(nn.Module):
         return nn.Sequential(first, nn.LeakyReLU(), others[0], nn.LeakyReLU(), others[1])
 
     def forward(self, input: Tensor) -> Tensor:
-        """Scans as `Scan.packed` to complex images (N, 1, H, W) with the measured samples."""
+        """Map scans, as `Scan.packed`, to complex data-consistent images (N, 1, H, W)."""
         scan = Scan.of(input)
         image = scan.image
         for block in self.blocks:
@@ -213,7 +213,7 @@ class RecNet(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Adds a U-Net's correction to the real part, through a gate that is closed at first.
+    """U-Net whose correction is added to the real part, scaled by a learned gate that starts at zero.
 
     Args:
         widths: channels of the U-Net's levels.
@@ -230,12 +230,12 @@ class Refiner(nn.Module):
         self.gate, self.step = nn.Parameter(torch.zeros(())), 2 ** (len(widths) - 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Complex (N, 1, H, W) to the same refined, and to the correction before the gate, real (N, 1, H, W).
+        """Return refined complex images (N, 1, H, W), and the real corrections before the gate, of the same shape.
 
-        The correction is in units in which the real part of the image reaches from -1 to 1.
+        The correction is in units in which the real part of the image ranges from -1 to 1.
         """
         rows, columns = image.shape[2:]
-        # Only here sizes matter: the measured samples have been put in.
+        # Padding to a multiple is safe here, because data consistency has been applied before.
         whole = pad(as_channels(image), (0, -columns % self.step, 0, -rows % self.step), mode="reflect")
         correction = self.unet(whole)[..., :rows, :columns]
         axes = (1, 2, 3)
@@ -244,12 +244,12 @@ class Refiner(nn.Module):
 
 
 class FeatureDiscriminator(nn.Module):
-    """Convolutions that look at patches, and show all their activations.
+    """Patch discriminator that returns the activations of all its layers.
 
     Args:
         widths: channels of the stride-2 layers; a layer without a stride follows, as wide as the last of them.
-        dropped: last hidden layers whose maps are dropped out before the next layer sees them.
-        dropout: share of these maps.
+        dropped: number of last hidden layers whose feature maps have dropout.
+        dropout: dropout rate of these feature maps.
     """
 
     def __init__(
@@ -268,7 +268,7 @@ class FeatureDiscriminator(nn.Module):
         init_dcgan(self, 0.02 * (64 / widths[0]) ** 0.5)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Magnitudes (N, 1, H, W) to the maps of every hidden layer and, last, the map of raw scores."""
+        """Return the maps of every hidden layer and, last, the map of raw scores, of magnitudes (N, 1, H, W)."""
         maps: list[Tensor] = []
         for layer in self.hidden:
             image = layer(image)

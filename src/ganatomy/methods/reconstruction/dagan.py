@@ -1,4 +1,4 @@
-"""DAGAN: a U-Net removes aliasing, taught by pixels, spectra, features and a discriminator."""
+"""DAGAN: MR de-aliasing by a U-Net with pixel, frequency, perceptual and adversarial losses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import pi
@@ -20,7 +20,7 @@ from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstr
 
 
 class DAGAN(Reconstructor):
-    """De-aliasing of the magnitude of a zero-filled scan, with a frequency loss beside the adversary.
+    """De-aliasing of zero-filled magnitude images, with a frequency loss beside the adversarial one.
 
     Yang et al., DAGAN: Deep De-Aliasing Generative Adversarial Networks for Fast Compressed Sensing MRI Reconstruction,
     IEEE Trans. Med. Imaging 37(6):1310-1321, 2018. doi:10.1109/TMI.2017.2785879.
@@ -35,16 +35,16 @@ class DAGAN(Reconstructor):
         batch_size: int = 25  # slices
         learning_rate: float = 1e-4  # Adam, both players
         beta1: float = 0.5  # Adam, both players
-        halvings: int = 6  # of the learning rate, evenly spread; the code halves it every 5 epochs
-        pixel_weight: float = 15.0  # ‖difference‖/‖true image‖ of a slice, images in [-1, 1]
-        frequency_weight: float = 0.1  # squared difference of spectral magnitudes, FFT not normalised, images in [0, 1]
-        perceptual_weight: float = 0.0025  # squared difference of features of images from 0 to 255
+        halvings: int = 6  # number of halvings of the learning rate, evenly spread; every 5 epochs in the code
+        pixel_weight: float = 15.0  # weight of ‖difference‖/‖true image‖ of a slice, images in [-1, 1]
+        frequency_weight: float = 0.1  # weight of the squared difference of spectral magnitudes, unnormalised FFT
+        perceptual_weight: float = 0.0025  # weight of the squared difference of features of images from 0 to 255
         perceptual_layer: str = "conv4_4"  # layer of VGG-19; the code takes VGG-16 after its fourth block
-        perceptual_size: int | None = 244  # rows and columns of the images whose features are taken; none: their own
-        perceptual_range: float = 57.6  # our features times this are as large as those of 0 to 255 (our estimate)
-        adversarial_weight: float = 1.0  # of the game; 0 leaves the same network with the other losses
-        refine: bool = True  # whether the network's output is a correction of its input
-        augment: bool = True  # whether training images are flipped, moved, bent and brightened before they are scanned
+        perceptual_size: int | None = 244  # rows and columns to which images are resized for VGG; None: not resized
+        perceptual_range: float = 57.6  # factor of our features to the size of those of 0 to 255 (our estimate)
+        adversarial_weight: float = 1.0  # weight of the game; 0 trains the same network with the other losses
+        refine: bool = True  # whether the network's output is added to its input
+        augment: bool = True  # whether training images are moved, bent and brightened before they are undersampled
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
@@ -130,7 +130,7 @@ class DAGAN(Reconstructor):
         yield Turn("generator", losses)
 
     def scanned(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """True magnitudes, and what a scan of them shows; augmented first, as aliasing depends on the anatomy."""
+        """Return true magnitudes and their scans; images are augmented before, as aliasing depends on the anatomy."""
         true = batch["target"]
         if not self.config.augment:
             return true, batch["input"]
@@ -138,7 +138,7 @@ class DAGAN(Reconstructor):
         return true, self.rescanned(torch.polar(true, batch["phase"]), Scan.of(batch["input"]).encoding)
 
     def augmented(self, image: Tensor) -> Tensor:
-        """Mirrored, turned by 10°, shifted by 10 %, zoomed by 10 %, bent, and brightened at most, (N, 1, H, W)."""
+        """Augment images (N, 1, H, W): mirror, rotate to 10°, shift and zoom to 10 %, deform, change brightness."""
         draws = self.noise.uniform(len(image), 6)
         turn, down, across, zoom, gamma = (2 * draws[:, :5] - 1).T
         mirror = torch.where(draws[:, 5] < 0.5, -1.0, 1.0)
@@ -154,15 +154,16 @@ class DAGAN(Reconstructor):
         return brightened
 
     def _bend(self, image: Tensor) -> Tensor:
-        """Smooth random displacements (N, 2, H, W), in halves of the image: for 256 pixels, noise from -1 to 1 blurred
-        with 25.5 and multiplied by 765 pixels.
+        """Draw smooth random displacements (N, 2, H, W) in units of half the image.
+
+        For 256 pixels they are uniform noise from -1 to 1, blurred with an SD of 25.5 and multiplied by 765 pixels.
         """
         extents = image.shape[2:]
         noise = 2 * self.noise.uniform(len(image), 2, *extents) - 1
         cycles = [torch.arange(extent, device=image.device) - extent // 2 for extent in extents]
         squared = cycles[0][:, None] ** 2 + cycles[1] ** 2
         blurred = ifft(fft(noise) * torch.exp(-2 * (pi * 25.5 / 256) ** 2 * squared)).real
-        # White noise of fewer pixels is blurred away less.
+        # The blur averages over fewer pixels in smaller images, which the factor compensates for.
         bend: Tensor = 2 * 765 / 256 * (image[0, 0].numel() / 256**2) ** 0.5 * blurred
         return bend
 
@@ -173,13 +174,13 @@ class DAGAN(Reconstructor):
 
 
 def relative_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over images (N, ...) of ‖x̂ - x‖₂ / ‖x‖₂."""
+    """Return the mean over images (N, ...) of ‖x̂ - x‖₂ / ‖x‖₂."""
     norms = [torch.linalg.vector_norm(image.flatten(1), dim=1) for image in (output - target, target)]
     error: Tensor = (norms[0] / norms[1]).mean()
     return error
 
 
 def spectral_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of the magnitudes of two spectra that are not normalised, of images (N, 1, H, W)."""
+    """Return the mean squared difference of magnitudes of unnormalised spectra of images (N, 1, H, W)."""
     difference = magnitude(fft(output)) - magnitude(fft(target))
     return output[0, 0].numel() * difference.square().mean()

@@ -1,4 +1,4 @@
-"""GANCS: a residual network whose output is projected onto what was measured, with a least-squares adversary."""
+"""GANCS: MR reconstruction by a residual network with data consistency and a least-squares discriminator."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import sqrt
@@ -16,11 +16,11 @@ from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor
 
 SMALL = 1e-3
-"""Scale of the first weights within residual blocks, which begin as the identity."""
+"""Gain of the initial weights within residual blocks, which start close to the identity."""
 
 
 class GANCS(Reconstructor):
-    """Generative reconstruction with an affine projection onto the measured samples.
+    """Reconstruction by a generator whose output is projected onto the images that fit the measured samples.
 
     Mardani et al., Deep Generative Adversarial Networks for Compressed Sensing Automates MRI, 2017, arXiv 1706.00051;
     IEEE Trans. Med. Imaging 38(1):167-179, 2019.
@@ -29,27 +29,27 @@ class GANCS(Reconstructor):
     class Config(ReconstructionConfig):
         """The numbers of the released code."""
 
-        warm_up_rounds: int = 2_000  # updates of the generator for its pixel loss alone
+        warm_up_rounds: int = 2_000  # updates in which the generator has its pixel loss alone
         game_rounds: int = 50_000  # updates of each player after that (our choice)
         batch_size: int = 16  # slices
         learning_rate: float = 1e-5  # Adam, both players
         beta1: float = 0.5  # Adam, both players
-        halvings: int = 5  # of the learning rate, evenly spread over the game; the code halves it every 10 000 updates
-        adversarial_weight: float = 0.25  # of the game, which the pixel loss complements to 1; 0 leaves the pixel loss
-        l1_share: float = 1.0  # part of the pixel loss that is the mean absolute error; the rest is the squared one
-        copies: int = 1  # how often generator and projection are repeated, with the same weights
-        stages_of_blocks: int = 4  # of the generator
-        blocks: int = 2  # residual blocks of a stage
+        halvings: int = 5  # number of halvings of the learning rate during the game; every 10 000 updates in the code
+        adversarial_weight: float = 0.25  # weight of the game; 1 minus it is that of the pixel loss; 0 for that alone
+        l1_share: float = 1.0  # fraction of the mean absolute error in the pixel loss; the rest is squared error
+        copies: int = 1  # number of repetitions of generator and projection, with the same weights
+        stages_of_blocks: int = 4  # stages of the generator
+        blocks: int = 2  # residual blocks per stage
         width: int = 128  # channels of the generator
         discriminator_width: int = 8  # channels of the discriminator's first layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
         size: tuple[int, int] = (256, 128)  # rows and columns of image and k-space
-        phase: float = 1.0  # SD in rad of a smooth phase put on images, as the paper's are complex (our choice)
-        scan: Undersampling = Undersampling(  # five-fold acceleration by lines
+        phase: float = 1.0  # SD in rad of a simulated smooth phase, as the paper's images are complex (our choice)
+        scan: Undersampling = Undersampling(  # simulated undersampling; five-fold acceleration by lines
             pattern="power", fraction=0.2, decay=2.0
         )
-        phantom: str = "abdomen-mr"  # learned from where no data are given; the paper's scans show abdomens
-        structure: str = "vessels"  # of the phantom: what a segmenter should find in reconstructions, too
+        phantom: str = "abdomen-mr"  # embedded phantom used without --data; the paper's scans show abdomens
+        structure: str = "vessels"  # structure of the phantom that a segmenter looks for in reconstructions
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -97,11 +97,11 @@ class GANCS(Reconstructor):
         return [warm_up, Stage("game", self.turns, players(rate), c.game_rounds, stream)]
 
     def warm_up_turns(self, batches: Iterator[Batch]) -> Iterator[Any]:
-        """The discriminator learns already, but the generator does not listen."""
+        """Yield the turns of warm-up: the discriminator is trained, the generator has its pixel loss alone."""
         yield from self._moves(next(batches), 0.0)
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Any]:
-        """The game sets in slowly; the code's weight of it would be negative in the first rounds."""
+        # The weight grows slowly; that of the released code would be negative in the first rounds.
         weight = self.config.adversarial_weight * max(0.0, 1 - 4 / sqrt(self.progress.stage_round + 6))
         yield from self._moves(next(batches), weight)
 
@@ -134,12 +134,12 @@ class GANCS(Reconstructor):
 
 
 class ResidualReconstructor(nn.Sequential):
-    """Real and imaginary part to the same, (N, 2, H, W), without pooling.
+    """Residual network on real and imaginary part, (N, 2, H, W), without pooling.
 
     Args:
-        width: channels.
-        stages: each of some residual blocks and a convolution.
-        blocks: of a stage.
+        width: channels of the hidden layers.
+        stages: number of stages, each of residual blocks and a convolution.
+        blocks: residual blocks per stage.
     """
 
     def __init__(self, width: int, stages: int, blocks: int):
@@ -161,7 +161,7 @@ class ResidualReconstructor(nn.Sequential):
 
     @staticmethod
     def _block(before: int, after: int) -> Residual:
-        """Pre-activation; a 1x1 convolution where the number of channels changes."""
+        """Build a pre-activation residual block, with a 1x1 shortcut where the number of channels changes."""
         layers: list[nn.Module] = []
         for inputs in (before, after):
             layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, after, 3, padding=1)]
@@ -169,7 +169,7 @@ class ResidualReconstructor(nn.Sequential):
 
 
 class MagnitudeDiscriminator(nn.Module):
-    """A raw score (N, 1) of magnitudes (N, 1, H, W) in [0, 1]: the mean of those of patches.
+    """Discriminator of magnitudes (N, 1, H, W) in [0, 1] whose raw score (N, 1) is the mean of those of patches.
 
     Args:
         width: channels of the first layer, doubled by each of the next three.
@@ -189,6 +189,6 @@ class MagnitudeDiscriminator(nn.Module):
         self.patches = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 1, H, W) to (N, 1)."""
+        """Score magnitudes (N, 1, H, W), (N, 1)."""
         scores: Tensor = self.patches(2 * image - 1)
         return scores.flatten(1).mean(1, keepdim=True)

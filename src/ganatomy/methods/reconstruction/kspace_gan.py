@@ -1,4 +1,4 @@
-"""k-space GAN: a U-Net fills in the samples that were not measured, and a discriminator judges the image."""
+"""k-space GAN: a U-Net predicts missing k-space samples, and a discriminator scores the image."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -20,7 +20,7 @@ from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstr
 
 
 class KSpaceGAN(Reconstructor):
-    """Completion of k-space, in which the measured samples stay as they are.
+    """Completion of undersampled k-space, in which the measured samples are kept.
 
     Shitrit & Riklin-Raviv, Accelerated Magnetic Resonance Imaging by Adversarial Neural Network, DLMIA 2017, LNCS
     10553:30-38. Networks and losses are those released with its sequel (Shaul et al., Medical Image Analysis, 2020,
@@ -36,21 +36,21 @@ class KSpaceGAN(Reconstructor):
         learning_rate: float = 1e-3  # Adam, generators
         discriminator_learning_rate: float = 2e-3  # Adam, discriminator
         beta1: float = 0.5  # Adam, both players
-        halvings: int = 4  # of the generators' rate, evenly spread; the release lowers it on plateaus (our choice)
-        squared_weight: float = 1000.0  # mean squared error of the magnitude
-        smooth_weight: float = 1000.0  # the same, linear above 1
-        kspace_weight: float = 5.0  # squared error of the missing samples over their number and the largest sample
-        adversarial_weight: float = 0.1  # of the game; 0 leaves the other losses
-        patience: float = 1.5  # the discriminator waits where fooling it costs this times its own error on real images
-        uncertainty: float = 0.01  # half width of uniform noise in place of missing samples while training, scaled
-        percentile_of_kspace: float = 99.0  # of the measured magnitudes of a slice, which becomes 1 (our choice)
-        encoder: tuple[int, ...] = (32, 64, 128, 256, 256)  # channels of the U-Nets' levels down
-        decoder: tuple[int, ...] = (128, 64, 32, 32)  # and up again
+        halvings: int = 4  # number of halvings of the generators' rate; the release lowers it on plateaus (our choice)
+        squared_weight: float = 1000.0  # weight of the mean squared error of the magnitude
+        smooth_weight: float = 1000.0  # weight of the smooth L1 loss of the magnitude
+        kspace_weight: float = 5.0  # weight of the squared error of k-space over missing samples and largest one
+        adversarial_weight: float = 0.1  # weight of the game; 0 trains with the other losses alone
+        patience: float = 1.5  # the discriminator pauses if the generators' loss is this times its own on real images
+        uncertainty: float = 0.01  # half width of uniform noise in place of missing samples in training, scaled
+        percentile_of_kspace: float = 99.0  # percentile of a slice's measured magnitudes that scales to 1 (our choice)
+        encoder: tuple[int, ...] = (32, 64, 128, 256, 256)  # channels of the U-Nets' encoder levels
+        decoder: tuple[int, ...] = (128, 64, 32, 32)  # channels of the U-Nets' decoder levels
         image_network: bool = False  # whether a second U-Net corrects the image, as in the release
         discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of the discriminator's levels
-        seen: tuple[int, int] = (128, 128)  # rows and columns in the middle that the discriminator sees
+        seen: tuple[int, int] = (128, 128)  # rows and columns of the centre that the discriminator scores
         ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
-        scan: Undersampling = Undersampling(fraction=0.52)  # Gaussian lines, 52 %
+        scan: Undersampling = Undersampling(fraction=0.52)  # simulated undersampling; Gaussian lines, 52 %
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -75,7 +75,7 @@ class KSpaceGAN(Reconstructor):
         super().__init__(config)
         c = config
         self.completer = UNet(2, 2, c.encoder, c.decoder, upsampling="linear")
-        # Training begins with the zero-filled image, which random samples would spoil.
+        # The initial prediction is zero, so that training starts from the zero-filled image.
         nn.init.zeros_(self.completer.head.weight)
         nn.init.zeros_(self.completer.head.bias)  # type: ignore[arg-type]
         self.corrector = UNet(1, 1, c.encoder, c.decoder, upsampling="linear") if c.image_network else None
@@ -125,16 +125,16 @@ class KSpaceGAN(Reconstructor):
         yield Turn("generator", losses)
 
     def discriminator_moves(self, real: Tensor, fake: Tensor) -> bool:
-        """Whether the generators are not far behind, given its scores."""
+        """Return whether the discriminator is updated, given its scores; it pauses if the generators are far behind."""
         deceiving, recognising = over_processes(torch.stack([softplus(-fake).mean(), softplus(-real).mean()]).detach())
         return bool(deceiving < self.config.patience * recognising)
 
     def incompleteness(self, image: Tensor, batch: Batch) -> Tensor:
-        """Squared error of k-space over the number of missing samples and the largest one, k-space scaled.
+        """Return the squared error of scaled k-space over the number of missing samples and the largest sample.
 
         Args:
-            image: completed, (N, 1, H, W).
-            batch: that it was made of.
+            image: completed complex images (N, 1, H, W).
+            batch: batch from which they were completed.
         """
         scan = Scan.of(batch["input"])
         unit = self.unit(scan)
@@ -144,19 +144,19 @@ class KSpaceGAN(Reconstructor):
         return (error / (number * true.abs().amax((1, 2, 3)))).mean()
 
     def unit(self, scan: Scan) -> Tensor:
-        """What becomes 1 in the network, (N, 1, 1, 1); the centre of k-space is orders of magnitude above its edges."""
+        """Return the scale of k-space for the network, (N, 1, 1, 1): a percentile of the measured magnitudes."""
         measured = torch.where(scan.mask, fft(scan.image).abs(), torch.nan).flatten(1)
         level: Tensor = measured.nanquantile(self.config.percentile_of_kspace / 100, dim=1)
         return level.clamp_min(TINY).view(-1, 1, 1, 1)
 
     def completed(self, input: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-        """The image of the measured k-space with the missing samples filled in, complex (N, 1, H, W).
+        """Complete the missing samples of k-space and return complex images (N, 1, H, W).
 
-        Of several coils, the k-space of their combination is completed.
+        With several coils, the k-space of the combined image is completed.
 
         Args:
-            input: as `Scan.packed`.
-            noise: complex (N, 1, H, W), put where nothing was measured; scaled.
+            input: scans, as `Scan.packed`.
+            noise: complex (N, 1, H, W), scaled, in place of samples that were not measured.
         """
         scan = Scan.of(input)
         unit = self.unit(scan)
@@ -165,21 +165,21 @@ class KSpaceGAN(Reconstructor):
         return scan.keep(scan.image + ifft(unit * missing))
 
     def visible(self, image: Tensor) -> Tensor:
-        """Magnitude (N, 1, H, W) of a completed image, corrected where there is a network for it."""
+        """Return the magnitude (N, 1, H, W) of a completed image, corrected by the image network if there is one."""
         seen = magnitude(image)
         return (self.corrector(seen) + seen).tanh().clamp(0, 1) if self.corrector else seen
 
     def restore(self, input: Tensor) -> Tensor:
-        """Without the noise, so that a scan always gives the same image."""
+        # Without noise, so that a scan always gives the same image.
         return self.visible(self.completed(input))
 
 
 class CentreDiscriminator(nn.Module):
-    """Scores of overlapping patches in the middle of the image.
+    """Patch discriminator of the image's centre.
 
     Args:
-        widths: channels of each level but the last of two convolutions, the second of which halves the size.
-        seen: rows and columns in the middle that it sees.
+        widths: channels of the levels; all but the last have two convolutions, the second of which halves the size.
+        seen: rows and columns of the centre that is scored.
     """
 
     def __init__(self, widths: Sequence[int], seen: tuple[int, int]):
@@ -200,5 +200,5 @@ class CentreDiscriminator(nn.Module):
         return [nn.Conv2d(before, after, 3, stride, 1, bias=not normed), *norm, nn.LeakyReLU(0.2)]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Magnitudes (N, 1, H, W) to a map of raw scores, an eighth of what is seen."""
+        """Return a map of raw scores of magnitudes (N, 1, H, W), an eighth of the centre's size."""
         return self.patches(centre_crop(image, self.seen))  # type: ignore[no-any-return]

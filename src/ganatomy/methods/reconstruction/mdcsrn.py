@@ -1,4 +1,4 @@
-"""mDCSRN-GAN: a densely connected network for absolute error, then refined against a Wasserstein critic."""
+"""mDCSRN-GAN: a densely connected super-resolution network, pre-trained for L1 error, then refined by a WGAN."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from ganatomy.tasks.super_resolution.task import VolumeConfig, VolumeResolver
 
 
 class MDCSRN(VolumeResolver):
-    """Detail of T1 volumes that a four times shorter scan leaves out of k-space.
+    """Super-resolution of T1 volumes from truncated k-space, as of a four times shorter scan.
 
     Chen et al., Efficient and Accurate MRI Super-Resolution using a Generative Adversarial Network and 3D Multi-Level
     Densely Connected Network, MICCAI 2018, LNCS 11070, 91-99. arXiv 1803.01417.
@@ -26,33 +26,33 @@ class MDCSRN(VolumeResolver):
     span = (0.0, 1.0)
 
     class Config(VolumeConfig):
-        """The numbers of the paper; without the critic the network of its first stage remains."""
+        """The numbers of the paper; without the critic training ends after its first stage."""
 
         factors: tuple[PositiveInt, PositiveInt, PositiveInt] = (
             1,
             2,
             2,
-        )  # of slices, rows, columns: k-space is shorter
-        apodisation: Window = "none"  # of the kept part of k-space; hann fades it out against ringing (our option)
-        trim: int | None = 3  # voxels per side of every tile that are seen but not kept; none: all that have an effect
-        pretrain_rounds: int = 500_000  # updates for absolute error
+        )  # truncation of k-space along slices, rows, columns
+        apodisation: Window = "none"  # window of the kept part of k-space; hann reduces ringing (our option)
+        trim: int | None = 3  # margin per side of every tile that is cropped, voxels; None: the whole receptive field
+        pretrain_rounds: int = 500_000  # updates of the pre-training for absolute error
         critic_rounds: int = 10_000  # updates of the critic alone after that
-        game_rounds: int = 550_000  # updates of the generator against it
+        game_rounds: int = 550_000  # updates of the generator in the game
         critic_steps: int = 7  # updates of the critic before each of the generator
-        burst: int = 200  # more updates of the critic
-        burst_every: int = 500  # updates of the generator, after each of which these come
+        burst: int = 200  # additional updates of the critic after every burst_every updates of the generator
+        burst_every: int = 500  # updates of the generator between bursts of the critic
         batch_size: int = 2  # patches
         patch_shape: Factors = (64, 64, 64)  # slices, rows, columns
         flips: tuple[int, ...] = ()  # axes along which patches are mirrored at random: 0 slices, 1 rows, 2 columns
         learning_rate: float = 1e-4  # Adam, for absolute error
         game_learning_rate: float = 5e-6  # Adam, both players
-        adversarial_weight: float = 1e-3  # of the game, beside the absolute error; 0 leaves the first stage
-        penalty_weight: float = 10.0  # of the critic's slope, as in WGAN-GP
+        adversarial_weight: float = 1e-3  # weight of the game beside the absolute error; 0 ends with pre-training
+        penalty_weight: float = 10.0  # weight of the gradient penalty, as in WGAN-GP
         blocks: int = 4  # dense blocks
-        units: int = 4  # of a block
+        units: int = 4  # units of a dense block
         growth: int = 16  # channels that a unit adds
         critic_width: int = 64  # channels of the critic's first layer
-        critic_dense: int = 1024  # units of its dense layer
+        critic_dense: int = 1024  # units of the critic's dense layer
         ema_halflife: float | None = None  # patches; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -118,12 +118,12 @@ class MDCSRN(VolumeResolver):
         return [pretrain, alone, Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """Absolute error alone."""
+        """Yield the turn of pre-training for absolute error."""
         batch = next(batches)
         yield Turn("generator", error=l1_loss(self.generator(batch["low"]), batch["image"]))
 
     def critic_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """The critic learns about a generator that stands still."""
+        """Yield one turn of the critic against the present generator."""
         assert self.critic
         c, batch = self.config, next(batches)
         fine, fake = batch["image"], self.generator(batch["low"]).detach()
@@ -133,7 +133,7 @@ class MDCSRN(VolumeResolver):
         yield Turn("critic", wasserstein=wasserstein, penalty=c.penalty_weight * penalty, scores=scores)
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """One update of the generator, and before it those of the critic."""
+        """Yield the critic's turns of a round, then one turn of the generator."""
         assert self.critic
         c, done = self.config, self.progress.stage_round
         more = c.burst if done and done % c.burst_every == 0 else 0

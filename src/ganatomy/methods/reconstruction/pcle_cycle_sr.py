@@ -1,4 +1,4 @@
-"""Ravì et al.: endomicroscopy freed of its fibres, which are asked whether they would have seen the same."""
+"""Ravì et al.: unsupervised super-resolution of endomicroscopy with consistency to the measured fibre signals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -15,33 +15,33 @@ from ganatomy.tasks.endomicroscopy.task import MOST_FIBRES, FibreConfig, FibreSu
 from ganatomy.tasks.restoration.likeness import BEST, MAE
 
 INSIDE = 0.5
-"""Share of a patch that must lie in the field of view for the patch to be learned from (our choice)."""
+"""Fraction of a patch that must lie in the field of view for the patch to be used in training (our choice)."""
 
 
 class PCLECycleSR(Method):
-    """Unpaired super-resolution of endomicroscopy: as real as good images are, and as the fibres measured.
+    """Unpaired super-resolution of endomicroscopy, with an adversarial loss and consistency to the fibre signals.
 
     Ravì, Szczotka, Pereira & Vercauteren, Adversarial training with cycle consistency for unsupervised super-resolution
     in endomicroscopy, Med. Image Anal. 53, 2019. doi:10.1016/j.media.2019.01.011. arXiv 1901.06988. The way back of the
-    cycle is no network but the instrument: the mean of the sharpened image over the cell of each fibre.
+    cycle is no network but a model of the instrument: the mean of the output over the cell of each fibre.
     """
 
     class Config(FibreConfig):
-        """The networks of SRGAN without enlargement; weights and training of the paper are not known."""
+        """The networks of SRGAN without enlargement; loss weights and training of the paper are not known."""
 
         game_rounds: int = 100_000  # updates of each player (our choice)
         batch_size: int = 16  # patches of either kind (our choice)
         patch: int = 64  # side of the patches, pixels (our choice)
         flips: tuple[int, ...] = (1, 2)  # axes along which patches are mirrored at random (our choice)
         learning_rate: float = 1e-4  # Adam, both players (our choice)
-        game: Literal["nonsaturating", "least-squares"] = "nonsaturating"  # what the two players play (our choice)
-        adversarial_weight: float = 1e-3  # of the game; 0 leaves the fibres and the regularisation alone (our choice)
-        vector_weight: float = 1.0  # mean difference from what the fibres measured, in SDs of the frames (our choice)
-        variation_weight: float = 0.1  # total variation of the result, in the paper's place of l_reg (our choice)
+        game: Literal["nonsaturating", "least-squares"] = "nonsaturating"  # adversarial loss (our choice)
+        adversarial_weight: float = 1e-3  # weight of the game; 0 trains with the other losses alone (our choice)
+        vector_weight: float = 1.0  # weight of the mean difference from fibre signals, in SDs of frames (our choice)
+        variation_weight: float = 0.1  # weight of the output's total variation, the paper's l_reg (our choice)
         width: int = 64  # channels of the generator
-        blocks: int = 16  # its residual blocks
+        blocks: int = 16  # residual blocks of the generator
         discriminator_width: int = 64  # channels of the discriminator's first layer
-        discriminator_dense: int = 1024  # units of its dense layer
+        discriminator_dense: int = 1024  # units of the discriminator's dense layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -65,7 +65,7 @@ class PCLECycleSR(Method):
         super().__init__(config)
         c = config
         self.generator = SRResNet(1, 1, c.width, c.blocks, factor=1)
-        # The frame as it is agrees with the fibres: training starts there.
+        # The last layer starts at zero, so that training starts from the frame, which agrees with the fibre signals.
         for parameter in self.generator.end.parameters():
             nn.init.zeros_(parameter)
         self.discriminator = None
@@ -77,7 +77,7 @@ class PCLECycleSR(Method):
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator."""
+        """Whether the generator is trained with a discriminator."""
         return bool(self.config.adversarial_weight)
 
     def stages(self) -> Sequence[Stage]:
@@ -108,7 +108,7 @@ class PCLECycleSR(Method):
         losses = {}
         if self.discriminator:
             game = GAMES[c.game]
-            # Seen through the same field of view, or its edge would tell the two apart.
+            # Real images get the same field of view, because its edge would otherwise distinguish the two.
             real = self._in_field(sharp["high"], frames["low"])
             real_scores, fake_scores = self.discriminator(real), self.discriminator(fake.detach())
             yield Turn(
@@ -124,7 +124,7 @@ class PCLECycleSR(Method):
         yield Turn("generator", losses)
 
     def restore(self, input: Tensor) -> Tensor:
-        """Frames (N, 1, H, W) in the range of the codec, to sharp ones; what is black stays black."""
+        """Restore frames (N, 1, H, W) in the range of the codec; pixels outside the field of view stay black."""
         return self._in_field(input + self.generator(input), input)
 
     def _in_field(self, image: Tensor, frame: Tensor) -> Tensor:
@@ -133,17 +133,17 @@ class PCLECycleSR(Method):
 
 
 def vector_distance(image: Tensor, signal: Tensor, cells: Tensor) -> Tensor:
-    """Mean absolute difference between the means of an image over cells and what the fibres measured, a scalar.
+    """Return the mean absolute difference between an image's means over cells and the fibre signals, a scalar.
 
-    Cells that the patch cuts do not count: their means are not known.
+    Cells that are cut by the patch are left out, because their means are not known.
 
     Args:
         image: (N, 1, H, W).
-        signal: at each pixel what the fibre of its cell measured, same shape.
+        signal: signal of the nearest fibre at each pixel, same shape.
         cells: number of the cell of each pixel divided by `MOST_FIBRES`, negative outside, same shape.
     """
     numbers = (cells * MOST_FIBRES).round()
-    # Of tens of thousands of fibres a patch shows some hundred, which are numbered anew.
+    # A patch shows some hundred of tens of thousands of fibres, which are numbered anew.
     there, places = torch.unique(numbers, return_inverse=True)
     places = places.where(numbers >= 0, OUTSIDE)
     whole = whole_cells(places, len(there))

@@ -1,4 +1,4 @@
-"""RefineGAN: two chained generators, a critic of all pairs of two samples, and losses in image and k-space."""
+"""RefineGAN: MR reconstruction by two chained generators with cyclic losses in image and k-space, and a critic."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -20,36 +20,36 @@ from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstr
 
 
 class RefineGAN(Reconstructor):
-    """Reconstruction refined by a second generator, each followed by the measured samples.
+    """Reconstruction by a chain of generators, each followed by data consistency.
 
     Quan, Nguyen-Duc & Jeong, Compressed Sensing MRI Reconstruction using a Generative Adversarial Network with a Cyclic
     Loss, IEEE Trans. Med. Imaging 37(6):1488-1497, 2018, doi:10.1109/TMI.2018.2820120. arXiv 1709.00753.
     """
 
     class Config(ReconstructionConfig):
-        """The numbers of the released code, which plays the Wasserstein game instead of the logarithmic one."""
+        """The numbers of the released code, whose loss is the Wasserstein instead of the logarithmic one."""
 
         game_rounds: int = 50_000  # updates of each player; 500 epochs of 100
-        batch_size: int = 1  # slices of a sample, of which there are two a round
-        learning_rates: tuple[float, ...] = (1e-4, 3e-4, 2e-5, 1e-5, 2e-6, 1e-6)  # Adam, evenly spread, linear between
+        batch_size: int = 1  # slices per batch, two of which are drawn in every round
+        learning_rates: tuple[float, ...] = (1e-4, 3e-4, 2e-5, 1e-5, 2e-6, 1e-6)  # Adam, interpolated over training
         beta1: float = 0.5  # Adam, both players
         epsilon: float = 1e-3  # Adam, both players
-        clip: float = 0.01  # largest weight of the critic
-        image_weight: float = 10.0  # mean absolute error after the measured samples are put in, times rate; of [-1, 1]
-        direct_weight: float = 1000.0  # the same before they are put in
-        kspace_weight: float = 1.0  # error of the measured samples before, FFT not normalised, times rate squared
-        rate: float | None = None  # factor of these; none: half the acceleration, as in the port; 0.5 in the code
-        smoothness_weight: float = 1e-4  # total variation, summed over the pixels
-        shrinkage: float = 1e-5  # sum of the absolute weights, both players
-        adversarial_weight: float = 1.0  # of the game, summed over eight pairs; 0 leaves the other losses
-        augment: bool = True  # whether training images are turned, flipped and enlarged before they are scanned
-        enlarge: int = 11  # pixels cut off at most before an augmented image is brought to its size again
+        clip: float = 0.01  # largest absolute weight of the critic
+        image_weight: float = 10.0  # weight, times rate, of the absolute error after data consistency
+        direct_weight: float = 1000.0  # weight, times rate, of the absolute error before data consistency
+        kspace_weight: float = 1.0  # weight, times rate², of the error of measured samples before data consistency
+        rate: float | None = None  # factor of these weights; None: half the acceleration (the port); 0.5 in the code
+        smoothness_weight: float = 1e-4  # weight of the total variation, summed over the pixels
+        shrinkage: float = 1e-5  # weight of the sum of the absolute weights, both players
+        adversarial_weight: float = 1.0  # weight of the game, summed over eight pairs; 0 trains without it
+        augment: bool = True  # whether training images are rotated, flipped and enlarged before undersampling
+        enlarge: int = 11  # largest number of pixels cropped before an augmented image is resized
         width: int = 64  # channels of the generators' first level
         levels: int = 4  # stride-2 steps of the generators; sizes are multiples of 2**levels
-        chain: int = 2  # generators
+        chain: int = 2  # number of generators in the chain
         critic_width: int = 64  # channels of the critic's first layers
         ema_halflife: float | None = None  # images; average of the generators used at inference (our option)
-        scan: Undersampling = Undersampling(pattern="radial")  # spokes, 30 %
+        scan: Undersampling = Undersampling(pattern="radial")  # simulated undersampling; spokes, 30 %
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -97,7 +97,7 @@ class RefineGAN(Reconstructor):
 
     @property
     def pairs(self) -> int:
-        """Two real images, each judged beside what every generator of the chain makes of both."""
+        """Number of pairs of a real and a generated image: two real ones, and two of every generator in the chain."""
         return 4 * self.config.chain
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
@@ -123,13 +123,13 @@ class RefineGAN(Reconstructor):
     def cycles(
         self, direct: Sequence[Tensor], kept: Sequence[Tensor], true: Tensor, input: Tensor
     ) -> dict[str, Tensor]:
-        """Distances from the true image and from what was measured, summed over the chain and the two samples.
+        """Return the losses of image and k-space, summed over the chain and the two samples.
 
         Args:
-            direct: what every generator made, complex (2N, 1, H, W).
-            kept: the same with the measured samples.
-            true: image of the complete scan, alike.
-            input: as shown, (2N, 3, H, W).
+            direct: output of every generator, complex (2N, 1, H, W).
+            kept: outputs after data consistency.
+            true: image of the complete scan, of the same shape.
+            input: scans, as `Scan.packed`.
         """
         c, scan = self.config, Scan.of(input)
         measured, pixels = fft(scan.image), true[0].numel()
@@ -149,7 +149,7 @@ class RefineGAN(Reconstructor):
         }
 
     def refined(self, input: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What every generator of the chain makes, and the same with the measured samples, complex (N, 1, H, W)."""
+        """Return the output of every generator in the chain before and after data consistency, complex (N, 1, H, W)."""
         scan = Scan.of(input)
         direct, kept = [], [scan.image]
         for generator in self.generators:
@@ -158,7 +158,7 @@ class RefineGAN(Reconstructor):
         return direct, kept[1:]
 
     def scanned(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """True images, complex, and what a scan of them shows; augmented first, as aliasing depends on the anatomy."""
+        """Return true complex images and their scans; images are augmented before, as aliasing depends on anatomy."""
         true = complete(batch)
         if not self.config.augment:
             return true, batch["input"]
@@ -167,7 +167,7 @@ class RefineGAN(Reconstructor):
         return true, self.rescanned(true, Scan.of(batch["input"]).encoding)
 
     def augmented(self, image: Tensor, draw: Tensor) -> Tensor:
-        """One complex image (1, H, W) turned by quarters where it is square, flipped, and enlarged a little."""
+        """Augment one complex image (1, H, W): rotate by 90° steps if it is square, flip and enlarge slightly."""
         rows, columns = image.shape[1:]
         turns = int(4 * draw[0]) if rows == columns else 0
         image = torch.rot90(image, turns, (1, 2))
@@ -182,12 +182,12 @@ class RefineGAN(Reconstructor):
 
 
 def _seen(image: Tensor) -> Tensor:
-    """Complex (N, 1, H, W) as the networks see it, (N, 2, H, W), where [0, 1] becomes as wide as [-1, 1]."""
+    """Convert complex (N, 1, H, W) to the networks' input (N, 2, H, W), scaled by two to the width of [-1, 1]."""
     return 2 * as_channels(image)
 
 
 def _absolute(network: nn.Module) -> Tensor:
-    """Sum of the absolute weights of all convolutions."""
+    """Return the sum of the absolute weights of all convolutions."""
     kernels = [p for p in network.parameters() if p.dim() > 1]
     return torch.stack([kernel.abs().sum() for kernel in kernels]).sum()
 
@@ -199,7 +199,7 @@ def _clip(network: nn.Module, limit: float) -> None:
 
 
 def _convolution(before: int, after: int, stride: int = 1, up: bool = False) -> list[nn.Module]:
-    """3x3, normalised, with a leaky ReLU; ``up`` enlarges by the stride."""
+    """Build a 3x3 convolution with norm and leaky ReLU; with ``up`` it is transposed and enlarges by the stride."""
     layer = (
         nn.ConvTranspose2d(before, after, 3, stride, 1, stride - 1, bias=False)
         if up
@@ -225,7 +225,7 @@ def _decoder(before: int, after: int) -> nn.Sequential:
 
 
 class RefineGenerator(nn.Module):
-    """A residual autoencoder whose encoder's features are added to its decoder's; (N, 2, H, W) to [-1, 1].
+    """Residual encoder-decoder with additive skips; (N, 2, H, W) to the same shape in [-1, 1].
 
     Args:
         width: channels of the first level, doubled by each of the next.
@@ -245,7 +245,7 @@ class RefineGenerator(nn.Module):
         self.head = nn.Conv2d(width, 2, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 2, H, W) to the same."""
+        """Map (N, 2, H, W) to the same shape."""
         skips: list[Tensor] = []
         for down in self.down:
             image = down(image)
@@ -259,7 +259,7 @@ class RefineGenerator(nn.Module):
 
 
 class RefineCritic(nn.Sequential):
-    """A convolution and four encoder blocks; a map of raw scores of (N, 2, H, W), a 32nd of its size.
+    """Critic of a convolution and four encoder blocks; (N, 2, H, W) to a map of raw scores, a 32nd of its size.
 
     Args:
         width: channels of the first two layers, doubled by each of the next.

@@ -1,4 +1,4 @@
-"""Mahapatra et al.: SRGAN for the retina, whose errors count where the eye would look."""
+"""Mahapatra et al.: SRGAN for retinal images with a saliency-weighted content loss."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,7 @@ from ganatomy.nets.features import VGG19Features
 
 
 class SaliencySRGAN(SRGAN):
-    """Super-resolution of fundus photographs with a content loss between images weighted by their saliency.
+    """Super-resolution of fundus photographs with a content loss that is weighted by local saliency.
 
     Mahapatra, Bozorgtabar, Hewavitharanage & Garnavi, Image Super Resolution Using Generative Adversarial Networks and
     Local Saliency Maps for Retinal Image Analysis, MICCAI 2017, LNCS 10435. A sibling paper is
@@ -20,18 +20,18 @@ class SaliencySRGAN(SRGAN):
     """
 
     class Config(SRGAN.Config):
-        """SRGAN's numbers, where the paper's are not known. Saliency counts in the game, not in the training before."""
+        """The numbers of SRGAN where the paper's are not known; saliency is used in the game, not in pre-training."""
 
-        saliency: Literal["filters", "contrast", "none"] = "filters"  # map that weighs; none: all pixels alike
-        superpixels: int = 250  # in which patches are divided by ``filters`` (our choice)
-        domain: Literal["pixel", "vgg"] = "pixel"  # weighted images are compared as they are, or their VGG-19 features
-        pretrain_rounds: int = 100_000  # updates for squared error (our choice)
-        channels: int = 3  # red, green and blue
-        window: tuple[float, float] = (0.0, 255.0)  # values mapped to [-1, 1], coarse ones to [0, 1]
-        window_unit: str | None = None  # of these values
-        phantom: str = "fundus"  # learned from where no data are given
-        part: str = "image"  # of the phantom: the image that is made finer
-        structure: str = "vessels"  # of the phantom: what a segmenter should find in finer images, too
+        saliency: Literal["filters", "contrast", "none"] = "filters"  # saliency map; none weights all pixels alike
+        superpixels: int = 250  # number of superpixels of a patch for the map filters (our choice)
+        domain: Literal["pixel", "vgg"] = "pixel"  # whether weighted images or their VGG-19 features are compared
+        pretrain_rounds: int = 100_000  # updates of the pre-training for squared error (our choice)
+        channels: int = 3  # image channels: red, green and blue
+        window: tuple[float, float] = (0.0, 255.0)  # values mapped to [-1, 1], those of coarse images to [0, 1]
+        window_unit: str | None = None  # unit of these values
+        phantom: str = "fundus"  # embedded phantom used without --data
+        part: str = "image"  # image of the phantom that is degraded and restored
+        structure: str = "vessels"  # structure of the phantom that a segmenter looks for in outputs
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -51,7 +51,7 @@ class SaliencySRGAN(SRGAN):
         return super().content_features() if self.config.domain == "vgg" else None
 
     def salience(self, image: Tensor) -> Tensor:
-        """What every pixel of images in [0, 1], (N, C, H, W), counts: (N, 1, H, W) in [0, 1]."""
+        """Return the weight map (N, 1, H, W) in [0, 1] of images (N, C, H, W) in [0, 1]."""
         c = self.config
         if c.saliency == "filters":
             return saliency_filters(image, c.superpixels)

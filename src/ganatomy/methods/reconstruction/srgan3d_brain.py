@@ -1,4 +1,4 @@
-"""SRGAN for brain volumes: squared error, a gradient difference, and a least-squares adversary with noisy labels."""
+"""3D SRGAN for brain MR: squared error, gradient difference, and a least-squares game with noisy labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -25,30 +25,28 @@ class SRGAN3D(VolumeResolver):
     """
 
     class Config(VolumeConfig):
-        """The numbers of the released code; without the adversary, squared error and gradient difference remain."""
+        """The numbers of the released code; without the game, squared error and gradient difference remain."""
 
         factor: Literal[2, 4] = 4  # output voxels per input voxel along every axis
-        blur: PositiveFloat = 1.0  # Gaussian before sampling, SD in fine voxels
+        blur: PositiveFloat = 1.0  # SD of the Gaussian before downsampling, fine voxels
         game_rounds: int = 18_800  # updates of each player: 10 epochs of 470 volumes with 4 batches each
         batch_size: int = 2  # patches
         patch_shape: Factors = (92, 128, 128)  # fine voxels: slices, rows, columns
         flips: tuple[int, ...] = ()  # axes along which patches are mirrored at random: 0 slices, 1 rows, 2 columns
-        learning_rate: float = (
-            1e-4  # Adam, both players, divided by 1 + decay times the updates in units of decay_every
-        )
-        decay: float = 0.5  # of the learning rate
-        decay_every: int = 4920  # updates
-        gradient_weight: float = 1.0  # of the gradient difference, summed as the squared error is
-        adversarial_weight: float = 0.1  # of the game, beside errors that are sums over all voxels; 0 leaves those
-        real_labels: tuple[float, float] = (0.7, 1.2)  # range from which those of real volumes are drawn
-        fake_labels: tuple[float, float] = (0.0, 0.3)  # range from which those of generated volumes are drawn
-        label_flips: float = 0.1  # probability with which the two are exchanged for the discriminator
-        upsampler: Upsampler = "sub-pixel-nn"  # or sub-pixel, or resize-conv, whose output is a tanh
+        learning_rate: float = 1e-4  # Adam, both players, divided by 1 + decay · updates / decay_every
+        decay: float = 0.5  # decay of the learning rate per decay_every updates
+        decay_every: int = 4920  # updates in which the divisor of the learning rate grows by decay
+        gradient_weight: float = 1.0  # weight of the gradient difference, a sum like the squared error
+        adversarial_weight: float = 0.1  # weight of the game beside errors summed over voxels; 0 trains without it
+        real_labels: tuple[float, float] = (0.7, 1.2)  # range from which labels of real volumes are drawn
+        fake_labels: tuple[float, float] = (0.0, 0.3)  # range from which labels of generated volumes are drawn
+        label_flips: float = 0.1  # probability with which real and fake labels are exchanged for the discriminator
+        upsampler: Upsampler = "sub-pixel-nn"  # upsampling layers; with resize-conv the output is a tanh
         width: int = 32  # channels of the residual blocks
         blocks: int = 6  # residual blocks
         wide: int = 64  # channels of the upsampling
         discriminator_width: int = 32  # channels of the discriminator's first layer
-        discriminator_dense: int = 1024  # units of its dense layer
+        discriminator_dense: int = 1024  # units of the discriminator's dense layer
         ema_halflife: float | None = None  # patches; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -141,11 +139,11 @@ class SRGAN3D(VolumeResolver):
         yield Turn("generator", losses)
 
     def labels(self, limits: tuple[float, float], batch: Tensor) -> Tensor:
-        """A label for every volume of a batch, (N, 1), drawn anew."""
+        """Draw a label for every volume of a batch, (N, 1)."""
         low, high = limits
         return low + (high - low) * self.noise.uniform(len(batch), 1)
 
     def exchanged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels of real and of generated volumes, a few of them exchanged."""
+        """Exchange the labels of real and generated volumes with the probability `label_flips`."""
         swap = self.noise.uniform(len(real), 1) < self.config.label_flips
         return torch.where(swap, fake, real), torch.where(swap, real, fake)

@@ -1,4 +1,4 @@
-"""3DSRGAN: thin slices out of thick ones."""
+"""3DSRGAN: reconstruction of thin slices from thick ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -19,35 +19,35 @@ from ganatomy.tasks.super_resolution.task import VolumeConfig, VolumeResolver
 
 
 class ThinSliceSRGAN(VolumeResolver):
-    """Slices of 2 mm out of those of 6 mm in T2-FLAIR, with an adversary that goes on objecting to good volumes.
+    """Super-resolution across slices, from 6 mm to 2 mm in T2-FLAIR, with a least-squares discriminator.
 
     Li, Wang & Yu, Reconstruction of Thin-Slice Medical Images Using Generative Adversarial Network, MLMI 2017, LNCS
     10541, 325-333. doi:10.1007/978-3-319-67389-9_38.
     """
 
     class Config(VolumeConfig):
-        """The paper's terms; where its numbers are not known, those of the authors' later network, or ours."""
+        """The paper's losses; numbers that it does not state are those of the authors' later network, or ours."""
 
-        factor: PositiveInt = 3  # thin slices out of a thick one
-        profile: Profile = "box"  # of the thick slices that are simulated (our choice; the paper has acquired ones)
-        part: str = "flair"  # of the phantom: the image that is made finer
-        pretrain_rounds: int = 10_080  # updates for squared error alone (our choice: a fifth of all)
-        game_rounds: int = 40_320  # updates of each player after that (our choice: 200 epochs of 252 with those before)
+        factor: PositiveInt = 3  # thin slices per thick slice
+        profile: Profile = "box"  # slice profile of simulated thick slices (our choice; the paper's are acquired)
+        part: str = "flair"  # image of the phantom that is degraded and restored
+        pretrain_rounds: int = 10_080  # updates of the pre-training for squared error (our choice: a fifth of all)
+        game_rounds: int = 40_320  # updates of each player after that (our choice: 200 epochs of 252 in all)
         batch_size: int = 16  # patches, as in the authors' later network
         patch_shape: Factors = (24, 64, 64)  # thin slices, rows, columns (our choice)
         flips: tuple[int, ...] = (2,)  # axes along which patches are mirrored: 0 slices, 1 rows, 2 columns (our choice)
         learning_rate: float = 5e-4  # Adam, both players, as in the authors' later network
-        decay: float = 0.989  # factor of the learning rate, likewise
-        decay_every: int = 252  # updates, likewise
-        adversarial_weight: float = 0.02  # of the game, likewise; 0 leaves the other terms
-        variation_weight: float = 1e-4  # of the total variation of the output (our choice)
-        weight_decay: float = 1e-7  # of the sum of the generator's squared weights (our choice)
-        upsampler: Upsampler = "resize-conv"  # across the slices (our choice)
+        decay: float = 0.989  # factor of the learning rate every decay_every updates, as in the later network
+        decay_every: int = 252  # updates after which the learning rate falls, as in the later network
+        adversarial_weight: float = 0.02  # weight of the game, as in the later network; 0 trains without it
+        variation_weight: float = 1e-4  # weight of the total variation of the output (our choice)
+        weight_decay: float = 1e-7  # weight of the sum of the generator's squared weights (our choice)
+        upsampler: Upsampler = "resize-conv"  # upsampling layers across the slices (our choice)
         width: int = 64  # channels of the generator (our choice)
         blocks: int = 8  # residual blocks (our choice)
-        skip: bool = True  # whether it adds to the linearly interpolated slices (our choice)
+        skip: bool = True  # whether the generator learns the residual to linear interpolation (our choice)
         discriminator_width: int = 32  # channels of the discriminator's first layer (our choice)
-        discriminator_dense: int = 1024  # units of its dense layer (our choice)
+        discriminator_dense: int = 1024  # units of the discriminator's dense layer (our choice)
         ema_halflife: float | None = None  # patches; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -110,7 +110,7 @@ class ThinSliceSRGAN(VolumeResolver):
         return [pretrain, Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """Squared error alone."""
+        """Yield the turn of pre-training for squared error."""
         fine = next(batches)["image"]
         yield Turn("generator", error=mse_loss(self.generator(self.degradation(fine)), fine))
 
@@ -134,6 +134,6 @@ class ThinSliceSRGAN(VolumeResolver):
         yield Turn("generator", losses)
 
     def squared_weights(self) -> Tensor:
-        """Sum of the generator's squared weights, biases and norms left out."""
+        """Return the sum of the generator's squared weights, without biases and norms."""
         kernels = [weight for weight in self.generator.parameters() if weight.dim() > 1]
         return torch.stack([kernel.square().sum() for kernel in kernels]).sum()

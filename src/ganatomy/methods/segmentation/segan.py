@@ -1,4 +1,4 @@
-"""SegAN: a critic compares the image masked by the prediction with the image masked by the truth, scale by scale."""
+"""SegAN: segmentation with a critic that compares images masked by predicted and by true maps at several scales."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Variant = Literal["S1-1C", "S3-1C", "S3-3C"]
 Schedule = Literal["constant", "linear", "isic", "brats"]
 
 BRATS_2017: Mapping[str, tuple[int, ...]] = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
-"""Regions by the labels of the challenge since 2017."""
+"""Label values of the overlapping regions in the BRATS challenge since 2017."""
 BRATS_2015: Mapping[str, tuple[int, ...]] = {
     "background": (0,),
     "necrosis": (1,),
@@ -37,30 +37,30 @@ BRATS_2015: Mapping[str, tuple[int, ...]] = {
     "nonenhancing": (3,),
     "enhancing": (4,),
 }
-"""Classes by the labels of the challenge until 2016."""
+"""Label values of the exclusive classes in the BRATS challenge until 2016."""
 NETWORKS: Mapping[str, tuple[type[nn.Module], type[nn.Module], int]] = {
     "paper": (PaperSegmentor, PaperCritic, 16),
     "isic": (IsicSegmentor, IsicCritic, 64),
     "brats": (BratsSegmentor, BratsCritic, 64),
 }
-"""Segmentor, critic, and the number of which sizes of slices should be multiples."""
+"""Segmentor class, critic class, and the divisor that extents of slices should have, by architecture."""
 BRAIN = Embedded("brain-tumour-mr", grid={"slices": 12}, subjects=20)
 SKIN = Embedded("skin-lesion", subjects=40)
 
 
 class SegAN(Segmenter):
-    """Multi-region segmentation by a critic that sees the image through the regions, and nothing else.
+    """Multi-region segmentation with an adversarial multi-scale L1 loss instead of a pixel loss.
 
-    The critic returns its feature maps of image times region and no score. It maximises their mean absolute difference
-    between predicted and true regions, the segmentor minimises it. Expects aligned, brain-extracted volumes of about
-    1 mm; slices are segmented one by one and stacked.
+    The critic returns feature maps of the image masked by regions and no score. It maximises the mean absolute
+    difference between those of predicted and true regions, the segmentor minimises it. Expects aligned, brain-extracted
+    volumes of about 1 mm; slices are segmented one by one and stacked.
 
     Xue et al., SegAN: Adversarial Network with Multi-scale L1 Loss for Medical Image Segmentation,
     Neuroinformatics 16:383-392, 2018. doi:10.1007/s12021-018-9377-x, arXiv 1706.01805.
     """
 
     class Config(SegmentationConfig):
-        """Numbers of the paper; the presets ``isic`` and ``brats`` follow the authors' releases."""
+        """The numbers of the paper; the presets ``isic`` and ``brats`` follow the authors' releases."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
@@ -70,28 +70,28 @@ class SegAN(Segmenter):
 
         inputs: tuple[str, ...] = ("flair", "t1c", "t2")  # aligned images, in order of channels; three in the paper
         labels: str = "tumour"  # name of the label map
-        regions: Mapping[str, tuple[int, ...]] = BRATS_2017  # name to labels; where they overlap, the later is written
+        regions: Mapping[str, tuple[int, ...]] = BRATS_2017  # label values by region; later regions overwrite others
         spacing: tuple[float, float, float] | None = (1.0, 1.0, 1.0)  # mm between slices, rows, columns; as in BRATS
-        size: tuple[int, ...] | None = (180, 180)  # rows and columns, the centre of each slice
-        variant: Variant = "S1-1C"  # both for each region; S3-1C: one of each for all; S3-3C: a critic for each region
+        size: tuple[int, ...] | None = (180, 180)  # rows and columns of the centre that is cropped from each slice
+        variant: Variant = "S1-1C"  # S1-1C: both networks per region; S3-1C: one of each; S3-3C: a critic per region
         architecture: Literal["paper", "isic", "brats"] = "paper"  # networks of the paper or of the authors' releases
         width: int = 64  # channels of the first stage of the segmentor
         critic_width: int = 64  # channels of the first stage of the critic
         game_rounds: int = 50_000  # updates of the segmentor (our choice; the paper's number is not known)
         batch_size: int = 64  # slices
         patch: int = 160  # rows and columns of a random crop
-        flips: tuple[int, ...] = ()  # axes mirrored at random: 1 rows, 2 columns
-        centred: float = 0.0  # share of crops centred on a region, equally often of each label (our option)
-        optimiser: Literal["rmsprop", "adam"] = "rmsprop"  # of both players; adam with betas 0.5 and 0.999
-        learning_rate: float = 2e-5  # of both players
-        schedule: Schedule = "constant"  # of rates: constant, linear in the second half, or that of a release
-        epoch_rounds: int = 500  # rounds that a schedule counts as an epoch; slices by batch size in the releases
-        critics: bool = True  # whether critics teach; without them the other terms do
-        clip: float = 0.05  # limit of every parameter of the critics after each of their turns
+        flips: tuple[int, ...] = ()  # axes along which crops are mirrored at random: 1 rows, 2 columns
+        centred: float = 0.0  # fraction of crops centred on a region, each label equally often (our option)
+        optimiser: Literal["rmsprop", "adam"] = "rmsprop"  # optimiser of both players; adam with betas 0.5 and 0.999
+        learning_rate: float = 2e-5  # learning rate of both players
+        schedule: Schedule = "constant"  # learning rate: constant, linear decay in the second half, or as released
+        epoch_rounds: int = 500  # rounds that a schedule counts as an epoch; slices / batch size in the releases
+        critics: bool = True  # whether there are critics; without them another loss needs a weight
+        clip: float = 0.05  # largest absolute parameter of the critics, applied after each of their turns
         scale_mode: ScaleMode = "per_stage_mean"  # concat_mean: one mean of all feature maps, times the multipliers
-        dice_weight: float = 0.0  # soft Dice; 1 in the releases
-        class_weights: tuple[float, ...] = ()  # of each region's Dice in a sum; none means their mean
-        pixel_weight: float = 0.0  # cross-entropy of pixels, for comparison
+        dice_weight: float = 0.0  # weight of the soft Dice loss; 1 in the releases
+        class_weights: tuple[float, ...] = ()  # weight of each region's Dice loss in a sum; empty for their mean
+        pixel_weight: float = 0.0  # weight of the cross-entropy of pixels, for comparison
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -155,7 +155,7 @@ class SegAN(Segmenter):
     def __init__(self, config: Config):
         super().__init__(config)
         if not (config.critics or config.dice_weight or config.pixel_weight):
-            raise UserError("--no-critics: nothing else teaches; add --dice-weight or --pixel-weight")
+            raise UserError("--no-critics: no loss has a weight; add --dice-weight or --pixel-weight")
         if self.exclusive and config.variant == "S1-1C":
             raise UserError("--variant S1-1C: classes that exclude each other share a segmentor; use S3-1C or S3-3C")
         c, channels, regions = config, self.image_channels, len(config.regions)
@@ -179,7 +179,7 @@ class SegAN(Segmenter):
 
     @property
     def adversarial(self) -> bool:
-        """Whether critics teach the segmentors."""
+        """Whether the segmentors are trained with critics."""
         return self.critics is not None
 
     @property
@@ -230,18 +230,18 @@ class SegAN(Segmenter):
         yield Turn("segmentor", losses)
 
     def logits(self, image: Tensor) -> Tensor:
-        """(N, channels, H, W) to (N, regions, H, W)."""
+        """Return logits (N, regions, H, W) of images (N, channels, H, W)."""
         return torch.cat([segmentor(image) for segmentor in self.segmentors], dim=1)
 
     def maps(self, logits: Tensor) -> Tensor:
-        """Maps of the regions as training sees them, those of classes with Gumbel noise, (N, regions, H, W)."""
+        """Return the maps of regions for training, (N, regions, H, W); those of exclusive classes have Gumbel noise."""
         if not self.exclusive:
             return logits.sigmoid()
         rows, *shape = logits.shape
         return gumbel_softmax(logits, self.noise.uniform(rows, *shape), brats_temperature(self.epoch(self.progress)))
 
     def distance(self, image: Tensor, maps: Tensor, truth: Tensor) -> Tensor:
-        """Multi-scale L1 distance of predicted and true regions, seen through each critic."""
+        """Return the multi-scale L1 distance of predicted and true regions in the feature maps of the critics."""
         assert self.critics is not None
         parts = [slice(None)] if len(self.critics) == 1 else [slice(at, at + 1) for at in range(len(self.critics))]
         distances = []
@@ -249,23 +249,23 @@ class SegAN(Segmenter):
             known, multipliers = truth[:, part] >= 0, getattr(critic, "multipliers", None)
             predicted, true = (critic(masked_images(image, regions[:, part], known)) for regions in (maps, truth))
             distances.append(multi_scale_l1(predicted, true, self.config.scale_mode, multipliers))
-        # Pairs of a segmentor and its critic do not depend on each other; a shared segmentor takes the mean.
+        # Each pair of segmentor and critic has a loss of its own; with a shared segmentor losses are averaged.
         return torch.stack(distances).sum() if self.config.variant == "S1-1C" else torch.stack(distances).mean()
 
     def segment(self, image: Tensor) -> Tensor:
         logits = self.logits(image)
         maps = logits.softmax(1) if self.exclusive else logits.sigmoid()
-        # Where all images are 0, critics see 0 whatever the maps are, and nothing is learned: there is background.
+        # Where all images are 0, the masked images do not depend on the maps, which stay untrained there: background.
         nothing = torch.zeros_like(maps[:1, :, :1, :1])
         nothing[:, 0] = float(self.exclusive)
         return torch.where((image != 0).any(dim=1, keepdim=True), maps, nothing)
 
     def epoch(self, progress: Progress) -> int:
-        """Epochs of the schedule that are completed."""
+        """Return the number of completed epochs of the schedule."""
         return progress.stage_round // self.config.epoch_rounds
 
     def rate(self) -> Callable[[Progress], float] | None:
-        """What multiplies the learning rate, by round."""
+        """Return the schedule of the learning rate's factor; None for a constant rate."""
         c = self.config
         if c.schedule in ("constant", "linear"):
             return linear_decay(0.5) if c.schedule == "linear" else None
@@ -273,7 +273,7 @@ class SegAN(Segmenter):
         return lambda progress: rates(self.epoch(progress), c.learning_rate) / c.learning_rate
 
     def restart(self) -> Callable[[Progress], bool] | None:
-        """Where the releases make new optimisers: at the end of every epoch, or whenever the rate is halved."""
+        """Return where optimisers restart as in the releases: after every epoch (BRATS) or at every halving (ISIC)."""
         c = self.config
         if c.schedule in ("constant", "linear"):
             return None
@@ -287,14 +287,14 @@ class SegAN(Segmenter):
 
 
 def isic_learning_rate(epoch: int, initial: float = 2e-4) -> float:
-    """Learning rate of an epoch, from 0: halved at the end of epochs 0, 25, 50, ..., not below 1e-8."""
+    """Return the learning rate of an epoch, from 0: halved at the end of epochs 0, 25, 50, ..., not below 1e-8."""
     return max(initial * 0.5 ** -(-epoch // 25), 1e-8)
 
 
 def brats_learning_rate(epoch: int, initial: float = 2e-5) -> float:
-    """Learning rate of an epoch, from 0: halved at the end of epochs 10, 20, ...; what reaches 2e-6 falls to a floor.
+    """Return the learning rate of an epoch, from 0: halved at the end of epochs 10, 20, ...
 
-    The floor is 2e-6 less 1e-7 for every epoch completed, 1e-7 at least.
+    A rate of 2e-6 or less is replaced by 2e-6 minus 1e-7 for every completed epoch, at least 1e-7.
     """
     rate = initial
     for done in range(epoch):
@@ -306,5 +306,5 @@ def brats_learning_rate(epoch: int, initial: float = 2e-5) -> float:
 
 
 def brats_temperature(epoch: int) -> float:
-    """Gumbel-softmax temperature of an epoch, from 0: times 0.9 at the end of epochs 10, 20, ..., not below 0.4."""
+    """Return the Gumbel-softmax temperature of an epoch, from 0: times 0.9 after epochs 10, 20, ..., at least 0.4."""
     return max(0.9 ** (max(epoch - 1, 0) // 10), 0.4)

@@ -1,4 +1,4 @@
-"""Midline slices of the brain in T1-weighted MR: made by a DCGAN, and freed from noise by an autoencoder."""
+"""Midline slices of T1-weighted brain MR: synthesis by a DCGAN, and denoising by an autoencoder."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -17,13 +17,13 @@ from ganatomy.tasks.mr_denoising.task import MRDenoising
 from ganatomy.tasks.synthesis.task import Synthesis
 
 PATIENTS = 500
-"""Of the embedded phantom; the paper has 528."""
+"""Number of patients of the embedded phantom; the paper has 528."""
 DENOISER_MOVES: Mapping[str, Any] = {"learning_rate": 1e-3, "betas": (0.9, 0.999)}
-"""Adam of the autoencoder (our choice)."""
+"""Options of Adam for the autoencoder (our choice)."""
 
 
 class Midline:
-    """One axial slice of each patient, at the same height in all of them."""
+    """Mixin of tasks on one axial slice per patient, at the same height in all of them."""
 
     size: tuple[int, ...]
 
@@ -34,22 +34,22 @@ class Midline:
 
 
 class MidlineSlices(Midline, Synthesis):
-    """To be made from noise."""
+    """Synthesis of midline slices."""
 
 
 class NoisyMidlineSlices(Midline, MRDenoising):
-    """To be freed from noise; the phantom has none of its own, so that the target is clean."""
+    """Denoising of midline slices; the phantom is noise-free, so that the target is clean."""
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         return {**super().phantom_grid(size), "noise": 0.0}
 
 
 class BrainManifoldDCGAN(Pair):
-    """Whole axial slices of 220 x 172 pixels, from about 500 healthy brains.
+    """DCGAN of whole axial slices of 220 x 172 pixels, trained on about 500 healthy brains.
 
     Bermudez, Plassard, Davis, Newton, Resnick & Landman, Learning Implicit Brain MRI Manifolds with Deep Learning, SPIE
-    Medical Imaging 2018. arXiv 1801.01847. Slices are to be registered to each other beforehand. The paper's second
-    model, a denoising autoencoder, is the variant ``denoiser``; it restores slices instead of making them.
+    Medical Imaging 2018. arXiv 1801.01847. Slices must be registered to each other beforehand. The paper's second
+    model, a denoising autoencoder, is the variant ``denoiser``.
     """
 
     class Config(PairConfig):
@@ -60,22 +60,22 @@ class BrainManifoldDCGAN(Pair):
             "image": {"part": "t1"},
         }
 
-        variant: Literal["dcgan", "denoiser"] = "dcgan"  # slices from noise, or from noisy slices
+        variant: Literal["dcgan", "denoiser"] = "dcgan"  # whether slices are generated or denoised
         size: tuple[int, ...] = (220, 172)  # rows and columns, of 1 mm in the paper
-        fit: Fit = "contain"  # of training images: inside the size whole, filling it, or patches of it
-        phantom: str = "brain-mr"  # learned from where no data are given
+        fit: Fit = "contain"  # fit of training images to the size: contain, cover, or cut into patches
+        phantom: str = "brain-mr"  # embedded phantom used without --data
         game_rounds: int = 24_750  # updates of each player; 1500 epochs of 528 slices
         batch_size: int = 32  # slices (our choice)
         learning_rate: float = 2e-4  # Adam, both players (our choice)
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players (our choice)
-        latent: int = 100  # numbers behind a slice, N(0, 1) (our choice)
-        generator_widths: tuple[int, ...] = (512, 256, 128, 64, 32)  # channels, from the base up (our choice)
-        discriminator_widths: tuple[int, ...] = (32, 64, 128, 256, 512)  # channels of its convolutions (our choice)
-        kernel: Kernel = 5  # of all convolutions but the generator's last, which has 3 (our choice)
-        dropout: float = 0.3  # rate after every convolution of the discriminator (our choice)
-        snr: float = Field(10.0, gt=0)  # of slices to be denoised, mean of the head / SD of the noise; paper 1, 10, 100
+        latent: int = 100  # size of the latent vector, N(0, 1) (our choice)
+        generator_widths: tuple[int, ...] = (512, 256, 128, 64, 32)  # generator channels, coarsest first (our choice)
+        discriminator_widths: tuple[int, ...] = (32, 64, 128, 256, 512)  # discriminator channels (our choice)
+        kernel: Kernel = 5  # side of all convolutions but the generator's last, which has 3 (our choice)
+        dropout: float = 0.3  # dropout rate after every convolution of the discriminator (our choice)
+        snr: float = Field(10.0, gt=0)  # mean of the head / SD of the noise of slices to denoise; paper 1, 10, 100
         denoiser_depth: int = Field(10, ge=1)  # convolutions of the autoencoder, and as many transposed (our choice)
-        denoiser_width: int = 64  # channels of all of them (our choice)
+        denoiser_width: int = 64  # channels of the autoencoder's layers (our choice)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -114,7 +114,7 @@ class BrainManifoldDCGAN(Pair):
         super().__init__(config)
         c = config
         self.latent_size = c.latent
-        # What the doublings make too large is cut off: a base of 14 x 11 leads to 224 x 176.
+        # Doublings of a base of 14 x 11 lead to 224 x 176, from which the size is cropped.
         self.generator = DCGenerator(c.latent, c.channels, c.size, c.generator_widths, kernel=c.kernel, refine=True)
         self.discriminator = DCDiscriminator(
             c.channels, c.size, c.discriminator_widths, kernel=c.kernel, dropout=c.dropout
@@ -138,13 +138,13 @@ class BrainManifoldDCGAN(Pair):
 
 
 class SkipAutoencoder(nn.Module):
-    """Convolutions and as many transposed ones, all of one width and none with a stride.
+    """Autoencoder of convolutions and as many transposed ones, of constant width, without strides.
 
-    The result of every second convolution is added where the mirrored layer has come back to its depth, and the image
-    itself to what comes out, so that training begins with the image unchanged (our choice).
+    The input of every second convolution is added to the output of the mirrored transposed one, and the image to the
+    result, so that training starts from the identity (our choice).
 
     Args:
-        channels: of the image.
+        channels: image channels.
         width: channels of the hidden layers.
         depth: number of convolutions.
     """
@@ -164,7 +164,7 @@ class SkipAutoencoder(nn.Module):
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, channels, rows, columns) to the same."""
+        """Restore images (N, channels, rows, columns)."""
         made, skips = image, []
         for number, layer in enumerate(self.encoder):
             skips.append(made if number % 2 == 0 else None)
@@ -179,7 +179,7 @@ class SkipAutoencoder(nn.Module):
 
 
 class BrainDenoiser(Method):
-    """Noisy slices of one noise level to clean ones; one network, no adversary."""
+    """Denoising autoencoder for slices of one noise level, trained for squared error without a discriminator."""
 
     Config = BrainManifoldDCGAN.Config
     config: BrainManifoldDCGAN.Config
@@ -209,5 +209,5 @@ class BrainDenoiser(Method):
         yield Turn("autoencoder", error=mse_loss(self.autoencoder(batch["input"]), batch["target"]))
 
     def restore(self, input: Tensor) -> Tensor:
-        """Noisy slices (N, 1, H, W) to clean ones; [0, 1] is the window."""
+        """Denoise slices (N, 1, H, W), whose window is [0, 1]."""
         return self.autoencoder(input)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""DCGANs of lesions by class: a game for each class, or an auxiliary classifier and one game for all."""
+"""Base of DCGANs of lesions by class: a DCGAN for each class, or one AC-GAN for all."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,23 +17,23 @@ Variant = Literal["dcgan", "acgan"]
 
 
 class LesionConfig(PairConfig):
-    """What is not the same in all papers is overridden there."""
+    """Options that the DCGANs of lesions share; their configurations override defaults."""
 
-    variant: Variant = "dcgan"  # a pair of networks for each class, or one for all with an auxiliary classifier
-    batch_size: int = 64  # images of a class; of all classes with an auxiliary classifier
+    variant: Variant = "dcgan"  # a DCGAN for each class, or one AC-GAN with an auxiliary classifier
+    batch_size: int = 64  # images of each class (dcgan) or of all classes (acgan)
     learning_rate: float = 2e-4  # Adam, all players
     betas: tuple[float, float] = (0.5, 0.999)  # Adam, all players
-    class_weight: float = 1.0  # of the cross-entropies of the auxiliary classifier, both players
-    latent: int = 100  # numbers behind an image beside its class, U(-1, 1)
-    kernel: Kernel = 5  # of all convolutions
+    class_weight: float = 1.0  # weight of the auxiliary classifier's cross-entropies, both players
+    latent: int = 100  # size of the latent vector beside the class, U(-1, 1)
+    kernel: Kernel = 5  # side of all convolutions
     flips: tuple[int, ...] = (1, 2)  # axes along which images are mirrored at random: 1 rows, 2 columns (our choice)
-    quarter_turns: bool = True  # whether square images are turned at random, too (our choice)
+    quarter_turns: bool = True  # whether square images are rotated by random multiples of 90 degrees (our choice)
 
 
 class LesionDCGAN(Pair):
-    """DCGANs of several classes, each with a game of its own, or one AC-GAN; its config is a `LesionConfig`.
+    """Independent DCGANs for each class, or one AC-GAN; the configuration is a `LesionConfig`.
 
-    The game with all classes is that of Odena, Olah & Shlens, ICML 2017, arXiv 1610.09585.
+    The AC-GAN is that of Odena, Olah & Shlens, ICML 2017, arXiv 1610.09585.
     """
 
     prior = "uniform"
@@ -46,7 +46,7 @@ class LesionDCGAN(Pair):
             check_classes(c.classes)
         self.labelled = len(c.classes) > 1
         self.latent_size = c.latent
-        # Without labels there is one game, of all images.
+        # Without labels there is one DCGAN of all images.
         self.games = c.classes if self.labelled and not self.shared else ("all",)
         pairs = [self.networks(len(c.classes) if self.shared else 0) for _ in self.games]
         self.generators = nn.ModuleList(generator for generator, _ in pairs)
@@ -54,7 +54,7 @@ class LesionDCGAN(Pair):
 
     @abstractmethod
     def networks(self, classes: int) -> tuple[DCGenerator, DCDiscriminator]:
-        """An untrained pair, told so many classes."""
+        """Build an untrained generator and discriminator, conditioned on ``classes`` classes (0 for none)."""
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -84,7 +84,7 @@ class LesionDCGAN(Pair):
             yield Turn(f"generator of {game}", adversarial=nonsaturating_generator(discriminator(fake)))
 
     def turns_by_class(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """One round of the game in which both players want the classes recognised."""
+        """Yield the turns of a round of the AC-GAN."""
         batch = next(batches)
         discriminator: Any = self.discriminators[0]
         real, label = self.real(batch), self.drawn_labels(len(batch["label"]))

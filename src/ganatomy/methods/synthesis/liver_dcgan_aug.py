@@ -1,4 +1,4 @@
-"""Focal liver lesions for training a classifier: a DCGAN of each kind, or an AC-GAN of all."""
+"""Synthetic liver lesions for training a classifier: a DCGAN of each kind, or an AC-GAN of all."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -9,11 +9,11 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
 
 
 class LiverDCGAN(LesionDCGAN):
-    """Cysts, metastases and haemangiomas in portal-venous CT.
+    """DCGANs of cysts, metastases and haemangiomas in portal-venous CT.
 
     Frid-Adar, Diamant, Klang, Amitai, Goldberger & Greenspan, GAN-based Synthetic Medical Image Augmentation for
     Increased CNN Performance in Liver Lesion Classification, Neurocomputing 321:321-331, 2018. arXiv 1803.01229. Their
-    networks learn from lesions that `ganatomy.studies.lesion_views.classic_views` has multiplied.
+    training lesions are augmented as by `ganatomy.studies.lesion_views.classic_views`.
     """
 
     class Config(LesionConfig):
@@ -23,13 +23,13 @@ class LiverDCGAN(LesionDCGAN):
 
         size: tuple[int, ...] = (64, 64)  # rows and columns around a lesion
         classes: tuple[str, ...] = LIVER_CLASSES  # kinds of lesion
-        phantom: str = "liver-lesion"  # learned from where no data are given
+        phantom: str = "liver-lesion"  # embedded phantom used without --data
         game_rounds: int = 3_600  # updates of each player: 70 epochs of 3300 augmented lesions of a kind (our guess)
         generator_widths: tuple[int, ...] = (1024, 512, 256, 128)  # channels of the dense layer and hidden doublings
-        discriminator: Literal["dcgan", "odena"] = "dcgan"  # its layers; the latter are those of the AC-GAN's paper
-        discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of its layers (our choice)
-        odena_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)  # of those, every other of stride 2 (our choice)
-        odena_dropout: float = 0.5  # rate after every one of them (our choice)
+        discriminator: Literal["dcgan", "odena"] = "dcgan"  # layers of the discriminator: DCGAN's or the AC-GAN paper's
+        discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of the dcgan discriminator (our choice)
+        odena_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)  # channels of the odena discriminator (our choice)
+        odena_dropout: float = 0.5  # dropout rate after every layer of the odena discriminator (our choice)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},

@@ -1,4 +1,4 @@
-"""MelanoGANs: three ways to large images of skin lesions."""
+"""MelanoGANs: large images of skin lesions by a DCGAN, a LAPGAN or a deeply discriminated GAN."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -12,27 +12,27 @@ Variant = Literal["dcgan", "lapgan", "ddgan"]
 
 
 class MelanoGANs(LAPGAN):
-    """Dermoscopy of skin lesions with a DCGAN, a LAPGAN on top of a smaller one, or the same pyramid trained as one.
+    """Dermoscopic images of skin lesions by a DCGAN, a LAPGAN, or a pyramid that is trained as one network.
 
     Baur, Albarqouni & Navab, MelanoGANs: High Resolution Skin Lesion Synthesis with GANs, 2018. arXiv 1804.04338.
-    The third, the deeply discriminated GAN, is a single cascade from noise to the full size whose scales are judged
-    by a discriminator each, so that the gradients of the finest reach the coarsest generator. A DCGAN is a pyramid
-    without levels.
+    The third, the deeply discriminated GAN (ddgan), is a cascade from noise to the full size with a discriminator for
+    every scale, so that gradients of the finest scale reach the coarsest generator. A DCGAN is a pyramid without
+    levels.
     """
 
     class Config(LAPGAN.Config):
-        """The paper's sizes; layers, optimiser and batches are our choices where it does not tell them."""
+        """The paper's sizes; layers, optimiser and batches are our choices where it does not state them."""
 
-        variant: Variant = "ddgan"  # one network, levels trained apart, or levels trained together
+        variant: Variant = "ddgan"  # dcgan: one network; lapgan: levels trained apart; ddgan: levels trained together
         size: tuple[int, ...] = (256, 256)  # rows and columns made
         coarse: Literal["dense", "dcgan"] = "dcgan"  # networks of the coarsest scale
         game_rounds: int = 40_000  # updates of every player (our choice)
         batch_size: int = 16  # images (our choice)
-        optimiser: Literal["sgd", "adam"] = "adam"  # of all players (our choice)
-        learning_rate: float = 2e-4  # of either optimiser (our choice)
-        scale_weights: tuple[float, ...] = (1.0,)  # of the scales of the deep one; the last also for finer ones
+        optimiser: Literal["sgd", "adam"] = "adam"  # optimiser of all players (our choice)
+        learning_rate: float = 2e-4  # learning rate of either optimiser (our choice)
+        scale_weights: tuple[float, ...] = (1.0,)  # ddgan: loss weights by scale, coarsest first; the last for the rest
         flips: tuple[int, ...] = (1, 2)  # axes along which images are mirrored at random: 1 rows, 2 columns
-        quarter_turns: bool = True  # whether square images are turned at random, too (our choice)
+        quarter_turns: bool = True  # whether square images are rotated by random multiples of 90 degrees (our choice)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -70,7 +70,7 @@ class MelanoGANs(LAPGAN):
         return [Stage("game", self.deep_turns, players, c.game_rounds, stream)]
 
     def deep_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        """One round of the cascade against the discriminators of all scales."""
+        """Yield the turns of a round of the cascade: the discriminators of all scales, then the cascade."""
         real = low_pass_pyramid(self.real(next(batches)), self.levels)
         fake = self.scales(self.latents(len(real[0])))
         scales = list(zip(self.sizes, real, fake, self.discriminators, strict=True))
@@ -85,6 +85,6 @@ class MelanoGANs(LAPGAN):
         )
 
     def weight(self, level: int) -> float:
-        """Of a scale in the loss of the cascade, counted from the coarsest."""
+        """Return the weight of a scale, counted from the coarsest, in the loss of the cascade."""
         weights = self.config.scale_weights
         return weights[min(level, len(weights) - 1)]

@@ -1,4 +1,4 @@
-"""Lung nodules that radiologists were asked to tell from real ones."""
+"""Synthetic lung nodules for a visual Turing test with radiologists."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -8,15 +8,15 @@ from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
 
 
 class NoduleDCGAN(LesionDCGAN):
-    """Patches of CT around a nodule, from a DCGAN of benign ones and another of malignant ones.
+    """DCGANs of CT patches around benign and around malignant lung nodules.
 
     Chuquicusma, Hussein, Burt & Bagci, How to Fool Radiologists with Generative Adversarial Networks? A Visual Turing
-    Test for Lung Cancer Diagnosis, ISBI 2018. arXiv 1710.09762. Raters see all images through a filter that hides the
-    artefacts of upsampling, such as those of `ganatomy.metrics.display`.
+    Test for Lung Cancer Diagnosis, ISBI 2018. arXiv 1710.09762. Raters see all images after a filter that hides
+    upsampling artefacts, such as those of `ganatomy.metrics.display`.
     """
 
     class Config(LesionConfig):
-        """Three transposed convolutions against two; most other numbers are our choice."""
+        """The paper's three transposed convolutions and two convolutions; most other numbers are our choice."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "images": {"window": (-1000.0, 400.0), "unit": "HU"}
@@ -24,10 +24,10 @@ class NoduleDCGAN(LesionDCGAN):
 
         size: tuple[int, ...] = (56, 56)  # rows and columns around a nodule
         classes: tuple[str, ...] = ("benign", "malignant")  # kinds of nodule
-        phantom: str = "lung-nodule"  # learned from where no data are given
+        phantom: str = "lung-nodule"  # embedded phantom used without --data
         game_rounds: int = 2_500  # updates of each player; 200 epochs of 800 nodules (our choice)
         generator_widths: tuple[int, ...] = (256, 128, 64)  # channels of the dense layer and hidden doublings
-        discriminator_widths: tuple[int, ...] = (64, 128)  # channels of its convolutions
+        discriminator_widths: tuple[int, ...] = (64, 128)  # channels of the discriminator's convolutions
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},

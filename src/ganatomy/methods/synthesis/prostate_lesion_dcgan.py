@@ -1,4 +1,4 @@
-"""Lesions of the prostate in three MR sequences at once, from a DCGAN whose discriminator knows their classes."""
+"""Prostate lesions in three MR sequences at once, by a DCGAN whose discriminator classifies them."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from ganatomy.tasks.synthesis.task import Synthesis, SynthesisConfig, Synthesise
 
 
 class ProstateLesionDCGAN(Synthesiser):
-    """Patches of T2, ADC and Ktrans around a lesion, aligned with each other.
+    """DCGAN of aligned T2, ADC and Ktrans patches around a prostate lesion.
 
     Kitchen & Seah, Deep Generative Adversarial Neural Networks for Realistic Prostate Lesion MRI Synthesis, 2017.
     arXiv 1708.00129. Defaults are those of the authors' program, with the usual target for real images in place of its
@@ -23,7 +23,7 @@ class ProstateLesionDCGAN(Synthesiser):
     """
 
     class Config(SynthesisConfig):
-        """The networks and numbers of the authors' program; every image becomes 1 at the end of its window."""
+        """The networks and numbers of the authors' program; the window of every image is mapped to [0, 1]."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "t2": {"window": (0.0, 500.0), "unit": "a.u."},
@@ -31,25 +31,25 @@ class ProstateLesionDCGAN(Synthesiser):
             "ktrans": {"window": (0.0, 5.0), "unit": "1/min"},
         }
 
-        images: tuple[str, ...] = ("t2", "adc", "ktrans")  # made together, aligned with each other
+        images: tuple[str, ...] = ("t2", "adc", "ktrans")  # images that are made together, aligned with each other
         size: tuple[int, ...] = (16, 16)  # rows and columns, of 1 mm in the paper
-        fit: Fit = "cover"  # of training images: fill the size, lie inside it whole, or be cut into patches of it
-        classes: tuple[str, ...] = ("insignificant", "significant")  # labels that the discriminator tells apart
-        phantom: str = "prostate-lesion"  # learned from where no data are given
+        fit: Fit = "cover"  # fit of training images to the size: cover, contain, or cut into patches
+        classes: tuple[str, ...] = ("insignificant", "significant")  # labels that the discriminator classifies
+        phantom: str = "prostate-lesion"  # embedded phantom used without --data
         game_rounds: int = 15_000  # updates of each player
         batch_size: int = 200  # patches
         learning_rate: float = 1e-3  # Adam, both players
         betas: tuple[float, float] = (0.1, 0.999)  # Adam, both players
         epsilon: float = 1e-6  # Adam, both players
-        latent: int = 25  # numbers behind a patch, N(0, 1)
+        latent: int = 25  # size of the latent vector, N(0, 1)
         generator_widths: tuple[int, ...] = (16, 32, 16)  # channels of the dense layer and of the doublings
         discriminator_widths: tuple[int, ...] = (32, 64, 128)  # channels; all but the first convolution halve the size
-        noise: float = 0.5  # SD of what is added after the discriminator's convolutions, the last excepted
-        dropout: float = 0.5  # rate before the discriminator's class logits
-        real_target: RealTarget = "k+1"  # real images: their class, or their class and *fake* at once as in the program
-        saturating: bool = True  # the generator raises the discriminator's error, rather than minimise -log D
-        generator_gain: float = 1.43  # of its initial weights
-        discriminator_gain: float = 1.5  # of its initial weights, 1 in the last layer
+        noise: float = 0.5  # SD of noise added after the discriminator's convolutions but the last
+        dropout: float = 0.5  # dropout rate before the discriminator's class logits
+        real_target: RealTarget = "k+1"  # target of real images: their class (k+1), or class and fake (paper-code)
+        saturating: bool = True  # whether the generator minimises log(1 - D) instead of -log D
+        generator_gain: float = 1.43  # gain of the generator's initial weights
+        discriminator_gain: float = 1.5  # gain of the discriminator's initial weights, 1 in the last layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -71,7 +71,7 @@ class ProstateLesionDCGAN(Synthesiser):
         super().__init__(config)
         c = config
         if not c.classes:
-            raise UserError("--classes: give one label or more, which the discriminator tells from generated patches")
+            raise UserError("--classes: give one label or more, for the discriminator needs a class of real patches")
         self.latent_size = c.latent
         self.generator = DCGenerator(
             c.latent, c.channels, c.size, c.generator_widths, kernel=3, norm="none", output="relu", refine=True
@@ -91,7 +91,7 @@ class ProstateLesionDCGAN(Synthesiser):
         )
         init_unit_scaling(self.generator, c.generator_gain, bias=0.1)
         image: Any = self.generator.layers[-2]
-        # The program has a transposed convolution there, whose inputs are the last axis.
+        # The authors' program has a transposed convolution there, whose last axis is that of the inputs.
         unit_scaling_(image.weight, c.generator_gain, image.in_channels)
         nn.init.zeros_(image.bias)
         init_unit_scaling(self.discriminator, c.discriminator_gain)
@@ -128,10 +128,10 @@ class ProstateLesionDCGAN(Synthesiser):
 
 
 def init_unit_scaling(network: nn.Module, gain: float, bias: float = 0.0) -> None:
-    """Uniform unit scaling of all weights, and constant biases, in place.
+    """Initialise all weights by uniform unit scaling, and biases by a constant, in place.
 
-    In the layout of TensorFlow the last axis of a weight is that of the outputs, or of the inputs where the convolution
-    is transposed; both are the first one here.
+    In TensorFlow's layout the last axis of a weight is that of the outputs, or of the inputs of a transposed
+    convolution; both are the first axis in PyTorch.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -141,6 +141,6 @@ def init_unit_scaling(network: nn.Module, gain: float, bias: float = 0.0) -> Non
 
 
 def unit_scaling_(weight: Tensor, gain: float, last: int) -> None:
-    """U(±gain·√(3/n)) in place, where n is the product of all axes but the last, of length ``last``."""
+    """Draw weights from U(±gain·√(3/n)), in place; n is the product of all axes but the last, of length ``last``."""
     limit = gain * math.sqrt(3 * last / weight.numel())
     nn.init.uniform_(weight, -limit, limit)

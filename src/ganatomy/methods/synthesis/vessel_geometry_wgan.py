@@ -1,4 +1,4 @@
-"""Coronary arteries as signals along their axis, made from noise against a Wasserstein critic."""
+"""Synthesis of coronary-artery geometry as 1D signals along the vessel axis, by a Wasserstein GAN."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -16,13 +16,13 @@ from ganatomy.tasks.geometry.task import LENGTH, VESSEL, GeometryConfig, VesselS
 
 
 class VesselGeometryWGAN(VesselSynthesiser):
-    """Geometry of vessels without pixels: at each step along the central axis, its direction and the radius.
+    """Wasserstein GAN of vessel geometry: direction and radius at each step along the central axis.
 
     Wolterink, Leiner & Isgum, Blood Vessel Geometry Synthesis using Generative Adversarial Networks, MIDL 2018. arXiv
-    1804.04381. With ``condition length``, both players are told the length that a vessel is to have. The abstract says
-    that vessels are signals along their axis and the game is Wasserstein's; layers, encoding and optimiser are a
-    reconstruction, after the 1D model in the code of WGAN-GP (Gulrajani et al., arXiv 1704.00028). Nothing is left of
-    it without its adversary, so it has no baseline of its own; the judge compares it with a statistical shape model.
+    1804.04381. With ``condition length``, both players are conditioned on the length of the vessel. The abstract states
+    that vessels are signals along their axis and that the GAN is a Wasserstein GAN; layers, encoding and optimiser are
+    a reconstruction after the 1D model in the code of WGAN-GP (Gulrajani et al., arXiv 1704.00028). Without its critic
+    nothing remains to be trained, so the system has no baseline; the judge compares it with a statistical shape model.
     """
 
     class Config(GeometryConfig):
@@ -30,18 +30,18 @@ class VesselGeometryWGAN(VesselSynthesiser):
 
         game_rounds: int = 100_000  # generator updates
         batch_size: int = 64  # vessels
-        lipschitz: Literal["penalty", "clip"] = "penalty"  # what bounds the critic's slope: a penalty, clipped weights
-        penalty_weight: float = 10.0  # of (slope - 1)²
+        lipschitz: Literal["penalty", "clip"] = "penalty"  # bound of the critic's slope: gradient penalty or clipping
+        penalty_weight: float = 10.0  # weight of the gradient penalty
         clip: float = Field(0.01, gt=0)  # clip: largest absolute weight of the critic
-        critic_steps: int = Field(5, ge=1)  # critic updates per generator update, each on vessels of its own
+        critic_steps: int = Field(5, ge=1)  # critic updates per generator update, each with a new batch
         learning_rate: float = 1e-4  # penalty: Adam, both players
         betas: tuple[float, float] = (0.0, 0.9)  # penalty: Adam, both players
         clipped_learning_rate: float = 5e-5  # clip: RMSprop, both players
-        latent: int = Field(32, ge=1)  # numbers behind a vessel, N(0, 1); 2 for maps of the latent space
-        generator_widths: tuple[int, ...] = (256, 256, 128, 128, 64, 64)  # channels of its projection and convolutions
-        critic_widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256)  # channels of its convolutions
-        critic_norm: Literal["none", "layer"] = "none"  # after every convolution of the critic but the first
-        kernel: int = 5  # samples, of all convolutions
+        latent: int = Field(32, ge=1)  # size of the latent vector, N(0, 1); 2 for maps of the latent space
+        generator_widths: tuple[int, ...] = (256, 256, 128, 128, 64, 64)  # channels of the generator's layers
+        critic_widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256)  # channels of the critic's convolutions
+        critic_norm: Literal["none", "layer"] = "none"  # norm after every convolution of the critic but the first
+        kernel: int = 5  # width of all convolutions, samples
         ema_halflife: float | None = None  # vessels; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -103,9 +103,9 @@ class VesselGeometryWGAN(VesselSynthesiser):
         yield Turn("generator", wasserstein=wasserstein_generator(scores))
 
     def length_of(self, batch: Batch) -> Tensor | None:
-        """Lengths of real vessels (N, 1) in units of the longest, where the players are told them."""
+        """Return the lengths of real vessels (N, 1) in units of the longest, or None without a condition."""
         return batch[LENGTH] if self.conditional else None
 
     def sample(self, latent: Tensor, length: Tensor | None = None) -> Tensor:
-        """Latent numbers (n, latent), and where the network is told lengths (n, 1), to signals (n, 4, samples)."""
+        """Generate signals (n, 4, samples) from (n, latent) and, in conditional networks, lengths (n, 1)."""
         return self.generator(latent, length)  # type: ignore[no-any-return]
