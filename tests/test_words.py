@@ -22,6 +22,8 @@ ROOMS = (
     "physics",
     "training",
     "evaluation",
+    "methods",
+    "reader_studies",
 )
 """Modules and folders of the package whose docstrings have been revised; others are not tested yet."""
 REFUSED = re.compile(r"(What|The same|Of)\b")
