@@ -14,7 +14,6 @@ from ganatomy.evaluation.arms import ArmScores, label
 from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
 from ganatomy.game import Method
 from ganatomy.inference.runfile import TrainConfig, read_run
-from ganatomy.metrics.statistics import crossed_bootstrap
 from ganatomy.training.series import finished, train_once
 
 PSNR, SD = "psnr[-160,240]", "noise sd error"
@@ -87,16 +86,6 @@ def test_the_sentence_counts_the_parts(judge: Judge) -> None:
     )
     assert overall([opposite])[1] == "worse" and overall([opposite])[0].startswith("Not reproduced")
     assert overall([even, opposite])[1] == "worse" and overall([even])[1] == "undecided"
-
-
-def test_crossed_bootstrap_sees_both_sources_of_chance() -> None:
-    subjects = crossed_bootstrap([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]] * 3)
-    runs = crossed_bootstrap(np.array([[1.0], [2.0], [3.0]]) * np.ones(6))
-    assert subjects.mean == 3.5 and 1 < subjects.low < 2.5 < 4.5 < subjects.high < 6
-    assert (runs.low, runs.high) == pytest.approx((1, 3))
-    assert crossed_bootstrap(np.ones((2, 4))).high == 1
-    left_out = crossed_bootstrap([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
-    assert left_out.mean == 2 and left_out.n == 2 and left_out.excluded == 1
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.slug)

@@ -1,1 +1,1 @@
-"""What papers claim, and how a claim is tested."""
+"""Claims of the papers, and the test of a claim."""

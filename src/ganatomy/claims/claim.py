@@ -1,4 +1,4 @@
-"""What a claim is made of."""
+"""Data classes of a claim and of its parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from ganatomy.evaluation.judging import INPUT
 
 @dataclass(frozen=True)
 class Predicate:
-    """A part of a claim that can be true or false: one arm is better than another on a score.
+    """A part of a claim that can be tested: one arm has a better score than another.
 
     Args:
-        words: the same as a sentence.
-        score: name of the score; its judge knows which direction is better.
-        first: the arm that the paper says is better.
-        second: another arm, or ``input``.
+        words: the part of the claim as a sentence.
+        score: name of the score; the judge of the task knows which direction is better.
+        first: name of the arm that is better according to the paper.
+        second: name of another arm or of a baseline such as ``input``.
     """
 
     words: str
@@ -26,14 +26,15 @@ class Predicate:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper claims.
+    """The claim of a paper about its method.
 
     Args:
-        slug: of the system.
-        words: the claim as the paper makes it, in our words.
-        arms: name to what differs from the system's preset; the first is the method that the paper proposes.
-        predicates: what must hold.
-        systems: slug of the arms that are other systems.
+        slug: slug of the system.
+        words: the claim of the paper, paraphrased.
+        arms: name of each compared method to the options that differ from the preset; the first is the method that
+            the paper proposes.
+        predicates: parts of the claim, which are tested one by one.
+        systems: name to slug, for arms that are other systems.
     """
 
     slug: str
@@ -43,5 +44,5 @@ class Claim:
     systems: Mapping[str, str] = field(default_factory=dict)
 
     def system(self, arm: str) -> str:
-        """Slug of an arm."""
+        """Return the slug of an arm's system."""
         return self.systems.get(arm, self.slug)

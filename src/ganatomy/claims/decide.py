@@ -1,4 +1,4 @@
-"""What the papers claim, written down before looking, and how a claim is decided."""
+"""All claims, written down before they were tested, and the rule by which a claim is decided."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ganatomy.claims.sections import (
 from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import ArmScores
 from ganatomy.evaluation.judging import Judge
-from ganatomy.metrics.statistics import Interval, crossed_bootstrap
+from ganatomy.metrics.statistics import Interval, crossed_interval
 from ganatomy.reports.report import Outcome
 
 Finding = Literal["reproduced", "not reproduced", "undecided"]
@@ -44,14 +44,14 @@ CLAIMS: dict[str, Claim] = {
     )
     for claim in section.CLAIMS
 }
-"""By slug of the system."""
+"""Slug of a system to the claim of its paper."""
 
 
 def find_claim(slug: str) -> Claim:
-    """The claim of a system.
+    """Return the claim of a system's paper.
 
     Raises:
-        UserError: unknown system, or nothing is claimed for it here.
+        UserError: the system is unknown, or no claim is written down for it.
     """
     name = catalogue.resolve(slug).slug
     if name not in CLAIMS:
@@ -61,12 +61,15 @@ def find_claim(slug: str) -> Claim:
 
 @dataclass(frozen=True)
 class Result:
-    """How a predicate came out.
+    """Result of a predicate.
 
     Attributes:
-        first: mean of the first arm, with its interval over subjects and seeds.
-        second: mean of the second.
-        difference: first - second.
+        predicate: the part of the claim that was tested.
+        better: direction in which the score is better.
+        unit: unit of the score.
+        first: mean of the first arm, with its 95 % interval over subjects and seeds.
+        second: mean of the second arm, with its interval.
+        difference: first minus second, with its interval.
         finding: ``reproduced`` where the interval of the difference lies on the claimed side of zero, ``not
             reproduced`` where it lies on the other one, else ``undecided``.
     """
@@ -81,21 +84,21 @@ class Result:
 
 
 def check(predicate: Predicate, scores: ArmScores, judge: Judge) -> Result:
-    """Whether a predicate holds."""
+    """Test a predicate on the scores of all arms."""
     score = judge.named(predicate.score)
     assert score.better is not None, f"{score.name} has no better direction"
     first, second = scores.table(predicate.first, score.name), scores.table(predicate.second, score.name)
-    difference = crossed_bootstrap(first - second)
+    difference = crossed_interval(first - second)
     sign = 1 if score.better == "higher" else -1
     finding: Finding = "undecided"
     if difference.low > 0 or difference.high < 0:
         finding = "reproduced" if sign * difference.mean > 0 else "not reproduced"
-    means = crossed_bootstrap(first), crossed_bootstrap(second)
+    means = crossed_interval(first), crossed_interval(second)
     return Result(predicate, score.better, score.unit, *means, difference, finding)
 
 
 def overall(results: Sequence[Result]) -> tuple[str, Outcome]:
-    """All predicates in a sentence."""
+    """Return the verdict on all predicates as a sentence, and its outcome."""
     total = len(results)
     found = {finding: sum(result.finding == finding for result in results) for finding in FINDINGS}
     if found["reproduced"] == total:

@@ -1,4 +1,4 @@
-"""Testing a claim: train every arm with every seed, judge all on the same subjects, say what holds."""
+"""Test of a claim: train every arm with every seed, score all on the same subjects, decide each part of the claim."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ganatomy.evaluation.evaluate import plain, versions, writable
 from ganatomy.evaluation.judging import FEW, Judge, Judgement, Scores, judge_of, limits
 from ganatomy.images.atomic import write_text
 from ganatomy.inference.runfile import RunFile, TrainConfig
-from ganatomy.metrics.statistics import count, crossed_bootstrap
+from ganatomy.metrics.statistics import count, crossed_interval
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, share, train_run
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A tested claim.
+    """Results of testing a claim.
 
     Attributes:
-        claim: what was tested.
-        results: predicate by predicate.
-        sentence: the overall verdict.
-        outcome: its colour.
-        facts: data, subjects, seeds, rounds, versions.
+        claim: the claim that was tested.
+        results: result of each predicate.
+        sentence: overall verdict.
+        outcome: overall verdict as an outcome, which decides the colour of the headline.
+        facts: data, subjects, seeds, rounds and versions.
         out: folder with claim.json, claim.md, report.html and the runs.
-        problems: a line for every case that was left out.
+        problems: one line for every case that was left out.
     """
 
     claim: Claim
@@ -55,28 +55,28 @@ def reproduce(
     out: Path,
     data: DataConfig | None = None,
     *,
-    seeds: int = 2,
+    seeds: int = 3,
     rounds: int | None = None,
     preset: str = "small",
     options: TrainConfig | None = None,
     secret: Path | None = None,
     show: bool = False,
 ) -> Reproduction:
-    """Train every arm of a claim with every seed, judge all on the same test subjects, and say what holds.
+    """Train every arm of a claim with every seed, score all on the same test subjects, and decide the claim.
 
     Args:
-        slug: of the system.
-        out: folder for runs and results; runs that are there already are used, unfinished ones resumed.
-        data: images; none means embedded phantoms.
-        seeds: how many.
-        rounds: of the proposed method; other arms get as many per stage. None means the preset's.
-        preset: of the system's configuration.
-        options: how to train; seed and rounds are set here.
-        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
-        show: progress on the terminal.
+        slug: slug of the system.
+        out: folder for runs and results; finished runs in it are used again, unfinished ones resumed.
+        data: place of the images and how they are read; None means built-in phantoms.
+        seeds: number of seeds, counted from 0.
+        rounds: rounds of the proposed method; other arms get as many per stage. None means those of the preset.
+        preset: name of the preset of every arm.
+        options: options of the training; seed and rounds are set here.
+        secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
+        show: print progress on the terminal.
 
     Raises:
-        UserError: unknown system, no claim, no test subject, or other runs in the way.
+        UserError: the system is unknown, has no claim or no test subject, or ``out`` holds other runs.
     """
     claim = find_claim(slug)
     arms = arms_of(claim, preset, rounds)
@@ -110,12 +110,12 @@ def reproduce(
 
 
 def arms_of(claim: Claim, preset: str, rounds: int | None = None) -> list[Arm]:
-    """The arms of a claim, the proposed method first.
+    """Return the arms of a claim, the proposed method first.
 
     Args:
-        claim: to be tested.
-        preset: of the systems' configurations.
-        rounds: of the proposed method; other arms get as many per stage. None means the preset's.
+        claim: claim to be tested.
+        preset: name of the preset of every arm.
+        rounds: rounds of the proposed method; other arms get as many per stage. None means those of the preset.
     """
     arms = []
     for name, own in claim.arms.items():
@@ -126,7 +126,7 @@ def arms_of(claim: Claim, preset: str, rounds: int | None = None) -> list[Arm]:
 
 
 def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:
-    """What one must know about the runs, by arm; of the first seed, since the others differ in nothing else."""
+    """Return the facts about the runs of the first seed, by arm; runs of other seeds differ in the seed alone."""
     return {
         "seeds": seeds,
         "train_subjects": len(next(iter(runs.values())).split.train),
@@ -138,7 +138,7 @@ def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:
 
 
 def as_json(found: Reproduction) -> dict[str, Any]:
-    """Everything, for machines."""
+    """Return all results as plain values for claim.json."""
     return {
         "system": found.claim.slug,
         "claim": found.claim.words,
@@ -154,7 +154,7 @@ HEADINGS = ("claim", "score", "first", "second", "difference", "finding")
 
 
 def cells(result: Result) -> list[str]:
-    """A line of the table of predicates, as text."""
+    """Return the cells of a predicate's row, under `HEADINGS`."""
     predicate = result.predicate
     return [
         predicate.words,
@@ -167,7 +167,7 @@ def cells(result: Result) -> list[str]:
 
 
 def markdown(found: Reproduction) -> str:
-    """The result as a page for the documentation."""
+    """Return the results as a Markdown page for the documentation."""
     facts = found.facts
     return "\n".join(
         [
@@ -181,9 +181,9 @@ def markdown(found: Reproduction) -> str:
             "|" + "---|" * len(HEADINGS),
             *[f"| {' | '.join(cells(result))} |" for result in found.results],
             "",
-            "Arrows point to the better side. Means with 95 % intervals from a bootstrap over "
-            f"{facts['resampled']} and seeds: a part is reproduced where the interval of the difference lies on the "
-            "claimed side of zero, not reproduced where it lies on the other, else undecided.",
+            "Arrows point to the better side. Means with 95 % intervals from an analysis of variance over "
+            f"{facts['resampled']} crossed with seeds: a part is reproduced where the interval of the difference lies "
+            "on the claimed side of zero, not reproduced where it lies on the other, else undecided.",
             "",
             f"Data: {facts['data']}; {count(facts['train_subjects'], 'training subject')}, "
             f"{count(len(facts['test_subjects']), 'test subject')}, {count(facts['seeds'], 'seed')}, preset "
@@ -196,7 +196,7 @@ def markdown(found: Reproduction) -> str:
 
 
 def _rounds(facts: Mapping[str, Any]) -> str:
-    """Rounds of every arm, stage by stage."""
+    """Return the rounds of every arm and stage as text."""
     return "; ".join(
         f"{arm}: {', '.join(f'{stage} {rounds}' for stage, rounds in stages.items())}"
         for arm, stages in facts["rounds"].items()
@@ -204,7 +204,7 @@ def _rounds(facts: Mapping[str, Any]) -> str:
 
 
 def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores: ArmScores) -> None:
-    """The page with pictures."""
+    """Write report.html with the verdict, pictures and scores."""
     facts, claim = found.facts, found.claim
     page = Report(
         f"{catalogue.resolve(claim.slug).title}: is the claim reproduced?",
@@ -215,19 +215,19 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     parts = [cells(result) for result in found.results]
     page.table([[row[0], row[1], *row[4:]] for row in parts], [HEADINGS[0], HEADINGS[1], *HEADINGS[4:]])
     page.section("Pictures (first seed)")
-    page.text(f"The output is that of {next(iter(claim.arms))}.")
+    page.text(f"The pictures named output are those of {next(iter(claim.arms))}.")
     judge.illustrate(page, judgement)
     page.section("The arms")
     before = [entry.name for entry in judge.references()[0]]
     arms = [*before, *claim.arms]
     wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
-    add_arms(page, judge, scores, arms, wanted, crossed_bootstrap)
+    add_arms(page, judge, scores, arms, wanted, crossed_interval)
     page.measured(
         {
-            "Claim": "written in ganatomy.claims.decide before it was tested",
+            "Claim": "written down in ganatomy.claims.sections before it was tested",
             "Finding": "reproduced where the 95 % interval of the difference lies on the claimed side of zero, not "
-            "reproduced where it lies on the other side, undecided where it holds zero",
-            "Intervals": f"bootstrap over {judge.resampled} and, crossed with them, seeds",
+            "reproduced where it lies on the other side, undecided where it contains zero",
+            "Intervals": f"analysis of variance over {judge.resampled} and, crossed with them, seeds (Hillis 2007)",
             "Rounds": _rounds(facts),
             "Weights chosen by": ", ".join(f"{arm}: {name}" for arm, name in facts["selection"].items()),
             **judge.measured(),
@@ -236,5 +236,7 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
         }
     )
     few = len(facts["test_subjects"]) < FEW
-    points = [f"Only {count(len(facts['test_subjects']), 'test subject')}: others may well differ."] if few else []
+    points = (
+        [f"Only {count(len(facts['test_subjects']), 'test subject')}: other subjects may well differ."] if few else []
+    )
     page.caveats([*points, *judge.caveats(judgement), *found.problems]).save(found.out / "report.html")

@@ -24,7 +24,7 @@ def wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
-HELP = f"""usage: ganatomy reproduce SYSTEM [--seeds 2] [--rounds N] [--preset small] [--out DIR] [--data FOLDER] [...]
+HELP = f"""usage: ganatomy reproduce SYSTEM [--seeds 3] [--rounds N] [--preset small] [--out DIR] [--data FOLDER] [...]
 
 Tests the claim of a system's paper. The system and the methods that the paper compares it with are trained with several
 seeds and scored on the same test subjects. Every part of the claim is then reproduced, not reproduced, or undecided,
@@ -42,7 +42,7 @@ COLOURS = {"reproduced": "green", "not reproduced": "red", "undecided": "yellow"
 class Choice:
     """Seeds, rounds and output folder."""
 
-    seeds: int = 2
+    seeds: int = 3
     """Number of seeds with which every compared method is trained."""
     rounds: int | None = None
     """Training rounds of the paper's own method; none means those of the preset."""
@@ -62,7 +62,7 @@ class Choice:
 class Options:
     """Test the claim of a system's paper."""
 
-    choice: Choice
+    general: Choice
     data: DataConfig
 
 
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     claim = find_claim(system)
     default = Options(Choice(), DataConfig())
     options = parse(Options, arguments[1:], f"ganatomy reproduce {claim.slug}", default)
-    choice = options.choice
+    choice = options.general
     if choice.seeds < 1:
         raise UserError(f"--seeds {choice.seeds}: at least one is needed")
     if choice.rounds is not None and choice.rounds < 1:

@@ -134,40 +134,6 @@ def bootstrap_mean(
     return Interval(float(units.mean()), float(low), float(high), units.size, unit, level, excluded)
 
 
-def crossed_bootstrap(
-    values: npt.ArrayLike, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Interval of the mean over subjects and training runs, both resampled, independently of each other.
-
-    Runs that disagree widen the interval as much as subjects that do. Percentiles are expanded for few subjects as in
-    ``bootstrap_mean``. Subjects with an undefined value are left out.
-
-    Source: Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 1(2):386-411, 2007. doi:10.1214/07-AOAS122
-
-    Args:
-        values: (runs, subjects), the same subjects scored for every run.
-        level: confidence level.
-        resamples: bootstrap samples drawn.
-        seed: of the draw.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    defined = np.isfinite(table).all(axis=0)
-    excluded = int((~np.isfinite(table)).sum())
-    table = table[:, defined]
-    runs, subjects = table.shape
-    if subjects < 2:
-        mean = float(table.mean()) if table.size else math.nan
-        return Interval(mean, math.nan, math.nan, subjects, "subject", level, excluded)
-    rng = np.random.default_rng(seed)
-    # How often each run and each subject is drawn says all: the mean is a bilinear form of the counts.
-    of_runs = rng.multinomial(runs, [1 / runs] * runs, resamples) / runs
-    of_subjects = rng.multinomial(subjects, [1 / subjects] * subjects, resamples) / subjects
-    means = np.einsum("bi,ij,bj->b", of_runs, table, of_subjects, optimize=True)
-    tail = _expanded_tail(level, subjects)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(table.mean()), float(low), float(high), subjects, "subject", level, excluded)
-
-
 def crossed_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
     """Interval of the mean over subjects and training runs, both of them samples: of readers and cases, in other words.
 

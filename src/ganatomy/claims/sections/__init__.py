@@ -1,1 +1,1 @@
-"""The papers' claims, by section of the survey, each written down before it was tested here."""
+"""Claims of the papers, one module per section of the survey, written down before they were tested."""

@@ -1,4 +1,4 @@
-"""Claims about low-dose CT."""
+"""Claims of papers that denoise low-dose CT."""
 
 from ganatomy.claims.claim import Claim, Predicate
 
@@ -12,7 +12,7 @@ WOLTERINK = Claim(
     {
         "g-voxel-adv": {},
         "g-voxel": {"variant": "g-voxel"},
-        # Without a voxel loss nothing holds the CT numbers but a small step.
+        # Without a voxel loss only a small learning rate keeps the CT numbers from drifting.
         "g-adv": {"variant": "g-adv", "learning_rate": 2e-4},
     },
     (

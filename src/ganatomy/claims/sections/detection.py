@@ -1,10 +1,10 @@
-"""Claims about anomalies."""
+"""Claims of papers that detect anomalies."""
 
 from ganatomy.claims.claim import Claim, Predicate
 
 PIXELS, IMAGES, DICE, NCC = "pixel auc", "image auc", "dice", "ncc"
 INTENSITY = "intensity"
-"""The entry whose map is the brightness of the image itself."""
+"""Name of the baseline that uses the brightness of the image as its anomaly map."""
 
 ANOGAN = Claim(
     "anogan",

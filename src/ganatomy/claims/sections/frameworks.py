@@ -1,4 +1,4 @@
-"""Claims about the base frameworks."""
+"""Claims of the papers behind the base frameworks."""
 
 from ganatomy.claims.claim import Claim, Predicate
 
@@ -33,7 +33,7 @@ DCGAN = Claim(
 CGAN = Claim(
     "cgan",
     "Told the label, both players learn it, and the generator makes images of the label asked for.",
-    # The label of this one is given to its generator alone.
+    # In the second arm only the generator is given the label.
     {"cgan": {}, "one player told": {"class_weight": 0.0}},
     (
         Predicate("samples are nearer to real images than noise is", KERNEL, "cgan", NOISE),

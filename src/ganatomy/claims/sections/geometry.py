@@ -1,4 +1,4 @@
-"""Claims about geometry from noise."""
+"""Claims of papers that synthesise the geometry of vessels."""
 
 from ganatomy.claims.claim import Claim, Predicate
 

@@ -1,4 +1,4 @@
-"""Claims about undersampled MR."""
+"""Claims of papers that reconstruct undersampled MR."""
 
 from ganatomy.claims.claim import Claim, Predicate
 

@@ -1,4 +1,4 @@
-"""Claims about segmentation."""
+"""Claims of papers that segment images."""
 
 from ganatomy.claims.claim import Claim, Predicate
 

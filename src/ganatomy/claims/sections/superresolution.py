@@ -1,4 +1,4 @@
-"""Claims about finer images of the retina and of endomicroscopy."""
+"""Claims of papers on super-resolution of the retina and of endomicroscopy."""
 
 from ganatomy.claims.claim import Claim, Predicate
 

@@ -1,4 +1,4 @@
-"""Claims about images from noise."""
+"""Claims of papers that synthesise images from noise."""
 
 from ganatomy.claims.claim import Claim, Predicate
 
@@ -36,7 +36,7 @@ PGAN_SKIN = Claim(
 LIVER = Claim(
     "liver-dcgan-aug",
     "Lesions from a DCGAN of each kind are worth more to a classifier than those of one AC-GAN of all kinds.",
-    # Of every kind as many lesions in a batch.
+    # The AC-GAN's batch holds as many lesions of each of the three kinds as a batch of the DCGAN.
     {"dcgan": {}, "acgan": {"variant": "acgan", "batch_size": 48}},
     (
         Predicate("samples are nearer to real lesions than noise is", KERNEL, "dcgan", NOISE),

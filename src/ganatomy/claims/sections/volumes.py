@@ -1,4 +1,4 @@
-"""Claims about volumes made finer."""
+"""Claims of papers on super-resolution of volumes."""
 
 from ganatomy.claims.claim import Claim, Predicate
 
