@@ -89,7 +89,7 @@ def test_a_shift_is_measured_in_mm(axis):
 
 
 def surface_points(mask):
-    """Voxel centres in mm of all voxels with a face to the outside, one by one."""
+    """Return the centres in mm of all voxels with a face to the outside, found one by one."""
     padded = np.pad(mask, 1)
     points = []
     for index in np.argwhere(mask):

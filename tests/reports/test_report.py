@@ -16,7 +16,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Page(HTMLParser):
-    """Collects tags and text, and insists that tags are closed in order."""
+    """Parser that collects tags and text and requires tags to be closed in order."""
 
     void = frozenset({"meta", "img"})
 

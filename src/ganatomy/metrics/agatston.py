@@ -56,12 +56,12 @@ def agatston(
     Args:
         hu: CT numbers, shape (slices, rows, columns).
         spacing_mm: distance of slices, rows and columns.
-        roi: where to look (coronary arteries, inserts), true or non-zero inside, shaped as `hu`.
+        roi: region of interest (coronary arteries, inserts), true or non-zero inside, shaped as `hu`.
         threshold: lowest CT number of calcium in HU.
         min_volume_mm3: smaller lesions count as noise.
 
     Raises:
-        UserError: if `hu` is not a volume, or `roi` has another shape.
+        UserError: `hu` is not a volume, or `roi` has another shape.
     """
     volume, region = np.asarray(hu), np.asarray(roi) != 0
     if volume.ndim != 3 or region.shape != volume.shape:
@@ -88,18 +88,18 @@ def agatston(
 
 
 def risk_class(score: float, limits: Sequence[float] = RISK_LIMITS) -> int:
-    """Class of a score, 0 for the lowest: the number of `limits` (inclusive upper ends) that it exceeds."""
+    """Return the risk class of a score, 0 for the lowest: the number of `limits` (inclusive ends) that it exceeds."""
     return bisect_left(limits, score)
 
 
 def weighted_kappa(a: ArrayLike, b: ArrayLike) -> float:
-    """Linearly weighted kappa of two ratings of the same cases with ordered classes 0, 1, 2…
+    """Return the linearly weighted kappa of two ratings of the same cases with ordered classes 0, 1, 2…
 
-    1 is full agreement and 0 agreement by chance; NaN where chance leaves no room to disagree (one class).
+    1 is full agreement and 0 agreement by chance; NaN if all ratings are of one class.
     Cohen, Psychological Bulletin 70(4):213-220, 1968.
 
     Raises:
-        UserError: if the ratings are not two sequences of the same, positive length.
+        UserError: The ratings are not two sequences of the same, positive length.
     """
     first, second = np.asarray(a), np.asarray(b)
     if first.shape != second.shape or first.ndim != 1 or first.size == 0:

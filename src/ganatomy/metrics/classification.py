@@ -1,4 +1,4 @@
-"""Classifiers and human raters: confusion, paired comparison, visual Turing tests, agreement.
+"""Scores of classifiers and human raters: confusion matrix, paired tests, visual Turing tests, agreement.
 
 Classes are the integers 0 to K - 1.
 """
@@ -18,7 +18,7 @@ CHANCE = 0.5
 
 @dataclass(frozen=True)
 class Confusion:
-    """Cases by true and predicted class.
+    """Confusion matrix: numbers of cases by true and predicted class.
 
     Attributes:
         counts: (K, K), true class along rows, predicted class along columns.
@@ -28,23 +28,23 @@ class Confusion:
 
     @property
     def accuracy(self) -> Proportion:
-        """Share of the cases in the right class."""
+        """Fraction of cases with the right class, with its interval."""
         return Proportion(int(np.trace(self.counts)), int(self.counts.sum()))
 
     @property
     def sensitivity(self) -> Array:
-        """Of each class's cases, the share predicted as such; NaN of a class without cases."""
+        """Fraction of each class's cases that are predicted as this class; NaN for a class without cases."""
         return _ratio(self._hits, self.counts.sum(axis=1))
 
     @property
     def specificity(self) -> Array:
-        """Of the cases of all other classes, the share not predicted as this class."""
+        """Fraction of all other classes' cases that are not predicted as this class, by class."""
         others = self.counts.sum() - self.counts.sum(axis=1)
         return _ratio(others - (self.counts.sum(axis=0) - self._hits), others)
 
     @property
     def f1(self) -> Array:
-        """2 TP / (2 TP + FP + FN) of each class; NaN of a class neither present nor predicted."""
+        """F1 score, 2 TP / (2 TP + FP + FN), by class; NaN for a class neither present nor predicted."""
         return _ratio(2 * self._hits, self.counts.sum(axis=0) + self.counts.sum(axis=1))
 
     @property
@@ -70,7 +70,7 @@ class McNemar:
         only_first: cases that the first alone gets right.
         only_second: cases that the second alone gets right.
         chi2: (|b - c| - 1)² / (b + c), with continuity correction.
-        p: of chi2 with one degree of freedom.
+        p: p value of chi2 with one degree of freedom.
         exact_p: two-sided exact binomial p, for few such cases (below 25, say).
     """
 
@@ -83,11 +83,11 @@ class McNemar:
 
 @dataclass(frozen=True)
 class TuringTest:
-    """A rater's answers to "real or synthetic?".
+    """Result of a rater's visual Turing test, answers to "real or synthetic?".
 
     Attributes:
         recognised: real images called real.
-        fooled: synthetic images called real; means nothing without ``recognised`` beside it.
+        fooled: synthetic images called real; to be read together with ``recognised``.
     """
 
     recognised: Proportion
@@ -95,19 +95,19 @@ class TuringTest:
 
     @property
     def accuracy(self) -> Proportion:
-        """Share of right answers; only for as many real as synthetic images is it to be held against one half."""
+        """Fraction of right answers; chance level is one half only for as many real as synthetic images."""
         right = self.recognised.count + self.fooled.total - self.fooled.count
         return Proportion(right, self.recognised.total + self.fooled.total, self.recognised.level)
 
     @property
     def without_looking(self) -> float:
-        """The accuracy of always giving the answer that is right more often."""
+        """Accuracy of always giving the answer that is right more often."""
         share = self.recognised.total / self.accuracy.total
         return max(share, 1 - share)
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean of the right answers on real and on synthetic images."""
+        """Mean of the fractions of right answers on real and on synthetic images."""
         return (self.recognised.value + 1 - self.fooled.value) / 2
 
     @property
@@ -117,18 +117,18 @@ class TuringTest:
 
     @property
     def d_prime(self) -> float:
-        """Φ⁻¹(recognised) - Φ⁻¹(fooled), 0 for a rater who cannot tell; rates as (k + 0.5) / (n + 1)."""
+        """Sensitivity index d' = Φ⁻¹(recognised) - Φ⁻¹(fooled), 0 at chance level; rates as (k + 0.5) / (n + 1)."""
         return _deviate(self.recognised) - _deviate(self.fooled)
 
     @property
     def bias(self) -> float:
-        """-½ (Φ⁻¹(recognised) + Φ⁻¹(fooled)); negative for a rater who tends to say "real"."""
+        """Response bias -½ (Φ⁻¹(recognised) + Φ⁻¹(fooled)), negative for a rater who tends to say "real"."""
         return -(_deviate(self.recognised) + _deviate(self.fooled)) / 2
 
     def indistinguishable(self, margin: float = 0.1, level: float = 0.05) -> bool:
-        """Whether the accuracy is shown to lie within this margin of one half (two one-sided tests at the level).
+        """Return whether the accuracy is shown to lie within the margin of one half, by two one-sided tests.
 
-        A test that finds no difference from one half shows no such thing.
+        A test that finds no significant difference from one half does not show equivalence.
         """
         low, high = Proportion(self.accuracy.count, self.accuracy.total, 1 - 2 * level).interval
         return low > CHANCE - margin and high < CHANCE + margin
@@ -138,12 +138,12 @@ def confusion(truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: int | Non
     """Count cases by true and predicted class.
 
     Args:
-        truth: (n,).
-        predicted: (n,).
-        classes: K, the highest class seen + 1 unless given.
+        truth: true classes (n,).
+        predicted: predicted classes (n,).
+        classes: number of classes K; the highest class that occurs + 1 unless given.
 
     Raises:
-        ValueError: the numbers of cases differ, or a class is not one of 0 to K - 1.
+        ValueError: The numbers of cases differ, or a class is not one of 0 to K - 1.
     """
     t, p = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     if t.shape != p.shape or t.ndim != 1 or not t.size:
@@ -156,13 +156,13 @@ def confusion(truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: int | Non
 
 
 def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:
-    """McNemar's test of two classifiers on the same cases.
+    """Compare two classifiers on the same cases by McNemar's test.
 
     Source: McNemar, Psychometrika 12(2):153-157, 1947. doi:10.1007/BF02295996
 
     Args:
         first_right: (n,), whether the first classifier is right.
-        second_right: (n,), whether the second is.
+        second_right: (n,), whether the second classifier is right.
 
     Raises:
         ValueError: the numbers of cases differ.
@@ -178,11 +178,11 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:
 
 
 def turing_test(is_real: npt.ArrayLike, says_real: npt.ArrayLike, level: float = 0.95) -> TuringTest:
-    """Score a rater's answers.
+    """Score a rater's answers in a visual Turing test.
 
     Args:
-        is_real: (n,), the truth about every image.
-        says_real: (n,), the answer.
+        is_real: (n,), whether each image is real.
+        says_real: (n,), whether the rater called it real.
         level: confidence level of the intervals.
 
     Raises:
@@ -198,27 +198,27 @@ def turing_test(is_real: npt.ArrayLike, says_real: npt.ArrayLike, level: float =
 
 
 def binomial_p(count: int, total: int, chance: float = CHANCE) -> float:
-    """Two-sided exact binomial p of this many successes where each has this chance."""
+    """Return the two-sided exact binomial p of ``count`` successes in ``total`` trials with probability ``chance``."""
     return float(stats.binomtest(count, total, chance).pvalue)
 
 
 def trials_for_equivalence(margin: float = 0.1, level: float = 0.05, power: float = 0.8) -> int:
-    """Trials, half of them real, that show an accuracy of one half to lie within the margin of it.
+    """Return the number of trials, half of them real, that shows an accuracy of one half to be within the margin.
 
-    Two one-sided tests, normal approximation.
+    By two one-sided tests in normal approximation.
     """
     deviates = float(stats.norm.ppf(1 - level)) + float(stats.norm.ppf((1 + power) / 2))
     return math.ceil(CHANCE * (1 - CHANCE) * (deviates / margin) ** 2)
 
 
 def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Agreement of two raters beyond chance, classes unordered: 1 full, 0 by chance; NaN where all gave one answer.
+    """Return Cohen's kappa of two raters, classes unordered: 1 full agreement, 0 chance; NaN if all answers are one.
 
     Source: Cohen, Educ. Psychol. Meas. 20(1):37-46, 1960. doi:10.1177/001316446002000104
 
     Args:
-        first: (n,), the classes one rater gave.
-        second: (n,), those of the other.
+        first: (n,), classes given by the first rater.
+        second: (n,), classes given by the second rater.
     """
     shares = (table := confusion(first, second).counts) / table.sum()
     by_chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
@@ -226,12 +226,12 @@ def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
 
 def fleiss_kappa(counts: npt.ArrayLike) -> float:
-    """Agreement of several raters beyond chance; NaN where all gave one answer.
+    """Return Fleiss' kappa of several raters; NaN if all answers are of one class.
 
     Source: Fleiss, Psychol. Bull. 76(5):378-382, 1971. doi:10.1037/h0031619
 
     Args:
-        counts: (images, classes), how many raters gave each answer, the same number for every image.
+        counts: (images, classes), number of raters who gave each answer, with the same total for every image.
 
     Raises:
         ValueError: the number of raters varies, or is below two.

@@ -1,4 +1,4 @@
-"""Whether a generator has collapsed: bins it misses, images it repeats, variety it lacks.
+"""Detection of mode collapse: missed bins, repeated images, lack of variety.
 
 Samples are features ``(n, d)``, or images ``(n, channels, rows, columns)``, which are compared pixel by pixel.
 """
@@ -24,16 +24,16 @@ MANY_DIMENSIONS = 1000
 CLUSTERED_SHARE = 1 / 6
 TWIN_PERCENTILE = 1.0
 ROUNDING = 1e-13  # of squared distances, relative to the largest
-AT_MOST = 2000  # samples judged for collapse: distances take the square of this
+AT_MOST = 2000  # largest number of samples tested for collapse, since memory grows with its square
 
 
 @dataclass(frozen=True)
 class BinComparison:
-    """Shares of two samples in the bins of a clustering.
+    """Fractions of two samples in the bins of a clustering.
 
     Attributes:
-        real: share of the real sample per bin.
-        fake: share of the fakes per bin.
+        real: fraction of the real samples per bin.
+        fake: fraction of the fakes per bin.
         different: bins whose shares differ significantly.
         divergence: Jensen-Shannon divergence of the shares, 0 to 1 bit.
     """
@@ -45,7 +45,7 @@ class BinComparison:
 
     @property
     def share(self) -> float:
-        """NDB/K: share of the bins that differ; the level of the test (0.05) is expected of an equal distribution."""
+        """NDB/K, the fraction of bins that differ; for equal distributions the level of the test (0.05) is expected."""
         return float(self.different.mean())
 
     @property
@@ -56,13 +56,13 @@ class BinComparison:
 
 @dataclass(frozen=True)
 class Collapse:
-    """A verdict and its reasons.
+    """Verdict on mode collapse, and its reasons.
 
     Attributes:
         spread: mean distance between fakes over that between real samples.
         neighbour_distance: median distance of fakes from their nearest fake, over that of real samples.
-        twins: share of the fakes with another fake nearer than all but 1 % of real samples have one.
-        reasons: in words; empty where nothing points to a collapse.
+        twins: fraction of fakes whose nearest fake is closer than the 1 % quantile among real samples.
+        reasons: sentences; empty if nothing indicates a collapse.
     """
 
     spread: float
@@ -72,7 +72,7 @@ class Collapse:
 
     @property
     def collapsed(self) -> bool:
-        """Whether there is a reason to say so."""
+        """Whether the generator has collapsed, i.e. there is a reason."""
         return bool(self.reasons)
 
     def __bool__(self) -> bool:
@@ -87,7 +87,7 @@ def compare_bins(
     bins: int = 100,
     level: float = 0.05,
 ) -> BinComparison:
-    """Number of statistically different bins: k-means bins of the training samples, and who falls into them.
+    """Compare two samples by the number of statistically different k-means bins of the training samples.
 
     Shares are compared by a pooled two-proportion z test. Bins need about a hundred training samples each; take 10 to
     20 bins for small samples. Beyond 1000 dimensions a random sixth of them forms the clusters.
@@ -98,9 +98,9 @@ def compare_bins(
         training: samples (t, d) that form the bins.
         real: held-out samples (n, d), or the training samples again.
         fake: samples (m, d).
-        rng: starts the clustering.
+        rng: random generator of the clustering.
         bins: number of bins.
-        level: of the test in each bin.
+        level: significance level of the test in each bin.
     """
     t, x, y = as_features(training), as_features(real), as_features(fake)
     centres = _bin_centres(t, bins, rng)
@@ -114,7 +114,7 @@ def compare_bins(
 
 
 def mean_pairwise_distance(samples: npt.ArrayLike) -> float:
-    """Mean Euclidean distance of all pairs of different samples (n, d)."""
+    """Return the mean Euclidean distance of all pairs of different samples (n, d)."""
     x = as_features(samples)
     total = 0.0
     for rows, squared in squared_distances(x, x):
@@ -124,7 +124,7 @@ def mean_pairwise_distance(samples: npt.ArrayLike) -> float:
 
 
 def spread_ratio(real: npt.ArrayLike, fake: npt.ArrayLike) -> float:
-    """Mean pairwise distance of the fakes over that of the real samples; NaN where the real ones are all equal."""
+    """Return the mean pairwise distance of fakes over that of real samples; NaN if all real samples are equal."""
     reference = mean_pairwise_distance(real)
     return mean_pairwise_distance(fake) / reference if reference else math.nan
 
@@ -138,10 +138,10 @@ def collapsed(
     smallest_neighbour_distance: float = 0.5,
     most_twins: float = 0.25,
 ) -> Collapse:
-    """Say whether a generator has collapsed, and why.
+    """Test whether a generator has collapsed, and state the reasons.
 
-    It has if its samples hardly differ, or if most of them, or many of them, are repetitions of others. A generator
-    whose samples are varied but wrong has not. Meant for 100 samples or more of each; 2000 are looked at.
+    It has collapsed if its samples hardly differ, or if many of them repeat others. Varied but wrong samples are no
+    collapse. Meant for 100 samples or more of each; at most 2000 are used.
 
     Args:
         real: samples (n, d).

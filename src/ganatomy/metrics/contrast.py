@@ -1,4 +1,4 @@
-"""Contrast without a reference, and one number for several scores of several methods."""
+"""Global contrast factor, and a total score of several methods over several scores."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from ganatomy.metrics.metric import Array
 SUPERPIXELS = (1, 2, 4, 8, 16, 25, 50, 100, 200)
 """Pixels along the sides of the squares that are averaged, level by level."""
 GAMMA = 2.2
-"""Of the display for which brightness is perceived."""
+"""Gamma of the display for which perceived brightness is computed."""
 
 
 def global_contrast_factor(image: npt.ArrayLike) -> float:
-    """Local contrast of perceived brightness at nine resolutions, weighted by how much each matters to viewers.
+    """Return the global contrast factor: local contrast of perceived brightness at nine resolutions, weighted.
 
     At every level brightness is averaged over squares and becomes L = 100 √((g / 255)^2.2); the contrast of a square is
     the mean of |L - L'| over the squares that share a side with it. Levels with fewer than two squares along a side are
@@ -40,17 +40,18 @@ def global_contrast_factor(image: npt.ArrayLike) -> float:
 def total_scores(
     scores: Mapping[str, Mapping[str, float]], better: Mapping[str, Literal["higher", "lower"]]
 ) -> dict[str, float]:
-    """One number per method: each score from 0, the worst of the methods, to 1, the best, and the mean of these.
+    """Return the total score of every method: the mean of its scores, each rescaled from 0 (worst) to 1 (best method).
 
-    Tot_cs of Ravi et al., Med. Image Anal. 53, 2019, doi 10.1016/j.media.2019.01.011. It says how methods rank among
-    each other and changes with who is compared. Where all methods share a score, or one has none, it counts nothing.
+    Tot_cs of Ravi et al., Med. Image Anal. 53, 2019, doi 10.1016/j.media.2019.01.011. It ranks methods relative to each
+    other, so it depends on the methods that are compared. A score that is equal for all methods, or missing for one, is
+    left out.
 
     Args:
-        scores: by method, then by name.
+        scores: scores by method, then by name.
         better: the scores that count, and their direction.
 
     Returns:
-        A number from 0 to 1 by method; NaN where no score tells the methods apart.
+        Number from 0 to 1 by method; NaN if no score distinguishes the methods.
     """
     columns = [_ranked([found.get(name, math.nan) for found in scores.values()], way) for name, way in better.items()]
     told = [column for column in columns if np.isfinite(column).all()]
@@ -59,7 +60,7 @@ def total_scores(
 
 
 def _ranked(values: Sequence[float], better: Literal["higher", "lower"]) -> Array:
-    """Values from 0, the worst, to 1, the best; NaN where all are the same."""
+    """Rescale values from 0, the worst, to 1, the best; NaN if all are equal."""
     found = np.asarray(values, np.float64) * (1 if better == "higher" else -1)
     width = found.max() - found.min()
     return np.asarray((found - found.min()) / width if width > 0 else np.full_like(found, np.nan))
@@ -79,7 +80,7 @@ def _factor(plane: Array) -> float:
 
 
 def _local_contrast(brightness: Array) -> float:
-    """Mean over all pixels of the mean difference from those beside, above and below."""
+    """Return the mean over all pixels of the mean difference from their neighbours in rows and columns."""
     difference, neighbours = np.zeros_like(brightness), np.zeros_like(brightness)
     for axis in (0, 1):
         step = np.abs(np.diff(brightness, axis=axis))

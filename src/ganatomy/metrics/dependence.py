@@ -1,4 +1,4 @@
-"""How much the values of one image say about those of another, whatever the relation between their contrasts."""
+"""Statistical dependence of two images of any contrasts: mutual information and correlation."""
 
 import math
 
@@ -11,12 +11,12 @@ BINS = 16
 
 
 class JointHistogram:
-    """Counts pairs of values, slab by slab.
+    """Joint histogram of two images, accumulated slab by slab.
 
     Args:
-        first: values between which the bins of the first image lie; others count in the outermost bins.
-        second: of the second image.
-        bins: per image; few, because empty cells look like dependence.
+        first: range of the bins of the first image; values beyond count in the outermost bins.
+        second: range of the bins of the second image.
+        bins: number of bins per image; few, because empty cells bias mutual information upwards.
     """
 
     def __init__(self, first: Window, second: Window, bins: int = BINS):
@@ -24,7 +24,7 @@ class JointHistogram:
         self.counts = np.zeros((bins, bins))
 
     def add(self, x: npt.ArrayLike, y: npt.ArrayLike) -> None:
-        """Count values that belong together; arrays of one shape."""
+        """Count pairs of corresponding values of two arrays of one shape."""
         i, j = (self._bin(np.asarray(values), window) for values, window in zip((x, y), self.windows, strict=True))
         self.counts += np.bincount(i * self.bins + j, minlength=self.bins**2).reshape(self.bins, self.bins)
 
@@ -34,7 +34,7 @@ class JointHistogram:
 
     @property
     def mutual_information(self) -> float:
-        """In bits: 0 for independent images, at most the entropy of either; NaN where nothing was counted."""
+        """Mutual information in bits, 0 for independent images; NaN if nothing was counted."""
         total = self.counts.sum()
         if not total:
             return math.nan
@@ -47,14 +47,14 @@ class JointHistogram:
 def mutual_information(
     x: npt.ArrayLike, y: npt.ArrayLike, x_window: Window, y_window: Window, bins: int = BINS
 ) -> float:
-    """Mutual information of the values of two arrays of one shape, in bits, from a histogram of equal bins."""
+    """Return the mutual information of two arrays of one shape, in bits, from a histogram of equal bins."""
     histogram = JointHistogram(x_window, y_window, bins)
     histogram.add(x, y)
     return histogram.mutual_information
 
 
 def correlation(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """Pearson's, over all values of two arrays of one shape; NaN where one is constant or there are none."""
+    """Return Pearson's correlation over all values of two arrays of one shape; NaN if one is constant or empty."""
     a, b = (_centred(values) for values in (x, y))
     spread = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
     return float((a * b).sum()) / spread if spread > 0 else math.nan

@@ -1,6 +1,6 @@
-"""How well scores and maps point out what is abnormal: ROC, thresholds, overlap, lesions found, attribution.
+"""Scores of anomaly detection: ROC curves, thresholds, overlap, lesion detection, attribution.
 
-Labels are true, or 1, where something is abnormal; a score at or above a threshold calls it so.
+Labels are true, or 1, for abnormal cases; a score at or above a threshold is a positive prediction.
 """
 
 import math
@@ -19,7 +19,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Proportion:
-    """A share of cases, with Wilson's score interval.
+    """Fraction of cases with Wilson's score interval.
 
     Source: Wilson, J. Am. Stat. Assoc. 22(158):209-212, 1927. doi:10.1080/01621459.1927.10502953
 
@@ -35,12 +35,12 @@ class Proportion:
 
     @property
     def value(self) -> float:
-        """The share; NaN of no cases."""
+        """Fraction of the cases; NaN without cases."""
         return self.count / self.total if self.total else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper limit; NaN of no cases."""
+        """Lower and upper limit of the interval; NaN without cases."""
         if not self.total:
             return math.nan, math.nan
         z, n, p = float(stats.norm.ppf((1 + self.level) / 2)), self.total, self.value
@@ -50,7 +50,7 @@ class Proportion:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What one threshold gives."""
+    """Sensitivity, specificity and precision at one threshold."""
 
     threshold: float
     sensitivity: Proportion
@@ -60,10 +60,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class RocCurve:
-    """Cases called abnormal at every threshold, from infinity, where none is, downwards.
+    """ROC curve: counts of positive predictions at every threshold, from infinity downwards.
 
     Attributes:
-        thresholds: decreasing.
+        thresholds: decreasing thresholds.
         true_positives: abnormal cases at or above each threshold.
         false_positives: healthy cases at or above each threshold.
     """
@@ -84,7 +84,7 @@ class RocCurve:
 
     @property
     def auc(self) -> float:
-        """Area under the curve: how often an abnormal case scores above a healthy one, ties counting half."""
+        """Area under the curve: probability that an abnormal case scores above a healthy one, ties counting half."""
         return float(np.trapezoid(self.sensitivity, self.false_positive_rate))
 
     @property
@@ -95,7 +95,7 @@ class RocCurve:
 
     @property
     def dice(self) -> Array:
-        """Dice of the cases called abnormal with the abnormal ones, at every threshold; 1 where both are none."""
+        """Dice of predicted and true abnormal cases at every threshold; 1 where both are empty."""
         sizes = self.true_positives + self.false_positives + self.true_positives[-1]
         return np.where(sizes > 0, 2 * self.true_positives / np.maximum(sizes, 1), 1.0)
 
@@ -107,18 +107,18 @@ class RocCurve:
         return float(self.thresholds[np.argmax(self.sensitivity - self.false_positive_rate)])
 
     def best_dice(self) -> tuple[float, float]:
-        """Threshold with the largest Dice, the highest of several, and that Dice."""
+        """Return the threshold with the largest Dice, the highest of several, and that Dice."""
         dice = self.dice
         best = int(np.argmax(dice))
         return float(self.thresholds[best]), float(dice[best])
 
     def threshold_at_false_positive_rate(self, rate: float) -> float:
-        """The lowest threshold of the curve that calls at most this share of the healthy cases abnormal."""
+        """Return the lowest threshold of the curve whose false-positive rate is at most ``rate``."""
         allowed = rate * self.false_positives[-1]
         return float(self.thresholds[np.searchsorted(self.false_positives, allowed, side="right") - 1])
 
     def at(self, threshold: float) -> OperatingPoint:
-        """Sensitivity, specificity and precision at a threshold, or at the next higher one of the curve."""
+        """Return sensitivity, specificity and precision at a threshold, or at the next higher one of the curve."""
         index = np.searchsorted(-self.thresholds, -threshold, side="right") - 1
         hits, alarms = int(self.true_positives[index]), int(self.false_positives[index])
         abnormal, healthy = int(self.true_positives[-1]), int(self.false_positives[-1])
@@ -132,7 +132,7 @@ class RocCurve:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An area under the ROC curve, or a difference of two, with its standard error and interval."""
+    """Area under the ROC curve, or a difference of two, with its standard error and interval."""
 
     value: float
     standard_error: float
@@ -142,7 +142,7 @@ class Estimate:
 
     @property
     def p(self) -> float:
-        """Two-sided p against the value 0, for differences."""
+        """Two-sided p value against 0, for differences."""
         if self.standard_error == 0:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * stats.norm.sf(abs(self.value) / self.standard_error))
@@ -150,11 +150,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LesionDetection:
-    """Lesions found in one or more volumes.
+    """Counts of lesions that were detected in one or more volumes.
 
     Attributes:
         lesions: connected components of the truth.
-        found: those that the prediction overlaps enough.
+        found: lesions with sufficient overlap with the prediction.
         false_positives: connected components of the prediction that touch no lesion.
         volumes: number of volumes.
     """
@@ -166,22 +166,22 @@ class LesionDetection:
 
     @property
     def sensitivity(self) -> Proportion:
-        """Share of the lesions that were found."""
+        """Fraction of the lesions that were found."""
         return Proportion(self.found, self.lesions)
 
     @property
     def false_positives_per_volume(self) -> float:
-        """Components that are no lesion, per volume."""
+        """Number of false-positive components per volume."""
         return self.false_positives / self.volumes
 
 
 def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> RocCurve:
-    """ROC curve with one threshold per distinct score.
+    """Compute the ROC curve with one threshold per distinct score.
 
     Args:
-        scores: of any shape.
-        labels: of that shape.
-        mask: cases that count, all unless given.
+        scores: scores of any shape.
+        labels: labels of the same shape.
+        mask: cases that count; all unless given.
     """
     s, truth = _scores_and_labels(scores, labels, mask)
     values, index = np.unique(s, return_inverse=True)
@@ -190,16 +190,16 @@ def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike, mask: npt.ArrayLike 
 
 
 def auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Area under the ROC curve, ties counting half; NaN where a class is missing."""
+    """Return the area under the ROC curve, ties counting half; NaN if a class is missing."""
     s, truth = _scores_and_labels(scores, labels, None)
     of_abnormal, _ = _placements(s, truth)
     return float(of_abnormal.mean()) if truth.any() and not truth.all() else math.nan
 
 
 def delong(scores: npt.ArrayLike, labels: npt.ArrayLike, level: float = 0.95) -> Estimate:
-    """Area under the ROC curve with DeLong's standard error and normal interval, within 0 and 1.
+    """Return the area under the ROC curve with DeLong's standard error and normal interval, within 0 and 1.
 
-    Cases must be independent: one per patient. Perfect separation has no standard error, and the interval no width.
+    Cases must be independent: one per patient. For perfect separation standard error and interval have no width.
 
     Source: DeLong et al., Biometrics 44(3):837-845, 1988. doi:10.2307/2531595
 
@@ -218,7 +218,7 @@ def delong(scores: npt.ArrayLike, labels: npt.ArrayLike, level: float = 0.95) ->
 def delong_difference(
     first: npt.ArrayLike, second: npt.ArrayLike, labels: npt.ArrayLike, level: float = 0.95
 ) -> Estimate:
-    """Difference of the areas of two scores of the same cases, first - second.
+    """Return the difference of the ROC areas of two scores of the same cases, first - second.
 
     Args:
         first: scores (n,).
@@ -234,7 +234,7 @@ def delong_difference(
 
 
 def threshold_at_false_positive_rate(healthy_scores: npt.ArrayLike, rate: float) -> float:
-    """The lowest threshold that calls at most this share of the healthy scores abnormal.
+    """Return the lowest threshold at or above which at most the fraction ``rate`` of healthy scores lies.
 
     Raises:
         ValueError: there is no score, or the rate is not between 0 and 1.
@@ -247,7 +247,7 @@ def threshold_at_false_positive_rate(healthy_scores: npt.ArrayLike, rate: float)
 
 
 def dice(prediction: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """2 |A ∩ B| / (|A| + |B|) of two masks of the same shape; 1 where both are empty."""
+    """Return the Dice coefficient 2 |A ∩ B| / (|A| + |B|) of two masks of the same shape; 1 if both are empty."""
     a, b = _masks(prediction, truth)
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0
@@ -256,12 +256,12 @@ def dice(prediction: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 def detect_lesions(
     prediction: npt.ArrayLike, truth: npt.ArrayLike, *, overlap: float = 0.0, minimum_voxels: int = 1
 ) -> LesionDetection:
-    """Compare the components of two masks; voxels that share a corner are connected (26-connectivity in 3D).
+    """Count detected lesions by the components of two masks (26-connectivity in 3D).
 
     Args:
         prediction: mask of an image or volume.
         truth: mask of the same shape.
-        overlap: share of a lesion that must be predicted for it to be found; any voxel at 0.
+        overlap: fraction of a lesion that must be predicted for it to be found; any voxel at 0.
         minimum_voxels: smaller components of the prediction are removed first.
 
     Raises:
@@ -279,7 +279,7 @@ def detect_lesions(
 
 
 def pooled(detections: Sequence[LesionDetection]) -> LesionDetection:
-    """The lesions of several volumes together."""
+    """Add up the lesion counts of several volumes."""
     return LesionDetection(
         sum(d.lesions for d in detections),
         sum(d.found for d in detections),
@@ -289,7 +289,7 @@ def pooled(detections: Sequence[LesionDetection]) -> LesionDetection:
 
 
 def remove_small(mask: npt.ArrayLike, minimum_voxels: int) -> Mask:
-    """The mask without its components of fewer voxels."""
+    """Remove the components of a mask that have fewer than ``minimum_voxels`` voxels."""
     components, count = _components(np.asarray(mask, dtype=np.bool_))
     kept = np.bincount(components.ravel(), minlength=count + 1) >= minimum_voxels
     kept[0] = False
@@ -297,9 +297,9 @@ def remove_small(mask: npt.ArrayLike, minimum_voxels: int) -> Mask:
 
 
 def normalised_cross_correlation(attribution: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """Zero-normalised cross-correlation of an attribution map with the true effect, -1 to 1; NaN for a flat one.
+    """Return the zero-normalised cross-correlation of an attribution map with the true effect; NaN for a flat map.
 
-    A map that takes a bright effect away is negative there: turn its sign first.
+    A map that removes a bright effect is negative there, so its sign must be inverted first.
 
     Source: Baumgartner et al., CVPR 2018, arXiv:1711.08998.
 
@@ -345,7 +345,7 @@ def _curve(ascending: Array, abnormal: Counts, healthy: Counts) -> RocCurve:
 
 
 def _placements(scores: Array, truth: Mask) -> tuple[Array, Array]:
-    """For each abnormal case the share of healthy ones below it, for each healthy case of abnormal ones above it."""
+    """Return the fraction of healthy cases below each abnormal one, and of abnormal cases above each healthy one."""
     everywhere = stats.rankdata(scores)
     abnormal, healthy = scores[truth], scores[~truth]
     below = everywhere[truth] - stats.rankdata(abnormal)

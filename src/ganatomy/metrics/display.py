@@ -1,7 +1,7 @@
-"""Filters through which images are shown to raters, real and generated ones alike.
+"""Display filters for visual Turing tests, applied to real and generated images alike.
 
-Artefacts of upsampling give generated images away at once; a visual Turing test is about the anatomy. A result of such
-a test is worth little without the filter's name and numbers.
+Upsampling artefacts would reveal generated images, whereas the test is about anatomy. The filter and its parameters
+must be reported with the result.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 
 def gaussian(images: NDArray[np.floating], sigma: float = 0.7) -> NDArray[np.float32]:
-    """Images (..., rows, columns) smoothed with a Gaussian of ``sigma`` pixels, the edge mirrored."""
+    """Smooth images (..., rows, columns) with a Gaussian of ``sigma`` pixels, mirroring the border."""
     spread = (*[0.0] * (images.ndim - 2), sigma, sigma)
     return np.asarray(ndimage.gaussian_filter(images.astype(np.float32), spread, mode="mirror"))
 
@@ -18,19 +18,19 @@ def gaussian(images: NDArray[np.floating], sigma: float = 0.7) -> NDArray[np.flo
 def perona_malik(
     images: NDArray[np.floating], iterations: int = 5, kappa: float = 0.1, step: float = 0.2
 ) -> NDArray[np.float32]:
-    """Images smoothed within regions, while steps between them stay; what flows keeps the mean.
+    """Smooth images within regions by anisotropic diffusion, which preserves edges and the mean.
 
     Every iteration adds ``step`` · Σ exp(-(d/κ)²)·d over the differences d to the four neighbours. Perona & Malik, IEEE
     TPAMI 12(7):629-639, 1990, doi:10.1109/34.56205.
 
     Args:
         images: (..., rows, columns).
-        iterations: how often; 0 changes nothing.
-        kappa: difference, in the unit of the images, from which on neighbours are taken for another region.
-        step: at most a quarter, or it oscillates.
+        iterations: number of iterations; 0 changes nothing.
+        kappa: difference, in the unit of the images, above which neighbours count as another region.
+        step: step size, at most 0.25 for stability.
 
     Raises:
-        ValueError: ``step`` or ``kappa`` out of range.
+        ValueError: ``step`` or ``kappa`` is out of range.
     """
     if not 0 < step <= 0.25 or kappa <= 0:
         raise ValueError(f"step {step} is not in (0, 0.25], or kappa {kappa} is not positive")

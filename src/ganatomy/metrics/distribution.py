@@ -1,4 +1,4 @@
-"""How far two samples of images lie apart: distances of distributions, fidelity and coverage.
+"""Distances between the distributions of two samples of images: Fréchet, kernel, precision, recall, coverage.
 
 Samples are features ``(n, d)``, or images ``(n, channels, rows, columns)`` where a function says so. Only
 numbers taken on the same features, with the same n, and from images prepared in the same way can be compared;
@@ -23,7 +23,7 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the Fréchet distance needs of a sample; plain arrays, so that those of real images can be kept.
+    """Mean and covariance of a sample for the Fréchet distance; those of real images can be stored and reused.
 
     Attributes:
         mean: (d,).
@@ -45,7 +45,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over repetitions and their standard deviation (n - 1; NaN for a single one)."""
+    """Mean over repetitions and their standard deviation (n - 1; NaN for a single one)."""
 
     mean: float
     sd: float
@@ -60,7 +60,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Manifolds:
-    """How two samples lie in each other's neighbourhoods, balls that reach to the k-th nearest neighbour.
+    """Precision, recall, density and coverage of two samples by their k-nearest-neighbour balls.
 
     Attributes:
         precision: part of the fakes inside the ball of some real sample.
@@ -80,7 +80,7 @@ class Manifolds:
 
 
 def frechet_distance(real: npt.ArrayLike | Statistics, fake: npt.ArrayLike | Statistics) -> float:
-    """Fréchet distance of normal distributions fitted to two samples (FID, on Inception features).
+    """Return the Fréchet distance of normal distributions fitted to two samples (FID, on Inception features).
 
     |μr - μs|² + Tr(Σr + Σs - 2 (Σr^½ Σs Σr^½)^½), in squared feature units. The trace of the root is the sum
     of the singular values of Ar Asᵀ where Σ = AᵀA, so no matrix root is taken, and features with d > n cost no
@@ -107,7 +107,7 @@ def frechet_distance(real: npt.ArrayLike | Statistics, fake: npt.ArrayLike | Sta
 def kernel_distance(
     real: npt.ArrayLike, fake: npt.ArrayLike, rng: np.random.Generator, subsets: int = 100, size: int = 1000
 ) -> Spread:
-    """Squared maximum mean discrepancy with the kernel (aᵀb/d + 1)³ (KID, on Inception features).
+    """Return the squared maximum mean discrepancy with the kernel (aᵀb/d + 1)³ (KID, on Inception features).
 
     Unbiased: 0 on average for equal distributions, so it can be negative. Mean and SD over random subsets of
     min(size, n, m) samples of each; where that is a whole sample, subsets repeat it, and the SD says too little.
@@ -134,7 +134,7 @@ def kernel_distance(
 
 
 def precision_recall_density_coverage(real: npt.ArrayLike, fake: npt.ArrayLike, k: int = 5) -> Manifolds:
-    """Improved precision and recall, density and coverage, by neighbourhoods within each sample.
+    """Compute improved precision and recall, density and coverage, by neighbourhoods within each sample.
 
     A ball is open and reaches from a sample to the k-th nearest of its own sample, itself not counted.
     Outliers have large balls, which inflate precision and recall; density and coverage suffer less.
@@ -169,7 +169,7 @@ def precision_recall_density_coverage(real: npt.ArrayLike, fake: npt.ArrayLike, 
 
 
 def expected_coverage(n: int, m: int, k: int = 5) -> float:
-    """Coverage to expect of n real samples by m more from the same distribution.
+    """Return the expected coverage of n real samples by m more from the same distribution.
 
     1 - Π_{i=1..k} (n - i) / (n + m - i): a real sample is not covered when its k nearest among all others
     are real (Naeem et al., 2020).
@@ -179,20 +179,20 @@ def expected_coverage(n: int, m: int, k: int = 5) -> float:
 
 
 def wasserstein_1d(real: npt.ArrayLike, fake: npt.ArrayLike) -> Array:
-    """Wasserstein-1 distance of the pixel values, per channel, in the images' unit.
+    """Return the Wasserstein-1 distance of the pixel values, per channel, in the images' unit.
 
     Args:
         real: images (n, channels, rows, columns).
         fake: images (m, channels, rows, columns).
 
     Returns:
-        (channels,).
+        Distances (channels,).
     """
     return np.array([stats.wasserstein_distance(x, y) for x, y in _channel_pairs(real, fake)])
 
 
 def jensen_shannon_divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
-    """½ KL(p ‖ ½(p + q)) + ½ KL(q ‖ ½(p + q)) in bits, 0 to 1, of two histograms of counts or shares."""
+    """Return ½ KL(p ‖ ½(p + q)) + ½ KL(q ‖ ½(p + q)) in bits, 0 to 1, of two histograms of counts or fractions."""
     a, b = (v / v.sum() for v in (np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)))
     middle = (a + b) / 2
     return float((stats.entropy(a, middle, base=2) + stats.entropy(b, middle, base=2)) / 2)
@@ -201,10 +201,10 @@ def jensen_shannon_divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
 def floor(
     metric: Callable[[Array, Array], float], real: npt.ArrayLike, rng: np.random.Generator, repeats: int = 5
 ) -> Spread:
-    """What a metric gives for two random halves of the real samples: the value no generator can better.
+    """Return a metric's value between two random halves of the real samples, the best value a generator can reach.
 
     Args:
-        metric: of two samples.
+        metric: function of two samples.
         real: one sample per entry of the first axis.
         rng: draws the halves.
         repeats: number of draws.
@@ -218,7 +218,7 @@ def floor(
 def nearest(
     queries: npt.ArrayLike, references: npt.ArrayLike, k: int = 1, *, leave_out: bool = False
 ) -> tuple[Indices, Array]:
-    """The k nearest references of every query, by Euclidean distance.
+    """Find the k nearest references of every query, by Euclidean distance.
 
     Candidates are found by matrix products, their distances then computed by subtraction, so that a copy has
     the distance 0.
@@ -253,12 +253,12 @@ def nearest(
 
 
 def squared_distances(a: Array, b: Array) -> Iterator[tuple[slice, Array]]:
-    """Squared Euclidean distances of rows of a (n, d) from rows of b (m, d), some rows of a at a time.
+    """Yield squared Euclidean distances of rows of a (n, d) from rows of b (m, d), for blocks of rows of a.
 
     Yields:
-        Which rows of a, and their distances (rows, m), a fresh array.
+        Slice of the rows of a, and their distances (rows, m), a new array.
     """
-    # Distances do not change with the origin, but differences of large squares lose digits.
+    # The mean is subtracted, since differences of large squares lose digits and distances do not depend on the origin.
     origin = b.mean(axis=0)
     theirs = b - origin
     squares = np.sum(theirs**2, axis=1)
@@ -273,7 +273,7 @@ def squared_distances(a: Array, b: Array) -> Iterator[tuple[slice, Array]]:
 
 
 def as_features(sample: npt.ArrayLike, least: int = 2) -> Array:
-    """A sample as (n, d) in double precision; images are flattened.
+    """Convert a sample to (n, d) in double precision; images are flattened.
 
     Raises:
         ValueError: there are fewer members than the least, or a value is not finite.
@@ -294,10 +294,10 @@ def _pair(a: npt.ArrayLike, b: npt.ArrayLike, least: int = 2) -> tuple[Array, Ar
 
 
 def _mean_and_root(sample: npt.ArrayLike | Statistics) -> tuple[Array, Array]:
-    """Mean μ and a matrix A, as small as the rank allows, with AᵀA = Σ."""
+    """Return the mean μ and a matrix A, as small as the rank allows, with AᵀA = Σ."""
     if isinstance(sample, Statistics):
         values, vectors = np.linalg.eigh(sample.covariance)
-        # The root would blow rounding errors up: below this an eigenvalue is zero.
+        # Eigenvalues below this are rounding errors, which the square root would amplify, and are set to zero.
         real = values > values.max() * len(values) * np.finfo(np.float64).eps
         return sample.mean, np.asarray(vectors[:, real] * np.sqrt(values[real])).T
     x = as_features(sample)
@@ -306,7 +306,7 @@ def _mean_and_root(sample: npt.ArrayLike | Statistics) -> tuple[Array, Array]:
 
 
 def _memberships(n: int, size: int, subsets: int, rng: np.random.Generator) -> Array:
-    """(n, subsets), 1 where a sample belongs to a subset."""
+    """Draw random subsets as a matrix (n, subsets) that is 1 where a sample belongs to a subset."""
     members = np.zeros((n, subsets))
     for subset in range(subsets):
         members[rng.permutation(n)[:size], subset] = 1
@@ -314,7 +314,7 @@ def _memberships(n: int, size: int, subsets: int, rng: np.random.Generator) -> A
 
 
 def _kernel_sums(x: Array, in_x: Array, y: Array, in_y: Array) -> Array:
-    """Sum of the kernel over all pairs of each subset, from one pass over the kernel matrix."""
+    """Return the sum of the kernel over all pairs of each subset, in one pass over the kernel matrix."""
     total = np.zeros(in_x.shape[1])
     for start in range(0, len(x), BLOCK):
         rows = slice(start, start + BLOCK)

@@ -1,7 +1,7 @@
-"""How varied generated images are beside real ones, and the periodic patterns that up-sampling leaves.
+"""Variety of generated images relative to real ones, and periodic artefacts of upsampling.
 
-Images are ``(n, channels, rows, columns)``. Every number is to be read beside the same number of real images,
-equal in n and prepared alike.
+Images are ``(n, channels, rows, columns)``. Values are comparable only between samples of equal n that were prepared
+alike, so each should be read together with that of real images.
 """
 
 import math
@@ -21,7 +21,7 @@ SMALLEST = 2 ** (len(SCALE_WEIGHTS) - 1)
 PAIRS_AT_ONCE = 16
 NEAREST_RING, FURTHEST_RING = 2, 7  # a Hann window spreads a line over the rings beside it
 LOWEST_RING = 4
-QUIET = 1e-6  # of the strongest ring: weaker power counts as this much, images are not exact to more
+QUIET = 1e-6  # fraction of the strongest ring to which weaker power is raised, about the precision of images
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RadialSpectrum:
     """Power of images by spatial frequency, averaged over directions.
 
     Attributes:
-        frequencies: of every ring in cycles per pixel, from 0 to the corner of the frequency plane, √2/2.
+        frequencies: frequency of every ring in cycles per pixel, from 0 to the corner of the frequency plane, √2/2.
         power: mean squared magnitude in the ring, in the images' unit squared.
     """
 
@@ -39,14 +39,14 @@ class RadialSpectrum:
 
 @dataclass(frozen=True)
 class Peak:
-    """A line in the spectrum: its frequency in cycles per pixel, and how far it stands out, in dB."""
+    """Line in the spectrum: its frequency in cycles per pixel, and its height above the surroundings in dB."""
 
     frequency: float
     excess_db: float
 
 
 def ms_ssim(a: npt.ArrayLike, b: npt.ArrayLike, data_range: float = 255.0) -> Array:
-    """Multi-scale structural similarity of pairs of images, 1 for equal images.
+    """Return the multi-scale structural similarity of pairs of images, 1 for equal images.
 
     Five scales with the weights of the source, halved by 2x2 means; an 11x11 Gaussian window (σ 1.5 pixels)
     inside the image, K1 = 0.01, K2 = 0.03; negative terms count as 0. Below 176 pixels the window does not fit
@@ -57,10 +57,10 @@ def ms_ssim(a: npt.ArrayLike, b: npt.ArrayLike, data_range: float = 255.0) -> Ar
     Args:
         a: images (n, channels, rows, columns), at least 16x16.
         b: images of the same shape.
-        data_range: of the values.
+        data_range: range of the values.
 
     Returns:
-        (n,).
+        Similarities (n,).
 
     Raises:
         ValueError: the shapes differ, the images are too small, or the data range is not positive.
@@ -81,9 +81,9 @@ def ms_ssim(a: npt.ArrayLike, b: npt.ArrayLike, data_range: float = 255.0) -> Ar
 def ms_ssim_diversity(
     images: npt.ArrayLike, rng: np.random.Generator, pairs: int = 1000, data_range: float = 255.0
 ) -> Spread:
-    """MS-SSIM of random pairs of different images: higher than among real images means less varied.
+    """Return the MS-SSIM of random pairs of different images; higher than among real images means less varied.
 
-    Lower than real is no merit, for noise lowers it. Pairs are to be of one class and one pose.
+    A value below that of real images is no merit, since noise lowers it. Pairs should be of one class and one pose.
 
     Source: Odena et al., ICML 2017, arXiv:1610.09585.
 
@@ -91,7 +91,7 @@ def ms_ssim_diversity(
         images: (n, channels, rows, columns).
         rng: draws the pairs.
         pairs: number of pairs.
-        data_range: of the values.
+        data_range: range of the values.
 
     Returns:
         Mean and SD over pairs; the mean's standard error is about SD / √pairs while pairs are fewer than images.
@@ -104,15 +104,15 @@ def ms_ssim_diversity(
 
 
 def total_variance_ratio(real: npt.ArrayLike, fake: npt.ArrayLike) -> float:
-    """Sum of the variances of all features (n, d), fake over real; NaN where the real ones do not vary."""
+    """Return the sum of the variances of all features (n, d), fake over real; NaN if the real ones do not vary."""
     reference = as_features(real).var(axis=0, ddof=1).sum()
     return float(as_features(fake).var(axis=0, ddof=1).sum() / reference) if reference else math.nan
 
 
 def cross_channel_difference(real: npt.ArrayLike, fake: npt.ArrayLike) -> float:
-    """Frobenius norm of the difference of the channels' correlation matrices; 0 when channels agree as in real images.
+    """Return the Frobenius norm of the difference of the channels' correlation matrices, real and fake.
 
-    A constant channel correlates with nothing.
+    It is 0 if channels correlate as in real images. Correlations of a constant channel count as 0.
 
     Args:
         real: images (n, channels, rows, columns).
@@ -122,9 +122,9 @@ def cross_channel_difference(real: npt.ArrayLike, fake: npt.ArrayLike) -> float:
 
 
 def radial_spectrum(images: npt.ArrayLike) -> RadialSpectrum:
-    """Power spectrum averaged over images, channels and directions.
+    """Return the power spectrum averaged over images, channels and directions.
 
-    The mean of each image is taken off, and a Hann window keeps borders from appearing as lines.
+    The mean of each image is subtracted, and a Hann window keeps borders from appearing as lines.
 
     Args:
         images: (n, channels, rows, columns).
@@ -145,12 +145,12 @@ def radial_spectrum(images: npt.ArrayLike) -> RadialSpectrum:
 
 
 def spectrum_ratio_db(real: npt.ArrayLike, fake: npt.ArrayLike, quiet: float = QUIET) -> RadialSpectrum:
-    """Radial spectrum of the fakes over that of real images of the same size, in dB, in the place of ``power``.
+    """Return the radial spectrum of the fakes over that of real images of the same size, in dB, as ``power``.
 
     Args:
         real: images (n, channels, rows, columns).
         fake: images (m, channels, rows, columns).
-        quiet: part of the strongest ring of the real images that weaker power counts as.
+        quiet: fraction of the strongest ring of the real images to which weaker power is raised.
 
     Raises:
         ValueError: the images differ in size, or the real ones are flat.
@@ -166,7 +166,7 @@ def spectrum_ratio_db(real: npt.ArrayLike, fake: npt.ArrayLike, quiet: float = Q
 
 
 def upsampling_peaks(real: npt.ArrayLike, fake: npt.ArrayLike, threshold_db: float = 2.0) -> list[Peak]:
-    """Lines of the fakes' spectrum where repeated up-sampling by two leaves its pattern.
+    """Find lines in the fakes' spectrum at the frequencies of repeated upsampling by two.
 
     Such patterns have periods of 2, 4, 8… pixels: the spectrum is searched at 1/2, 1/4, 1/8… cycles per
     pixel, along the axes and the diagonals, down to four periods per image. A line counts where the
@@ -197,7 +197,7 @@ def _images(images: npt.ArrayLike) -> Array:
 
 
 def _ssim_terms(x: Array, y: Array, data_range: float) -> tuple[Array, Array]:
-    """Mean similarity and mean contrast-structure term of each pair."""
+    """Return the mean similarity and the mean contrast-structure term of each pair."""
     size = min(WINDOW, *x.shape[2:])
     offsets = np.arange(size) - (size - 1) / 2
     kernel = np.exp(-0.5 * (offsets / (SIGMA * size / WINDOW)) ** 2)
@@ -233,10 +233,10 @@ def _channel_correlation(images: Array) -> Array:
 
 
 def _excess(ratio: Array, ring: int) -> float:
-    """Height above what the rings below, the rings above, and both together lead one to expect at this ring."""
+    """Return the least excess over the values extrapolated from rings below, rings above, and both."""
     below = np.arange(max(1, ring - FURTHEST_RING), ring - NEAREST_RING + 1)
     above = np.arange(ring + NEAREST_RING, min(len(ratio), ring + FURTHEST_RING + 1))
-    # A trend that bends downwards lies below the lines of either side, one that bends upwards below the common line.
+    # Concave trends lie below the extrapolations of either side, convex trends below the common line.
     trends = [rings for rings in (below, above, np.concatenate([below, above])) if len(rings) > NEAREST_RING]
     expected = max(np.polynomial.Polynomial.fit(rings, ratio[rings], 1)(float(ring)) for rings in trends)
     return float(ratio[ring] - expected)

@@ -25,7 +25,7 @@ def psnr(
     window: Window | None = None,
     mask: npt.ArrayLike | None = None,
 ) -> float:
-    """Peak signal-to-noise ratio in dB, 10 log10(data_range² / MSE), with the MSE over the whole array.
+    """Return the peak signal-to-noise ratio in dB, 10 log10(data_range² / MSE), with the MSE over the whole array.
 
     Equal images give infinity.
 
@@ -40,7 +40,7 @@ def psnr(
 def rmse(
     x: npt.ArrayLike, y: npt.ArrayLike, mask: npt.ArrayLike | None = None, *, window: Window | None = None
 ) -> float:
-    """Root-mean-square difference, in the images' unit."""
+    """Return the root-mean-square difference, in the images' unit."""
     difference = _difference(x, y, window, mask)
     return float(np.sqrt(np.mean(difference**2))) if difference.size else math.nan
 
@@ -48,7 +48,7 @@ def rmse(
 def mae(
     x: npt.ArrayLike, y: npt.ArrayLike, mask: npt.ArrayLike | None = None, *, window: Window | None = None
 ) -> float:
-    """Mean absolute difference, in the images' unit."""
+    """Return the mean absolute difference, in the images' unit."""
     difference = _difference(x, y, window, mask)
     return float(np.mean(np.abs(difference))) if difference.size else math.nan
 
@@ -61,7 +61,7 @@ def ssim(
     window: Window | None = None,
     mask: npt.ArrayLike | None = None,
 ) -> float:
-    """Structural similarity of 2D slices, averaged over the slices.
+    """Return the structural similarity of 2D slices, averaged over the slices.
 
     An 11x11 Gaussian window (σ 1.5 pixels), K1 = 0.01, K2 = 0.03, averaged over the pixels whose window lies
     inside the slice. With a mask, slices it does not touch are left out of the mean.
@@ -84,12 +84,12 @@ def ssim(
 
 
 def panel(window: Window | None = None, *, data_range: float | None = None, unit: str = "HU") -> tuple[Metric, ...]:
-    """PSNR, SSIM, RMSE and MAE of one variant, ready for a table.
+    """Return PSNR, SSIM, RMSE and MAE as metrics of one variant for a table.
 
     Args:
-        window: clips both images first; its width is the data range.
-        data_range: instead of a window, for images compared as they are.
-        unit: the images' unit.
+        window: window to which both images are clipped first; its width is the data range.
+        data_range: data range of images that are not clipped, instead of a window.
+        unit: unit of the images.
     """
     peak = _data_range(data_range, window)
     variant = f"{window[0]:g},{window[1]:g}" if window else f"range {peak:g}"
@@ -140,7 +140,7 @@ def _slice_ssim(x: Array, y: Array, inside: Mask, peak: float) -> float | None:
     def mean(image: Array) -> Array:
         return np.asarray(gaussian_filter(image, SSIM_SIGMA, radius=SSIM_RADIUS))[interior]
 
-    # Variances are differences of squares: centring first keeps them exact for images far from zero.
+    # The mean is subtracted first, since variances are differences of squares that lose digits far from zero.
     centre = float(y.mean())
     a, b = x - centre, y - centre
     mean_a, mean_b = mean(a), mean(b)

@@ -1,4 +1,4 @@
-"""Shape of vessels, given by a centre-line with radii, and how far two samples of vessels differ in it."""
+"""Shape descriptors of vessels given by centre-lines with radii, and distances between two samples of them."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ganatomy.metrics.metric import Array
 
 @dataclass(frozen=True)
 class TubeShape:
-    """Shape of one vessel in numbers that do not change when it is moved or rotated.
+    """Shape descriptors of one vessel, invariant to translation and rotation.
 
     Attributes:
         length_mm: arc length of the centre-line.
@@ -40,7 +40,7 @@ class TubeShape:
             radii: (n,) mm.
 
         Returns:
-            NaN for what needs more points than there are: tortuosity and taper two, curvature three.
+            Descriptors; NaN where there are too few points: tortuosity and taper need two, curvature three.
         """
         p, r = _polyline(points, radii)
         arc = _arc(p)
@@ -58,7 +58,7 @@ class TubeShape:
 
 @dataclass(frozen=True)
 class Difference:
-    """Distance between two samples of one number.
+    """Distances between two samples of one descriptor.
 
     Attributes:
         wasserstein: Wasserstein-1 distance in the number's unit.
@@ -74,13 +74,13 @@ class Difference:
 
 
 def curvatures(points: npt.ArrayLike) -> Array:
-    """Curvature in 1/mm at each inner point of a polyline, of the circle through it and its two neighbours.
+    """Return the curvature in 1/mm at each inner point of a polyline, of the circle through it and its neighbours.
 
     Args:
         points: (n, 3) mm, none equal to the one before.
 
     Returns:
-        (n - 2,); infinite where the line turns back to where it came from.
+        Curvatures (n - 2,); infinite where both neighbours coincide.
     """
     p = np.asarray(points, dtype=np.float64)
     before, after = p[1:-1] - p[:-2], p[2:] - p[1:-1]
@@ -90,9 +90,9 @@ def curvatures(points: npt.ArrayLike) -> Array:
 
 
 def intersects_itself(points: npt.ArrayLike, radii: npt.ArrayLike) -> bool:
-    """Whether a vessel runs into itself: two points far apart along it are nearer in space than their radii together.
+    """Return whether a vessel intersects itself: distant points along it are closer than the sum of their radii.
 
-    Far apart is more than π times the mean of the two radii, the way around a bend as narrow as the vessel.
+    Distant is more than π times the mean of the two radii, the arc length of a bend as narrow as the vessel.
 
     Args:
         points: (n, 3) mm along the centre-line, some per radius.
@@ -106,7 +106,7 @@ def intersects_itself(points: npt.ArrayLike, radii: npt.ArrayLike) -> bool:
 
 
 def difference(real: npt.ArrayLike, fake: npt.ArrayLike) -> Difference:
-    """Wasserstein-1 and Kolmogorov-Smirnov distance of two samples of numbers.
+    """Return the Wasserstein-1 and Kolmogorov-Smirnov distances of two samples of numbers.
 
     Numbers that are not finite are left out, as the counts in the result show.
 
@@ -120,13 +120,13 @@ def difference(real: npt.ArrayLike, fake: npt.ArrayLike) -> Difference:
     x, y = (values[np.isfinite(values)] for values in (np.asarray(v, dtype=np.float64).ravel() for v in (real, fake)))
     if not (x.size and y.size):
         raise ValueError("a sample without a finite number cannot be compared")
-    # Only the distance is asked for, so its p-value need not be exact.
+    # Only the distance is used, so its p value need not be exact.
     kolmogorov_smirnov = stats.ks_2samp(x, y, method="asymp").statistic
     return Difference(float(stats.wasserstein_distance(x, y)), float(kolmogorov_smirnov), x.size, y.size)
 
 
 def relative_length_errors(lengths_mm: npt.ArrayLike, asked_mm: npt.ArrayLike) -> Array:
-    """|length - asked| / asked of vessels that were generated for a length.
+    """Return |length - asked| / asked of vessels that were generated for a given length.
 
     Args:
         lengths_mm: (n,) arc lengths.
@@ -142,7 +142,7 @@ def relative_length_errors(lengths_mm: npt.ArrayLike, asked_mm: npt.ArrayLike) -
 
 
 def _polyline(points: npt.ArrayLike, radii: npt.ArrayLike) -> tuple[Array, Array]:
-    """Points and radii in double precision, without points that repeat the one before."""
+    """Convert points and radii to double precision, without points that repeat the one before."""
     p, r = np.asarray(points, dtype=np.float64), np.asarray(radii, dtype=np.float64)
     if p.ndim != 2 or p.shape[1] != 3 or r.shape != p.shape[:1] or not len(p):
         raise ValueError(f"a vessel is (n, 3) points and (n,) radii, not {p.shape} and {r.shape}")

@@ -1,4 +1,4 @@
-"""Whether a generator repeats its training images: nearest neighbours, correlation, and tests of copying.
+"""Tests for memorisation of training images: nearest neighbours, correlation, and tests of copying.
 
 Samples are features ``(n, d)``, or images ``(n, channels, rows, columns)``, which are compared pixel by pixel.
 Every verdict rests on held-out real images, of patients the generator has not seen: some likeness to the
@@ -30,11 +30,11 @@ class CorrelationCheck:
     """Fakes that resemble a training image more than held-out real images do.
 
     Attributes:
-        index: the most similar training image of every fake.
-        correlation: with it, -1 to 1.
+        index: index of the most similar training image of every fake.
+        correlation: correlation with it, -1 to 1.
         threshold: quantile of the same correlation of held-out images.
         flagged: fakes above the threshold.
-        expected: share of flagged fakes to expect if they were held-out images, 1 % for many of these.
+        expected: expected fraction of flagged samples among held-out images, 1 % for many of them.
     """
 
     index: Indices
@@ -45,13 +45,13 @@ class CorrelationCheck:
 
     @property
     def share(self) -> float:
-        """Share of the fakes that are flagged."""
+        """Fraction of the fakes that are flagged."""
         return float(self.flagged.mean())
 
 
 @dataclass(frozen=True)
 class DataCopying:
-    """Data-copying statistic.
+    """Result of the data-copying test.
 
     Attributes:
         statistic: C_T, about 0 for held-out samples with an SD of 1 for one cell and less for several; below -3
@@ -65,11 +65,11 @@ class DataCopying:
 
 @dataclass(frozen=True)
 class TwoSample:
-    """Accuracy of telling real from fake by the nearest neighbour; 0.5 is ideal, below 0.5 means copies.
+    """Accuracy of nearest-neighbour classification of real and fake; 0.5 is ideal, below 0.5 means copies.
 
     Attributes:
-        real: share of the real samples whose nearest neighbour is real.
-        fake: share of the fakes whose nearest neighbour is fake; high beside a low real one where modes are missing.
+        real: fraction of the real samples whose nearest neighbour is real.
+        fake: fraction of the fakes whose nearest neighbour is fake; high with a low ``real`` if modes are missing.
     """
 
     real: float
@@ -77,16 +77,16 @@ class TwoSample:
 
     @property
     def accuracy(self) -> float:
-        """The mean of both."""
+        """Mean of both fractions."""
         return (self.real + self.fake) / 2
 
 
 def most_correlated(
     queries: npt.ArrayLike, training: npt.ArrayLike, *, shift: int = 0, flips: tuple[int, ...] = ()
 ) -> tuple[Indices, Array]:
-    """The training image with the largest normalised cross-correlation with every query.
+    """Find the training image with the largest normalised cross-correlation with every query.
 
-    Blind to brightness and contrast. A flat image correlates with nothing.
+    Invariant to brightness and contrast. The correlation of a flat image counts as 0.
 
     Args:
         queries: images (n, channels, rows, columns).
@@ -110,13 +110,13 @@ def correlation_check(
     shift: int = 0,
     flips: tuple[int, ...] = (),
 ) -> CorrelationCheck:
-    """Flag fakes whose best correlation with a training image exceeds what held-out images reach.
+    """Flag fakes whose best correlation with a training image exceeds a quantile of held-out images.
 
     Args:
         fake: images (n, channels, rows, columns).
-        training: those the generator was trained on.
+        training: images that the generator was trained on.
         held_out: real images of other patients.
-        quantile: of the held-out images' correlation.
+        quantile: quantile of the held-out images' correlation that is the threshold.
         shift: as in ``most_correlated``.
         flips: as in ``most_correlated``.
     """
@@ -124,7 +124,7 @@ def correlation_check(
     _, natural = most_correlated(held_out, training, shift=shift, flips=flips)
     threshold = float(np.quantile(natural, quantile))
     n = len(natural)
-    # The quantile has rank 1 + q (n - 1) among the n, and one more image would rank evenly among n + 1.
+    # The quantile has rank 1 + q (n - 1) among the n, and the rank of a further image is uniform among n + 1.
     expected = (n - quantile * (n - 1)) / (n + 1)
     return CorrelationCheck(index, correlation, threshold, correlation > threshold, expected)
 
@@ -136,19 +136,19 @@ def data_copying(
     rng: np.random.Generator,
     cells: int | None = None,
 ) -> DataCopying:
-    """Test whether fakes lie nearer to the training samples than held-out ones do, cell by cell.
+    """Test whether fakes lie nearer to the training samples than held-out samples do, cell by cell.
 
-    Cells are k-means clusters of the training samples. Each compares the distances to the nearest training
-    sample by a Mann-Whitney test; the statistics are averaged by the cells' shares of the held-out samples. Cells with
-    fewer than 20 fakes, or without held-out samples, do not count; NaN if none does.
+    Cells are k-means clusters of the training samples. Each compares the distances to the nearest training sample by a
+    Mann-Whitney test; the statistics are averaged with the fractions of held-out samples as weights. Cells with fewer
+    than 20 fakes, or without held-out samples, do not count; NaN if none does.
 
     Source: Meehan et al., AISTATS 2020, arXiv:2004.05675.
 
     Args:
         fake: features (m, d) or images.
-        training: those the generator was trained on.
-        held_out: other real ones (n, d).
-        rng: starts the clustering.
+        training: samples that the generator was trained on.
+        held_out: other real samples (n, d).
+        rng: random generator of the clustering.
         cells: number of cells, one per 20 held-out samples unless given.
     """
     ours, seen, unseen = as_features(fake), as_features(training), as_features(held_out)
@@ -165,13 +165,13 @@ def data_copying(
 
 
 def nearest_neighbour_test(real: npt.ArrayLike, fake: npt.ArrayLike) -> TwoSample:
-    """Leave-one-out nearest-neighbour classification of real and fake samples.
+    """Classify real and fake samples by leave-one-out nearest neighbours.
 
     Source: Lopez-Paz and Oquab, ICLR 2017, arXiv:1610.06545.
 
     Args:
         real: features (n, d) or images.
-        fake: as many.
+        fake: as many features or images.
 
     Raises:
         ValueError: the samples differ in number.
@@ -185,15 +185,15 @@ def nearest_neighbour_test(real: npt.ArrayLike, fake: npt.ArrayLike) -> TwoSampl
 
 
 def authenticity(fake: npt.ArrayLike, training: npt.ArrayLike) -> float:
-    """Share of the fakes farther from their nearest training sample than that one is from its own nearest.
+    """Return the fraction of fakes farther from their nearest training sample than that is from its own nearest.
 
-    Near 0 for copies with a little noise. What independent samples give depends on the dimensions, 0.4 in two, 0.6
-    in eight, 0.8 in hundreds: compare with held-out samples in the place of the fakes. The definition of Alaa et
-    al., ICML 2022, arXiv:2102.08921.
+    Near 0 for copies with a little noise. The value of independent samples depends on the dimensions, 0.4 in two, 0.6
+    in eight, 0.8 in hundreds: compare with held-out samples in place of the fakes. Alaa et al., ICML 2022,
+    arXiv:2102.08921.
 
     Args:
         fake: features (n, d) or images.
-        training: those the generator was trained on.
+        training: samples that the generator was trained on.
     """
     index, distance = nearest(fake, training)
     _, among_training = nearest(training, training, leave_out=True)
@@ -201,7 +201,7 @@ def authenticity(fake: npt.ArrayLike, training: npt.ArrayLike) -> float:
 
 
 def kmeans(points: Array, k: int, rng: np.random.Generator, rounds: int = KMEANS_ROUNDS) -> Array:
-    """Centres (k, d) of clusters of points (n, d): Lloyd's algorithm from k-means++ seeds.
+    """Return the centres (k, d) of clusters of points (n, d), by Lloyd's algorithm from k-means++ seeds.
 
     Source: Arthur and Vassilvitskii, SODA 2007.
 
@@ -230,12 +230,12 @@ def kmeans(points: Array, k: int, rng: np.random.Generator, rounds: int = KMEANS
 
 
 def assign(points: Array, centres: Array) -> Indices:
-    """Index of the centre (k, d) nearest to every point (n, d)."""
+    """Return the index of the centre (k, d) nearest to every point (n, d)."""
     return np.concatenate([squared.argmin(axis=1) for _, squared in squared_distances(points, centres)])
 
 
 def _spread_seeds(points: Array, k: int, rng: np.random.Generator) -> Array:
-    """Points drawn one after another, each with a chance by its squared distance from those before."""
+    """Draw k-means++ seeds: points with a probability proportional to their squared distance from the seeds before."""
     chosen = [int(rng.integers(len(points)))]
     nearest_squared = np.full(len(points), np.inf)
     while len(chosen) < k:
@@ -248,7 +248,7 @@ def _spread_seeds(points: Array, k: int, rng: np.random.Generator) -> Array:
 def _best_view(
     queries: npt.ArrayLike, training: npt.ArrayLike, shift: int, flips: tuple[int, ...], match: Match
 ) -> tuple[Indices, Array]:
-    """The best match of every query in any of the positions that are tried, and how far off it is."""
+    """Return the best match of every query over all tested positions, and its distance."""
     references, views = _aligned(queries, training, shift, flips)
     index, distance = match(next(views), references)
     for view in views:
@@ -261,7 +261,7 @@ def _best_view(
 def _aligned(
     queries: npt.ArrayLike, training: npt.ArrayLike, shift: int, flips: tuple[int, ...]
 ) -> tuple[Array, Iterator[Array]]:
-    """Training images without their border, and the queries in every position that may match them."""
+    """Return the training images without their border, and the queries at every tested shift and flip."""
     if not shift and not flips:
         return as_features(training, least=1), iter((as_features(queries, least=1),))
     x, t = np.asarray(queries, dtype=np.float64), np.asarray(training, dtype=np.float64)
@@ -279,7 +279,7 @@ def _aligned(
 
 
 def _most_correlated_one(queries: Array, references: Array) -> tuple[Indices, Array]:
-    """Index of the most correlated reference, and the correlation times -1."""
+    """Return the index of the most correlated reference, and the correlation times -1."""
     ours, theirs = _standardised(queries), _standardised(references)
     index, negative = np.empty(len(ours), dtype=np.intp), np.empty(len(ours))
     for start in range(0, len(ours), BLOCK):
@@ -297,7 +297,7 @@ def _standardised(x: Array) -> Array:
 
 
 def _mann_whitney_z(q: Array, p: Array) -> float:
-    """Standardised number of pairs with q above p, ties counting half."""
+    """Return the standardised number of pairs with q above p, ties counting half."""
     m, n = len(q), len(p)
     above = stats.rankdata(np.concatenate([q, p]))[:m].sum() - m * (m + 1) / 2
     return float((above - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12))

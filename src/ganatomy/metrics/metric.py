@@ -1,4 +1,4 @@
-"""A number together with what one must know to read it."""
+"""Image metrics with a name, a unit and a variant."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ Window = tuple[float, float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A comparison of an output with its target that can name its own variant.
+    """Metric that compares an output with its target, and whose label includes its variant.
 
-    Two numbers are comparable only when their labels are equal: ``psnr[-160,240]`` and ``psnr[range 4096]``
+    Two values are comparable only if their labels are equal: ``psnr[-160,240]`` and ``psnr[range 4096]``
     of one image differ by many dB.
 
     Args:
-        name: the short name, such as ``psnr``.
-        function: takes output, target and mask (or None), and gives one number.
+        name: short name, such as ``psnr``.
+        function: takes output, target and mask (or None), and returns one number.
         higher_is_better: the direction of improvement.
-        unit: of the number, empty when it has none.
-        variant: what distinguishes this form, short enough for a label.
-        description: the same in words, for a footnote.
+        unit: unit of the number, empty if it has none.
+        variant: parameters that distinguish this form, short enough for a label.
+        description: definition of the variant in words, for a footnote.
     """
 
     name: str
@@ -40,5 +40,5 @@ class Metric:
         return f"{self.name}[{self.variant}]" if self.variant else self.name
 
     def __call__(self, output: npt.ArrayLike, target: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> float:
-        """Compare an output with its target, inside the mask where there is one."""
+        """Compare an output with its target, inside the mask if there is one."""
         return self.function(output, target, mask)

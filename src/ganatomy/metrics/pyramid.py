@@ -23,11 +23,11 @@ Images = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SlicedWasserstein:
-    """Distances per level, from fine detail to the low-pass residue.
+    """Sliced Wasserstein distances per level, from fine detail to the low-pass residue.
 
     Attributes:
         sizes: rows and columns of every level.
-        distances: times 10³.
+        distances: distances of every level, times 10³.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -35,7 +35,7 @@ class SlicedWasserstein:
 
     @property
     def mean(self) -> float:
-        """The mean over levels."""
+        """Mean of the distances over levels."""
         return math.fsum(self.distances) / len(self.distances)
 
 
@@ -50,10 +50,10 @@ def sliced_wasserstein(
     directions: int = 128,
     repeats: int = 4,
 ) -> SlicedWasserstein:
-    """Sliced Wasserstein distance of 7x7 patches, level by level of the Laplacian pyramid, times 10³.
+    """Return the sliced Wasserstein distance of 7x7 patches at each level of the Laplacian pyramid, times 10³.
 
     Levels go from full size down to 16 pixels. Real and fake patches are each standardised per channel, so a
-    wrong brightness or contrast of the whole sample does not show: take ``distribution.wasserstein_1d`` beside
+    wrong brightness or contrast of the whole sample has no effect: use ``distribution.wasserstein_1d`` beside
     it. The distance falls with the number of images (16384 of 8 bits in the source); compare equal numbers only.
 
     Args:
@@ -62,7 +62,7 @@ def sliced_wasserstein(
         rng: draws patches and directions.
         real_mask: where patches may be centred, such as the body: (rows, columns), or (n, rows, columns). The
             background then counts less, so the result needs a name of its own.
-        fake_mask: the same for the fakes.
+        fake_mask: where patches of the fakes may be centred, likewise.
         patches: patches per image and level.
         directions: directions per repetition.
         repeats: repetitions.
@@ -84,14 +84,14 @@ def sliced_wasserstein(
 
 
 def laplacian_pyramid(images: npt.ArrayLike, levels: int | None = None) -> list[Images]:
-    """Differences of successive low-pass images, finest first; the last level is the low-pass image itself.
+    """Return differences of successive low-pass images, finest first; the last level is the low-pass image itself.
 
     Args:
         images: (..., rows, columns) of any size.
         levels: number of levels; unless given, as many as keep the shorter side at 16 pixels or more.
 
     Returns:
-        (..., rows / 2^k, columns / 2^k), rounded up, for k = 0, 1, …
+        Images (..., rows / 2^k, columns / 2^k), rounded up, for k = 0, 1, …
     """
     current = np.asarray(images, dtype=np.float32)
     shorter = min(current.shape[-2:])
@@ -105,7 +105,7 @@ def laplacian_pyramid(images: npt.ArrayLike, levels: int | None = None) -> list[
 
 
 def reconstruct(pyramid: list[Images]) -> Images:
-    """The images of a Laplacian pyramid."""
+    """Reconstruct images from their Laplacian pyramid."""
     current = pyramid[-1]
     for detail in reversed(pyramid[:-1]):
         current = detail + upsample(current, detail.shape[-2:])
@@ -139,7 +139,7 @@ def _at_level(mask: npt.ArrayLike | None, level: int) -> Mask | None:
 
 
 def _descriptors(images: Images, mask: Mask | None, patches: int, rng: np.random.Generator) -> Images:
-    """Random patches of every image, standardised per channel: (n patches, channels 7 7)."""
+    """Draw random patches of every image, standardised per channel, (n · patches, channels · 7 · 7)."""
     n, channels, rows, columns = images.shape
     down, across = rows - NEIGHBOURHOOD + 1, columns - NEIGHBOURHOOD + 1
     if min(down, across) < 1:
@@ -170,7 +170,7 @@ def _sliced_distance(a: Images, b: Images, directions: int, repeats: int, rng: n
     for _ in range(repeats):
         direction = rng.normal(size=(directions, a.shape[1]))
         direction = (direction / np.linalg.norm(direction, axis=1, keepdims=True)).astype(np.float32)
-        # Few directions at a time: the projections of all would be larger than the patches.
+        # A few directions at a time, since the projections on all would be larger than the patches.
         for some in np.array_split(direction, math.ceil(directions / 8)):
             differences = np.sort(some @ a.T, axis=1) - np.sort(some @ b.T, axis=1)
             means.append(np.mean(np.abs(differences), axis=1, dtype=np.float64))

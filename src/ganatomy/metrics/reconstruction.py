@@ -1,7 +1,7 @@
 """Errors of reconstructed images relative to their reference, whole and by spatial frequency.
 
-Images are ``(rows, columns)`` or ``(slices, rows, columns)``. Under the name NMSE incompatible numbers are published,
-so every variant has to be named.
+Images are ``(rows, columns)`` or ``(slices, rows, columns)``. Publications use the name NMSE for incompatible numbers,
+so the variant must be stated.
 """
 
 import math
@@ -21,7 +21,7 @@ LIMITS = (1 / 12, 1 / 4)
 
 
 def nmse(output: npt.ArrayLike, reference: npt.ArrayLike, variant: NMSEVariant) -> float:
-    """Normalised error; NaN where the reference is zero.
+    """Return the normalised error of a variant; NaN if the reference is zero.
 
     - ``norm ratio``: ‖x̂ - x‖₂ / ‖x‖₂ of every slice, averaged over the slices that are not empty (Yang et al., DAGAN,
       IEEE Trans. Med. Imaging 37(6), 2018, doi 10.1109/TMI.2017.2785879).
@@ -35,12 +35,12 @@ def nmse(output: npt.ArrayLike, reference: npt.ArrayLike, variant: NMSEVariant) 
 
 
 def nrmse(output: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """‖x̂ - x‖₂ / ‖x‖₂ of the volume; NaN where the reference is zero."""
+    """Return ‖x̂ - x‖₂ / ‖x‖₂ of the volume; NaN if the reference is zero."""
     return math.sqrt(nmse(output, reference, "squared ratio"))
 
 
 def snr(output: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """20 log₁₀(‖x‖₂ / ‖x̂ - x‖₂) in dB, of the volume; infinite for equal images."""
+    """Return the signal-to-noise ratio 20 log₁₀(‖x‖₂ / ‖x̂ - x‖₂) of the volume in dB; infinite for equal images."""
     error = nrmse(output, reference)
     return -20 * math.log10(error) if error != 0 else math.inf
 
@@ -48,13 +48,13 @@ def snr(output: npt.ArrayLike, reference: npt.ArrayLike) -> float:
 def band_errors(
     output: npt.ArrayLike, reference: npt.ArrayLike, limits: tuple[float, ...] = LIMITS
 ) -> tuple[float, ...]:
-    """‖F(x̂ - x)‖₂ / ‖F x‖₂ within bands of spatial frequency, from low to high; NaN where the reference has nothing.
+    """Return ‖F(x̂ - x)‖₂ / ‖F x‖₂ in bands of spatial frequency, from low to high; NaN if the reference is zero there.
 
-    The zero frequency, a mere brightness, is in no band.
+    The zero frequency, the mean brightness, is in no band.
 
     Args:
-        output: the image.
-        reference: of the same shape.
+        output: reconstructed image.
+        reference: true image of the same shape.
         limits: upper ends of all bands but the last, cycles per pixel, where Nyquist is 1/2 along rows and columns.
     """
     ours, theirs = _pair(output, reference)
@@ -67,7 +67,7 @@ def band_errors(
 
 
 def _pair(output: npt.ArrayLike, reference: npt.ArrayLike) -> tuple[Array, Array]:
-    """Both as (slices, rows, columns)."""
+    """Convert both images to (slices, rows, columns)."""
     ours, theirs = (np.asarray(image, dtype=np.float64) for image in (output, reference))
     if ours.shape != theirs.shape:
         raise ValueError(f"images of different shapes cannot be compared: {ours.shape} and {theirs.shape}")

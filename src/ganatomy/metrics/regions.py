@@ -1,4 +1,4 @@
-"""Means and standard deviations in regions, and where to find regions worth measuring."""
+"""Means and standard deviations in regions, and a search for flat regions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ SOFT_TISSUE_HU: Window = (-150.0, 200.0)
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of voxels in one slice: its first row and column, its extent, and the slice it lies in."""
+    """Rectangle of voxels in one slice: first row and column, extent, and slice."""
 
     row: int
     column: int
@@ -25,11 +25,11 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """The in-plane index: ``image[box.slices]`` cuts it out of one slice."""
+        """In-plane index: ``image[box.slices]`` crops the box from one slice."""
         return slice(self.row, self.row + self.rows), slice(self.column, self.column + self.columns)
 
     def cut(self, image: npt.ArrayLike) -> Array:
-        """The voxels of the box, from ``(rows, columns)`` or ``(slices, rows, columns)``."""
+        """Crop the box from ``(rows, columns)`` or ``(slices, rows, columns)``."""
         image = np.asarray(image)
         plane = image if image.ndim == 2 else image[self.plane]
         return np.asarray(plane[self.slices], dtype=np.float64)
@@ -50,7 +50,7 @@ class RegionStatistics:
 
 @dataclass(frozen=True)
 class RegionComparison:
-    """One region in an image and in its reference."""
+    """Statistics of one region in an image and in its reference."""
 
     output: RegionStatistics
     reference: RegionStatistics
@@ -62,12 +62,12 @@ class RegionComparison:
 
     @property
     def sd_ratio(self) -> float:
-        """Below 1 where the output is smoother than its reference."""
+        """SD of the output over SD of the reference; below 1 if the output is smoother."""
         return self.output.sd / self.reference.sd if self.reference.sd else math.nan
 
 
 def region_statistics(image: npt.ArrayLike, regions: Mapping[str, Region]) -> list[RegionStatistics]:
-    """Mean and standard deviation in every region, in the order given.
+    """Return mean and standard deviation in every region, in the given order.
 
     Args:
         image: ``(rows, columns)`` or ``(slices, rows, columns)``.
@@ -79,7 +79,7 @@ def region_statistics(image: npt.ArrayLike, regions: Mapping[str, Region]) -> li
 def compare_regions(
     output: npt.ArrayLike, reference: npt.ArrayLike, regions: Mapping[str, Region]
 ) -> list[RegionComparison]:
-    """Every region in the output beside the same region in the reference."""
+    """Compare every region of the output with the same region of the reference."""
     pairs = zip(region_statistics(output, regions), region_statistics(reference, regions), strict=True)
     return [RegionComparison(*pair) for pair in pairs]
 
@@ -105,12 +105,12 @@ def homogeneous_regions(
     """Find flat soft tissue: the boxes where the smoothed image has the least gradient.
 
     Deterministic. Boxes of one slice do not overlap, and every slice of a volume gives its flattest box
-    before any gives a second one. Look in the reference image, never in the output that is being judged.
+    before any gives a second one. Search in the reference image, never in the output that is evaluated.
 
     Args:
         image_hu: ``(rows, columns)`` or ``(slices, rows, columns)``.
         spacing_mm: between rows, between columns.
-        count: boxes wanted; fewer come back where the image has no more.
+        count: number of boxes; fewer are returned if the image has no more.
         size_mm: edge of a box.
         hu_range: values the smoothed image may take inside a box.
 
@@ -154,7 +154,7 @@ def _flattest(
 def _roughness(
     image: Array, spacing_mm: tuple[float, float], size_mm: float, extent: tuple[int, int], hu_range: Window
 ) -> Array:
-    """Mean squared gradient of the smoothed image in the box that starts here; infinite where not allowed."""
+    """Return the mean squared gradient of the smoothed image in the box that starts at each pixel; infinite outside."""
     smooth = gaussian_filter(image, [size_mm / 10 / step for step in spacing_mm])
     down, across = np.gradient(smooth, *spacing_mm)
     roughness = uniform_filter(down**2 + across**2, extent)

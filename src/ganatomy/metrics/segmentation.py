@@ -1,4 +1,4 @@
-"""Overlap, volume and surface distances of a segmented region and its truth.
+"""Overlap, volume and surface distances between a segmented region and its truth.
 
 Masks are boolean arrays of the same shape, (slices, rows, columns), of one region. Voxels outside ``known`` were not
 annotated and do not count. Where both masks are empty the agreement is perfect (overlap 1, distance 0 mm), where
@@ -18,7 +18,7 @@ from ganatomy.metrics.metric import Array, Mask
 
 @dataclass(frozen=True)
 class Overlap:
-    """Voxels of a region by prediction and truth; the sum of several pools their voxels."""
+    """Voxel counts of a region by prediction and truth; a sum of several pools their voxels."""
 
     true_positives: int
     false_positives: int
@@ -35,28 +35,28 @@ class Overlap:
 
     @property
     def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN), the F1 score; 1 where both are empty."""
+        """Dice coefficient (F1 score), 2 TP / (2 TP + FP + FN); 1 if both are empty."""
         errors = self.false_positives + self.false_negatives
         return self._share(2 * self.true_positives, 2 * self.true_positives + errors)
 
     @property
     def iou(self) -> float:
-        """TP / (TP + FP + FN), Jaccard's index; 1 where both are empty."""
+        """Intersection over union (Jaccard index), TP / (TP + FP + FN); 1 if both are empty."""
         return self._share(self.true_positives, self.true_positives + self.false_positives + self.false_negatives)
 
     @property
     def sensitivity(self) -> float:
-        """TP / (TP + FN), the recall; with an empty truth 1 where nothing was found and 0 otherwise."""
+        """Sensitivity (recall), TP / (TP + FN); with an empty truth 1 for an empty prediction and 0 otherwise."""
         return self._share(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP); where nothing was found 1 with an empty truth and 0 otherwise."""
+        """Precision, TP / (TP + FP); for an empty prediction 1 with an empty truth and 0 otherwise."""
         return self._share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def specificity(self) -> float:
-        """TN / (TN + FP); NaN where the truth fills everything. Near 1 in most images, whatever was found."""
+        """Specificity, TN / (TN + FP); NaN if the truth fills the image. Near 1 wherever regions are small."""
         negatives = self.true_negatives + self.false_positives
         return self.true_negatives / negatives if negatives else math.nan
 
@@ -78,7 +78,7 @@ class SurfaceDistances:
 
     @property
     def hd95(self) -> float:
-        """The larger of the two directions' 95th percentiles (linear interpolation), in mm, as in MONAI."""
+        """95 % Hausdorff distance: the larger of both directions' 95th percentiles (linear), in mm, as in MONAI."""
         return self.hausdorff(95)
 
     @property
@@ -88,7 +88,7 @@ class SurfaceDistances:
         return float(both.mean()) if both.size else 0.0
 
     def hausdorff(self, percentile: float = 100) -> float:
-        """The larger of the two directions' percentiles, in mm; that of 100 is the Hausdorff distance."""
+        """Return the larger of the two directions' percentiles, in mm; that of 100 is the Hausdorff distance."""
         directions = [distances for distances in (self.to_truth, self.to_prediction) if distances.size]
         if any(np.isinf(distances).any() for distances in directions):
             return math.inf
@@ -97,13 +97,13 @@ class SurfaceDistances:
 
 @dataclass(frozen=True)
 class RegionScores:
-    """How a segmented region compares with its truth, in one case.
+    """Scores of a segmented region in one case.
 
     Attributes:
         overlap: voxel counts and their ratios.
         surface: distances between the two surfaces.
-        volume: of the prediction, in mm³.
-        true_volume: of the truth, in mm³.
+        volume: volume of the prediction in mm³.
+        true_volume: volume of the truth in mm³.
     """
 
     overlap: Overlap
@@ -113,7 +113,7 @@ class RegionScores:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """All scores by name, those with a unit ending in it."""
+        """Return all scores by name; names of scores with a unit end with it."""
         ratios = ("dice", "iou", "sensitivity", "precision", "specificity")
         return {
             **{name: getattr(self.overlap, name) for name in ratios},
@@ -166,7 +166,7 @@ def count_overlap(prediction: npt.ArrayLike, truth: npt.ArrayLike, known: npt.Ar
 
 
 def volume(mask: npt.ArrayLike, spacing: Sequence[float]) -> float:
-    """Volume of a mask, in mm³.
+    """Return the volume of a mask in mm³.
 
     Args:
         mask: boolean, (slices, rows, columns).
@@ -182,7 +182,7 @@ def volume(mask: npt.ArrayLike, spacing: Sequence[float]) -> float:
 def surface_distances(
     prediction: npt.ArrayLike, truth: npt.ArrayLike, spacing: Sequence[float], known: npt.ArrayLike | None = None
 ) -> SurfaceDistances:
-    """Distances between the surfaces of two masks, by SciPy's exact Euclidean distance transform.
+    """Compute the distances between the surfaces of two masks, by SciPy's exact Euclidean distance transform.
 
     A surface voxel has a face towards a voxel outside the mask, or towards the outside of the array; distances are
     between centres. Axes of one voxel are left out, so that a slice has an outline. The border of ``known`` is no
@@ -229,7 +229,7 @@ def _surface(mask: Mask, known: Mask) -> Mask:
 
 
 def _distances(start: Mask, end: Mask, spacing: npt.NDArray[np.float64]) -> Array:
-    """Distance in mm of every voxel of one surface to the nearest of the other."""
+    """Return the distance in mm of every voxel of one surface to the nearest voxel of the other."""
     if not end.any():
         return np.full(np.count_nonzero(start), math.inf)
     transform = np.asarray(ndimage.distance_transform_edt(~end, sampling=spacing), dtype=np.float64)

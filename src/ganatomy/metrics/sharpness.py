@@ -1,4 +1,4 @@
-"""Sharpness: profiles, and edge strength against a reference."""
+"""Sharpness of images: line profiles, and edge strength relative to a reference."""
 
 import math
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ def line_profile(
     Args:
         image: ``(rows, columns)``.
         start: row and column; the centre of the first voxel is (0, 0).
-        end: likewise.
-        spacing_mm: between rows, between columns.
-        unit: of ``start`` and ``end``.
+        end: row and column, likewise.
+        spacing_mm: distance of rows and of columns.
+        unit: unit of ``start`` and ``end``.
         width_mm: average over lines side by side in a band this wide.
 
     Raises:
@@ -67,10 +67,10 @@ def gradient_ratio(
     spacing_mm: tuple[float, float],
     edge_fraction: float = 0.05,
 ) -> float:
-    """Edge strength of the output against its reference: 1 is as sharp, less is blurred, more is sharpened.
+    """Return the edge strength of the output relative to its reference: 1 as sharp, below blurred, above sharpened.
 
-    Both gradients are projected on that of the smoothed reference and summed over its strongest edges. Noise
-    points anywhere and cancels in the sum, so a noisy image does not pass for a sharp one.
+    Both gradients are projected on that of the smoothed reference and summed over its strongest edges. Gradients of
+    noise have random directions and cancel in the sum, so noise does not count as sharpness.
 
     Args:
         output: ``(rows, columns)`` or ``(slices, rows, columns)``; slices are taken one by one.
@@ -81,7 +81,7 @@ def gradient_ratio(
     ours, theirs = np.asarray(output, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if ours.shape != theirs.shape:
         raise ValueError(f"images of different shapes cannot be compared: {ours.shape} and {theirs.shape}")
-    # A smoothed copy says where the edges run, so that anatomy decides and not the noise of single pixels.
+    # Edges are taken from a smoothed copy, so that they follow anatomy instead of the noise of single pixels.
     smooth = gaussian_filter(theirs, (0,) * (theirs.ndim - 2) + (1.0, 1.0))
     across = _gradient(smooth, spacing_mm)
     strength = np.linalg.norm(across, axis=0)

@@ -1,7 +1,7 @@
-"""Noise texture: how much noise an image has, and how coarse it is.
+"""Noise level and noise texture of images.
 
-A denoised image with the right noise level can still look wrong if its noise is blotchy; the noise power
-spectrum tells the two apart. Regions of interest are ``(regions, rows, columns)``, flat tissue apart from a
+A denoised image with the right noise level can still look wrong if its noise is blotchy, which the noise power
+spectrum shows. Regions of interest are ``(regions, rows, columns)``, flat tissue apart from a
 slow trend.
 """
 
@@ -20,12 +20,12 @@ FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class NoisePowerSpectrum:
-    """A radially averaged noise power spectrum.
+    """Radially averaged noise power spectrum.
 
     Attributes:
         frequencies: mean spatial frequency of every ring, 1/mm, from 0 to the corner of the frequency plane.
         power: mean power in the ring, unit² mm² (HU² mm² for CT).
-        area: the part of the frequency plane that the ring covers, 1/mm².
+        area: area of the ring in the frequency plane, 1/mm².
     """
 
     frequencies: Array
@@ -34,25 +34,25 @@ class NoisePowerSpectrum:
 
     @property
     def variance(self) -> float:
-        """The spectrum's integral over the frequency plane: the pixel variance after detrending."""
+        """Integral of the spectrum over the frequency plane, which is the pixel variance after detrending."""
         return float(np.sum(self.power * self.area))
 
     @property
     def mean_frequency(self) -> float:
-        """∫ f NPS(f) df / ∫ NPS(f) df of the radial curve, 1/mm; falls when noise becomes blotchy."""
+        """Mean frequency ∫ f NPS(f) df / ∫ NPS(f) df of the radial curve, 1/mm; lower for blotchy noise."""
         total = self.power.sum()
         return float(np.sum(self.frequencies * self.power) / total) if total else math.nan
 
     @property
     def peak_frequency(self) -> float:
-        """The frequency of the strongest ring, 1/mm."""
+        """Frequency of the strongest ring, 1/mm."""
         return float(self.frequencies[np.argmax(self.power)])
 
 
 def noise_power_spectrum(
     rois: npt.ArrayLike, spacing_mm: tuple[float, float], detrend: int = QUADRATIC
 ) -> NoisePowerSpectrum:
-    """Radial noise power spectrum, averaged over regions, scaled so that its integral is the variance.
+    """Compute the radial noise power spectrum, averaged over regions, scaled so that its integral is the variance.
 
     Source: ICRU Report 87, 2012; Siewerdsen et al., Med. Phys. 29(11):2655-2671, 2002.
 
@@ -81,11 +81,11 @@ def noise_power_spectrum(
 
 
 def nps_distance(output: NoisePowerSpectrum, reference: NoisePowerSpectrum, band: float = BAND) -> float:
-    """How far two spectra are apart, in dB: 0 when equal, 3 when one is about twice the other everywhere.
+    """Return the distance of two noise power spectra in dB: 0 if equal, 3 if one is twice the other everywhere.
 
-    The root mean square of 10 log10(output / reference) over the rings, from the lowest frequency above
+    This is the root mean square of 10 log10(output / reference) over the rings, from the lowest frequency above
     zero up to the one below which ``band`` of the reference's power lies. Power below 1e-6 of the
-    reference's peak counts as that, so an output without noise has a large but finite distance. NaN where the
+    reference's peak is raised to that, so an output without noise has a large but finite distance. NaN if the
     reference has no noise.
 
     Raises:
@@ -98,7 +98,7 @@ def nps_distance(output: NoisePowerSpectrum, reference: NoisePowerSpectrum, band
     below = np.cumsum(reference.power * reference.area)
     if not below[-1]:
         return math.nan
-    # The ring at zero is empty after detrending and says nothing.
+    # The ring at zero frequency is empty after detrending and is left out.
     compared = slice(1, int(np.searchsorted(below, band * below[-1])) + 1)
     floor = FLOOR * reference.power.max()
     ratio = np.maximum(output.power[compared], floor) / np.maximum(reference.power[compared], floor)
@@ -106,7 +106,7 @@ def nps_distance(output: NoisePowerSpectrum, reference: NoisePowerSpectrum, band
 
 
 def noise_sd(rois: npt.ArrayLike, detrend: int = QUADRATIC) -> float:
-    """Standard deviation pooled over the regions after removing each one's trend, in the image's unit."""
+    """Return the standard deviation pooled over the regions after detrending each, in the image's unit."""
     return float(np.sqrt(np.mean(remove_trend(rois, detrend) ** 2)))
 
 
@@ -118,7 +118,7 @@ def remove_trend(rois: npt.ArrayLike, degree: int = QUADRATIC) -> Array:
         degree: 0 for the mean, 1 for a plane, 2 for a paraboloid.
 
     Returns:
-        ``(regions, rows, columns)``.
+        Detrended regions ``(regions, rows, columns)``.
     """
     values = np.asarray(rois, dtype=np.float64)
     rows, columns = values.shape[-2:]

@@ -1,1 +1,1 @@
-"""How results are shown: pictures, curves, tables, and the pages that hold them."""
+"""Presentation of results: figures, training curves, tables, and HTML reports."""

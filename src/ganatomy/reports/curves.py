@@ -18,20 +18,20 @@ from ganatomy.reports.style import OTHERS, ROLES, SOFT, STYLE, new_figure, title
 
 LOSSES, GRADIENTS = "loss terms", "gradient norms"
 COLUMNS = ("round", "images", "stage", "name", "value")
-"""Of ``metrics.csv``."""
+"""Columns of ``metrics.csv``."""
 
 
 @rc_context(STYLE)
 def training_curves(metrics: Path | Mapping[Measure, tuple[Array, Array]]) -> Figure:
-    """Losses and scores player by player, gradient norms, seconds per round, and validation over training.
+    """Plot losses and scores of every player, gradient norms, seconds per round, and validation scores over training.
 
     Args:
-        metrics: a ``metrics.csv``, or what ``read_metrics`` made of one. The losses of a player share a panel, and so
-            do its scores; gradient norms share one with a logarithmic scale, and seconds another; each validation score
-            and each property of the game has its own.
+        metrics: path of a ``metrics.csv``, or the result of ``read_metrics``. The losses of a player share a panel, and
+            so do its scores; gradient norms share one with a logarithmic scale, and seconds another; each validation
+            score and each property of the game has its own.
 
     Raises:
-        UserError: there is no curve to draw.
+        UserError: There is no curve to draw.
     """
     curves = read_metrics(metrics) if isinstance(metrics, Path) else dict(metrics)
     panels = _panels(curves)
@@ -57,10 +57,10 @@ def training_curves(metrics: Path | Mapping[Measure, tuple[Array, Array]]) -> Fi
 
 
 def read_metrics(path: Path) -> dict[Measure, tuple[Array, Array]]:
-    """Read a run's ``metrics.csv`` into curves, measure to (rounds, values); lines that hold no number are left out.
+    """Read a run's ``metrics.csv`` into curves, measure to (rounds, values); lines without a finite number are skipped.
 
     Raises:
-        UserError: the file cannot be read so.
+        UserError: The file cannot be read or is no such table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -83,7 +83,7 @@ def read_metrics(path: Path) -> dict[Measure, tuple[Array, Array]]:
 
 
 def _panels(curves: Iterable[Measure]) -> dict[str, list[Measure]]:
-    """Heading of each panel to its curves, the players' own first."""
+    """Group curves by the heading of their panel, those of players first."""
     panels: dict[str, list[Measure]] = {}
     for measure in sorted(curves, key=lambda one: PANELS.index(one.kind)):
         panels.setdefault(_heading(measure), []).append(measure)
@@ -110,7 +110,7 @@ def _heading(measure: Measure) -> str:
 
 
 def _label(measure: Measure) -> str:
-    """How a curve is called within its panel."""
+    """Return the label of a curve within its panel."""
     if measure.kind == "seconds":
         return f"{measure.name}{OF}{measure.player}" if measure.player else measure.name
     if measure.kind in ("loss", "score"):

@@ -1,8 +1,8 @@
-"""Plots for reports: profiles, noise spectra, regions, patients.
+"""Plots for reports: line profiles, noise power spectra, region statistics, scores per patient.
 
-Every function returns a matplotlib ``Figure`` that belongs to nobody: no pyplot, no global state. Wherever
-several images or methods are shown they come as a mapping from name to content, in the order of their
-columns; the names ``input``, ``output`` and ``target`` keep their colours from figure to figure.
+Every function returns a matplotlib ``Figure`` without pyplot or global state. Several images or methods are given as a
+mapping from name to content, in the order of their columns; the names ``input``, ``output`` and ``target`` have the
+same colours in all figures.
 """
 
 import math
@@ -45,16 +45,16 @@ def profile_plot(
     target: str = "target",
     width_mm: float = 0.0,
 ) -> Figure:
-    """Where a segment runs, and every image's values along it.
+    """Plot the values of all images along a segment, beside an image that shows the segment.
 
     Args:
         images: name to ``(rows, columns)``.
-        start: row and column in voxels.
-        end: likewise.
-        window: for the picture that shows the segment.
-        spacing_mm: between rows, between columns.
-        unit: of the images.
-        target: the image that is shown, or the last one if there is none of this name.
+        start: row and column in voxels of the first point.
+        end: row and column in voxels of the last point.
+        window: window of the image that shows the segment.
+        spacing_mm: distance of rows and of columns.
+        unit: unit of the images.
+        target: name of the image that is shown; the last one if there is none of this name.
         width_mm: values are averaged across a band this wide.
     """
     figure = new_figure(10, 3.4)
@@ -81,12 +81,12 @@ def profile_plot(
 
 @rc_context(STYLE)
 def nps_plot(spectra: Mapping[str, NoisePowerSpectrum], *, nyquist: float | None = None, unit: str = "HU") -> Figure:
-    """Noise power against spatial frequency: height is how much noise, position is how coarse.
+    """Plot noise power over spatial frequency.
 
     Args:
         spectra: name to spectrum.
-        nyquist: last frequency shown, 1/mm; all unless given.
-        unit: of the images.
+        nyquist: highest frequency shown, 1/mm; all unless given.
+        unit: unit of the images.
     """
     figure = new_figure(6.8, 3.6)
     plot = figure.subplots()
@@ -111,12 +111,12 @@ def nps_plot(spectra: Mapping[str, NoisePowerSpectrum], *, nyquist: float | None
 def region_plot(
     regions: Mapping[str, Sequence[RegionStatistics]], *, target: str = "target", unit: str = "HU"
 ) -> Figure:
-    """Means as errors against the target, and standard deviations with the target's as a line.
+    """Plot errors of region means against the target, and standard deviations with the target's as a line.
 
     Args:
         regions: name to the statistics of the same regions in the same order.
-        target: the name whose values are right.
-        unit: of the images.
+        target: name of the reference.
+        unit: unit of the images.
     """
     wanted = regions[target]
     others = {name: found for name, found in regions.items() if name != target}
@@ -157,12 +157,12 @@ def paired_plot(
     unit: str = "",
     better: str | None = None,
 ) -> Figure:
-    """One line per subject from column to column, and each column's mean with its 95 % interval.
+    """Plot one line per subject across columns, and each column's mean with its 95 % interval.
 
     Args:
         scores: column (input, output, a baseline) to subject to score.
         metric: label of the score.
-        unit: of the score.
+        unit: unit of the score.
         better: ``higher`` or ``lower``.
     """
     names = list(scores)

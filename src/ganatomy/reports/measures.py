@@ -1,4 +1,4 @@
-"""Names of the numbers in a run's ``metrics.csv``: written by training, read by curves and pages."""
+"""Names of the curves in a run's ``metrics.csv``, which training writes and reports read."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ Kind = Literal["loss", "score", "gradient norm", "validation", "game", "seconds"
 
 SCORE, GRADIENT_NORM, OF = "score of ", "gradient norm", " of "
 ALONE: tuple[Kind, ...] = ("validation", "game", "seconds")
-"""Kinds that are written before the name, where losses and scores have a player."""
+"""Kinds whose text begins with the kind instead of a player."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One curve of a run.
+    """Name of one curve of a run.
 
     Its text is ``player/term`` for a loss, ``player/score of real`` for a score, ``player/gradient norm``,
     ``validation/dice``, ``game/rotation``, or ``seconds/backward of generator``.
 
     Attributes:
-        kind: which of these it is.
-        name: of the loss term, of what is scored, of the validation score, of the property of the game, or of the part
-            of a round that takes the time.
-        player: whose it is; None where it is nobody's alone.
+        kind: kind of the curve.
+        name: name of the loss term, of the scored images, of the validation score, of the property of the game, or of
+            the timed part of a round.
+        player: player to which the curve belongs; None if it belongs to no single one.
     """
 
     kind: Kind
@@ -39,17 +39,17 @@ class Measure:
 
     @classmethod
     def parse(cls, text: str) -> Measure:
-        """The measure of a text as `str` makes it.
+        """Parse a text as made by `str`.
 
         Raises:
-            ValueError: no such text.
+            ValueError: The text names no curve.
         """
         group, slash, term = text.partition("/")
         if not (group and slash and term):
             raise ValueError(f"{text!r} is no player/term")
         for kind in ALONE:
             if group == kind:
-                # A validation score may have the word "of" in its name, and belongs to nobody.
+                # A validation score may have the word "of" in its name, and has no player.
                 name, of, player = (term, "", "") if kind == "validation" else term.rpartition(OF)
                 return cls(kind, name, player) if of else cls(kind, term)
         if term == GRADIENT_NORM:
@@ -62,4 +62,4 @@ class Measure:
 ROTATION = Measure("game", "rotation")
 """Angle in degrees between the joint gradient and its own change along itself."""
 GAIN_ALONE = "gain alone"
-"""Name of what the loss of a player falls by when it alone goes on."""
+"""Name of the amount by which the loss of a player falls when it alone is updated."""

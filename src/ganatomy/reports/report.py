@@ -1,7 +1,7 @@
-"""Reports: one HTML file that anyone can open, mail and print, with everything it shows inside it.
+"""HTML reports: self-contained pages of text, tables and figures in one file.
 
-All text is escaped, for it may come from file names and headers of strangers, and a content security policy
-lets the page load nothing from anywhere.
+All text is escaped, since it may come from file names and headers of untrusted files, and a content security policy
+forbids the page to load anything.
 """
 
 import base64
@@ -29,14 +29,14 @@ Cell = str | float | Interval | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """Column of a table.
 
     Args:
-        name: the heading, for a metric its label with the variant.
-        unit: printed beside it.
+        name: heading; for a metric its label with the variant.
+        unit: unit, printed beside the heading.
         better: ``higher`` or ``lower``; the best cell is then bold.
-        digits: decimals; enough to tell the cells apart unless given.
-        note: explained below the table.
+        digits: decimals; unless given, enough to distinguish the cells.
+        note: footnote below the table.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Column:
 
 
 class Report:
-    """A page built from top to bottom, in the order of the calls.
+    """HTML page that is built from top to bottom, in the order of the calls.
 
-    Put the headline first, pictures next, numbers after them, and last how it was measured and what to be
-    careful about. Every method returns the report, so calls can be chained.
+    The recommended order is headline, figures, tables, measurement conditions and caveats. Every method returns the
+    report, so calls can be chained.
     """
 
     def __init__(self, title: str, subtitle: str = "", made: date | None = None):
@@ -58,24 +58,24 @@ class Report:
         self._parts: list[str] = []
 
     def headline(self, text: str, outcome: Outcome | None = None) -> Self:
-        """The verdict in a sentence or two; the outcome colours its edge."""
+        """Add the verdict in a sentence or two; the outcome determines the colour of its border."""
         return self._add(f'<p class="headline {outcome or ""}">{escape(text)}</p>')
 
     def section(self, title: str) -> Self:
-        """A heading."""
+        """Add the heading of a section."""
         return self._add(f"<h2>{escape(title)}</h2>")
 
     def text(self, *paragraphs: str) -> Self:
-        """Plain paragraphs."""
+        """Add plain paragraphs."""
         return self._add(*(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs))
 
     def figure(self, figure: Figure | bytes, caption: str, alt: str = "") -> Self:
-        """A picture with its caption.
+        """Add a figure with its caption.
 
         Args:
-            figure: of matplotlib, or the bytes of a PNG or SVG. Figures without images are drawn as vectors.
-            caption: written for someone who sees this kind of figure for the first time.
-            alt: what the picture shows, for those who cannot see it; the caption unless given.
+            figure: matplotlib figure, or the bytes of a PNG or SVG. Figures without images are drawn as vectors.
+            caption: caption that is understandable without knowing this kind of figure.
+            alt: alternative text; the caption unless given.
         """
         source = _data_uri(figure if isinstance(figure, bytes) else _drawn(figure))
         return self._add(
@@ -91,16 +91,16 @@ class Report:
         caption: str = "",
         sortable: bool = False,
     ) -> Self:
-        """A table whose first column names the rows.
+        """Add a table whose first column names the rows.
 
         Args:
-            rows: a cell per column: text, a number, an interval, or None where there is nothing.
-            columns: their headings.
-            caption: above the table.
-            sortable: sort by a column when its heading is clicked.
+            rows: a cell per column: text, a number, an interval, or None for an empty cell.
+            columns: headings of the columns.
+            caption: caption above the table.
+            sortable: whether a click on a heading sorts the table by its column.
 
         Raises:
-            ValueError: a row has not as many cells as there are columns.
+            ValueError: The number of cells of a row is not that of the columns.
         """
         if any(len(row) != len(columns) for row in rows):
             raise ValueError(f"every row of the table needs {len(columns)} cells")
@@ -108,17 +108,17 @@ class Report:
         return self._add(_table(rows, headings, caption, sortable))
 
     def measured(self, facts: Mapping[str, str], title: str = "How this was measured") -> Self:
-        """A section of facts: window, mask, data range, feature network, seeds, data, number of subjects."""
+        """Add a section of facts, such as window, mask, data range, feature network, seeds and number of subjects."""
         items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
         return self.section(title)._add(f"<dl>{items}</dl>")
 
     def caveats(self, points: Sequence[str], title: str = "Read with care") -> Self:
-        """A box of limitations."""
+        """Add a box of limitations."""
         items = "".join(f"<li>{escape(point)}</li>" for point in points)
         return self._add(f'<aside class="caveats"><h2>{escape(title)}</h2><ul>{items}</ul></aside>')
 
     def html(self) -> str:
-        """The whole page."""
+        """Return the whole page as HTML."""
         digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
         policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
         body = "\n".join(self._parts)
@@ -144,16 +144,16 @@ class Report:
 """
 
     def save(self, path: Path | str) -> Path:
-        """Write the page, complete or not at all.
+        """Write the page atomically.
 
         Raises:
-            UserError: the file cannot be written.
+            UserError: The file cannot be written.
         """
         path = Path(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Headers in unknown encodings may hold what UTF-8 cannot.
+            # File headers in unknown encodings may hold characters that cannot be encoded in UTF-8.
             partial.write_text(self.html(), encoding="utf-8", errors="replace")
             partial.replace(path)
         except OSError as error:
@@ -190,7 +190,7 @@ def _table(rows: Sequence[Sequence[Cell]], columns: Sequence[Column], caption: s
 
 
 class _Notes:
-    """Footnotes of one table: equal notes share a letter."""
+    """Footnotes of one table, in which equal notes share a letter."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -249,7 +249,7 @@ def _number(cell: Cell) -> float:
 
 
 def _digits(cells: Sequence[Cell], finite: Sequence[float]) -> int:
-    """Decimals that suit the narrowest interval, or else the spread of the numbers."""
+    """Return the number of decimals by the narrowest interval, or else by the range of the numbers."""
     if all(isinstance(cell, Integral) for cell in cells if cell is not None):
         return 0
     widths = [cell.high - cell.low for cell in cells if isinstance(cell, Interval) and cell.high > cell.low]

@@ -1,4 +1,4 @@
-"""Images beside their reference: the comparison strip, and where to look closer."""
+"""Comparison strips: images beside their reference, with difference images and magnified details."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,17 +50,17 @@ def comparison_strip(
     notes: Mapping[str, str] | None = None,
     segment: tuple[Point, Point] | None = None,
 ) -> Figure:
-    """Images side by side in one window, signed differences from the target, and magnified details below.
+    """Draw images side by side in one window, with signed differences from the target and magnified details below.
 
     Args:
         images: name to ``(rows, columns)``, or ``(rows, columns, 3)`` colours as bytes or in [0, 1].
         window: values shown black and white; colours are shown as they are.
-        spacing_mm: between rows, between columns; gives the aspect and a scale bar.
-        unit: of the images.
-        target: the image that differences are taken from.
+        spacing_mm: distance of rows and of columns, for the aspect ratio and a scale bar.
+        unit: unit of the images.
+        target: name of the reference of the differences.
         differences: images whose difference (image - target) gets a column; colours are averaged first.
-        difference_range: the difference shown in full colour; a quarter of the window unless given.
-        zooms: boxes shown again below, all columns at one magnification.
+        difference_range: difference that is shown in full colour; a quarter of the window unless given.
+        zooms: boxes that are magnified below, at one magnification in all columns.
         notes: name to a line under its title, such as a score.
         segment: first and last (row, column) of a line to mark.
     """
@@ -90,13 +90,13 @@ def detail_boxes(
     count: int = 2,
     size_mm: float = 50.0,
 ) -> list[Box]:
-    """Squares worth magnifying: the most structure among those that lie inside the window almost everywhere.
+    """Find squares for magnification: those with the most structure that lie mostly inside the window.
 
     Args:
-        image: ``(rows, columns)``, best the target.
+        image: ``(rows, columns)``, preferably the target.
         window: values that will be shown.
-        spacing_mm: between rows, between columns.
-        count: squares wanted; fewer come back where there are no more.
+        spacing_mm: distance of rows and of columns.
+        count: number of squares; fewer are returned if there are no more.
         size_mm: edge of a square.
     """
     values = np.asarray(image, dtype=np.float64)
@@ -105,7 +105,7 @@ def detail_boxes(
     ]
     shown = (values > window[0]) & (values < window[1])
     slopes = np.gradient(values, *spacing_mm)
-    # Steps into black or white are as tall as the window and would drown the structure between them.
+    # Edges to values outside the window are left out, since they would dominate the structure inside it.
     structure = uniform_filter(np.where(minimum_filter(shown, 3), sum(slope**2 for slope in slopes), 0), extent)
     structure[uniform_filter(shown.astype(np.float64), extent) < 0.9] = 0
     for axis, size in enumerate(extent):
@@ -129,7 +129,7 @@ class _Column:
 
 
 class _Strip:
-    """The sheet of a comparison, laid out in inches so that all columns share one scale exactly."""
+    """Layout of a comparison strip in inches, so that all columns have exactly the same scale."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class _Strip:
         self.figure.text(x / self.width, 1 - y / self.height, text, **style)
 
     def _fit(self, text: str, size: float) -> float:
-        """The size in points at which the text is not wider than its column."""
+        """Return the font size in points at which the text is not wider than its column."""
         return min(size, self.column / (LETTER_WIDTH * max(1, len(text))))
 
     def _panel(self, column: _Column, left: float, row: int, box: Box | None = None) -> Axes:

@@ -1,4 +1,4 @@
-"""How every figure looks: its colours, its type, and the ways it leaves memory."""
+"""Style of all figures: colours, fonts, and export as PNG or SVG."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -55,28 +55,28 @@ STYLE: dict[Any, Any] = {
 
 
 def colours(names: Mapping[str, Any] | Sequence[str]) -> dict[str, str]:
-    """A colour for every name: the roles keep theirs, others take theirs in order."""
+    """Return a colour for every name: fixed ones for input, output and target, others in order."""
     others = iter(OTHERS * (1 + len(names) // len(OTHERS)))
     return {name: ROLES[name] if name in ROLES else next(others) for name in names}
 
 
 def title(name: str) -> str:
-    """The name with a capital first letter, the rest untouched."""
+    """Return the name with a capital first letter."""
     return plain(name[:1].upper() + name[1:])
 
 
 def plain(text: str) -> str:
-    """The text as it is, even if it holds the dollar signs that begin a formula."""
+    """Escape dollar signs, which matplotlib would take for formulas."""
     return text.replace("$", r"\$")
 
 
 def minus(number: str) -> str:
-    """The number with a proper minus sign."""
+    """Replace hyphens in a number by minus signs."""
     return number.replace("-", "−")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that lays itself out."""
+    """Create an empty figure of a size in inches with constrained layout."""
     return Figure((width, height), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
 
 
@@ -88,7 +88,7 @@ def show_image(
     cmap: str = "gray",
     magnified: bool = False,
 ) -> None:
-    """Draw an image in a window and in its proportions, with sharp pixels where it is magnified."""
+    """Draw an image in a window with the aspect ratio of its spacing; magnified images show sharp pixels."""
     down, across = spacing_mm or (1.0, 1.0)
     if image.ndim == 3 and np.issubdtype(image.dtype, np.floating):
         image = np.clip(image, 0, 1)
@@ -112,7 +112,7 @@ def mark_segment(axes: Axes, segment: tuple[Point, Point]) -> None:
 
 
 def to_png(figure: Figure, dpi: int = 160) -> bytes:
-    """The figure as PNG."""
+    """Render a figure as PNG."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
@@ -120,7 +120,7 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
 
 @rc_context(STYLE)
 def to_svg(figure: Figure) -> bytes:
-    """The figure as SVG with outlined text; equal figures give equal bytes."""
+    """Render a figure as SVG with outlined text; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
