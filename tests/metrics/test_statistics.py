@@ -124,7 +124,7 @@ def test_an_interval_reads_well() -> None:
 
 
 def crossed(rng: np.random.Generator, runs: int, subjects: int, sds: tuple[float, float, float]) -> np.ndarray:
-    """Values around 0 that runs, subjects and chance each have a part in."""
+    """Draw values around 0 with random effects of runs and subjects and residual noise, by their SDs."""
     parts = rng.normal(size=(runs, 1)), rng.normal(size=(1, subjects)), rng.normal(size=(runs, subjects))
     return sum(sd * part for sd, part in zip(sds, parts, strict=True))
 
@@ -132,7 +132,7 @@ def crossed(rng: np.random.Generator, runs: int, subjects: int, sds: tuple[float
 @pytest.mark.parametrize("runs", [2, 3, 5])
 @pytest.mark.parametrize("sds", [(0.0, 0.0, 1.0), (0.0, 1.0, 0.5), (1.0, 1.0, 1.0), (1.0, 0.0, 0.3)])
 def test_two_alike_are_told_apart_no_more_often_than_promised(runs: int, sds: tuple[float, float, float]) -> None:
-    """Differences of two arms that are the same but for their seeds: the interval holds zero in about 95 %."""
+    """Simulate differences of two arms that differ in seeds only: the interval holds zero in about 95 % of cases."""
     rng, tries = np.random.default_rng(5), 600
     found = [crossed_interval(crossed(rng, runs, 10, sds)) for _ in range(tries)]
     held = sum(one.low <= 0 <= one.high for one in found) / tries

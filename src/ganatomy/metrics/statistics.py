@@ -1,8 +1,8 @@
-"""Statistics over patients: intervals, paired tests, and verdicts in words.
+"""Statistics over patients: confidence intervals, paired tests, and verdicts in words.
 
-The patient is the unit. Slices of one patient resemble each other, so a thousand slices of three patients
-are three observations: values are averaged within a subject before anything else. With a single subject
-only an interval over its slices is left, and the result says so.
+The unit of observation is the patient. Slices of one patient are correlated, so a thousand slices of three patients
+are three observations: values are averaged within a subject first. With a single subject only an interval over its
+slices can be given, and the result says so.
 """
 
 import math
@@ -47,7 +47,7 @@ class Interval:
 
     @property
     def caveat(self) -> str:
-        """What a reader must know before trusting the interval; empty if nothing special."""
+        """Caveat that a reader must know to interpret the interval; empty if there is none."""
         notes = []
         if self.unit_of_resampling == "slice":
             notes.append("1 subject: interval over slices, not over patients")
@@ -67,7 +67,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class BlandAltman:
-    """Agreement of two measurements: mean difference, its SD, and limits that hold 95 % of differences."""
+    """Agreement of two measurements: mean difference, its SD, and limits that contain 95 % of differences."""
 
     bias: float
     sd: float
@@ -78,7 +78,7 @@ class BlandAltman:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired comparison of one method with another.
+    """Paired comparison of one method with another.
 
     Attributes:
         difference: mean over subjects of (first - second), with its interval.
@@ -104,7 +104,7 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Expanded-percentile bootstrap interval of the mean over subjects.
+    """Compute the expanded-percentile bootstrap interval of the mean over subjects.
 
     Subjects are resampled whole, each standing for the mean of its values, so that a subject with many
     slices counts once. Plain percentile intervals are too narrow for few subjects; the expanded percentiles
@@ -118,10 +118,10 @@ def bootstrap_mean(
         subjects: the subject of every value; without it each value is a subject.
         level: confidence level.
         resamples: bootstrap samples drawn.
-        seed: of the draw.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: values and subjects differ in number.
+        ValueError: The numbers of values and subjects differ.
     """
     scores, labels, excluded = _finite(values, subjects)
     units, unit = _units(scores, labels)
@@ -135,18 +135,18 @@ def bootstrap_mean(
 
 
 def crossed_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
-    """Interval of the mean over subjects and training runs, both of them samples: of readers and cases, in other words.
+    """Compute the interval of the mean over subjects and training runs, with both as random effects.
 
-    Two or three runs are too few to be resampled: a bootstrap knows no run that disagrees more than those it has seen.
-    Here the variance of the mean comes from an analysis of variance of runs by subjects, and Student's t has the
-    degrees of freedom that Satterthwaite's formula gives for it, so that runs that disagree widen the interval as
-    their small number demands. Subjects with an undefined value are left out.
+    Two or three runs are too few for a bootstrap, which cannot draw runs that disagree more than those observed. The
+    variance of the mean therefore comes from a two-way analysis of variance of runs by subjects, as in studies of
+    readers and cases, and the interval is that of Student's t with Satterthwaite's degrees of freedom, so that few
+    runs that disagree widen it accordingly. Subjects with an undefined value are left out.
 
     Source: Hillis, Stat. Med. 26(3):596-619, 2007. doi:10.1002/sim.2532
 
     Args:
-        values: (runs, subjects), the same subjects scored for every run; of a single run the interval is that of
-            ``bootstrap_mean`` and speaks of subjects only.
+        values: (runs, subjects), scores of the same subjects for every run; for a single run the interval is that of
+            ``bootstrap_mean``, over subjects only.
         level: confidence level.
     """
     table = np.asarray(values, dtype=np.float64)
@@ -163,7 +163,7 @@ def crossed_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
     rest = table - of_runs[:, None] - of_subjects[None, :] + mean
     between_runs = subjects * float(np.square(of_runs - mean).sum()) / (runs - 1)
     between_subjects = runs * float(np.square(of_subjects - mean).sum()) / (subjects - 1)
-    # What subjects differ by beyond chance; a negative estimate stands for nothing.
+    # Variance component of the subjects beyond chance; a negative estimate is set to zero.
     own = max(between_subjects - float(np.square(rest).sum()) / ((runs - 1) * (subjects - 1)), 0.0)
     total = between_runs + own
     if total == 0:
@@ -185,17 +185,17 @@ def compare(
     unit: str = "",
     seed: int = 0,
 ) -> Comparison:
-    """Compare two methods on the same slices and say in words who wins.
+    """Compare two methods on the same slices and state the verdict in words.
 
     Args:
         first: a score per slice.
         second: the other method's scores on the same slices.
         subjects: the subject of every slice; without it each value is a subject.
         better: the direction of improvement.
-        names: of the two methods, for the words.
-        metric: label of the score, for the words.
-        unit: of the score, for the words.
-        seed: of the bootstrap.
+        names: names of the two methods, for the verdict.
+        metric: label of the score, for the verdict.
+        unit: unit of the score, for the verdict.
+        seed: seed of the bootstrap.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     interval = bootstrap_mean(differences, subjects, seed=seed)
@@ -212,19 +212,19 @@ def compare(
 
 
 def subject_means(values: npt.ArrayLike, subjects: Sequence[str]) -> dict[str, float]:
-    """The mean of each subject's finite values, subjects in order of first appearance."""
+    """Return the mean of each subject's finite values, subjects in order of first appearance."""
     scores, labels, _ = _finite(values, subjects)
     return {name: float(scores[labels == name].mean()) for name in dict.fromkeys(labels.tolist())}
 
 
 def wilcoxon(differences: npt.ArrayLike) -> float:
-    """Two-sided Wilcoxon signed-rank p of paired differences, exact for small samples; 1 if all are zero."""
+    """Return the two-sided Wilcoxon signed-rank p of paired differences, exact for small samples; 1 if all are zero."""
     d = np.asarray(differences, dtype=np.float64)
     return float(stats.wilcoxon(d).pvalue) if np.any(d) else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: adjusted p values, in the order given.
+    """Adjust p values by Holm's step-down procedure, in the given order.
 
     Source: Holm, Scand. J. Stat. 6(2):65-70, 1979.
     """
@@ -237,7 +237,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def bland_altman(first: npt.ArrayLike, second: npt.ArrayLike) -> BlandAltman:
-    """Bias and 95 % limits of agreement, bias ± 1.96 SD of the differences (first - second).
+    """Compute bias and 95 % limits of agreement, bias ± 1.96 SD of the differences (first - second).
 
     Source: Bland and Altman, Lancet 327(8476):307-310, 1986. doi:10.1016/S0140-6736(86)90837-8
     """
@@ -248,12 +248,12 @@ def bland_altman(first: npt.ArrayLike, second: npt.ArrayLike) -> BlandAltman:
 
 
 def significant_digits(scale: float) -> int:
-    """Decimals that show two significant digits of a quantity of this size."""
+    """Return the number of decimals that show two significant digits of a quantity of this size."""
     return min(6, max(0, 1 - math.floor(math.log10(abs(scale))))) if math.isfinite(scale) and scale else 2
 
 
 def count(n: int, noun: str) -> str:
-    """``1 subject``, ``4 subjects``."""
+    """Return a number with its noun in singular or plural, such as ``1 subject`` or ``4 subjects``."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
@@ -267,7 +267,7 @@ def _finite(values: npt.ArrayLike, subjects: Sequence[str] | None) -> tuple[Arra
 
 
 def _units(scores: Array, labels: npt.NDArray[np.str_]) -> tuple[Array, Unit]:
-    """One value per subject, or the slices themselves where there is only one subject."""
+    """Return one value per subject, or the slices themselves if there is only one subject."""
     names, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if names.size == 1 and scores.size > 1:
         return scores, "slice"
