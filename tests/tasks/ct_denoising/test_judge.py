@@ -15,7 +15,7 @@ TASK = CTDenoising(LowDoseScan(views=60), Window(low=-1000, high=1000), "rmse", 
 
 
 def toy(name: str, seed: int, slices: int = 3) -> Sample:
-    """A bright square in fat, with little noise in the target and more in the input."""
+    """Make a case of a bright square in fat, with little noise in the target and more in the input."""
     rng = np.random.default_rng(seed)
     clean = np.full((1, slices, 64, 64), -100.0, np.float32)
     clean[..., 16:48, 16:48] = 60
@@ -35,7 +35,7 @@ def judge() -> DenoisingJudge:
 
 
 def judged(judge: DenoisingJudge, outputs: dict[str, str], subjects: int = 6) -> Scores:
-    """Roles of toy cases under other names."""
+    """Score entries that are roles of toy cases under other names."""
     entries = [Entry(name, role(shown).run) for name, shown in outputs.items()]
     cases = [toy(f"s{seed}", seed) for seed in range(subjects)]
     return Scores([row for case in cases for row in judge.score_case(entries, case)])

@@ -1,4 +1,4 @@
-"""Pictures of a page about de-noised CT."""
+"""Figures of a report on CT denoising."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.tasks.restoration.judge import role
 
 DEVIATIONS = {"target": 4, "input": 20}
-"""Of the noise in HU."""
+"""Standard deviation of the noise in HU."""
 TASK = CTDenoising(LowDoseScan(views=60), Window(low=-1000, high=1000), "rmse", 2)
 
 
 class Page:
-    """Remembers what it is given."""
+    """A report that records the figures it is given."""
 
     def __init__(self):
         self.captions, self.sections = [], []
@@ -32,7 +32,7 @@ class Page:
 
 
 def toy(name, seed):
-    """A bright square in fat, with less noise in the target than in the input."""
+    """Make a case of a bright square in fat, with less noise in the target than in the input."""
     rng = np.random.default_rng(seed)
     clean = np.full((1, 3, 64, 80), -100.0, np.float32)
     clean[..., 16:48, 16:60] = 60

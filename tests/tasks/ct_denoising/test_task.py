@@ -23,7 +23,7 @@ def image(array, unit="HU", modality=None):
 
 
 def prepared(task, seed, **given):
-    """The images of a prepared sample by role."""
+    """Return the images of a prepared sample by role."""
     sample = task.simulate(task.frame(given, CASE), seed)
     return {role: sample.image(role) for role in sample.arrays}
 

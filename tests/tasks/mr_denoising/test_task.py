@@ -20,7 +20,7 @@ def prepared(own, seed, **given):
 
 
 def heads(slices=3, rows=64, columns=56):
-    """Rings of 400 around a dark ventricle, the last slice empty."""
+    """Draw rings of 400 around a dark ventricle, with an empty last slice."""
     row, column = np.indices((rows, columns)) - 32
     radius = np.hypot(row, column)
     plane = np.where((radius < 24) & (radius > 5), 400.0, 0.0)

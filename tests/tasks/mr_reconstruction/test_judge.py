@@ -28,7 +28,7 @@ SOURCE = PhantomSource("brain-mr", 0, ())
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Transforms as small as these lose more to waiting for each other than they gain."""
+    """Use one thread, since transforms of this size are slower with several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,7 +40,7 @@ def task(**values):
 
 
 def blocks(seed=0, slices=3):
-    """Few grey values with straight edges, which total variation favours."""
+    """Draw an image of few grey values with straight edges, which suits total variation."""
     planes = np.zeros((slices, 32, 32), np.float32)
     for plane in planes:
         rng = np.random.default_rng(seed)

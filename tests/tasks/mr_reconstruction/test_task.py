@@ -35,7 +35,7 @@ def task(phased=True, **values):
 
 
 def prepared_as(asked, given, seed=0):
-    """The images of a case that is learned from, by role."""
+    """Return the images of a training case by role."""
     sample = asked.simulate(asked.frame(given), seed)
     return {name: sample.image(name) for name in sample.arrays}
 
@@ -176,7 +176,7 @@ def test_packing_a_scan_is_undone(coils):
 
 
 def smooth(rows=32, columns=32, slices=2):
-    """Complex images with an empty border, bright and with a phase, (slices, 1, rows, columns)."""
+    """Draw bright complex images with a phase and an empty border, (slices, 1, rows, columns)."""
     y, x = (np.linspace(-1, 1, extent) for extent in (rows, columns))
     inside = (y[:, None] ** 2 + x**2 < 0.7) * (2 + np.cos(9 * y[:, None]) * np.sin(7 * x))
     planes = [300 * inside * np.exp(1j * (n + y[:, None])) for n in range(slices)]
@@ -184,7 +184,7 @@ def smooth(rows=32, columns=32, slices=2):
 
 
 def raw(coils=4, measured=1.0, **kind):
-    """Raw data of several coils as an image."""
+    """Make an image of raw data of several coils."""
     maps = simulated_sensitivities(coils, (32, 32), 1) if coils > 1 else torch.ones(1, 1, 1, 1)
     kspace = fft(smooth() * maps) * (SCAN.mask((32, 32)) if measured < 1 else 1)
     header = Header("kspace", **kind)

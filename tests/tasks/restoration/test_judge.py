@@ -1,4 +1,4 @@
-"""Block by block, and phantoms once more as a whole."""
+"""Scoring in blocks of slices, and of phantoms as a whole."""
 
 from types import SimpleNamespace
 

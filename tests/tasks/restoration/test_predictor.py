@@ -15,7 +15,7 @@ CONFIG = TranslationConfig.preset(
 
 
 class Inverting(Method):
-    """Turns the contrast upside down; every voxel of a slice is seen alone."""
+    """A method that inverts the contrast voxel by voxel."""
 
     Config = TranslationConfig
     scale = (1, 1, 1)
@@ -39,7 +39,7 @@ class Finer(Inverting):
 
 
 def stored(order=(1, 2, 0), shape=(4, 5, 7)):
-    """A volume whose axes are stored in another order than that of axial slices, one of them reversed."""
+    """Make a volume whose axes are stored in another order than that of axial slices, one of them reversed."""
     values = np.random.default_rng(0).permutation(np.arange(1.0, 1 + np.prod(shape))) * 100 / np.prod(shape)
     directions = np.array([[0, 0, 3.0], [0, -1.5, 0], [-0.8, 0, 0]])  # of axial slices, rows and columns, mm in RAS+
     affine = np.eye(4)

@@ -8,7 +8,7 @@ from ganatomy.tasks.restoration.semantics import DICE, INTERPRETABILITY, learned
 
 
 def case(number, slices=12, size=30, masked=True):
-    """Discs on a noisy ground; the bright ones are the structure."""
+    """Draw discs on a noisy background; the bright ones are the structure."""
     rng = np.random.default_rng(number)
     y, x = np.indices((size, size))
     image, mask = rng.normal(0, 0.1, (slices, size, size)), np.zeros((slices, size, size), bool)

@@ -29,7 +29,7 @@ class Toy(Restoration):
 
 
 def samples(task, factors=(1.0, 9.0, 2.0)):
-    """Cases that differ in strength: a body of 100 to 300 on air of 0, all times a factor."""
+    """Make cases of different scales: a body of 100 to 300 in air of 0, multiplied by a factor."""
     found = []
     for factor in factors:
         values = np.zeros((1, 3, 8, 6), np.float32)

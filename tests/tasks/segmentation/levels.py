@@ -14,7 +14,7 @@ SHAPE, SPACING = (5, 7, 6), (3.0, 1.0, 1.5)
 
 
 class Levels(Segmenter):
-    """Each input is the probability of a region, in thousandths."""
+    """A segmentation method whose inputs are the probabilities of the regions, in thousandths."""
 
     class Config(SegmentationConfig):
         role_defaults: ClassVar = {"inputs": {"scale": "window", "window": (0.0, 1000.0)}}
@@ -44,7 +44,7 @@ class Levels(Segmenter):
 
 
 def affine(spacing=SPACING):
-    """Axial slices that go up, with rows to the back and columns to the left, off the origin."""
+    """Return the affine of axial slices from the feet up, rows to the back, columns to the left, off the origin."""
     matrix = np.diag([1.0, 1.0, 1.0, 1.0])
     matrix[:3, :3] = [[0, 0, -spacing[2]], [0, -spacing[1], 0], [spacing[0], 0, 0]]
     matrix[:3, 3] = (40.0, 31.0, -12.0)
@@ -52,13 +52,13 @@ def affine(spacing=SPACING):
 
 
 def volume(values, spacing=SPACING):
-    """An axial image from (slices, rows, columns), or with channels before them."""
+    """Make an axial image from (slices, rows, columns), or with channels before them."""
     values = np.asarray(values)
     return Image(values if values.ndim == 4 else values[None], affine(spacing), "a.u.")
 
 
 def stored(image, axes, flipped):
-    """The same volume with its axes in another order, some of them reversed: slices, rows, columns of the file."""
+    """Store a volume with its axes in another order, some of them reversed: slices, rows, columns of the file."""
     array = image.numpy().transpose(0, *(1 + axis for axis in axes))
     matrix = np.eye(4)
     matrix[:3, :3] = image.affine[:3, :3][:, axes]
@@ -72,7 +72,7 @@ def stored(image, axes, flipped):
 
 
 def case(task, name="a", **values):
-    """A sample as training and judges get it; its images remember that they were acquired."""
+    """Make a prepared sample, as for training and judges, whose images have sources."""
     images = {role: volume(value) for role, value in values.items()}
     sources = {role: Held(image) for role, image in images.items()}
     sample = task.frame(images, Case(name, name, "train", sources))
@@ -85,7 +85,7 @@ def random_images(*roles, seed=0, shape=SHAPE):
 
 
 def tensors(task, sample, roles):
-    """Whole slices of a case as a batch."""
+    """Make a batch of whole slices of a case."""
     batch = {}
     for role in roles:
         parts = [sample.role(role).tensor(np.asarray(sample.arrays[role])[:, z : z + 1], 2) for z in range(SHAPE[0])]

@@ -1,4 +1,4 @@
-"""Where outlines lie, and which of them hides which."""
+"""Positions of outlines, and the order in which they are drawn."""
 
 import numpy as np
 import pytest

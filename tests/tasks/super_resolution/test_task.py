@@ -34,13 +34,13 @@ def task(degradation=IN_PLANE, dims=2):
 
 
 def prepared_as(asked, given):
-    """The images of a case that is learned from, by role."""
+    """Return the images of a training case by role."""
     sample = asked.simulate(asked.frame(given), 0)
     return {name: sample.image(name) for name in sample.arrays}
 
 
 def enlarged(values, factor):
-    """Bicubic interpolation of (N, C, H, W)."""
+    """Interpolate images (N, C, H, W) bicubically."""
     planes = Bicubic((1, factor, factor)).interpolated(np.float32(values).reshape(-1, *values.shape[2:]))
     return torch.from_numpy(planes.reshape(*values.shape[:2], *planes.shape[1:]))
 
@@ -134,7 +134,7 @@ def test_images_that_do_not_fit_are_refused(image, told):
 
 
 def bicubic():
-    """A system that interpolates."""
+    """A method that interpolates."""
     method = SRGAN(SRGAN.Config.preset("small", window=(0.0, 1000.0), patch=32, blocks=1, width=8))
     method.restore = lambda input: 2 * enlarged(input, 4) - 1
     return method.inference_mode()

@@ -174,7 +174,7 @@ RED, BLUE = (np.array(one, np.float32)[:, None, None, None] for one in ((1, 0, 0
 
 
 def coloured(colour, seed=0):
-    """A case whose true image is the anatomy in one colour; its input is grey."""
+    """Make a case with a grey input, whose true image is the anatomy in one colour."""
     own = task(b={"window": (0, 1000), "channels": 3})
     grey = anatomy(seed)
     arrays = {"a": grey, "b": (colour * grey).astype(np.float32)}

@@ -128,7 +128,7 @@ def test_neither_a_mean_image_nor_sharp_inventions_win():
 
 
 def heads(seed, factor):
-    """A patient's head of 300 to 900 in air of 0, and the inverse of it; ``factor`` is that of the scanner."""
+    """Make a head of 300 to 900 in air of 0, and its inverse; ``factor`` is the scale of the scanner."""
     rng = np.random.default_rng(seed)
     head = np.zeros((1, 3, 20, 16), np.float32)
     head[:, :, 3:17, 2:12] = rng.uniform(300, 900, (1, 3, 14, 10))
@@ -139,7 +139,7 @@ def heads(seed, factor):
 
 
 def learned(scale, factors=(1.0, 5.0, 2.0)):
-    """A task whose images have scales of their own, after training, and the samples that it learned from."""
+    """A trained task with codecs bound per case, and its training samples."""
     own = task(size=(20, 16), fit="patches", **{name: {"scale": scale, "percentiles": (0, 100)} for name in "ab"})
     samples = [own.frame(heads(seed, factor), CASE) for seed, factor in enumerate(factors)]
     own.fitted = own.fit(iter(samples))

@@ -1,1 +1,1 @@
-"""Low-dose CT to routine-dose CT."""
+"""Denoising of low-dose CT."""

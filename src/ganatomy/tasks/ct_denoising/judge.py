@@ -1,4 +1,4 @@
-"""How low-dose CT denoising is judged: fidelity, noise texture, phantoms' truth, and the pictures that show it."""
+"""The judge of low-dose CT denoising: fidelity, noise texture, and ground truth of phantoms."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ NPS, EDGES = "nps distance", "gradient ratio[-160,240]"
 FIDELITY, NOISE, CONTENT, CALCIUM = "Fidelity", "Noise", "Sharpness and CT numbers", "Calcium"
 
 PROFILE_MM = 120.0
-"""Length of the plotted profile."""
+"""Length of the plotted profile in mm."""
 
 LEAST_NOISE = 1.0
-"""HU; what is assumed where an image shows none."""
+"""Lower limit of the measured noise in HU."""
 
 
 def non_local_means(image: Volume, spacing_mm: tuple[float, float]) -> Volume:
-    """Denoise slice by slice in HU, with the noise measured in flat soft tissue of the image itself.
+    """Denoise slices by non-local means with the noise measured in their flat soft tissue.
 
     Args:
-        image: (slices, rows, columns) in HU.
-        spacing_mm: between rows, between columns.
+        image: slices in HU, (slices, rows, columns).
+        spacing_mm: mm between rows and between columns.
     """
     boxes = homogeneous_regions(image, spacing_mm, count=2 * len(image))
     sigma = max(noise_sd(cut(image, boxes)) if boxes else 0.0, LEAST_NOISE)
@@ -91,10 +91,10 @@ class DenoisingJudge(RestorationJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores, and what shows over-smoothing, shifted CT numbers and inverted contrast."""
+        """Compute the task's scores, and scores of over-smoothing, shifted CT numbers and inverted contrast."""
         target, low = sample["target"], sample["input"]
         scores: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
-        # Outlines against air are a hundred times steeper than edges within soft tissue and would hide them.
+        # Edges against air are a hundred times steeper than those within soft tissue and would dominate them.
         scores[EDGES] = gradient_ratio(np.clip(output, *ABDOMEN), np.clip(target, *ABDOMEN), spacing[1:])
         scores["sharpness error"] = abs(scores[EDGES] - 1)
         scores["correlation"] = _correlation(output, low)
@@ -105,12 +105,12 @@ class DenoisingJudge(RestorationJudge):
         return scores
 
     def truth(self, case: Case) -> Any:
-        """The phantom, where the case is one."""
+        """Return the ground truth of a phantom; None for other cases."""
         source = case.sources.get("clean")
         return source.truth() if isinstance(source, PhantomSource) else None
 
     def score_truth(self, output: Volume, case: Sample, truth: Any) -> dict[str, float]:
-        """Calcium and uniform regions, against the phantom and its routine-dose scan."""
+        """Score calcium and uniform regions against the phantom and its routine-dose scan."""
         found = agatston(output, case.spacing, truth.masks["coronaries"]).score
         regions = compare_regions(output, case.slices(0, case.shape[0])["target"], truth.regions)
         return {
@@ -124,7 +124,7 @@ class DenoisingJudge(RestorationJudge):
         }
 
     def classical(self) -> Entry:
-        """Non-local means."""
+        """Return the baseline of non-local means."""
         return Entry(
             "non-local means",
             lambda case, start, stop: non_local_means(case.slices(start, stop)[INPUT], case.spacing[1:]),
@@ -133,7 +133,7 @@ class DenoisingJudge(RestorationJudge):
         )
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Better than the input or not, by how much, and whose noise looks more like routine dose."""
+        """Return whether the output is nearer to routine dose than the input, by how much, and which noise is."""
         fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
         words = sentences(
@@ -144,7 +144,7 @@ class DenoisingJudge(RestorationJudge):
         return words, fidelity.outcome
 
     def _texture(self, judgement: Judgement, baseline: str) -> str:
-        """Whose noise is more like that of routine dose."""
+        """Return a sentence on whether the output or a baseline has noise nearer to that of routine dose."""
         scores = judgement.scores
         ours, theirs, wanted = (scores.interval(name, "noise sd") for name in (OUTPUT, baseline, TARGET))
         found = scores.compare(OUTPUT, baseline, self.named(TEXTURE))
@@ -160,7 +160,7 @@ class DenoisingJudge(RestorationJudge):
         )
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Strips of the median, worst and best case, then profile, noise spectra and regions of the median one."""
+        """Add strips of the median, worst and best case, and profile, noise spectra and regions of the median case."""
         examples = self.examples(judgement)
         for label, case in examples.items():
             report.figure(
@@ -202,7 +202,7 @@ class DenoisingJudge(RestorationJudge):
             self._truth_table(report, judgement)
 
     def _regions(self, case: Sample, boxes: Sequence[Box]) -> tuple[Mapping[str, Region], str]:
-        """Regions to compare in the middle block of a case, and what they are."""
+        """Return the regions to compare in the middle block of a case, and their description."""
         truth = self.truth(case.case)
         if truth is not None:
             start, stop = _middle_block(case)
@@ -211,7 +211,7 @@ class DenoisingJudge(RestorationJudge):
         return {f"region {i}": box for i, box in enumerate(boxes[:4], start=1)}, "the flattest soft tissue"
 
     def _truth_table(self, report: Report, judgement: Judgement) -> None:
-        """Scores against the noise-free phantoms."""
+        """Add a table of the scores against noise-free phantoms."""
         known = {case.case.name: self.truth(case.case) for case in judgement.cases}
         truth = [phantom.agatston for phantom in known.values() if phantom is not None]
         calcium = any(truth) or any(
@@ -240,7 +240,7 @@ class DenoisingJudge(RestorationJudge):
         )
 
     def measured(self) -> dict[str, str]:
-        """Windows, regions and blocks."""
+        """Describe windows, regions and blocks."""
         low, high = ABDOMEN
         return {
             "Window and data range": minus(f"{low:g} to {high:g} HU where a score says so; PSNR and SSIM use its width")
@@ -251,7 +251,7 @@ class DenoisingJudge(RestorationJudge):
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Simulated dose, phantoms, and what the checks for invented anatomy found."""
+        """Return sentences on simulated dose, on phantoms, and on inverted contrast or shifted CT numbers."""
         points = phantoms(judgement.cases, " and both of their scans are simulated")
         if not points and any(INPUT not in case.case.sources for case in judgement.cases):
             points.append(
@@ -267,11 +267,11 @@ class DenoisingJudge(RestorationJudge):
 
 
 def risk_agreement(scores: Scores, truth: Mapping[str, float]) -> dict[str, float]:
-    """Weighted kappa of each method's risk classes with the true ones; none where all true cases are of one class.
+    """Compute the weighted kappa of each method's risk classes with the true ones; empty if all cases have one class.
 
     Args:
-        scores: with an Agatston score of every case.
-        truth: case to the score of the noise-free phantom.
+        scores: scores with the Agatston score of every case.
+        truth: case to the Agatston score of the noise-free phantom.
     """
     if len({risk_class(score) for score in truth.values()}) < 2:
         return {}
@@ -285,12 +285,12 @@ def risk_agreement(scores: Scores, truth: Mapping[str, float]) -> dict[str, floa
 
 
 def _middle_block(case: Sample) -> tuple[int, int]:
-    """The block of slices around the middle."""
+    """Return the block of slices around the middle of a case."""
     return next(block for block in blocks(case.shape[0]) if block[0] <= middle_slice(case) < block[1])
 
 
 def _segment(image: npt.NDArray[Any], spacing_mm: tuple[float, float]) -> tuple[Point, Point]:
-    """A level line of 120 mm through the flattest soft tissue, or through the middle of an image without any."""
+    """Return the ends of a line of 120 mm along a row, through the flattest soft tissue or else through the centre."""
     rows, columns = image.shape
     box = next(iter(homogeneous_regions(image, spacing_mm, count=1)), Box(0, 0, rows, columns))
     half = PROFILE_MM / 2 / spacing_mm[1]
@@ -299,7 +299,7 @@ def _segment(image: npt.NDArray[Any], spacing_mm: tuple[float, float]) -> tuple[
 
 
 def _correlation(output: Volume, low: Volume) -> float:
-    """Pearson's, over the pixels of the window; NaN where one image is constant."""
+    """Compute Pearson's correlation of images clipped to the window; NaN where one of them is constant."""
     first, second = (np.clip(image, *ABDOMEN).ravel().astype(np.float64) for image in (output, low))
     if not first.std() or not second.std():
         return math.nan

@@ -1,4 +1,4 @@
-"""Low-dose CT to routine-dose CT."""
+"""The task of low-dose CT denoising: predict routine-dose CT from low-dose CT."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -25,34 +25,34 @@ ABDOMEN = (-160.0, 240.0)
 AIR = -500.0
 LOWEST = -1024.0
 FIELD_OF_VIEW = 380.0
-"""Side of the slices of the embedded phantom, mm."""
+"""Side of the slices of the embedded phantom in mm."""
 PHANTOM_SIZE = 256
-"""Rows and columns of it."""
+"""Number of rows and of columns of the phantom."""
 PHANTOM_SLICES = {2: (8, 12.0), 3: (32, 3.0)}
-"""Its slices and the mm between them, for methods that see slices and for those that see volumes."""
+"""Number of slices of the phantom and mm between them, by the number of axes that networks see."""
 
 
 def mostly_air(limit: float) -> Callable[[Mapping[str, Any]], bool]:
-    """Accept patches whose target holds at most this share of air."""
+    """Return a function that accepts patches whose target has at most a given share of air."""
     return lambda patch: float(np.mean(patch["target"] < AIR)) <= limit
 
 
 class DosePreparation(Preparation):
-    """How the low-dose partner of a scan is simulated."""
+    """Preparation with a simulated low-dose scan."""
 
-    scan: LowDoseScan  # simulates the partner of a routine-dose scan, and both of a phantom
+    scan: LowDoseScan  # simulates the low-dose scan of a routine-dose one, and both scans of a phantom
 
 
 class CTDenoising(Restoration):
-    """A routine-dose scan is the target; its low-dose partner, acquired or simulated, is the input.
+    """Task of low-dose CT denoising: the input is a low-dose scan, acquired or simulated, the target a routine scan.
 
-    A noise-free phantom is ``clean``: both of its scans are simulated.
+    The role ``clean`` is a noise-free phantom, of which both scans are simulated.
 
     Args:
-        scan: simulates the partner of a routine-dose scan, and both of a phantom.
-        codec: HU to the network's range, for both roles.
-        selection: the score that decides which weights are best.
-        dims: 2 for methods that see slices, 3 for volumes; the phantom is then a scan of few or of adjacent slices.
+        scan: simulates the low-dose scan of a routine-dose one, and both scans of a phantom.
+        codec: codec between HU and the range of the networks, for both roles.
+        selection: score that selects the best weights.
+        dims: number of axes that networks see, 2 or 3, which decides on the slices of the phantom.
     """
 
     name = "ct-denoising"
@@ -144,45 +144,45 @@ class CTDenoising(Restoration):
             scores["nps distance"] = nps_distance(
                 noise_power_spectrum(got, spacing[1:]), noise_power_spectrum(wanted, spacing[1:])
             )
-            # Remaining error relative to the input's, plus how far the noise is from that of a routine scan:
-            # neither leaving the noise nor wiping out the texture wins.
+            # The error relative to the input's plus the log ratio of noise levels: neither an output as noisy as the
+            # input nor one without texture has the best score.
             relative = rmse(made, target) / max(rmse(low, target), 1e-6)
             scores["rmse+texture"] = relative + abs(np.log(noise_sd(got) / noise_sd(wanted)))
         return scores
 
 
 def _above_padding(array: Any) -> Array:
-    """A CT with the scanner's padding, values that no tissue has, raised to the lowest CT number."""
+    """Raise the scanner's padding, values below those of air, to the lowest CT number."""
     return ComputedArray(
         array.shape, np.float32, lambda start, stop: np.maximum(slab(array, start, stop).astype(np.float32), LOWEST)
     )
 
 
 class CTDenoiser(Method):
-    """A method whose task is low-dose CT denoising; its config has ``scan`` and ``window``."""
+    """Base class of low-dose CT denoisers; their configuration has ``scan`` and ``window``."""
 
     @property
     @abstractmethod
     def network_range(self) -> tuple[float, float]:
-        """Values of the networks that the ends of the window are mapped to."""
+        """Values in the range of the networks to which the ends of the window are mapped."""
 
     @property
     @abstractmethod
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator; texture then counts when weights are chosen."""
+        """Whether there is a discriminator; texture then counts in the score that selects weights."""
 
     def inside(self, image: Tensor) -> Tensor:
-        """Clip an image to the range that the networks see, that of the window."""
+        """Clip an image to the range of the networks, that of the window."""
         return image.clamp(*self.network_range)
 
     def generate(self, input: Tensor) -> Tensor:
-        """The generator's output for what it sees of the input, the margin smaller."""
+        """Apply the generator to the clipped input; the output is smaller by the margin."""
         return self.generator(self.inside(input))  # type: ignore[no-any-return,operator]
 
     def restore(self, input: Tensor) -> Tensor:
-        """Low-dose to denoised, (N, 1, [D,] H, W), the margin smaller.
+        """Denoise low-dose images (N, 1, [D,] H, W); the output is smaller by the margin.
 
-        What lies outside of the window, bone or air, keeps its own values plus the generator's correction.
+        Values outside of the window, such as bone or air, are kept and changed by the generator's correction.
         """
         lost = [-extent for extent in reversed(self.tiling.margin[3 - self.dims :]) for _ in range(2)]
         return self.generate(input) + pad(input - self.inside(input), lost)

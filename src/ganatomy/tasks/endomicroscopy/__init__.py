@@ -1,1 +1,1 @@
-"""Endomicroscopy frames, seen through a bundle of fibres, to finer ones."""
+"""Super-resolution of endomicroscopy frames acquired through a fibre bundle."""

@@ -1,4 +1,4 @@
-"""How sharpened endomicroscopy is judged: nearness, contrast, and what the fibres would have measured of it."""
+"""The judge of endomicroscopy super-resolution: fidelity, contrast, and consistency with the fibres' signals."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ TOTAL = "total score"
 VISIBILITY, EVIDENCE = "Contrast", "Agreement with the fibres"
 
 RANKED: Mapping[str, Literal["higher", "lower"]] = {SSIM: "higher", CONTRAST_TRUE: "higher", CONTRAST_LOW: "higher"}
-"""Scores that the total is made of; more contrast counts as better, also beyond the truth (our choice)."""
+"""Scores of the total score; more contrast counts as better, even beyond that of the truth (our choice)."""
 
 AMOUNT = 1.0
-"""Part of the difference from its blurred copy that an unsharp mask adds to an image (our choice)."""
+"""Strength of the unsharp mask: the share of the difference from the blurred copy that is added (our choice)."""
 REACH = 0.5
-"""SD of the blur, relative to the pitch of the fibres (our choice)."""
+"""SD of the blur of the unsharp mask relative to the pitch of the fibres (our choice)."""
 CONTRADICTION = 0.25
-"""Fibre error beyond which an output is said to contradict its frame (our choice)."""
+"""Fibre error beyond which an output counts as contradicting its frame (our choice)."""
 
 
 class FibreJudge(NearnessJudge):
-    """Judges endomicroscopy sharpened without pairs, against the true image where it is known."""
+    """Judges super-resolution of endomicroscopy trained without pairs, with the true image where it is known."""
 
     scores: tuple[Score, ...] = (
         *NEARNESS,
@@ -55,11 +55,11 @@ class FibreJudge(NearnessJudge):
     )
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The frame as it is, and the true image."""
+        """Return the unchanged frame, and the true image."""
         return [role(INPUT, self.task.input)], [role(TARGET, self.task.output)]
 
     def classical(self) -> Entry:
-        """An unsharp mask."""
+        """Return the baseline of an unsharp mask."""
         sigma = REACH * self.task.bundle.pitch
 
         def sharpened(case: Sample, start: int, stop: int) -> Volume:
@@ -75,7 +75,7 @@ class FibreJudge(NearnessJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores, and distances of sharpness and texture from those of the true image."""
+        """Compute the task's scores, and distances of sharpness and texture from those of the true image."""
         scores = super().score(output, sample, spacing)
         if self.task.output in sample:
             ours, true = (self.task.inner(image.clip(*self.window)) for image in (output, sample[self.task.output]))
@@ -85,12 +85,12 @@ class FibreJudge(NearnessJudge):
     def score_case(
         self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every entry, block by block, and rank them on the whole case."""
+        """Score every entry in blocks of slices, and add the total scores of the whole case."""
         rows = super().score_case(entries, case, advance)
         return [*rows, *_totals(rows, case)]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Nearer to the true image than the frame, by how much, and true to the fibres."""
+        """Return whether the output is nearer to the true image than the frame, and its error at the fibres."""
         sentence, outcome = super().verdict(judgement)
         error = judgement.scores.interval(OUTPUT, CONSISTENCY)
         before = judgement.scores.interval(INPUT, CONSISTENCY)
@@ -130,13 +130,13 @@ class FibreJudge(NearnessJudge):
 
 
 def unsharp(image: Volume, field: NDArray[np.bool_], sigma: float, amount: float = AMOUNT) -> Volume:
-    """An image plus its difference from a blurred copy, which knows nothing from outside the field of view.
+    """Sharpen an image by an unsharp mask whose blur leaves out pixels outside of the field of view.
 
     Args:
-        image: (slices, rows, columns).
-        field: where the image is, bool of the same shape.
+        image: slices, (slices, rows, columns).
+        field: mask of the field of view, bool of the same shape.
         sigma: SD of the blur in pixels.
-        amount: how much of the difference is added.
+        amount: share of the difference from the blurred copy that is added.
     """
     blurred, seen = (
         gaussian_filter(np.asarray(part, np.float32), (0, sigma, sigma)) for part in (image * field, field)
@@ -146,7 +146,7 @@ def unsharp(image: Volume, field: NDArray[np.bool_], sigma: float, amount: float
 
 
 def _totals(rows: Sequence[Row], case: Sample) -> list[Row]:
-    """The total score of each method on a case, of those that made something of the frame."""
+    """Compute the total score of each method on a case, relative to the other methods."""
     methods = list(dict.fromkeys(row.method for row in rows if row.method != TARGET))
     means = {
         method: {

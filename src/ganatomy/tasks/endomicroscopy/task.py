@@ -1,4 +1,4 @@
-"""Frames of an endomicroscope, seen through a bundle of fibres, to what a finer instrument would show."""
+"""The task of endomicroscopy super-resolution: predict finer images from frames acquired through a fibre bundle."""
 
 from __future__ import annotations
 
@@ -30,43 +30,39 @@ CONTRAST_TRUE, CONTRAST_LOW = "gcf difference[true]", "gcf difference[low]"
 CONSISTENCY = "fibre error"
 
 MOST_FIBRES = 2**16
-"""Of a bundle; a power of two, so that numbers of cells divided by it are exact."""
+"""Largest number of fibres of a bundle; a power of two, so that cell numbers divided by it are exact."""
 
 
 class FibreConfig(MethodConfig):
-    """Which frames are sharpened, and through which bundle they are seen where they are simulated."""
+    """Options of endomicroscopy super-resolution: the fibre bundle and the intensity scale."""
 
-    bundle: FibreBundle = FibreBundle()  # fibres, where frames are simulated or come without their own (our choice)
-    window: tuple[float, float] = (0.0, 255.0)  # brightness that is kept; its lower end is black around the frame
-    window_unit: str | None = None  # of these values
-    mean: float = 125.0  # brightness of low-quality frames that becomes 0, in both kinds of images (our choice)
-    sd: float = 44.0  # brightness that becomes 1: the SD of low-quality frames (our choice)
-    phantom: str = "endomicroscopy"  # learned from where no data are given
+    bundle: FibreBundle = FibreBundle()  # fibre bundle of simulated frames and of frames without cells (our choice)
+    window: tuple[float, float] = (0.0, 255.0)  # range of brightness; the lower end is the black around a frame
+    window_unit: str | None = None  # unit of the brightness
+    mean: float = 125.0  # mean brightness of low-quality frames, mapped to 0 in all images (our choice)
+    sd: float = 44.0  # SD of the brightness of low-quality frames, mapped to 1 (our choice)
+    phantom: str = "endomicroscopy"  # embedded phantom to learn from where no data are given
 
 
 class BundlePreparation(Preparation):
-    """Through which fibres images are seen."""
+    """Preparation with a fibre bundle."""
 
-    plane: Plane = "stored"  # frames are pictures, which lie in no plane of the body
-    bundle: FibreBundle  # of simulated frames, and of those that come without their own
-    black: float  # brightness outside the field of view
-    white: float  # brightness at the upper end of the window, which a fibre's own light is relative to
+    plane: Plane = "stored"  # frames have no anatomical plane
+    bundle: FibreBundle  # fibre bundle of simulated frames and of frames without cells
+    black: float  # brightness outside of the field of view
+    white: float  # brightness at the upper end of the window, to which the offsets of fibres are relative
 
 
 @dataclass(frozen=True)
 class CellRole(ImageRole):
-    """The number of the fibre nearest to each pixel, negative outside the field of view."""
+    """Role of cell maps: the number of the fibre nearest to each pixel, negative outside of the field of view."""
 
     kind: ClassVar[str] = "cells"
     has_intensities: ClassVar[bool] = False
     is_label_map: ClassVar[bool] = True
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """Numbers of cells, float32, which are looked at when they are read.
-
-        Raises:
-            UserError: when it is read: what is no number of a cell.
-        """
+        """Return the cell numbers, float32; reading them raises a UserError where a value is no cell number."""
         label, array = value.header.label, super().array(value, frame)
 
         def numbered(start: int, stop: int) -> NDArray[np.float32]:
@@ -79,17 +75,17 @@ class CellRole(ImageRole):
 
 
 class FibreSuperResolution(Restoration):
-    """Frames seen through fibres, and high-quality images that need not show the same, not even the same organ.
+    """Task of super-resolution from frames acquired through fibres and unpaired high-quality images of any organ.
 
-    A frame has the roles ``low`` (the brightness of the fibres interpolated between them, black outside the field of
-    view), ``cells`` (number of the fibre nearest to each pixel, negative outside) and ``signal`` (what that fibre
-    measured). Frames without a signal have that of their cells' means, frames without cells those of a bundle that is
-    not theirs. Images called ``true`` are seen through simulated fibres, and where nothing else is given they are the
-    high-quality images, too.
+    A frame has the roles ``low`` (the signals of the fibres interpolated between them, black outside of the field of
+    view), ``cells`` (number of the fibre nearest to each pixel, negative outside) and ``signal`` (the signal of that
+    fibre). A missing signal is replaced by the means of the cells, missing cells by those of a simulated bundle. From
+    images of the role ``true`` frames are simulated, and without images of the role ``high`` they also serve as the
+    high-quality images.
 
     Args:
-        config: of the method.
-        selection: the score that decides which weights are best.
+        config: configuration of the method.
+        selection: score that selects the best weights.
     """
 
     name = "endomicroscopy"
@@ -153,7 +149,7 @@ class FibreSuperResolution(Restoration):
         return super().frame(values, case)
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
-        """The sample with what its frame lacks, and where there is none, with what a bundle would have shown."""
+        """Add the missing roles of a frame, or simulate a frame from a true image."""
         arrays = dict(sample.arrays)
         if "low" in arrays:
             arrays = {**self._fibres(arrays["low"], arrays.get("cells"), seed), **arrays}
@@ -163,7 +159,7 @@ class FibreSuperResolution(Restoration):
         return replace(sample, arrays=arrays, affines=dict.fromkeys(arrays, sample.affines[sample.first]))
 
     def _fibres(self, low: Array, cells: Array | None, seed: int) -> dict[str, Array]:
-        """Cells and signal of frames that somebody recorded."""
+        """Return cells and signal of acquired frames."""
         numbers = self._layout(low, seed) if cells is None else cells
 
         def signal(start: int, stop: int) -> NDArray[np.float32]:
@@ -176,13 +172,13 @@ class FibreSuperResolution(Restoration):
         return {"signal": computed(low, signal), "cells": numbers}
 
     def _layout(self, frame: Array, seed: int) -> LazyArray:
-        """Cells of a bundle that might have been the frame's."""
+        """Return the cells of a simulated bundle, for frames without cells."""
         _, _, rows, columns = frame.shape
         cells = self.bundle.fibres((rows, columns), seed).cells.numpy().astype(np.float32)
         return computed(frame, lambda start, stop: np.broadcast_to(cells, (1, stop - start, *cells.shape)))
 
     def _seen(self, true: Array, seed: int) -> dict[str, Array]:
-        """What a bundle of its own shows of an image, and the image in its field of view."""
+        """Simulate frame, signal and cells of an image, and set the image to black outside of the field of view."""
         _, _, rows, columns = true.shape
         fibres, black = self.bundle.fibres((rows, columns), seed), self.codec.low
 
@@ -206,7 +202,7 @@ class FibreSuperResolution(Restoration):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Nearness and contrast inside the field of view, and agreement with what the fibres measured."""
+        """Score fidelity and contrast inside the field of view, and consistency with the fibres' signals."""
         made, window = output["true"], (self.codec.low, self.codec.high)
         ours, low = self.inner(made), self.inner(sample["low"])
         scores = {
@@ -221,10 +217,12 @@ class FibreSuperResolution(Restoration):
         return scores
 
     def inner(self, image: Volume) -> Volume:
-        """The largest rectangle of an image's proportions in its round field of view, whose edge would pass for detail.
+        """Crop an image to the largest rectangle of its proportions inside of a circular field of view.
+
+        The edge of the field of view would count as detail otherwise.
 
         Args:
-            image: (..., rows, columns); returned whole where the field of view is not round.
+            image: (..., rows, columns); returned whole where the field of view is not circular.
         """
         if not self.bundle.circular:
             return image
@@ -232,17 +230,17 @@ class FibreSuperResolution(Restoration):
         return image[..., rows : image.shape[-2] - rows, columns : image.shape[-1] - columns]
 
     def contrast(self, image: Volume) -> float:
-        """Global contrast factor of brightness in the window."""
+        """Compute the global contrast factor of an image, scaled from the window to 0 to 255."""
         low, high = self.codec.low, self.codec.high
         return global_contrast_factor(255 * (np.asarray(image) - low) / (high - low))
 
 
 def fibre_error(output: Volume, sample: Mapping[str, Volume]) -> float:
-    """Mean difference between cell means of an image and what the fibres measured, in SDs of the frame; NaN if flat.
+    """Compute the mean absolute difference between cell means of an image and the fibres' signals, in SDs of the frame.
 
     Args:
-        output: (slices, rows, columns).
-        sample: ``low``, ``signal`` and ``cells`` of the same shape.
+        output: predicted image, (slices, rows, columns).
+        sample: ``low``, ``signal`` and ``cells`` of the same shape; the error is NaN where ``low`` is constant.
     """
     cells = torch.from_numpy(np.array(sample["cells"], np.float32))[:, None]
     images = (torch.from_numpy(np.array(image, np.float32))[:, None] for image in (output, sample["signal"]))
@@ -252,7 +250,7 @@ def fibre_error(output: Volume, sample: Mapping[str, Volume]) -> float:
 
 
 def painted(image: Tensor, cells: Tensor) -> Tensor:
-    """Every pixel of (N, C, H, W) like the mean of its cell, where it lies in one; cells are (N, 1, H, W)."""
+    """Replace every pixel of an image (N, C, H, W) by the mean of its cell; cells are (N, 1, H, W)."""
     means, _ = cell_means(image, cells, int(cells.max()) + 1)
     numbers = cells.flatten(2).long()
     found = means.gather(2, numbers.clamp_min(0).expand(image.flatten(2).shape)).view_as(image)
@@ -260,5 +258,5 @@ def painted(image: Tensor, cells: Tensor) -> Tensor:
 
 
 def computed(like: Array, function: Callable[[int, int], NDArray[np.float32]]) -> LazyArray:
-    """An array of one channel as large as another one, computed when it is read."""
+    """Return an array of one channel on the grid of another one, computed when it is read."""
     return ComputedArray((1, *like.shape[1:]), np.float32, function)

@@ -1,1 +1,1 @@
-"""Noisy MR slices to clean ones."""
+"""Denoising of MR slices of the head."""

@@ -1,4 +1,4 @@
-"""How denoised MR slices are judged: against the slices without noise, and against non-local means."""
+"""The judge of MR denoising: distance from noise-free slices, with non-local means as the baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH, n
 
 
 class MRDenoisingJudge(RestorationJudge):
-    """Judges slices freed from noise against the slices that the noise was added to."""
+    """Judges denoised slices against the slices to which noise was added."""
 
     scores = (
         Score(PSNR, "higher", "dB", "Within the head, nothing clipped, the width of the window as data range."),
@@ -28,12 +28,12 @@ class MRDenoisingJudge(RestorationJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores."""
+        """Compute the task's scores."""
         found: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
         return found
 
     def classical(self) -> Entry:
-        """Non-local means that is told how strong the noise is."""
+        """Return the baseline of non-local means with the true standard deviation of the noise."""
 
         def run(case: Sample, start: int, stop: int) -> Volume:
             sample = case.slices(start, stop)
@@ -51,7 +51,7 @@ class MRDenoisingJudge(RestorationJudge):
         )
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Nearer to the clean slices than the input and than the first baseline, or not, and by how much."""
+        """Return whether the output is nearer to the clean slices than the input and than the first baseline."""
         fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
         words = sentences(
@@ -62,7 +62,7 @@ class MRDenoisingJudge(RestorationJudge):
         return words, fidelity.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Strips of the median, worst and best case."""
+        """Add strips of the median, worst and best case."""
         for label, case in self.examples(judgement).items():
             unit = self.task.codecs[TARGET].unit or ""
             report.figure(
@@ -72,7 +72,7 @@ class MRDenoisingJudge(RestorationJudge):
             )
 
     def measured(self) -> dict[str, str]:
-        """Noise, head and blocks."""
+        """Describe the noise, the head and the blocks."""
         return {
             "Noise": f"Gaussian, within the head only; its SD is the head's mean in the slice over {self.task.snr:g}",
             "Head": f"what rises {self._above} in the clean slice, and all that it encloses",
@@ -86,7 +86,7 @@ class MRDenoisingJudge(RestorationJudge):
         return "5 % of the window above its lower end"
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Simulated noise, one level of it, and phantoms."""
+        """Return sentences on the simulated noise and on phantoms."""
         return [
             *phantoms(judgement.cases),
             "The noise is simulated, Gaussian and absent outside of the head; a scanner's magnitude images have Rician "

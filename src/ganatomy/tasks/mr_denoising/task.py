@@ -1,4 +1,4 @@
-"""Noisy MR slices of the head to what they were without the noise."""
+"""The task of MR denoising: predict noise-free slices of the head from noisy ones."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,29 +20,29 @@ from ganatomy.tasks.restoration.task import Restoration
 PSNR, SSIM, RMSE = "psnr[head]", "ssim[head]", "rmse[head]"
 
 FOREGROUND = 0.05
-"""Part of the window above its lower end where the head begins (our choice)."""
+"""Share of the window above its lower end at which the head begins (our choice)."""
 CONTENT = 0.05
-"""Share of a slice that the head must fill for the slice to be worth learning from (our choice)."""
+"""Share of a slice that the head must fill for the slice to be learned from (our choice)."""
 
 
 class NoisePreparation(Preparation):
-    """How noise is simulated."""
+    """Preparation with simulated noise."""
 
     snr: float  # mean of the head in a slice relative to the standard deviation of the noise there
-    above: float | None  # value that the head lies above; none finds one in each volume
+    above: float | None  # value above which the head lies; none determines it for each volume
 
 
 class MRDenoising(Restoration):
-    """A slice is the target; the input is the slice with Gaussian noise inside of the head, simulated by its seed.
+    """Task of MR denoising: the target is a slice, the input the same slice with Gaussian noise inside of the head.
 
     Args:
-        codec: values of both to the range of the network.
+        codec: codec between values and the range of the networks, for both roles.
         snr: mean of the head in a slice relative to the standard deviation of the noise there.
         size: rows and columns of the phantom.
-        phantom: name of the embedded one.
-        part: of the phantom: the image that noise is added to.
-        subjects: patients of the phantom.
-        option: that sets the window of the codec.
+        phantom: name of the embedded phantom.
+        part: image of the phantom to which noise is added.
+        subjects: number of phantom subjects.
+        option: name of the option that sets the window of the codec, for messages.
     """
 
     name = "mr-denoising"
@@ -94,7 +94,7 @@ class MRDenoising(Restoration):
 
         @lru_cache(maxsize=1)
         def above() -> float:
-            # What is simulated must not depend on what was learned later.
+            # Prepared cases must not depend on statistics that are fitted later.
             given = self.preparation.above
             return body_above(np.asarray(target)) if given is None else given
 
@@ -108,7 +108,7 @@ class MRDenoising(Restoration):
         return replace(sample, arrays=made, affines=dict.fromkeys(made, sample.affines["target"]))
 
     def _noisy(self, plane: NDArray[np.float32], above: float, seed: list[int]) -> NDArray[np.float32]:
-        """A slice (rows, columns) with noise; an empty one as it is."""
+        """Add noise to the head in a slice (rows, columns); slices without head are returned unchanged."""
         inside = head(plane[None], above)[0]
         if not inside.any():
             return plane
@@ -116,13 +116,13 @@ class MRDenoising(Restoration):
         return np.asarray(plane + inside * drawn * (plane[inside].mean() / self.snr), np.float32)
 
     def head(self, image: Volume) -> NDArray[np.bool_]:
-        """Where the head is in slices of the target, (slices, rows, columns)."""
+        """Return the mask of the head in slices of the target, (slices, rows, columns)."""
         return head(image, self.above("target", FOREGROUND))
 
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Distances from the clean slices within the head; nothing is clipped, the window's width is the data range."""
+        """Compute PSNR, SSIM and RMSE within the head, without clipping and with the window's width as data range."""
         made, target, (low, high) = output["target"], sample["target"], self.window("target")
         inside = self.head(target)
         return {
@@ -133,10 +133,10 @@ class MRDenoising(Restoration):
 
 
 def head(image: Volume, above: float) -> NDArray[np.bool_]:
-    """Where the head is, (slices, rows, columns): what is not dark, and all that it encloses in a slice.
+    """Return the mask of the head, (slices, rows, columns): bright pixels, with holes filled slice by slice.
 
     Args:
-        image: (slices, rows, columns).
-        above: value that it lies above.
+        image: slices, (slices, rows, columns).
+        above: value above which the head lies.
     """
     return np.stack([binary_fill_holes(plane) for plane in np.asarray(image) > above])

@@ -1,1 +1,1 @@
-"""Undersampled MR to images of complete scans."""
+"""Reconstruction of undersampled MR."""

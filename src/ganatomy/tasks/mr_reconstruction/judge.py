@@ -1,4 +1,4 @@
-"""How reconstructed MR is judged: nearness to the complete scan by frequency, and agreement with what was measured."""
+"""The judge of MR reconstruction: fidelity to the complete scan, errors by frequency, and data consistency."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ LOW, MID, HIGH = (f"{band} error" for band in BANDS)
 FIDELITY, FREQUENCIES, EVIDENCE = "Fidelity", "Frequencies and sharpness", "Agreement with the measurement"
 
 TV_STEPS = 100
-"""Of total variation; three times as many change PSNR by less than 0.1 dB."""
+"""Number of steps of total variation; three times as many change PSNR by less than 0.1 dB."""
 TV_STEP, TV_WEIGHT = 0.35, 0.1
-"""Primal and dual step, at most 1/√8; and how much a unit of variation weighs, which scales the steps only."""
+"""Primal and dual step size, at most 1/√8, and weight of the variation, which only scales the steps."""
 SHOWN_TO = "shown "
-"""Beginning of the names under which the channels of the input are sampled."""
+"""Prefix of the names of the input's channels among the arrays with which slices are scored."""
 CONTRADICTION = 0.01
-"""Departure beyond that of the noise that deserves a warning (our choice)."""
+"""Data-consistency residual beyond that of the noise that deserves a warning (our choice)."""
 SHOWN = 0.1
-"""Departure in image units, per pixel, that is drawn brightest (our choice)."""
+"""Residual per pixel, in image units, that is drawn brightest (our choice)."""
 
 
 def total_variation(scan: Scan) -> Tensor:
-    """The image of least total variation among those that agree with what was measured, (N, 1, H, W), complex.
+    """Reconstruct the data-consistent image with the least total variation, complex (N, 1, H, W).
 
     Compressed sensing as by Lustig, Donoho & Pauly, Magn. Reson. Med. 58(6), 2007, doi 10.1002/mrm.21391, with
     isotropic variation that wraps around the edges, by the primal-dual algorithm of Chambolle & Pock, J. Math. Imaging
-    Vis. 40, 2011, doi 10.1007/s10851-010-0251-1. The measurement counts as exact, so there is nothing to tune.
+    Vis. 40, 2011, doi 10.1007/s10851-010-0251-1. The measured samples are kept exactly, so no weight has to be tuned.
     """
     image = leading = scan.image
     dual = torch.zeros(2, *image.shape, dtype=image.dtype)
@@ -70,29 +70,30 @@ def total_variation(scan: Scan) -> Tensor:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of some slices."""
+    """The measured k-space of some slices, with the phase of the complete scan."""
 
     scan: Scan
+    """Undersampled scan of the slices."""
     phase: Tensor
-    """Of the complete scan, in rad, which magnitudes have lost, (slices, 1, rows, columns)."""
+    """Phase of the complete scan in rad, (slices, 1, rows, columns), which magnitude images lack."""
 
     @classmethod
     def of(cls, sample: Mapping[str, Volume]) -> Measurement:
-        """That of slices as the judge samples them."""
+        """Return the measurement of slices from the arrays of `ReconstructionJudge.sample`."""
         shown = [sample[name] for name in sorted(sample) if name.startswith(SHOWN_TO)]
         input = torch.from_numpy(np.stack(shown, axis=1).astype(np.float32))
         return cls(Scan.of(input), torch.from_numpy(np.array(sample["phase"], np.float32))[:, None])
 
     def complex(self, magnitude: Volume) -> Tensor:
-        """Magnitudes (slices, rows, columns) with the phase of the complete scan."""
+        """Combine magnitudes (slices, rows, columns) with the phase of the complete scan."""
         return torch.polar(torch.from_numpy(np.array(magnitude, np.float32))[:, None].clamp_min(0), self.phase)
 
     def consistency_residual(self, magnitude: Volume) -> float:
-        """Share of the measurement that an image contradicts, mean over the slices."""
+        """Compute the data-consistency residual of an image relative to the measurement, averaged over slices."""
         return float(consistency_residual(self.complex(magnitude), self.scan.image, self.scan.encoding).mean())
 
     def residual_map(self, magnitude: Volume) -> NDArray[np.float32]:
-        """By how much every pixel would have to change for the image to agree, (slices, rows, columns)."""
+        """Compute the change of every pixel that makes an image data-consistent, (slices, rows, columns)."""
         image = self.complex(magnitude)
         return (self.scan.keep(image) - image).abs()[:, 0].numpy()
 
@@ -121,7 +122,7 @@ class ReconstructionJudge(SemanticJudge):
     plotted = (PSNR, HIGH)
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The magnitude of the zero-filled scan, and that of the complete one."""
+        """Return the magnitude of the zero-filled scan, and that of the complete one."""
 
         def zero_filled(case: Sample, start: int, stop: int) -> Volume:
             return np.asarray(Measurement.of(self.sample(case, start, stop)).scan.image.abs()[:, 0].numpy())
@@ -129,7 +130,7 @@ class ReconstructionJudge(SemanticJudge):
         return [Entry(INPUT, zero_filled, "zeros in place of what was not measured")], [role(TARGET)]
 
     def classical(self) -> Entry:
-        """Total variation."""
+        """Return the baseline of total variation."""
 
         def restored(case: Sample, start: int, stop: int) -> Volume:
             scan = Measurement.of(self.sample(case, start, stop)).scan
@@ -143,7 +144,7 @@ class ReconstructionJudge(SemanticJudge):
         )
 
     def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """Target and phase, and the channels of the input one by one."""
+        """Return target and phase of some slices, and the channels of the input one by one."""
         shown = slab(case.arrays["input"], start, stop)
         kept = {name: values for name, values in case.slices(start, stop).items() if name != "input"}
         return {**kept, **{f"{SHOWN_TO}{number:03d}": values for number, values in enumerate(shown)}}
@@ -151,9 +152,7 @@ class ReconstructionJudge(SemanticJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores, the distance from the right sharpness, the data-consistency residual, and how much
-        a segmenter finds.
-        """
+        """Compute the task's scores, the sharpness error, the data-consistency residual, and the semantic scores."""
         output, sample = self.worth_judging(output, sample)
         if not len(output):
             return {}
@@ -163,7 +162,7 @@ class ReconstructionJudge(SemanticJudge):
         return scores | self.interpreted(output, sample)
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Nearer to the complete scan than the zero-filled one, than total variation, and true to the measurement."""
+        """Return whether the output is nearer to the complete scan than the baselines, and its data consistency."""
         scores = judgement.scores
         fidelity = scores.compare(OUTPUT, INPUT, self.named(PSNR))
         assert fidelity is not None
@@ -177,7 +176,7 @@ class ReconstructionJudge(SemanticJudge):
         return words, fidelity.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Strips of the median, worst and best case, and where the median one contradicts the measurement."""
+        """Add strips of the median, worst and best case, and maps of the residual of the median case."""
         examples = self.examples(judgement)
         for label, case in examples.items():
             report.figure(
@@ -206,11 +205,11 @@ class ReconstructionJudge(SemanticJudge):
         first.set_title("K-space mask")
         for axes, (name, image) in zip(others, maps.items(), strict=True):
             show_image(axes, image, (0, SHOWN), case.spacing[1:], "magma")
-            axes.set_title(f"Departure of {name}" if name != OUTPUT else "Departure of the output")
+            axes.set_title(f"Residual of {name}" if name != OUTPUT else "Residual of the output")
         return figure
 
     def measured(self) -> dict[str, str]:
-        """The scan, the intensities and the blocks."""
+        """Describe the scan, the intensities and the blocks."""
         scan, size = self.task.scan, self.task.size
         coils = f"{self.task.coils} coils" if self.task.coils > 1 else "one coil"
         return {
@@ -223,7 +222,7 @@ class ReconstructionJudge(SemanticJudge):
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Simulated k-space, phantoms, and contradicted measurements."""
+        """Return sentences on simulated k-space, on phantoms, and on inconsistency with the measurement."""
         points = []
         if not all(_raw(case) for case in judgement.cases):
             phase = (
@@ -237,8 +236,8 @@ class ReconstructionJudge(SemanticJudge):
         ours, noise = (judgement.scores.interval(name, RESIDUAL) for name in (OUTPUT, TARGET))
         if ours and noise and ours.mean > noise.mean + CONTRADICTION:
             points.append(
-                f"The output contradicts what was measured: it residual by {ours.mean:.1%}, the complete scan by "
-                f"{noise.mean:.1%}."
+                f"The output contradicts what was measured: its data-consistency residual is {ours.mean:.1%}, that of "
+                f"the complete scan {noise.mean:.1%}."
             )
         points.append(
             "What was not measured is filled with what is likely: a lesion may vanish or appear, and no score here "
@@ -248,5 +247,5 @@ class ReconstructionJudge(SemanticJudge):
 
 
 def _raw(case: Sample) -> bool:
-    """Whether the case comes from raw data."""
+    """Whether a case comes from raw data."""
     return getattr(case.case.sources.get("target"), "kind", None) == "kspace"

@@ -1,4 +1,4 @@
-"""Undersampled scans: what was measured, how networks see it, and the roles that files of scans play."""
+"""Undersampled scans: their representation for networks, and the roles of complete and undersampled scans."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ganatomy.physics.sampling import Undersampling
 from ganatomy.roles.image import ImageRole
 
 RANGE = (0.0, 1.0)
-"""Of the magnitudes of a prepared case, but for what lies above the percentile that becomes 1."""
+"""Range of the magnitudes of a prepared case; values above the percentile that is scaled to 1 exceed it."""
 RELATIVE = Window(low=0, high=1, to=RANGE, unit=None)
-"""Codec of intensities that have been divided by the brightest ones of their case."""
+"""Codec of intensities that have been divided by a percentile of their case."""
 COMPLETE = 0.75
-"""Share of k-space beyond which raw data count as complete; scanners leave out corners and partial echoes."""
+"""Share of measured k-space from which on raw data count as complete; scanners omit corners and partial echoes."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a method is shown of undersampled scans.
+    """Undersampled scans as the input of a method.
 
     Attributes:
-        image: zero-filled, which is A* y, complex (N, 1, H, W).
-        encoding: A, the scanner: its mask is bool (N, 1, H, W), sensitivities are complex (N, C, H, W) or None.
+        image: zero-filled image A* y, complex (N, 1, H, W).
+        encoding: encoding operator A; its mask is bool (N, 1, H, W), sensitivities are complex (N, C, H, W) or None.
     """
 
     image: Tensor
@@ -44,18 +44,18 @@ class Scan:
 
     @classmethod
     def of(cls, input: Tensor) -> Scan:
-        """The scan that was `packed` into channels, (N, 3 [+ 2C], H, W)."""
+        """Unpack scans from channels (N, 3 [+ 2C], H, W), see `packed`."""
         maps = as_complex(input[:, 3:]) if input.shape[1] > 3 else None
         return cls(as_complex(input[:, :2]), Encoding(input[:, 2:3] > 0.5, maps))
 
     @classmethod
     def measured(cls, kspace: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> Scan:
-        """The scan of a k-space.
+        """Return the scans of measured k-space.
 
         Args:
-            kspace: complex (N, C, H, W), zero where it is not measured.
-            mask: bool (N, 1, H, W).
-            sensitivities: of several coils; estimated from the measured centre where they are not given.
+            kspace: k-space, complex (N, C, H, W), zero where it is not measured.
+            mask: which samples are measured, bool (N, 1, H, W).
+            sensitivities: coil sensitivities; None estimates those of several coils from the centre of k-space.
         """
         if kspace.shape[1] > 1 and sensitivities is None:
             parts = [
@@ -73,27 +73,27 @@ class Scan:
 
     @property
     def packed(self) -> Tensor:
-        """Real part, imaginary part, mask, and the parts of C sensitivities if there are any, (N, 3 [+ 2C], H, W)."""
+        """Channels for networks, (N, 3 [+ 2C], H, W): real and imaginary part, mask, and parts of C sensitivities."""
         maps = self.encoding.sensitivities
         parts = [as_channels(self.image), self.mask.to(self.image.real.dtype)]
         return torch.cat([*parts, *([] if maps is None else [as_channels(maps)])], dim=1)
 
     def keep(self, image: Tensor) -> Tensor:
-        """The image closest to a given one that agrees with what was measured; both complex (N, 1, H, W)."""
+        """Project an image onto the data-consistent images; both complex (N, 1, H, W)."""
         return consistent_with(image, self.image, self.encoding)
 
 
 @dataclass(frozen=True)
 class MagnitudeRole(ImageRole):
-    """The magnitude of a complete scan: an image, or raw data that are complete.
+    """Role of the magnitude of a complete scan: a magnitude image, or complete raw data.
 
-    A percentile of each case becomes 1 in the range of the networks. Raw data keep their grid and their channels, real
-    and imaginary part of each coil in turn; images are framed.
+    A percentile of each case is scaled to 1 for the networks. Raw data keep their grid and their channels, real and
+    imaginary part of each coil in turn; images are framed.
 
     Attributes:
         extents: rows and columns of k-space.
-        coils: that raw data must have, unless it is 1, for which they are combined.
-        percentile: of the magnitudes of a case, which becomes 1.
+        coils: number of coils of raw data; with 1, any number of coils is combined.
+        percentile: percentile of the magnitudes of a case that is scaled to 1.
     """
 
     scale: Codec | None = RELATIVE
@@ -105,11 +105,11 @@ class MagnitudeRole(ImageRole):
 
     @property
     def adaptive(self) -> bool:
-        """Always."""
+        """Whether the codec is bound per case, which is always true."""
         return True
 
     def check(self, value: Image) -> None:
-        """Refuse what is no MR, or no magnitude, and raw data of another number of coils."""
+        """Refuse images that are no MR magnitudes, and raw data of another number of coils."""
         self._check_modality(value)
         if not is_raw(value):
             if value.channels != 1:
@@ -122,20 +122,20 @@ class MagnitudeRole(ImageRole):
             raise UserError(f"{value.header.label}: {coils} coils; train with --coils {coils}, or 1 to combine them")
 
     def plan(self, value: Image, preparation: Preparation) -> Frame | None:
-        """The way to the working grid; raw data stay where they are.
+        """Plan the frame to the working grid; raw data keep their grid.
 
         Raises:
-            UserError: raw data of another size than that of the scan.
+            UserError: raw data have another size than the scan.
         """
         if not is_raw(value):
             return super().plan(value, preparation)
         return self._as_measured(value, Frame.plan(value, "stored"))
 
     def bind(self, value: Image) -> Self:
-        """The role whose codec makes the percentile of a case 1.
+        """Bind the codec to a case, such that the percentile is scaled to 1.
 
         Raises:
-            UserError: no value is above 0, or raw data that are not complete.
+            UserError: no value is above 0, or raw data are not complete.
         """
         seen = self.visible(value)
         bright = PercentileWindow(p_low=0, p_high=self.percentile).bind(seen).high
@@ -144,7 +144,7 @@ class MagnitudeRole(ImageRole):
         return replace(self, scale=Window(low=0, high=bright, to=RANGE, unit=value.unit))
 
     def visible(self, value: Image) -> Image:
-        """The magnitude, as an image of one channel on the grid of the value."""
+        """Return the magnitude as an image of one channel on the grid of the value."""
         if not is_raw(value):
             return value
         return computed(value, lambda planes: root_sum_of_squares(complete_images(planes, value)))
@@ -154,7 +154,7 @@ class MagnitudeRole(ImageRole):
             raise UserError(f"{value.header.label}: modality {value.header.modality}, but this system reconstructs MR")
 
     def _as_measured(self, value: Image, frame: Frame) -> Frame:
-        """A frame without resampling, of rows and columns as the scan has them."""
+        """Return a frame that does not resample, after checking that its size is that of the scan."""
         rows, columns = frame.size[1:]
         if (rows, columns) != self.extents:
             raise UserError(
@@ -167,15 +167,15 @@ class MagnitudeRole(ImageRole):
 
 @dataclass(frozen=True)
 class ScanRole(MagnitudeRole):
-    """An undersampled scan: raw data, the real and the imaginary part of its zero-filled image, or the magnitude alone.
+    """Role of an undersampled scan: raw data, or its zero-filled image as real and imaginary part or magnitude alone.
 
-    Prepared and shown to networks as `Scan.packed`: real and imaginary part of the zero-filled image, the mask (1 where
-    k-space is measured), and real and imaginary part of the sensitivity of each of several coils. Only the first two
-    channels are intensities.
+    Arrays and tensors have the channels of `Scan.packed`: real and imaginary part of the zero-filled image, the mask (1
+    where k-space is measured), and real and imaginary part of the sensitivity of each of several coils. Only the first
+    two channels are intensities.
 
     Attributes:
-        scan: whose mask belongs to images; raw data have their own.
-        phased: whether a magnitude alone is not enough.
+        scan: undersampling with the mask of images; raw data have their own mask.
+        phased: whether real and imaginary part are needed, so that magnitudes are refused.
     """
 
     scan: Undersampling = field(kw_only=True)
@@ -186,11 +186,11 @@ class ScanRole(MagnitudeRole):
 
     @property
     def channels(self) -> int:
-        """Three, and two for each of several coils."""
+        """Number of channels: three, and two more for each of several coils."""
         return packed_channels(self.coils)
 
     def check(self, value: Image) -> None:
-        """Refuse what is no MR, and scans of which nobody knows what was measured."""
+        """Refuse images that are no MR, and scans whose mask is not known."""
         self._check_modality(value)
         raw = is_raw(value)
         if not raw and value.channels > 2:
@@ -208,17 +208,17 @@ class ScanRole(MagnitudeRole):
         RELATIVE.check(self.visible(value))
 
     def plan(self, value: Image, preparation: Preparation) -> Frame | None:
-        """The way to the working grid; raw data stay where they are, and complex images are turned and not resized.
+        """Plan the frame to the working grid; raw data keep their grid, and complex images are turned but not resized.
 
         Raises:
-            UserError: raw data or a complex image of another size than that of the scan.
+            UserError: raw data or a complex image has another size than the scan.
         """
         if value.channels == 2 and not is_raw(value):
             return self._as_measured(value, Frame.plan(value, preparation.plane))
         return super().plan(value, preparation)
 
     def array(self, value: Image, frame: Frame | None) -> Array:
-        """The scan with its channels packed, (3 [+ 2C], slices, rows, columns), in the unit of the value."""
+        """Return the packed channels of a scan, (3 [+ 2C], slices, rows, columns), in the unit of the value."""
         if is_raw(value):
             return computed(
                 value, lambda planes: scan_of_raw(planes).packed, packed_channels(value.channels // 2)
@@ -235,23 +235,23 @@ class ScanRole(MagnitudeRole):
         return ComputedArray((packed_channels(1), *shape[1:]), np.float32, packed)
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
-        """The real and the imaginary part of the zero-filled image, as two channels on the grid of the source."""
+        """Return real and imaginary part of the zero-filled image as two channels on the grid of the source."""
         shape: Any = array.shape
         parts = ComputedArray((2, *shape[1:]), np.float32, lambda start, stop: slab(array, start, stop)[:2])
         return super().value(parts, frame, like)
 
     def visible(self, value: Image) -> Image:
-        """The magnitude of the zero-filled image, as an image of one channel on the grid of the value."""
+        """Return the magnitude of the zero-filled image, as an image of one channel on the grid of the value."""
         if is_raw(value):
             return computed(value, lambda planes: magnitude(scan_of_raw(planes).image))
         return value if value.channels == 1 else computed(value, magnitude)
 
     def tensor(self, patch: NDArray[Any], dims: int) -> Tensor:
-        """A patch with its intensities in the range of the networks."""
+        """Convert a patch to a tensor, with its intensities in the range of the networks."""
         return spatial(torch.from_numpy(self.encoded(np.array(patch, np.float32))), dims)
 
     def encoded(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Packed channels with the intensities in the range of the networks."""
+        """Encode the intensities of packed channels; mask and sensitivities are kept."""
         return np.concatenate([super().encoded(values[:2]), np.asarray(values[2:], np.float32)])
 
 
@@ -261,22 +261,25 @@ def is_raw(value: Image) -> bool:
 
 
 def packed_channels(coils: int) -> int:
-    """Channels of `Scan.packed`."""
+    """Return the number of channels of `Scan.packed`."""
     return 3 if coils == 1 else 3 + 2 * coils
 
 
 def planes_of(values: NDArray[Any]) -> Tensor:
-    """Real and imaginary parts in turn, (2C, slices, rows, columns), as complex (slices, C, rows, columns)."""
+    """Convert real and imaginary parts in turn, (2C, slices, rows, columns), to complex (slices, C, rows, columns)."""
     return as_complex(torch.from_numpy(values.astype(np.float32)).transpose(0, 1))
 
 
 def computed(value: Image, function: Callable[[Tensor], Tensor], channels: int = 1) -> Image:
-    """What a function makes of the complex planes of a value, on its grid, computed when it is read.
+    """Apply a function to the complex slices of a value when the result is read.
 
     Args:
-        value: of 2C channels, read slab by slab.
-        function: complex (slices, C, rows, columns) to real (slices, channels, rows, columns).
-        channels: of the result.
+        value: image of 2C channels, read slab by slab.
+        function: maps complex (slices, C, rows, columns) to real (slices, channels, rows, columns).
+        channels: number of channels of the result.
+
+    Returns:
+        The result as an image on the grid of the value.
     """
 
     def made(start: int, stop: int) -> NDArray[np.float32]:
@@ -286,16 +289,16 @@ def computed(value: Image, function: Callable[[Tensor], Tensor], channels: int =
 
 
 def scan_of_raw(kspace: Tensor) -> Scan:
-    """The scan of raw data, complex (slices, C, rows, columns): what is 0 in all coils was not measured."""
+    """Return the scan of raw data, complex (slices, C, rows, columns); zeros of all coils are unmeasured."""
     return Scan.measured(kspace, (kspace != 0).any(1, keepdim=True))
 
 
 def complete_images(kspace: Tensor, value: Image) -> Tensor:
-    """Images of every coil of complete raw data, complex (slices, C, rows, columns).
+    """Return the coil images of complete raw data, complex (slices, C, rows, columns).
 
     Args:
-        kspace: of the same shape.
-        value: that it belongs to.
+        kspace: raw data of the same shape.
+        value: image they belong to, which the message names.
 
     Raises:
         UserError: k-space is not complete.

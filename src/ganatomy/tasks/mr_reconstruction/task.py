@@ -1,4 +1,4 @@
-"""Undersampled MR to what a complete scan would have shown."""
+"""The task of MR reconstruction: predict the image of a complete scan from undersampled k-space."""
 
 from __future__ import annotations
 
@@ -50,60 +50,60 @@ PSNR, SSIM = "psnr[0,1]", "ssim[0,1]"
 NMSE, NMSE_SQUARED, NRMSE, SNR = "nmse[norm ratio]", "nmse[squared ratio]", "nrmse[euclidean]", "snr"
 EDGES, BEST = "gradient ratio[0,1]", "error+sharpness"
 BLUNT = 0.01
-"""Edges count as at least this strong, relative to the true ones."""
+"""Lower limit of the gradient ratio in ``error+sharpness``."""
 
 TISSUE = 0.05
 """Magnitude above which a pixel shows tissue (our choice)."""
 CONTENT = 0.1
-"""Share of a slice that must show tissue for the slice to be worth learning from, as in the code of DAGAN."""
+"""Share of a slice that must show tissue for the slice to be learned from, as in the code of DAGAN."""
 
 CoilImages = Callable[[int, int], tuple[Tensor, Tensor]]
-"""Slices start to stop as every coil sees them, and the sensitivities of the coils; complex (slices, C, H, W)."""
+"""Function that returns coil images of slices start to stop, and the sensitivities; both complex (slices, C, H, W)."""
 
 
 class ReconstructionConfig(MethodConfig):
-    """Which scans are reconstructed, and how they are simulated."""
+    """Options of MR reconstruction: the undersampling, the size, the coils and the phantom."""
 
-    scan: Undersampling = Undersampling()  # which samples of k-space are measured, and with how much noise
+    scan: Undersampling = Undersampling()  # sampling pattern and noise of the measured k-space
     size: tuple[int, int] = (256, 256)  # rows and columns of image and k-space
-    fit: Literal["contain", "cover"] = "contain"  # of images of another size: lie inside whole, or fill it
-    phase: float = 0.0  # SD in rad of a smooth phase put on images; with 0 k-space is symmetric, easier than a real one
-    coils: PositiveInt = 1  # receiver coils; simulated for images; raw data have as many, or are combined for 1
-    sensitivities: Literal["estimated", "known"] = "estimated"  # of several coils: from the measured centre of k-space
-    percentile: float = 100.0  # of a case's values, which becomes 1; 100 is the maximum
-    phantom: str = "brain-mr"  # learned from where no data are given
-    part: str = "t1"  # of the phantom: the image that is scanned
-    structure: str = "white"  # of the phantom: what a segmenter should find in reconstructions, too
+    fit: Literal["contain", "cover"] = "contain"  # how images of another size get to it: fit inside it, or fill it
+    phase: float = 0.0  # SD in rad of a smooth phase added to images; without it k-space is unrealistically symmetric
+    coils: PositiveInt = 1  # number of receiver coils, simulated for images; raw data are combined for 1
+    sensitivities: Literal["estimated", "known"] = "estimated"  # coil sensitivities: estimated from the centre, or true
+    percentile: float = 100.0  # percentile of a case's values that is scaled to 1; 100 is the maximum
+    phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
+    part: str = "t1"  # image of the phantom that is scanned
+    structure: str = "white"  # structure of the phantom that a segmenter looks for in reconstructions
 
 
 class ScanPreparation(Preparation):
-    """How the undersampled partner of a complete scan is simulated."""
+    """Preparation with a simulated undersampled scan."""
 
-    scan: Undersampling  # which samples are measured, and with how much noise
-    phase: float  # SD in rad of the phase put on images
-    coils: int  # receiver coils that are simulated
-    known: bool  # whether their sensitivities are known and not estimated
-    percentile: float  # of a case's magnitudes, by which it is divided
+    scan: Undersampling  # sampling pattern and noise
+    phase: float  # SD in rad of the phase added to images
+    coils: int  # number of simulated receiver coils
+    known: bool  # whether the true sensitivities are used and not estimated ones
+    percentile: float  # percentile of a case's magnitudes by which it is divided
 
 
 class MRReconstruction(Restoration):
-    """The magnitude of a complete scan is the target; the input is the same scan undersampled.
+    """Task of MR reconstruction: the target is the magnitude of a complete scan, the input the same scan undersampled.
 
-    Complete scans are magnitude images, whose k-space is simulated slice by slice after they are framed, or raw data.
-    Both are divided by a percentile of the case. What a method is shown has three channels, so that it can keep to what
-    was measured: real and imaginary part of the zero-filled image and the mask (1 where k-space is measured); and two
-    more for the sensitivity of each of several coils.
+    Complete scans are raw data, or magnitude images whose k-space is simulated slice by slice on the working grid. Both
+    are divided by a percentile of the case. The input of a method has three channels, which allow data consistency:
+    real and imaginary part of the zero-filled image, and the mask (1 where k-space is measured). With several coils
+    there are two more channels for the sensitivity of each coil.
 
     Args:
-        config: of the method.
-        phased: whether the method works with real and imaginary part, and not with the magnitude alone.
-        selection: the score that decides which weights are best.
+        config: configuration of the method.
+        phased: whether the method needs real and imaginary part, not the magnitude alone.
+        selection: score that selects the best weights.
     """
 
     name = "mr-reconstruction"
     judge = "ganatomy.tasks.mr_reconstruction.judge:ReconstructionJudge"
     given = "target"
-    phantom_subjects = 18  # with fewer, small networks learn the patients by heart
+    phantom_subjects = 18  # small networks overfit to fewer
 
     directions: ClassVar[Mapping[str, Better]] = {
         PSNR: "higher",
@@ -157,7 +157,7 @@ class MRReconstruction(Restoration):
         return np.asarray((np.asarray(arrays["target"]) > TISSUE).mean(axis=(0, 2, 3)) >= CONTENT)
 
     def visible(self, sample: Sample) -> Image:
-        """The magnitude of the scan."""
+        """Return the magnitude of the scan."""
         return self._shown.visible(sample.values["input"])
 
     def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
@@ -173,9 +173,9 @@ class MRReconstruction(Restoration):
         return super().frame(values, case)
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
-        """The sample with what its complete scan would have shown if it had been undersampled.
+        """Simulate the undersampled scan of a sample.
 
-        Intensities are divided by the percentile of the case first, so that noise means the same for all cases.
+        Intensities are divided by the percentile of the case first, so that the noise level is relative to it.
         """
         target = sample.arrays["target"]
         coil_images = self._measured(sample) if target.shape[0] > 1 else self._simulated(sample, seed)
@@ -210,7 +210,7 @@ class MRReconstruction(Restoration):
         )
 
     def _simulated(self, sample: Sample, seed: int) -> CoilImages:
-        """Coil images of a magnitude image, whose phase and coils are made up."""
+        """Simulate coil images of a magnitude image, with artificial phase and sensitivities."""
         array, role = sample.arrays["target"], sample.role("target")
         maps = simulated_sensitivities(self.coils, self.size, seed) if self.coils > 1 else torch.ones(1, 1, 1, 1)
 
@@ -222,7 +222,7 @@ class MRReconstruction(Restoration):
         return coil_images
 
     def _measured(self, sample: Sample) -> CoilImages:
-        """Coil images of complete raw data."""
+        """Return coil images of complete raw data."""
         array, value, codec = sample.arrays["target"], sample.values["target"], sample.role("target").codec
         assert isinstance(codec, Window)
         coils, bright = array.shape[0] // 2, codec.high
@@ -235,14 +235,14 @@ class MRReconstruction(Restoration):
         return coil_images
 
     def _phases(self, seed: int, start: int, stop: int) -> Tensor:
-        """Phase in rad of slices, (slices, 1, rows, columns)."""
+        """Simulate the phase of slices in rad, (slices, 1, rows, columns)."""
         planes = [smooth_phase(self.size, seed + (number << 32), self.phase) for number in range(start, stop)]
         return torch.stack(planes)[:, None].angle()
 
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Distances from the complete scan, whose percentile is 1; PSNR, SSIM and edges of values clipped to [0, 1]."""
+        """Score the distance from the complete scan; PSNR, SSIM and gradient ratio clip values to [0, 1]."""
         made, true = output["target"], sample["target"]
         ours, theirs = np.clip(made, *RANGE), np.clip(true, *RANGE)
         errors, edges = band_errors(made, true), gradient_ratio(ours, theirs, spacing[1:])
@@ -263,14 +263,16 @@ class MRReconstruction(Restoration):
 
 
 class Reconstructor(Method):
-    """A method that reconstructs MR; its config is a `ReconstructionConfig` with an ``adversarial_weight``.
+    """Base class of MR reconstruction methods.
+
+    Their configuration is a `ReconstructionConfig` with an ``adversarial_weight``.
 
     Raises:
-        UserError: the networks take no images of this size; k-space is never padded.
+        UserError: the networks do not accept images of this size; k-space is never padded.
     """
 
     phased: ClassVar[bool] = True
-    """Whether it works with real and imaginary part, and not with the magnitude alone."""
+    """Whether the method needs real and imaginary part, not the magnitude alone."""
 
     def __init__(self, config: ReconstructionConfig):
         super().__init__(config)
@@ -280,26 +282,26 @@ class Reconstructor(Method):
 
     @abstractmethod
     def restore(self, input: Tensor) -> Tensor:
-        """Scans (N, 3 [+ 2C], H, W), as `Scan.packed`, to magnitudes (N, 1, H, W); about [0, 1] both."""
+        """Reconstruct magnitudes (N, 1, H, W) from scans (N, 3 [+ 2C], H, W), see `Scan.packed`; both about [0, 1]."""
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator."""
+        """Whether there is a discriminator."""
         return bool(self.config.adversarial_weight)
 
     def build_task(self) -> MRReconstruction:
         return MRReconstruction(self.config, self.phased, BEST if self.adversarial else NMSE)
 
     def stream(self, batch_size: int) -> Stream:
-        """Batches of whole slices, not flipped: the mask would no longer fit."""
+        """Return a stream of whole slices without flips, after which the mask would no longer match."""
         return Stream("samples", None, batch_size, (1, *self.config.size))
 
     def rescanned(self, image: Tensor, encoding: Encoding) -> Tensor:
-        """What the method is shown of other images scanned alike, such as augmented ones.
+        """Simulate the input of the method for other images with the same encoding, such as augmented ones.
 
         Args:
-            image: real or complex (N, 1, H, W).
-            encoding: the scanner.
+            image: images, real or complex (N, 1, H, W).
+            encoding: encoding operator of the scanner.
         """
         kspace = encoding.forward(image)
         if self.config.scan.noise:
@@ -309,5 +311,5 @@ class Reconstructor(Method):
 
 
 def complete(batch: Batch) -> Tensor:
-    """The image of the complete scan, complex (N, 1, H, W)."""
+    """Return the image of the complete scan, complex (N, 1, H, W)."""
     return torch.polar(batch["target"], batch["phase"])

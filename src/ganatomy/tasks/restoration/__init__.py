@@ -1,1 +1,1 @@
-"""Tasks that turn one image into another: their common base, predictor and judge."""
+"""Image-to-image tasks: their common base class, predictor and judge."""

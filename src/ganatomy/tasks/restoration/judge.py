@@ -1,4 +1,4 @@
-"""How methods that turn one image into another one are judged, case by case and block of slices by block."""
+"""The base judge of image-to-image tasks, which scores cases in blocks of slices."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ from ganatomy.inference.model import Model
 
 
 class RestorationJudge(Judge):
-    """Judges methods that turn an image into another one, block of slices by block of slices."""
+    """Base class of the judges of image-to-image tasks; they score cases in blocks of slices."""
 
     @abstractmethod
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """Scores of a block of slices.
+        """Score a block of slices.
 
         Args:
-            output: (channels · slices, rows, columns), channel after channel.
-            sample: as `sample` gives it.
+            output: output of an entry, (channels · slices, rows, columns), channel after channel.
+            sample: roles of the same slices, as from `sample`.
             spacing: mm between slices, rows and columns.
         """
 
     def sample(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """Arrays that slices of a case are scored with, by role, every channel of the output for itself."""
+        """Return the roles with which slices of a case are scored, with channels one after another as slices."""
         return case.slices(start, stop, self.task.out_channels)
 
     def worth_judging(self, output: Volume, sample: Mapping[str, Volume]) -> tuple[Volume, dict[str, Volume]]:
-        """The slices worth learning from, perhaps none: an empty one is reproduced perfectly by leaving it empty, and
-        errors relative to nothing say nothing.
+        """Leave out slices without content, which are trivial to predict and for which relative errors are undefined.
 
         Args:
-            output: (channels · slices, rows, columns).
+            output: output of an entry, (channels · slices, rows, columns).
             sample: roles of the same slices; those with another number of slices are left out.
+
+        Returns:
+            Output and roles of the remaining slices, of which there may be none.
         """
         names = [name for name in (self.task.input, self.task.output) if name in sample]
         shown = self.task.trainable(None, {name: self.apart(sample[name]) for name in names})
@@ -50,27 +52,27 @@ class RestorationJudge(Judge):
         return output[kept], {name: part[kept] for name, part in sample.items() if len(part) == len(kept)}
 
     def apart(self, volume: Volume) -> NDArray[Any]:
-        """Slices whose channels follow one after another, as (channels, slices, rows, columns)."""
+        """Reshape slices whose channels follow one after another to (channels, slices, rows, columns)."""
         return volume.reshape(self.task.out_channels, -1, *volume.shape[1:])
 
     def examples(self, judgement: Judgement, score: str | None = None) -> dict[str, Sample]:
-        """Median, worst and best case of the output by the very first of the leading scores, or another."""
+        """Return the median, worst and best case of the output, by the first leading score or another one."""
         return examples(judgement, judgement.scores.by_case(OUTPUT, score or self.leading[0]))
 
     def truth(self, case: Case) -> Any:
-        """The phantom behind a case, or None."""
+        """Return the ground truth of a phantom; None for other cases."""
         return None
 
     def score_truth(self, output: Volume, case: Sample, truth: Any) -> dict[str, float]:
-        """Scores of a whole phantom."""
+        """Score a whole phantom against its ground truth."""
         return {}
 
     def entry(self, model: Model, name: str) -> Entry:
-        """A trained run, ready to be judged."""
+        """Return the entry of a trained run."""
         return trained(model, name)
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The input as it is, and the target, for scores that are no distance from it."""
+        """Return the unchanged input, and the target, for scores that are no distance from it."""
         task = self.task
         channels = task.out_channels
         return [role(INPUT, task.input, channels)], [role(TARGET, task.output, channels)]
@@ -78,7 +80,7 @@ class RestorationJudge(Judge):
     def score_case(
         self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every entry, block by block; phantoms once more as a whole against their truth."""
+        """Score every entry in blocks of slices, and phantoms also as a whole against their ground truth."""
         truth = self.truth(case.case)
         rows = []
         for entry in entries:
@@ -99,18 +101,18 @@ class RestorationJudge(Judge):
 
 
 def role(name: str, played: str | None = None, channels: int = 1) -> Entry:
-    """A role of the cases as a entry, such as the input left as it is.
+    """Return the entry of a role of the cases, such as the unchanged input.
 
     Args:
-        name: of the entry.
-        played: the role, called like the entry unless given.
-        channels: of the output, which is compared with it.
+        name: name of the entry.
+        played: name of the role; None means that of the entry.
+        channels: number of channels of the output, with which the role is compared.
     """
     return Entry(name, lambda case, start, stop: case.slices(start, stop, channels)[played or name])
 
 
 def trained(model: Model, name: str) -> Entry:
-    """A trained run that turns images into others, as a entry."""
+    """Return the entry of a trained run of an image-to-image task."""
     predictor, task = model.predictor(), model.method.task
 
     def run(case: Sample, start: int, stop: int) -> Volume:

@@ -1,4 +1,4 @@
-"""How near an image is to a true one and how sharp beside it, as several kinds of work score it."""
+"""Fidelity and sharpness of an image relative to a true one, shared by several kinds of tasks."""
 
 import math
 
@@ -13,16 +13,23 @@ EDGES, BEST = "gradient ratio[window]", "error+sharpness"
 INFORMATION = "mutual information"
 
 BLUNT = 0.01
-"""Edges count as at least this strong, relative to the true ones."""
+"""Lower limit of the gradient ratio in ``error+sharpness``."""
 
 
 def likeness(
     output: Volume, true: Volume, window: tuple[float, float], spacing: tuple[float, float, float]
 ) -> dict[str, float]:
-    """How near and how sharp an image is, both clipped to the window: PSNR, SSIM, mean error, strength of edges.
+    """Compute PSNR, SSIM, mean absolute error and gradient ratio of two images clipped to a window.
 
-    ``error+sharpness`` adds the mean error, relative to that of a constant image, to the logarithm of the edges'
-    relative strength: neither a blurred mean image nor sharp inventions win. A flat true image has none.
+    ``error+sharpness`` is the mean error, relative to that of a constant image, plus the absolute logarithm of the
+    gradient ratio, so that neither a blurred mean image nor invented sharp detail has the best score. It is absent
+    where the true image is constant.
+
+    Args:
+        output: predicted image, (slices, rows, columns).
+        true: true image of the same shape.
+        window: lowest and highest value; the width is the data range of PSNR and SSIM.
+        spacing: mm between slices, rows and columns.
     """
     ours, theirs = np.clip(output, *window), np.clip(true, *window)
     scores = {

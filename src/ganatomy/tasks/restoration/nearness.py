@@ -1,4 +1,4 @@
-"""How images that have a window of their own are judged by true ones: nearness, sharpness and texture."""
+"""The judge of images with an intensity window against true images: fidelity, sharpness and texture."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SHARPNESS_ERROR, SPECTRUM = "sharpness error", "spectrum distance"
 FIDELITY, DETAIL = "Fidelity", "Sharpness and texture"
 
 BAND = (0.1, 0.5)
-"""Spatial frequencies whose power is compared, cycles per pixel."""
+"""Band of spatial frequencies whose power is compared, in cycles per pixel."""
 QUIET = 1e-9
-"""Part of the strongest frequencies' power under which nothing is compared: large smooth images have little detail."""
+"""Share of the largest power below which frequencies are not compared, since smooth images have little detail."""
 
 NEARNESS = (
     Score(PSNR, "higher", "dB", "Both images clipped to the window of the output, whose width is the data range.",
@@ -39,21 +39,21 @@ NEARNESS = (
 
 
 class NearnessJudge(RestorationJudge):
-    """Judges images by their nearness to true ones, clipped to the window of the output.
+    """Judges images by their distance from true ones, clipped to the window of the output.
 
-    Cases without a true image are ranked by what the output has in common with its source.
+    Where no case has a true image, cases are ranked by the mutual information of output and input.
     """
 
     scores: tuple[Score, ...] = NEARNESS
     leading = (PSNR, SSIM, MAE, SPECTRUM)
     plotted = (PSNR, SPECTRUM)
     warning: ClassVar[str]
-    """What no score sees."""
+    """Caveat on errors that no score of this kind of task detects."""
 
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """The task's scores, and distances of sharpness and texture from those of the true image."""
+        """Compute the task's scores, and distances of sharpness and texture from those of the true image."""
         output, sample = self.worth_judging(output, sample)
         if not len(output):
             return {}
@@ -66,7 +66,7 @@ class NearnessJudge(RestorationJudge):
 
     @property
     def window(self) -> tuple[float, float]:
-        """Values of the output that are shown and scored."""
+        """Lowest and highest value of the output that are displayed and scored."""
         low, high = self.task.window(self.task.output)
         return low, high
 
@@ -79,32 +79,32 @@ class NearnessJudge(RestorationJudge):
     def score_case(
         self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
-        """Score every entry, block by block; without a true image by what the output has in common with the input.
+        """Score every entry in blocks of slices; without a true image by scores that need none.
 
         Raises:
-            UserError: the case has nothing to start from.
+            UserError: the case has no input image.
         """
         if self.task.input not in case.arrays:
             raise UserError(f"no {self.task.input} image, so nothing to make {self.task.output} of")
         return super().score_case(self.present(entries, case), case, advance)
 
     def present(self, entries: Sequence[Entry], case: Sample) -> list[Entry]:
-        """Those that there is an image of: not the target, where nobody knows the true image."""
+        """Return the entries that exist for a case: all but the target where there is no true image."""
         return [one for one in entries if one.name != TARGET or self.task.output in case.arrays]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Nearer to the true image than the input or not, and by how much."""
+        """Return whether the output is nearer to the true image than the input, and by how much."""
         found = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
         if found is None:
             return self.verdict_without_truth(judgement)
         return sentences(nearness(found, "the true image", "the input"), single_subject(found)), found.outcome
 
     def verdict_without_truth(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """The headline where no case has a true image."""
+        """Return the headline where no case has a true image."""
         return "No case has a true image, so nothing says whether the output is right.", "undecided"
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """Strips of the median, worst and best case."""
+        """Add strips of the median, worst and best case."""
         paired = bool(judgement.scores.by_case(OUTPUT, PSNR))
         by = PSNR if paired else INFORMATION
         look = (
@@ -120,7 +120,7 @@ class NearnessJudge(RestorationJudge):
             )
 
     def measured(self) -> dict[str, str]:
-        """Windows, blocks and what a kind of task adds."""
+        """Describe the window, the channels, the blocks, and what a kind of task adds."""
         low, high = self.window
         return {
             "Window and data range": f"{low:g} to {high:g} {self.unit}".rstrip()
@@ -131,24 +131,24 @@ class NearnessJudge(RestorationJudge):
         }
 
     def particulars(self) -> dict[str, str]:
-        """How scores of this kind of task were measured, for the report's list of facts."""
+        """Describe how scores particular to a kind of task were measured, for the report's list of facts."""
         return {}
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Faults that were found, phantoms, and what no score sees."""
+        """Return sentences on the faults that were found, on phantoms, and on errors that no score detects."""
         return [*self.faults(judgement), *phantoms(judgement.cases), self.warning]
 
     def faults(self, judgement: Judgement) -> list[str]:
-        """Sentences on what the scores of this kind of task reveal."""
+        """Return sentences on faults that the scores of this kind of task reveal."""
         return []
 
 
 def spectrum_distance(output: Volume, true: Volume) -> float:
-    """Root-mean-square distance of two radial power spectra in dB, in the band where detail lies; NaN where flat.
+    """Compute the root-mean-square distance of two radial power spectra in dB, in the band of detail.
 
     Args:
-        output: (slices, rows, columns).
-        true: of the same shape.
+        output: predicted image, (slices, rows, columns).
+        true: true image of the same shape; the distance is NaN where it is constant.
     """
     if not np.ptp(true):
         return math.nan

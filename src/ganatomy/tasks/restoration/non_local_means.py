@@ -1,4 +1,4 @@
-"""Non-local means, which judges of denoising compare with: it needs no training."""
+"""Non-local means, the baseline without training for denoising tasks."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from skimage.restoration import denoise_nl_means
 from ganatomy.case import Volume
 
 PATCH, REACH, STRENGTH = 5, 6, 0.8
-"""Side of the patches and reach of the search in pixels, and smoothing relative to the noise."""
+"""Patch size and search distance in pixels, and filter strength relative to the noise."""
 
 
 def non_local_means(noisy: Volume, sigmas: Sequence[float]) -> Volume:
-    """Denoise slice by slice, with the standard deviation of the noise known.
+    """Denoise slice by slice with a known standard deviation of the noise.
 
     Buades, Coll & Morel, A non-local algorithm for image denoising, CVPR 2005. doi:10.1109/CVPR.2005.38; strength and
     patches as scikit-image's documentation recommends for its fast form, not tuned to the data.
 
     Args:
-        noisy: (slices, rows, columns).
-        sigmas: of the noise in each slice, in the unit of the slices; where it is 0 the slice stays as it is.
+        noisy: slices, (slices, rows, columns).
+        sigmas: standard deviation of the noise in each slice, in its unit; slices with 0 are returned unchanged.
     """
     how = {"patch_size": PATCH, "patch_distance": REACH, "fast_mode": True}
     restored = [

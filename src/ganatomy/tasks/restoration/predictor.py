@@ -1,4 +1,4 @@
-"""A method that turns one image into another one, at work."""
+"""The predictor of image-to-image tasks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,20 +11,20 @@ from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
 
 
 class RestorationPredictor(VoxelPredictor):
-    """Restores the output from the input, slab by slab."""
+    """Computes the output image from the input image, slab by slab."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The source."""
+        """Role of the input image."""
         return (self.task.input,)
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """The role that is made."""
+        """Role of the output image."""
         return {self.task.output: self.task.roles[self.task.output]}
 
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
-        """The output in physical units, computed when it is read."""
+        """Return the output in physical units, computed when it is read."""
         made = self.task.output
         role = self.made_role(made, sample)
         tiler, read = self.tiled("restore"), encoded(sample, self.seen)
@@ -37,7 +37,7 @@ class RestorationPredictor(VoxelPredictor):
         return {made: decoded(restored, role)}
 
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
-        """The output on the grid of the input, or as fine a one as the method makes."""
+        """Return the output on the grid of the input, or on a finer one in super-resolution."""
         given, made = self.task.input, self.task.output
         if given not in sample.frames:
             return Prediction(arrays)
@@ -51,7 +51,7 @@ class RestorationPredictor(VoxelPredictor):
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """Roles whose channels the network is shown, one after another."""
+        """Roles whose channels are concatenated as the input of the network."""
         return (self.task.input,)
 
     def _extents(self, sample: Sample) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Whether a segmentation network finds in made images what it finds in real ones."""
+"""Semantic scores: whether a segmentation network finds a structure in predicted images as in real ones."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ SEGMENTED = (
     "a small U-Net, trained on the complete images and masks of the training subjects, finds the masked structure"
 )
 STEPS, BATCH, RATE, CROP = 300, 8, 1e-3, 64
-"""Updates of the segmenter, patches of each, Adam's rate, and the side of patches in pixels (our choice)."""
+"""Updates of the segmenter, batch size, learning rate of Adam, and side of its patches in pixels (our choice)."""
 WIDTH, LEVELS, SURROUNDINGS = 12, 4, 15
-"""Channels and levels of the network, and pixels across what counts as beside a pixel (our choice)."""
+"""Channels and levels of the network, and side of the neighbourhood of local contrast in pixels (our choice)."""
 FEWEST, MOST = 8, 2000
-"""Training slices with a mask below which nothing is learned, and about how many are held in memory."""
+"""Smallest number of training slices with a mask, and approximate largest number that is held in memory."""
 LEAST = 20
-"""Pixels of a mask below which an overlap says nothing."""
+"""Smallest number of pixels of a mask for an overlap to be computed."""
 RECOGNISED = 0.3
-"""Overlap in the complete image below which the segmenter has not learned what it looks for (our choice)."""
+"""Overlap in the complete image below which the segmenter counts as not trained successfully (our choice)."""
 
 
 class Segmenter:
-    """A small U-Net that learned to find a structure in real images.
+    """A small U-Net trained to segment a structure in real images.
 
     Seitzer et al., MICCAI 2018, arXiv 1806.11216, rate reconstructions by the Dice coefficient of such a network. Their
     score is at most 1 only if divided by the one on the true images, which the network does not segment perfectly.
 
     Args:
-        images: (n, H, W), real.
-        masks: bool (n, H, W).
+        images: real images, (n, H, W).
+        masks: masks of the structure, bool (n, H, W).
     """
 
     def __init__(self, images: Tensor, masks: Tensor):
@@ -76,7 +76,7 @@ class Segmenter:
         step = 2 ** (LEVELS - 1)
         bright = ((images - self.mean) / self.deviation)[:, None]
         around = avg_pool2d(bright, SURROUNDINGS, 1, SURROUNDINGS // 2, count_include_pad=False)
-        # Thin structures differ little from what is beside them, and much less than images do from place to place.
+        # Thin structures differ from their surroundings by much less than image regions differ from each other.
         seen = torch.cat([bright, (bright - around) / self.detail], dim=1)
         whole = pad(seen, (0, -columns % step, 0, -rows % step), mode="replicate")
         found: Tensor = self.network(whole)[:, 0, :rows, :columns]
@@ -84,7 +84,7 @@ class Segmenter:
 
 
 class SemanticJudge(RestorationJudge):
-    """A judge that also asks what a segmenter finds, where cases have a ``mask``."""
+    """Base class of judges that also score by a segmenter, where cases have a ``mask``."""
 
     compares_with_training = True
 
@@ -93,11 +93,11 @@ class SemanticJudge(RestorationJudge):
         self.segmenter: Segmenter | None = None
 
     def learn(self, training: Sequence[Sample]) -> None:
-        """A segmenter, where there are masks to learn from."""
+        """Train the segmenter, where there are masks to learn from."""
         self.segmenter = learned(training, self.task.output)
 
     def interpreted(self, output: Volume, sample: Mapping[str, Volume]) -> dict[str, float]:
-        """Both scores of a block of slices, where they can be told."""
+        """Compute both semantic scores of a block of slices; nothing without a segmenter or a mask."""
         if self.segmenter is None or "mask" not in sample:
             return {}
         volumes = (output, sample[self.task.output], sample["mask"])
@@ -105,16 +105,16 @@ class SemanticJudge(RestorationJudge):
 
     @property
     def told(self) -> dict[str, str]:
-        """How that was done, for the report's list of facts."""
+        """Description of the segmenter, for the report's list of facts."""
         return {"Segmenter": SEGMENTED} if self.segmenter else {}
 
 
 def learned(training: Sequence[Sample], role: str) -> Segmenter | None:
-    """A segmenter of the cases' masks; none where there are too few.
+    """Train a segmenter on the masks of training cases; None where there are too few.
 
     Args:
-        training: cases, some of which may have a ``mask``.
-        role: of the real images.
+        training: training cases, some of which may have a ``mask``.
+        role: role of the real images.
     """
     masked = [case for case in training if "mask" in case.arrays]
     images, masks = [], []
@@ -131,13 +131,13 @@ def learned(training: Sequence[Sample], role: str) -> Segmenter | None:
 
 
 def semantic_scores(segmenter: Segmenter, output: Volume, truth: Volume, mask: NDArray[Any]) -> dict[str, float]:
-    """Both scores of a block of slices; none where the mask is all but empty.
+    """Compute both semantic scores of a block of slices; nothing where the mask is almost empty.
 
     Args:
-        segmenter: of the structure.
-        output: made, (slices, rows, columns).
-        truth: the complete image.
-        mask: of the structure, above 0 inside.
+        segmenter: segmenter of the structure.
+        output: predicted image, (slices, rows, columns).
+        truth: true image of the same shape.
+        mask: mask of the structure, above 0 inside.
     """
     inside = mask > 0
     if inside.sum() < LEAST:
@@ -151,7 +151,7 @@ def _found(segmenter: Segmenter, image: Volume) -> NDArray[np.bool_]:
 
 
 def _patches(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """As many patches as a batch has, at random places, and their masks."""
+    """Draw a batch of patches at random places, and their masks."""
     size = [min(CROP, extent) for extent in images.shape[1:]]
     patches = []
     for number in torch.randint(len(images), (BATCH,)).tolist():
@@ -164,7 +164,7 @@ def _patches(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy, and one minus a soft Dice coefficient."""
+    """Compute the cross-entropy plus one minus a soft Dice coefficient."""
     inside = logits.sigmoid()
     overlap = 2 * (inside * masks).sum() / (inside.sum() + masks.sum()).clamp_min(1)
     return binary_cross_entropy_with_logits(logits, masks) + 1 - overlap

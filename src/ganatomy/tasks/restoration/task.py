@@ -1,4 +1,4 @@
-"""The task of turning one image into another one, which several kinds of work share."""
+"""The base task of image-to-image tasks."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -13,41 +13,42 @@ from ganatomy.images.codecs import Window, body_above
 from ganatomy.images.image import Image
 
 CONTENT = 0.02
-"""Share of a slice that must lie above the window's lower end for the slice to be worth learning from."""
+"""Share of a slice that must lie above the window's lower end for the slice to be learned from."""
 
 
 class Restoration(Task):
-    """A task that turns an image into another one on the same grid, or on one as much finer as the method makes it."""
+    """Base class of image-to-image tasks; the output lies on the grid of the input, or on a finer one."""
 
     predictors: ClassVar = {"restore": "ganatomy.tasks.restoration.predictor:RestorationPredictor"}
 
     input: str = "input"
-    """Role that is shown to the method."""
+    """Role of the input image."""
     output: str = "target"
-    """Role that it makes."""
+    """Role of the output image."""
     fitted: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
     @property
     def in_channels(self) -> int:
-        """Channels of the source."""
+        """Number of channels of the input."""
         return self.roles[self.input].channels
 
     @property
     def out_channels(self) -> int:
-        """Channels of the output."""
+        """Number of channels of the output."""
         return self.roles[self.output].channels
 
     def contrasts(self, sample: Sample) -> tuple[Window, Window] | None:
-        """Ranges of the input and the output of a case where their contrasts differ; None where they look alike."""
+        """Return the windows of the input and the output of a case; None where both have the same contrast."""
         return None
 
     def same_contrast(self, output: str) -> str | None:
-        """The input, with which the output shares its contrast unless a task says otherwise."""
+        """Return the input of the same contrast as the output; None in tasks of different contrasts."""
         return self.input
 
     def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
-        """The usual statistics; of roles whose images have scales of their own also ``above.ROLE``, the value that the
-        body lies above in every training case.
+        """Fit the statistics of the base class and, for roles with codecs bound per case, ``above.ROLE``.
+
+        ``above.ROLE`` holds the value above which the body lies, for every training case.
         """
         cases = list(samples)
         found = dict(super().fit(cases))
@@ -58,13 +59,13 @@ class Restoration(Task):
         return found
 
     def window(self, role: str) -> tuple[float, float]:
-        """Values of a role, in physical units, that are shown and between which it is scored.
+        """Return the lowest and the highest value of a role that are displayed and scored, in physical units.
 
-        Those of its window. Where every image has a scale of its own, those of the median training case: the ends of
-        the range of the networks, or three standard deviations around the mean.
+        These are the ends of its window. Where codecs are bound per case, they are those of the median training case:
+        the ends of the range of the networks, or three standard deviations around the mean.
 
         Raises:
-            UserError: the scale has not been learned.
+            UserError: the scales of training cases are not known.
         """
         codec = self.roles[role].codec
         if isinstance(codec, Window):
@@ -74,13 +75,13 @@ class Restoration(Task):
         return low, high
 
     def above(self, role: str, part: float = 0.0, array: Array | None = None) -> float:
-        """The value of a role above which there is something to see.
+        """Return the value of a role above which an image has content.
 
         Args:
-            role: of an image.
-            part: of its window that is dark, counted from the lower end. Where every image has a scale of its own, the
-                value is instead the one that the body lies above in the median training case.
-            array: of a case, which takes the place of the training cases before these have been learned from.
+            role: role of an image.
+            part: share of the window, from the lower end, that counts as dark. Where codecs are bound per case, the
+                value is instead the one above which the body lies in the median training case.
+            array: image of a case, from which the value is found before the statistics of training cases are known.
         """
         codec = self.roles[role].codec
         if isinstance(codec, Window):
@@ -95,6 +96,6 @@ class Restoration(Task):
         return self.fitted[name]
 
     def visible(self, sample: Sample) -> Image:
-        """The input as an image on its own grid, with which the output is compared."""
+        """Return the input as an image on its own grid, for comparison with the output."""
         image: Image = sample.values[self.input]
         return image

@@ -1,4 +1,4 @@
-"""How segmentation is judged: every case as a whole, region by region, beside the best threshold of one image."""
+"""The judge of segmentation: scores of whole cases by region, with the best intensity threshold as the baseline."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ganatomy.tasks.segmentation.pictures import outline_strip, volume_plot
 from ganatomy.tasks.segmentation.task import Segmentation
 
 THRESHOLD = "threshold"
-"""Name of the reference that needs no network."""
+"""Name of the baseline that needs no network."""
 OBSERVER = "second observer"
 DICE, SENSITIVITY, PRECISION, HD95, DISTANCE, VOLUME = (
     "dice", "sensitivity", "precision", "hd95", "surface distance", "volume error"
 )  # fmt: skip
 SIZE, TRUE_SIZE, ONE_SIDED = "size", "true size", "one is empty"
-"""Kept beside the scores of a region: its sizes in ml, and whether only one of prediction and truth is empty."""
+"""Further numbers of a region: its sizes in ml, and whether only one of prediction and truth is empty."""
 BINS = 512
-"""Thresholds that are tried, evenly spaced over the range of an input."""
+"""Number of thresholds that are tried, evenly spaced over the range of an input."""
 FITTED = 40
-"""Training cases that thresholds are fitted on at most, evenly chosen."""
+"""Largest number of training cases that thresholds are fitted on, evenly chosen."""
 SHOWN = 3
-"""Inputs that are drawn beside the outlines."""
+"""Largest number of inputs that are drawn beside the outlines."""
 
 EMPTY = "1 where a region is neither there nor found, 0 where only one of the two"
 FAR = "0 where a region is neither there nor found; as far as the image's corners are apart where only one of the two"
@@ -54,13 +54,13 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Threshold:
-    """A region as everything brighter, or darker, than a level of one input.
+    """A region defined as all voxels brighter, or darker, than a level of one input.
 
     Attributes:
-        role: of the input.
-        level: in the range of the networks, in which volumes are comparable.
-        brighter: on which side of the level the region lies.
-        dice: mean over the training cases.
+        role: role of the input.
+        level: level in the range of the networks, in which volumes are comparable.
+        brighter: whether the region is brighter than the level, not darker.
+        dice: mean Dice over the training cases.
     """
 
     role: str
@@ -69,7 +69,7 @@ class Threshold:
     dice: float
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Where an encoded input is in the region."""
+        """Return the mask of the region for an encoded input."""
         return image >= self.level if self.brighter else image < self.level
 
     def __str__(self) -> str:
@@ -77,9 +77,13 @@ class Threshold:
 
 
 class SegmentationJudge(Judge):
-    """Judges label maps on the working grid, one case at a time.
+    """Judges label maps on the working grid, each case as a whole.
 
-    The reference is the best single threshold of one input for each region, fitted on the training cases.
+    The baseline is the best single threshold of one input for each region, fitted on the training cases.
+
+    Args:
+        task: task of the run.
+        options: not used; the judge has no options.
     """
 
     leading = (DICE, SENSITIVITY, PRECISION, HD95)
@@ -99,7 +103,11 @@ class SegmentationJudge(Judge):
         self.thresholds: dict[str, Threshold] = {}
 
     def entry(self, model: Model, name: str) -> Entry:
-        """A trained run; gives the judged regions of some slices, (regions, slices, rows, columns)."""
+        """Return the entry of a trained run; it returns masks of the judged regions, (regions, slices, rows, columns).
+
+        Raises:
+            UserError: the run has other regions than those that are judged.
+        """
         predictor, task = model.predictor(), self.task
         if model.method.task.judged.regions != task.judged.regions:
             raise UserError(
@@ -117,14 +125,14 @@ class SegmentationJudge(Judge):
         return Entry(name, run, about(model))
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The threshold, and the second observer where the data have one."""
+        """Return the baseline of thresholds, and the second observer where the data have one."""
         words = "the best single threshold of one input for each region, fitted on the training cases"
         before = [Entry(THRESHOLD, self._threshold, words)]
         observer = self.task.config.observer
         return before, [Entry(OBSERVER, self._observer, f"label maps called {observer}")] if observer else []
 
     def learn(self, training: Sequence[Sample]) -> None:
-        """Fit the thresholds; without training cases at hand there is nothing to compare with."""
+        """Fit the thresholds; without training cases there is no baseline."""
         usable = [case for case in training if self.task.labels in case.arrays]
         if not usable:
             return
@@ -163,24 +171,24 @@ class SegmentationJudge(Judge):
         return rows
 
     def _able(self, entry: Entry, case: Sample) -> bool:
-        """Whether there is anything of a entry for a case."""
+        """Whether an entry exists for a case."""
         if entry.name == THRESHOLD:
             return bool(self.thresholds)
         return entry.name != OBSERVER or self.task.config.observer in case.arrays
 
     def _numbers(self, found: Mapping[str, RegionScores], case: Sample) -> dict[str, float]:
-        """Scores of a case by name: means over the regions first, then each region, with its sizes."""
+        """Return the scores of a case by name: means over the regions first, then each region with its sizes."""
         corners = float(np.linalg.norm([step * extent for step, extent in zip(case.spacing, case.shape, strict=True)]))
         each = {region: region_numbers(one, corners) for region, one in found.items()}
         means = {kind.name: float(np.mean([own[kind.name] for own in each.values()])) for kind in KINDS} if each else {}
         return means | {self._of(region, name): value for region, own in each.items() for name, value in own.items()}
 
     def _of(self, region: str, name: str) -> str:
-        """What a score of a region is called; where there is one region, as the mean is."""
+        """Return the name of a score of a region, which for a single region is that of the mean."""
         return f"{name} {region}" if len(self.regions) > 1 else name
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Better than a threshold or not, by how much, and how the baselines do."""
+        """Return whether the output is better than thresholds, by how much, and its comparison with other baselines."""
         scores, score = judgement.scores, self.named(DICE)
         found, ours, theirs = (
             scores.compare(OUTPUT, THRESHOLD, score),
@@ -205,7 +213,7 @@ class SegmentationJudge(Judge):
         return words, found.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
-        """The worst slice of the worst case first, then those of the median and the best one; sizes of all cases."""
+        """Add the worst slices of the worst, the median and the best case, and the sizes of all cases."""
         for label, case in self.examples(judgement).items():
             plane = self._worst_slice(case, judgement)
             report.figure(
@@ -233,11 +241,11 @@ class SegmentationJudge(Judge):
         )
 
     def examples(self, judgement: Judgement) -> dict[str, Sample]:
-        """Worst, median and best case of the output by Dice, each once."""
+        """Return the worst, median and best case of the output by Dice, each once."""
         return examples(judgement, judgement.scores.by_case(OUTPUT, DICE), ("Worst", "Median", "Best"))
 
     def _worst_slice(self, case: Sample, judgement: Judgement) -> int:
-        """The slice with the most voxels that the output has wrong; of several, the one with most truth."""
+        """Return the slice with the most wrong voxels of the output; ties go to the largest true regions."""
         entry = next(one for one in judgement.entries if one.name == OUTPUT)
         wrong = []
         for plane in range(case.shape[0]):
@@ -260,7 +268,7 @@ class SegmentationJudge(Judge):
         return outline_strip(images, truth, found, spacing_mm=case.spacing[1:], notes=notes)
 
     def _telling(self, case: Sample, plane: int) -> dict[str, Volume]:
-        """The inputs that thresholds chose, then the others, as many as are drawn."""
+        """Return the inputs to draw: those of the thresholds first, `SHOWN` at most."""
         chosen = dict.fromkeys([*(one.role for one in self.thresholds.values()), *self.task.inputs])
         roles = case.slices(plane, plane + 1)
         return {role: roles[role] for role in [role for role in chosen if role in roles][:SHOWN]}
@@ -269,7 +277,7 @@ class SegmentationJudge(Judge):
         return {region: mask[0] for region, mask in zip(self.regions, masks, strict=True)}
 
     def _sizes(self, region: str, judgement: Judgement) -> dict[str, tuple[list[float], list[float]]]:
-        """Method to the sizes found and the true ones in ml, case by case."""
+        """Return method to predicted and true sizes of a region in ml, in the same order of cases."""
         scores, found = judgement.scores, {}
         for method in scores.methods:
             ours, true = (list(scores.by_case(method, self._of(region, name)).values()) for name in (SIZE, TRUE_SIZE))
@@ -278,7 +286,7 @@ class SegmentationJudge(Judge):
         return found
 
     def measured(self) -> dict[str, str]:
-        """Regions, grid, empty regions and the thresholds that were compared with."""
+        """Describe the regions, the grid, scores of empty regions, and the thresholds."""
         task = self.task
         regions = {name: " ".join(str(label) for label in labels) for name, labels in task.judged.regions.items()}
         grid = task.preparation
@@ -299,7 +307,7 @@ class SegmentationJudge(Judge):
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:
-        """Phantoms, regions that are empty or were missed, and what overlap does not say."""
+        """Return sentences on phantoms, on empty or missed regions, and on the limits of overlap."""
         points = phantoms(judgement.cases, ", whose borders are known exactly")
         scores = judgement.scores
         for region in self.regions:
@@ -321,7 +329,7 @@ class SegmentationJudge(Judge):
 
 
 def _agreement(found: Sequence[float], true: Sequence[float]) -> tuple[str, str]:
-    """Bias of sizes and its limits of agreement, as text."""
+    """Format the bias of sizes and its limits of agreement."""
     agreement = bland_altman(found, true)
     digits = significant_digits(agreement.sd or agreement.bias)
     bias, lower, upper = (f"{value:+.{digits}f}" for value in (agreement.bias, agreement.lower, agreement.upper))
@@ -333,11 +341,11 @@ def _grouped(score: Score, group: str, name: str | None = None) -> Score:
 
 
 def region_numbers(found: RegionScores, corners: float) -> dict[str, float]:
-    """Scores and sizes of a region by name.
+    """Return the scores and sizes of a region by name.
 
     Args:
-        found: of the region.
-        corners: distance between opposite corners of the image in mm, which takes the place of an infinite one.
+        found: scores of the region.
+        corners: distance between opposite corners of the image in mm, which replaces infinite distances.
     """
     overlap, surface = found.overlap, found.surface
     return {
@@ -354,13 +362,13 @@ def region_numbers(found: RegionScores, corners: float) -> dict[str, float]:
 
 
 def fit_thresholds(task: Segmentation, cases: Sequence[Sample]) -> dict[str, Threshold]:
-    """The single threshold of one input for each judged region that has the highest mean Dice over some cases.
+    """Fit the single threshold of one input for each judged region that has the highest mean Dice over some cases.
 
-    Every level of `BINS` evenly spaced ones, both sides of it and all inputs are tried.
+    All inputs, `BINS` evenly spaced levels of each, and both sides of a level are tried.
 
     Args:
-        task: names inputs and regions.
-        cases: with label maps.
+        task: task with inputs and regions.
+        cases: prepared cases with label maps.
     """
     ends = {role: _ends(cases, role) for role in task.inputs}
     sums = {role: np.zeros((2, len(task.judged.names), BINS)) for role in task.inputs}
@@ -383,7 +391,7 @@ def fit_thresholds(task: Segmentation, cases: Sequence[Sample]) -> dict[str, Thr
 
 
 def _middle_of_best(values: NDArray[np.float64]) -> float:
-    """The middle of the first run of places that share the highest value."""
+    """Return the middle of the first run of indices with the highest value."""
     best = values >= values.max() - 1e-9
     first = int(best.argmax())
     length = int((~best[first:]).argmax()) or len(best) - first
@@ -391,12 +399,12 @@ def _middle_of_best(values: NDArray[np.float64]) -> float:
 
 
 def _encoded(case: Sample, role: str, start: int, stop: int) -> Volume:
-    """An input in the range of the networks, (slices, rows, columns); colours averaged."""
+    """Encode slices of an input for the networks, (slices, rows, columns), with colours averaged."""
     return np.asarray(case.role(role).encoded(slab(case.arrays[role], start, stop)).mean(axis=0), np.float32)
 
 
 def _ends(cases: Sequence[Sample], role: str) -> tuple[float, float]:
-    """Lowest and highest value of an input in all cases."""
+    """Return the lowest and the highest value of an input in all cases."""
     low, high = math.inf, -math.inf
     for case in cases:
         for start in range(case.shape[0]):
@@ -408,7 +416,7 @@ def _ends(cases: Sequence[Sample], role: str) -> tuple[float, float]:
 def _histograms(
     task: Segmentation, case: Sample, ends: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Voxels of a case by intensity, inside of each region and altogether: role to (regions, `BINS`)."""
+    """Count the voxels of a case by intensity, inside of each region and in total; role to (regions, `BINS`)."""
     shape = (len(task.judged.names), BINS)
     inside, total = ({role: np.zeros(shape) for role in ends} for _ in range(2))
     for start in range(case.shape[0]):
@@ -425,11 +433,11 @@ def _histograms(
 
 
 def _dice_by_level(inside: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Dice of everything from a bin upwards and of everything below it, (2, regions, `BINS`).
+    """Compute the Dice of all voxels from a bin upwards, and of all voxels below it, (2, regions, `BINS`).
 
     Args:
-        inside: voxels of each region by intensity, (regions, `BINS`).
-        total: voxels of known label by intensity, (regions, `BINS`).
+        inside: number of voxels of each region by intensity, (regions, `BINS`).
+        total: number of voxels of known label by intensity, (regions, `BINS`).
     """
     size = inside.sum(axis=1, keepdims=True)
     below_hits, below = (np.cumsum(counts, axis=1) - counts for counts in (inside, total))

@@ -1,4 +1,4 @@
-"""Segmentations as pictures: outlines of truth and prediction over the image, and volumes against each other."""
+"""Figures for segmentation: outlines of truth and prediction over images, and predicted against true volumes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ganatomy.metrics.regions import Box
 from ganatomy.reports.style import INK, MARKS, OTHERS, SOFT, STYLE, colours, new_figure, show_image, title
 
 PANEL = 2.6
-"""Width of a picture in inches."""
+"""Width of an image in inches."""
 AROUND = 0.15
-"""Margin around what is magnified, as a share of its extent."""
+"""Margin of the magnified part as a share of the extent of the regions."""
 BORDER = 2
-"""Margin around what is framed in pixels, at least."""
+"""Smallest margin in pixels."""
 SMALLEST = 24
-"""Rows and columns of a magnified part, at least."""
+"""Smallest number of rows and columns of the magnified part."""
 THIN, THICKER = 1.1, 0.9
-"""Width of the last region's outline in points, and by how much those before it are wider, so that they show under it.
+"""Width of the last region's outline in points, and the increment for each region before it, so that all are visible.
 """
 HUES = (*MARKS, *OTHERS)
 
 
 def box_around(mask: Mask, around: float = 0.0, least: int = 0) -> Box:
-    """The rows and columns that hold a mask (rows, columns), with a margin; all of them where it is empty.
+    """Return the bounding box of a mask with a margin; the whole image where the mask is empty.
 
     Args:
-        mask: true inside.
+        mask: mask (rows, columns), true inside.
         around: margin as a share of the extent of the mask.
-        least: rows and columns wanted.
+        least: smallest number of rows and columns.
     """
     sides = []
     for axis, extent in enumerate(mask.shape):
@@ -62,17 +62,17 @@ def outline_strip(
     notes: Mapping[str, str] | None = None,
     magnified: str = OUTPUT,
 ) -> Figure:
-    """Inputs, and outlines of each method's regions over the first of them; below, the part with the regions magnified.
+    """Draw inputs, and outlines of each method's regions over the first input; below, the regions are magnified.
 
-    Lines are predictions, in a colour for each region; where magnified, black lines on white are the truth.
+    Lines are predictions, in a colour for each region; in the magnified row, black lines on white are the truth.
 
     Args:
-        images: name of each input to (rows, columns).
-        truth: region to where it is, (rows, columns).
-        found: method to region to where the method puts it.
-        spacing_mm: between rows, between columns.
-        notes: method to a line beside its name, such as a score.
-        magnified: the method whose regions are magnified, with the true ones.
+        images: input to image, (rows, columns).
+        truth: region to true mask, (rows, columns).
+        found: method to region to predicted mask.
+        spacing_mm: mm between rows and between columns.
+        notes: method to a line below its name, such as a score.
+        magnified: method whose regions, with the true ones, decide which part is magnified.
     """
     first = next(iter(images.values()))
     everywhere = np.any([*truth.values(), *found.get(magnified, {}).values()], axis=0)
@@ -106,7 +106,7 @@ def outline_strip(
 
 
 def _window(image: npt.NDArray[np.float32]) -> Window:
-    """Black and white such that few pixels of what is not background lie beyond."""
+    """Return a display window that few foreground pixels exceed."""
     inside = image[image > image.min()]
     if not inside.size:
         return float(image.min()), float(image.min()) + 1.0
@@ -126,11 +126,11 @@ def _outline(axes: Axes, mask: Mask, colour: str, width: float) -> None:
 def volume_plot(
     volumes: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str = "ml"
 ) -> Figure:
-    """Size of each region against its true size, one plot a region, one point a case.
+    """Draw predicted against true sizes, with a plot for each region and a point for each case.
 
     Args:
-        volumes: region to method to the sizes found and the true ones, in the same order.
-        unit: of the sizes.
+        volumes: region to method to predicted and true sizes, in the same order of cases.
+        unit: unit of the sizes.
     """
     figure = new_figure(min(3.3 * len(volumes), 13.5), 3.4)
     for plot, (region, methods) in zip(

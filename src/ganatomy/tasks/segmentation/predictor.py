@@ -1,4 +1,4 @@
-"""A trained segmentation method at work: probabilities, a label map on the grid of the source, and volumes."""
+"""The predictor of segmentation: probabilities, a label map on the grid of the source, and volumes."""
 
 from __future__ import annotations
 
@@ -26,25 +26,28 @@ from ganatomy.roles.labels import LabelRole
 T = TypeVar("T")
 
 PROBABILITIES = "probabilities"
-"""Name of the array with one channel a region."""
+"""Name of the array of probabilities, with a channel for each region."""
 NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
-"""The 26 neighbours of a voxel, by which it hangs together with others."""
+"""Structuring element of connected components, with the 26 neighbours of a voxel."""
 
 
 class SegmentationOptions(Options):
-    """How probabilities become a label map, and what is written beside it."""
+    """Options of the label map: threshold, post-processing, and files of probabilities."""
 
-    threshold: float = Field(0.5, gt=0, lt=1)  # probability from which a voxel is in a region; classes take the largest
+    threshold: float = Field(0.5, gt=0, lt=1)  # probability from which a voxel is in a region; not used for classes
     largest: tuple[str, ...] = ()  # regions of which only the largest connected component is kept
     fill: tuple[str, ...] = ()  # regions whose holes are filled
-    probabilities: bool = False  # write the probability of each region, too
+    probabilities: bool = False  # write also the probabilities of each region
 
 
 class SegmentationPredictor(VoxelPredictor):
     """Segments the inputs slab by slab.
 
-    Probabilities, not labels, are brought back to the grid of the source; there they become regions, and regions the
-    label map, in which later ones overwrite earlier ones.
+    Probabilities, not labels, are resampled to the grid of the source. There they are thresholded to regions, which are
+    merged to the label map; later regions overwrite earlier ones.
+
+    Raises:
+        UserError: an option names an unknown region.
     """
 
     Options: ClassVar[type[Options]] = SegmentationOptions
@@ -58,27 +61,27 @@ class SegmentationPredictor(VoxelPredictor):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The images that every case has."""
+        """Roles of the required images."""
         return tuple(name for name in self.task.inputs if name not in self.optional)
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """The images that a case may lack."""
+        """Roles of the optional images."""
         return tuple(self.task.config.optional_inputs)
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """The label map, and the probabilities where they are wanted."""
+        """Roles of the label map, and of the probabilities where the options ask for them."""
         labels: LabelRole = self.task.target
         wanted = labels.names if self.options.probabilities else ()
         return {labels.name: labels, **{probability(name): ImageRole(probability(name)) for name in wanted}}
 
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
-        """The probabilities of the regions, (regions, slices, rows, columns) on the working grid."""
+        """Return the probabilities of the regions, (regions, slices, rows, columns) on the working grid."""
         return {PROBABILITIES: self._probabilities(sample)}
 
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
-        """Label map and probabilities, computed when they are read; the label map is kept, a byte a voxel."""
+        """Return label map and probabilities, computed when they are read; the label map is cached."""
         name, there = self.task.labels, [role for role in self.task.inputs if role in sample.arrays]
         probabilities = arrays[PROBABILITIES]
         working = self._label_map(probabilities)
@@ -105,13 +108,13 @@ class SegmentationPredictor(VoxelPredictor):
         )
 
     def validate(self, pieces: Sequence[Range], slices: int) -> Scores:
-        """Means over cases of the task's scores, each of some slices together.
+        """Return means over cases of the task's scores, each over some slices together.
 
-        Half of the slices are spread over those with a region, the others over all.
+        Half of the slices are evenly chosen among those with a region, the others among all.
 
         Args:
-            pieces: slices that may be looked at; of cases without a label map, none are.
-            slices: how many are looked at altogether, about.
+            pieces: validation slices; cases without a label map are left out.
+            slices: approximate number of slices to score altogether.
         """
         able = [piece for piece in pieces if self.takes(piece.sample) and self.task.labels in piece.sample.arrays]
         chosen = evenly(able, slices)
@@ -127,7 +130,7 @@ class SegmentationPredictor(VoxelPredictor):
         return {name: float(np.mean(values)) for name, values in found.items()}
 
     def _places(self, piece: Range, count: int) -> list[int]:
-        """About ``count`` slices of a piece, half of them among those with a region."""
+        """Choose about ``count`` slices of a piece, half of them among those with a region."""
         slices = range(piece.start, piece.stop)
         labels = {at: self.task.annotation(piece.sample, at, at + 1)[self.task.labels] for at in slices}
         inside = [at for at in slices if self.task.inside(labels[at]).any()]
@@ -135,14 +138,14 @@ class SegmentationPredictor(VoxelPredictor):
         return sorted({*evenly(inside, half), *evenly(slices, count - half)})
 
     def _probabilities(self, sample: Sample) -> LazyArray:
-        """(regions, slices, rows, columns) on the working grid; the last slab is kept for whoever reads it next."""
+        """Return probabilities, (regions, slices, rows, columns) on the working grid; the last slab is cached."""
         tiler, read, extents = self.tiled("segment"), self._reader(sample), sample.shape
         network = lru_cache(maxsize=1)(lambda start, stop: tiler(read, extents, start, stop))
         shape = (len(self.task.target.names), *extents)
         return ComputedArray(shape, np.float32, network, tiler.thickness(extents[0]))
 
     def _reader(self, sample: Sample) -> Reader:
-        """Reads all inputs in the range of the networks; zeros where one is absent."""
+        """Return a reader of all inputs in the range of the networks, with zeros for missing ones."""
         return encoded(self.task.completed(sample), self.task.inputs)
 
     def _label_map(self, probabilities: Array) -> LabelMap:
@@ -159,7 +162,7 @@ class SegmentationPredictor(VoxelPredictor):
         return LabelMap(probabilities, self._inside, role, whole if largest or fill else None)
 
     def _inside(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which voxels are in which region, (regions, ...)."""
+        """Decide from probabilities which voxels are in which region, (regions, ...)."""
         if self.task.exclusive:
             places = np.arange(len(probabilities)).reshape(-1, *[1] * (probabilities.ndim - 1))
             return np.asarray(probabilities.argmax(axis=0) == places)
@@ -182,13 +185,13 @@ class SegmentationPredictor(VoxelPredictor):
 
 
 class LabelMap(LazyArray):
-    """A label map made of probabilities when it is read, and kept, so that a network need not run again.
+    """A label map that is computed from probabilities when it is read and cached, so that networks run only once.
 
     Args:
-        probabilities: (regions, slices, rows, columns).
-        inside: tells from probabilities which voxels are in which region.
-        role: of the label map, which says what is written where regions overlap.
-        whole: changes the regions of the whole volume, which is then made when the first slice is read.
+        probabilities: probabilities, (regions, slices, rows, columns).
+        inside: decides from probabilities which voxels are in which region.
+        role: role of the label map, which determines the labels where regions overlap.
+        whole: post-processing of the regions of a whole volume, which is then computed with the first slice.
     """
 
     def __init__(
@@ -207,7 +210,7 @@ class LabelMap(LazyArray):
         self._made = np.zeros(slices, np.bool_)
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices ``start`` to ``stop``, (1, slices, rows, columns)."""
+        """Return slices ``start`` to ``stop``, (1, slices, rows, columns)."""
         if not self._made[start:stop].all():
             # Networks that see whole volumes or slabs are not run again for each of their slices.
             step, slices = self.thickness if self._whole is None else self.shape[1], self.shape[1]
@@ -223,10 +226,10 @@ class LabelMap(LazyArray):
 
 
 class Later(Mapping[str, Sequence[Mapping[str, Any]]]):
-    """Tables that are computed when they are looked at.
+    """Tables that are computed when they are read.
 
     Args:
-        made: name to what makes the table.
+        made: name of each table to the function that computes it.
     """
 
     def __init__(self, made: Mapping[str, Callable[[], Sequence[Mapping[str, Any]]]]):
@@ -246,13 +249,13 @@ class Later(Mapping[str, Sequence[Mapping[str, Any]]]):
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
-    """So many items, evenly spaced; all of them where there are not as many."""
+    """Choose a number of evenly spaced items; all of them where there are fewer."""
     number = min(count, len(items))
     return [items[int((place + 0.5) * len(items) / number)] for place in range(number)]
 
 
 def probability(region: str) -> str:
-    """Name of the output that holds the probabilities of a region."""
+    """Return the name of the output with the probabilities of a region."""
     return f"probability_{region}"
 
 
@@ -266,11 +269,11 @@ def _channel(array: Array, place: int) -> LazyArray:
 
 
 def volumes(labels: Image, *roles: LabelRole) -> list[dict[str, Any]]:
-    """Voxels and size of every region of a label map; in mm² where there is one slice, else in mm³ and ml.
+    """Measure every region of a label map: number of voxels, and size in mm² for single slices, else in mm³ and ml.
 
     Args:
-        labels: on the grid of the source.
-        roles: whose regions are counted, the background left out.
+        labels: label map on the grid of the source.
+        roles: roles whose regions are measured, the background excluded.
     """
     counts = np.zeros(np.iinfo(labels.dtype).max + 1, np.int64)
     for part in labels.slabs():
@@ -290,7 +293,7 @@ def volumes(labels: Image, *roles: LabelRole) -> list[dict[str, Any]]:
 
 
 def largest_component(mask: Mask) -> Mask:
-    """The largest part of a mask (slices, rows, columns) whose voxels hang together by faces, edges or corners."""
+    """Return the largest connected component of a mask (slices, rows, columns), with 26 neighbours."""
     parts, number = ndimage.label(mask, NEIGHBOURS)
     if number < 2:
         return mask
@@ -300,7 +303,7 @@ def largest_component(mask: Mask) -> Mask:
 
 
 def filled(mask: Mask) -> Mask:
-    """A mask (slices, rows, columns) with its holes: what no path by faces leads out of; of one slice, in the plane."""
+    """Fill the holes of a mask (slices, rows, columns) in 3D, or in the plane for a single slice."""
     if len(mask) == 1:
         return np.asarray(ndimage.binary_fill_holes(mask[0]))[None]
     return np.asarray(ndimage.binary_fill_holes(mask))

@@ -1,4 +1,4 @@
-"""Segmentation: which regions every voxel of one or several aligned images belongs to."""
+"""The task of segmentation: assign the voxels of one or several aligned images to regions."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from ganatomy.roles.labels import LabelRole
 from ganatomy.roles.options import RoleOptions
 
 RANGE = (0.0, 1.0)
-"""Of the inputs as networks see them; 0 is the background."""
+"""Range of the inputs as networks see them; 0 is the background."""
 LARGEST = 65535
-"""Largest label that is stored, as uint16."""
+"""Largest label that can be stored, as uint16."""
 ABSENT = Window(low=0.0, high=1.0, to=RANGE, unit=None)
-"""Scale of the zeros that stand for an input that a case lacks."""
+"""Codec of the zeros that replace an input that a case lacks."""
 
 
 class MaskOptions(RoleOptions):
@@ -42,13 +42,13 @@ class MaskOptions(RoleOptions):
 
 @dataclass(frozen=True)
 class Embedded:
-    """The phantom that a system is trained on where no data are given.
+    """The embedded phantom that a system is trained on where no data are given.
 
     Attributes:
-        name: of the phantom, whose parts play the roles of their names or of their option ``part``.
-        size: rows and columns, unless the user says.
+        name: name of the phantom, whose parts have the roles of their names or of the option ``part``.
+        size: rows and columns, unless the user gives a size.
         grid: other arguments of the phantom, such as the number of slices.
-        subjects: how many patients make a data set.
+        subjects: number of subjects.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Embedded:
 
 
 class SegmentationConfig(RolesConfig):
-    """Options of every system that segments."""
+    """Options of segmentation: inputs, regions, and the preparation of cases."""
 
     role_fields: ClassVar[Mapping[str, type[RoleOptions]]] = {
         "inputs": ImageOptions,
@@ -71,22 +71,22 @@ class SegmentationConfig(RolesConfig):
     }
 
     inputs: tuple[str, ...] = ("flair", "t1", "t1c", "t2")  # names of the aligned images, in order of channels
-    optional_inputs: tuple[str, ...] = ()  # inputs that a case may lack; the network sees 0, background, in their place
+    optional_inputs: tuple[str, ...] = ()  # inputs that a case may lack; they are replaced by 0, the background
     labels: str = "mask"  # name of the label map
-    regions: Mapping[str, tuple[int, ...]] = {"inside": (1,)}  # name to labels; where they overlap, the later counts
+    regions: Mapping[str, tuple[int, ...]] = {"inside": (1,)}  # region to labels; later regions overwrite earlier ones
     judged: Mapping[str, tuple[int, ...]] = {}  # regions that are judged; none means those that are learned
-    unknown: tuple[int, ...] = ()  # labels of voxels that nobody assigned to a region; they count nowhere
+    unknown: tuple[int, ...] = ()  # labels of voxels of unknown region, which are neither learned nor judged
     field_of_view: str | None = None  # name of a mask outside of which nothing is learned or judged
     observer: str | None = None  # name of a second observer's label maps, which are judged beside the output
-    plane: Plane = "axial"  # of the slices that are cut
+    plane: Plane = "axial"  # plane of the slices
     spacing: tuple[float, float, float] | None = None  # mm between slices, rows and columns; none keeps each volume's
-    size: tuple[int, ...] | None = None  # rows and columns to crop or pad to, or with slices; none takes any size
-    fit: Fit = "cover"  # how images get to the size where no spacing is given
+    size: tuple[int, ...] | None = None  # rows and columns, or with slices, to crop or pad to; none keeps each volume's
+    fit: Fit = "cover"  # how images get to this size where no spacing is given
     augmentation: Augmentation = Augmentation()  # random changes of training patches
 
 
 class Compared(NamedTuple):
-    """A region of a prediction and of the truth, (slices, rows, columns), and where the truth is known."""
+    """Masks of a region in the prediction, in the truth, and of known truth, all (slices, rows, columns)."""
 
     found: Mask
     true: Mask
@@ -94,19 +94,19 @@ class Compared(NamedTuple):
 
 
 class Segmentation(Task):
-    """Inputs show the same voxels; the label map is made from them.
+    """Task of segmentation: predict a label map from aligned images.
 
-    Regions may overlap, or be classes that exclude each other.
+    Regions may overlap, or be mutually exclusive classes.
 
     Args:
-        config: names of the roles, regions, and how cases are prepared.
-        exclusive: whether regions exclude each other and fill the image, the first being the background: every voxel
-            then belongs to the most probable one.
-        embedded: the phantom; None where there is none with these roles.
-        expected: what every input should be.
+        config: names of the roles, regions, and preparation of cases.
+        exclusive: whether regions are mutually exclusive and fill the image, the first being the background, so that
+            every voxel belongs to the most probable one.
+        embedded: embedded phantom; None where no phantom has these roles.
+        expected: expectations of every input, of which violations are reported.
 
     Raises:
-        UserError: no input that every case has, or regions without labels.
+        UserError: all inputs are optional, or a region has no labels.
     """
 
     name = "segmentation"
@@ -145,7 +145,7 @@ class Segmentation(Task):
 
     @property
     def target(self) -> LabelRole:
-        """The role of the label map, with the regions that are learned."""
+        """Role of the label map, with the regions that are learned."""
         role = self.roles[self.labels]
         assert isinstance(role, LabelRole)
         return role
@@ -165,7 +165,7 @@ class Segmentation(Task):
         return {name: part or name for name, part in parts.items() if part or name in (*self.inputs, self.labels)}
 
     def usable(self, roles: Iterable[str]) -> bool:
-        """Whether there are all inputs that every case has; the label map is a matter of each stream."""
+        """Whether roles include all required inputs; a label map is needed by some streams only."""
         there = set(roles)
         return all(name in there for name in self.required if name != self.labels)
 
@@ -173,7 +173,7 @@ class Segmentation(Task):
         return self.completed(sample)
 
     def completed(self, sample: Sample) -> Sample:
-        """The sample with zeros in place of optional inputs that it lacks."""
+        """Return a sample with zeros in place of missing optional inputs."""
         absent = [name for name in self.config.optional_inputs if name not in sample.arrays]
         if not absent:
             return sample
@@ -182,7 +182,7 @@ class Segmentation(Task):
         return replace(whole, numbers={**sample.numbers, **dict.fromkeys(absent, ABSENT.model_dump(mode="json"))})
 
     def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
-        """Statistics of the inputs that cases really have."""
+        """Fit the statistics of the inputs, without those that were replaced by zeros."""
         return super().fit(self._acquired(sample) for sample in samples)
 
     def _acquired(self, sample: Sample) -> Sample:
@@ -198,16 +198,16 @@ class Segmentation(Task):
         return "dice"
 
     def _each(self) -> list[str]:
-        """Names of the Dice of each region, where there are several."""
+        """Return the names of the Dice of every region, where there are several regions."""
         names = self.judged.names
         return [f"dice {name}" for name in names] if len(names) > 1 else []
 
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Dice of the slices together, of each region and on average, without regions that are neither there nor found.
+        """Compute Dice over all slices together, for each region and on average.
 
-        These would make an output that is empty look good.
+        Regions that are empty in both the prediction and the truth are left out, since they would favour empty outputs.
         """
         parts = self.compared(self.inside(output[self.labels]), sample)
         seen = {name: part for name, part in parts.items() if ((part.found | part.true) & part.known).any()}
@@ -218,20 +218,20 @@ class Segmentation(Task):
         return {"dice": float(np.mean(list(dice.values()))), **each}
 
     def annotation(self, sample: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """What some slices of a case are compared with: the label map, and the field of view where there is one."""
+        """Return the label map of some slices, and the field of view where there is one."""
         wanted = [self.labels, *([self.config.field_of_view] if self.config.field_of_view else [])]
         return {name: slab(sample.arrays[name], start, stop)[0] for name in wanted if name in sample.arrays}
 
     def inside(self, labels: Volume) -> NDArray[np.bool_]:
-        """The judged regions of a label map without unknown labels, (regions, slices, rows, columns)."""
+        """Return masks of the judged regions of a label map, (regions, slices, rows, columns)."""
         return np.asarray(self.judged.indicators(labels[None]) == 1)
 
     def compared(self, found: NDArray[np.bool_], sample: Mapping[str, Volume]) -> dict[str, Compared]:
-        """Each judged region beside its truth, without those that are nowhere known.
+        """Pair the masks of each judged region with the truth, leaving out regions whose truth is not known anywhere.
 
         Args:
-            found: (regions, slices, rows, columns).
-            sample: the label map and perhaps the field of view, (slices, rows, columns).
+            found: predicted masks, (regions, slices, rows, columns).
+            sample: true label map and perhaps field of view, (slices, rows, columns).
         """
         true = self.judged.indicators(sample[self.labels][None])
         known, field = true >= 0, self.config.field_of_view
@@ -253,10 +253,10 @@ def _zeros(shape: tuple[int, int, int, int]) -> ComputedArray:
 
 
 def _check(config: SegmentationConfig, exclusive: bool) -> None:
-    """Refuse options with which nothing could be segmented.
+    """Refuse invalid options of inputs and regions.
 
     Raises:
-        UserError: naming the option.
+        UserError: an option is invalid; the message names it.
     """
     if not set(config.inputs) - set(config.optional_inputs):
         raise UserError("--inputs: at least one image must be there in every case")
@@ -288,39 +288,42 @@ def _listed(labels: Iterable[int]) -> str:
 
 
 class Segmenter(Method):
-    """A method whose task is segmentation; its configuration is a `SegmentationConfig`."""
+    """Base class of segmentation methods; their configuration is a `SegmentationConfig`."""
 
     @property
     def exclusive(self) -> bool:
-        """Whether regions are classes that exclude each other, the first being the background."""
+        """Whether regions are mutually exclusive classes, the first being the background."""
         return False
 
     @property
     def embedded(self) -> Embedded | None:
-        """The phantom that it is trained on where no data are given."""
+        """Embedded phantom to train on where no data are given."""
         return None
 
     @property
     def expected(self) -> Sequence[Expectation]:
-        """What every input should be."""
+        """Expectations of every input, of which violations are reported."""
         return ()
 
     @abstractmethod
     def segment(self, image: Tensor) -> Tensor:
-        """Probabilities of the regions, (N, regions, [D,] H, W) in [0, 1].
+        """Predict the probabilities of the regions, (N, regions, [D,] H, W) in [0, 1].
 
         Args:
-            image: (N, channels of all inputs, [D,] H, W).
+            image: images, (N, channels of all inputs, [D,] H, W).
         """
 
     def build_task(self) -> Segmentation:
         return Segmentation(self.config, self.exclusive, self.embedded, self.expected)
 
     def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
-        """Look for every region in the label maps of the training cases, until all are found.
+        """Check that the label maps of the training cases contain every region.
+
+        Returns:
+            A warning for each region that no case contains.
 
         Raises:
-            UserError: no voxel of any region anywhere.
+            UserError: no case contains any region.
         """
         regions = {name: set(labels) - {0} for name, labels in self.config.regions.items()}
         regions = {name: labels for name, labels in regions.items() if labels}
@@ -344,7 +347,7 @@ class Segmenter(Method):
 
     @property
     def image_channels(self) -> int:
-        """Channels of all inputs together."""
+        """Number of channels of all inputs together."""
         return sum(self.task.roles[name].channels for name in self.config.inputs)
 
     def annotated(
@@ -355,14 +358,14 @@ class Segmenter(Method):
         centred: float = 0.0,
         **options: Any,
     ) -> Stream:
-        """The stream of cases with a label map.
+        """Return a stream of cases with a label map.
 
         Args:
-            batch_size: patches of a batch.
-            patch: (slices, rows, columns).
-            name: of the stream.
-            centred: share of the patches that are centred on a voxel of a region, equally often of each label.
-            options: others of the stream.
+            batch_size: number of patches in a batch.
+            patch: size of the patches, (slices, rows, columns).
+            name: name of the stream.
+            centred: share of the patches that are centred on a voxel of a region, equally often for each label.
+            options: further options of the stream.
         """
         c = self.config
         roles = (*c.inputs, c.labels, *([c.field_of_view] if c.field_of_view else []))
@@ -373,11 +376,14 @@ class Segmenter(Method):
         return Stream(name, roles, batch_size, patch, place=place, augmentation=c.augmentation, **options)
 
     def image(self, batch: Batch) -> Tensor:
-        """The inputs of a batch as channels, (N, channels of all inputs, [D,] H, W)."""
+        """Concatenate the inputs of a batch as channels, (N, channels of all inputs, [D,] H, W)."""
         return torch.cat([batch[name] for name in self.config.inputs], dim=1)
 
     def truth(self, batch: Batch) -> Tensor:
-        """The regions of a batch, (N, regions, [D,] H, W): 1 inside, 0 outside, -1 unknown or out of the field."""
+        """Return the true regions of a batch, (N, regions, [D,] H, W).
+
+        Values are 1 inside, 0 outside, and -1 where the label is unknown or outside of the field of view.
+        """
         target: Tensor = batch[self.config.labels]
         if self.config.field_of_view is None:
             return target

@@ -1,1 +1,1 @@
-"""Coarse images and volumes to finer ones."""
+"""Super-resolution of images and volumes."""

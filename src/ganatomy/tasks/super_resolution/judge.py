@@ -1,4 +1,4 @@
-"""How images made finer are judged: against the fine ones, and against interpolation."""
+"""The judge of super-resolution: distance from fine images, with interpolation as the input's entry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganatomy.tasks.restoration.semantics import SEMANTICS, SemanticJudge
 
 
 class SuperResolutionJudge(SemanticJudge, NearnessJudge):
-    """Judges images made finer; the input counts as what interpolation makes of it."""
+    """Judges super-resolved images; the entry of the input is its interpolation to the fine grid."""
 
     scores = (*NEARNESS, *SEMANTICS)
     warning = (
@@ -23,7 +23,7 @@ class SuperResolutionJudge(SemanticJudge, NearnessJudge):
     )
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The coarse image interpolated, and the fine one."""
+        """Return the interpolated coarse image, and the fine one."""
         return (
             [Entry(INPUT, self._interpolated, self.task.degradation.interpolation)],
             [role(TARGET, self.task.output, self.task.out_channels)],
@@ -32,7 +32,7 @@ class SuperResolutionJudge(SemanticJudge, NearnessJudge):
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
-        """Nearness, detail, and how much a segmenter finds."""
+        """Compute scores of fidelity and detail, and the semantic scores."""
         return super().score(output, sample, spacing) | self.interpreted(output, sample)
 
     def _interpolated(self, case: Sample, start: int, stop: int) -> Volume:

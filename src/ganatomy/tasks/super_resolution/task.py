@@ -1,4 +1,4 @@
-"""Coarse images and volumes to finer ones."""
+"""The task of super-resolution: predict fine images or volumes from coarse ones."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ from ganatomy.tasks.restoration.likeness import BEST, EDGES, MAE, PSNR, SSIM, li
 from ganatomy.tasks.restoration.task import CONTENT, Restoration
 
 LOW = "low"
-"""Role of the coarse image."""
+"""Name of the role of the coarse image."""
 PHANTOM_SIZE: Mapping[int, int] = {2: 128, 3: 96}
-"""Rows and columns of the embedded phantom for methods that see slices, and for those that see volumes."""
+"""Rows and columns of the embedded phantom, by the number of axes that networks see."""
 FIELD_OF_VIEW = 200.0
-"""Of a volume of it, mm."""
+"""Field of view of a volume of the phantom in mm."""
 
 
 class SuperResolutionConfig(MethodConfig):
-    """What is made finer, and how its coarse version comes about."""
+    """Options of super-resolution of slices: the degradation, the intensity scale, and the phantom."""
 
     factor: int = 4  # output pixels per input pixel along rows and columns, a power of two
-    blur: float = 1.0  # SD of a Gaussian before the fine image is sampled, in its pixels (our choice)
-    channels: int = 1  # of the images; 3 for colours
+    blur: float = 1.0  # SD of the Gaussian blur before subsampling, in pixels of the fine image (our choice)
+    channels: int = 1  # number of channels of the images; 3 for colours
     window: tuple[float, float] = (0.0, 1200.0)  # values mapped to [-1, 1], coarse ones to [0, 1] (our choice)
-    window_unit: str | None = "a.u."  # of these values, such as HU
-    phantom: str = "brain-mr"  # learned from where no data are given
-    part: str = "t1"  # of the phantom: the image that is made finer
-    structure: str = "white"  # of the phantom: what a segmenter should find in finer images, too
+    window_unit: str | None = "a.u."  # unit of the image values, such as HU
+    phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
+    part: str = "t1"  # image of the phantom to super-resolve
+    structure: str = "white"  # structure of the phantom that a segmenter looks for in super-resolved images
 
 
 class VolumeConfig(MethodConfig):
-    """What volumes are made finer."""
+    """Options of super-resolution of volumes: the intensity scale and the phantom."""
 
     window: tuple[float, float] = (0.0, 1200.0)  # values mapped to the range of the networks (our choice)
-    window_unit: str | None = "a.u."  # of these values, such as HU
-    phantom: str = "brain-mr"  # learned from where no data are given
-    part: str = "t1"  # of the phantom: the image that is made finer
-    structure: str = "white"  # of the phantom: what a segmenter should find in finer images, too
+    window_unit: str | None = "a.u."  # unit of the image values, such as HU
+    phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
+    part: str = "t1"  # image of the phantom to super-resolve
+    structure: str = "white"  # structure of the phantom that a segmenter looks for in super-resolved images
 
 
 def _thin(image: Image) -> str | None:
-    """Axial slices lie closer together than their pixels, as in a stack that was acquired in another plane."""
+    """Describe axial slices that lie closer together than their pixels, as in a stack of another plane; else None."""
     slices, *pixels = (image.spacing[axis] for axis in Turn.to("axial", image.affine).axes)
     if slices >= (1 - CLOSE) * max(pixels):
         return None
@@ -69,16 +69,16 @@ THICK = Expectation("a stack of axial slices that are thicker than their pixels"
 
 
 class ResolutionPreparation(Preparation):
-    """How coarse images are simulated; fine ones are cut to whole coarse voxels."""
+    """Preparation with simulated coarse images; fine images are cropped to whole coarse voxels."""
 
-    degradation: str  # its kind and numbers
-    scale: Factors  # fine voxels for each voxel of the coarse image as it is shown
+    degradation: str  # kind and parameters of the degradation model
+    scale: Factors  # fine voxels per voxel of the coarse image
 
     def frame(self, image: Image, role: str) -> Frame:
-        """The frame of an image, without the last slices, rows and columns of a fine one that fill no coarse voxel.
+        """Return the frame of an image; fine images are cropped by the voxels that fill no coarse voxel.
 
         Raises:
-            UserError: nothing is left.
+            UserError: the image is smaller than a coarse voxel.
         """
         frame = super().frame(image, role)
         if role == LOW:
@@ -91,20 +91,20 @@ class ResolutionPreparation(Preparation):
 
 
 class SuperResolution(Restoration):
-    """Fine images are the target; a coarse version of each is simulated.
+    """Task of super-resolution: the target is a fine image, the input its simulated or acquired coarse version.
 
-    Methods learn from patches of fine images and make them coarse themselves, since the two grids have no patches in
-    common; where the coarse image has the grid of the fine one, patches are cut from both.
+    Methods learn from patches of fine images and degrade them themselves, since the two grids differ. Where the coarse
+    image has the grid of the fine one, patches are cut from both.
 
     Args:
-        degradation: how the coarse version comes about.
-        codec: values of the fine images to the range of the networks.
-        shown: what the codec's window is mapped to in coarse images.
-        channels: of the images.
-        dims: 2 for methods that see slices, 3 for volumes; the phantom then has slices as close as its pixels.
-        phantom: name of the embedded one.
-        parts: of the phantom, by role: the image, and a structure's mask.
-        selection: the score that decides which weights are best.
+        degradation: degradation model that simulates coarse images.
+        codec: codec between values of the fine images and the range of the networks.
+        shown: values to which the codec's window is mapped in coarse images.
+        channels: number of channels of the images.
+        dims: number of axes that networks see, 2 or 3; with 3, the phantom has isotropic voxels.
+        phantom: name of the embedded phantom.
+        parts: role to part of the phantom: the image, and the mask of a structure.
+        selection: score that selects the best weights.
     """
 
     name = "super-resolution"
@@ -169,9 +169,9 @@ class SuperResolution(Restoration):
         return super().frame(values, case)
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
-        """The sample with its coarse image, where none was acquired.
+        """Add the simulated coarse image, unless one was acquired.
 
-        It remembers as many fine slices as a coarse one takes, which are then read from the disk but once.
+        As many fine slices as a coarse slice needs are cached, so that each is read from the disk only once.
         """
         scale, around = self.degradation.scale, self.degradation.neighbours
         image, affine = sample.arrays["image"], sample.affines["image"]
@@ -183,7 +183,7 @@ class SuperResolution(Restoration):
         return replace(sample, arrays={name: arrays[name] for name in order}, affines=affines)
 
     def _coarse(self, image: LazyArray) -> LazyArray:
-        """The coarse version of a fine image, computed when it is read, from the slices that it takes."""
+        """Return the coarse version of a fine image, computed when it is read."""
         scale, around = self.degradation.scale, self.degradation.neighbours
         slices, rows, columns = (extent // times for extent, times in zip(image.shape[1:], scale, strict=True))
 
@@ -201,17 +201,22 @@ class SuperResolution(Restoration):
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """How near and how sharp the finer image is."""
+        """Score fidelity and sharpness of the super-resolved image, see `likeness`."""
         return likeness(output["image"], sample["image"], (self.codec.low, self.codec.high), spacing)
 
 
 def parts_of(config: SuperResolutionConfig | VolumeConfig) -> dict[str, str]:
-    """Of the phantom, by role."""
+    """Return role to part of the phantom."""
     return {"image": config.part, "mask": f"mask:{config.structure}"}
 
 
 def _remembered(array: Array, slices: int) -> LazyArray:
-    """An array whose last so many slices are kept when they have been read."""
+    """Return an array that caches the slices read last.
+
+    Args:
+        array: (channels, slices, rows, columns).
+        slices: number of slices in the cache.
+    """
 
     @lru_cache(maxsize=slices)
     def plane(index: int) -> NDArray[Any]:
@@ -225,28 +230,27 @@ def _remembered(array: Array, slices: int) -> LazyArray:
 
 
 def _middles(scale: Factors) -> NDArray[np.float64]:
-    """Indices on the coarse grid to indices on the fine one."""
+    """Return the matrix from indices on the coarse grid to indices on the fine one."""
     matrix = np.diag([*(float(times) for times in scale), 1.0])
     matrix[:3, 3] = [(times - 1) / 2 for times in scale]
     return matrix
 
 
 class VolumeResolver(Method):
-    """A method that makes volumes finer; its config is a `VolumeConfig` with ``patch_shape`` and
-    ``adversarial_weight``.
+    """Base class of super-resolution methods of volumes.
 
-    Volumes are restored tile by tile, so that memory is bounded by the tile: every tile comes with a margin, from
-    which the generator takes what lies beyond.
+    Their configuration is a `VolumeConfig` with ``patch_shape`` and ``adversarial_weight``. Volumes are processed tile
+    by tile with a margin around every tile, so that memory is bounded by the tile.
 
     Raises:
-        UserError: the patches hold no whole number of coarse voxels.
+        UserError: the patches do not consist of whole coarse voxels.
     """
 
     dims = 3
     span: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    """What the window is mapped to, in coarse and in fine volumes."""
+    """Values to which the window is mapped, in coarse and in fine volumes."""
     generator: nn.Module
-    """Coarse volumes, (N, 1, D, H, W), to fine ones without a margin of so many coarse voxels per side."""
+    """Network from coarse volumes (N, 1, D, H, W) and a margin in coarse voxels to fine volumes without the margin."""
 
     def __init__(self, config: MethodConfig):
         super().__init__(config)
@@ -257,20 +261,20 @@ class VolumeResolver(Method):
     @property
     @abstractmethod
     def degradation(self) -> Degradation:
-        """How coarse volumes come about."""
+        """Degradation model that simulates coarse volumes."""
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generator; sharpness then counts when weights are chosen."""
+        """Whether there is a discriminator; sharpness then counts in the score that selects weights."""
         return bool(self.config.adversarial_weight)
 
     def build_task(self) -> SuperResolution:
         c = self.config
         codec = Window(low=c.window[0], high=c.window[1], to=self.span, unit=c.window_unit, clip=True)
-        # By mean absolute error, faint noise in the air around a head would weigh more than its detail.
+        # The mean absolute error would weigh faint noise in the air around a head more than its detail.
         selection = BEST if self.adversarial else PSNR
         return SuperResolution(self.degradation, codec, self.span, 1, self.dims, c.phantom, parts_of(c), selection)
 
     def restore(self, input: Tensor) -> Tensor:
-        """Coarse volumes to fine ones, (N, 1, D, H, W), the margin smaller."""
+        """Super-resolve coarse volumes (N, 1, D, H, W); the output is smaller by the margin."""
         return self.generator(input, self.tiling.margin)  # type: ignore[no-any-return]

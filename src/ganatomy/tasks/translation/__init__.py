@@ -1,1 +1,1 @@
-"""Images of one contrast or modality to another."""
+"""Translation of images from one contrast or modality to another."""

@@ -1,4 +1,4 @@
-"""How translated images are judged: nearness to the true image, contrast, sharpness, and what is left of the input."""
+"""The judge of image translation: fidelity to the true image, contrast, sharpness, and dependence on the input."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ganatomy.tasks.translation.task import CONTRAST
 ANATOMY = "Contrast and content"
 
 KEPT = 0.5
-"""Share of what the true image has in common with the input, below which an output has lost it (our choice)."""
+"""Share of the true image's mutual information with the input, below which anatomy counts as lost (our choice)."""
 
 
 class TranslationJudge(NearnessJudge):
-    """Judges images of one kind that are made of another, against true ones where the patient has both."""
+    """Judges translated images, against true ones where the patient has both."""
 
     scores: tuple[Score, ...] = (
         *NEARNESS,
@@ -41,7 +41,7 @@ class TranslationJudge(NearnessJudge):
     )
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The input as if it were of the output's kind, window put on window, and the true image."""
+        """Return the input mapped from its window to that of the output, and the true image."""
         task = self.task
         low, high = self.window
 
@@ -57,7 +57,7 @@ class TranslationJudge(NearnessJudge):
         ]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Nearer to the true image than the input, by how much, and with which contrast."""
+        """Return whether the output is nearer to the true image than the input, and its contrast."""
         words, outcome = super().verdict(judgement)
         contrast = judgement.scores.interval(OUTPUT, CONTRAST)
         if contrast is None:

@@ -1,4 +1,4 @@
-"""An image of one kind to one of another kind."""
+"""The task of image translation: predict an image of another contrast or modality."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -23,34 +23,33 @@ from ganatomy.tasks.restoration.task import CONTENT, Restoration
 CONTRAST = "contrast"
 
 FOREGROUND = 0.05
-"""Part of a window above its lower end where tissue begins."""
+"""Share of a window above its lower end at which tissue begins."""
 
 
 class TranslationConfig(RolesConfig):
-    """Options of every system that translates images of one contrast or modality into another."""
+    """Options of image translation between two contrasts or modalities."""
 
     role_fields: ClassVar[Mapping[str, type[ImageOptions]]] = {"source": ImageOptions, "target": ImageOptions}
 
-    source: str = "t1"  # name of the images that are given; its options are called --t1.window and so on
-    target: str = "t2"  # name of the images that are made of them
+    source: str = "t1"  # name of the input images, which is also the prefix of their options, such as --t1.window
+    target: str = "t2"  # name of the output images
     roles: Mapping[str, ImageOptions] = {}  # options of both, by name
-    size: tuple[int, int] = (256, 256)  # rows and columns seen
-    fit: Fit = "contain"  # of images: lie inside the size whole, fill it, or be cut into patches of it
-    flips: tuple[int, ...] = (2,)  # axes along which images are mirrored at random: 1 rows, 2 columns
-    phantom: str = "brain-mr"  # learned from where no data are given
+    size: tuple[int, int] = (256, 256)  # rows and columns of the images the networks see
+    fit: Fit = "contain"  # how images get to this size: fit inside it, fill it, or be cut into patches
+    flips: tuple[int, ...] = (2,)  # axes along which images are flipped at random: 1 rows, 2 columns
+    phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
 
 
 class Translation(Restoration):
-    """Images of one kind are made of images of another kind, of the same patients or of different ones.
+    """Task of image translation, learned from paired or unpaired images.
 
-    Where every image has a scale of its own, a made image has the median scale of the training cases, in which it is
-    also scored.
+    Where codecs are bound per case, outputs have the median scale of the training cases, in which they are also scored.
 
     Args:
         config: names of the roles and their options, size and phantom.
-        paired: whether training needs both images of a patient. Otherwise cases with either are of use, and cases with
-            both are judged on the pair.
-        selection: the score that decides which weights are best.
+        paired: whether training needs both images of a patient. Otherwise cases with one of them suffice, and cases
+            with both are judged as pairs.
+        selection: score that selects the best weights.
     """
 
     name = "translation"
@@ -71,7 +70,7 @@ class Translation(Restoration):
         self.input, self.output = config.source, config.target
         self.given = self.input
         self.roles: Mapping[str, Role] = {
-            # Networks end in a tangent, so that they make nothing beyond the ends of their range.
+            # Networks end in a tanh, so that their outputs never exceed the ends of the range.
             name: config.roles[name].role(name, clip=True, limited=True)
             for name in (self.input, self.output)
         }
@@ -119,16 +118,16 @@ class Translation(Restoration):
         return np.asarray(np.min(shares, axis=0) >= CONTENT)
 
     def tissue(self, sample: Mapping[str, Volume]) -> NDArray[np.bool_]:
-        """Where any image of a sample lies above the dark values of its kind, (slices, rows, columns)."""
+        """Return the mask of tissue, (slices, rows, columns): voxels above the dark values in any image of a sample."""
         inside = [sample[name] > self.above(name, FOREGROUND) for name in self.roles if name in sample]
         return np.asarray(np.logical_or.reduce(inside))
 
     def scores(
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
-        """Distances and sharpness where the true image is known, and what the output still has of its input.
+        """Score dependence on the input, and where the true image is known also fidelity and sharpness.
 
-        Correlation (with the true image) and mutual information (with the input, in bits) are taken within tissue.
+        Correlation with the true image and mutual information with the input, in bits, are computed within tissue.
         """
         made, tissue = output[self.output], self.tissue(sample)
         given, wanted = self.window(self.input), self.window(self.output)
@@ -144,29 +143,30 @@ class Translation(Restoration):
 
 
 class Translator(Method):
-    """A method that translates images; its config is a `TranslationConfig` with an ``adversarial_weight``.
+    """Base class of translation methods; their configuration is a `TranslationConfig` with an ``adversarial_weight``.
 
-    ``jittered`` also needs ``jitter``, the pixels by which images are enlarged.
+    `jittered` also needs the option ``jitter``, the number of pixels by which images are enlarged.
     """
 
     paired: ClassVar[bool] = True
-    """Whether it learns from both images of a patient."""
+    """Whether the method learns from pairs of images of a patient."""
 
     @abstractmethod
     def restore(self, input: Tensor) -> Tensor:
-        """Source images (N, C, H, W) to target images of the same size."""
+        """Translate source images (N, C, H, W) to target images of the same size."""
 
     @property
     def adversarial(self) -> bool:
-        """Whether anybody plays against the generators; sharpness then counts when weights are chosen."""
+        """Whether there is a discriminator; sharpness then counts in the score that selects weights."""
         return bool(self.config.adversarial_weight)
 
     def build_task(self) -> Translation:
         return Translation(self.config, self.paired, BEST if self.adversarial else MAE)
 
     def streams(self, batch_size: int) -> tuple[Stream, ...]:
-        """Images of the size that is seen: ``pairs`` of one patient where the method learns from them, else ``source``
-        and ``target``, drawn independently of each other.
+        """Return the streams of training images.
+
+        These are ``pairs`` for paired methods, else ``source`` and ``target``, drawn independently of each other.
         """
         c = self.config
         patch = (1, *c.size)
@@ -178,7 +178,7 @@ class Translator(Method):
         )
 
     def jittered(self, *images: Tensor) -> tuple[Tensor, ...]:
-        """Images a little enlarged and cut to their size at random, all of a sample at the same place.
+        """Enlarge images slightly and crop them to their size at random, all images of a sample at the same place.
 
         Isola et al., arXiv 1611.07004.
         """
