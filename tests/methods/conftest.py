@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Networks as small as these lose more to waiting for each other than they gain."""
+    """Run torch in one thread, since networks this small spend more time on synchronisation than they gain."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

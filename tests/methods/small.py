@@ -1,4 +1,4 @@
-"""Systems as small as can be, and random batches for them."""
+"""Minimal configurations of all systems, and random batches for them."""
 
 import torch
 
@@ -19,7 +19,7 @@ SMALLER = {
 
 
 def configured(model, **values):
-    """The configuration of ``slug`` or ``slug:preset``, with ``values`` on top."""
+    """Return the configuration of ``slug`` or ``slug:preset``, updated with ``values``."""
     slug, _, preset = model.partition(":")
     kind = catalogue.load(slug).Config
     preset = preset or ("small" if "small" in kind.presets else "paper")
@@ -28,13 +28,13 @@ def configured(model, **values):
 
 
 def build(model, **values):
-    """The untrained method of ``slug`` or ``slug:preset``, always with the same weights."""
+    """Build the untrained method of ``slug`` or ``slug:preset``, always with the same weights."""
     torch.manual_seed(0)
     return catalogue.load(model.partition(":")[0]).of(configured(model, **values))
 
 
 class Samples:
-    """Endless random batches of the shape a stage asks for; a function of the count alone."""
+    """Endless random batches of the shape of a stage, determined by their number alone."""
 
     def __init__(self, method, stage, drawn=0):
         self.method, self.stage, self.drawn = method, stage, drawn

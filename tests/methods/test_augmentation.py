@@ -1,4 +1,4 @@
-"""How far images are moved before they are scanned."""
+"""Augmentation of DAGAN and RefineGAN: how far images are moved before they are undersampled."""
 
 from math import cos, pi, sin, sqrt
 
@@ -12,7 +12,7 @@ TURN, DOWN, ACROSS, ZOOM, GAMMA, MIRROR = range(6)
 
 
 class Still(Noise):
-    """Draws one half of everything, which moves nothing, but for the numbers that are told."""
+    """Noise that is 0.5 everywhere, which moves nothing, except for the given numbers."""
 
     def __init__(self, **told):
         super().__init__(0)
@@ -36,13 +36,13 @@ def augmented(method, image, **told):
 
 
 def spot(row, column, rows=40, columns=60):
-    """A soft spot on a dark ground."""
+    """Return an image of a Gaussian spot on a dark background."""
     y, x = torch.arange(rows)[:, None], torch.arange(columns)
     return torch.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 2.0**2))[None, None]
 
 
 def place(image):
-    """Centre of mass."""
+    """Return the centre of mass of an image."""
     rows, columns = (torch.arange(extent).float() for extent in image.shape[2:])
     mass = image.sum()
     return float((image.sum(3) * rows).sum() / mass), float((image.sum(2) * columns).sum() / mass)

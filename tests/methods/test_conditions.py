@@ -1,4 +1,4 @@
-"""What adversaries are shown: some judge an image beside the one it was made of."""
+"""Inputs of discriminators: conditional ones score an image together with its source."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from ganatomy.game import moves
 
 
 def shown(method, network, stage=-1):
-    """Everything that a network was given in a round, in order, and the batch."""
+    """Return all inputs of a network in one round, in order, and the batch."""
     stage, seen = method.stages()[stage], []
     handle = network.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
     samples = Samples(method, stage)

@@ -1,4 +1,4 @@
-"""What every system must keep, whatever it does. A system is tested as soon as the catalogue calls it ready."""
+"""Contract of all systems, which is tested as soon as the catalogue calls a system ready."""
 
 import copy
 import inspect
@@ -31,13 +31,14 @@ def method(request):
 
 
 def ability_of(method):
-    """The name of what the method does first."""
+    """Return the name of the first ability of a method."""
     return next(iter(method.task.predictors))
 
 
 def shown(method, count=3):
-    """What the ability is given, one row per sample: latent numbers, images of the size a detector knows, or images
-    with the margin the method loses, on sizes it accepts.
+    """Return random inputs of a method's first ability, one row per sample.
+
+    These are latent vectors, images of a detector's size, or images of an accepted size with the method's margin.
     """
     draw, task, tiling = torch.Generator().manual_seed(7), method.task, method.tiling
     predictor = predictor_of(method)
@@ -63,7 +64,7 @@ def prefixes(method, modules):
 
 
 def batch_statistics(method):
-    """Names of the buffers that any forward pass in training may move."""
+    """Return the names of buffers that a forward pass in training mode may change."""
     return {
         f"{name}.{buffer}"
         for name, module in method.named_modules()

@@ -1,4 +1,4 @@
-"""What the three papers state of their networks and games."""
+"""Statements of the three denoising papers on their networks and losses."""
 
 import pytest
 import torch

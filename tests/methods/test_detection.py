@@ -15,7 +15,7 @@ from ganatomy.tasks.anomaly_detection.task import FeatureAttribution
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Networks as small as these lose more to waiting for each other than they gain."""
+    """Run torch in one thread, since networks this small spend more time on synchronisation than they gain."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -27,7 +27,7 @@ def count(network):
 
 
 def convolved(before, after, side, dims=2, norm=False):
-    """Parameters of a convolution, with a bias or with the gain and shift of a norm."""
+    """Return the number of parameters of a convolution, with a bias or with the gain and shift of a norm."""
     return before * after * side**dims + after * (2 if norm else 1)
 
 
@@ -41,7 +41,7 @@ def images(method, count=2):
 
 
 def round_of(method, **roles):
-    """All turns of one round, and the batches it took; `roles` is a batch, or streams to batches."""
+    """Return all turns of one round, and the batches it took; `roles` is a batch, or streams to batches."""
     taken = []
 
     def batches():

@@ -1,4 +1,4 @@
-"""What the papers of the base frameworks state of their networks and games."""
+"""Statements of the papers of the base frameworks on their networks and losses."""
 
 import math
 from itertools import pairwise
@@ -60,7 +60,7 @@ def tiny(slug, **values):
 
 
 def batches(method):
-    """Dark images labelled 0 and bright ones labelled 1, with a little noise."""
+    """Yield batches of dark images labelled 0 and bright ones labelled 1, with a little noise."""
     c, draw = method.config, torch.Generator().manual_seed(1)
     while True:
         label = torch.arange(c.batch_size) % 2
@@ -74,7 +74,7 @@ def turns(method):
 
 
 def play(method, rounds=1):
-    """Train, and say which players moved."""
+    """Train for a number of rounds and return the name of every turn's player."""
     (stage,) = method.stages()
     states = {player.name: PlayerState(player) for player in stage.players}
     stream, moved = batches(method), []
@@ -89,7 +89,7 @@ def play(method, rounds=1):
 
 
 class Constant(nn.Module):
-    """Scores every image alike and remembers what it saw."""
+    """Network that scores every image alike and records its inputs."""
 
     def __init__(self, score=0.0, classes=2):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is known of the vessel-geometry WGAN, and what its reconstruction states of its networks and its game."""
+"""Statements on the vessel-geometry WGAN, from its abstract and from our reconstruction of networks and losses."""
 
 import csv
 
@@ -42,7 +42,7 @@ def small(**values):
 
 
 class Batches:
-    """Random batches, all of which it remembers."""
+    """Iterator of random batches that are all recorded."""
 
     def __init__(self, method):
         self.method, self.given = method, []
@@ -62,7 +62,7 @@ class Batches:
 
 
 class Linear(nn.Module):
-    """A critic that is linear in the signal, and remembers what it was shown."""
+    """Critic that is linear in the signal and records its inputs."""
 
     def __init__(self, weight, of_condition=0.0):
         super().__init__()
@@ -75,7 +75,7 @@ class Linear(nn.Module):
 
 
 class Answers(nn.Module):
-    """A critic that says the same of real and of generated signals, in turn."""
+    """Critic that returns fixed scores for real and for generated signals, in turn."""
 
     def __init__(self, *values):
         super().__init__()
@@ -205,7 +205,7 @@ def test_vessels_may_be_turned_at_random():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Vessels of five patients, as files of a patient's folder, one of them NPZ."""
+    """Write vessels of five patients to files in a folder per patient, one of them NPZ."""
     place, role = tmp_path_factory.mktemp("vessels"), CentrelineRole("vessel")
     for seed in range(0, 50, 4):
         rows = phantoms.part(phantoms.make("coronary-centrelines", seed), "vessel")

@@ -42,7 +42,7 @@ def batches(method, rows=4):
 
 
 def reached(loss, networks):
-    """Which of the networks a loss sends gradients to."""
+    """Return for each of the networks whether it receives gradients of a loss."""
     parameters = [list(network.parameters()) for network in networks]
     every = list(itertools.chain(*parameters))
     slopes = iter(torch.autograd.grad(loss, every, retain_graph=True, allow_unused=True))
@@ -52,7 +52,7 @@ def reached(loss, networks):
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Networks as small as these lose more to waiting for each other than they gain."""
+    """Run torch in one thread, since networks this small spend more time on synchronisation than they gain."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -27,7 +27,7 @@ KINDS = (DeepDealiasing, DAGAN, GANCS, RefineGAN, CSMRIRefinement, KSpaceGAN)
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Networks as small as these lose more to waiting for each other than they gain."""
+    """Run torch in one thread, since networks this small spend more time on synchronisation than they gain."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,7 +44,7 @@ def small(kind, **values):
 
 
 def scan(method, count=2, size=32):
-    """True images and what a scan of them shows."""
+    """Return true images and their simulated scans."""
     true = torch.zeros(count, 1, size, size)
     true[..., size // 4 : -size // 4, size // 8 : -size // 8] = torch.linspace(0.4, 0.9, count).view(-1, 1, 1, 1)
     mask = method.task.scan.mask((size, size)).expand(count, 1, -1, -1)
@@ -58,13 +58,13 @@ def batches(method):
 
 
 def prepared(task, values):
-    """A prepared case of magnitudes as a batch of its slices."""
+    """Return a prepared case of magnitude images as a batch of its slices."""
     sample = task.simulate(task.frame({"target": Image.from_array(values)}), 0)
     return {name: torch.from_numpy(np.array(array)).transpose(0, 1) for name, array in sample.arrays.items()}
 
 
 def played(method):
-    """Turns of one round of the last stage, by player."""
+    """Return the turns of one round of the last stage, by player."""
     return {turn.player: turn for move in moves(method.stages()[-1].turns(batches(method))) for turn in move}
 
 
@@ -271,7 +271,7 @@ def test_what_several_coils_measured_is_kept(kind):
 
 
 def columns(config):
-    """Which columns a scan measures."""
+    """Return which columns a scan measures."""
     mask = config.scan.mask(config.size)
     assert mask.all(0).tolist() == mask.any(0).tolist(), "whole columns"
     return mask[0]

@@ -107,7 +107,7 @@ def test_a_colour_picture_becomes_a_finer_colour_picture(tmp_path):
 
 
 def frames(size=32, seed=0):
-    """Low, signal and cells as batches show them, of two frames."""
+    """Return low, signal and cells of two frames in the form of batches."""
     fibres = FibreBundle(circular=False).fibres((size, size), seed)
     signal = torch.randn(2, 1, fibres.count, generator=torch.Generator().manual_seed(seed))
     cells = fibres.cells.expand(2, 1, size, size) / MOST_FIBRES

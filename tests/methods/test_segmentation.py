@@ -1,4 +1,4 @@
-"""Systems that segment: what their terms depend on, and their numbers."""
+"""Segmentation systems: dependences of their loss terms, and published numbers."""
 
 import nibabel
 import numpy as np
@@ -37,7 +37,7 @@ def segan(preset="small", **values):
 
 
 def batch_of(method, size=(32, 40), seed=1):
-    """Images with a background of 0 around them, and nested regions."""
+    """Return images with a border of background 0, and nested regions."""
     draw = torch.Generator().manual_seed(seed)
     task, shape = method.task, (3, 1, *size)
     body = torch.zeros(shape)
@@ -52,7 +52,7 @@ def batch_of(method, size=(32, 40), seed=1):
 
 
 def round_of(method, batch):
-    """Turns of a round, each taken by plain gradient descent, with what it moved."""
+    """Yield the turns of a round, each followed by a step of plain gradient descent of its player."""
     (stage,) = method.stages()
     players = {player.name: player for player in stage.players}
     for turn in stage.turns(iter([batch])):
@@ -329,7 +329,7 @@ def test_an_image_with_a_skull_is_told():
 
 
 def trained(out, data, preset="small", **values):
-    """As little as can be called training."""
+    """Train a tiny SegAN for four rounds."""
     config = SegAN.Config.preset(preset, **{**TINY, **values})
     options = TrainConfig(rounds=4, device="cpu", threads=1, validate_every=4, validation_slices=2, diagnose=False)
     return train("segan", out, config, data, options)

@@ -17,7 +17,7 @@ TINY = {"blocks": 1, "units": 1, "growth": 2, "critic_width": 1, "critic_dense":
 
 
 def narrow(kind):
-    """A critic or discriminator of one channel, whichever the system has."""
+    """Return options for the smallest critic or discriminator of a system."""
     opponent = "critic" if kind is MDCSRN else "discriminator"
     return {f"{opponent}_width": 1, f"{opponent}_dense": 1}
 

@@ -1,4 +1,4 @@
-"""What the papers on samples of lesions, brains and codes state of their networks and games."""
+"""Statements of the papers on synthesis of lesions and brains on their networks and losses."""
 
 import itertools
 import math
@@ -60,7 +60,7 @@ def turn_of(method, player):
 
 
 class Answers(nn.Module):
-    """A network that says the same whatever it is shown."""
+    """Network that returns fixed values for any input."""
 
     def __init__(self, value):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the papers on translation and super-resolution state of their networks and games."""
+"""Statements of the papers on translation and super-resolution on their networks and losses."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def small(kind, **values):
 
 
 def batches(method, stage=-1, **given):
-    """Endless batches of random images from -1 to 1, or of those that are given by role."""
+    """Yield endless batches of random images from -1 to 1, or of the given images by role."""
     stage, task = method.stages()[stage], method.task
 
     def drawn(stream):

@@ -1,1 +1,1 @@
-"""Pure functions: tensors in, scalar out, reduction explicit."""
+"""Loss functions of tensors that return a scalar to be minimised, with an explicit reduction."""

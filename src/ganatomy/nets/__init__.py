@@ -1,1 +1,1 @@
-"""Network blocks used by several methods."""
+"""Networks and layers that several methods share."""
