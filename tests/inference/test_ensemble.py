@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
 
 
 def body():
-    """Integers of a plausible CT, (4, 20, 18) in HU."""
+    """Draw integers of a plausible CT, (4, 20, 18) in HU."""
     hu = np.rint(np.random.default_rng(1).normal(40, 20, (4, 20, 18)))
     hu[:, :4] = -1000
     return Image.from_array(hu.astype(np.int16), (2.5, 0.8, 0.7), "HU")
@@ -100,11 +100,11 @@ def test_runs_that_cannot_be_averaged_are_refused(runs, tmp_path):
 
 
 class Own(Preparation):
-    """Nothing but the plane."""
+    """Configuration of the plane of the slices."""
 
 
 class Toy(Restoration):
-    """MR to MR, cut in a plane."""
+    """Task from MR to MR, on slices of a given plane."""
 
     name, phantom, selection, given = "toy", "brain-mr", "x", "input"
     directions = {"x": "lower"}  # noqa: RUF012
@@ -134,7 +134,7 @@ class Toy(Restoration):
 
 
 class Ramp(Method):
-    """Adds to every slice what grows along its rows and columns, so that the plane of the slices shows."""
+    """A method that adds a ramp along rows and columns to every slice, which reveals the plane of the slices."""
 
     class Config(MethodConfig):
         step: float = 0.01
@@ -160,7 +160,7 @@ def predictor(step=0.01, **task):
 
 
 def brain():
-    """A volume of (5, 7, 11) voxels of unequal size, stored with its slices from right to left."""
+    """Make a volume of (5, 7, 11) anisotropic voxels, stored with its slices from right to left."""
     values = np.random.default_rng(0).uniform(20, 100, (1, 5, 7, 11)).astype(np.float32)
     affine = np.array([[-2.0, 0, 0, 7], [0, 0, 3.0, -5], [0, -1.0, 0, 2], [0, 0, 0, 1]])
     return Image(values, affine, "a.u.")
@@ -211,7 +211,7 @@ def test_prepared_cases_are_averaged_with_every_members_own_codec():
 
 
 class Labels(VoxelPredictor):
-    """Says of every voxel of the input which label it has, or how probable it is."""
+    """A segmentation method that predicts labels, or their probabilities, from the values of voxels."""
 
     dtype, region = np.uint8, "inside"
 
@@ -239,7 +239,7 @@ class Elsewhere(Probabilities):
 
 
 class WholeOnly(Predictor):
-    """Predicts everything at once."""
+    """A predictor without arrays that could be averaged."""
 
     inputs, outputs = ("input",), {}
 

@@ -1,4 +1,4 @@
-"""What a user types, as cases to apply a method to."""
+"""Cases found from arguments of the command line."""
 
 from functools import partial
 from types import SimpleNamespace

@@ -34,7 +34,7 @@ SMALL = {"variant": "cnn-mse", "width": 2}
 
 
 def facts_of(method, **changed):
-    """The run file of a method that was never trained, in which some fields may be changed."""
+    """Make the run file of an untrained method, with some fields changed."""
     usual = {
         "system": "wgan-vgg",
         "revision": 1,
@@ -200,7 +200,7 @@ class {name}(WGANVGG):
 
 @pytest.fixture
 def outside(run, tmp_path, monkeypatch, request):
-    """A run of a method in a file of this test's own, and the system that its user names."""
+    """A run of a method from a file of this test, and its system."""
     name = f"outside_{request.node.originalname}"
     (tmp_path / f"{name}.py").write_text(OUTSIDE.format(name="Mine") + OUTSIDE.format(name="Other"))
     monkeypatch.setattr("sys.path", [*sys.path])

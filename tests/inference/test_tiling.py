@@ -30,7 +30,7 @@ def reader(values, asked=None):
 
 
 def valid(dims, layers):
-    """Convolutions without padding; loses ``layers`` voxels a side."""
+    """Convolutions without padding, which lose ``layers`` voxels a side."""
     torch.manual_seed(layers)
     convolution = nn.Conv2d if dims == 2 else nn.Conv3d
     channels = [1, *[3] * (layers - 1), 1]

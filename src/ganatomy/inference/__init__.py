@@ -1,1 +1,1 @@
-"""Trained methods on real images: loading, tiling in bounded memory, applying to files."""
+"""Inference: loading of trained runs, predictors, tiling in bounded memory, and application to files."""

@@ -1,4 +1,4 @@
-"""What an output looks like beside its input: signs of a network that went wrong, summed up slab by slab."""
+"""Plausibility checks of an output against its input, accumulated slab by slab."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ TISSUES: dict[str, tuple[float, float]] = {
     "soft tissue": (-200.0, 200.0),
     "bone": (300.0, 2000.0),
 }
-"""Ranges of the input in HU, wide enough for the noise of a low-dose scan."""
+"""Tissue to its range of input values in HU, wide enough for the noise of a low-dose scan."""
 
 SHIFT = 20.0
-"""Mean change of a tissue, HU, that deserves a warning (our choice)."""
+"""Mean change of a tissue in HU from which on a warning is given (our choice)."""
 LIKENESS = 0.5
-"""Correlation of output and input below which it deserves a warning (our choice)."""
+"""Correlation of output and input below which a warning is given (our choice)."""
 DEPENDENCE = 0.1
-"""Mutual information in bits of an output and its input of another contrast below which it deserves a warning (our
-choice)."""
+"""Mutual information in bits of output and input of another contrast below which a warning is given (our choice)."""
 SHARE = 1e-3
-"""Part of the image that a tissue must fill to be judged, or that may be clipped (our choice)."""
+"""Share of the image that a tissue must fill to be checked, and that may be clipped without a warning (our choice)."""
 
 
 class Comparison:
-    """Correlation of output and input, mean change per tissue, and what was clipped.
+    """Correlation of output and input, mean change of each tissue, and number of clipped values.
 
     Args:
-        unit: of both; tissues are told apart in HU only.
-        contrasts: ranges of the input and of the output where the two need not look alike. What they have in common is
-            then judged by their mutual information, which a contrast turned upside down does not change.
+        unit: unit of both images; tissues are distinguished in HU only.
+        contrasts: windows of the input and of the output where their contrasts differ. Their dependence is then
+            measured by mutual information, which does not depend on the sign of the contrast.
     """
 
     def __init__(self, unit: str | None, contrasts: tuple[Window, Window] | None = None):
@@ -49,14 +48,14 @@ class Comparison:
         self.tissues = {name: [0, 0.0] for name in self.ranges}
 
     def add(self, before: NDArray[Any], after: NDArray[Any], clipped: int = 0) -> None:
-        """Take in a slab of the input and the same slab of the output, of which ``clipped`` values were cut off."""
+        """Add a slab of the input and the same slab of the output, of which ``clipped`` values were clipped."""
         if len(before) != len(after):
             before, after = (values.mean(axis=0, dtype=np.float64) for values in (before, after))
         x, y = before.ravel().astype(np.float64), after.ravel().astype(np.float64)
         if self.joint:
             self.joint.add(x, y)
         if not self.count:
-            # Sums of squares about values near the mean keep their digits.
+            # Sums of squares lose fewer digits about values near the mean.
             self.origin = float(x.mean()), float(y.mean())
         change = y - x
         for name, (low, high) in self.ranges.items():
@@ -68,24 +67,24 @@ class Comparison:
         self.count += len(x)
         self.clipped += clipped
         self.sums += x.sum(), y.sum()
-        # Not as a matrix product: BLAS would wake all its threads, which the network's own then wait for.
+        # A matrix product would start the threads of BLAS, for which those of the network would have to wait.
         self.products += np.array([[(x * x).sum(), (x * y).sum()], [0.0, (y * y).sum()]])
 
     @property
     def correlation(self) -> float:
-        """Pearson's correlation of output and input; negative where the contrast is inverted, nan for a constant."""
+        """Pearson's correlation of output and input; negative for an inverted contrast, NaN for a constant image."""
         covariance = self.products / max(self.count, 1) - np.outer(self.sums, self.sums) / max(self.count, 1) ** 2
         spread = math.sqrt(max(covariance[0, 0] * covariance[1, 1], 0.0))
         return float(covariance[0, 1]) / spread if spread > 0 else math.nan
 
     @property
     def shifts(self) -> dict[str, float]:
-        """Mean change in HU of every tissue that fills enough of the input."""
+        """Tissue to mean change in HU, for every tissue that fills enough of the input."""
         return {name: total / count for name, (count, total) in self.tissues.items() if count > SHARE * self.count}
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the output should know, in sentences."""
+        """Warnings for readers of the output, in sentences."""
         found = []
         if self.joint:
             shared = self.joint.mutual_information
@@ -103,7 +102,7 @@ class Comparison:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """The numbers, rounded, as a JSON object."""
+        """Return the numbers of the checks, rounded, as plain values for JSON."""
         correlation = self.correlation
         return {
             "correlation with input": None if math.isnan(correlation) else round(correlation, 4),

@@ -1,4 +1,4 @@
-"""Several trained methods as one: their images or probabilities are averaged voxel by voxel."""
+"""Ensembles of trained methods, whose images or probabilities are averaged voxel by voxel."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.inference.predictor import Predictor, VoxelPredictor
 
 SAME_SCALE = 0.25
-"""Part of its width by which the ends of a scale may differ that still counts as the same: scales that are learned
-from the training cases of folds are never quite equal."""
+"""Tolerance for the ends of scales that count as equal, as a share of their width.
+
+Scales that are learned from the training cases of different folds are never exactly equal.
+"""
 
 
 class Ensemble(VoxelPredictor):
-    """Averages what several trained methods of one system predict, and makes outputs of that as one of them would.
+    """Averages the predictions of several trained methods of one system.
 
-    The average is that of images in physical units or of probabilities, before these become labels. Methods may cut
-    volumes in different planes; all of them see every case as they have learned to, and are averaged on the working
-    grid of the first one.
+    Images in physical units or probabilities are averaged, the latter before they become labels. Methods may work on
+    slices of different planes: every method gets the case as in its training, and predictions are averaged on the
+    working grid of the first one.
 
     Args:
-        members: predictors of one class, by the name of their run; the first one makes the outputs.
+        members: name of each run to its predictor; all have one class, and the first computes the outputs.
 
     Raises:
-        UserError: one of them has other inputs or outputs than the first, or makes nothing that can be averaged.
+        UserError: a predictor has other inputs or outputs than the first, or its predictions cannot be averaged.
     """
 
     def __init__(self, members: Mapping[str, Predictor]):
@@ -45,34 +47,33 @@ class Ensemble(VoxelPredictor):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Those of every member."""
+        """Roles of the required inputs, which all members share."""
         return self.first.inputs
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """Those of every member."""
+        """Roles of the optional inputs, which all members share."""
         return self.first.optional
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """Those of every member."""
+        """Roles of the outputs, which all members share."""
         return self.first.outputs
 
     @property
     def real(self) -> bool:
-        """As of every member."""
+        """Whether the main output is a map of real numbers and no image of the input's kind."""
         return self.first.real
 
     def sample_of(self, values: Mapping[str, Any]) -> Sample:
-        """The sample as the first member sees it."""
+        """Prepare the sample of values given by a user, as for the first member."""
         return self.first.sample_of(values)
 
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
-        """Means over all members, on the working grid of the first.
+        """Average the arrays of all members on the working grid of the first.
 
         Raises:
-            UserError: a member decodes its output to another scale, works at another spacing or size, or predicts
-                labels instead of their probabilities.
+            UserError: a member has another scale, spacing or size, or predicts labels without probabilities.
         """
         found: dict[str, list[Array]] = {}
         samples = {name: self._seen_by(member, sample) for name, member in self.members.items()}
@@ -85,13 +86,13 @@ class Ensemble(VoxelPredictor):
         return {name: mean(arrays) for name, arrays in found.items()}
 
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
-        """Outputs of the averages, as the first member makes them of its own arrays."""
+        """Compute the outputs from averaged arrays with the first member."""
         prediction = self.first.finish(arrays, sample)
         averaged = {"averaged": {"what": sorted(arrays), "predictions": len(self.members)}}
         return replace(prediction, facts={**prediction.facts, **averaged})
 
     def _seen_by(self, member: VoxelPredictor, sample: Sample) -> Sample:
-        """The sample as a member frames it, with its own roles and codecs."""
+        """Return the sample as a member prepares it, with its own roles and codecs."""
         if member is self.first:
             return sample
         if sample.values:
@@ -122,7 +123,7 @@ def _averageable(name: str, member: Predictor) -> VoxelPredictor:
 
 
 def _apart(first: VoxelPredictor, other: VoxelPredictor) -> str | None:
-    """How two predictors differ in what they take and make, in words; None where they agree."""
+    """Describe how the inputs or outputs of two predictors differ; None where they agree."""
     if first.task.name != other.task.name:
         return f"does {other.task.name}, which is another kind of task"
     if type(first) is not type(other):
@@ -135,7 +136,7 @@ def _apart(first: VoxelPredictor, other: VoxelPredictor) -> str | None:
 
 
 def _made(predictor: VoxelPredictor) -> list[str]:
-    """The outputs of a predictor as text, without their scales; regions in order, for it is that of the channels."""
+    """Describe the outputs of a predictor as text, without scales; regions are in the order of the channels."""
     return [
         json.dumps({"name": name, **{key: value for key, value in role.describe().items() if key != "codec"}})
         for name, role in predictor.outputs.items()
@@ -143,19 +144,19 @@ def _made(predictor: VoxelPredictor) -> list[str]:
 
 
 def _ends(predictor: VoxelPredictor, output: str, sample: Sample) -> NDArray[np.float64] | None:
-    """Values that the ends of the scale of an output stand for; None of outputs that have no scale."""
+    """Return the physical values of 0 and 1 in the range of the networks; None for outputs without a scale."""
     role = predictor.outputs[output]
     codec = predictor.made_role(output, sample).codec if role.has_intensities and role.codec is not None else None
     return None if codec is None else np.asarray(codec.decode(np.array([0.0, 1.0], np.float32)), np.float64)
 
 
 def _on_grid(array: Array, own: Sample, first: Sample, name: str) -> Array:
-    """An array of a member on the working grid of the first one.
+    """Bring an array of a member to the working grid of the first one.
 
-    Grids may differ in the plane of their slices, for then voxels stay the same.
+    Grids may differ in the plane of their slices, which does not change the voxels.
 
     Raises:
-        UserError: they differ in more than that.
+        UserError: the grids differ in other ways.
     """
     place, other = own.affines[own.first], first.affines[first.first]
     if own.shape == first.shape and np.allclose(place, other):
@@ -174,12 +175,12 @@ def _on_grid(array: Array, own: Sample, first: Sample, name: str) -> Array:
 
 
 def _turns_only(frame: Frame) -> bool:
-    """Whether voxels stay what they are on the way to the working grid."""
+    """Whether a frame only turns axes, without resampling, padding or cropping."""
     return frame.turned == frame.scaled == frame.size
 
 
 def mean(arrays: Sequence[Array]) -> LazyArray:
-    """The mean of arrays of one shape, computed slab by slab when it is read, float32."""
+    """Return the mean of arrays of one shape, float32, computed slab by slab when it is read."""
     shape: Any = arrays[0].shape
     if any(tuple(array.shape) != tuple(shape) for array in arrays):
         raise UserError(f"predictions of {' and '.join(sorted({str(tuple(a.shape)) for a in arrays}))} voxels")

@@ -1,4 +1,4 @@
-"""Cases to apply a trained method to, from what a user types."""
+"""Cases to which a trained method is applied, found from arguments of the command line."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ganatomy.inference.predictor import Predictor
 
 @dataclass(frozen=True)
 class Job:
-    """One case to apply a method to.
+    """A case to which a method is applied.
 
     Attributes:
-        name: of the case, from which its output is called.
-        sources: role to image on the disk, the main input first.
+        name: name of the case and of its output.
+        sources: role to source, the main input first.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Job:
 
     @property
     def main(self) -> Source:
-        """The main input, under the name of the case."""
+        """Source of the main input, with the name of the case."""
         return replace(next(iter(self.sources.values())), name=self.name)
 
 
@@ -41,19 +41,19 @@ def gather(
     roles: Sequence[str] = (),
     series: Sequence[str] = (),
 ) -> list[Job]:
-    """The cases that a user names.
+    """Find the cases that arguments of the command line name.
 
     Args:
         texts: ``NAME=PATH`` for every input of one case; or one path: an image or a folder of images for systems with
             one input, a folder or a DICOM study with a pattern per role, or a CSV manifest with a column per role.
-        predictor: says which roles are needed.
-        find_all: lists the images at a path.
+        predictor: predictor with the required and optional roles.
+        find_all: returns the sources at a path.
         roles: ``NAME=PATTERN`` of file names.
         series: ``NAME=PATTERN`` of DICOM series.
 
     Raises:
-        UserError: a role that is missing or unknown, an image that is not there, a pattern that fits two, or a system
-            that takes no images.
+        UserError: a role is missing or unknown, an image does not exist, a pattern matches two images, or the system
+            has no image inputs.
     """
     known = (*predictor.inputs, *predictor.optional)
     if not known:
@@ -90,7 +90,7 @@ def gather(
 
 
 def in_time_frames(jobs: Sequence[Job], frames: Sequence[str]) -> list[Job]:
-    """Every job once for each of its time frames, as `ganatomy.data.frames.in_frames` takes them apart."""
+    """Split every job into one for each of its time frames, see `ganatomy.data.frames.in_frames`."""
     cases = [Case(job.name, job.name, "test", job.sources) for job in jobs]
     return [Job(case.name, dict(case.sources)) for case in in_frames(cases, frames)]  # type: ignore[arg-type]
 
@@ -100,7 +100,7 @@ def _usage(predictor: Predictor) -> str:
 
 
 def _named(text: str, known: Sequence[str]) -> bool:
-    """Whether a text is NAME=PATH rather than a path that holds an equals sign."""
+    """Whether a text is NAME=PATH and not a path with an equals sign."""
     name, mark, _ = text.partition("=")
     return bool(mark) and (name in known or (name.isidentifier() and not Path(text).exists()))
 
@@ -126,7 +126,7 @@ def _in_order(sources: dict[str, Source], known: Sequence[str]) -> dict[str, Sou
 def _from_manifest(
     path: Path, known: Sequence[str], find_all: Callable[[Path], list[Source]]
 ) -> list[tuple[str, str, dict[str, Source]]]:
-    """Cases of a CSV file with a column of paths per role; ``subject`` or ``name`` names them."""
+    """Read cases from a CSV file with a column of paths per role, and a column ``name`` or ``subject``."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))

@@ -1,4 +1,4 @@
-"""A trained run, ready for cases."""
+"""Trained models: building a method, loading it from a run folder, and calling it on values."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CALIBRATION = "calibration.json"
 
 
 def build(system: str | System, config: Mapping[str, Any]) -> Method:
-    """The untrained method of a system.
+    """Build the untrained method of a system.
 
     Args:
-        system: or what the user calls it, as `catalogue.resolve` takes it.
-        config: values of its configuration.
+        system: the system, or a name that `catalogue.resolve` accepts.
+        config: option to value; others are those of the paper.
 
     Raises:
-        UserError: unknown system or options, or options with which no network can be built.
+        UserError: the system or an option is unknown, or no network can be built with the options.
     """
     system = catalogue.resolve(system)
     cls = system.cls
@@ -50,16 +50,16 @@ def build(system: str | System, config: Mapping[str, Any]) -> Method:
 
 
 def build_run(folder: Path, facts: RunFile, system: System | None = None) -> Method:
-    """The untrained method that a run describes.
+    """Build the untrained method that a run file describes.
 
     Args:
-        folder: of the run.
-        facts: its run file.
-        system: of the run, which must be named where it is neither part of ganatomy nor registered by a package.
+        folder: run folder.
+        facts: run file.
+        system: system of the run; required where it is neither part of ganatomy nor registered by a package.
 
     Raises:
-        UserError: a run of another or of an unnamed system, another revision of the method, or a configuration that
-            does not fit it.
+        UserError: the run is of another system, or of one that must be named; the revision of the method differs, or
+            its configuration does not fit.
     """
     path = folder / RUN_FILE
     system = system_of(path, facts, system)
@@ -78,7 +78,7 @@ def build_run(folder: Path, facts: RunFile, system: System | None = None) -> Met
 
 
 def described(method: Method) -> dict[str, dict[str, Any]]:
-    """The roles of a method in their order, as plain values."""
+    """Describe the roles of a method in their order, as plain values."""
     return {name: role.describe() for name, role in method.task.roles.items()}
 
 
@@ -87,10 +87,10 @@ def _listed(roles: Sequence[tuple[str, Any]]) -> str:
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+    """Refuse a device that cannot be used.
 
     Raises:
-        UserError: naming what can be used instead.
+        UserError: the device is unknown or not available; the message names others.
     """
     kind = device.partition(":")[0]
     if kind not in ("auto", "cpu", "cuda"):
@@ -100,10 +100,10 @@ def check_device(device: str) -> None:
 
 
 def chosen_device(device: str) -> str:
-    """The device that is meant: ``auto`` is a GPU where there is one.
+    """Return the device of an option; ``auto`` is a GPU where there is one, else the CPU.
 
     Raises:
-        UserError: it is not there.
+        UserError: the device is not available.
     """
     check_device(device)
     if device != "auto":
@@ -115,15 +115,15 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu", system:
     """Load a trained method from its run folder.
 
     Args:
-        folder: made by ``ganatomy train``.
-        which: ``best`` on the validation data, or ``last``.
-        device: where it runs, such as ``cuda``, or ``auto``.
-        system: of the run. A method from outside that no installed package has registered must be named, as
-            ``file.py:Class`` or ``package.module:Class``: a run folder alone imports nothing.
+        folder: run folder made by ``ganatomy train``.
+        which: weights to load, ``best`` on the validation data or ``last``.
+        device: device of the networks, such as ``cuda``, or ``auto``.
+        system: system of the run. A method from outside that no installed package has registered must be named, as
+            ``file.py:Class`` or ``package.module:Class``, since code is never imported because of a run folder.
 
     Raises:
-        UserError: no run there, one of another or of an unnamed system, no weights yet, weights that are not the run's
-            own, or no such device.
+        UserError: the folder holds no run, one of another system or of one that must be named, no weights yet, or
+            weights of another run; or the device is not available.
     """
     folder = Path(folder)
     facts = read_run(folder)
@@ -144,7 +144,7 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu", system:
     if expected != set(tensors):
         raise UserError(f"{path}: weights of another method or configuration than {facts.system}")
     if method.dims == 2:
-        # CPU convolutions take two thirds of the time in this layout.
+        # CPU convolutions need only two thirds of the time in this layout.
         method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     identity = digest_of(tensors)
     if identity not in (facts.weights.get(which), facts.writing.get(which)):
@@ -156,11 +156,11 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu", system:
 
 
 def read_calibration(folder: Path, identity: str) -> Mapping[str, Any] | None:
-    """Numbers that were calibrated for these weights, such as thresholds; None where they have not been calibrated.
+    """Read the calibration of weights, such as thresholds; None where they have not been calibrated.
 
     Args:
-        folder: of the run.
-        identity: of the weights. Numbers of other ones, such as those of an earlier round, do not count.
+        folder: run folder.
+        identity: digest of the weights; calibrations of other weights, such as those of an earlier round, are ignored.
 
     Raises:
         UserError: the file is damaged.
@@ -177,16 +177,16 @@ def read_calibration(folder: Path, identity: str) -> Mapping[str, Any] | None:
 
 @dataclass
 class Model:
-    """A trained method: ``model(image)`` or ``model(t1=..., t2=...)`` does its task on values in physical units.
+    """A trained method, which is applied to values in physical units by ``model(image)`` or ``model(t1=..., t2=...)``.
 
     Attributes:
-        method: in the state in which it is used.
-        facts: the ``run.yaml``; None of a method that has no run.
-        folder: of the run.
-        device: where it runs.
-        calibration: numbers calibrated for its weights, where there are any.
+        method: method in its inference mode.
+        facts: run file; None for a method without a run.
+        folder: run folder; None for a method without a run.
+        device: device of the networks.
+        calibration: calibration of the weights; None where they are not calibrated.
         identity: digest of the weights.
-        system: of the run; None of a method that has no run.
+        system: system of the run; None for a method without a run.
     """
 
     method: Method
@@ -198,28 +198,28 @@ class Model:
     system: System | None = None
 
     def predictor(self, ability: str | None = None, options: Options | None = None) -> Predictor:
-        """The predictor of an ability; the first one unless told otherwise.
+        """Return the predictor for an ability, by default the first ability.
 
         Raises:
-            UserError: the system has no such ability.
+            UserError: the system does not have the ability.
         """
         return predictor_of(self.method, self.device, ability, options, self.calibration)
 
     def __call__(
         self, image: Any = None, /, *, ability: str | None = None, unit: str | None = None, seed: int = 0, **values: Any
     ) -> Prediction:
-        """Everything the method makes of one case.
+        """Apply the method to one case.
 
         Args:
             image: value of the main input: a path, an image, or an array (rows, columns), (slices, rows, columns) or
                 (channels, slices, rows, columns).
-            ability: of systems with several; None means the first.
-            unit: of arrays, such as ``HU``.
-            seed: of what is drawn, where anything is.
-            values: role to value, where a system takes several.
+            ability: ability to use; None means the first.
+            unit: unit of arrays, such as ``HU``.
+            seed: seed of random draws, for methods that have any.
+            values: role to value for systems with several inputs, and options of the predictor.
 
         Raises:
-            UserError: a role is missing or unknown, or a value does not fit what the method was trained on.
+            UserError: a role is missing or unknown, or a value does not fit the method.
         """
         cls = predictor_class(self.method.task, ability)
         options = cls.Options.of({name: values.pop(name) for name in cls.Options.model_fields if name in values})
@@ -230,17 +230,17 @@ class Model:
 
 
 def opened_values(values: Mapping[str, Any], roles: Mapping[str, Role], unit: str | None = None) -> dict[str, Any]:
-    """Paths, arrays and values of one case, as values of its roles.
+    """Convert paths and arrays of one case to values of its roles.
 
-    An array lies where the images beside it lie, if it has as many voxels as the first of them, else anywhere.
+    An array gets the affine of the first image of the case if both have the same number of voxels.
 
     Args:
         values: role to path, array or value.
         roles: name to role.
-        unit: of arrays.
+        unit: unit of arrays.
 
     Raises:
-        UserError: a path that cannot be read, or that holds several images.
+        UserError: a path cannot be read or holds several images.
     """
     opened = {
         name: roles[name].source(str(value), Path(), single).open()
@@ -258,10 +258,10 @@ def opened_values(values: Mapping[str, Any], roles: Mapping[str, Role], unit: st
 
 
 def single(path: Path) -> Openable:
-    """The one image at a path.
+    """Return the source of the only image at a path.
 
     Raises:
-        UserError: nothing or several images are there.
+        UserError: the path holds no image, or several.
     """
     from ganatomy.images.files import read
 

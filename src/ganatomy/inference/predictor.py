@@ -1,4 +1,4 @@
-"""A trained method at work on samples: all that the engine knows of it."""
+"""Predictors: trained methods applied to samples, the interface by which the engine uses every method."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ganatomy.images.image import ComputedArray, LazyArray
 from ganatomy.inference.tiling import Reader, Tiler
 
 
-def spread(pieces: Sequence[Range], slices: int) -> Iterator[Range]:
-    """A few slices in the middle of evenly chosen pieces.
+def central_slices(pieces: Sequence[Range], slices: int) -> Iterator[Range]:
+    """Yield a few slices in the middle of evenly chosen pieces.
 
     Args:
-        pieces: of validation cases.
-        slices: how many are wanted altogether, about.
+        pieces: ranges of slices of validation cases.
+        slices: approximate number of slices altogether.
     """
     chosen = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), slices)).astype(int))
     for item in (pieces[index] for index in chosen):
@@ -36,16 +36,19 @@ def spread(pieces: Sequence[Range], slices: int) -> Iterator[Range]:
 
 
 class Options(BaseModel):
-    """Choices that a predictor adds to the commands that use it; the base has none."""
+    """Options that a predictor or a judge adds to the commands that use it; the base class has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Options of these names and values.
+        """Return options with the given values.
+
+        Args:
+            values: option to value.
 
         Raises:
-            UserError: no such option, or a value that it does not take.
+            UserError: an option does not exist or does not accept its value.
         """
         for name in values:
             if name not in cls.model_fields:
@@ -64,21 +67,21 @@ def _option(name: str) -> str:
 
 
 class Predictor(ABC):
-    """A trained method with one of its abilities, ready for samples.
+    """Base class of predictors, each of which applies one ability of a trained method to samples.
 
-    Validation, judges, calibration, ``apply``, ``sample``, ``derive`` and the Python API know a method through this
-    class alone. A kind of task brings a subclass for each ability.
+    Validation, judges, calibration, ``apply``, ``sample``, ``derive`` and the Python API use a method through this
+    class alone. A kind of task has a subclass for each ability.
 
     Args:
-        method: in its inference mode, on ``device``.
-        device: where networks run.
-        options: of the class ``Options``; None means its defaults.
-        calibration: what `calibrate` found for the weights of the method, None where nobody has calibrated them.
+        method: method in its inference mode, on ``device``.
+        device: device of the networks.
+        options: options of the class ``Options``; None means its defaults.
+        calibration: values that `calibrate` returned for the weights; None where they are not calibrated.
     """
 
     Options: ClassVar[type[Options]] = Options
     calibrates: ClassVar[bool] = False
-    """Whether `calibrate` has anything to find."""
+    """Whether `calibrate` returns values."""
 
     def __init__(
         self,
@@ -98,34 +101,37 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def inputs(self) -> tuple[str, ...]:
-        """Roles that must be given, the main one first; empty where everything is made from noise."""
+        """Roles of the required inputs, the main one first; empty for methods that sample from noise."""
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """Roles that may be given, too."""
+        """Roles of the optional inputs."""
         return ()
 
     @property
     @abstractmethod
     def outputs(self) -> Mapping[str, Role]:
-        """Roles that are made, the main one first."""
+        """Name to role of every output, the main one first."""
 
     @property
     def real(self) -> bool:
-        """Whether the main output consists of real numbers that are no image of the input's kind, such as a map."""
+        """Whether the main output is a map of real numbers and no image of the input's kind."""
         return False
 
     @abstractmethod
     def predict(self, sample: Sample, seed: int = 0) -> Prediction:
-        """Everything the method makes of a sample, lazily where a volume is large.
+        """Apply the method to a sample; arrays of large volumes are computed when they are read.
 
         Args:
-            sample: with the roles of ``inputs``.
-            seed: of what is drawn, where anything is.
+            sample: sample with the roles of ``inputs``.
+            seed: seed of random draws, for methods that have any.
         """
 
     def sample_of(self, values: Mapping[str, Any]) -> Sample:
-        """The sample of values that a user gives.
+        """Prepare the sample of values given by a user.
+
+        Args:
+            values: role to value.
 
         Raises:
             UserError: a role is missing or unknown, or a value does not fit the method.
@@ -138,38 +144,38 @@ class Predictor(ABC):
         return self.task.frame(values)  # type: ignore[no-any-return]
 
     def takes(self, sample: Sample) -> bool:
-        """Whether a case has what `predict` needs."""
+        """Whether a case has all roles that `predict` needs."""
         return all(role in sample.arrays for role in self.inputs)
 
     def validate(self, pieces: Sequence[Range], slices: int) -> Scores:
-        """Means of the task's scores over some slices of validation cases, in physical units.
+        """Return means of the task's scores over some slices of validation cases, in physical units.
 
         Scores that are not finite for a piece are left out of their mean.
 
         Args:
-            pieces: slices that may be looked at.
-            slices: how many are looked at altogether, about.
+            pieces: ranges of validation slices.
+            slices: approximate number of slices to score altogether.
         """
         found: dict[str, list[float]] = {}
-        able = [piece for piece in pieces if self.takes(piece.sample)]
-        for piece in spread(able, slices):
+        usable = [piece for piece in pieces if self.takes(piece.sample)]
+        for piece in central_slices(usable, slices):
             scores = self.score(self.predict(piece.sample), piece.sample, piece.start, piece.stop)
             for name, value in scores.items():
                 found.setdefault(name, []).append(value)
         return {name: float(np.nanmean(values)) for name, values in found.items() if np.isfinite(values).any()}
 
     def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
-        """The task's scores of slices ``start`` to ``stop`` of a prediction, of every channel of the main output."""
+        """Compute the task's scores of slices ``start`` to ``stop`` of a prediction, over all channels."""
         task: Task = self.task
         channels = next(iter(self.outputs.values())).channels
         output, known = (one.slices(start, stop, channels) for one in (prediction, sample))
         return task.scores(output, known, sample.spacing)
 
     def calibrate(self, pieces: Sequence[Range], rate: float, source: str) -> Mapping[str, Any] | None:
-        """Numbers that belong to these weights, such as thresholds, from data that they were not trained on.
+        """Calibrate numbers of the weights, such as thresholds, on data that they were not trained on.
 
         Args:
-            pieces: of validation cases.
+            pieces: ranges of slices of validation cases.
             rate: share of healthy pixels and images that may be called abnormal, 0 to 1.
             source: where the pieces come from, in words.
 
@@ -179,62 +185,62 @@ class Predictor(ABC):
         return None
 
     def made_role(self, name: str, sample: Sample) -> Role:
-        """A role that is made, with the scale in which it is decoded; see `decoding_role`."""
+        """Return the role of an output with the scale in which it is decoded, see `decoding_role`."""
         return decoding_role(self.task, self.outputs[name], sample)
 
     def tiled(self, ability: str | None = None) -> Tiler:
-        """Runs an ability of the method over slabs of an encoded array."""
+        """Return a tiler that runs an ability of the method over slabs of an encoded array."""
         name = ability or next(iter(self.task.predictors))
-        return Tiler(able(self.method, name), self.method.dims, self.method.tiling, self.device)
+        return Tiler(ability_of(self.method, name), self.method.dims, self.method.tiling, self.device)
 
 
 class VoxelPredictor(Predictor):
-    """A predictor that first computes arrays of real numbers and then makes its outputs of them.
+    """Base class of predictors whose outputs are computed from arrays of real numbers, so that they can be averaged.
 
-    Arrays of several trained methods may be averaged in between: images in physical units, or probabilities, which an
-    `ganatomy.inference.ensemble.Ensemble` does. A kind of task whose outputs can be made of such averages extends this
-    class in place of `Predictor`.
+    An `ganatomy.inference.ensemble.Ensemble` averages the arrays of several trained methods, which are images in
+    physical units or probabilities, before the outputs are computed from them.
     """
 
     @abstractmethod
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
-        """Arrays from which everything else is made, by name, computed when they are read.
+        """Return the arrays from which the outputs are computed; they are computed when they are read.
 
         Args:
-            sample: with the roles of ``inputs``.
-            seed: of what is drawn, where anything is.
+            sample: sample with the roles of ``inputs``.
+            seed: seed of random draws, for methods that have any.
 
         Returns:
-            (channels, slices, rows, columns) on the working grid, or one with whole multiples of its voxels.
+            Name to array, (channels, slices, rows, columns) on the working grid, or on a grid with a whole multiple of
+            its voxels along every axis.
         """
 
     @abstractmethod
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
-        """The prediction that is made of arrays.
+        """Compute the prediction from arrays.
 
         Args:
-            arrays: as `arrays` gives them, or averages of such.
-            sample: that they were computed from.
+            arrays: arrays from `arrays`, or averages of several methods' arrays.
+            sample: sample from which they were computed.
         """
 
     def predict(self, sample: Sample, seed: int = 0) -> Prediction:
-        """Everything the method makes of a sample."""
+        """Apply the method to a sample; arrays of large volumes are computed when they are read."""
         return self.finish(self.arrays(sample, seed), sample)
 
 
 def decoding_role(task: Task, role: Role, sample: Sample | None = None) -> Role:
-    """A role that is made, with the scale in which it is decoded.
+    """Return the role of an output with the scale in which it is decoded.
 
     Where codecs are bound per case, an output of the contrast of an input is decoded with the scale of that input,
     and one of another contrast with the median scale of the training cases.
 
     Args:
-        task: of the method.
-        role: that is made.
-        sample: with the inputs; None where there are none.
+        task: task of the method.
+        role: role of the output.
+        sample: sample of the inputs; None where there are none.
 
     Raises:
-        UserError: the training cases' scales are not known.
+        UserError: the scales of the training cases are not known.
     """
     if not role.adaptive:
         return role
@@ -244,18 +250,18 @@ def decoding_role(task: Task, role: Role, sample: Sample | None = None) -> Role:
     if scales is None:
         raise UserError(f"{role.name}: its scale was not learned in training; train again")
     zero, one = (float(value) for value in np.median(scales, axis=0))
-    # The ends of the range stay the ends of a window: what lies outside of the image gets the value of the lower one.
+    # The ends of the range become those of a window, since voxels outside of an image get the value of the lower one.
     first, last = getattr(role.codec, "to", (0.0, 1.0))
     low, high = (zero + end * (one - zero) for end in (first, last))
     unit = role.codec.unit if role.codec else None
     return role.with_numbers(Window(low=low, high=high, to=(first, last), unit=unit).model_dump(mode="json"))
 
 
-def able(method: Method, name: str) -> Any:
-    """An ability of a method, by its agreed name.
+def ability_of(method: Method, name: str) -> Any:
+    """Return the function of a method for an ability, such as ``restore`` or ``segment``.
 
     Raises:
-        UserError: this method cannot do that.
+        UserError: the method does not have the ability.
     """
     found = getattr(method, name, None)
     if not callable(found):
@@ -264,7 +270,7 @@ def able(method: Method, name: str) -> Any:
 
 
 def encoded(sample: Sample, roles: Sequence[str]) -> Reader:
-    """Reads slices of some roles in the range of the networks, their channels one after another."""
+    """Return a reader of slices of some roles in the range of the networks, with their channels concatenated."""
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
         parts = [sample.role(name).encoded(slab(sample.arrays[name], start, stop)) for name in roles]
@@ -274,7 +280,7 @@ def encoded(sample: Sample, roles: Sequence[str]) -> Reader:
 
 
 def decoded(array: Array, role: Role) -> LazyArray:
-    """An array in the range of the networks, decoded when it is read."""
+    """Return an array that decodes another one from the range of the networks when it is read."""
     thickness = array.thickness if isinstance(array, LazyArray) else 1
     shape: Any = array.shape
     return ComputedArray(
@@ -283,10 +289,10 @@ def decoded(array: Array, role: Role) -> LazyArray:
 
 
 def predictor_class(task: Task, ability: str | None = None) -> type[Predictor]:
-    """The class of the predictor of an ability of a task.
+    """Return the class of the predictor for an ability of a task, by default the first ability.
 
     Raises:
-        UserError: the task has no such ability.
+        UserError: the task does not have the ability.
     """
     name = ability or next(iter(task.predictors))
     if name not in task.predictors:
@@ -303,5 +309,5 @@ def predictor_of(
     options: Options | None = None,
     calibration: Mapping[str, Any] | None = None,
 ) -> Predictor:
-    """The predictor of a method, by ability; the first one unless told otherwise."""
+    """Return the predictor of a method for an ability, by default the first ability."""
     return predictor_class(method.task, ability)(method, device, options, calibration)

@@ -1,9 +1,9 @@
-"""The file that describes a run, ``run.yaml`` in format 2, and the identity of its weights.
+"""The run file, ``run.yaml`` in format 2, which describes a run, and the digest of its weights.
 
-The file is for reading and for repeating a run. It never decides what code is imported: a system is looked up by its
-slug or by a name that an installed package has registered, and any other one must be named again by the user. Nor does
-it decide where prepared cases are kept, and it holds no names of subjects but keyed pseudonyms. The path of the data
-stands in it as the user gave it.
+The file documents a run and allows to repeat it. It never decides which code is imported: systems are looked up by slug
+or by a name that an installed package has registered, and others must be named again by the user. Nor does it decide
+where prepared cases are kept. It holds keyed pseudonyms instead of names of subjects; the path of the data is written
+as the user gave it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ganatomy.images.atomic import write_text
 RUN_FILE = "run.yaml"
 FORMAT: Literal[2] = 2
 FIRST_FORMAT = "0.1.0"
-"""The version of ganatomy whose runs say no format."""
+"""Version of ganatomy whose run files have no format number."""
 
 Which = Literal["best", "last"]
 
@@ -56,13 +56,13 @@ class TrainConfig(BaseModel):
 
 
 class _Part(BaseModel):
-    """A part of a run file: nothing can be changed or added."""
+    """Base class of the parts of a run file, which are immutable and refuse unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sides(_Part):
-    """Which subjects were on which side of the split, by pseudonyms of 32 hexadecimal digits."""
+    """The split of the subjects, by pseudonyms of 32 hexadecimal digits."""
 
     train: tuple[str, ...]  # learned from
     val: tuple[str, ...]  # chose the best weights
@@ -74,19 +74,19 @@ class Sides(_Part):
 
     @property
     def by_side(self) -> Mapping[Split, tuple[str, ...]]:
-        """Side to pseudonyms."""
+        """Side of the split to pseudonyms of its subjects."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
 class Selection(_Part):
-    """How the best weights were chosen."""
+    """The criterion by which the best weights were selected."""
 
     score: str  # of validation
     better: Literal["higher", "lower"]  # values of the score
 
 
 class RunFile(_Part):
-    """Everything needed to repeat a run, to use its weights, and to know whom they were learned from."""
+    """The contents of a run file: what is needed to repeat a run, to use its weights, and to know its subjects."""
 
     format: Literal[2] = FORMAT  # of this file
     system: str  # slug; of a method from outside, FILE.py:CLASS without folders, or MODULE:CLASS
@@ -118,16 +118,16 @@ class RunFile(_Part):
         return data.model_dump(mode="json", exclude={"cache"})
 
     def with_weights(self, digests: Mapping[Which, str]) -> RunFile:
-        """The facts once weights with these digests are written."""
+        """Return the run file after weights with some digests have been written."""
         return self.model_copy(update={"weights": {**self.weights, **digests}, "writing": {}})
 
     def about_to_write(self, digests: Mapping[Which, str]) -> RunFile:
-        """The facts while weights with these digests are being written, beside those that are there."""
+        """Return the run file while weights with some digests are being written."""
         return self.model_copy(update={"writing": dict(digests)})
 
 
 def write_run(folder: Path, facts: RunFile) -> None:
-    """Write ``run.yaml`` atomically.
+    """Write the run file atomically.
 
     Raises:
         UserError: the folder cannot be written.
@@ -137,10 +137,10 @@ def write_run(folder: Path, facts: RunFile) -> None:
 
 
 def read_run(folder: Path) -> RunFile:
-    """The ``run.yaml`` of a run.
+    """Read the run file of a run folder.
 
     Raises:
-        UserError: no run there, the file is damaged, or it has a format that this version does not read.
+        UserError: the folder holds no run, or its file is damaged or has a format that this version does not read.
     """
     path = folder / RUN_FILE
     if not path.is_file():
@@ -151,10 +151,10 @@ def read_run(folder: Path) -> RunFile:
 
 
 def parse_run(path: Path) -> RunFile:
-    """A file with the contents of ``run.yaml``, under any name.
+    """Read a run file of any name.
 
     Raises:
-        UserError: it is damaged, no such file, or has a format that this version does not read.
+        UserError: the file does not exist, is damaged, or has a format that this version does not read.
     """
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -187,15 +187,15 @@ def _damaged(path: Path, reason: str) -> UserError:
 
 
 def system_of(path: Path, facts: RunFile, named: System | None = None) -> System:
-    """The system of a run, without importing anything because a run file says so.
+    """Find the system of a run without importing code that only the run file names.
 
     Args:
-        path: of the run file.
-        facts: that it holds.
-        named: system that the user names, which is imported already; None where the run stands alone.
+        path: path of the run file.
+        facts: its contents.
+        named: system named by the user; None where none is named.
 
     Raises:
-        UserError: a run of another system than the one that is named, or of one that must be named.
+        UserError: the run is of another system than the named one, or of one that must be named.
     """
     if named is not None and not is_run_of(facts, named):
         raise UserError(f"{path}: a run of {facts.system}, not of {named.slug}")
@@ -211,7 +211,7 @@ def system_of(path: Path, facts: RunFile, named: System | None = None) -> System
 
 
 def is_run_of(facts: RunFile, system: System) -> bool:
-    """Whether a run is one of this system, or of the same class from the same source under another name."""
+    """Whether a run belongs to a system, or to a class of the same name and source file."""
     if facts.system == system.slug or facts.source is None:
         return facts.system == system.slug
     same = facts.system.rpartition(":")[2] == system.cls.__name__ or ":" not in facts.system
@@ -219,15 +219,15 @@ def is_run_of(facts: RunFile, system: System) -> bool:
 
 
 def check_method(path: Path, facts: RunFile, cls: type[Any]) -> None:
-    """Refuse a run of another revision of the method, and say where its source file has changed.
+    """Refuse a run of another revision of the method, and warn where the source file has changed.
 
     Args:
-        path: of the run file.
-        facts: that it holds.
-        cls: class of the method as it is now.
+        path: path of the run file.
+        facts: its contents.
+        cls: present class of the method.
 
     Raises:
-        UserError: naming the version to use.
+        UserError: the revision differs; the message names the version of ganatomy to use.
     """
     made = facts.versions.get("ganatomy", "that made it")
     if facts.revision != cls.revision:
@@ -241,10 +241,10 @@ def check_method(path: Path, facts: RunFile, cls: type[Any]) -> None:
 
 
 def digest_of(tensors: Mapping[str, Any]) -> str:
-    """A digest of weights that depends on names, types, shapes and values alone, not on how a file orders them.
+    """Compute a digest of weights from names, types, shapes and values, independent of their order in a file.
 
     Args:
-        tensors: name to tensor, of any type.
+        tensors: name to tensor of any type.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):

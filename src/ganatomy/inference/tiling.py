@@ -1,4 +1,4 @@
-"""A network on an image larger than memory: slab by slab, tile by tile, without seams."""
+"""Application of networks to images larger than memory, in slabs and tiles without seams."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +15,16 @@ from ganatomy.game import Tiling, Triple
 from ganatomy.images.image import Image, LazyArray
 
 Reader = Callable[[int, int], NDArray[np.float32]]
-"""Slices start to stop of an encoded image, (channels, slices, rows, columns)."""
+"""Function that returns slices start to stop of an encoded image, (channels, slices, rows, columns)."""
 WIDTH = 1 / 8
-"""Standard deviation of the weights of a tile blended by a Gaussian, as a share of the tile."""
+"""Standard deviation of the Gaussian weights of a tile, as a share of its length."""
 
 TILES = {1: (1, 1, 4096), 2: (1, 128, 512), 3: (16, 64, 64)}
-"""Output of one pass of a 2D or 3D network with a margin, in voxels.
+"""Tile size of networks with a margin, by their number of axes: output of one pass, in voxels.
 
-Small enough for the allocator to keep its blocks, since fresh pages cost as much as the convolutions; large enough for
-the margin (8 and 7 voxels a side) not to be computed much more than once. About 200 MB of activations at 64 channels.
+Tiles are small enough for the allocator to reuse its blocks, since new pages cost as much as the convolutions, and
+large enough for the margin (8 and 7 voxels a side) not to be computed much more than once. They need about 200 MB of
+activations at 64 channels.
 """
 
 
@@ -32,20 +33,23 @@ BATCHED: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda block: block.transpose(0, 1),
     3: lambda block: block[None],
 }
-"""(channels, slices, rows, columns) as a batch of what networks with so many axes see."""
+"""Functions that convert (channels, slices, rows, columns) to a batch, by the number of axes that networks see."""
 UNBATCHED: dict[int, Callable[[Tensor, Sequence[int]], Tensor]] = {
     1: lambda result, extents: result.reshape(*extents[:2], *result.shape[1:]).permute(2, 0, 1, 3),
     2: lambda result, extents: result.transpose(0, 1),
     3: lambda result, extents: result[0],
 }
-"""The inverse, given (slices, rows, columns) of the block."""
+"""Inverse functions of `BATCHED`, which also need the slices, rows and columns of the block."""
 
 
 class Rolling(LazyArray):
-    """Another array whose slabs may overlap their predecessors without any slice being read twice.
+    """A buffer of an image, with which slabs may overlap the previous one without reading slices twice.
 
-    Compressed files need that, and whoever asks for slices already passed on to a network. Slices are forgotten when
-    later ones are read from a request that begins behind them.
+    This matters for compressed files and for slices that a network computes. Slices are dropped from the buffer once a
+    later slab begins behind them.
+
+    Args:
+        image: image to read through the buffer.
     """
 
     def __init__(self, image: Image):
@@ -56,7 +60,7 @@ class Rolling(LazyArray):
         self.held: NDArray[Any] | None = None
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices ``start`` to ``stop``, (channels, slices, rows, columns)."""
+        """Return slices ``start`` to ``stop``, (channels, slices, rows, columns)."""
         end = self.first + self.held.shape[1] if self.held is not None else 0
         if self.held is None or not self.first <= start <= end:
             self.held, self.first = self.read(start, stop), start
@@ -67,32 +71,31 @@ class Rolling(LazyArray):
 
 
 def rolling(image: Image) -> Image:
-    """The image, read through a :class:`Rolling` buffer where it is not in memory."""
+    """Return an image that is read through a `Rolling` buffer, unless it is in memory."""
     lazy = isinstance(image.array, LazyArray) and not isinstance(image.array, Rolling)
     return image.with_array(Rolling(image)) if lazy else image
 
 
 Outputs = Tensor | Mapping[str, Tensor]
-"""One output, or several by name, of the same spatial size."""
+"""One output of a network, or several of the same spatial size by name."""
 
 
 @dataclass
 class Tiler:
-    """Runs any function of a patch over slabs of an image: networks of one, two and three axes, larger than memory.
+    """Runs a network over slabs of an image that may be larger than memory.
 
-    Networks with a margin read that much around every tile, mirrored at the borders of the image, so tiles meet
-    exactly. Tiles of a stated size without margin meet where they are cut, or overlap and are blended. Networks with
-    neither see whole slices, or where they have three axes the whole volume, since their receptive field is not
-    stated.
+    Tiles of networks with a margin are read with the margin around them, mirrored at the borders of the image, so that
+    adjacent tiles fit exactly. Tiles of a stated size without a margin are adjacent, or overlap and are blended.
+    Networks with neither get whole slices, or with three axes the whole volume, since their receptive field is unknown.
 
-    Shapes, slices and tiles count input voxels, but the slices that are asked for, which are those of the output.
+    Shapes, slices and tiles are counted in input voxels, but the requested slices are those of the output.
 
     Args:
-        network: (N, C, [[D,] H,] W) to the same without the margin, times the scale; or to several of these by name,
-            which are then channels one after another, see `widths`.
-        dims: spatial axes of what the network sees.
+        network: maps (N, C, [[D,] H,] W) to an output without the margin, enlarged by the scale; or to several named
+            outputs, which are concatenated as channels, see `widths`.
+        dims: number of axes that the network sees.
         tiling: margin, multiple, scale, tile, overlap and blending of the network.
-        device: of the network.
+        device: device of the network.
     """
 
     network: Callable[[Tensor], Outputs]
@@ -100,33 +103,38 @@ class Tiler:
     tiling: Tiling = field(default_factory=Tiling)
     device: torch.device | str = "cpu"
     widths: dict[str, int] = field(default_factory=dict, init=False)
-    """Channels of every named output, known after the first pass."""
+    """Number of channels of every named output, known after the first pass."""
     bands: dict[int, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)
-    """Blended tiles of the same slices that later slices overlap, by their first slice."""
+    """First slice to a blended band of tiles, cached as long as further slices overlap it."""
     reading: Reader | None = field(default=None, init=False, repr=False)
+    """Reader to which the cached bands belong."""
 
     @property
     def scale(self) -> Triple:
-        """Output voxels for each input voxel."""
+        """Number of output voxels per input voxel along every axis."""
         return self.tiling.scale
 
     @property
     def tile(self) -> Triple:
-        """Output of one pass of a network with a margin or a stated tile, in input voxels."""
+        """Size of the output of one pass in input voxels, for networks with a margin or a stated tile."""
         return self.tiling.tile or TILES[self.dims]
 
     def thickness(self, slices: int) -> int:
-        """How many output slices of an image with so many input slices are best asked for at once."""
+        """Return the number of output slices that are best requested at once.
+
+        Args:
+            slices: number of input slices of the image.
+        """
         return (slices if self.whole else min(self.tile[0], slices)) * self.scale[0]
 
     @property
     def whole(self) -> bool:
-        """Whether the network has to see all slices at once."""
+        """Whether the network needs all slices at once."""
         return self.dims == 3 and not any(self.tiling.margin) and self.tiling.tile is None
 
     @torch.no_grad()
     def __call__(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
-        """Slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
+        """Compute slices ``start`` to ``stop`` of the output, (channels, slices, rows, columns), in network range."""
         deep, step = self.scale[0], self.tile[0]
         if self.whole:
             return self._slab(read, shape, 0, shape[0])[:, start:stop]
@@ -139,13 +147,13 @@ class Tiler:
         return slab[:, start - first * deep : stop - first * deep]
 
     def named(self, read: Reader, shape: Triple, start: int, stop: int) -> dict[str, NDArray[np.float32]]:
-        """Slices ``start`` to ``stop`` of every output by its name."""
+        """Compute slices ``start`` to ``stop`` of several named outputs."""
         slab = self(read, shape, start, stop)
         ends = np.cumsum(list(self.widths.values()))[:-1]
         return dict(zip(self.widths, np.split(slab, ends), strict=True))
 
     def _slab(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
-        """Tiles that meet, of slices ``start`` to ``stop``."""
+        """Compute slices ``start`` to ``stop`` from adjacent tiles."""
         _, rows, columns = shape
         _, high, wide = self.tiling.margin
         padded = self._padded(read, shape, start, stop)
@@ -165,7 +173,7 @@ class Tiler:
         return output
 
     def _blended(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
-        """Overlapping tiles, averaged with their weights; every tile is computed once while slabs are read in order."""
+        """Compute slices from overlapping tiles as weighted means; tiles are computed once if slabs are in order."""
         if self.reading is not read:
             self.bands, self.reading = {}, read
         slices, rows, columns = shape
@@ -193,7 +201,7 @@ class Tiler:
         return total / weights[:, None, None]
 
     def _band(self, read: Reader, shape: Triple, start: int, stop: int) -> NDArray[np.float32]:
-        """All tiles of slices ``start`` to ``stop``, blended in the plane."""
+        """Compute all tiles of slices ``start`` to ``stop``, blended in the plane."""
         _, rows, columns = shape
         _, high, wide = self.tiling.margin
         height, width = min(self.tile[1], rows), min(self.tile[2], columns)
@@ -215,7 +223,7 @@ class Tiler:
         return total / weights
 
     def _padded(self, read: Reader, shape: Triple, start: int, stop: int) -> Tensor:
-        """Slices ``start`` to ``stop`` with the margin around them, mirrored at the borders of the image."""
+        """Read slices ``start`` to ``stop`` with the margin around them, mirrored at the borders of the image."""
         slices, rows, columns = shape
         deep, high, wide = self.tiling.margin
         wanted = mirrored(np.arange(start - deep, stop + deep), slices)
@@ -229,7 +237,7 @@ class Tiler:
         return -rows % self.tiling.multiple, -columns % self.tiling.multiple
 
     def _whole_multiples(self, block: Tensor) -> Tensor:
-        """A block mirrored up to sizes that the network accepts."""
+        """Pad a block by mirroring to sizes that the network accepts."""
         extra = self._extra(*block.shape[2:])
         if not any(extra):
             return block
@@ -245,14 +253,14 @@ class Tiler:
         return np.empty((channels, slices * deep, rows * high, columns * wide), np.float32)
 
     def _weights(self, length: int) -> NDArray[np.float32]:
-        """How much each voxel along a tile counts where tiles overlap."""
+        """Return the weights of the voxels along a tile, for overlapping tiles."""
         if self.tiling.blend == "mean" or length == 1:
             return np.ones(length, np.float32)
         places = np.arange(length) - (length - 1) / 2
         return np.asarray(np.exp(-0.5 * (places / (WIDTH * length)) ** 2), np.float32)
 
     def _pass(self, block: Tensor) -> NDArray[np.float32]:
-        """One pass over (channels, slices, rows, columns); networks of fewer axes see the others as a batch."""
+        """Apply the network to (channels, slices, rows, columns); axes that it does not see become the batch."""
         made = self.network(BATCHED[self.dims](block.to(self.device)))
         if isinstance(made, Mapping):
             self.widths = {name: part.shape[1] for name, part in made.items()}
@@ -261,7 +269,7 @@ class Tiler:
 
 
 def _starts(extent: int, length: int, overlap: float) -> list[int]:
-    """Where tiles begin along an axis: overlapping at least so much, the last one at the edge."""
+    """Return the starts of tiles along an axis, which overlap by at least a given share; the last is at the edge."""
     if extent <= length:
         return [0]
     count = 1 + math.ceil((extent - length) / max(1.0, length * (1 - overlap)))
@@ -269,7 +277,7 @@ def _starts(extent: int, length: int, overlap: float) -> list[int]:
 
 
 def finer(affine: NDArray[np.float64], scale: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Index-to-world matrix of a grid with as many times the voxels (slices, rows, columns) in the same place."""
+    """Return the index-to-world matrix of a grid with ``scale`` times the voxels along slices, rows and columns."""
     to_coarse = np.eye(4)
     for axis, times in enumerate(scale):
         to_coarse[axis, axis] = 1 / times

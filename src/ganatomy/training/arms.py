@@ -102,7 +102,7 @@ def train_run(
         out: folder of all arms.
         data: how to find and read images.
         options: how to train; seed and rounds are replaced by those of the run.
-        console: for messages; a quiet one shows no progress either.
+        console: terminal for messages; a quiet one shows no progress either.
         secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
 
     Returns:
@@ -164,7 +164,7 @@ def judge_models(
         known: cases that the models were trained on.
         store: store of prepared cases.
         labels: names for cases and subjects in the result.
-        console: for progress.
+        console: terminal for progress.
 
     Raises:
         UserError: no case could be judged.

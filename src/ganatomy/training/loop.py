@@ -145,7 +145,7 @@ class Stopwatch:
     The device finishes its work before each reading, which slows a GPU down; so not every round is timed.
 
     Args:
-        device: of the networks.
+        device: device of the networks.
         observer: receives the timings.
     """
 

@@ -44,7 +44,7 @@ class Kept(LazyArray):
         self.shape, self.dtype, self.thickness = array.shape, array.dtype, array.thickness
         self._array, self._together = array, together
         self._there = np.zeros(array.shape[1], bool)
-        self._file = tempfile.SpooledTemporaryFile(memory)  # noqa: SIM115 - closed when nobody has the array any more
+        self._file = tempfile.SpooledTemporaryFile(memory)  # noqa: SIM115 - closed together with the array
         weakref.finalize(self, self._file.close)
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:

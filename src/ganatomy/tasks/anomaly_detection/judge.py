@@ -118,7 +118,7 @@ class DetectionJudge(Judge):
               "its jackknife one, which may lie outside 0 to 1: the mean over subjects is the area.", group=DETECTION),
         Score(PRECISION, "higher", note="Area under the precision-recall curve of the map, case by case.",
               group=DETECTION),
-        Score(BEST_DICE, "higher", note="At each case's own best threshold, which nobody knows beforehand: an upper "
+        Score(BEST_DICE, "higher", note="At each case's own best threshold, which is unknown in practice: an upper "
               "bound.", group=DETECTION),
         Score(NCC, "higher", note="Normalised cross-correlation of map and truth, slices with a lesion.",
               group=DETECTION),

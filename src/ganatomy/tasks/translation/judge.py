@@ -102,7 +102,7 @@ class TranslationJudge(NearnessJudge):
             )
         if not contrast:
             points.append(
-                "Without true images of the same patients nobody can tell from the scores whether two tissues were "
-                "exchanged: mutual information does not see which is bright."
+                "Without true images of the same patients the scores cannot show whether two tissues were exchanged: "
+                "mutual information does not depend on which is bright."
             )
         return points
