@@ -50,7 +50,7 @@ def page_data(folder, rater):
 
 
 def a_set(folder, images=20, raters=("rater-1", "rater-2", "rater-3")):
-    """A key without images: the first half is real."""
+    """Write a key without image files, in which the first half of the images is real."""
     names = [f"i{number:02}" for number in range(images)]
     orders = {rater: [*names, names[0], names[-1]] for rater in raters}
     facts = {name: {"real": place < images // 2} for place, name in enumerate(names)}
@@ -60,7 +60,7 @@ def a_set(folder, images=20, raters=("rater-1", "rater-2", "rater-3")):
 
 
 def answered(folder, rater, says, sure=3, suffix="csv", asked=None):
-    """The file of a rater who answers ``says(name, time)`` to the images."""
+    """Write the file of a rater who answers ``says(name, time)`` to the images."""
     order = asked or key_of(folder)["raters"][rater]
     rows, seen = [], set()
     for trial, name in enumerate(order, start=1):
@@ -73,6 +73,21 @@ def answered(folder, rater, says, sure=3, suffix="csv", asked=None):
     with path.open("w", newline="") as stream:
         csv.writer(stream).writerows([COLUMNS, *rows])
     return path
+
+
+def generated(folder):
+    """Map the seed of each generated image to its picture."""
+    shown = pictures(folder)
+    return {facts["source"]: shown[name] for name, facts in key_of(folder)["images"].items() if not facts["real"]}
+
+
+def test_names_and_times_do_not_follow_from_the_seed(model, built, tmp_path):
+    build_test(model, tmp_path / "again", COUNT, seed=3)
+    one, other = (key_of(folder)["images"] for folder in (built, tmp_path / "again"))
+    chosen = [sorted((facts["real"], facts["source"]) for facts in images.values()) for images in (one, other)]
+    assert chosen[0] == chosen[1], "the same seed chooses the same images"
+    assert not set(one) & set(other)
+    assert len({path.stat().st_mtime for path in (built / "images").iterdir()}) == 1
 
 
 def test_half_of_the_images_are_real_and_nothing_but_the_key_tells_which(built):
@@ -118,8 +133,9 @@ def test_a_system_that_makes_no_images_from_noise_is_refused(tmp_path):
 @pytest.mark.parametrize("filter", ["gaussian", "perona-malik"])
 def test_a_filter_smooths_both_kinds_and_is_written_down(model, built, tmp_path, filter):
     build_test(model, tmp_path / "smooth", COUNT, filter, seed=3)
-    key, smooth, plain = key_of(tmp_path / "smooth"), pictures(tmp_path / "smooth"), pictures(built)
+    key = key_of(tmp_path / "smooth")
     assert key["filter"]["name"] == filter and len(key["filter"]) > 1
+    smooth, plain = generated(tmp_path / "smooth"), generated(built)
 
     def roughness(image):
         return np.abs(np.diff(image.astype(float))).sum()
@@ -132,8 +148,8 @@ def test_a_filter_smooths_both_kinds_and_is_written_down(model, built, tmp_path,
 @settings(max_examples=40, deadline=None)
 def test_a_tenth_comes_back_much_later(count, seed):
     names = [f"i{number}" for number in range(count)]
-    order = running_order(names, [seed])
-    assert order == running_order(names, [seed]) and set(order) == set(names)
+    order = running_order(names, seed)
+    assert order == running_order(names, seed) and set(order) == set(names)
     again = [name for name in names if order.count(name) == 2]
     assert len(order) == count + len(again) and len(again) == min(round(count / 10), count // 3)
     for name in again:
@@ -172,7 +188,7 @@ def test_known_answers_have_known_scores(tmp_path):
 
 
 def rated(right, of):
-    """Someone who is right as often about real images as about generated ones."""
+    """Return the test of a rater with equal accuracy on real and generated images."""
     return TuringTest(Proportion(right, of), Proportion(of - right, of))
 
 

@@ -6,6 +6,8 @@ import csv
 import hashlib
 import json
 import math
+import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -132,7 +134,7 @@ def build_test(
         out: output folder, which must not exist or must be empty.
         images: number of images, real and generated together.
         filter: filter that is applied to all images.
-        seed: seed for the choice of images, their names, and their order for each rater.
+        seed: seed for the choice of images; their names and orders are drawn anew whenever a set is built.
         raters: number of forms, each with an order of its own.
         which: weights with which the model was loaded; they are noted in the key.
         secret: file with the secret that was used in training, by which test subjects are recognised; None means the
@@ -152,18 +154,20 @@ def build_test(
     task = model.method.task
     pictures = [*_pictures(real, task, filter), *_pictures(generated, task, filter)]
     sources = [*real.subjects, *(f"seed {number}" for number in _seeds(images // 2, seed))]
-    rng = np.random.default_rng([seed, images])
+    # Names and orders come from the operating system and from no seed: whoever knows the set's seed could compute them,
+    # and with them which images are real. Names are given, and files written, in an order that tells nothing either.
+    shuffled = list(range(images))
+    secrets.SystemRandom().shuffle(shuffled)
     # Names begin with a letter, since spreadsheets take some hexadecimal names for numbers.
-    names = [f"i{rng.bytes(6).hex()}" for _ in pictures]
+    names = {place: f"i{secrets.token_hex(6)}" for place in shuffled}
     with replacing_folder(out) as work:
-        encoded = {
-            name: _png(work / IMAGES / f"{name}.png", picture) for name, picture in zip(names, pictures, strict=True)
+        encoded = {name: _png(work / IMAGES / f"{name}.png", pictures[place]) for place, name in names.items()}
+        for name in encoded:
+            os.utime(work / IMAGES / f"{name}.png", (0, 0))
+        truth = {name: {"real": place < images // 2, "source": sources[place]} for place, name in names.items()}
+        orders = {
+            f"rater-{number + 1}": running_order(sorted(truth), secrets.randbits(128)) for number in range(raters)
         }
-        truth = {
-            name: {"real": place < images // 2, "source": source}
-            for place, (name, source) in enumerate(zip(names, sources, strict=True))
-        }
-        orders = {f"rater-{number + 1}": running_order(names, [seed, number]) for number in range(raters)}
         key = {**_facts(model, which, filter, seed, encoded), "images": dict(sorted(truth.items())), "raters": orders}
         (work / FORMS).mkdir()
         for rater, order in orders.items():
@@ -173,7 +177,7 @@ def build_test(
     return [out / FORMS / f"{rater}.html" for rater in orders]
 
 
-def running_order(names: Sequence[str], seed: Sequence[int]) -> list[str]:
+def running_order(names: Sequence[str], seed: int) -> list[str]:
     """Return a random order of the images in which some of the first third occur once more in the last third.
 
     Args:
