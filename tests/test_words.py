@@ -11,6 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "ganatomy"
 ROOMS = (
     "errors.py",
+    "catalogue.py",
+    "api.py",
     "case.py",
     "game.py",
     "images",
@@ -22,8 +24,13 @@ ROOMS = (
     "physics",
     "training",
     "evaluation",
+    "inference",
+    "tasks",
     "methods",
+    "claims",
     "reader_studies",
+    "studies",
+    "cli",
 )
 """Modules and folders of the package whose docstrings have been revised; others are not tested yet."""
 REFUSED = re.compile(r"(What|The same|Of)\b")

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what the user gave: one line that names it, exit code 2, nothing half-written."""
+"""Mistakes of the user: one line that names the mistake, exit code 2, and no half-written output."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ TINY = ["--preset", "small", "--rounds", "1", "--batch-size", "2", "--patch", "3
 
 @pytest.fixture
 def refused(capfd, tmp_path):
-    """Runs a command that must be refused, and gives the line it says."""
+    """Return a function that runs a command that must fail, and returns its error message."""
 
     def run(*words):
         before = set(tmp_path.rglob("*"))
@@ -36,7 +36,7 @@ def refused(capfd, tmp_path):
 
 @pytest.fixture
 def trains(refused, tmp_path):
-    """A training on data that cannot be used."""
+    """Return a function that trains on unusable data and returns the error message."""
 
     def run(data, *options):
         return refused(

@@ -46,7 +46,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def evil(here, monkeypatch):
-    """A run whose file names code that leaves a trace when it is imported, though Python would find it."""
+    """Return a function that makes a run whose file names code that leaves a trace when it is imported."""
     (here / "evil.py").write_text(f"open({str(here / 'imported')!r}, 'w')\n")
     monkeypatch.syspath_prepend(here)
 

@@ -21,7 +21,7 @@ def words(cases):
 
 
 def told(capsys, *arguments):
-    """The line that says what was wrong."""
+    """Run a command that must fail, and return its error message."""
     assert main(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
@@ -47,7 +47,7 @@ def test_a_system_is_studied_with_its_options_and_a_run_with_those_that_it_had(w
     system, options = read_options(str(run), ["--out", "x", "--against", "sagan-ct", "baseline", "--seeds", "2"])
     assert system.slug == "wgan-vgg" and options.method.model_dump(mode="json") == facts.config
     assert options.training == facts.training and options.data.test_subjects == facts.split.test
-    assert options.choice.against == ("sagan-ct", "baseline") and options.choice.seeds == 2
+    assert options.general.against == ("sagan-ct", "baseline") and options.general.seeds == 2
     _, folded = read_options(str(run), ["--out", "x", "--folds", "2", "--test-subjects"])
     assert folded.data.test_subjects == ()
 
@@ -78,7 +78,9 @@ def test_images_of_a_system_are_judged_by_what_a_classifier_learns(cases, tmp_pa
     assert "right with synthetic images" in said and "real + duplicates" in said and "report.html" in said
     assert json.loads((out / "results.json").read_text())["study"]["steps"] == 2
     nothing = str(tmp_path / "nothing")
-    assert "no --label-fraction or --against beside it" in told(capsys, *words, "--against", "x", "--out", nothing)
+    assert "cannot be combined with --label-fraction or --against" in told(
+        capsys, *words, "--against", "x", "--out", nothing
+    )
     assert "--folds 1 --seeds 1 --steps 2" in told(capsys, *words, "--folds", "1", "--out", nothing)
     segan = ["study", "segan", "--preset", "small", "--downstream", "--out", nothing]
     assert "segan does segmentation; take a system that samples" in told(capsys, *segan)
@@ -99,7 +101,7 @@ def test_a_stopped_study_goes_on_with_the_same_command(words, tmp_path, capsys, 
 
     monkeypatch.setattr("ganatomy.cli.study.study", stopped)
     assert main([*words, "--folds", "2", "--out", str(tmp_path / "out")]) == 128 + signal.SIGTERM
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
 
 
 def test_help_tells_what_can_be_compared(capsys):

@@ -17,7 +17,7 @@ from ganatomy.inference.runfile import TrainConfig
 
 
 def typed(model, prefix=""):
-    """All options of a configuration as one types them, with their values."""
+    """Return all options of a configuration as words of a command line."""
     for name, value in model:
         option = f"--{prefix}{name.replace('_', '-')}"
         if isinstance(model, RolesConfig) and name == "roles":
@@ -57,7 +57,7 @@ def test_every_option_can_be_typed(system, values):
     words = [*typed(method), *typed(data), *typed(training), "--out", "run", "--folds", "3", "--fold", "1"]
     options = read_options(resolve(system), words)
     assert (options.method, options.data, options.training) == (method, data, training)
-    assert (str(options.choice.out), options.choice.folds, options.choice.fold) == ("run", 3, 1)
+    assert (str(options.general.out), options.general.folds, options.general.fold) == ("run", 3, 1)
     assert len(set(words)) > len({*type(method).model_fields, *DataConfig.model_fields, *TrainConfig.model_fields})
 
 

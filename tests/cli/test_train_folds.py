@@ -23,7 +23,7 @@ def words(cases):
 
 
 def told(capsys, *arguments):
-    """The line that says what was wrong."""
+    """Run a command that must fail, and return its error message."""
     assert main(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
@@ -45,7 +45,7 @@ def test_one_fold_is_trained_into_the_folder_itself_and_repeated_with_its_run_fi
     assert main([*words, "--folds", "2", "--fold", "1", "--out", str(one)]) == 0
     assert read_run(one).split.fold == Fold(number=1, of=2)
     options = read_options(resolve("wgan-vgg"), ["--config", str(one / "run.yaml"), "--out", "x"])
-    assert (options.choice.folds, options.choice.fold) == (2, 1)
+    assert (options.general.folds, options.general.fold) == (2, 1)
     assert main(["train", "wgan-vgg", "--config", str(one / "run.yaml"), "--out", str(tmp_path / "again")]) == 0
     again = read_run(tmp_path / "again")
     assert again.split == read_run(one).split and again.weights == read_run(one).weights

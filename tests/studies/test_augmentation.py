@@ -74,7 +74,7 @@ def test_folds_keep_patients_together_and_classes_apart():
 
 
 def gained(make, seeds=1, **more):
-    """What images made by ``make`` are good for."""
+    """Return the gain from images that ``make`` generates."""
     return augmentation_gain(patients(30), lambda *_: make, CLASSES, folds=2, seeds=seeds, steps=50, **more)
 
 

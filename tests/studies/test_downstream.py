@@ -1,4 +1,4 @@
-"""What the images of a system are good for, on tiny phantoms."""
+"""Downstream studies on tiny phantoms."""
 
 import csv
 import json
@@ -119,7 +119,7 @@ def test_images_without_classes_are_told(tmp_path, cases):
     with pytest.raises(UserError, match="--downstream: t2 images have no two classes"):
         downstream("pix2pix", tmp_path / "out", TRANSLATION, data, OPTIONS)
     sides = DataConfig(phantom_subjects=20, phantom_size=32, test_subjects=("phantom000",), cache=cases)
-    with pytest.raises(UserError, match="leave --test-subjects"):
+    with pytest.raises(UserError, match="leave out --test-subjects"):
         downstream("pix2pix", tmp_path / "out", TRANSLATION, sides, OPTIONS)
     with pytest.raises(UserError, match="--folds 1"):
         downstream("pix2pix", tmp_path / "out", TRANSLATION, data, OPTIONS, folds=1)

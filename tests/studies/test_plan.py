@@ -60,7 +60,7 @@ def test_systems_that_cannot_be_judged_together_are_told_apart():
         UserError, match=r"one works with the roles t1 \(image\), t2 \(image\), but two with t1 .*flair"
     ):
         check_alike(method("pix2pix"), method("pix2pix", target="flair"), "one", "two")
-    with pytest.raises(UserError, match="one sees images that are prepared in another way than those of two"):
+    with pytest.raises(UserError, match="one needs images that are prepared differently from those of two"):
         check_alike(method("pix2pix"), method("pix2pix", size=(32, 32)), "one", "two")
     check_alike(method("pix2pix"), method("cyclegan"), "one", "two")
     with pytest.raises(UserError, match="--against cyclegan: --preset no-such: unknown") as error:

@@ -38,7 +38,7 @@ def data(cases):
 
 
 def run(out, data, **settings):
-    """The study of all tests that need one with runs."""
+    """Study with trained runs, shared by all tests that need one."""
     usual = {"label_fraction": SHARES, "against": ("baseline",), "seeds": 2}
     return study("segan", out, CONFIG, data, OPTIONS, **{**usual, **settings})
 
@@ -217,7 +217,7 @@ def test_systems_without_annotations_or_baseline_say_so(data, tmp_path):
     config = system.Config.preset("small")
     with pytest.raises(UserError, match="learns from no annotations"):
         study("anogan", tmp_path / "out", config, data, OPTIONS, label_fraction=(0.5, 1.0))
-    with pytest.raises(UserError, match="--against baseline: anogan has none"):
+    with pytest.raises(UserError, match="--against baseline: anogan has no baseline"):
         study("anogan", tmp_path / "out", config, data, OPTIONS, against=("baseline",))
 
 

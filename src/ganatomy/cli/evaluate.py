@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     folder = Path(named)
     options = read_options(folder, arguments[1:])
-    choice: Choice = options.choice
+    choice: Choice = options.general
     result = evaluate(
         folder,
         options.data,
@@ -85,7 +85,7 @@ def read_options(folder: Path, arguments: Sequence[str]) -> Any:
     judge = judge_class(build_run(folder, facts, system).task).Options
     kind = dataclasses.make_dataclass(
         "Options",
-        [("choice", Choice), ("judge", judge), ("data", DataConfig)],
+        [("general", Choice), ("judge", judge), ("data", DataConfig)],
         namespace={"__doc__": "Score a trained run on test cases and write a report."},
     )
     # Options of the training data do not apply to other images, so these start from the defaults.

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     folder = Path(named)
     options = read_options(folder, arguments[1:])
-    choice: Choice = options.choice
+    choice: Choice = options.general
     model = load(folder, choice.which, choice.device, choice.system)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("samples"))
     console = Console(stderr=True)
@@ -89,7 +89,7 @@ def read_options(folder: Path, arguments: Sequence[str]) -> Any:
     own = predictor_class(method.task, ability).Options
     kind = dataclasses.make_dataclass(
         "Options",
-        [("choice", Choice), ("sampling", own)],
+        [("general", Choice), ("sampling", own)],
         namespace={"__doc__": "Generate synthetic samples with a trained run, in physical units."},
     )
     default = kind(Choice(out=tyro.MISSING), own())

@@ -29,73 +29,77 @@ from ganatomy.training.run import TrainConfig
 HELP = """usage: ganatomy study RUN_OR_SYSTEM --out DIR [--label-fraction 0.1 0.25 0.5 1] [--against unet baseline]
                       [--folds 5] [--seeds 3] [...]
 
-Trains several arms alike and compares them on the same subjects: a system with annotations of a part of the training
-subjects, other systems with the same roles, and the system without its adversary (--against baseline). With
---downstream it says instead what the images of a system are good for: a classifier is trained with and without them.
-Runs that are in --out already are used, unfinished ones gone on with. Of a RUN it takes the system, its options and its
-data. `ganatomy study RUN_OR_SYSTEM --help` shows all options."""
+Trains several variants of a system, called arms, under the same conditions and with several seeds, and compares them on
+the same test subjects: with fewer annotated training subjects (--label-fraction), with other systems or without the
+adversary (--against NAME, --against baseline), in cross-validation (--folds). With --downstream it tests instead
+whether the images that a system generates help a classifier. Results are results.json, table.csv and report.html.
+
+Instead of a system, the folder of a run can be given: its system, options and data are then used. Finished runs in
+--out are used again, unfinished ones continued. `ganatomy study RUN_OR_SYSTEM --help` shows all options."""
 
 
 @dataclasses.dataclass
 class Choice:
-    """What is compared."""
+    """Arms to compare, seeds and output folder."""
 
     out: Path
-    """Folder of the study: its runs, results.json, table.csv and report.html."""
+    """Output folder of the study, for its runs, results.json, table.csv and report.html."""
     preset: str = "paper"
-    """A named configuration of the system, and of those that it is compared with."""
+    """Named configuration of all systems: `paper` follows the papers, `small` suits a workstation without a GPU."""
     label_fraction: tuple[float, ...] = ()
-    """Shares of the annotated training subjects whose annotations are learned from, an arm for each; the others keep
-    their images. Smaller shares are part of larger ones."""
+    """Fractions of the annotated training subjects whose annotations are used; each fraction is an arm.
+    The other subjects keep their images. Smaller fractions are subsets of larger ones."""
     against: tuple[str, ...] = ()
-    """Other systems with the same roles, trained alike; `baseline` is the system without its adversary."""
+    """Other systems with the same roles to compare with; `baseline` is the system without the adversary."""
     folds: int | None = None
-    """Every subject is tested once, in so many folds; none keeps a part of the subjects for testing."""
+    """Number of folds of a cross-validation; none means that one part of the subjects is kept for testing."""
     seeds: int = 3
-    """Seeds that every arm is trained with, from --seed on."""
+    """Number of seeds with which every arm is trained, counted from --seed."""
     downstream: bool = False
-    """Train a classifier on real images, on the system's, and on both; of systems that sample by class or translate."""
+    """Train classifiers on real images, generated ones, and both; for systems that sample by class or translate."""
     steps: int = STEPS
-    """Updates of each classifier, with --downstream."""
+    """With --downstream: number of updates of each classifier."""
     secret: Path | None = None
-    """File with the secret that makes pseudonyms of subjects; none means your own, made when first needed."""
+    """File with the secret from which pseudonyms of subjects are made; none means your own, created on first use."""
     system: str | None = None
-    """Of a RUN, named again where it is a method from outside that no installed package has registered:
-    FILE.py:CLASS or MODULE:CLASS."""
+    """Method of a RUN as FILE.py:CLASS or MODULE:CLASS, needed only if it is neither built in nor installed.
+    A run folder alone never makes ganatomy import code."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Compare several arms."""
+    """Train and compare the arms of a study, and print the verdict."""
     name = leading(arguments, "study", "run or system", "study RUN_OR_SYSTEM --out DIR", HELP)
     if name is None:
         return 0
     system, options = read_options(name, arguments[1:])
-    choice: Choice = options.choice
+    choice: Choice = options.general
     asked = system, choice.out, options.method, options.data, options.training
     common: dict[str, Any] = {"seeds": choice.seeds, "preset": choice.preset, "secret": choice.secret, "show": True}
     try:
         if choice.downstream:
             if choice.label_fraction or choice.against:
-                raise UserError("--downstream: no --label-fraction or --against beside it; make a study of each")
+                raise UserError(
+                    "--downstream: it cannot be combined with --label-fraction or --against; make a study of each"
+                )
             show_downstream(downstream(*asked, folds=choice.folds or FOLDS, steps=choice.steps, **common))
         else:
             shares, others = choice.label_fraction, choice.against
             show(study(*asked, label_fraction=shares, against=others, folds=choice.folds, **common))
     except Stopped as stop:
         code = 128 + (stop.signal_number or signal.SIGINT)
-        return complain(f"stopped after round {stop.round} and saved; the same command goes on", code)
+        return complain(f"stopped after round {stop.round} and saved; the same command continues", code)
     return 0
 
 
 def read_options(name: str, arguments: Sequence[str]) -> tuple[System, Any]:
-    """The system that is meant, and all options.
+    """Return the system of the study, and parse all options.
 
     Args:
-        name: of a system, or the folder of a run.
-        arguments: after it.
+        name: name of a system, or the folder of a run.
+        arguments: arguments after the name.
 
     Raises:
-        UserError: no such system or run, options that there are not, or values that do not fit.
+        UserError: there is no such system or run, an option is unknown, or a value is invalid.
     """
     folder = Path(name)
     if not folder.is_dir():
@@ -107,10 +111,10 @@ def read_options(name: str, arguments: Sequence[str]) -> tuple[System, Any]:
     asked = of_run(folder, named_system(arguments), folds=dealt, secret=secret)
     kind = dataclasses.make_dataclass(
         "Options",
-        [("choice", Choice), ("data", DataConfig), ("training", TrainConfig)],
-        namespace={"__doc__": f"Study {asked.system.title} as it was trained in {name}."},
+        [("general", Choice), ("data", DataConfig), ("training", TrainConfig)],
+        namespace={"__doc__": f"Study {asked.system.title} with the options and data of the run {name}."},
     )
-    # Other images are read as they are described here, not as those of the run were.
+    # Options of the run's data do not apply to other images, so these start from the defaults.
     default = kind(Choice(tyro.MISSING), DataConfig() if "data" in early else asked.data, asked.training)
     parsed: Any = parse(kind, arguments, f"ganatomy study {name}", default)
     parsed.method = asked.config
@@ -118,7 +122,7 @@ def read_options(name: str, arguments: Sequence[str]) -> tuple[System, Any]:
 
 
 def show_downstream(found: Downstream) -> None:
-    """The verdict, how every arm did, and where to look."""
+    """Print the verdict, the accuracy of every arm, and the paths of the results."""
     console = Console()
     console.print(escape(found.gain.words), highlight=False, soft_wrap=True)
     console.print(escape(found.gain.alone), highlight=False, soft_wrap=True)
@@ -130,7 +134,7 @@ def show_downstream(found: Downstream) -> None:
 
 
 def show(found: Study) -> None:
-    """The headline, the leading score of every arm, and where to look."""
+    """Print the headline, the leading score of every arm, and the paths of the results."""
     console = Console()
     console.print(escape(found.headline), highlight=False, soft_wrap=True)
     score = next(score for score in found.found.scores if score.name == found.leading)

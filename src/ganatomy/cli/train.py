@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     system = catalogue.resolve(name)
     options = read_options(system, arguments[1:])
-    choice: Choice = options.choice
+    choice: Choice = options.general
     if choice.fold is not None and choice.folds is None:
         raise UserError(f"--fold {choice.fold}: give --folds, too, the number of folds")
     several = choice.folds is not None and choice.fold is None
@@ -83,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _train(system: System, options: Any) -> str:
     """Train one run, and return the name of the score that selected its weights."""
-    choice: Choice = options.choice
+    choice: Choice = options.general
     fold = None
     if choice.folds is not None:
         fold = one_fold(choice.fold or 0, choice.folds)
@@ -103,7 +103,7 @@ def _train(system: System, options: Any) -> str:
 
 def _train_folds(system: System, options: Any) -> str:
     """Train all folds, and return the name of the score that selected their weights."""
-    choice: Choice = options.choice
+    choice: Choice = options.general
     models = train_folds(
         system,
         choice.out,
@@ -159,7 +159,7 @@ def read_options(system: System, arguments: Sequence[str], choice: type[Any] = C
     options, defaults = with_roles(method)
     kind = dataclasses.make_dataclass(
         "Options",
-        [("choice", choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
+        [("general", choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
         namespace={"__doc__": f"{command.capitalize()} {system.title}."},
     )
     chosen = choice(tyro.MISSING, **({"folds": fold.of, "fold": fold.number} if fold else {}))

@@ -1,1 +1,1 @@
-"""Several trainings compared with each other."""
+"""Studies that compare several trainings with each other."""

@@ -1,8 +1,8 @@
-"""What synthetic images are good for: training a classifier on them, alone or beside real ones.
+"""Test whether synthetic images help a classifier, alone or together with real images.
 
-The protocol of Frid-Adar et al. (Neurocomputing 321:321-331, 2018, arXiv:1803.01229), with what it lacks: the amount of
-synthetic images is chosen on patients that are neither trained on nor tested on, every setting gets the same number of
-updates and several seeds, and other ways of showing more images are tried as well.
+The protocol is that of Frid-Adar et al. (Neurocomputing 321:321-331, 2018, arXiv:1803.01229) with three additions: the
+amount of synthetic images is chosen on patients that are neither trained on nor tested on, every arm gets the same
+number of updates and several seeds, and other ways of showing more images serve as controls.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from ganatomy.tasks.synthesis.features import classifier, in_batches
 from ganatomy.tasks.synthesis.sets import ImageSet
 
 Generate = Callable[[Tensor, int], Tensor]
-"""Labels (n,) and a seed to images (n, channels, rows, columns) in [-1, 1]."""
+"""Function from labels (n,) and a seed to images (n, channels, rows, columns) in [-1, 1]."""
 Learn = Callable[[int, ImageSet, ImageSet], Generate]
-"""Trains a generator: number of the fold, images to learn from, and images that may choose its weights."""
+"""Function that trains a generator, from the number of the fold, training images, and images to select weights."""
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 Indices = NDArray[np.intp]
 Votes = NDArray[np.float64]
-"""(seeds, patients, classes)"""
+"""Class probabilities of shape (seeds, patients, classes)."""
 
 REAL, CLASSIC, DUPLICATES = "real", "real + augmentation", "real + duplicates"
 OVERSAMPLED, SYNTHETIC, ONLY = "real + oversampling", "real + synthetic", "synthetic"
 CONTROLS = (CLASSIC, DUPLICATES, OVERSAMPLED)
 LEVEL = 0.05
 DROPPED = 0.25
-"""Part of the sensitivity with real images below which a class counts as dropped by the generator (our choice)."""
+"""Fraction of the sensitivity with real images below which a class counts as dropped by the generator (our choice)."""
 INNER = 5
-"""One of so many training patients chooses the amount."""
+"""Number of parts of the training patients, one of which chooses the amount of synthetic images."""
 STEPS = 300
-"""Updates of every classifier."""
+"""Number of updates of every classifier."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """How classifiers trained in one way did on the test patients.
+    """Results of the classifiers of one arm on the test patients.
 
     Attributes:
-        correct: whether the classifier of each seed is right about each patient, (seeds, patients).
-        sensitivities: per class, mean over seeds.
-        right: of every patient, whether the classifiers of all seeds together are right.
+        correct: whether the classifier of each seed classifies each patient correctly, (seeds, patients).
+        sensitivities: sensitivity for each class, mean over seeds.
+        right: whether the mean prediction of all seeds is correct, for each patient.
     """
 
     correct: NDArray[np.bool_]
@@ -62,27 +62,27 @@ class Arm:
 
     @property
     def accuracies(self) -> tuple[float, ...]:
-        """Share of patients told right, one per seed."""
+        """Share of correctly classified patients, one per seed."""
         return tuple(self.correct.mean(axis=1).tolist())
 
     @property
     def accuracy(self) -> float:
-        """Mean over seeds."""
+        """Share of correctly classified patients, mean over seeds."""
         return float(self.correct.mean())
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What synthetic images add to real ones, and what they teach alone.
+    """Results of classifiers that were trained with and without synthetic images.
 
     Training on synthetic images and testing on real ones is the measure of Esteban et al., arXiv:1706.02633.
 
     Attributes:
-        arms: by the way of training; all but ``real`` and ``synthetic`` are shown with classic augmentation.
+        arms: name to results; all arms but ``real`` and ``synthetic`` are trained with classic augmentation.
         classes: names of the labels.
-        amounts: synthetic images per real one, chosen in every fold.
-        tests: the synthetic arm against every control, on the same patients.
-        patients: names, in the order of the arms' columns.
+        amounts: number of synthetic images per real one that was chosen in every fold.
+        tests: name of a control to the McNemar test of ``real + synthetic`` against it, on the same patients.
+        patients: names of the patients, in the order of the arms' columns.
     """
 
     arms: Mapping[str, Arm]
@@ -93,7 +93,7 @@ class Gain:
 
     @property
     def outcome(self) -> Outcome:
-        """Better where the synthetic arm beats every control significantly, worse where one beats it."""
+        """Outcome: better if `SYNTHETIC` is significantly better than every control, worse if a control is better."""
         signs = {name: self._sign(name) for name in CONTROLS}
         if any(sign < 0 for sign in signs.values()):
             return "worse"
@@ -107,12 +107,12 @@ class Gain:
 
     @property
     def decisive(self) -> str:
-        """The control that the verdict rests on: one that is better, else classic augmentation."""
+        """Name of the control that decides the verdict: one that is better, else classic augmentation."""
         return next((name for name in CONTROLS if self._sign(name) < 0), CLASSIC)
 
     @property
     def words(self) -> str:
-        """The verdict, with what it rests on."""
+        """Verdict in sentences, with the numbers that support it."""
         ours, control = self.arms[SYNTHETIC], self.decisive
         theirs, found = self.arms[control], self.tests[control]
         harm = "Synthetic images do harm" if control == CLASSIC else "Real images shown more often help more"
@@ -131,13 +131,13 @@ class Gain:
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """Classes that synthetic images do not teach."""
+        """Names of the classes that a classifier does not learn from synthetic images."""
         pairs = zip(self.classes, self.arms[ONLY].sensitivities, self.arms[REAL].sensitivities, strict=True)
         return tuple(name for name, here, there in pairs if here < DROPPED * there)
 
     @property
     def alone(self) -> str:
-        """What synthetic images teach alone, in a sentence or two."""
+        """Results of training on synthetic images alone, in one or two sentences."""
         said = (
             f"Trained on synthetic images a classifier tells {self.arms[ONLY].accuracy:.0%} of real test patients "
             f"right, trained on as many real ones {self.arms[REAL].accuracy:.0%}."
@@ -156,23 +156,23 @@ def augmentation_gain(
     amounts: Sequence[float] = (0.5, 1.0, 2.0),
     advance: Callable[[str], None] = lambda what: None,
 ) -> Gain:
-    """Does a classifier get better when synthetic images are added?
+    """Train classifiers with and without synthetic images, and test whether these improve them.
 
     Patients are divided into folds; every patient is tested once, by classifiers that were trained on other folds. A
-    fifth of the training patients only chooses the amount of synthetic images.
+    fifth of the training patients is used only to choose the amount of synthetic images.
 
     Args:
         data: labelled real images with their patients, each of one class.
-        learn: trains a generator on the training patients of a fold.
+        learn: function that trains a generator on the training patients of a fold.
         classes: names of the labels.
-        folds: of patients.
-        seeds: of the classifiers.
-        steps: updates of each classifier, the same in every arm.
-        amounts: synthetic images per real one that are tried.
-        advance: told what is done next.
+        folds: number of folds of the patients.
+        seeds: number of seeds of the classifiers.
+        steps: number of updates of each classifier, equal in every arm.
+        amounts: numbers of synthetic images per real one that are tried.
+        advance: called with a description of each step.
 
     Raises:
-        UserError: too few patients of some class.
+        UserError: a class has too few patients.
     """
     votes: dict[str, list[Votes]] = {}
     patients: list[int] = []
@@ -182,7 +182,7 @@ def augmentation_gain(
     parts = patient_folds(data, folds)
     for fold, part in enumerate(parts):
         rest = data.take(np.sort(np.concatenate([other for other in parts if other is not part])))
-        # A fifth of the other patients, from the folds of folds: every class is in it.
+        # The training patients are divided into folds again, so that the choosing fifth has patients of every class.
         inner, *training_parts = patient_folds(rest, INNER, seed=fold)
         test, choosing, training = data.take(part), rest.take(inner), rest.take(np.sort(np.concatenate(training_parts)))
         advance(f"fold {fold + 1} of {folds}: generator")
@@ -223,11 +223,11 @@ def augmentation_gain(
 
 
 def classic_augmentation(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images mirrored, moved by up to a tenth of their width, turned and scaled a little, at random (our choice).
+    """Mirror images at random, shift them by up to a tenth of their width, rotate and scale them (our choice).
 
     Args:
-        images: (n, channels, rows, columns).
-        generator: of everything drawn.
+        images: images of shape (n, channels, rows, columns).
+        generator: generator of the random numbers.
     """
 
     def uniform(reach: float) -> Tensor:
@@ -245,7 +245,7 @@ def classic_augmentation(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def patient_folds(data: ImageSet, folds: int, seed: int = 0) -> list[Indices]:
-    """Indices of the images of each fold: no patient in two folds, every class in each.
+    """Return the indices of the images of each fold, with every patient in one fold and every class in each fold.
 
     Raises:
         UserError: a class has fewer patients than there are folds.
@@ -266,7 +266,7 @@ def patient_folds(data: ImageSet, folds: int, seed: int = 0) -> list[Indices]:
 
 
 def patients_of(data: ImageSet) -> Indices:
-    """The label of every patient, in the order in which patients appear first."""
+    """Return the label of every patient, in the order in which patients first occur."""
     labels = dict(zip(data.subjects, _labels(data).tolist(), strict=True))
     return np.array([labels[name] for name in _owners(data)], dtype=np.intp)
 
@@ -290,7 +290,10 @@ def _votes(
     steps: int,
     augment: Augment | None = None,
 ) -> Votes:
-    """Probabilities of every class for every test patient, the mean over the patient's images."""
+    """Train a classifier for each seed, and return its class probabilities for every test patient.
+
+    Probabilities of a patient are the mean over its images.
+    """
     owners = np.array(test.subjects)
     found = []
     for seed in seeds:
@@ -310,7 +313,7 @@ def _scored(votes: Votes, truth: Indices, classes: int) -> Arm:
 
 
 def _more(labels: Tensor, amount: float, seed: int) -> Tensor:
-    """Labels of additional images, in the proportions of the real ones: ``amount`` for each."""
+    """Return labels for additional images, ``amount`` per real one, in the proportions of the real labels."""
     number = max(1, round(amount * len(labels)))
     generator = torch.Generator().manual_seed(seed)
     rounds = [labels[torch.randperm(len(labels), generator=generator)] for _ in range(math.ceil(number / len(labels)))]
@@ -318,13 +321,13 @@ def _more(labels: Tensor, amount: float, seed: int) -> Tensor:
 
 
 def _missing(labels: Tensor, classes: int) -> Tensor:
-    """Labels that make all classes as frequent as the most frequent one."""
+    """Return labels for additional images that make all classes equally frequent."""
     counts = torch.bincount(labels, minlength=classes)
     return torch.repeat_interleave(torch.arange(classes), torch.where(counts > 0, counts.max() - counts, 0))
 
 
 def _repeated(training: ImageSet, more: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """The training images and repetitions of them with these labels."""
+    """Return the training images, followed by repetitions of them with the labels ``more``."""
     rng, own = np.random.default_rng(seed), _labels(training).numpy()
     chosen = [int(rng.choice(np.flatnonzero(own == label))) for label in more.tolist()]
     return _joined(training, training.images[chosen], more)

@@ -1,4 +1,4 @@
-"""What is said about several arms: means and paired differences, over subjects crossed with seeds."""
+"""Means and paired differences of the arms of a study, over subjects crossed with seeds."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ganatomy.training.arms import Arm
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm against another one, subject by subject and seed by seed.
+    """Difference of two arms in a score, paired by subject and seed.
 
     Attributes:
-        score: what is compared.
+        score: score that is compared.
         arm: name of the arm.
         reference: name of the arm that it is compared with.
-        interval: of arm - reference.
-        outcome: of the arm; none where no direction is better.
+        interval: mean of arm minus reference, with its 95 % interval.
+        outcome: whether the arm is better or worse; None for a score without a better direction.
     """
 
     score: Score
@@ -39,7 +39,7 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """The difference as a sentence."""
+        """Difference as a sentence."""
         amount = limits(self.interval, self.score.unit, signed=True)
         if self.outcome in (None, "undecided"):
             told = "" if self.outcome is None else " and the two cannot be told apart"
@@ -49,13 +49,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All numbers of a study.
+    """Means and differences of all arms of a study.
 
     Attributes:
-        scores: those that any arm has.
-        means: name of the score to arm or reference to its mean.
-        differences: of the arms, for every score.
-        values: name of the score to arm or reference to subject to a value for each seed.
+        scores: scores that at least one arm has.
+        means: name of a score to name of an arm or baseline to its mean.
+        differences: differences between arms, for every score.
+        values: name of a score to name of an arm or baseline to subject to one value per seed.
     """
 
     scores: Sequence[Score]
@@ -64,12 +64,12 @@ class Comparison:
     values: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
     def of_score(self, name: str) -> list[Difference]:
-        """The differences of one score."""
+        """Return the differences in one score."""
         return [found for found in self.differences if found.score.name == name]
 
 
 def pairs_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
-    """Arms and what they are compared with: the first arm, and the first one with as few annotations."""
+    """Return pairs of arms to compare: each arm with the first one, and with the first one of its label fraction."""
     leaders: dict[float | None, str] = {}
     for arm in arms:
         leaders.setdefault(arm.label_fraction, arm.name)
@@ -79,12 +79,12 @@ def pairs_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
 
 
 def compare_arms(judge: Judge, scores: ArmScores, arms: Sequence[Arm]) -> Comparison:
-    """Means of all arms and references, and differences of the arms, for every score that there is.
+    """Compute means of all arms and baselines, and differences between arms, for every score.
 
     Args:
-        judge: knows the scores.
-        scores: of all arms and seeds.
-        arms: the first is the one that the others are compared with.
+        judge: judge of the task, which defines the scores.
+        scores: scores of all arms and seeds.
+        arms: arms of the study; the others are compared with the first one.
     """
     names = [arm.name for arm in arms]
     others = [method for method in scores.scores.methods if not method.startswith(tuple(f"{arm}#" for arm in names))]
@@ -114,13 +114,13 @@ def compare_arms(judge: Judge, scores: ArmScores, arms: Sequence[Arm]) -> Compar
 
 
 def difference_of(score: Score, arm: str, reference: str, tables: Mapping[str, Any]) -> Difference:
-    """An arm against another one.
+    """Compute the difference of two arms in a score.
 
     Args:
-        score: what is compared.
+        score: score that is compared.
         arm: name of the arm.
-        reference: name of the other one.
-        tables: name to (seeds, subjects).
+        reference: name of the arm that it is compared with.
+        tables: name of an arm to its values, (seeds, subjects).
     """
     interval = crossed_interval(tables[arm] - tables[reference])
     outcome: Outcome | None = None
@@ -132,7 +132,7 @@ def difference_of(score: Score, arm: str, reference: str, tables: Mapping[str, A
 
 
 def tabulated(found: Comparison) -> dict[str, Any]:
-    """All numbers as plain values."""
+    """Return means, differences and values as plain values for results.json."""
     return {
         score.name: {
             "unit": score.unit,
@@ -154,7 +154,7 @@ AGAINST = ("reference", "difference", "difference_low", "difference_high", "outc
 
 
 def write_table(path: Path, found: Comparison, arms: Sequence[Arm]) -> None:
-    """A line for every arm and score, and one for every other arm that it is compared with, too."""
+    """Write table.csv: a line for every score, arm or baseline, and arm that it is compared with."""
     by_name = {arm.name: arm for arm in arms}
 
     def write(work: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the images of a system are good for: a classifier trained with and without them, tested on real images."""
+"""Downstream studies: train classifiers with and without the images of a system, and test them on real images."""
 
 from __future__ import annotations
 
@@ -56,26 +56,26 @@ from ganatomy.training.run import without_names
 from ganatomy.training.series import train_once
 
 MOST = 5000
-"""Images used at most."""
+"""Largest number of images that are used."""
 FOLDS = 3
-"""Of the subjects, unless the user says."""
+"""Default number of folds of the subjects."""
 SHOWN = 6
-"""Images of each class in the page's picture."""
+"""Number of images of each class in the report."""
 GENERATORS = Path("arms") / "generator"
 """Folder of the trained systems, one for each fold."""
 
 Making = Callable[[Model, Collection[str]], Generate]
-"""A trained system, and the subjects that it may be given images of, to a sampler of labelled images."""
+"""Function from a trained system, and the subjects whose images it may be given, to a sampler of labelled images."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Real images with their classes, and how a trained system makes more of them.
+    """Real images with classes, and the function that generates more with a trained system.
 
     Attributes:
-        real: one label each.
+        real: real images, each with one label.
         classes: names of the labels.
-        making: makes a sampler of a trained system.
+        making: function from a trained system to a sampler.
     """
 
     real: ImageSet
@@ -85,11 +85,11 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Downstream:
-    """What the images of a system are good for.
+    """Results of a downstream study.
 
     Attributes:
         out: folder with study.yaml, results.json, table.csv, report.html and the trained systems in ``arms``.
-        gain: how classifiers did.
+        gain: results of the classifiers.
     """
 
     out: Path
@@ -112,26 +112,26 @@ def downstream(
 ) -> Downstream:
     """Train a system in every fold of the subjects, and classifiers on real images, on its images, and on both.
 
-    The protocol is that of `augmentation_gain`: nobody trains on a subject that is tested on. Called again with the
-    same settings it uses the systems that are trained already.
+    The protocol is that of `augmentation_gain`: neither system nor classifiers are trained on a subject on which they
+    are tested. Called again with the same settings, it uses the systems that are already trained.
 
     Args:
-        system: that makes images by class, or translates them; or what the user calls it.
-        out: folder of the study; new, empty, or one of this study.
-        config: numbers of its method; none means those of ``preset``.
-        data: images with classes; none means embedded phantoms.
-        options: how to train the system.
-        folds: of the subjects.
-        seeds: of the classifiers.
-        steps: updates of each classifier.
-        preset: of the system's configuration.
-        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
-        show: progress on the terminal.
+        system: system that generates images by class or translates images, or its name as for `catalogue.resolve`.
+        out: folder of the study: new, empty, or of the same study.
+        config: configuration of the method; None means that of ``preset``.
+        data: place of the images and their classes; None means built-in phantoms.
+        options: options of the training of the system.
+        folds: number of folds of the subjects.
+        seeds: number of seeds of the classifiers.
+        steps: number of updates of each classifier.
+        preset: name of the preset.
+        secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
+        show: print progress on the terminal.
 
     Raises:
-        UserError: a system that makes no images by class, images without classes, too few subjects, another study in
-            the folder, or as `train`.
-        Stopped: a signal asked to stop; the same call goes on.
+        UserError: the system generates no images by class, images have no classes, there are too few subjects, the
+            folder holds another study, or as for `train`.
+        Stopped: a signal asked to stop; the same call continues.
     """
     system, options = catalogue.resolve(system), options or TrainConfig()
     config = config or system.cls.Config.preset(preset)
@@ -142,7 +142,7 @@ def downstream(
     data, pseudonyms = with_phantoms(data or DataConfig(), method.task), Pseudonyms.of_user(secret)
     cases = find_cases(method.task, data)
     if data.test_subjects or data.val_subjects:
-        raise UserError("--downstream: every subject is tested once; leave --test-subjects and --val-subjects away")
+        raise UserError("--downstream: every subject is tested once; leave out --test-subjects and --val-subjects")
     samples = Store(method.task, data.cache_folder).get_all(cases)[0]
     pictures = pictures_of(method, samples)
     check_folds(pictures, folds)
@@ -212,17 +212,17 @@ def downstream(
     write_text(out / "results.json", json.dumps(plain(results), indent=1) + "\n")
     write_table(out / "table.csv", gain)
     page = Report(
-        f"{system.title}: what its images are good for", f"{results['data']}, {count(len(patients), 'patient')}"
+        f"{system.title}: do its images help a classifier?", f"{results['data']}, {count(len(patients), 'patient')}"
     )
     compose(page, gain, pictures, examples[0], results).save(out / "report.html")
     return Downstream(out, gain)
 
 
 def refuse_others(method: Method, slug: str) -> None:
-    """Refuse systems whose images cannot be used.
+    """Check that a classifier can be trained on the images of a system.
 
     Raises:
-        UserError: it makes no images, none by class, or volumes.
+        UserError: the system generates no images, no images by class, or volumes.
     """
     task = method.task
     if isinstance(task, Translation):
@@ -234,18 +234,18 @@ def refuse_others(method: Method, slug: str) -> None:
     if not getattr(method, "labelled", False):
         raise UserError(f"--downstream: {slug} makes no images by class; give --classes, or take a system that does")
     if len(task.size) == 3:
-        raise UserError("--downstream: classifiers see images and no volumes; give --size ROWS COLUMNS")
+        raise UserError("--downstream: classifiers work on 2D images and not on volumes; give --size ROWS COLUMNS")
 
 
 def pictures_of(method: Method, samples: Sequence[Sample]) -> Pictures:
-    """The real images of a system's kind, and how it makes others.
+    """Return the real images that a system imitates, with the function that generates others.
 
     Args:
-        method: untrained.
-        samples: of all cases.
+        method: untrained method of the system.
+        samples: prepared samples of all cases.
 
     Raises:
-        UserError: no classes, or images of several sizes.
+        UserError: there are no classes, or images have several sizes.
     """
     task = method.task
     if isinstance(task, Synthesis):
@@ -265,10 +265,10 @@ def pictures_of(method: Method, samples: Sequence[Sample]) -> Pictures:
 
 
 def check_folds(pictures: Pictures, folds: int) -> None:
-    """Refuse folds that the subjects are too few for, before anything is trained.
+    """Check that there are enough subjects for the folds, before anything is trained.
 
     Raises:
-        UserError: naming the class.
+        UserError: a class has too few subjects; the message names it.
     """
     parts = patient_folds(pictures.real, folds)
     for part in parts:
@@ -277,7 +277,7 @@ def check_folds(pictures: Pictures, folds: int) -> None:
 
 
 def sampled(model: Model, given: Collection[str]) -> Generate:
-    """Images from noise by class; seeds have images of their own."""
+    """Return a sampler of images from noise by class, with different images for different seeds."""
     predictor = image_sampler(model)
 
     def generate(labels: torch.Tensor, seed: int) -> torch.Tensor:
@@ -288,12 +288,12 @@ def sampled(model: Model, given: Collection[str]) -> Generate:
 
 
 def translated(task: Translation, samples: Sequence[Sample], classes: Sequence[str]) -> Making:
-    """Images made of the source images of subjects that may be seen, under the classes of these.
+    """Return a function that translates the source images of given subjects; images keep the class of their source.
 
     Args:
-        task: of the untrained method.
-        samples: with classes.
-        classes: that there are real images of.
+        task: task of the untrained method.
+        samples: samples with classes.
+        classes: classes of the real images.
     """
 
     def making(model: Model, given: Collection[str]) -> Generate:
@@ -321,13 +321,13 @@ def translated(task: Translation, samples: Sequence[Sample], classes: Sequence[s
 
 
 def translation_images(task: Translation, samples: Sequence[Sample], name: str, classes: Sequence[str]) -> ImageSet:
-    """The slices of a role with their classes, those that are worth learning from, at most `MOST` evenly spread.
+    """Return the usable slices of a role with their classes, at most `MOST`, evenly spread.
 
     Args:
-        task: that the samples are of.
-        samples: with this role.
-        name: of the role.
-        classes: of the samples.
+        task: task of the samples.
+        samples: samples with this role.
+        name: name of the role.
+        classes: classes of the samples.
     """
     images, labels, subjects = [], [], list[str]()
     for sample in samples:
@@ -343,30 +343,30 @@ def translation_images(task: Translation, samples: Sequence[Sample], name: str, 
 
 
 def chosen_slices(task: Translation, sample: Sample) -> list[int]:
-    """Slices of a sample that are worth learning from."""
+    """Return the numbers of a sample's slices on which a system would be trained."""
     return [at for piece in usable(task, [sample]) for at in range(piece.start, piece.stop)]
 
 
 def scaled(encoded: Any, codec: Any) -> torch.Tensor:
-    """Slices (channels, n, rows, columns) in the range of a codec as images (n, channels, rows, columns) in [-1, 1]."""
+    """Convert slices (channels, n, rows, columns) in a codec's range to images (n, channels, ...) in [-1, 1]."""
     low, high = getattr(codec, "to", (-1.0, 1.0))
     images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(encoded, np.float32), 1, 0)))
     return (2 * (images - low) / (high - low) - 1).clamp(-1, 1)
 
 
 def accuracy(gain: Gain, name: str) -> Interval:
-    """Share of patients that an arm tells right, with its interval over patients and seeds."""
+    """Return an arm's share of correctly classified patients, with its interval over patients and seeds."""
     return crossed_interval(gain.arms[name].correct.astype(np.float64))
 
 
 def difference(gain: Gain, name: str) -> Interval:
-    """Real and synthetic images together against another arm."""
+    """Return the difference in accuracy of `SYNTHETIC` minus another arm, with its interval."""
     both = [gain.arms[one].correct.astype(np.float64) for one in (SYNTHETIC, name)]
     return crossed_interval(both[0] - both[1])
 
 
 def write_table(path: Path, gain: Gain) -> None:
-    """A line for every arm."""
+    """Write table.csv with a line for every arm."""
     columns = ("arm", "accuracy", "low", "high", "patients", "synthetic_gains", "gain_low", "gain_high", "mcnemar_p")
 
     def write(work: Path) -> None:
@@ -384,19 +384,19 @@ def write_table(path: Path, gain: Gain) -> None:
 
 
 def compose(page: Report, gain: Gain, pictures: Pictures, examples: ImageSet, facts: dict[str, Any]) -> Report:
-    """The page.
+    """Add all sections to the report page of a downstream study.
 
     Args:
-        page: empty.
-        gain: how classifiers did.
-        pictures: the real images.
-        examples: made images, as many of each class.
-        facts: as they stand in ``results.json``.
+        page: empty page.
+        gain: results of the classifiers.
+        pictures: real images.
+        examples: generated images, equally many of each class.
+        facts: facts of the study, as in ``results.json``.
     """
     page.headline(gain.words, gain.outcome).text(gain.alone)
     page.section("Pictures")
-    for name, images in (("real", pictures.real), ("made", examples)):
-        page.figure(class_strip(images, pictures.classes), f"Images, {name}, a row for each class.")
+    for name, images in (("real", pictures.real), ("generated", examples)):
+        page.figure(class_strip(images, pictures.classes), f"{name.capitalize()} images, a row for each class.")
     page.section("The arms")
     columns = [
         Column("arm"),
@@ -415,14 +415,16 @@ def compose(page: Report, gain: Gain, pictures: Pictures, examples: ImageSet, fa
         ]
         for name, arm in gain.arms.items()
     ]
-    page.table(rows, columns, caption="Share of patients told right, with 95 % intervals over patients and seeds.")
+    page.table(
+        rows, columns, caption="Share of correctly classified patients, with 95 % intervals over patients and seeds."
+    )
     study = facts["study"]
     page.measured(
         {
             "Verdict": f"better where exact McNemar tests on the same patients are significant against each of "
             f"{', '.join(CONTROLS)}, worse where one of these is better",
             "Classifiers": f"{study['steps']} updates in every arm, {count(study['seeds'], 'seed')}; all arms but "
-            f"{REAL} and {ONLY} are shown with classic augmentation",
+            f"{REAL} and {ONLY} use classic augmentation",
             "Folds": f"{study['folds']} of the patients; systems and classifiers are trained on the others",
             "Synthetic images per real one": ", ".join(f"{amount:g}" for amount in gain.amounts)
             + ", chosen in each fold on patients that are neither trained on nor tested on",
@@ -434,10 +436,10 @@ def compose(page: Report, gain: Gain, pictures: Pictures, examples: ImageSet, fa
 
 @rc_context(STYLE)
 def class_strip(images: ImageSet, classes: Sequence[str]) -> Figure:
-    """A few images of every class, a row for each.
+    """Draw a few images of every class, a row for each class.
 
     Args:
-        images: with labels.
+        images: images with labels.
         classes: names of the labels.
     """
     assert images.labels is not None

@@ -1,4 +1,4 @@
-"""Many views of one lesion: the classic augmentation that adversarial one is measured against."""
+"""Classic augmentation of a lesion by many views of it, as a control for augmentation by synthetic images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from scipy import ndimage
 MARGIN = 0.25
 """Tissue around a lesion in views that are not scaled, as a fraction of its diameter (our choice)."""
 SCALES = (0.1, 0.4)
-"""Limits of the same in scaled views."""
+"""Least and greatest margin of scaled views, as a fraction of the lesion's diameter."""
 FARTHEST = 4.0
-"""Pixels by which a lesion is moved at most."""
+"""Largest shift of a lesion, in pixels."""
 MIRRORS = ((1, -1), (-1, 1), (-1, -1))
-"""Directions of rows and columns in mirrored views."""
+"""Directions of rows and columns in mirrored views, 1 or -1."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A square frame laid over an image.
+    """A square view of a lesion: rotation, margin, mirroring and shift.
 
     Args:
-        angle: degrees by which the frame is turned.
+        angle: rotation of the view in degrees.
         margin: tissue on every side of the lesion, as a fraction of its diameter.
         mirror: directions of rows and columns, 1 or -1.
-        shift: rows and columns, in pixels of the image, by which the frame's centre is off the lesion's.
+        shift: rows and columns from the centre of the lesion to that of the view, in pixels of the image.
     """
 
     angle: float
@@ -37,13 +37,16 @@ class View:
     def cut(
         self, image: NDArray[Any], centre: tuple[float, float], diameter: float, size: int = 64
     ) -> NDArray[np.float32]:
-        """What is in the frame, (size, size), by bicubic interpolation; beyond its edges the image is mirrored.
+        """Cut the view out of an image by cubic spline interpolation; the image is mirrored beyond its edges.
 
         Args:
-            image: (rows, columns).
-            centre: row and column of the lesion.
-            diameter: of the lesion in pixels.
-            size: rows and columns of the view.
+            image: image of shape (rows, columns).
+            centre: row and column of the lesion's centre.
+            diameter: diameter of the lesion in pixels.
+            size: number of rows and of columns of the view.
+
+        Returns:
+            View of shape (size, size).
         """
         turn = np.deg2rad(self.angle)
         rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -61,18 +64,18 @@ def classic_views(
     translations: int = 7,
     scales: int = 5,
 ) -> Iterator[View]:
-    """Views of one lesion: every rotated one, then this one mirrored, moved, and with more or less tissue around.
+    """Yield views of a lesion: rotated ones, and each of these mirrored, shifted, and with other margins.
 
-    These are rotations · (1 + flips + translations + scales) in number, 480 unless told otherwise. Angles are between
-    0 and 180°, shifts at most a tenth of the diameter and 4 pixels. Frid-Adar et al., arXiv 1803.01229.
+    Their number is rotations · (1 + flips + translations + scales), 480 by default. Angles are between 0 and 180°,
+    shifts at most a tenth of the diameter and at most 4 pixels. Frid-Adar et al., arXiv 1803.01229.
 
     Args:
-        diameter: of the lesion in pixels.
-        rng: of everything drawn.
-        rotations: of the lesion.
-        flips: of every rotated view, 3 at most: rows, columns, both.
-        translations: of every rotated view.
-        scales: of every rotated view.
+        diameter: diameter of the lesion in pixels.
+        rng: generator of the random numbers.
+        rotations: number of rotated views.
+        flips: number of mirrored views per rotated one, at most 3: rows, columns, both.
+        translations: number of shifted views per rotated one.
+        scales: number of views with another margin per rotated one.
     """
     farthest = min(FARTHEST, 0.1 * diameter)
     for angle in rng.uniform(0, 180, rotations):

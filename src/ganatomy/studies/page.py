@@ -1,4 +1,4 @@
-"""The page of a study: pictures, the curve over annotations, the arms and how they differ."""
+"""Report page of a study: pictures, curves over the share of annotations, the arms and their differences."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ganatomy.training.arms import Arm
 
 @rc_context(STYLE)
 def curve_plot(curves: Mapping[str, Mapping[float, Interval]], score: Score) -> Figure:
-    """A score against the share of annotated subjects, a line for each system.
+    """Plot a score over the share of annotated subjects, one line per system.
 
     Args:
-        curves: system to share to mean with its interval.
-        score: that is drawn.
+        curves: name of a system to share of annotated subjects to mean with its interval.
+        score: score that is plotted.
     """
     figure = new_figure(6.4, 3.4)
     plot = figure.subplots()
@@ -37,7 +37,7 @@ def curve_plot(curves: Mapping[str, Mapping[float, Interval]], score: Score) -> 
         plot.errorbar(at, means, reach, color=colour, marker="o", markersize=5, capsize=3, label=name)
     direction = f", {score.better} is better" if score.better else ""
     plot.set_title(plain(f"{score.name}{f' ({score.unit})' if score.unit else ''}{direction}"))
-    plot.set_xlabel("Annotated training subjects whose annotations were learned from (%)")
+    plot.set_xlabel("Annotated training subjects whose annotations were used (%)")
     plot.set_xticks([100 * share for share in sorted({share for curve in curves.values() for share in curve})])
     if len(curves) > 1:
         plot.legend()
@@ -45,7 +45,7 @@ def curve_plot(curves: Mapping[str, Mapping[float, Interval]], score: Score) -> 
 
 
 def curves_of(found: Comparison, arms: Sequence[Arm], score: str) -> dict[str, dict[float, Interval]]:
-    """Means of a score by system and share of annotations; empty where there is one share only."""
+    """Return means of a score by system and share of annotations; systems with a single share are left out."""
     curves: dict[str, dict[float, Interval]] = {}
     for arm in arms:
         if arm.label_fraction is not None and arm.name in found.means[score]:
@@ -63,21 +63,21 @@ def compose(
     arms: Sequence[Arm],
     facts: Mapping[str, Any],
 ) -> Report:
-    """Add everything that stands below the headline.
+    """Add all sections below the headline to the page of a study.
 
     Args:
-        page: with its headline.
-        judge: of the first cases.
-        judgement: of the first seed, and of the first fold where there are several.
-        found: all numbers.
-        scores: of all arms and seeds.
-        arms: in order.
-        facts: of the study, as they stand in ``results.json``.
+        page: page with its headline.
+        judge: judge that scored the judgement.
+        judgement: judgement of the first seed, and of the first fold where there are several.
+        found: means and differences of all arms.
+        scores: scores of all arms and seeds.
+        arms: arms of the study.
+        facts: facts of the study, as in ``results.json``.
     """
     names = [score.name for score in found.scores]
     leading = [name for name in judge.leading if name in names] or names[:1]
     fold = ", first fold" if facts["folds"] else ""
-    page.section(f"Pictures (first seed{fold})").text(f"The output is that of {arms[0].name}.")
+    page.section(f"Pictures (first seed{fold})").text(f"The pictures named output are those of {arms[0].name}.")
     judge.illustrate(page, judgement)
     curves = {name: curves_of(found, arms, name) for name in leading}
     if any(curves.values()):
@@ -100,7 +100,7 @@ def compose(
     page.measured(
         {
             "Intervals": f"analysis of variance over {judge.resampled} and, crossed with them, seeds (Hillis 2007)",
-            "Outcome": "better or worse where the 95 % interval of the difference does not hold zero",
+            "Outcome": "better or worse where the 95 % interval of the difference does not contain zero",
             "Seeds": ", ".join(map(str, facts["seeds"])),
             "Tested on": f"every subject once, in {facts['folds']} folds" if facts["folds"] else "the same subjects",
             **{name: _told(arm) for name, arm in facts["arms"].items()},
@@ -111,14 +111,14 @@ def compose(
     points = caveats(found, facts)
     if judge.resampled != "subjects":
         points.append(
-            f"Intervals are over {judge.resampled} and seeds: they say how far the numbers waver, and not how other "
-            "subjects would do."
+            f"Intervals are over {judge.resampled} and seeds: they show the uncertainty for these subjects, "
+            "not how results differ between subjects."
         )
     return page.caveats([*points, *judge.caveats(judgement), *facts["problems"]])
 
 
 def _told(arm: Mapping[str, Any]) -> str:
-    """An arm in a line."""
+    """Return the facts about an arm on one line."""
     rounds = ", ".join(f"{stage} {rounds}" for stage, rounds in arm["rounds"].items())
     shown = f"{count(arm['training_subjects'], 'training subject')}"
     if arm["label_fraction"] is not None:
@@ -127,18 +127,18 @@ def _told(arm: Mapping[str, Any]) -> str:
 
 
 def caveats(found: Comparison, facts: Mapping[str, Any]) -> list[str]:
-    """What to be careful about with this study."""
+    """Return sentences on the limits of the study."""
     subjects, seeds = len(facts["test_subjects"]), len(facts["seeds"])
     points = []
     if subjects < FEW:
-        points.append(f"Only {count(subjects, 'test subject')}: others may well differ.")
+        points.append(f"Only {count(subjects, 'test subject')}: other subjects may well differ.")
     if seeds == 1:
-        points.append("One seed: intervals speak of subjects only, and another seed may turn the result round.")
+        points.append("One seed: intervals cover subjects only, and another seed may reverse the result.")
     if len(found.differences) > 1:
         points.append(
-            f"{len(found.differences)} differences are looked at, and none of the intervals is widened for that: about "
-            "one in twenty misses the truth."
+            f"{len(found.differences)} differences are reported without correction for their number: about one "
+            "interval in twenty misses the true difference."
         )
     if any(arm["label_fraction"] not in (None, 1.0) for arm in facts["arms"].values()):
-        points.append("Subjects that choose the best weights keep their annotations in every arm.")
+        points.append("Validation subjects, which select the best weights, keep their annotations in every arm.")
     return points

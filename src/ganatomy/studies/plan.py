@@ -1,4 +1,4 @@
-"""What a study is asked for: its arms, and ``study.yaml``, which says so and lets no other study into the folder."""
+"""Plan of a study: its arms, and its settings in ``study.yaml``, which keep another study out of the folder."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from ganatomy.training.series import DECIDING
 
 STUDY_FILE = "study.yaml"
 BASELINE = "baseline"
-"""Name of the arm that is the system without its adversary."""
+"""Name of the arm that is the system without the adversary."""
 
 
 class StudyFile(BaseModel):
-    """Everything that a study was asked for."""
+    """Settings of a study, as stored in ``study.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    format: Literal[1] = 1  # of this file
-    kind: Literal["arms", "downstream"] = "arms"  # trainings compared with each other, or in what use their images are
-    system: str  # slug, or place of a method from outside
-    config: dict[str, Any]  # of its method
-    preset: str  # of the other systems' configurations
-    data: DataConfig  # images; named subjects are pseudonyms
-    training: TrainConfig  # how every arm is trained; the seed is the first one
+    format: Literal[1] = 1  # format of this file
+    kind: Literal["arms", "downstream"] = "arms"  # trainings compared, or the use of generated images
+    system: str  # slug, or FILE.py:CLASS or MODULE:CLASS of a method from outside
+    config: dict[str, Any]  # configuration of its method
+    preset: str  # preset of the other systems
+    data: DataConfig  # place of the images; subjects are named by pseudonym
+    training: TrainConfig  # training of every arm; its seed is the first one
     label_fraction: tuple[float, ...] = ()  # shares of the annotated training subjects
     against: tuple[str, ...] = ()  # other systems, and the baseline
-    folds: int | None = None  # of the subjects; none tests on the same subjects always
-    seeds: int  # of every arm
+    folds: int | None = None  # number of folds; none means that all runs have the same test subjects
+    seeds: int  # number of seeds of every arm
     steps: int | None = None  # updates of the classifiers of a downstream study
     secret: str  # fingerprint of the secret behind the pseudonyms
 
@@ -54,7 +54,7 @@ class StudyFile(BaseModel):
 
 
 class Asked(NamedTuple):
-    """What a run says about the system that is to be studied."""
+    """System, configuration, data and training of a run that is to be studied."""
 
     system: System
     config: MethodConfig
@@ -63,16 +63,16 @@ class Asked(NamedTuple):
 
 
 def of_run(folder: Path, named: System | None = None, *, folds: bool = False, secret: Path | None = None) -> Asked:
-    """The system of a run, with the options and on the data of the run.
+    """Return the system of a run with its configuration, data and training.
 
     Args:
-        folder: of the run.
-        named: system that the user names, where it is a method from outside.
-        folds: whether the subjects are to be dealt into folds; else those that the run kept for testing are tested on.
-        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
+        folder: run folder.
+        named: system that the user names, for a method from outside.
+        folds: whether the subjects will be divided into folds; else the test subjects are those of the run.
+        secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
 
     Raises:
-        UserError: no run there, or one of a system that cannot be used.
+        UserError: there is no run, or its system cannot be used.
     """
     facts = read_run(folder)
     system = system_of(folder / RUN_FILE, facts, named)
@@ -86,14 +86,14 @@ def of_run(folder: Path, named: System | None = None, *, folds: bool = False, se
 
 
 def open_folder(out: Path, wanted: StudyFile) -> None:
-    """Make the folder of a study, or find it as it was left.
+    """Create the folder of a study, or check that it holds a study with the same settings.
 
     Args:
-        out: folder.
-        wanted: what is asked for.
+        out: folder of the study.
+        wanted: settings of the study.
 
     Raises:
-        UserError: other things or another study are there, or it cannot be written.
+        UserError: the folder holds other files or another study, or cannot be written.
     """
     path = out / STUDY_FILE
     if path.is_file():
@@ -122,7 +122,7 @@ def _read(path: Path) -> StudyFile:
 
 
 def differing(there: StudyFile, wanted: StudyFile) -> list[str]:
-    """Names of the options in which two studies differ, as they stand on the command line."""
+    """Return the names of the options in which two studies differ, as on the command line."""
     if there.system != wanted.system:
         return ["system"]
     pairs: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = [
@@ -147,19 +147,19 @@ def arms_of(
     fractions: Sequence[float] = (),
     preset: str = "paper",
 ) -> list[Arm]:
-    """The arms of a study: the system first, with all annotations that are asked for.
+    """Return the arms of a study: first the system itself, with the largest share of annotations.
 
     Args:
-        system: that is studied.
-        config: of its method.
-        rounds: of it; other arms get as many per stage. None means their own.
+        system: system that is studied.
+        config: configuration of its method.
+        rounds: rounds of the system; other arms get as many per stage. None means those of each arm's configuration.
         against: names of other systems, or ``baseline``.
-        fractions: shares of the annotated training subjects; none means that all annotations are learned from.
-        preset: of the configurations of the other systems.
+        fractions: shares of the annotated training subjects whose annotations are used; empty means all.
+        preset: name of the preset of the other systems.
 
     Raises:
-        UserError: an unknown system, one of another kind of task or with other roles, no baseline, or a fraction that
-            there cannot be.
+        UserError: another system is unknown, has another kind of task or other roles, there is no baseline, or a
+            fraction is out of range.
     """
     first = Arm(safe_name(system.slug), system, config, rounds)
     method = first.method
@@ -179,10 +179,10 @@ def arms_of(
 
 
 def check_fractions(fractions: Sequence[float], method: Method) -> None:
-    """Refuse shares of annotations that there cannot be.
+    """Check the shares of annotations.
 
     Raises:
-        UserError: naming the share, or the system that learns from no annotations.
+        UserError: a share is out of range or given twice, or the system learns from no annotations.
     """
     for fraction in fractions:
         if not 0 < fraction <= 1:
@@ -194,12 +194,14 @@ def check_fractions(fractions: Sequence[float], method: Method) -> None:
 
 
 def _other(name: str, first: Arm, method: Method, preset: str) -> Arm:
-    """An arm that the system is compared with."""
+    """Return the arm of another system, or of the baseline, with which the first arm is compared."""
     kind = type(first.config)
     try:
         if name == BASELINE:
             if not kind.baseline:
-                raise UserError(f"{first.system.slug} has none: nothing is left of it without its adversary")
+                raise UserError(
+                    f"{first.system.slug} has no baseline, since nothing is left of it without the adversary"
+                )
             own = first.config.model_dump(mode="json")
             return replace(first, name=BASELINE, config=kind.preset("paper", **{**own, **kind.baseline}))
         system = catalogue.resolve(name)
@@ -212,14 +214,14 @@ def _other(name: str, first: Arm, method: Method, preset: str) -> Arm:
 
 
 def shared_values(config: MethodConfig, kind: type[MethodConfig]) -> dict[str, Any]:
-    """Values of a configuration that say what its kind of task is about, for another system of that kind.
+    """Return the values of a configuration that another system for the same kind of task takes over.
 
-    These are the fields of the most general configuration that both extend, such as roles, regions and sizes, and what
-    is simulated; networks and optimisers are each system's own.
+    These are the fields of the most general configuration class that both extend, such as roles, regions and sizes,
+    and the simulation; networks and optimisers remain those of each system.
 
     Args:
-        config: of a system.
-        kind: of the other system's configuration.
+        config: configuration of a system.
+        kind: class of the other system's configuration.
     """
     general = (BaseModel, MethodConfig, RolesConfig)
     common = [cls for cls in kind.__mro__ if cls not in general and issubclass(cls, MethodConfig)]
@@ -237,16 +239,16 @@ def shared_values(config: MethodConfig, kind: type[MethodConfig]) -> dict[str, A
 
 
 def check_alike(method: Method, first: Method, slug: str, other: str) -> None:
-    """Refuse a method that cannot be judged beside another one.
+    """Check that two methods can be compared on the same test cases.
 
     Args:
-        method: to be compared.
-        first: with this one.
-        slug: of the system of the method.
-        other: of the system of the first one.
+        method: method to be compared.
+        first: method that it is compared with.
+        slug: slug of the system of ``method``.
+        other: slug of the system of ``first``.
 
     Raises:
-        UserError: another kind of task, other roles, or images that are prepared in another way.
+        UserError: they have different kinds of task, roles or preparations of images.
     """
     task, theirs = method.task, first.task
     if task.name != theirs.name:
@@ -255,4 +257,7 @@ def check_alike(method: Method, first: Method, slug: str, other: str) -> None:
     if sorted(ours) != sorted(known):
         raise UserError(f"{slug} works with the roles {', '.join(ours)}, but {other} with {', '.join(known)}")
     if task.preparation != theirs.preparation:
-        raise UserError(f"{slug} sees images that are prepared in another way than those of {other}")
+        raise UserError(
+            f"{slug} needs images that are prepared differently from those of {other}; give both the same "
+            "plane, spacing and size"
+        )

@@ -1,4 +1,4 @@
-"""Studies: several arms trained alike with several seeds, judged together, in a folder that can be gone on with."""
+"""Studies: train several arms alike with several seeds, score them together, and continue a study that was stopped."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ from ganatomy.training.arms import Arm, Judged, Run, judge_models, pinned, runs_
 from ganatomy.training.run import without_names
 
 ARMS = Path("arms")
-"""Folder of the runs."""
+"""Folder of the runs in the folder of a study."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """How a study came out.
+    """Results of a study.
 
     Attributes:
         out: folder with study.yaml, results.json, table.csv, report.html and the runs in ``arms``.
-        arms: in order.
+        arms: arms of the study, the studied system first.
         found: means and differences.
-        leading: name of the score that the headline speaks of.
-        headline: the verdict in words.
-        outcome: of the first arm against those with as many annotations; none where there are no others.
-        problems: a line for every case that was left out.
+        leading: name of the score in the headline.
+        headline: verdict in sentences.
+        outcome: outcome of the first arm against those with as many annotations; None where there are no others.
+        problems: one line for every case that was left out.
     """
 
     out: Path
@@ -76,29 +76,29 @@ def study(
     secret: Path | None = None,
     show: bool = False,
 ) -> Study:
-    """Train a system, parts of its annotations, its baseline or other systems alike, and compare them.
+    """Train a system with fewer annotations, its baseline or other systems under equal conditions, and compare them.
 
-    Called again with the same settings it leaves finished runs as they are and goes on with an unfinished one.
+    Called again with the same settings, it keeps finished runs and continues an unfinished one.
 
     Args:
-        system: or what the user calls it, as `catalogue.resolve` takes it.
-        out: folder of the study; new, empty, or one of this study.
-        config: numbers of its method; none means those of ``preset``.
-        data: images; none means embedded phantoms.
-        options: how to train every arm; its seed is the first one, its rounds are those of the system.
-        label_fraction: shares of the annotated training subjects whose annotations are learned from, an arm for each;
-            smaller shares are part of larger ones.
-        against: names of other systems with the same roles, or ``baseline``: the system without its adversary.
-        folds: of the subjects, every one of which is then tested once for each seed; none means that a part of them is
-            kept for testing.
-        seeds: how many.
-        preset: of the other systems' configurations.
-        secret: file with the secret that makes pseudonyms of subjects; none means the user's own.
-        show: progress on the terminal.
+        system: system that is studied, or its name as for `catalogue.resolve`.
+        out: folder of the study: new, empty, or of the same study.
+        config: configuration of the method; None means that of ``preset``.
+        data: place of the images; None means built-in phantoms.
+        options: options of the training of every arm; its seed is the first one, its rounds are those of the system.
+        label_fraction: shares of the annotated training subjects whose annotations are used, one arm for each; smaller
+            shares are subsets of larger ones.
+        against: names of other systems with the same roles, or ``baseline``, the system without the adversary.
+        folds: number of folds of a cross-validation, which tests every subject once for each seed; None means that one
+            part of the subjects is kept for testing.
+        seeds: number of seeds.
+        preset: name of the preset of the other systems.
+        secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
+        show: print progress on the terminal.
 
     Raises:
-        UserError: settings that cannot be, another study or other things in the folder, or as `train`.
-        Stopped: a signal asked to stop; the same call goes on.
+        UserError: a setting is invalid, the folder holds another study or other files, or as for `train`.
+        Stopped: a signal asked to stop; the same call continues.
     """
     system, options = catalogue.resolve(system), options or TrainConfig()
     config = config or system.cls.Config.preset(preset)
@@ -156,10 +156,10 @@ def study(
 
 
 def check_numbers(seeds: int, folds: int | None) -> None:
-    """Refuse numbers with which nothing could be trained.
+    """Check the numbers of seeds and folds.
 
     Raises:
-        UserError: naming the option.
+        UserError: a number is too small; the message names the option.
     """
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: at least one is needed")
@@ -170,10 +170,10 @@ def check_numbers(seeds: int, folds: int | None) -> None:
 def settled_data(
     task: Task, data: DataConfig, folds: int | None, seed: int, pseudonyms: Pseudonyms
 ) -> tuple[DataConfig, list[Case]]:
-    """The data of every arm, their test subjects named where there are no folds, and their cases.
+    """Return the data of every arm, with fixed test subjects unless there are folds, and their cases.
 
     Raises:
-        UserError: nothing usable there, too few subjects, or sides that are given where folds are asked for.
+        UserError: there is no usable image, there are too few subjects, or test subjects are given together with folds.
     """
     if folds is None:
         data = pinned(data, task, pseudonyms)
@@ -185,7 +185,7 @@ def settled_data(
 
 
 def groups_of(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that are judged together: all of them, or those of each seed and fold, which share their test subjects."""
+    """Group runs by their test subjects: all together, or by seed and fold where there are folds."""
     groups: dict[Any, list[Run]] = {}
     for run in runs:
         groups.setdefault((run.seed, run.fold.number) if run.fold else None, []).append(run)
@@ -201,19 +201,19 @@ def judge_group(
     labels: Labels,
     console: Console,
 ) -> Judged:
-    """Judge runs with the same test subjects side by side on these.
+    """Score runs that have the same test subjects on these subjects.
 
     Args:
-        judge: of their task.
-        models: by the names that they have among the rows.
-        cases: all that there are.
-        data: where they come from.
-        pseudonyms: of the user.
-        labels: of all cases.
-        console: for progress.
+        judge: judge of their task.
+        models: name of a run among the rows to its model.
+        cases: all cases of the study.
+        data: place of the images.
+        pseudonyms: pseudonyms of the user.
+        labels: labels of all cases.
+        console: console for progress.
 
     Raises:
-        UserError: no case could be judged.
+        UserError: no case could be scored.
     """
     facts = run_facts(next(iter(models.values())))
     tested = [replace(case, split="test") for case in cases if pseudonyms.subject(case.subject) in facts.split.test]
@@ -222,12 +222,12 @@ def judge_group(
 
 
 def verdict(judge: Judge, found: Comparison, arms: Sequence[Arm]) -> tuple[str, str, Outcome | None]:
-    """The leading score, what is found for it in sentences, and how the first arm did against others like it.
+    """Return the leading score, the verdict on it in sentences, and the outcome of the first arm.
 
     Args:
-        judge: says which scores lead.
-        found: all numbers.
-        arms: in order.
+        judge: judge of the task, which names the leading scores.
+        found: means and differences.
+        arms: arms of the study.
     """
     names = [score.name for score in found.scores]
     leading = next((name for name in judge.leading if name in names), names[0])
@@ -250,18 +250,18 @@ def verdict(judge: Judge, found: Comparison, arms: Sequence[Arm]) -> tuple[str, 
 
 
 def differ_in_one_thing(arm: Arm, other: Arm) -> bool:
-    """Whether two arms have as many annotations, or are of one system."""
+    """Return whether two arms have equally many annotations, or the same system and configuration."""
     return arm.label_fraction == other.label_fraction or (arm.system, arm.config) == (other.system, other.config)
 
 
 def facts_of(arm: Arm, out: Path, seeds: Sequence[int], folds: int | None) -> dict[str, Any]:
-    """What one must know about the runs of an arm; numbers of its first run, from which others differ by chance alone.
+    """Return the facts about the runs of an arm; numbers are those of its first run.
 
     Args:
-        arm: that was trained.
+        arm: arm of the study.
         out: folder of the study.
-        seeds: of its runs.
-        folds: of the subjects, where there are any.
+        seeds: seeds of its runs.
+        folds: number of folds, or None.
     """
     runs = [ARMS / run.place for run in runs_of([arm], seeds, folds)]
     first = read_run(out / runs[0])
