@@ -1,4 +1,4 @@
-"""What a user of several sequences types, on a folder laid out as BRATS is."""
+"""Commands for systems with several input sequences, on a folder laid out like BRATS."""
 
 import csv
 import json

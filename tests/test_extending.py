@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "extending.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 USE = "import ganatomy\n"
-"""Where a block of Python begins that uses the file which the blocks before it make."""
+"""First line of a Python block that uses the file made of the blocks before it."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which everything on the page was done, in order; what the commands printed is in ``said``."""
+    """Folder in which all blocks and commands of the page were run in order; output is in the file ``said``."""
     folder = tmp_path_factory.mktemp("extending")
     said = []
 

@@ -1,4 +1,4 @@
-"""The operators of scripts/mutate.py on small sources, and what it does with its mutants."""
+"""Kinds of mutants of scripts/mutate.py on small sources, and their outcomes."""
 
 import importlib.util
 import sys
@@ -16,7 +16,7 @@ HERE = Path("src/ganatomy/training/some.py")
 
 
 def changed(line, operator=None):
-    """What becomes of a line of a function, by every mutant of it or by those of one operator."""
+    """Return a line of a function as changed by every mutant, or by those of one operator."""
     source = f"def some(self):\n    {line}\n"
     found = [one for one in mutate.mutants(source, HERE) if operator in (None, one.operator)]
     assert all(one.line == 2 for one in found)
