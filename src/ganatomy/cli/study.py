@@ -26,7 +26,7 @@ from ganatomy.studies.study import Study, study
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import TrainConfig
 
-HELP = """usage: ganatomy study RUN_OR_SYSTEM --out DIR [--label-fraction 0.1 0.25 0.5 1] [--against unet baseline]
+HELP = """usage: ganatomy study RUN_OR_SYSTEM --out DIR [--label-fraction 0.1 0.25 0.5 1] [--against SYSTEM baseline]
                       [--folds 5] [--seeds 3] [...]
 
 Trains several variants of a system, called arms, under the same conditions and with several seeds, and compares them on
@@ -47,7 +47,7 @@ class Choice:
     preset: str = "paper"
     """Named configuration of all systems: `paper` follows the papers, `small` suits a workstation without a GPU."""
     label_fraction: tuple[float, ...] = ()
-    """Fractions of the annotated training subjects whose annotations are used; each fraction is an arm.
+    """Fractions of the annotated training subjects whose annotations are used; each is an arm.
     The other subjects keep their images. Smaller fractions are subsets of larger ones."""
     against: tuple[str, ...] = ()
     """Other systems with the same roles to compare with; `baseline` is the system without the adversary."""

@@ -41,7 +41,7 @@ class BuildOptions:
     filter: Filter = "none"
     """Filter applied to all images alike, so that traces of up-sampling do not reveal the generated ones."""
     seed: int = 0
-    """Seed for the choice of images, their names and their order for each rater; keep it from the raters."""
+    """Seed for the choice of images; their names and order are drawn anew whenever a test is built."""
     raters: int = 1
     """Number of raters; each gets a page with the images in an order of its own."""
     which: Which = "best"
