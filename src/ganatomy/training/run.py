@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ganatomy import catalogue
@@ -32,6 +33,7 @@ from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.images.atomic import write_atomically, write_text
+from ganatomy.images.paths import check_free
 from ganatomy.inference.model import WEIGHTS, Model, build, build_run, check_device, described, load
 from ganatomy.inference.runfile import (
     RUN_FILE,
@@ -112,6 +114,7 @@ def train(
         )
         if (out / RUN_FILE).exists():
             raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
+        check_free(out)
     fabric = launch(request.options)
     console = Console(stderr=True, quiet=not show or fabric.global_rank > 0, soft_wrap=True)
     torch.manual_seed(request.options.seed)
@@ -237,7 +240,7 @@ class Run:
         request: system, data and options.
         out: run folder.
         fabric: device, precision and processes.
-        console: for messages.
+        console: terminal for messages.
         show: whether to show a progress bar.
     """
 
@@ -464,8 +467,6 @@ class Run:
             (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
-        if not self.request.facts:
-            shutil.rmtree(self.out / DERIVED, ignore_errors=True)
         self._write_facts(self._settled().model_copy(update={"rounds": self._planned()}))
 
     def _unmake_folder(self, new: bool) -> None:
@@ -497,6 +498,7 @@ class Run:
     def _load_checkpoint(self) -> dict[str, Any] | None:
         path = self.out / CHECKPOINT
         if not path.is_file():
+            self._check_restart()
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -511,6 +513,20 @@ class Run:
         if now != then:
             raise UserError(f"{self.out}: trained with {then}, but now there is {now}; make the same weights available")
         return state
+
+    def _check_restart(self) -> None:
+        """Refuse to begin anew over weights that a lost checkpoint had led to.
+
+        The first weights are written before the first checkpoint, so a run may have been killed in between; it then
+        begins again and comes to the same weights.
+        """
+        first = min(self.validate_every, self.rounds[0])
+        for name in WEIGHTS.values():
+            if (path := self.out / name).is_file() and round_of(path) > first:
+                raise UserError(
+                    f"{self.out}: has weights of round {round_of(path)} but no {CHECKPOINT}, without which training "
+                    "cannot go on; train in another --out"
+                )
 
     def _take_up(self, state: dict[str, Any]) -> None:
         try:
@@ -659,6 +675,15 @@ class Run:
         write_text(
             self.out / "card.md", model_card(self.request.system, self.facts, data, self.best, self.monitor.latest)
         )
+
+
+def round_of(weights: Path) -> int:
+    """Return the round after which a file of weights was written; 0 where it does not say."""
+    try:
+        with safe_open(weights, "pt") as file:
+            return int((file.metadata() or {}).get("round", 0))
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{weights}: cannot be read as safetensors ({error}); train in another --out") from None
 
 
 def _link(source: Path, target: Path) -> None:
