@@ -9,7 +9,7 @@ from ganatomy.case import Case, Sample
 from ganatomy.errors import UserError
 from ganatomy.images.image import ComputedArray, axial_affine
 from ganatomy.tasks.anomaly_detection import detecting
-from ganatomy.tasks.anomaly_detection.detecting import Findings, Kept, starts
+from ganatomy.tasks.anomaly_detection.detecting import CachedSlices, Findings, starts
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector
 
 SPACING = (3.0, 2.0, 2.5)
@@ -133,7 +133,7 @@ def test_what_is_kept_is_what_was_computed_once(requests, thickness, together, m
         computed[start:stop] += 1
         return values[:, start:stop]
 
-    kept = Kept(ComputedArray(values.shape, np.float32, slab, max(thickness, together)), together, memory)
+    kept = CachedSlices(ComputedArray(values.shape, np.float32, slab, max(thickness, together)), together, memory)
     for start, length in requests:
         stop = min(start + length, 12)
         assert np.array_equal(kept.slab(start, stop), values[:, start:stop])
@@ -141,7 +141,7 @@ def test_what_is_kept_is_what_was_computed_once(requests, thickness, together, m
 
 
 def test_a_full_disk_is_told(monkeypatch):
-    kept = Kept(ComputedArray((1, 4, 3, 2), np.float32, lambda start, stop: np.zeros((1, stop - start, 3, 2))))
+    kept = CachedSlices(ComputedArray((1, 4, 3, 2), np.float32, lambda start, stop: np.zeros((1, stop - start, 3, 2))))
 
     class Full:
         def seek(self, place): ...

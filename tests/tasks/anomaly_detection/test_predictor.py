@@ -379,7 +379,7 @@ def peak(one, slices):
 
 @pytest.mark.parametrize("config", [{}, {"median": 3, "brightest": 0.5, "erosion": 1.0, "smallest": 2}])
 def test_three_times_the_slices_take_the_same_memory(monkeypatch, config):
-    monkeypatch.setattr(detecting.Kept.__init__, "__defaults__", (1, 1))
+    monkeypatch.setattr(detecting.CachedSlices.__init__, "__defaults__", (1, 1))
     monkeypatch.setattr(refinement, "MOST", 4000)
     one = detector(scale="percentiles", fit="cover", **config)
     monkeypatch.setattr("ganatomy.images.codecs._MOST_VALUES", 4000)

@@ -22,8 +22,8 @@ from ganatomy.tasks.endomicroscopy.task import (
     MOST_FIBRES,
     FibreConfig,
     FibreSuperResolution,
+    cell_means_as_image,
     fibre_error,
-    painted,
 )
 from ganatomy.tasks.restoration.likeness import PSNR, SSIM
 
@@ -173,8 +173,8 @@ def test_painting_twice_changes_nothing(seed):
     draw = torch.Generator().manual_seed(seed)
     image = torch.rand(2, 1, 6, 7, generator=draw)
     cells = torch.randint(-1, 5, (2, 1, 6, 7), generator=draw).float()
-    once = painted(image, cells)
-    torch.testing.assert_close(painted(once, cells), once)
+    once = cell_means_as_image(image, cells)
+    torch.testing.assert_close(cell_means_as_image(once, cells), once)
     assert torch.equal(once[cells < 0], image[cells < 0])
     assert once.mean().item() == pytest.approx(image.mean().item(), abs=1e-5)
 

@@ -25,8 +25,8 @@ from ganatomy.tasks.geometry.judge import (
     SHAPE_MODEL,
     TOLD,
     GeometryJudge,
+    VesselRequest,
     VesselSet,
-    Wanted,
     halves,
     sampler,
     vessels,
@@ -156,7 +156,7 @@ def test_without_training_vessels_the_other_half_teaches_the_shape_model():
     cases = samples(task, range(40))
     rows = judge.score_all(judge.with_references(), cases, [])
     assert {row.method for row in rows} == {SHAPE_MODEL, REAL} and COPIES not in rows[0].scores
-    wanted = Wanted(7, 0, np.ones(7), vessels(cases, 20))
+    wanted = VesselRequest(7, 0, np.ones(7), vessels(cases, 20))
     assert len(judge.references()[0][0].run(wanted)) == 7
 
 

@@ -4,7 +4,7 @@ import torch
 
 from ganatomy.case import Case, Sample
 from ganatomy.images.image import axial_affine
-from ganatomy.tasks.restoration.semantics import DICE, INTERPRETABILITY, learned, semantic_scores
+from ganatomy.tasks.restoration.semantics import DICE, INTERPRETABILITY, semantic_scores, train_segmenter
 
 
 def case(number, slices=12, size=30, masked=True):
@@ -28,7 +28,7 @@ def case(number, slices=12, size=30, masked=True):
 def segmenter():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield learned([case(number) for number in range(3)], "target")
+    yield train_segmenter([case(number) for number in range(3)], "target")
     torch.set_num_threads(threads)
 
 
@@ -49,7 +49,7 @@ def test_masks_of_a_few_pixels_say_nothing(segmenter):
 
 
 def test_nothing_is_learned_from_too_few_masks():
-    assert learned([case(0, masked=False), case(1, slices=4)], "target") is None
+    assert train_segmenter([case(0, masked=False), case(1, slices=4)], "target") is None
 
 
 def test_of_many_slices_a_share_of_every_case_is_held(monkeypatch):
@@ -57,7 +57,7 @@ def test_of_many_slices_a_share_of_every_case_is_held(monkeypatch):
     monkeypatch.setattr("ganatomy.tasks.restoration.semantics.MOST", 10)
     monkeypatch.setattr("ganatomy.tasks.restoration.semantics.Segmenter", lambda images, masks: held.append(images))
     cases = [case(number) for number in range(2)]
-    learned(cases, "target")
+    train_segmenter(cases, "target")
     np.testing.assert_array_equal(held[0].numpy(), np.concatenate([one.arrays["target"][0, ::3] for one in cases]))
 
 
@@ -66,5 +66,5 @@ def test_learning_leaves_the_random_numbers_alone(monkeypatch):
     torch.manual_seed(3)
     want = torch.rand(1)
     torch.manual_seed(3)
-    learned([case(number, size=16) for number in range(2)], "target")
+    train_segmenter([case(number, size=16) for number in range(2)], "target")
     assert torch.equal(torch.rand(1), want)

@@ -10,7 +10,7 @@ from ganatomy.images.image import ComputedArray
 from ganatomy.inference.ensemble import Ensemble
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import predictor_of
-from ganatomy.tasks.segmentation.predictor import evenly, filled, largest_component
+from ganatomy.tasks.segmentation.predictor import evenly_spaced, filled, largest_component
 
 PIR = (1, 0, 2), (False, True, True)
 """Axes and reversals that make a file's axes run to the back, to the feet and to the right."""
@@ -182,7 +182,11 @@ def test_validation_looks_at_slices_with_a_region_and_at_others():
     assert predictor.validate([Range(sample, 3, 40)], 8)["dice"] == 1
     assert predictor.validate([Range(sample, 0, 6)], 6)["dice"] == 0
     assert predictor.validate([Range(sample, 4, 9)], 6) == {}
-    assert evenly("abcdefgh", 2) == ["c", "g"] and evenly("ab", 5) == ["a", "b"] and evenly("", 3) == []
+    assert (
+        evenly_spaced("abcdefgh", 2) == ["c", "g"]
+        and evenly_spaced("ab", 5) == ["a", "b"]
+        and evenly_spaced("", 3) == []
+    )
 
 
 def test_a_network_that_sees_slabs_runs_once_for_all_their_slices():

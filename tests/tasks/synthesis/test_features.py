@@ -8,7 +8,7 @@ from ganatomy.errors import UserError
 from ganatomy.nets.classifier import Classifier
 from ganatomy.nets.features import VGG19Features
 from ganatomy.tasks.synthesis import features as module
-from ganatomy.tasks.synthesis.features import classifier, features, fit, kept
+from ganatomy.tasks.synthesis.features import cached, classifier, features, fit
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,14 +60,14 @@ def test_real_features_are_read_again_only_for_the_same_images(tmp_path):
 
 
 def test_a_damaged_or_missing_place_costs_only_time(tmp_path):
-    made = kept(tmp_path, lambda: np.arange(3.0), "fact")
+    made = cached(tmp_path, lambda: np.arange(3.0), "fact")
     (file,) = (tmp_path / "features").iterdir()
     file.write_bytes(b"damaged")
-    np.testing.assert_array_equal(kept(tmp_path, lambda: np.arange(3.0), "fact"), made)
-    np.testing.assert_array_equal(kept(tmp_path, lambda: np.zeros(1), "fact"), made)
+    np.testing.assert_array_equal(cached(tmp_path, lambda: np.arange(3.0), "fact"), made)
+    np.testing.assert_array_equal(cached(tmp_path, lambda: np.zeros(1), "fact"), made)
     (tmp_path / "file").write_text("")
-    np.testing.assert_array_equal(kept(tmp_path / "file", lambda: made, "fact"), made)
-    np.testing.assert_array_equal(kept(None, lambda: made), made)
+    np.testing.assert_array_equal(cached(tmp_path / "file", lambda: made, "fact"), made)
+    np.testing.assert_array_equal(cached(None, lambda: made), made)
 
 
 def test_an_encoder_learns_classes_or_thumbnails_and_is_kept(tmp_path, monkeypatch):

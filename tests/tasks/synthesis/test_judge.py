@@ -15,7 +15,7 @@ from ganatomy.images.image import axial_affine
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.reports.report import Report
 from ganatomy.roles.image import ImageOptions
-from ganatomy.tasks.synthesis.entries import Wanted, noise
+from ganatomy.tasks.synthesis.entries import ImageRequest, noise
 from ganatomy.tasks.synthesis.entries import sampler as made_by
 from ganatomy.tasks.synthesis.judge import JudgeOptions, SynthesisJudge
 from ganatomy.tasks.synthesis.pictures import beside, lerp, slerp, tile
@@ -148,7 +148,7 @@ def test_a_generator_of_the_true_distribution_scores_as_real_images(judged: tupl
     judge, judgement = judged
     words, outcome = judge.verdict(judgement)
     assert outcome == "better" and "Nothing points to a collapse" in words and "No sign of copied" in words
-    assert judge.way(judgement, OUTPUT) > 0.8
+    assert judge.position(judgement, OUTPUT) > 0.8
     assert abs(mean(judgement, OUTPUT, COVERAGE) - mean(judgement, "real", COVERAGE)) < 0.15
     assert abs(mean(judgement, OUTPUT, MS_SSIM) - mean(judgement, "real", MS_SSIM)) < 0.05
     assert mean(judgement, OUTPUT, COPIES) < 0.15
@@ -266,12 +266,12 @@ def test_halves_share_no_subject() -> None:
 
 def test_noise_has_the_mean_and_spread_of_the_training_images() -> None:
     pool = real_images(plain(), KNOWN, 1000)
-    made = noise(Wanted(60, 0, None, pool, pool)).images
+    made = noise(ImageRequest(60, 0, None, pool, pool)).images
     assert made.shape == pool.images.shape
     assert float(made.mean()) == pytest.approx(float(pool.images.mean()), abs=0.03)
     assert float(made.std()) == pytest.approx(float(pool.images.std()), rel=0.15)
-    assert not torch.equal(made, noise(Wanted(60, 1, None, pool, pool)).images)
-    without = noise(Wanted(5, 0, None, pool, ImageSet(torch.empty(0)))).images
+    assert not torch.equal(made, noise(ImageRequest(60, 1, None, pool, pool)).images)
+    without = noise(ImageRequest(5, 0, None, pool, ImageSet(torch.empty(0)))).images
     assert without.shape == (5, 1, SIZE, SIZE)
 
 

@@ -28,7 +28,7 @@ MEMORY = 2**26
 """Bytes of results up to which an array is held in memory; larger ones are in a temporary file."""
 
 
-class Kept(LazyArray):
+class CachedSlices(LazyArray):
     """A cache of a lazy array: slices are computed once and kept in a temporary file, deleted with the array.
 
     Several outputs are written one after another from the same results, and a search in a latent space takes minutes
@@ -115,7 +115,7 @@ class Findings:
         self._layers: dict[int, NDArray[np.float32]] = {}
         thickness = slices if self.whole else TOGETHER
         computed = ComputedArray((2, *self.extents), np.float32, self._computed, thickness)
-        self._kept = Kept(computed, slices if self.whole else 1)
+        self._kept = CachedSlices(computed, slices if self.whole else 1)
 
     @property
     def map(self) -> LazyArray:

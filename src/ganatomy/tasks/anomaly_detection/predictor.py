@@ -22,7 +22,7 @@ from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.inference.predictor import Predictor
 from ganatomy.metrics.detection import threshold_at_false_positive_rate
 from ganatomy.roles.image import ImageRole
-from ganatomy.tasks.anomaly_detection.detecting import Findings, Kept, image_scores
+from ganatomy.tasks.anomaly_detection.detecting import CachedSlices, Findings, image_scores
 from ganatomy.tasks.anomaly_detection.refinement import MOST, Mask, Refinement, strided
 from ganatomy.tasks.anomaly_detection.task import CONTENT, HEALTHY, IMAGE, MASK, AnomalyDetection
 
@@ -70,7 +70,7 @@ class Calibration:
             ) from None
 
 
-class Facts(Mapping[str, Any]):
+class LazyFacts(Mapping[str, Any]):
     """Facts about a prediction, computed when the first of them is read.
 
     Args:
@@ -158,7 +158,7 @@ class DetectionPredictor(Predictor):
         arrays: dict[str, Array] = {MAP: map, HEALTHY: found.healthy, SCORE: found.score, UNREFINED: found.map}
         name = found.role.name
         frame = sample.frames.get(name)
-        facts = Facts(lambda: self._facts(found, frame))
+        facts = LazyFacts(lambda: self._facts(found, frame))
         if frame is None:
             return Prediction(arrays, facts=facts)
         given: Image = sample.values[name]
@@ -181,7 +181,7 @@ class DetectionPredictor(Predictor):
 
         pixel_mm = sample.spacing_of(found.role.name)[2]
         map = refinement.refined(found.map, image, task.tissue, pixel_mm)
-        return Kept(map) if refinement.median > 1 else map
+        return CachedSlices(map) if refinement.median > 1 else map
 
     def _outputs(
         self, sample: Sample, map: LazyArray, healthy: LazyArray, frame: Frame, given: Image
@@ -189,8 +189,8 @@ class DetectionPredictor(Predictor):
         """Return the map, the mask and the healthy image on the grid of the image."""
         task: AnomalyDetection = self.task
         scale, thresholds = task.scale_of(sample), self.thresholds
-        placed_map, placed_healthy = (finite(lazy(frame.back(array)), given) for array in (map, healthy))
-        looked_at = reach(frame)
+        placed_map, placed_healthy = (checked_finite(lazy(frame.back(array)), given) for array in (map, healthy))
+        looked_at = covered_by(frame)
 
         def tissue(start: int, stop: int) -> NDArray[np.bool_]:
             return task.tissue(scale.of_image(given.slab(start, stop)))
@@ -303,7 +303,7 @@ def lazy(array: Array) -> LazyArray:
     return ComputedArray(shape, array.dtype, lambda start, stop: array[:, start:stop])
 
 
-def finite(array: LazyArray, given: Image) -> LazyArray:
+def checked_finite(array: LazyArray, given: Image) -> LazyArray:
     """Return a lazy array that checks that its values are finite when it is read.
 
     Args:
@@ -320,7 +320,7 @@ def finite(array: LazyArray, given: Image) -> LazyArray:
     return ComputedArray(array.shape, array.dtype, checked, array.thickness)
 
 
-def reach(frame: Frame) -> Callable[[int, int], NDArray[np.bool_]]:
+def covered_by(frame: Frame) -> Callable[[int, int], NDArray[np.bool_]]:
     """Return a function of a range of source slices that tells which of their voxels the working grid covers.
 
     The function returns booleans (1, slices, rows, columns).

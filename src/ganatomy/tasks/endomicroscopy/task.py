@@ -167,7 +167,7 @@ class FibreSuperResolution(Restoration):
                 torch.from_numpy(slab(array, start, stop).astype(np.float32)).transpose(0, 1)
                 for array in (low, numbers)
             )
-            return painted(frame, there).transpose(0, 1).numpy()
+            return cell_means_as_image(frame, there).transpose(0, 1).numpy()
 
         return {"signal": computed(low, signal), "cells": numbers}
 
@@ -249,7 +249,7 @@ def fibre_error(output: Volume, sample: Mapping[str, Volume]) -> float:
     return float((ours - theirs).abs()[pixels > 0].mean()) / spread if spread else math.nan
 
 
-def painted(image: Tensor, cells: Tensor) -> Tensor:
+def cell_means_as_image(image: Tensor, cells: Tensor) -> Tensor:
     """Replace every pixel of an image (N, C, H, W) by the mean of its cell; cells are (N, 1, H, W)."""
     means, _ = cell_means(image, cells, int(cells.max()) + 1)
     numbers = cells.flatten(2).long()

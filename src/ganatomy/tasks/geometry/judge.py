@@ -103,7 +103,7 @@ class VesselSet:
 
 
 @dataclass(frozen=True)
-class Wanted(sets.Request):
+class VesselRequest(sets.Request):
     """Request for a set of vessels.
 
     Attributes:
@@ -116,7 +116,7 @@ class Wanted(sets.Request):
 
 
 def sampler(predictor: VesselPredictor, name: str, about: str = "") -> SamplerEntry:
-    """Return the entry of a trained run; its ``run`` takes a `Wanted` and returns a `VesselSet`."""
+    """Return the entry of a trained run; its ``run`` takes a `VesselRequest` and returns a `VesselSet`."""
     return SamplerEntry(
         name, lambda wanted: VesselSet(predictor.signals(wanted.seeds, wanted.lengths)), about, predictor
     )
@@ -168,7 +168,7 @@ class GeometryJudge(Judge):
         self.known = vessels(training, MOST_KNOWN)
         self.model = ShapeModel.of(self.lines(self.known)) if len(self.known) > 1 else None
 
-    def _from_shape_model(self, wanted: Wanted) -> VesselSet:
+    def _from_shape_model(self, wanted: VesselRequest) -> VesselSet:
         # Without training vessels, the model is fitted to the half that no set is compared with.
         model = self.model or ShapeModel.of(self.lines(wanted.spare))
         made = model.sample(wanted.count, np.random.default_rng([PLACES, wanted.number]))
@@ -195,7 +195,7 @@ class GeometryJudge(Judge):
             real, spare = halves(self.held, rng, MOST)
             self.compared = len(real)
             pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
-            wanted = Wanted(len(real), number, rng.choice(pool[pool > 0], len(real)), spare)
+            wanted = VesselRequest(len(real), number, rng.choice(pool[pool > 0], len(real)), spare)
             for entry in entries:
                 made = entry.run(wanted)
                 # Every entry has the same random numbers, so that no result depends on which others are judged.
@@ -264,7 +264,7 @@ class GeometryJudge(Judge):
             f"In six numbers of their shape, samples differ from held-out vessels by {means[OUTPUT]:.2f} standard "
             f"deviations on average ({others}); {covered[OUTPUT]:.0%} of the held-out vessels have a sample in their "
             f"neighbourhood ({SHAPE_MODEL} {covered[SHAPE_MODEL]:.0%}, {REAL} {covered[REAL]:.0%}).",
-            self.obeyed(judgement),
+            self.length_sentence(judgement),
             collapse or "Nothing points to a collapse.",
             copies or ("No sign of copied training vessels." if len(self.known) > 1 else ""),
         )
@@ -272,7 +272,7 @@ class GeometryJudge(Judge):
         outcome: Outcome = found.outcome if found else "undecided"
         return words, "worse" if collapse or copies else outcome
 
-    def obeyed(self, judgement: Judgement) -> str:
+    def length_sentence(self, judgement: Judgement) -> str:
         """Return a sentence on the errors of lengths; empty for runs that are not conditioned on length."""
         error = judgement.scores.mean(OUTPUT, LENGTH_ERROR)
         known = self.task.conditional and not math.isnan(error)
@@ -294,7 +294,7 @@ class GeometryJudge(Judge):
         rng = np.random.default_rng(0)
         real, spare = halves(self.held, rng, MOST)
         pool = self.task.lengths(self.known.signals if len(self.known) else spare.signals)
-        wanted = Wanted(len(real), 0, rng.choice(pool[pool > 0], len(real)), spare)
+        wanted = VesselRequest(len(real), 0, rng.choice(pool[pool > 0], len(real)), spare)
         shown = {one.name: one.run(wanted).signals for one in judgement.entries if one.name != REAL}
         own = next(one for one in judgement.entries if isinstance(one, SamplerEntry))
         illustrate(report, {**shown, REAL: real.signals}, own.predictor, self.known.signals)

@@ -94,7 +94,7 @@ class SemanticJudge(RestorationJudge):
 
     def learn(self, training: Sequence[Sample]) -> None:
         """Train the segmenter, where there are masks to learn from."""
-        self.segmenter = learned(training, self.task.output)
+        self.segmenter = train_segmenter(training, self.task.output)
 
     def interpreted(self, output: Volume, sample: Mapping[str, Volume]) -> dict[str, float]:
         """Compute both semantic scores of a block of slices; nothing without a segmenter or a mask."""
@@ -109,7 +109,7 @@ class SemanticJudge(RestorationJudge):
         return {"Segmenter": SEGMENTED} if self.segmenter else {}
 
 
-def learned(training: Sequence[Sample], role: str) -> Segmenter | None:
+def train_segmenter(training: Sequence[Sample], role: str) -> Segmenter | None:
     """Train a segmenter on the masks of training cases; None where there are too few.
 
     Args:

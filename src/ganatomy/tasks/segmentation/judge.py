@@ -161,7 +161,7 @@ class SegmentationJudge(Judge):
         annotation = self.task.annotation(case, 0, whole)
         for entry in entries:
             advance()
-            if not self._able(entry, case):
+            if not self._exists(entry, case):
                 continue
             parts = self.task.compared(entry.run(case, 0, whole), annotation)
             found = {
@@ -170,7 +170,7 @@ class SegmentationJudge(Judge):
             rows.append(Row(case.case.name, case.case.subject, (0, whole), entry.name, self._numbers(found, case)))
         return rows
 
-    def _able(self, entry: Entry, case: Sample) -> bool:
+    def _exists(self, entry: Entry, case: Sample) -> bool:
         """Whether an entry exists for a case."""
         if entry.name == THRESHOLD:
             return bool(self.thresholds)
@@ -256,18 +256,18 @@ class SegmentationJudge(Judge):
         return max(range(len(wrong)), key=lambda plane: wrong[plane])
 
     def _strip(self, case: Sample, plane: int, judgement: Judgement) -> Any:
-        images = {role: image[0] for role, image in self._telling(case, plane).items()}
+        images = {role: image[0] for role, image in self._shown_inputs(case, plane).items()}
         truth = self._named(self.task.inside(self.task.annotation(case, plane, plane + 1)[self.task.labels]))
         found = {
             entry.name: self._named(entry.run(case, plane, plane + 1))
             for entry in judgement.entries
-            if self._able(entry, case)
+            if self._exists(entry, case)
         }
         ranked = {name: judgement.scores.by_case(name, DICE).get(case.case.name) for name in found}
         notes = {name: f"Dice {value:.3f}" for name, value in ranked.items() if value is not None}
         return outline_strip(images, truth, found, spacing_mm=case.spacing[1:], notes=notes)
 
-    def _telling(self, case: Sample, plane: int) -> dict[str, Volume]:
+    def _shown_inputs(self, case: Sample, plane: int) -> dict[str, Volume]:
         """Return the inputs to draw: those of the thresholds first, `SHOWN` at most."""
         chosen = dict.fromkeys([*(one.role for one in self.thresholds.values()), *self.task.inputs])
         roles = case.slices(plane, plane + 1)

@@ -102,7 +102,7 @@ class SegmentationPredictor(VoxelPredictor):
         return Prediction(
             made,
             outputs,
-            tables=Later({"volumes": lambda: volumes(source, self.task.target, self.task.judged)}),
+            tables=LazyTables({"volumes": lambda: volumes(source, self.task.target, self.task.judged)}),
             facts=self._facts(absent),
             notes=tuple(f"without {role}: the network saw 0, the background, in its place" for role in absent),
         )
@@ -117,7 +117,7 @@ class SegmentationPredictor(VoxelPredictor):
             slices: approximate number of slices to score altogether.
         """
         able = [piece for piece in pieces if self.takes(piece.sample) and self.task.labels in piece.sample.arrays]
-        chosen = evenly(able, slices)
+        chosen = evenly_spaced(able, slices)
         found: dict[str, list[float]] = {}
         for piece in chosen:
             places = self._places(piece, max(1, slices // len(chosen)))
@@ -135,7 +135,7 @@ class SegmentationPredictor(VoxelPredictor):
         labels = {at: self.task.annotation(piece.sample, at, at + 1)[self.task.labels] for at in slices}
         inside = [at for at in slices if self.task.inside(labels[at]).any()]
         half = min(len(inside), -(-count // 2))
-        return sorted({*evenly(inside, half), *evenly(slices, count - half)})
+        return sorted({*evenly_spaced(inside, half), *evenly_spaced(slices, count - half)})
 
     def _probabilities(self, sample: Sample) -> LazyArray:
         """Return probabilities, (regions, slices, rows, columns) on the working grid; the last slab is cached."""
@@ -225,7 +225,7 @@ class LabelMap(LazyArray):
             yield slab(self._probabilities, start, min(start + self.thickness, last))
 
 
-class Later(Mapping[str, Sequence[Mapping[str, Any]]]):
+class LazyTables(Mapping[str, Sequence[Mapping[str, Any]]]):
     """Tables that are computed when they are read.
 
     Args:
@@ -248,7 +248,7 @@ class Later(Mapping[str, Sequence[Mapping[str, Any]]]):
         return len(self._made)
 
 
-def evenly(items: Sequence[T], count: int) -> list[T]:
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
     """Choose a number of evenly spaced items; all of them where there are fewer."""
     number = min(count, len(items))
     return [items[int((place + 0.5) * len(items) / number)] for place in range(number)]

@@ -18,7 +18,7 @@ GRAIN = 16
 
 
 @dataclass(frozen=True)
-class Wanted(Request):
+class ImageRequest(Request):
     """Request for a set of images.
 
     Attributes:
@@ -33,16 +33,16 @@ class Wanted(Request):
 
 
 def sampler(predictor: SamplePredictor, name: str, about: str = "") -> SamplerEntry:
-    """Return the entry of a trained run; its ``run`` takes a `Wanted` and returns an `ImageSet`."""
+    """Return the entry of a trained run; its ``run`` takes a `ImageRequest` and returns an `ImageSet`."""
 
-    def run(wanted: Wanted) -> ImageSet:
+    def run(wanted: ImageRequest) -> ImageSet:
         labels = wanted.labels if predictor.labelled else None
         return ImageSet(between(predictor.images(wanted.seeds, labels), predictor.task), labels)
 
     return SamplerEntry(name, run, about, predictor)
 
 
-def noise(wanted: Wanted) -> ImageSet:
+def noise(wanted: ImageRequest) -> ImageSet:
     """Draw smoothed Gaussian noise with the training images' mean and standard deviation per channel."""
     like = wanted.training.images if len(wanted.training) else wanted.spare.images
     rng = np.random.default_rng([GRAIN, wanted.number])

@@ -80,7 +80,7 @@ class Features:
         return np.asarray(z / np.sqrt(1 + (z / REACH) ** 2))
 
     def _of_real(self, images: Tensor) -> Array:
-        return kept(self._folder, lambda: self._compute(images), self.name, images)
+        return cached(self._folder, lambda: self._compute(images), self.name, images)
 
 
 def features(kind: FeatureKind, training: Tensor, labels: Tensor | None = None, folder: Path | None = None) -> Features:
@@ -116,7 +116,7 @@ def features(kind: FeatureKind, training: Tensor, labels: Tensor | None = None, 
     )
 
 
-def kept(folder: Path | None, compute: Callable[[], Array], *facts: str | Tensor) -> Array:
+def cached(folder: Path | None, compute: Callable[[], Array], *facts: str | Tensor) -> Array:
     """Compute an array, or read it from the cache where it has been computed before.
 
     Args:
@@ -227,7 +227,7 @@ def _trained(
         fit(network, images, targets, loss, seed=seed, **how)
         return parameters_to_vector(network.parameters()).detach().double().numpy()
 
-    found = kept(folder, weights, f"encoder {outputs} {seed} {STEPS} {how}", images, targets)
+    found = cached(folder, weights, f"encoder {outputs} {seed} {STEPS} {how}", images, targets)
     vector_to_parameters(torch.from_numpy(found).float(), network.parameters())
     return network.eval().requires_grad_(False)
 

@@ -29,7 +29,7 @@ from ganatomy.metrics.diversity import ms_ssim_diversity, total_variance_ratio
 from ganatomy.metrics.memorisation import authenticity, correlation_check
 from ganatomy.metrics.pyramid import sliced_wasserstein
 from ganatomy.reports.report import Outcome, Report
-from ganatomy.tasks.synthesis.entries import Wanted, noise, sampler
+from ganatomy.tasks.synthesis.entries import ImageRequest, noise, sampler
 from ganatomy.tasks.synthesis.features import FeatureKind, Features, classifier, features
 from ganatomy.tasks.synthesis.pictures import illustrate, windows
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
@@ -159,7 +159,7 @@ class SynthesisJudge(Judge):
         for number in range(RESAMPLINGS):
             real, spare = halves(self.held, np.random.default_rng(number), MOST)
             self.compared, theirs = len(real), self.features(real.images)
-            wanted = Wanted(len(real), number, real.labels, spare, self.known)
+            wanted = ImageRequest(len(real), number, real.labels, spare, self.known)
             for entry in entries:
                 made = entry.run(wanted)
                 # Every entry has the same random numbers, so that no result depends on which others are judged.
@@ -227,10 +227,10 @@ class SynthesisJudge(Judge):
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Return how near the samples are to real images, and whether they look collapsed or copied."""
-        way, collapse, copies = self.way(judgement, OUTPUT), self.collapse(judgement), self.copied(judgement)
+        way, collapse, copies = self.position(judgement, OUTPUT), self.collapse(judgement), self.copied(judgement)
         words = sentences(
             _nearness(OUTPUT, way),
-            *[_nearness(baseline, self.way(judgement, baseline)) for baseline in _baselines(judgement)],
+            *[_nearness(baseline, self.position(judgement, baseline)) for baseline in _baselines(judgement)],
             collapse or "Nothing points to a collapse.",
             copies or ("No sign of copied training images." if len(self.known) > 1 else ""),
         )
@@ -240,7 +240,7 @@ class SynthesisJudge(Judge):
             outcome = "worse"
         return words, outcome
 
-    def way(self, judgement: Judgement, name: str) -> float:
+    def position(self, judgement: Judgement, name: str) -> float:
         """Return where an entry lies between noise (0) and real images (1), by the root of the kernel distance."""
         means = [judgement.scores.interval(one, KERNEL) for one in (NOISE, name, REAL)]
         far, here, near = (max(found.mean, 0.0) ** 0.5 if found else np.nan for found in means)
@@ -291,7 +291,7 @@ class SynthesisJudge(Judge):
 
 
 def _nearness(name: str, way: float) -> str:
-    """Return a sentence on where an entry lies between noise and real images, see `SynthesisJudge.way`."""
+    """Return a sentence on where an entry lies between noise and real images, see `SynthesisJudge.position`."""
     whose = "The samples" if name == OUTPUT else f"Those of {name}"
     if math.isnan(way):
         return f"Whether {whose[0].lower()}{whose[1:]} resemble real images cannot be said: noise comes as near."

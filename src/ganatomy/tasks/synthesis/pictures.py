@@ -19,7 +19,7 @@ from ganatomy.metrics.diversity import radial_spectrum, upsampling_peaks
 from ganatomy.metrics.memorisation import most_correlated
 from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import INK, STYLE, colours, minus, new_figure, plain, show_image, title
-from ganatomy.tasks.synthesis.entries import Wanted
+from ganatomy.tasks.synthesis.entries import ImageRequest
 from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.scores import SLICED, level
 from ganatomy.tasks.synthesis.sets import ImageSet, between, physical, planes, separate, unit, window
@@ -48,7 +48,7 @@ def illustrate(report: Report, judgement: Judgement, task: Synthesis, held: Imag
         known: training images; empty where they are no longer available.
     """
     samplers = [one for one in judgement.entries if isinstance(one, SamplerEntry)]
-    wanted = Wanted(COUNTED, 0, _labels(task, held, COUNTED), held, known)
+    wanted = ImageRequest(COUNTED, 0, _labels(task, held, COUNTED), held, known)
     sets = {sampler.name: sampler.run(wanted) for sampler in samplers}
     real = held.take(np.random.default_rng(0).permutation(len(held))[:COUNTED])
     shown = {**sets, "real": real}
