@@ -105,12 +105,13 @@ class Numbers(MethodConfig):
     critic_width: int = 3
     generator_widths: tuple[int, ...] = (5, 4)
     ema_halflife: float | None = None
-    clip: float = 0.1
+    learning_rates: tuple[float, float] = (1e-3, 1e-4)
+    cycle_weight: float = 10.0
+    warm_up_rounds: int = 0
+    critic_steps: int = 5
     spacing: tuple[float, float, float] | None = (3.0, 1.0, 2.0)
     size: tuple[int, ...] = (5, 7)
     flips: tuple[int, ...] = (1, 2)
-    centred: float = 0.5
-    epoch_rounds: int = 9
 
 
 @pytest.mark.parametrize(
@@ -120,16 +121,17 @@ class Numbers(MethodConfig):
         {"critic_width": -3},
         {"generator_widths": (5, 0)},
         {"ema_halflife": -1.0},
-        {"clip": 0.0},
+        {"learning_rates": (1e-3, 0.0)},
+        {"cycle_weight": -1.0},
+        {"warm_up_rounds": -1},
+        {"critic_steps": -2},
         {"spacing": (1.0, 0.0, 1.0)},
         {"size": (5, 0)},
         {"flips": (1, 5)},
-        {"centred": 2.0},
-        {"epoch_rounds": 0},
     ],
 )
 def test_numbers_that_no_method_can_use_are_refused_by_name(values):
-    assert Numbers.preset("paper", spacing=None, ema_halflife=0.5, centred=1.0).ema_halflife == 0.5
+    assert Numbers.preset("paper", spacing=None, ema_halflife=0.5, cycle_weight=0.0).ema_halflife == 0.5
     ((name, value),) = values.items()
     given = " ".join(map(str, value if isinstance(value, tuple) else (value,)))
     with pytest.raises(UserError, match=f"option {name}: .*, got {given}$"):

@@ -19,6 +19,7 @@ Nothing in this module knows images, data or devices.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -283,16 +284,17 @@ class Stage:
 
 
 LIMITS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "width": (lambda value: value > 0, "must be greater than 0"),
-    "ema_halflife": (lambda value: value > 0, "must be greater than 0"),
-    "clip": (lambda value: value > 0, "must be greater than 0"),
-    "spacing": (lambda value: value > 0, "every side must be greater than 0 mm"),
-    "size": (lambda value: value >= 1, "every extent must be at least 1"),
-    "centred": (lambda value: 0 <= value <= 1, "must be from 0 to 1"),
-    "epoch_rounds": (lambda value: value >= 1, "must be at least 1"),
-    "flips": (lambda value: value in (0, 1, 2), "axes are 0 (slices), 1 (rows) and 2 (columns)"),
+    r"(.+_)?widths?": (lambda value: value > 0, "must be greater than 0"),
+    r"(.+_)?learning_rates?": (lambda value: value > 0, "must be greater than 0"),
+    r"(.+_)?weights?": (lambda value: value >= 0, "must be at least 0"),
+    r"(.+_)?(rounds|steps)": (lambda value: value >= 0, "must be at least 0"),
+    r"ema_halflife": (lambda value: value > 0, "must be greater than 0"),
+    r"spacing": (lambda value: value > 0, "every side must be greater than 0 mm"),
+    r"size": (lambda value: value >= 1, "every extent must be at least 1"),
+    r"flips": (lambda value: value in (0, 1, 2), "axes are 0 (slices), 1 (rows) and 2 (columns)"),
 }
-"""Name of a configuration field to the predicate of its value (or of each element) and the message where it fails."""
+"""Pattern of the names of configuration fields that many systems share, to the predicate of their values (or of each
+element) and the message where it fails; the limits of a single system's fields stand beside them."""
 
 
 class MethodConfig(BaseModel):
@@ -310,10 +312,10 @@ class MethodConfig(BaseModel):
     def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse a value that is out of the range of fields with this name."""
         name = info.field_name or ""
-        allowed, told = LIMITS.get("width" if name.endswith(("_width", "widths")) else name, (None, ""))
         several = value if isinstance(value, tuple) else (value,)
-        if allowed and not all(allowed(one) for one in several if isinstance(one, int | float)):
-            raise ValueError(f"{told}, got {' '.join(map(str, several))}")
+        for pattern, (allowed, told) in LIMITS.items():
+            if re.fullmatch(pattern, name) and not all(allowed(one) for one in several if isinstance(one, int | float)):
+                raise ValueError(f"{told}, got {' '.join(map(str, several))}")
         return value
 
     @classmethod

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, rmsprop
@@ -31,7 +32,7 @@ class WGAN(Pair):
         warm_critic_steps: int = 100  # critic updates in rounds that bring the critic near its optimum
         warm_rounds: int = 25  # initial number of rounds with warm_critic_steps
         warm_every: int = 500  # later on, every so many rounds have warm_critic_steps
-        clip: float = 0.01  # largest absolute weight of the critic
+        clip: float = Field(0.01, gt=0)  # largest absolute weight of the critic
         latent: int = 100  # size of the latent vector, N(0, 1)
         width: int = 64  # channels of the layers next to the image; doubled at every halving of the size
         stages: int = 4  # halvings of the size in the critic, doublings in the generator

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss
 
@@ -34,7 +35,7 @@ class RefineGAN(Reconstructor):
         learning_rates: tuple[float, ...] = (1e-4, 3e-4, 2e-5, 1e-5, 2e-6, 1e-6)  # Adam, interpolated over training
         beta1: float = 0.5  # Adam, both players
         epsilon: float = 1e-3  # Adam, both players
-        clip: float = 0.01  # largest absolute weight of the critic
+        clip: float = Field(0.01, gt=0)  # largest absolute weight of the critic
         image_weight: float = 10.0  # weight, times rate, of the absolute error after data consistency
         direct_weight: float = 1000.0  # weight, times rate, of the absolute error before data consistency
         kspace_weight: float = 1.0  # weight, times rate², of the error of measured samples before data consistency

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
@@ -81,13 +82,17 @@ class SegAN(Segmenter):
         batch_size: int = 64  # slices
         patch: int = 160  # rows and columns of a random crop
         flips: tuple[int, ...] = ()  # axes along which crops are mirrored at random: 1 rows, 2 columns
-        centred: float = 0.0  # fraction of crops centred on a region, each label equally often (our option)
+        centred: float = Field(
+            0.0, ge=0, le=1
+        )  # fraction of crops centred on a region, labels equally often (our option)
         optimiser: Literal["rmsprop", "adam"] = "rmsprop"  # optimiser of both players; adam with betas 0.5 and 0.999
         learning_rate: float = 2e-5  # learning rate of both players
         schedule: Schedule = "constant"  # learning rate: constant, linear decay in the second half, or as released
-        epoch_rounds: int = 500  # rounds that a schedule counts as an epoch; slices / batch size in the releases
+        epoch_rounds: int = Field(
+            500, ge=1
+        )  # rounds per epoch of a schedule; slices / batch size in the releases
         critics: bool = True  # whether there are critics; without them another loss needs a weight
-        clip: float = 0.05  # largest absolute parameter of the critics, applied after each of their turns
+        clip: float = Field(0.05, gt=0)  # largest absolute parameter of the critics, applied after each of their turns
         scale_mode: ScaleMode = "per_stage_mean"  # concat_mean: one mean of all feature maps, times the multipliers
         dice_weight: float = 0.0  # weight of the soft Dice loss; 1 in the releases
         class_weights: tuple[float, ...] = ()  # weight of each region's Dice loss in a sum; empty for their mean
