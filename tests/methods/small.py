@@ -3,6 +3,7 @@
 import torch
 
 from ganatomy import catalogue
+from ganatomy.inference.predictor import predictor_of
 from ganatomy.roles.image import ImageRole
 
 READY = [system.slug for system in catalogue.ready()]
@@ -61,3 +62,37 @@ class Samples:
         if classes := task.classes:
             values["label"] = torch.arange(stream.batch_size) % len(classes)
         return values
+
+
+def ability_of(method):
+    """Return the name of the first ability of a method."""
+    return next(iter(method.task.predictors))
+
+
+def shown(method, count=3):
+    """Return random inputs of a method's first ability, one row per sample.
+
+    These are latent vectors, images of a detector's size, or images of an accepted size with the method's margin.
+    """
+    draw, task, tiling = torch.Generator().manual_seed(7), method.task, method.tiling
+    predictor = predictor_of(method)
+    if not predictor.inputs:
+        return method.draw(range(count))
+    width = sum(task.roles[role].channels for role in predictor.inputs)
+    size = task.preparation.size
+    if ability_of(method) == "detect":
+        return 0.2 * torch.randn(count, width, *size, generator=draw)
+    grow = tiling.multiple * max(1, (32 if method.dims == 2 else 8) // tiling.multiple)
+    sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(tiling.margin)]
+    return 0.5 + 0.2 * torch.randn(count, width, *sizes[3 - method.dims :], generator=draw)
+
+
+def results_with_slopes(method, values):
+    own = (torch.arange(len(values)) % len(method.task.classes),) if getattr(method, "labelled", False) else ()
+    found = getattr(method, ability_of(method))(values, *own)
+    return found if isinstance(found, tuple) else (found,)
+
+
+@torch.no_grad()
+def results(method, values):
+    return results_with_slopes(method, values)

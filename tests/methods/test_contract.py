@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 from lightning_fabric import Fabric
-from small import READY, Samples, build
+from small import READY, Samples, ability_of, build, results, results_with_slopes, shown
 from torch import nn
 
 from ganatomy import catalogue
@@ -28,29 +28,6 @@ NORMS = (nn.modules.batchnorm._BatchNorm,)
 @pytest.fixture(params=MODELS)
 def method(request):
     return build(request.param)
-
-
-def ability_of(method):
-    """Return the name of the first ability of a method."""
-    return next(iter(method.task.predictors))
-
-
-def shown(method, count=3):
-    """Return random inputs of a method's first ability, one row per sample.
-
-    These are latent vectors, images of a detector's size, or images of an accepted size with the method's margin.
-    """
-    draw, task, tiling = torch.Generator().manual_seed(7), method.task, method.tiling
-    predictor = predictor_of(method)
-    if not predictor.inputs:
-        return method.draw(range(count))
-    width = sum(task.roles[role].channels for role in predictor.inputs)
-    size = task.preparation.size
-    if ability_of(method) == "detect":
-        return 0.2 * torch.randn(count, width, *size, generator=draw)
-    grow = tiling.multiple * max(1, (32 if method.dims == 2 else 8) // tiling.multiple)
-    sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(tiling.margin)]
-    return 0.5 + 0.2 * torch.randn(count, width, *sizes[3 - method.dims :], generator=draw)
 
 
 def state_of(method):
@@ -178,8 +155,8 @@ def test_a_stopped_game_goes_on_bit_for_bit(request, method):
         assert all(torch.equal(value, state_of(other)[name]) for name, value in state_of(method).items()), stop
 
 
-@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("baseline", [False, True])
+@pytest.mark.parametrize("model", MODELS)
 def test_the_average_is_of_what_is_used(model, baseline):
     kind = catalogue.load(model.partition(":")[0]).Config
     if "ema_halflife" not in kind.model_fields:
@@ -197,17 +174,6 @@ def test_the_average_is_of_what_is_used(model, baseline):
             assert player.ema_halflife == HALFLIFE, f"--ema-halflife does not reach {player.name}"
     named = {player.name: player.ema_halflife for stage in method.stages() for player in stage.players}
     assert all(value is None for name, value in named.items() if "critic" in name or "discriminator" in name)
-
-
-def results_with_slopes(method, values):
-    own = (torch.arange(len(values)) % len(method.task.classes),) if getattr(method, "labelled", False) else ()
-    found = getattr(method, ability_of(method))(values, *own)
-    return found if isinstance(found, tuple) else (found,)
-
-
-@torch.no_grad()
-def results(method, values):
-    return results_with_slopes(method, values)
 
 
 def test_saved_weights_give_the_same_result(request, method):

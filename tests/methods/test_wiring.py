@@ -1,13 +1,16 @@
 """Whether the losses of every system depend on what its paper says, and on nothing else; see the tables in `wiring`."""
 
 import importlib
+import json
 from functools import lru_cache
 
+import games
 import pytest
 import torch
 from small import READY, Samples, build, configured
 from wiring import COILS, IMAGE, MASK, NOISE, NOTHING, OTHERWISE
 
+import recorded
 from ganatomy import catalogue
 from ganatomy.game import Noise, moves
 
@@ -126,6 +129,14 @@ def test_every_ready_system_has_a_table_of_all_its_weights(slug):
         assert set(table.unused) <= weights_of(slug), f"{table.name}: no such weights"
     silent = weights_of(slug) - told - {option for table in tables for option in table.unused}
     assert not silent, f"{slug}: say which terms {sorted(silent)} weigh, or under unused why they weigh none"
+
+
+@pytest.mark.parametrize("number", range(len(WIRINGS)), ids=[wiring.name for wiring in WIRINGS])
+def test_a_game_is_as_recorded(number):
+    name = WIRINGS[number].name
+    recorded_game = json.loads(games.FILE.read_text(encoding="utf-8"))[name]
+    found = list(recorded.apart(recorded_game, games.game(*untouched(number)), name))
+    assert found[:10] == [], "if it is meant to differ, run tests/methods/games.py and look through what changes"
 
 
 @pytest.mark.parametrize("number", range(len(WIRINGS)), ids=[wiring.name for wiring in WIRINGS])
