@@ -166,7 +166,7 @@ def neighbours(made: Signals, known: Signals, task: VesselGeometry) -> Figure:
 
 @rc_context(STYLE)
 def walks(predictor: VesselPredictor, rows: int = 3) -> Figure:
-    """Vessels between two samples in a row each, in the coronal projection."""
+    """Draw vessels along the way between two samples, with a row for each pair, in the coronal projection."""
     method, task = predictor.method, predictor.task
     figure = new_figure(9.6, 1.9 * rows)
     axes = np.atleast_2d(figure.subplots(rows, STEPS))

@@ -68,7 +68,7 @@ class Scan:
 
     @property
     def mask(self) -> Tensor:
-        """Which samples were measured, bool (N, 1, H, W)."""
+        """Mask of the measured samples, bool (N, 1, H, W)."""
         return self.encoding.mask
 
     @property
