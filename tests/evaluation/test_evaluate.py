@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
-    """Other data than the run's: two subjects, one case each, prepared once for all tests."""
+    """Data other than the run's: two subjects with one case each, prepared once for all tests."""
     return manifest(tmp_path_factory.mktemp("two"), [("anna_1", "anna kim", ""), ("ben_1", "ben lee", "")])
 
 
@@ -131,14 +131,14 @@ def test_a_baseline_that_has_seen_what_is_judged_is_named(
 
 
 def volume(seed: int) -> np.ndarray:
-    """A bright square in fat, with little noise, (2, 48, 40)."""
+    """Draw a bright square in fat with little noise, (2, 48, 40)."""
     values = np.full((2, 48, 40), -100.0, np.float32)
     values[:, 16:40, 8:32] = 60
     return values + np.random.default_rng(seed).normal(0, 4, values.shape).astype(np.float32)
 
 
 def manifest(folder: Path, rows: list[tuple[str, str, str]], broken: str = "") -> DataConfig:
-    """Routine-dose volumes with subjects and sides; the one named broken holds a NaN."""
+    """Write routine-dose volumes with subjects and sides; the one named broken holds a NaN."""
     lines = ["image,subject,split"]
     for number, (name, subject, split) in enumerate(rows):
         values = volume(number)
@@ -198,3 +198,19 @@ def test_readers_may_call_cases_by_their_names_or_by_their_labels(
     result = evaluate(run, two, out=tmp_path / "e", ratings=tmp_path / "ratings.csv")
     assert result.scores.by_case(OUTPUT, "mean opinion") == {anna: 4, ben: 2}
     assert not [path.name for path in result.out.iterdir() if "anna kim" in path.read_text()]
+
+
+def test_an_evaluation_replaces_its_own_kind_only(
+    run: Path, result: Evaluation, two: DataConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(UserError, match="holds other things"):
+        evaluate(run, two, out=tmp_path)
+    (tmp_path / "metrics.json").write_text('{"accuracy": 1}')
+    with pytest.raises(UserError, match="is not one of ganatomy evaluate"):
+        evaluate(run, two, out=tmp_path)
+    other = shutil.copytree(run, tmp_path / "copy")
+    with pytest.raises(UserError, match="holds the evaluation of"):
+        evaluate(other, two, out=run / "evaluation")
+    assert (tmp_path / "report.html").read_text() == "mine"
+    assert evaluate(other, two).out == other / "evaluation"

@@ -49,7 +49,7 @@ def gain(tmp_path_factory):
 
 
 def ct_series(folder, hu, gap=2.5, **attributes):
-    """A CT series of these HU, (slices, rows, columns), whose file names are not in slice order."""
+    """Write a CT series of some HU, (slices, rows, columns), with file names that are not in slice order."""
     folder.mkdir(parents=True)
     names = np.random.default_rng(0).permutation(len(hu))
     for index, plane in enumerate(hu):
@@ -75,7 +75,7 @@ def ct_series(folder, hu, gap=2.5, **attributes):
 
 
 def body(slices=4, rows=40, columns=36):
-    """Integers of a plausible CT, (slices, rows, columns) in HU."""
+    """Draw integers of a plausible CT, (slices, rows, columns) in HU."""
     hu = np.random.default_rng(1).normal(40, 20, (slices, rows, columns))
     hu[:, :8], hu[:, 8:12] = -1000, 500
     hu += np.arange(slices)[:, None, None]
@@ -83,7 +83,7 @@ def body(slices=4, rows=40, columns=36):
 
 
 def given(applier, source):
-    """A source as the only input of a run."""
+    """Return a source as the only input of a run."""
     return {applier.predictor.inputs[0]: source}
 
 
@@ -360,6 +360,22 @@ def test_a_strangers_file_in_the_place_of_the_note_stays(tmp_path, applier):
     assert (tmp_path / "out.json").read_text() == "mine"
 
 
+def test_only_what_apply_has_written_is_replaced(tmp_path, applier):
+    source = ct_series(tmp_path / "in", body(1))
+    other = ct_series(tmp_path / "other", body(2))
+    before = {path: path.read_bytes() for path in other.iterdir()}
+    with pytest.raises(UserError, match="never replaced"):
+        apply(applier, source, other, overwrite=True)
+    assert {path: path.read_bytes() for path in other.iterdir()} == before
+    (tmp_path / "scan.nii").write_text("mine")
+    with pytest.raises(UserError, match=r"scan\.nii: ganatomy apply did not write it"):
+        apply(applier, source, tmp_path / "scan.nii", overwrite=True)
+    (tmp_path / "scan.nii.json").write_text('{"output": "another.nii"}')
+    with pytest.raises(UserError, match="did not write it"):
+        apply(applier, source, tmp_path / "scan.nii", overwrite=True)
+    assert (tmp_path / "scan.nii").read_text() == "mine"
+
+
 def test_overwriting_harms_neither_input_nor_strangers(tmp_path, applier):
     source = ct_series(tmp_path / "in", body(2))
     with pytest.raises(UserError, match="where the input lies"):
@@ -508,7 +524,7 @@ def test_raw_data_are_refused_where_nothing_is_reconstructed(tmp_path, applier):
 
 
 def raw_data(coils):
-    """Undersampled raw data of two slices, (slices, coils, 32, 24), and the complex images behind them."""
+    """Make undersampled raw data of two slices, (slices, coils, 32, 24), and their complex images."""
     y, x = np.linspace(-1, 1, 32)[:, None], np.linspace(-1, 1, 24)
     images = (y**2 + x**2 < 0.7) * (2 + np.cos(9 * y) * np.sin(7 * x))
     true = torch.from_numpy(np.stack([images, 0.5 * images])[:, None].astype(np.complex64))

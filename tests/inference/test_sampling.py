@@ -32,7 +32,7 @@ FACTS = RunFile.model_construct(system="dcgan", provenance={"features": "none"},
 
 
 class Flat(Synthesiser):
-    """Images of one value, which the latent number decides, the label shifts, and the prior lets leave the window."""
+    """A generator of constant images: the value depends on latent number and label, and may leave the window."""
 
     latent_size = 1
 
@@ -59,7 +59,7 @@ def model(folder, labelled=False, images=None, **how) -> Model:
 
 
 class Outlined(SamplePredictor):
-    """Makes a label map, a signal and a grey image, all of a seed."""
+    """A predictor of a label map, a signal and a grey image from a seed."""
 
     made: ClassVar = {
         "vessels": LabelRole("vessels", {"artery": (1,), "vein": (3,)}),
@@ -83,7 +83,7 @@ class Outlined(SamplePredictor):
 
 
 class Needy(SamplePredictor):
-    """Needs two images, so that it makes nothing from noise."""
+    """A predictor that needs two images and does not sample from noise."""
 
     @property
     def inputs(self):
@@ -233,6 +233,16 @@ def test_a_format_must_hold_the_channels(tmp_path):
     ):
         write_samples(own, tmp_path / "out", 1, format="tiff")
     assert read(write_samples(own, tmp_path / "out", 1)[0]).channels == 5
+
+
+def test_only_what_sample_has_written_is_replaced(tmp_path):
+    own, out = model(tmp_path / "run"), tmp_path / "out"
+    (name,) = [path.name for path in write_samples(own, tmp_path / "first", 1)]
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(UserError, match="nothing else is ever replaced"):
+        write_samples(own, out, 1, overwrite=True)
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == "mine"
 
 
 def test_files_in_the_way_are_kept_unless_told(tmp_path):

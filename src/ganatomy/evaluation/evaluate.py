@@ -1,4 +1,4 @@
-"""Judging a trained run on test cases: metrics.json, cases.csv, and a report with pictures first."""
+"""Evaluation of a trained run on test cases, written as ``metrics.json``, ``cases.csv`` and ``report.html``."""
 
 from __future__ import annotations
 
@@ -28,20 +28,24 @@ from ganatomy.evaluation.judging import OUTPUT, RESERVED, Entry, Judge, Judgemen
 from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.images.atomic import write_atomically, write_text
+from ganatomy.images.paths import check_free
 from ganatomy.inference.model import Model, Which, load
-from ganatomy.inference.runfile import is_run_of, read_run
+from ganatomy.inference.runfile import RUN_FILE, is_run_of, read_run
 from ganatomy.metrics.statistics import count
 from ganatomy.reports.report import Report
+
+METRICS = "metrics.json"
+"""File by which the folder of an evaluation is recognised."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a run did.
+    """Results of the evaluation of a run.
 
     Attributes:
         out: folder with metrics.json, cases.csv and report.html.
         scores: all rows, and statistics over them.
-        leading: names of the scores that matter most.
+        leading: names of the most important scores.
         headline: the verdict in words.
         problems: a line for every case that was left out.
     """
@@ -68,29 +72,29 @@ def evaluate(
     show: bool = False,
     systems: Sequence[str | System] = (),
 ) -> Evaluation:
-    """Judge a run on cases that it has not seen.
+    """Evaluate a run on cases of subjects that it was not trained on.
 
-    Subjects and cases are called by shortened pseudonyms in everything that is written, unless ``names``.
+    Results name subjects and cases by shortened pseudonyms, unless ``names`` is set.
 
     Args:
-        run: folder made by ``ganatomy train``.
-        data: images; none means the run's own, whose recorded test subjects are then judged.
-        against: other runs of the same task to compare with, beside a classical method if there is one.
-        which: weights, ``best`` on the validation data or ``last``.
-        out: folder for the results, ``RUN/evaluation`` unless given.
-        ratings: what human readers said of the cases, as `read_ratings` takes it.
-        options: that the judge of this kind of task has, by name.
-        secret: file with the secret of the user who trained; none means the user's own. With another one it cannot be
-            told which subjects the run has seen, which is then said.
-        names: write real names of subjects and cases.
-        device: where networks run, such as ``cuda``.
-        show: a progress bar on the terminal.
-        systems: of the runs, which must be named where they are methods from outside that no installed package has
-            registered, as ``file.py:Class`` or ``package.module:Class``.
+        run: run folder made by ``ganatomy train``.
+        data: how to find and read images; None means the run's own data, whose recorded test subjects are then judged.
+        against: other runs of the same task to compare with, in addition to a classical baseline where there is one.
+        which: weights to use, ``best`` on the validation data or ``last``.
+        out: folder for the results; None means ``RUN/evaluation``.
+        ratings: file with ratings by human readers, see `read_ratings`.
+        options: option of the judge to value.
+        secret: file with the secret of the user who trained; None means the user's own. With another secret the
+            training subjects of the run cannot be recognised, which the results then state.
+        names: whether to write real names of subjects and cases.
+        device: device of the networks, such as ``cuda``.
+        show: whether to show a progress bar on the terminal.
+        systems: systems of the runs, as ``file.py:Class`` or ``package.module:Class``; only needed for methods from
+            outside that no installed package has registered.
 
     Raises:
-        UserError: no run there, no case to judge, a run of another task, ratings of other cases, options that
-            the judge does not have, or nowhere to write.
+        UserError: a folder holds no run or a run of another task, no case can be judged, ratings name other cases, the
+            judge does not have an option, or the results cannot be written.
     """
     named = systems_of([run, *against], systems)
     model = load(run, which, device, named[run])
@@ -101,7 +105,9 @@ def evaluate(
     facts, own = run_facts(model), data or run_facts(model).data
     pseudonyms = users_pseudonyms(secret)
     chosen = choose_cases(task, facts, data, pseudonyms)
-    out = writable(out or run / "evaluation")
+    out = out or run / "evaluation"
+    check_evaluation(out, model)
+    writable(out)
     others = [judge.entry(other, name) for name, other in runs.items()] + ([classical] if classical else [])
     entries = judge.with_references(judge.entry(model, OUTPUT), *others)
     known = seen_cases(task, facts, pseudonyms)
@@ -122,7 +128,7 @@ def evaluate(
     notes = [*chosen.notes(labels), *[problem.written for problem in problems]]
     about = describe(model, which, own, judgement, labels, [*notes, *unfair])
     table = tabulate(judge, judgement.scores)
-    write_text(out / "metrics.json", json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
+    write_text(out / METRICS, json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
     write_cases(out / "cases.csv", judgement.scores)
     page = Report(
         f"{model.system.title if model.system else facts.system}: evaluation",
@@ -133,7 +139,7 @@ def evaluate(
 
 
 def _opinions(path: Path, cases: Sequence[Case], labels: Labels, entries: Sequence[str]) -> list[Row]:
-    """Ratings of cases, which the file calls by their names or by their labels, under their labels."""
+    """Read ratings from a file that names cases by name or by label; the rows use labels."""
     subjects = {labels.cases[case.name]: labels.subjects[case.subject] for case in cases}
     called = {**{case.name: labels.cases[case.name] for case in cases}, **{label: label for label in subjects}}
     found = read_ratings(path, {name: subjects[label] for name, label in called.items()}, entries)
@@ -141,10 +147,10 @@ def _opinions(path: Path, cases: Sequence[Case], labels: Labels, entries: Sequen
 
 
 def systems_of(folders: Sequence[Path], systems: Sequence[str | System]) -> dict[Path, System | None]:
-    """The system that is named for each run, None where its run file suffices.
+    """Assign the systems that the user names to the runs; None where the run file suffices.
 
     Raises:
-        UserError: no such system or no run there, or a system that none of the runs is of.
+        UserError: a system does not exist or belongs to no run, or a folder holds no run.
     """
     named = [catalogue.resolve(system) for system in systems]
     runs = {folder: read_run(folder) for folder in folders}
@@ -160,17 +166,17 @@ def systems_of(folders: Sequence[Path], systems: Sequence[str | System]) -> dict
 def load_others(
     folders: Sequence[Path], task: Task, which: Which, device: str, named: Mapping[Path, System | None] = {}
 ) -> dict[str, Model]:
-    """Runs to compare with, by a name of their own.
+    """Load the runs to compare with, by the names of their entries.
 
     Args:
-        folders: of the runs.
-        task: that they must do.
-        which: weights.
-        device: where networks run.
-        named: folder to the system that the user named for it.
+        folders: run folders.
+        task: task that the runs must have.
+        which: weights to use.
+        device: device of the networks.
+        named: run folder to the system that the user named for it.
 
     Raises:
-        UserError: no run there, or one of another task.
+        UserError: a folder holds no run, or one of another task.
     """
     found: dict[str, Model] = {}
     for folder in folders:
@@ -185,7 +191,7 @@ def load_others(
 def _unfair(
     other: Model, model: Model, cases: Sequence[Case], pseudonyms: Pseudonyms | None, labels: Labels
 ) -> Iterator[str]:
-    """Sentences on what makes the comparison with another run unfair."""
+    """Yield sentences on reasons why the comparison with another run is unfair."""
     split = run_facts(other).split
     if (own := recognising(pseudonyms, run_facts(other))) is None:
         yield f"whether the run {other.folder} was trained on these cases cannot be checked: another secret"
@@ -198,11 +204,33 @@ def _unfair(
         yield f"the run {other.folder} was trained for another simulated dose or geometry"
 
 
-def writable(out: Path) -> Path:
-    """The folder, made if necessary.
+def check_evaluation(out: Path, model: Model) -> None:
+    """Refuse a folder that holds anything but an earlier evaluation of the same run.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: other files, or the evaluation of another run.
+    """
+    check_free(out, METRICS)
+    if not (out / METRICS).exists():
+        return
+    try:
+        told = json.loads((out / METRICS).read_text(encoding="utf-8"))
+        judged = Path(told["run"]).resolve() if {"system", "task", "methods"} <= set(told) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        judged = None
+    if judged is None:
+        raise UserError(f"--out {out}: {METRICS} there is not one of ganatomy evaluate; choose a new or empty folder")
+    # The evaluation within a run belongs to it, also in a copy; a run that was moved leaves a path without one.
+    mine = model.folder is None or model.folder.resolve() in (judged, out.resolve().parent)
+    if not mine and (judged / RUN_FILE).is_file():
+        raise UserError(f"--out {out}: holds the evaluation of {judged}; choose another folder for this run's")
+
+
+def writable(out: Path) -> Path:
+    """Make a folder for results where it does not exist.
+
+    Raises:
+        UserError: the folder cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -212,12 +240,12 @@ def writable(out: Path) -> Path:
 
 
 class Problem(NamedTuple):
-    """Why a case was left out."""
+    """The reason why a case was left out, in two wordings."""
 
     told: str
-    """On the terminal, where files are named."""
+    """Message for the terminal, which names files."""
     written: str
-    """In results, which name the case by its label."""
+    """Message for results, which names the case by its label only."""
 
 
 def judge_cases(
@@ -229,16 +257,19 @@ def judge_cases(
     labels: Labels,
     known: Sequence[Case] = (),
 ) -> tuple[list[Sample], list[Row], list[Problem]]:
-    """Prepare and score cases one by one, then all together; a bad one is named and does not stop the others.
+    """Prepare and score cases one by one, then all of them together; a case that fails does not stop the others.
 
     Args:
-        judge: of the task.
-        entries: who is judged.
-        cases: to be judged on.
-        store: of prepared cases.
-        console: for progress.
-        labels: by which cases and subjects are called in what is returned.
-        known: cases that the runs were trained on, prepared where the judge compares with them.
+        judge: judge of the task.
+        entries: entries to score.
+        cases: test cases.
+        store: store of prepared cases.
+        console: terminal for progress and messages.
+        labels: names for cases and subjects in the result.
+        known: training cases of the runs; they are prepared only where the judge compares with them.
+
+    Returns:
+        The prepared cases that were judged, the rows of all entries, and the cases that failed.
     """
     prepared: list[Sample] = []
     rows: list[Row] = []
@@ -274,7 +305,10 @@ def _bar(console: Console) -> Iterator[Progress]:
 def describe(
     model: Model, which: Which, data: DataConfig, judgement: Judgement, labels: Labels, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything one must know to compare the numbers with others; subjects of training by shortened pseudonyms."""
+    """Describe an evaluation so that its numbers can be compared with others, as plain values.
+
+    Training subjects are named by shortened pseudonyms.
+    """
     facts = run_facts(model)
     short = shortened([one for side in facts.split.by_side.values() for one in side])
     return {
@@ -302,13 +336,13 @@ def describe(
 
 
 def versions() -> dict[str, str]:
-    """Of what the numbers depend on."""
+    """Return the versions of Python and of the packages that results depend on."""
     found = {name: version(name) for name in ("ganatomy", "torch", "numpy", "scikit-image")}
     return {**found, "python": platform.python_version()}
 
 
 def tabulate(judge: Judge, scores: Scores) -> dict[str, Any]:
-    """Intervals and comparisons of every score, and the numbers of every case."""
+    """Return intervals and comparisons of every score, and the scores of every case, as plain values."""
     table = {}
     for score in (*judge.scores, *judge.truths):
         intervals = {method: scores.interval(method, score.name) for method in scores.methods}
@@ -335,7 +369,7 @@ def tabulate(judge: Judge, scores: Scores) -> dict[str, Any]:
 
 
 def write_cases(path: Path, scores: Scores) -> None:
-    """A line per case and method."""
+    """Write the scores of every case and method as a CSV file, one line each."""
     names = list(dict.fromkeys(name for row in scores.rows for name in row.scores))
 
     def write(work: Path) -> None:
@@ -355,7 +389,7 @@ def _cell(value: float | None) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON knows it: numbers that are not finite become null."""
+    """Convert a value for JSON: keys become text, and numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A trained run on files: an output in kind for every input, and beside it a note on how it was made."""
+"""Application of a trained run to files: every output has the format of its input and a note on its origin."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from ganatomy.case import Prediction
 from ganatomy.catalogue import System
 from ganatomy.errors import UserError
 from ganatomy.images import nifti, npy, raster
-from ganatomy.images.dicom import is_dicom
-from ganatomy.images.dicom_out import Derivation, write_dicom
+from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
 from ganatomy.images.files import Source, write
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray, RasterMeaning
 from ganatomy.images.paths import replacing
@@ -35,7 +34,7 @@ from ganatomy.inference.tiling import rolling
 
 Format = Literal["dicom", "nifti", "png", "tiff", "npy"]
 Advance = Callable[[int, int], None]
-"""Is told how many slices of how many are done."""
+"""Function that is called with the number of slices that are done and the number of all slices."""
 
 SUFFIXES: dict[Format, tuple[str, ...]] = {
     "nifti": (".nii.gz", *nifti.SUFFIXES),
@@ -44,28 +43,33 @@ SUFFIXES: dict[Format, tuple[str, ...]] = {
     "npy": npy.SUFFIXES,
     "dicom": ("",),
 }
-"""What outputs may be called, the usual suffix first."""
+"""Format to the suffixes of its files, the usual one first."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where one source's result goes, and in which format."""
+    """Path and format of an output.
+
+    Attributes:
+        path: file, or folder of a DICOM series.
+        format: file format.
+    """
 
     path: Path
     format: Format
 
     @property
     def note(self) -> Path:
-        """The file that says how the output was made: beside it, also beside a DICOM folder."""
+        """Path of the JSON note on the origin of the output, beside the file or the folder of a DICOM series."""
         return self.path.with_name(f"{self.path.name}.json")
 
     def beside(self, mark: str, format: Format | None = None, suffix: str | None = None) -> Output:
-        """A companion of the output: its name with a mark, in the same format unless another one is given.
+        """Return a further output beside this one.
 
         Args:
-            mark: what is appended to the name; nothing where it is empty.
-            format: of the companion.
-            suffix: of the companion, where it is no image.
+            mark: text that is appended to the name; empty appends nothing.
+            format: format of the further output; None means that of this one.
+            suffix: suffix of the further output, where it is no image.
         """
         ending = next(end for end in SUFFIXES[self.format] if self.path.name.lower().endswith(end))
         stem = self.path.name[: len(self.path.name) - len(ending)]
@@ -75,19 +79,19 @@ class Output:
 
 
 def plan(sources: Sequence[Source], out: Path, format: Format | None = None, real: bool = False) -> list[Output]:
-    """Where the result of every source goes.
+    """Decide path and format of the output of every source.
 
-    An ``out`` with the suffix of an image is that file. Without one it is a folder: the new series where a single
-    source becomes DICOM, else one file or series per source, under the source's name.
+    An ``out`` with the suffix of an image is that file. Otherwise it is a folder: the new series where a single source
+    becomes DICOM, else the folder of one file or series per source, with the name of the source.
 
     Args:
-        sources: what is computed from.
-        out: as the user gave it.
-        format: of all outputs; none means that of each source, or what the suffix of ``out`` says.
-        real: whether the outputs are real numbers, which a PNG cannot hold: unless told otherwise they become TIFF.
+        sources: input images.
+        out: path given by the user.
+        format: format of all outputs; None means that of each source, or that of the suffix of ``out``.
+        real: whether the outputs are real numbers, which PNG cannot hold; TIFF then replaces PNG by default.
 
     Raises:
-        UserError: the suffix and the format contradict each other, or the file cannot hold what it should.
+        UserError: suffix and format contradict each other, or the format cannot hold the outputs.
     """
     if out.suffix.lower() in (".dcm", ".ima", ".dicom"):
         raise UserError(f"{out}: DICOM output is a folder with one file per slice; leave {out.suffix} away")
@@ -113,7 +117,7 @@ def _format_of(path: Path) -> Format | None:
 
 
 def _kind(source: Source) -> Format:
-    """The format of the source; JPEG, which loses detail, becomes PNG, and raw data become NIfTI."""
+    """Return the format of a source; lossy JPEG is replaced by PNG, and raw data by NIfTI."""
     if source.kind in ("dicom", "kspace"):
         return "dicom" if source.kind == "dicom" else "nifti"
     return _format_of(source.paths[0]) or "nifti"
@@ -127,7 +131,7 @@ def _under(folder: Path, source: Source, format: Format) -> Output:
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that integers in a file can stand for: ``slope * n + intercept`` for n from ``low`` to ``high``."""
+    """The values that integers of a file can represent: ``slope * n + intercept`` for n from ``low`` to ``high``."""
 
     low: int
     high: int
@@ -135,16 +139,17 @@ class Grid:
     intercept: float = 0.0
 
     def nearest(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float64], int]:
-        """The nearest values on the grid, and how many lay beyond its ends."""
+        """Round and clip values to those that can be represented; returns them and the number of clipped values."""
         numbers = np.rint((values.astype(np.float64) - self.intercept) / self.slope)
         held = numbers.clip(self.low, self.high)
         return held * self.slope + self.intercept, int(np.count_nonzero(held != numbers))
 
 
 def grid_of(image: Image, format: Format, meaning: RasterMeaning = NO_MEANING) -> Grid | None:
-    """What the output of an image is rounded and clipped to, None where it keeps real numbers.
+    """Return the values to which the output of an image is rounded and clipped; None for real numbers.
 
-    Integers give integers of the same type. DICOM keeps real numbers: its writer finds a fine step of its own.
+    Integer images give outputs of the same integer type. DICOM outputs keep real numbers, for which its writer chooses
+    a fine step.
     """
     if format == "dicom":
         return None
@@ -158,20 +163,20 @@ def grid_of(image: Image, format: Format, meaning: RasterMeaning = NO_MEANING) -
 
 
 class Applier:
-    """A trained run, ready for files.
+    """Applies a trained run, or an ensemble of runs, to files.
 
     Args:
-        run: folder made by ``ganatomy train``.
-        which: ``best`` on the validation data, or ``last``.
-        device: where it runs.
-        ability: of systems with several; None means the first.
-        options: that the predictor adds, by name.
-        ensemble: folders of more runs of the same system, whose images or probabilities are averaged with those of
+        run: run folder made by ``ganatomy train``.
+        which: weights to use, ``best`` on the validation data or ``last``.
+        device: device of the networks.
+        ability: ability to use; None means the first.
+        options: option of the predictor to value.
+        ensemble: folders of further runs of the same system, whose images or probabilities are averaged with those of
             ``run``.
-        system: of the run, as `load` takes it.
+        system: system of the run, as in `load`.
 
     Raises:
-        UserError: no trained run there, no such ability, options that it does not have, or runs that cannot be
+        UserError: a folder holds no trained run, the ability or an option does not exist, or the runs cannot be
             averaged.
     """
 
@@ -200,7 +205,7 @@ class Applier:
             self.predictor = Ensemble(members)
 
     def _other(self, model: Model, folder: Path) -> Model:
-        """A further run, of the same system and with other weights than those before it."""
+        """Check that a further run is of the same system and has other weights than the runs before it."""
         system = model.facts.system if model.facts else None
         if system != self.facts.system:
             raise UserError(f"--ensemble {folder}: a run of {system}, but {self.run} is one of {self.facts.system}")
@@ -211,7 +216,7 @@ class Applier:
 
     @property
     def identity(self) -> str:
-        """Digest of the weights; of several runs, of all of them."""
+        """Digest of the weights of all runs."""
         if len(self.models) == 1:
             return self.model.identity
         together = "".join(sorted(model.identity for model in self.models.values()))
@@ -219,7 +224,7 @@ class Applier:
 
     @property
     def real(self) -> bool:
-        """Whether the main output consists of real numbers that are no image of the input's kind, such as a map."""
+        """Whether the main output is a map of real numbers and no image of the input's kind."""
         return self.predictor.real
 
     def __call__(
@@ -231,29 +236,29 @@ class Applier:
         resample_to: str | None = None,
         seed: int = 0,
     ) -> list[str]:
-        """Write everything that is made of one case, and beside it a JSON note on how it was made.
+        """Apply the method to one case and write all outputs, with a JSON note on their origin.
 
-        The main output gets the name that was asked for, others are called NAME-ROLE and lie beside it. Every file
-        appears whole or not at all, the note last.
+        The main output gets the given path, others the name NAME-ROLE beside it. Every file is written atomically, the
+        note last.
 
         Args:
-            sources: role to image on the disk; read, computed and written slab by slab where the method allows.
-            output: where the main output goes, and in which format. Integer sources give integers again, rounded to
-                their step and clipped to what their type can hold; real ones float32.
-            overwrite: replace an earlier result.
-            advance: told how many slices of how many are done.
-            resample_to: role whose grid the others are brought to.
-            seed: of what is drawn, where anything is.
+            sources: role to source; images are read, processed and written slab by slab where the method allows it.
+            output: path and format of the main output. Integer sources give integers, rounded to their step and
+                clipped to the range of their type; others give float32.
+            overwrite: whether to replace an earlier result.
+            advance: called with the number of slices that are done and of all slices.
+            resample_to: role to whose grid the other roles are resampled.
+            seed: seed of random draws, for methods that have any.
 
         Returns:
-            Warnings: what a look at output and input found.
+            Warnings of the checks of output against input.
 
         Raises:
             UserError: a source cannot be read or does not fit the model, or an output cannot be written.
         """
         main = next(iter(sources.values()))
         for source in sources.values():
-            _check_place(source, output, overwrite)
+            _check_place(source, output, overwrite, output.note)
         with _memory(main):
             note = self._apply(sources, main, output, overwrite, advance, resample_to, seed)
         with replacing(output.note) as temporary:
@@ -284,7 +289,7 @@ class Applier:
                 self._write_plain(name, place, value, derivation)
                 continue
             comparison = Comparison(value.unit, compared.windows)
-            value = self._watched(compared.image, value, place, main, comparison, advance)
+            value = self._checked(compared.image, value, place, main, comparison, advance)
             _write(place, value, derivation, main.meaning)
             written[name], checks[name] = value, comparison.summary()
             warnings += [f"{name}: {told}" if len(places) > 1 else told for told in comparison.warnings]
@@ -297,24 +302,26 @@ class Applier:
         return rolling(value) if isinstance(value, Image) else value
 
     def place(self, source: Source, output: Output) -> Path:
-        """Where the main output of a source goes: beside ``output`` where it has a format of its own."""
+        """Return the path of the main output, which differs from ``output`` for roles with a format of their own."""
         return self._place(next(iter(self.predictor.outputs)), output, True, source.uneven).path
 
     def _places(self, prediction: Prediction, main: Source, output: Output, overwrite: bool) -> dict[str, Output]:
-        """Where every output goes: the main one to ``output``, others beside it."""
+        """Return path and format of all outputs: the main one is ``output``, others are beside it."""
         places: dict[str, Output] = {}
         for number, (name, value) in enumerate(prediction.outputs.items()):
             uneven = isinstance(value, Image) and value.uneven
             places[name] = self._place(name, output, number == 0, uneven)
-            _check_place(main, places[name], overwrite)
+            _check_place(main, places[name], overwrite, output.note)
         for name in prediction.missing:
-            _check_place(main, self._place(name, output, False, main.uneven), overwrite)
+            _check_place(main, self._place(name, output, False, main.uneven), overwrite, output.note)
         return places
 
     def _place(self, name: str, output: Output, first: bool, uneven: bool) -> Output:
-        """Where an output goes. Label maps beside DICOM become NIfTI, or .npy where the slices are uneven; real numbers
-        without a scale, such as probabilities, become TIFF beside a picture; tables and other things that are no images
-        have a suffix of their own."""
+        """Return path and format of an output.
+
+        Label maps beside DICOM become NIfTI, or .npy where the slices are unevenly spaced. Real numbers without a
+        scale, such as probabilities, become TIFF beside PNG. Outputs that are no images have the suffix of their role.
+        """
         role = self.predictor.outputs[name]
         if role.suffix is not None:
             return output.beside("" if first else name, None, role.suffix)
@@ -325,20 +332,20 @@ class Applier:
         return output if first else output.beside(name)
 
     def _write_plain(self, name: str, place: Output, value: Any, derivation: Derivation) -> None:
-        """Write an output that is compared with nothing; its numbers stand for themselves."""
+        """Write an output that is not checked against an input; its numbers are written without slope and intercept."""
         role = self.predictor.outputs[name]
         if isinstance(value, Image) and not role.is_label_map:
-            _write(place, _bare(value), derivation)
+            _write(place, _without_meaning(value), derivation)
         else:
             place.path.parent.mkdir(parents=True, exist_ok=True)
-            role.write(place.path, _bare(value) if isinstance(value, Image) else value, derivation)
+            role.write(place.path, _without_meaning(value) if isinstance(value, Image) else value, derivation)
 
     def _spacing(self, image: Any) -> list[str]:
         if isinstance(image, Image) and image.uneven and self.model.method.dims == 3:
             return ["the slices are unevenly spaced, which a 3D network was not trained on"]
         return []
 
-    def _watched(
+    def _checked(
         self,
         image: Image,
         restored: Image,
@@ -347,7 +354,7 @@ class Applier:
         comparison: Comparison,
         advance: Advance,
     ) -> Image:
-        """The restored image in the numbers of the file, compared with its input while it is computed."""
+        """Return an output rounded to the values of the file, which is checked against its input while it is read."""
         grid = grid_of(image, output.format, source.meaning)
         dtype = image.dtype if grid and image.dtype.kind in "iu" else np.dtype(np.float32)
 
@@ -421,7 +428,7 @@ class Applier:
         }
 
     def _runs(self) -> dict[str, Any]:
-        """All runs where several are averaged."""
+        """Return the runs of an ensemble for the note; nothing for a single run."""
         if len(self.models) == 1:
             return {}
         return {
@@ -441,7 +448,7 @@ def _memory(source: Source) -> Iterator[None]:
 
 
 def _repeated(image: Image, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[Any]:
-    """Slices ``start`` to ``stop`` of the image with its voxels repeated to an output of a finer grid."""
+    """Return slices ``start`` to ``stop`` of an image whose voxels are repeated to the finer grid of the output."""
     deep, *plane = (fine // coarse for fine, coarse in zip(shape, image.shape, strict=True))
     first = start // deep
     values = image.slab(first, -(-stop // deep))
@@ -450,23 +457,51 @@ def _repeated(image: Image, shape: tuple[int, int, int], start: int, stop: int) 
     return values[:, start - first * deep : stop - first * deep]
 
 
-def _check_place(source: Source, output: Output, overwrite: bool) -> None:
-    """Refuse outputs that would harm a source, an earlier result or a stranger's folder."""
+def _check_place(source: Source, output: Output, overwrite: bool, note: Path) -> None:
+    """Refuse outputs that would harm a source, an earlier result, or anything that an earlier call did not write.
+
+    Args:
+        source: source of the output.
+        output: output that is about to be written.
+        overwrite: whether an earlier result may be replaced.
+        note: note of the main output, which lists the files of an earlier result.
+    """
     path = output.path.resolve()
     if any(path in (used.resolve(), used.resolve().parent) for used in source.paths):
         raise UserError(f"{output.path}: this is where the input lies; choose another output")
     if path.is_dir() and output.format != "dicom":
         raise UserError(f"{output.path}: a folder is in the way; choose another output")
     taken = any(path.iterdir()) if path.is_dir() else path.exists()
-    if (taken or output.note.exists()) and not overwrite:
-        existing = output.path if taken else output.note
+    if not (taken or output.note.exists()):
+        return
+    existing = output.path if taken else output.note
+    if not overwrite:
         raise UserError(f"{existing}: exists already; add --overwrite, or choose another output")
-    if taken and path.is_dir() and not all(entry.is_file() and is_dicom(entry) for entry in path.iterdir()):
-        raise UserError(f"{output.path}: holds other things than a DICOM series; choose another output")
+    if path.is_dir() and taken:
+        strange = [file for file in sorted(path.iterdir()) if not (file.is_file() and is_own_dicom(file))]
+        if strange:
+            raise UserError(
+                f"{output.path}: holds other things than a DICOM series of ganatomy ({strange[0].name}), which are "
+                "never replaced; choose another output"
+            )
+    elif output.path.name not in _written(note):
+        raise UserError(
+            f"{existing}: ganatomy apply did not write it, or the note {note.name} that would say so is gone; nothing "
+            "else is ever replaced: remove it, or choose another output"
+        )
 
 
-def _bare(image: Image) -> Image:
-    """The image, whose numbers stand for themselves in pictures, too."""
+def _written(note: Path) -> set[str]:
+    """Names of the files that an earlier call wrote beside its note; none where there is no such note."""
+    try:
+        told = json.loads(note.read_text(encoding="utf-8"))
+        return {str(told["output"]), *map(str, told["outputs"].values())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
+
+
+def _without_meaning(image: Image) -> Image:
+    """Return an image without slope and intercept, so that its numbers are written as they are."""
     return replace(image, header=replace(image.header, meaning=NO_MEANING))
 
 
@@ -494,7 +529,7 @@ def _write(output: Output, image: Image, derivation: Derivation, meaning: Raster
 
 
 def select(sources: Iterable[Source], out: Path, within: Path) -> list[Source]:
-    """The sources but those under ``out`` where that lies inside the searched folder: results of an earlier call."""
+    """Leave out sources inside of ``out``, which are results of an earlier call, where it is in the searched folder."""
     place = out.resolve()
     if within.resolve() not in place.parents:
         return list(sources)
@@ -502,10 +537,10 @@ def select(sources: Iterable[Source], out: Path, within: Path) -> list[Source]:
 
 
 def check_meaning(sources: Iterable[Source], outputs: Iterable[Output]) -> None:
-    """Refuse a slope or intercept that nothing would use.
+    """Refuse a slope or an intercept that would have no effect.
 
     Raises:
-        UserError: naming the first source whose values come with a header.
+        UserError: the header of a source states the meaning of its values; the message names the first such source.
     """
     for source, output in zip(sources, outputs, strict=True):
         scaled = (source.meaning.slope, source.meaning.intercept) != (1.0, 0.0)

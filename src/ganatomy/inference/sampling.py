@@ -1,4 +1,4 @@
-"""What a trained run makes from noise, as files: in physical units, with a list of them and a note on what they are."""
+"""Sampling of a trained run to files, in physical units, with a list of the samples and a note on their origin."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "nifti": ".nii.gz"
 
 LIST, NOTE = "samples.csv", "synthetic.json"
 BYTES = (0.0, 255.0)
-"""Window of 8-bit pictures."""
+"""Ends of the window of 8-bit images."""
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was made of a seed.
+class SampleFiles:
+    """The files of one sample.
 
     Attributes:
-        seed: it depends on nothing else.
-        facts: of the prediction, such as the label.
+        seed: seed of the sample, on which alone it depends.
+        facts: facts of the prediction, such as the label.
         files: role to file name.
     """
 
@@ -53,19 +53,19 @@ class Made:
 
     @property
     def label(self) -> str:
-        """What it shows, where that is known; else empty."""
+        """Class label of the sample; empty without labels."""
         return str(self.facts.get("label") or "")
 
 
 def sampling_ability(method: Method, ability: str | None = None) -> str:
-    """The ability that makes something from noise.
+    """Return the name of the ability that samples from noise.
 
     Args:
-        method: trained or not.
-        ability: the one asked for; None means the first that needs no input.
+        method: method, trained or not.
+        ability: name given by the user; None means the first ability without inputs.
 
     Raises:
-        UserError: no such ability, or it needs inputs.
+        UserError: the ability does not exist or needs inputs.
     """
     predictors = {
         name: predictor_of(method, ability=name) for name in ((ability,) if ability else method.task.predictors)
@@ -92,29 +92,28 @@ def write_samples(
     overwrite: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Path]:
-    """Write what a run makes from noise, ``samples.csv`` and ``synthetic.json``; all of them appear, or none.
+    """Write samples of a run with ``samples.csv`` and ``synthetic.json``; either all files appear, or none.
 
-    What a seed gives is the same whatever the number of seeds. Pictures of 8 bits and small label maps become PNG
-    unless told otherwise, other images NIfTI, and everything else what its kind of role is written as; HU are rounded
-    to whole numbers, other values stay real.
+    A sample depends on its own seed alone. By default, 8-bit images and small label maps become PNG, other images
+    NIfTI, and everything else has the format of its role. HU are rounded to integers, other values are real.
 
     Args:
-        model: loaded from a run folder.
+        model: model loaded from a run folder.
         out: folder, made if necessary.
-        count: of consecutive seeds.
-        seed: the first.
-        ability: of systems with several; None means the first that needs no input.
-        options: that its predictor has, by name.
+        count: number of samples, with consecutive seeds.
+        seed: seed of the first sample.
+        ability: ability to use; None means the first without inputs.
+        options: option of the predictor to value.
         which: weights the model was loaded with, for the note.
-        format: of images.
-        overwrite: replace files that exist.
-        advance: called after every seed.
+        format: format of images; None means the usual one.
+        overwrite: whether to replace files of an earlier call.
+        advance: called after every sample.
 
     Returns:
-        The files of all roles.
+        Paths of the files of all roles.
 
     Raises:
-        UserError: the system needs inputs, unknown options, a format that cannot hold the values, or files in the way.
+        UserError: the system needs inputs, an option is unknown, the format cannot hold the values, or files exist.
     """
     if count < 1:
         raise UserError(f"-n {count}: give the number of samples, 1 or more")
@@ -126,13 +125,13 @@ def write_samples(
     first = predictor.predict(nothing, seed)
     suffixes = choose_suffixes(first, predictor.outputs, format)
     _check_place(out, [LIST, NOTE], overwrite)
-    made: list[Made] = []
+    made: list[SampleFiles] = []
     with _together(out) as work:
         for number in range(seed, seed + count):
             prediction = first if number == seed else predictor.predict(nothing, number)
             files = _named(number, str(prediction.facts.get("label") or ""), suffixes)
             _check_place(out, list(files.values()), overwrite)
-            made.append(Made(number, prediction.facts, files))
+            made.append(SampleFiles(number, prediction.facts, files))
             for role, file in files.items():
                 _write(work / file, prediction[role], predictor.outputs[role], _sentence(model, made[-1]))
             advance()
@@ -143,15 +142,15 @@ def write_samples(
 
 
 def choose_suffixes(prediction: Prediction, roles: Mapping[str, Role], format: Format | None = None) -> dict[str, str]:
-    """The suffix of the files of every role: that of its kind, or that of an image format that holds all images.
+    """Choose the suffix of the files of every role: that of its kind, or that of a format which can hold all images.
 
     Args:
-        prediction: the first one.
-        roles: that are made.
-        format: asked for; None means the usual one.
+        prediction: first sample.
+        roles: name to role of the outputs.
+        format: format of images given by the user; None means the usual one.
 
     Raises:
-        UserError: the format does not hold an image, or there are no images.
+        UserError: the format cannot hold an image, or there are no images.
     """
     images = {name: prediction[name] for name, role in roles.items() if role.suffix is None}
     held = {name: formats_of(value, roles[name]) for name, value in images.items()}
@@ -166,7 +165,7 @@ def choose_suffixes(prediction: Prediction, roles: Mapping[str, Role], format: F
 
 
 def formats_of(image: Image, role: Role) -> tuple[Format, ...]:
-    """Formats that hold an image as it is written, the usual one first."""
+    """Return the formats that can hold an image, the usual one first."""
     small = role.is_label_map and image.shape[0] == 1 and image.channels == 1 and image.dtype == np.uint8
     png: tuple[Format, ...] = ("png",) if small or in_bytes(image, role) else ()
     tiff: tuple[Format, ...] = ("tiff",) if image.channels in (1, 3, 4) else ()
@@ -174,14 +173,14 @@ def formats_of(image: Image, role: Role) -> tuple[Format, ...]:
 
 
 def in_bytes(image: Image, role: Role) -> bool:
-    """Whether an image is a picture of 8 bits without a unit."""
+    """Whether an image is a single 8-bit slice without a unit."""
     codec = role.codec
     eight = isinstance(codec, Window) and codec.unit is None and (codec.low, codec.high) == BYTES
     return eight and image.shape[0] == 1 and image.channels in (1, 3)
 
 
 def stored(image: Image, role: Role) -> Image:
-    """An image in the numbers of its file: bytes for 8-bit pictures, cut off at their ends; whole HU; else as it is."""
+    """Convert an image to the values of its file: 8-bit images are rounded and clipped, HU rounded, others kept."""
     if in_bytes(image, role):
         return image.with_array(np.rint(image.numpy()).clip(*BYTES).astype(np.uint8))
     if image.unit == "HU":
@@ -190,9 +189,9 @@ def stored(image: Image, role: Role) -> Image:
 
 
 def note(
-    model: Model, which: Which, predictor: Predictor, made: Sequence[Made], suffixes: Mapping[str, str]
+    model: Model, which: Which, predictor: Predictor, made: Sequence[SampleFiles], suffixes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What must go with synthetic data: that they are synthetic, what made them, and what their values mean."""
+    """Return the note on synthetic data: that they are synthetic, the model, and the meaning of their values."""
     facts, roles = model.facts, predictor.outputs
     system = model.system
     assert facts is not None and system is not None
@@ -200,7 +199,7 @@ def note(
     codecs = {name: role.codec for name, role in made_roles.items() if role.codec is not None}
     return {
         "synthetic": True,
-        "what": f"{len(made)} samples of nobody, made from noise by the neural network {system.title}",
+        "what": f"{len(made)} synthetic samples, generated from noise by the neural network {system.title}",
         "system": system.slug,
         "title": system.title,
         "citation": system.citation,
@@ -221,7 +220,7 @@ def note(
 
 
 def _common(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Facts of all samples by name: one value where all have it, else every value that occurs."""
+    """Merge the facts of all samples: name to the common value, or to a list of all values that occur."""
     found: dict[str, list[Any]] = {}
     for one in facts:
         for name, value in one.items():
@@ -255,18 +254,36 @@ def _write(path: Path, value: Any, role: Role, sentence: str) -> None:
 
 
 def _check_place(out: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Refuse to replace files, unless this is asked for and an earlier call has written them."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is in the way; give a folder")
+    own = _written(out) if overwrite else set()
     for name in names:
         if (out / name).is_dir():
             raise UserError(f"{out / name}: a folder is in the way; choose another --out")
         if (out / name).exists() and not overwrite:
             raise UserError(f"{out / name}: exists already; add --overwrite, or choose another --out")
+        if (out / name).exists() and name not in own:
+            raise UserError(
+                f"{out / name}: {LIST} does not say that ganatomy sample wrote it, and nothing else is ever replaced; "
+                "remove it, or choose another --out"
+            )
+
+
+def _written(out: Path) -> set[str]:
+    """Names of the files that an earlier call has written to a folder; none where its list or note is missing."""
+    try:
+        told = json.loads((out / NOTE).read_text(encoding="utf-8"))
+        with (out / LIST).open(newline="", encoding="utf-8") as stream:
+            listed = {row["file"] for row in csv.DictReader(stream)}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return set()
+    return {*listed, LIST, NOTE} if isinstance(told, dict) and "system" in told else set()
 
 
 @contextmanager
 def _together(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` to write to, whose files go there once all are written."""
+    """Provide a temporary folder beside ``out`` whose files are moved there at the end of the context."""
     work = out.with_name(f".{out.name[:80]}.{secrets.token_hex(4)}.part")
     try:
         work.mkdir(parents=True)
@@ -282,7 +299,7 @@ def _together(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write_list(path: Path, made: Sequence[Made]) -> None:
+def _write_list(path: Path, made: Sequence[SampleFiles]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         lines = csv.writer(stream)
         lines.writerow(["file", "label", "seed", "role"])
@@ -290,17 +307,17 @@ def _write_list(path: Path, made: Sequence[Made]) -> None:
             lines.writerows([name, one.label, one.seed, role] for role, name in one.files.items())
 
 
-def _sentence(model: Model, made: Made) -> str:
+def _sentence(model: Model, made: SampleFiles) -> str:
     assert model.facts is not None
     label = f", label {made.label}" if made.label else ""
     return (
-        f"synthetic, of nobody; {model.facts.system} {model.identity}, seed {made.seed}{label}; "
+        f"synthetic, not of a patient; {model.facts.system} {model.identity}, seed {made.seed}{label}; "
         "research only, not for diagnosis"
     )
 
 
 def _mark(path: Path, sentence: str) -> None:
-    """Say inside of a picture that it is synthetic, where its format has a place for it."""
+    """Write into the metadata of a TIFF or PNG that it is synthetic."""
     if path.suffix == ".tif":
         tifffile.tiffcomment(path, sentence.encode("ascii", "replace"))
     if path.suffix == ".png":
