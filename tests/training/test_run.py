@@ -369,7 +369,7 @@ def test_a_killed_run_without_checkpoint_begins_again(trained, tiny, tmp_path):
 @pytest.mark.parametrize("blocked", ["run", "run/deeper"])
 def test_an_out_that_is_a_file_is_refused(tiny, tmp_path, blocked):
     (tmp_path / "run").write_text("mine")
-    with pytest.raises(UserError, match="--out .* choose a"):
+    with pytest.raises(UserError, match=r"--out .* choose a"):
         tiny("wgan-vgg", tmp_path / blocked)
     assert (tmp_path / "run").read_text() == "mine"
 

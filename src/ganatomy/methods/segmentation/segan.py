@@ -88,9 +88,7 @@ class SegAN(Segmenter):
         optimiser: Literal["rmsprop", "adam"] = "rmsprop"  # optimiser of both players; adam with betas 0.5 and 0.999
         learning_rate: float = 2e-5  # learning rate of both players
         schedule: Schedule = "constant"  # learning rate: constant, linear decay in the second half, or as released
-        epoch_rounds: int = Field(
-            500, ge=1
-        )  # rounds per epoch of a schedule; slices / batch size in the releases
+        epoch_rounds: int = Field(500, ge=1)  # rounds per epoch of a schedule; slices / batch size in the releases
         critics: bool = True  # whether there are critics; without them another loss needs a weight
         clip: float = Field(0.05, gt=0)  # largest absolute parameter of the critics, applied after each of their turns
         scale_mode: ScaleMode = "per_stage_mean"  # concat_mean: one mean of all feature maps, times the multipliers

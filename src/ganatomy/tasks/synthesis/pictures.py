@@ -117,7 +117,7 @@ def neighbours(made: ImageSet, known: ImageSet, task: Synthesis) -> Figure:
 
 @rc_context(STYLE)
 def walks(predictor: SamplePredictor, task: Synthesis, rows: int = 4) -> Figure:
-    """Draw images between two samples, a row per pair: along the sphere for a normal prior, straight for a uniform one."""
+    """Draw images between two samples, a row per pair: along the sphere for a normal prior, else along a line."""
     method = predictor.method
     way = slerp if method.prior == "normal" else lerp
     shown = []
