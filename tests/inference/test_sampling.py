@@ -15,7 +15,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
 from ganatomy.images.files import read
 from ganatomy.images.image import Image
-from ganatomy.inference.model import Model, single
+from ganatomy.inference.model import Model, only_source
 from ganatomy.inference.runfile import RunFile
 from ganatomy.inference.sampling import LIST, NOTE, sampling_ability, write_samples
 from ganatomy.roles.image import ImageOptions
@@ -185,7 +185,7 @@ def test_whatever_a_system_makes_from_noise_is_written_as_its_kind_is(tmp_path):
         "synthetic_000003_image.png",
     ]
     opened = {
-        name: role.source(file.name, file.parent, single).open()
+        name: role.source(file.name, file.parent, only_source).open()
         for (name, role), file in zip(Outlined.made.items(), files[3:], strict=True)
     }
     assert (opened["vessels"].numpy()[..., 4] == 3).all() and opened["vessels"].numpy().sum() == 18

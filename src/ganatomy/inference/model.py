@@ -78,7 +78,7 @@ def build_run(folder: Path, facts: RunFile, system: System | None = None) -> Met
 
 
 def described(method: Method) -> dict[str, dict[str, Any]]:
-    """Describe the roles of a method in their order, as plain values."""
+    """Describe the roles of a method in their order, as values that JSON can hold."""
     return {name: role.describe() for name, role in method.task.roles.items()}
 
 
@@ -243,7 +243,7 @@ def opened_values(values: Mapping[str, Any], roles: Mapping[str, Role], unit: st
         UserError: a path cannot be read or holds several images.
     """
     opened = {
-        name: roles[name].source(str(value), Path(), single).open()
+        name: roles[name].source(str(value), Path(), only_source).open()
         if isinstance(value, str | Path) and name in roles
         else value
         for name, value in values.items()
@@ -257,7 +257,7 @@ def opened_values(values: Mapping[str, Any], roles: Mapping[str, Role], unit: st
     return opened
 
 
-def single(path: Path) -> Openable:
+def only_source(path: Path) -> Openable:
     """Return the source of the only image at a path.
 
     Raises:
