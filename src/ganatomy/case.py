@@ -239,7 +239,7 @@ class Role(ABC):
         return False
 
     def numbers(self) -> Mapping[str, Any]:
-        """Return the numbers that `bind` has set, as plain values."""
+        """Return the numbers that `bind` has set, as values that JSON can hold."""
         return {}
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
@@ -317,7 +317,7 @@ class Role(ABC):
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """Return the role as plain values, for run files."""
+        """Return the role as values that JSON can hold, for run files."""
         return {"kind": self.kind, "channels": self.channels, "optional": self.optional}
 
 
@@ -463,7 +463,7 @@ class Prediction:
     missing: tuple[str, ...] = ()
 
     def __getitem__(self, role: str) -> Any:
-        """Return the output of a role."""
+        """Return the value that was made for a role, on the grid of the source."""
         return self.outputs[role]
 
     def __iter__(self) -> Iterator[str]:

@@ -138,7 +138,7 @@ def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:
 
 
 def as_json(found: Reproduction) -> dict[str, Any]:
-    """Return all results as plain values for claim.json."""
+    """Return all results as values that JSON can hold, for claim.json."""
     return {
         "system": found.claim.slug,
         "claim": found.claim.words,

@@ -305,7 +305,7 @@ def _bar(console: Console) -> Iterator[Progress]:
 def describe(
     model: Model, which: Which, data: DataConfig, judgement: Judgement, labels: Labels, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Describe an evaluation so that its numbers can be compared with others, as plain values.
+    """Describe an evaluation so that its numbers can be compared with others, as values that JSON can hold.
 
     Training subjects are named by shortened pseudonyms.
     """
@@ -342,7 +342,7 @@ def versions() -> dict[str, str]:
 
 
 def tabulate(judge: Judge, scores: Scores) -> dict[str, Any]:
-    """Return intervals and comparisons of every score, and the scores of every case, as plain values."""
+    """Return intervals and comparisons of every score, and the scores of every case, as values that JSON can hold."""
     table = {}
     for score in (*judge.scores, *judge.truths):
         intervals = {method: scores.interval(method, score.name) for method in scores.methods}

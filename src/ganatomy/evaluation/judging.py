@@ -219,7 +219,7 @@ class Judge(ABC):
 
     @abstractmethod
     def entry(self, model: Model, name: str) -> Entry:
-        """Return the entry of a trained run.
+        """Return a trained run as an entry of the judgement.
 
         Args:
             model: trained run.

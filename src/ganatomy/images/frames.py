@@ -70,7 +70,7 @@ class Turn:
         return cls((axes[0], axes[1], axes[2]), (flipped[0], flipped[1], flipped[2]))
 
     def shape(self, shape: Sequence[int]) -> Triple:
-        """Return (slices, rows, columns) after the turn."""
+        """Return the shape (slices, rows, columns) after the axes have been permuted to the plane of the slices."""
         return shape[self.axes[0]], shape[self.axes[1]], shape[self.axes[2]]
 
     def apply(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -197,7 +197,7 @@ class Frame:
 
     @property
     def slice_wise(self) -> bool:
-        """Whether every working slice is made from one slice of the source."""
+        """Whether each slice of the working grid comes from exactly one slice of the source, without interpolation between."""
         kept = self.source[0] == self.scaled[0] == self.size[0] and self.before[0] == 0
         return self.turn.slice_wise and kept
 

@@ -102,7 +102,7 @@ class Comparison:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers of the checks, rounded, as plain values for JSON."""
+        """Return the numbers of the checks, rounded, as values that JSON can hold."""
         correlation = self.correlation
         return {
             "correlation with input": None if math.isnan(correlation) else round(correlation, 4),

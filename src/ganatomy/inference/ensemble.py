@@ -151,7 +151,7 @@ def _ends(predictor: VoxelPredictor, output: str, sample: Sample) -> NDArray[np.
 
 
 def _on_grid(array: Array, own: Sample, first: Sample, name: str) -> Array:
-    """Bring an array of a member to the working grid of the first one.
+    """Reorient an array of one run of the ensemble to the working grid of the first run.
 
     Grids may differ in the plane of their slices, which does not change the voxels.
 

@@ -132,7 +132,7 @@ class DataConsistency(nn.Module):
         return weight
 
     def forward(self, image: Tensor, measured: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> Tensor:
-        """Return the consistent image (N, 2, H, W).
+        """Return the image (N, 2, H, W) that `consistent` makes agree with the measured k-space.
 
         Args:
             image: image (N, 2, H, W).

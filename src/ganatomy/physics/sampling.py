@@ -153,7 +153,7 @@ class Undersampling(BaseModel):
         return number
 
     def _across(self, own: float) -> int:
-        """Return the width of the full centre: the option `centre`, or else the default of the pattern."""
+        """Return the width in samples of the centre measured in full: `centre`, or the default of the pattern."""
         return round(own) if self.centre is None else self.centre
 
 

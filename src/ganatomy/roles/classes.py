@@ -110,5 +110,5 @@ class ClassRole(Role):
         return torch.randint(max(len(self.classes), 1), (), generator=generator)
 
     def describe(self) -> dict[str, Any]:
-        """Return the role as plain values, with its classes."""
+        """Return the role as values that JSON can hold, with its classes."""
         return {**super().describe(), "classes": list(self.classes), "sliced": self.sliced}

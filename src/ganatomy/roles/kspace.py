@@ -120,5 +120,5 @@ class KSpaceRole(Role):
             np.save(stream, kspace.swapaxes(0, 1))
 
     def describe(self) -> dict[str, Any]:
-        """Return the role as plain values, with its number of coils."""
+        """Return the role as values that JSON can hold, with its number of coils."""
         return {**super().describe(), "coils": self.coils}

@@ -247,7 +247,7 @@ class LabelRole(MapRole):
         return {name: np.isin(labels[0], own) for name, own in self.regions.items()}
 
     def describe(self) -> dict[str, Any]:
-        """Return the role as plain values, with its regions."""
+        """Return the role as values that JSON can hold, with its regions."""
         regions = {name: list(labels) for name, labels in self.regions.items()}
         return {**super().describe(), "regions": regions}
 

@@ -224,7 +224,7 @@ class PointsRole(Role):
         return f"{super().prepared_as} {list(self.points)}"
 
     def describe(self) -> dict[str, Any]:
-        """Return the role as plain values, with its points."""
+        """Return the role as values that JSON can hold, with its points."""
         return {**super().describe(), "points": list(self.points), "swaps": dict(self.swaps)}
 
 

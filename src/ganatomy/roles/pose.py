@@ -172,7 +172,7 @@ def read_poses(path: Path) -> Poses:
 
 
 def _pose(path: Path, record: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return the matrix of one row of a table."""
+    """Return the 4 x 4 pose that a row of a table holds, as a matrix or as a position and a quaternion."""
     matrix = np.eye(4)
     if set(MATRIX) <= set(record):
         matrix[:3] = np.reshape([number(record[name], f"{path}: {name}") for name in MATRIX], (3, 4))

@@ -45,7 +45,7 @@ class ScaledRole(Role):
         return replace(self, scale=bound)
 
     def numbers(self) -> Mapping[str, Any]:
-        """Return the codec as plain values."""
+        """Return the codec as values that JSON can hold."""
         return self.scale.model_dump(mode="json") if self.scale else {}
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
@@ -68,7 +68,7 @@ class ScaledRole(Role):
         return tensor if self.scale is None else np.asarray(self.scale.decode(tensor), np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """Return the role as plain values, with its codec."""
+        """Return the role as values that JSON can hold, with its codec."""
         return {**super().describe(), "codec": dict(self.numbers()) or None}
 
 

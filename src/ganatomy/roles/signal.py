@@ -132,7 +132,7 @@ class SignalRole(ScaledRole):
         write_rows(path, names, signal.values.T)
 
     def describe(self) -> dict[str, Any]:
-        """Return the role as plain values, with its channels and codec."""
+        """Return the role as values that JSON can hold, with its channels and codec."""
         return {**super().describe(), "names": list(self.names)}
 
 

@@ -108,7 +108,7 @@ def number(cell: Any, where: str) -> float:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file as plain values; raises `UserError` where it is none."""
+    """Read a JSON file as values that JSON can hold; raises `UserError` where it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -132,7 +132,7 @@ def difference_of(score: Score, arm: str, reference: str, tables: Mapping[str, A
 
 
 def tabulated(found: Comparison) -> dict[str, Any]:
-    """Return means, differences and values as plain values for results.json."""
+    """Return means, differences and values as values that JSON can hold, for results.json."""
     return {
         score.name: {
             "unit": score.unit,

@@ -153,7 +153,7 @@ class WGANVGG(CTDenoiser):
 
     @property
     def adversarial(self) -> bool:
-        """Whether the generator is trained with a critic."""
+        """Whether the generator is trained against a Wasserstein critic, and not by the other losses alone."""
         return self.critic is not None
 
     def stages(self) -> Sequence[Stage]:

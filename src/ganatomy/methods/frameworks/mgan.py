@@ -221,7 +221,7 @@ class MGAN(Translator):
         return self.critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
 
     def distance(self, fake: Tensor, target: Tensor) -> Tensor:
-        """Return the distance from the optimised image, a scalar."""
+        """Return the distance of the network's output from the image optimised in the first part, a scalar."""
         if self.config.target_distance == "features":
             return self.content.distance((fake + 1) / 2, (target + 1) / 2)
         return mse_loss(fake, target)

@@ -144,6 +144,6 @@ class SRGAN3D(VolumeResolver):
         return low + (high - low) * self.noise.uniform(len(batch), 1)
 
     def exchanged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Exchange the labels of real and generated volumes with the probability `label_flips`."""
+        """With the probability `label_flips`, exchange each real volume with a generated one."""
         swap = self.noise.uniform(len(real), 1) < self.config.label_flips
         return torch.where(swap, fake, real), torch.where(swap, real, fake)

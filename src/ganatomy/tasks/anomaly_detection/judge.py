@@ -137,7 +137,7 @@ class DetectionJudge(Judge):
     reference = INTENSITY
 
     def entry(self, model: Model, name: str) -> Entry:
-        """Return the entry of a trained detector."""
+        """Return a trained detector as an entry of the judgement."""
         predictor = model.predictor()
         assert isinstance(predictor, DetectionPredictor)
         return DetectorEntry(name, lambda case: self._found(predictor, case), about(model), predictor.thresholds)

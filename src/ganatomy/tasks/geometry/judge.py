@@ -116,7 +116,7 @@ class VesselRequest(sets.Request):
 
 
 def sampler(predictor: VesselPredictor, name: str, about: str = "") -> SamplerEntry:
-    """Return the entry of a trained run; its ``run`` takes a `VesselRequest` and returns a `VesselSet`."""
+    """Return a trained run as an entry; its ``run`` takes a `VesselRequest` and returns a `VesselSet`."""
     return SamplerEntry(
         name, lambda wanted: VesselSet(predictor.signals(wanted.seeds, wanted.lengths)), about, predictor
     )
@@ -149,7 +149,7 @@ class GeometryJudge(Judge):
         self.compared = 0
 
     def entry(self, model: Model, name: str) -> Entry:
-        """Return the entry of a trained sampler."""
+        """Return a trained sampler as an entry of the judgement."""
         return sampler(model.predictor(), name, about(model))  # type: ignore[arg-type]
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:

@@ -113,7 +113,7 @@ class CentrelineRole(Role):
         write_rows(path, (*AXES, RADII[0]), np.column_stack([line.points, line.radii]))
 
     def describe(self) -> dict[str, Any]:
-        """Describe the role and its codec as plain values."""
+        """Describe the role and its codec as values that JSON can hold."""
         codec = self.signals
         numbers = {"samples": codec.samples, "step_mm": codec.step_mm, "radius_mm": codec.radius_mm}
         return {**super().describe(), **numbers, "encoding": codec.encoding}

@@ -68,7 +68,7 @@ class RestorationJudge(Judge):
         return {}
 
     def entry(self, model: Model, name: str) -> Entry:
-        """Return the entry of a trained run."""
+        """Return a trained run as an entry of the judgement."""
         return trained(model, name)
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
@@ -101,7 +101,7 @@ class RestorationJudge(Judge):
 
 
 def role(name: str, played: str | None = None, channels: int = 1) -> Entry:
-    """Return the entry of a role of the cases, such as the unchanged input.
+    """Return a role of the cases as an entry of the judgement, such as the unchanged input.
 
     Args:
         name: name of the entry.
@@ -112,7 +112,7 @@ def role(name: str, played: str | None = None, channels: int = 1) -> Entry:
 
 
 def trained(model: Model, name: str) -> Entry:
-    """Return the entry of a trained run of an image-to-image task."""
+    """Return a trained run of an image-to-image task as an entry of the judgement."""
     predictor, task = model.predictor(), model.method.task
 
     def run(case: Sample, start: int, stop: int) -> Volume:

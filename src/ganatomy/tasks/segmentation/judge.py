@@ -103,7 +103,7 @@ class SegmentationJudge(Judge):
         self.thresholds: dict[str, Threshold] = {}
 
     def entry(self, model: Model, name: str) -> Entry:
-        """Return the entry of a trained run; it returns masks of the judged regions, (regions, slices, rows, columns).
+        """Return a trained run as an entry, which makes masks (regions, slices, rows, columns) of the judged regions.
 
         Raises:
             UserError: the run has other regions than those that are judged.

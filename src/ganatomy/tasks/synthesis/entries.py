@@ -33,7 +33,7 @@ class ImageRequest(Request):
 
 
 def sampler(predictor: SamplePredictor, name: str, about: str = "") -> SamplerEntry:
-    """Return the entry of a trained run; its ``run`` takes a `ImageRequest` and returns an `ImageSet`."""
+    """Return a trained run as an entry of a judge's table; its ``run`` maps an `ImageRequest` to an `ImageSet`."""
 
     def run(wanted: ImageRequest) -> ImageSet:
         labels = wanted.labels if predictor.labelled else None

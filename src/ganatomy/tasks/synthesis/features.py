@@ -207,7 +207,7 @@ def classifier(
 
 
 def _encoder(training: Tensor, labels: Tensor | None, folder: Path | None) -> tuple[Classifier, str]:
-    """Train an encoder on real images; returns it with a description of its training."""
+    """Train an encoder, whose features scores use, on real images; return it and a sentence on its training."""
     if labels is not None:
         return classifier(training, labels, int(labels.max()) + 1, folder=folder), "classify them"
     shrink = adaptive_avg_pool2d if training.dim() == 4 else adaptive_avg_pool3d

@@ -131,7 +131,7 @@ class SynthesisJudge(Judge):
         self.compared = 0
 
     def entry(self, model: Model, name: str) -> Entry:
-        """Return the entry of a trained sampler."""
+        """Return a trained sampler as an entry of the table that the judge fills."""
         predictor = model.predictor()
         assert isinstance(predictor, SamplePredictor)
         return sampler(predictor, name, about(model))
@@ -247,7 +247,7 @@ class SynthesisJudge(Judge):
         return float(np.clip((far - here) / (far - near), -9.99, 1)) if far > near else np.nan
 
     def collapse(self, judgement: Judgement, name: str = OUTPUT) -> str:
-        """Return a warning where most resamplings look collapsed, else an empty string."""
+        """Return a warning where most of the sets that were drawn show mode collapse, else an empty string."""
         if not judgement.scores.mean(name, COLLAPSED) >= 0.5:
             return ""
         spread, other = (judgement.scores.mean(name, score) for score in (SPREAD, NEAREST))
