@@ -197,7 +197,7 @@ class Frame:
 
     @property
     def slice_wise(self) -> bool:
-        """Whether each slice of the working grid comes from exactly one slice of the source, without interpolation between."""
+        """Whether each slice of the working grid comes from exactly one slice of the source, without interpolation."""
         kept = self.source[0] == self.scaled[0] == self.size[0] and self.before[0] == 0
         return self.turn.slice_wise and kept
 
