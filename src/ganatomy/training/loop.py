@@ -285,10 +285,10 @@ class Trainer:
             # The method's own lines run under autocast, backward passes outside of it.
             with self.fabric.autocast():
                 move = next(turns, None)
-            if watch:
-                watch.stop("forward", *(turn.player for turn in move or ()))
             if move is None:
                 break
+            if watch:
+                watch.stop("forward", *(turn.player for turn in move))
             self._take(move, watch)
         images = (self.stream.drawn - drawn) * self.stage.stream.batch_size
         for player in self.players.values():
