@@ -50,7 +50,7 @@ def test_sizes_of_sets_are_told():
     )
     assert measured(30, 60, 1, "vessel")["Coverage"].startswith("0.98 ")
     small, gone = caveats(30, 1, "vessel")
-    assert "30 vessels are small" in small and "training vessels are not there" in gone
+    assert "30 vessels are small" in small and "training vessels are no longer available" in gone
     assert caveats(100, 2, "vessel") == []
 
 

@@ -221,15 +221,24 @@ def test_pictures_give_maps_in_real_numbers(tmp_path):
 
 def test_without_thresholds_there_is_no_mask_and_that_is_said(tmp_path):
     source = nifti(tmp_path / "in.nii", scan())
-    (tmp_path / "out-mask.nii").write_bytes(b"of an earlier call")
+    apply(applier(tmp_path / "calibrated"), source, tmp_path / "out.nii")
+    assert (tmp_path / "out-mask.nii").exists()
     one = applier(tmp_path, calibrated=False)
-    with pytest.raises(UserError, match=r"out-mask\.nii: exists already"):
+    with pytest.raises(UserError, match="exists already"):
         apply(one, source, tmp_path / "out.nii")
     warnings, note = apply(one, source, tmp_path / "out.nii", overwrite=True)
     assert len(warnings) == 1 and "no mask" in warnings[0] and "ganatomy train with --resume" in warnings[0]
     assert note["abnormal"] is note["calibration"] is None and len(note["scores"]) == 3
     assert set(note["outputs"]) == {"map", "healthy"}
     assert not (tmp_path / "out-mask.nii").exists() and (tmp_path / "out-healthy.nii").exists()
+
+
+def test_a_mask_of_somebody_else_is_not_removed(tmp_path):
+    source = nifti(tmp_path / "in.nii", scan())
+    (tmp_path / "out-mask.nii").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"out-mask\.nii: ganatomy apply did not write it"):
+        apply(applier(tmp_path, calibrated=False), source, tmp_path / "out.nii", overwrite=True)
+    assert (tmp_path / "out-mask.nii").read_bytes() == b"mine"
 
 
 def test_companions_never_take_the_place_of_the_input(tmp_path):
