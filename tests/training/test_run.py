@@ -415,7 +415,8 @@ def test_a_file_that_meets_its_limit_is_not_replaced(tmp_path):
     ("wrong", "told"),
     [
         ({"batch_size": 0}, "--batch-size and --patch: must be at least 1"),
-        ({"learning_rate": -1.0}, "the optimiser of 'generator'"),
+        ({"betas": (-1.0, 0.9)}, "the optimiser of 'generator'"),
+        ({"learning_rate": -1.0}, "option learning_rate: must be greater than 0, got -1"),
         ({"width": -1}, "option width: must be greater than 0, got -1"),
     ],
 )
