@@ -13,15 +13,6 @@ from ganatomy.methods.detection.va_gan import VAGAN, Critic, MapGenerator, first
 from ganatomy.tasks.anomaly_detection.task import FeatureAttribution
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Run torch in one thread, since networks this small spend more time on synchronisation than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 

@@ -33,14 +33,6 @@ LABELLED = {"classes": ("dark", "bright")}
 GREY = {"roles": {"image": {"channels": 1}}}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 

@@ -18,14 +18,6 @@ from ganatomy.tasks.geometry.roles import CentrelineRole, read_centreline
 from ganatomy.training.run import TrainConfig, train
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 

@@ -50,15 +50,6 @@ def reached(loss, networks):
     return [any(slope is not None and bool(slope.abs().max() > 0) for slope in own) for own in found]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Run torch in one thread, since networks this small spend more time on synchronisation than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @settings(max_examples=15, deadline=None)
 @given(rows=st.integers(5, 18), columns=st.integers(5, 18), seed=st.integers(0, 99))
 def test_the_operators_are_those_of_the_metric(rows, columns, seed):

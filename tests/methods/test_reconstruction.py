@@ -25,15 +25,6 @@ from ganatomy.tasks.mr_reconstruction.scan import Scan
 KINDS = (DeepDealiasing, DAGAN, GANCS, RefineGAN, CSMRIRefinement, KSpaceGAN)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Run torch in one thread, since networks this small spend more time on synchronisation than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def parameters(network):
     return sum(parameter.numel() for parameter in network.parameters())
 

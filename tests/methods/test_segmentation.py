@@ -23,14 +23,6 @@ from ganatomy.training.run import TrainConfig, train
 TINY = {"width": 4, "critic_width": 3, "patch": 32, "batch_size": 2}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def segan(preset="small", **values):
     torch.manual_seed(0)
     return SegAN(SegAN.Config.preset(preset, **{**TINY, **values}))

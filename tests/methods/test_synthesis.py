@@ -19,14 +19,6 @@ from ganatomy.nets.aids import GaussianNoise
 from ganatomy.training.diagnostics import duality_gap, vector_field
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 

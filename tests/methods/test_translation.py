@@ -13,14 +13,6 @@ from ganatomy.methods.frameworks.pix2pix import Pix2Pix
 from ganatomy.methods.frameworks.srgan import SRGAN
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def small(kind, **values):
     own = {"size": (32, 32), "jitter": 0} if kind in (Pix2Pix, CycleGAN) else {}
     return kind(kind.Config.preset("small", **{**own, **values}))

@@ -60,7 +60,7 @@ class Augmentation(BaseModel):
     @classmethod
     def _positive(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
         if min(value) < 0:
-            raise ValueError(f"limits are at least 0, got {' '.join(f'{number:g}' for number in value)}")
+            raise ValueError("limits are at least 0")
         return value
 
     @property
