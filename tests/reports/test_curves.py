@@ -29,6 +29,7 @@ def test_training_curves_have_a_panel_per_player_and_score(tmp_path: Path) -> No
         "game/rotation",
         "validation/psnr",
         "seconds/data",
+        "seconds/validation",
         "seconds/backward of critic",
     ]
     rows = [f"{i},{name},1.5" for i in range(30) for name in names]
@@ -43,6 +44,7 @@ def test_training_curves_have_a_panel_per_player_and_score(tmp_path: Path) -> No
         "Game: rotation",
         "Validation: psnr",
         "Seconds per round",
+        "Seconds: validation",
     ]
     legends = [[text.get_text() for text in shown[i].get_legend().get_texts()] for i in (0, 4)]
     assert legends == [["real", "gradient_penalty"], ["critic", "generator"]]

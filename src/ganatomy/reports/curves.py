@@ -104,7 +104,7 @@ def _heading(measure: Measure) -> str:
             return GRADIENTS
         case "game" if measure.name == GRADIENT_NORM:
             return f"{GRADIENTS} of the game"
-        case "seconds":
+        case "seconds" if measure.name != "validation":  # which is no part of a round
             return "seconds per round"
     return f"{measure.kind}: {measure.name}"
 
