@@ -109,6 +109,15 @@ def test_a_mutant_is_tried_by_the_tests_of_its_room():
     assert all(file.startswith("tests/tasks/translation/") for file in tasks)
 
 
+def test_a_mutant_of_a_module_that_its_room_does_not_test_is_tried_where_the_module_is_used(copy):
+    user = copy / "tests" / "studies" / "test_study.py"
+    user.parent.mkdir()
+    user.write_text("from ganatomy.training.arms import Arm\nfrom ganatomy.training.sums import total\n")
+    arms, sums = (Path("src/ganatomy/training", name) for name in ("arms.py", "sums.py"))
+    assert set(mutate.tests_of(arms, copy)) == {"tests/training/test_sums.py", "tests/studies/test_study.py"}
+    assert mutate.tests_of(sums, copy) == ["tests/training/test_sums.py"]
+
+
 def test_a_mutant_of_a_method_is_tried_by_the_contract_tests_of_its_systems():
     *files, k, asked = mutate.tests_of(Path("src/ganatomy/methods/frameworks/pix2pix.py"), ROOT)
     assert files[0] == "tests/methods/test_wiring.py" and files[-1] == "tests/methods/test_contract.py"
