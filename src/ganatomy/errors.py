@@ -1,4 +1,8 @@
-"""The exception and the warning whose messages are shown to the user."""
+"""The exceptions and the warning whose messages are shown to the user."""
+
+from __future__ import annotations
+
+import errno
 
 
 class UserError(Exception):
@@ -8,8 +12,47 @@ class UserError(Exception):
     """
 
 
+class Shortage(UserError):
+    """A resource of the machine that has run out, such as memory or open files; the message is one line with a remedy.
+
+    No input is at fault, and what follows would fail, too: a caller that leaves a case out and goes on after a
+    `UserError` lets a `Shortage` pass.
+    """
+
+
 class Notice(UserWarning):
     """A warning to the user that does not stop the run; the message is one line.
 
     The command line prints it to the standard error stream. Library users can filter it.
     """
+
+
+_SHORT = {
+    errno.EMFILE: "too many open files; raise the limit, e.g. with ulimit -n 4096",
+    errno.ENFILE: "too many open files on this machine; end programs that hold them",
+    errno.ENOMEM: "out of memory; end other programs, or take smaller volumes, tiles or batches",
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "your quota of disk space is used up; free some space",
+    errno.EIO: "the disk reports an error of input or output; check the disk or the connection to it",
+}
+"""Number of a system error that no input is the reason of, to what has run out and the remedy."""
+
+
+def shortage(error: BaseException, where: object) -> Shortage | None:
+    """Return the shortage of the machine that an error reports, or None where the error has another reason.
+
+    Libraries wrap errors of the system in their own, so the errors that led to this one are looked at, too.
+
+    Args:
+        error: exception that was caught.
+        where: file or step for the message.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, Shortage):
+            return seen
+        number = errno.ENOMEM if isinstance(seen, MemoryError) else getattr(seen, "errno", None)
+        if number in _SHORT:
+            return Shortage(f"{where}: {_SHORT[number]}")
+        seen = seen.__cause__ or seen.__context__
+    return None

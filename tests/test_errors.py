@@ -1,0 +1,33 @@
+import errno
+
+import pytest
+
+from ganatomy.errors import Shortage, UserError, shortage
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "x.nii: too many open files; raise the limit"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_fault_of_a_file(error, words):
+    found = shortage(error, "x.nii")
+    assert isinstance(found, UserError)
+    assert words in str(found)
+
+
+def test_a_shortage_is_found_behind_the_error_of_a_library():
+    with pytest.raises(ValueError, match="cannot open") as caught:
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        except OSError as error:
+            raise ValueError("cannot open it") from error
+    assert isinstance(shortage(caught.value, "x"), Shortage)
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), FileNotFoundError(errno.ENOENT, "none"), EOFError()])
+def test_other_errors_are_no_shortage(error):
+    assert shortage(error, "x") is None
