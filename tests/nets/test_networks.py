@@ -1,3 +1,10 @@
+import hashlib
+import io
+import os
+import pickle
+from email.message import Message
+from urllib.error import URLError
+
 import pytest
 import torch
 
@@ -6,6 +13,7 @@ from ganatomy.nets import features
 from ganatomy.nets.features import VGG19Features
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.unet import ConvUNet, Pix2PixUNet
+from ganatomy.tasks.synthesis import features as sets
 
 
 def count(network):
@@ -88,22 +96,97 @@ def test_feature_distance_moves_the_output_only():
     assert network.distance(target, target).item() == 0
 
 
-def test_imagenet_weights_are_read_from_a_local_file(tmp_path):
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Return the bytes of a file with VGG-19 weights; the folder of weights is empty, and no network is reached."""
+    monkeypatch.setenv("GANATOMY_WEIGHTS", str(tmp_path / "weights"))
+
+    def refuse(*arguments, **options):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(torch.hub, "urlopen", refuse)
     donor = VGG19Features._build("conv5_4", True, 1.0)
     state = {f"features.{name}": torch.full_like(value, 0.01) for name, value in donor.state_dict().items()}
-    file = tmp_path / "vgg19-dcbb9e9d.pth"
+    file = tmp_path / "own.pth"
     torch.save(state, file)
-    network = VGG19Features("conv1_1", "vgg19", file)
-    assert network.name == "vgg19 with ImageNet weights, conv1_1"
+    return file.read_bytes()
+
+
+def known_as_published(monkeypatch, content):
+    monkeypatch.setattr(features, "VGG19_SHA256", hashlib.sha256(content).hexdigest()[:8])
+
+
+def test_weights_of_the_users_own_are_named_by_their_digest(tmp_path, monkeypatch, weights):
+    network = VGG19Features("conv1_1", "vgg19", tmp_path / "own.pth")
+    assert network.name == f"vgg19 with the weights sha256:{hashlib.sha256(weights).hexdigest()[:12]}, conv1_1"
     assert network.__dict__["network"][0].weight.unique().tolist() == pytest.approx([0.01])
+    known_as_published(monkeypatch, weights)
+    assert VGG19Features("conv1_1", "auto", tmp_path / "own.pth").name == "vgg19 with ImageNet weights, conv1_1"
 
 
-def test_without_weights_the_substitute_is_named_and_the_demand_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("GANATOMY_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(features, "_reachable", lambda address: False)
+def test_weights_in_the_folder_of_weights_are_checked_against_the_published_hash(tmp_path, monkeypatch, weights):
+    file = features.vgg19_file()
+    file.parent.mkdir()
+    file.write_bytes(weights)
+    for source in ("auto", "vgg19", "download"):
+        with pytest.raises(UserError, match=r"vgg19-dcbb9e9d\.pth: not torchvision's VGG-19 weights, or damaged"):
+            VGG19Features("conv1_1", source)
+    known_as_published(monkeypatch, weights)
+    for source in ("auto", "vgg19", "download"):
+        assert VGG19Features("conv1_1", source).name == "vgg19 with ImageNet weights, conv1_1"
+
+
+def test_nothing_is_downloaded_unless_asked_for(weights):
     assert "substitute" in VGG19Features("conv1_1", "auto").name
-    with pytest.raises(UserError, match=r"features-file.*substitute"):
+    with pytest.raises(UserError, match=r"--features vgg19: no weights in .*vgg19-dcbb9e9d.pth; copy .*substitute"):
         VGG19Features("conv1_1", "vgg19")
+    with pytest.raises(UserError, match=r"--features vgg19: no weights in .*vgg19-dcbb9e9d.pth"):
+        sets.features("vgg19", torch.zeros(2, 1, 8, 8))
+    assert not features.vgg19_file().parent.exists()
+
+
+def test_a_download_is_kept_where_its_hash_is_the_published_one(monkeypatch, weights):
+    def served(request, *arguments, **options):
+        assert request.full_url == features.VGG19_ADDRESS
+        answer = io.BytesIO(weights)
+        answer.info = Message
+        return answer
+
+    monkeypatch.setattr(torch.hub, "urlopen", served)
+    with pytest.raises(UserError, match=r"--features download: .* cannot be fetched \(invalid hash value"):
+        VGG19Features("conv1_1", "download")
+    assert not list(features.vgg19_file().parent.iterdir()), "another file is not kept"
+    known_as_published(monkeypatch, weights)
+    assert VGG19Features("conv1_1", "download").name == "vgg19 with ImageNet weights, conv1_1"
+    assert features.vgg19_file().read_bytes() == weights
+
+
+def test_a_download_that_fails_says_which_file_to_put_where(monkeypatch, weights):
+    def unreachable(*arguments, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    with pytest.raises(UserError, match=r"--features download: .*no route to host.* copy it to .*vgg19-dcbb9e9d\.pth"):
+        VGG19Features("conv1_1", "download")
+
+
+class Payload:
+    """A pickle that makes a folder where it is executed."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda payload, file: file.write_bytes(pickle.dumps(payload, 2))])
+def test_no_code_in_a_weight_file_is_run(tmp_path, write):
+    file = tmp_path / "vgg.pth"
+    write({"features.0.weight": Payload(tmp_path / "made")}, file)
+    with pytest.raises(UserError, match=r"vgg\.pth: not torchvision's VGG-19 weights \(UnpicklingError\)"):
+        VGG19Features("conv1_1", "vgg19", file)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", None])

@@ -1,12 +1,11 @@
 """Frozen feature networks for perceptual losses, and the search for their weights."""
 
+import hashlib
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +13,14 @@ from torch import Tensor, nn
 from ganatomy.errors import UserError
 
 VGG19_ADDRESS = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-VGG19_SHA256_PREFIX = "dcbb9e9d"
+VGG19_SHA256 = "dcbb9e9d"
+"""First digits of the SHA-256 of this file, which PyTorch publishes as a part of its name."""
 VGG19_WIDTHS = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 SUBSTITUTE = "vgg19 with random weights (seed 0), a substitute for ImageNet weights"
 
-FeatureSource = Literal["auto", "vgg19", "substitute"]
+FeatureSource = Literal["auto", "vgg19", "substitute", "download"]
+"""Weights of VGG-19: those of ImageNet where they are on this machine, else the substitute; those of ImageNet; the
+substitute; those of ImageNet, downloaded where they are not on this machine."""
 
 
 def weights_folder() -> Path:
@@ -26,36 +28,41 @@ def weights_folder() -> Path:
     return Path(os.environ.get("GANATOMY_WEIGHTS", Path.home() / ".cache" / "ganatomy" / "weights"))
 
 
-def _reachable(address: str, seconds: float = 3.0) -> bool:
-    parts = urlsplit(address)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or 443), timeout=seconds).close()
-    except OSError:
-        return False
-    return True
+def vgg19_file() -> Path:
+    """Return the path at which torchvision's VGG-19 weights are looked for, whether they are there or not."""
+    return weights_folder() / Path(VGG19_ADDRESS).name
 
 
 def find_vgg19_weights(file: Path | None) -> Path | None:
-    """Return the weight file: the given one, the one in ``weights_folder()``, or a download; None if there is none.
+    """Return the weight file: the given one, or the one in ``weights_folder()``; None if there is none.
 
     Raises:
-        UserError: A file was given and does not exist.
+        UserError: a file was given and does not exist.
     """
     if file is not None:
         if not file.is_file():
-            raise UserError(f"features file {file}: no such file; give torchvision's {Path(VGG19_ADDRESS).name}")
+            raise UserError(f"--features-file {file}: no such file; give torchvision's {vgg19_file().name}")
         return file
-    local = weights_folder() / Path(VGG19_ADDRESS).name
-    if local.is_file():
-        return local
-    if not _reachable(VGG19_ADDRESS):
-        return None
-    import pooch
+    return vgg19_file() if vgg19_file().is_file() else None
 
-    try:
-        return Path(pooch.retrieve(VGG19_ADDRESS, known_hash=None, fname=local.name, path=local.parent))
-    except (OSError, ValueError):
-        return None
+
+def download_vgg19_weights() -> Path:
+    """Return the weight file in ``weights_folder()``, downloaded and checked against its hash where it is missing.
+
+    Raises:
+        UserError: the download fails, or yields another file, which is not kept.
+    """
+    file = vgg19_file()
+    if not file.is_file():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(VGG19_ADDRESS, str(file), VGG19_SHA256, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"--features download: {VGG19_ADDRESS} cannot be fetched ({error}); copy it to {file}, "
+                "or choose --features substitute"
+            ) from None
+    return file
 
 
 class VGG19Features(nn.Module):
@@ -67,12 +74,13 @@ class VGG19Features(nn.Module):
     Args:
         layer: ``conv<block>_<index>``, such as ``conv5_4``.
         relu: whether the activation is taken after the layer's ReLU, or before.
-        source: ``auto`` takes ImageNet weights if they can be found or downloaded and the substitute otherwise.
-        file: local file with torchvision's VGG-19 weights.
+        source: weights; nothing is downloaded unless it is ``download``.
+        file: local file with VGG-19 weights in torchvision's format; None means the one in ``weights_folder()``.
         width: multiplies the channel counts of the substitute.
 
     Raises:
-        UserError: ``vgg19`` was requested and no weights can be found, or the file does not hold VGG-19 weights.
+        UserError: ``vgg19`` was requested and no weights can be found, or the file does not hold VGG-19 weights; or
+            the file in ``weights_folder()`` is not torchvision's.
     """
 
     mean: Tensor
@@ -89,18 +97,16 @@ class VGG19Features(nn.Module):
         width: float = 1.0,
     ):
         super().__init__()
+        if source == "download" and file is None:
+            file = download_vgg19_weights()
         weights = None if source == "substitute" else find_vgg19_weights(file)
-        if source == "vgg19" and weights is None:
+        if source in ("vgg19", "download") and weights is None:
             raise UserError(
-                f"VGG-19 weights: not in {weights_folder()} and {VGG19_ADDRESS} cannot be reached; "
-                "copy the file there, name it with --features-file, or choose --features substitute"
+                f"--features vgg19: no weights in {vgg19_file()}; copy {VGG19_ADDRESS} there, fetch it with "
+                "--features download, name a copy with --features-file, or choose --features substitute"
             )
         network = self._build(layer, relu, 1.0 if weights else width)
-        if weights:
-            self._load(network, weights)
-            self.name = f"vgg19 with ImageNet weights, {layer}"
-        else:
-            self.name = f"{SUBSTITUTE}, {layer}"
+        self.name = f"{self._load(network, weights) if weights else SUBSTITUTE}, {layer}"
         frozen = network.eval().requires_grad_(False)
         # Not a registered submodule, because every checkpoint would otherwise hold 80 MB of frozen weights.
         self.__dict__["network"] = frozen
@@ -128,13 +134,20 @@ class VGG19Features(nn.Module):
         raise UserError(f"perceptual layer {layer!r}: VGG-19 has conv1_1 to conv5_4")
 
     @staticmethod
-    def _load(network: nn.Sequential, file: Path) -> None:
+    def _load(network: nn.Sequential, file: Path) -> str:
+        """Load weights into the network, and return which they are, in words."""
         try:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            known = digest.startswith(VGG19_SHA256)
+            if file == vgg19_file() and not known:
+                raise UserError(f"{file}: not torchvision's VGG-19 weights, or damaged; delete it, and copy it anew")
             state = torch.load(file, map_location="cpu", weights_only=True)
             wanted = {key: state[f"features.{key}"] for key in network.state_dict()}
             network.load_state_dict(wanted)
         except (OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, UnpicklingError) as error:
             raise UserError(f"{file}: not torchvision's VGG-19 weights ({type(error).__name__})") from None
+        return "vgg19 with ImageNet weights" if known else f"vgg19 with the weights sha256:{digest[:12]}"
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.__dict__["network"]._apply(fn, recurse)

@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,7 +88,8 @@ def test_an_encoder_learns_classes_or_thumbnails_and_is_kept(tmp_path, monkeypat
 
 
 def test_vgg_sees_channels_that_are_no_colours_one_by_one(monkeypatch):
-    monkeypatch.setattr(module, "VGG19Features", partial(VGG19Features, source="substitute", width=0.02))
+    monkeypatch.setattr(module, "find_vgg19_weights", lambda file: file or Path("here"))
+    monkeypatch.setattr(module, "VGG19Features", lambda source: VGG19Features(source="substitute", width=0.02))
     images = torch.rand(4, 2, 16, 16) * 2 - 1
     found = features("vgg19", images)
     assert "substitute" in found.name

@@ -23,7 +23,7 @@ from ganatomy.errors import UserError
 from ganatomy.images.paths import replacing
 from ganatomy.nets.classifier import Classifier
 from ganatomy.nets.embedding import RandomEmbedding, embed
-from ganatomy.nets.features import VGG19Features
+from ganatomy.nets.features import VGG19_ADDRESS, VGG19Features, find_vgg19_weights, vgg19_file
 
 FeatureKind = Literal["random", "in-domain", "vgg19"]
 
@@ -88,8 +88,8 @@ def features(kind: FeatureKind, training: Tensor, labels: Tensor | None = None, 
 
     ``random`` are means and standard deviations of the feature maps of a network with fixed random weights.
     ``in-domain`` are those of a small encoder trained on the real training images: to classify them, or without labels
-    to reconstruct a small copy. ``vgg19`` are those of VGG-19, trained on photographs; where its weights cannot be
-    downloaded, random ones replace them, and the name says so.
+    to reconstruct a small copy. ``vgg19`` are those of VGG-19, trained on photographs, whose weights must be on this
+    machine.
 
     Args:
         kind: kind of features.
@@ -98,14 +98,18 @@ def features(kind: FeatureKind, training: Tensor, labels: Tensor | None = None, 
         folder: folder of prepared cases, where features and encoders are cached.
 
     Raises:
-        UserError: ``vgg19`` was chosen for volumes.
+        UserError: ``vgg19`` was chosen for volumes, or its weights are not on this machine.
     """
     if kind == "random":
         return Features(RandomEmbedding.name, embed, training, folder)
     if kind == "vgg19":
         if training.dim() != 4:
             raise UserError("vgg19 features: they know no volumes; take random or in-domain ones")
-        vgg = VGG19Features()
+        if find_vgg19_weights(None) is None:
+            raise UserError(
+                f"--features vgg19: no weights in {vgg19_file()}; copy {VGG19_ADDRESS} there, or choose other features"
+            )
+        vgg = VGG19Features(source="vgg19")
         return Features(vgg.name, partial(_vgg_features, vgg), training, folder)
     network, what = _encoder(training, labels, folder)
     return Features(
