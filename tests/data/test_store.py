@@ -1,14 +1,19 @@
+import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ganatomy.case import Case
+from ganatomy.data import arrays as arraying
 from ganatomy.data import store as storing
 from ganatomy.data.cases import DataConfig, PhantomSource, discover
 from ganatomy.data.store import Store
-from ganatomy.errors import UserError
-from ganatomy.images.codecs import Window
+from ganatomy.errors import Notice, Shortage, UserError
+from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.images.files import find, write
 from ganatomy.images.image import Image
 from ganatomy.physics.ct import LowDoseScan
@@ -51,7 +56,7 @@ def test_a_case_is_prepared_once_and_mapped(ct, tmp_path, monkeypatch):
     second = Store(task(), tmp_path / "cache").get(case)
     assert calls == [1]
     assert not isinstance(second.arrays["target"], np.memmap) and not second.arrays["target"].flags.writeable
-    monkeypatch.setattr(storing, "SMALL", 0)
+    monkeypatch.setattr(arraying, "SMALL", 0)
     assert isinstance(Store(task(), tmp_path / "cache").get(case).arrays["target"], np.memmap)
     assert second.shape == (3, 16, 16) and second.spacing == pytest.approx((2.0, 1.5, 1.5))
     for role in ("input", "target"):
@@ -90,29 +95,161 @@ def test_cases_of_the_same_name_get_the_same_noise(ct):
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, UserError, OSError, MemoryError])
 def test_a_preparation_that_fails_leaves_nothing(ct, tmp_path, monkeypatch, failure):
     case, cache = ct(), tmp_path / "cache"
-    true = storing.open_memmap
 
-    def fail(path, **options):
-        if "input" in path.name:
-            raise failure(28, "No space left on device") if failure is OSError else failure("no")
-        return true(path, **options)
+    def fail(file, start, values):
+        raise failure(errno.EACCES, "Permission denied") if failure is OSError else failure("no")
 
-    monkeypatch.setattr(storing, "open_memmap", fail)
-    expected = UserError if failure is OSError else failure
+    if failure is MemoryError:
+        monkeypatch.setattr(storing, "slab", lambda *arguments: fail(None, *arguments[1:]))
+    else:
+        monkeypatch.setattr(storing.ArrayFile, "put", fail)
+    expected = {OSError: UserError, MemoryError: Shortage}.get(failure, failure)
     with pytest.raises(expected) as told:
         Store(task(), cache).get(case)
     if failure is OSError:
-        assert str(told.value) == f"cache folder {cache}: No space left on device; choose another with --cache"
+        assert str(told.value) == f"cache folder {cache} (--cache chooses another): Permission denied"
+    if failure is MemoryError:
+        assert str(told.value).startswith("a: out of memory; ")
     assert files(cache) == []
     monkeypatch.undo()
     assert Store(task(), cache).get(case).shape == (3, 16, 16)
 
 
-def test_what_a_killed_preparation_left_is_not_taken_for_a_case(ct, tmp_path):
-    case, cache = ct(), tmp_path / "cache"
-    (cache / ".preparing-killed").mkdir(parents=True)
-    (cache / ".preparing-killed" / "target.npy").write_bytes(b"half")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_in_one_line(ct, tmp_path, monkeypatch):
+    true = Path.open
+
+    def on_a_full_disk(self, mode="r", *more, **options):
+        return true(Path("/dev/full") if mode == "wb" else self, mode, *more, **options)
+
+    monkeypatch.setattr(Path, "open", on_a_full_disk)
+    cache = tmp_path / "cache"
+    with pytest.raises(Shortage, match="the disk is full; free some space") as told:
+        Store(task(), cache).get(ct())
+    assert str(told.value).startswith(f"cache folder {cache} (--cache chooses another): ")
+    assert files(cache) == []
+
+
+def left_behind(cache, machine, process, age=0.0):
+    """Make a working folder like that of a process that was killed a number of seconds ago."""
+    work = cache / f"{storing.WORK}{machine}-{process}-xyz"
+    (work / "new").mkdir(parents=True)
+    (work / "new" / "target.npy").write_bytes(b"half")
+    for path in (work / "new" / "target.npy", work / "new", work):
+        os.utime(path, (path.stat().st_mtime - age,) * 2)
+    return work
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are looked up as POSIX does")
+def test_what_killed_preparations_left_is_removed_and_never_the_work_of_a_living_process(ct, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    case, cache, here = ct(), tmp_path / "cache", storing._machine()
+    abandoned = [
+        left_behind(cache, here, gone.pid),
+        left_behind(cache, "0a1b2c3d", 1, age=2 * storing.DAY),
+        left_behind(cache, "strange", "", age=2 * storing.DAY),
+    ]
+    living = [
+        left_behind(cache, here, os.getppid(), age=2 * storing.DAY),
+        left_behind(cache, here, 1, age=2 * storing.DAY),
+        left_behind(cache, "0a1b2c3d", gone.pid),
+    ]
     assert Store(task(), cache).get(case).shape == (3, 16, 16)
+    assert not any(work.exists() for work in abandoned)
+    assert all((work / "new" / "target.npy").is_file() for work in living)
+
+
+def test_only_the_user_may_read_prepared_cases(ct, tmp_path):
+    cache = tmp_path / "somewhere" / "cache"
+    Store(task(), cache).get(ct())
+    assert {path.stat().st_mode & 0o777 for path in (cache, *cache.iterdir())} == {0o700}
+
+
+@pytest.mark.parametrize("damage", ["shortened", "changed", "removed", "facts", "facts in meaning", "no facts"])
+def test_a_damaged_case_is_prepared_again(ct, tmp_path, damage):
+    case, cache = ct(), tmp_path / "cache"
+    before = {role: array.copy() for role, array in Store(task(), cache).get(case).arrays.items()}
+    (place,) = cache.iterdir()
+    array, facts = place / "target.npy", place / "facts.json"
+    if damage == "shortened":
+        array.write_bytes(array.read_bytes()[:-1000])
+    elif damage == "changed":
+        content = bytearray(array.read_bytes())
+        content[-7] ^= 64
+        array.write_bytes(content)
+    elif damage == "removed":
+        array.unlink()
+    elif damage == "facts":
+        facts.write_bytes(facts.read_bytes()[:99])
+    elif damage == "facts in meaning":
+        facts.write_text(facts.read_text().replace("1.5", "15."))
+    else:
+        facts.unlink()
+    with pytest.warns(Notice, match="a: prepared again, since .* was damaged"):
+        found = Store(task(), cache).get(case)
+    assert found.spacing == pytest.approx((2.0, 1.5, 1.5))
+    assert all(np.array_equal(found.arrays[role], values) for role, values in before.items())
+    assert [path.name for path in cache.iterdir()] == [place.name]
+    Store(task(), cache).get(case)
+
+
+def test_damaged_numbers_of_a_codec_are_computed_again(ct, tmp_path, monkeypatch):
+    case, cache = ct(), tmp_path / "cache"
+    task_of_case = CTDenoising(LowDoseScan(views=20), PercentileWindow(p_low=1, p_high=99), "rmse", 2)
+    numbers = Store(task_of_case, cache).get(case).numbers
+    assert numbers
+    (place,) = cache.iterdir()
+    for path in place.glob("*-*.json"):
+        path.write_text(path.read_text().replace("1", "2", 1))
+    assert Store(task_of_case, cache).get(case).numbers == numbers
+
+
+def test_a_file_that_vanished_is_named(ct, tmp_path):
+    case = ct()
+    case.sources["target"].paths[0].unlink()
+    with pytest.raises(UserError, match=r"a\.nii\.gz: No such file or directory, though it was found before"):
+        Store(task(), tmp_path / "cache").get(case)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_store import case_of, task
+from ganatomy.data import arrays
+from ganatomy.data.store import Store
+arrays.SMALL = 0
+store, cases = Store(task(), Path(sys.argv[3])), [case_of(path) for path in sorted(Path(sys.argv[2]).glob("*.gz"))]
+samples, problems = store.get_all(cases)
+resource.setrlimit(resource.RLIMIT_NOFILE, (arrays.MOST_MAPPED + 40,) * 2)
+again, more = store.get_all(cases)
+total = sum(float(sample.arrays[role][0, 0, 0, 0]) for _ in range(2) for sample in again for role in sample.arrays)
+print(len(again), len(problems) + len(more), total != 0)
+held = []
+try:
+    while True:
+        held.append(open("/dev/null"))
+except OSError:
+    pass
+try:
+    Store(task(), Path(sys.argv[3]) / "new").get_all(cases)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit of open files is set as POSIX does")
+def test_there_may_be_more_cases_than_open_files_and_a_lack_of_files_is_no_fault_of_a_case(ct, tmp_path):
+    for number in range(60):
+        ct(f"case{number:03d}", np.full((1, 8, 8), number, np.float32) + np.arange(8, dtype=np.float32))
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(Path(__file__).parent), str(tmp_path / "images"), str(tmp_path / "cache")],
+        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    counted, told = done.stdout.splitlines()
+    assert counted == "60 0 True"
+    assert told.startswith("Shortage ") and "too many open files; raise the limit" in told
 
 
 def test_values_that_are_not_finite_are_refused_with_the_slice(ct, tmp_path):
@@ -126,9 +263,13 @@ def test_values_that_are_not_finite_are_refused_with_the_slice(ct, tmp_path):
 def test_cases_that_cannot_be_used_are_told_and_the_others_taken(ct, tmp_path):
     good, constant = ct("good"), ct("flat", np.full((3, 16, 16), 40, np.float32))
     heard = []
-    found, problems = Store(task(), tmp_path / "cache").get_all([constant, good], heard.append)
+    with pytest.warns(Notice) as told:
+        found, problems = Store(task(), tmp_path / "cache").get_all([constant, good], heard.append)
     assert [case.case.name for case in found] == ["good"] and heard == [constant, good]
-    assert len(problems) == 1 and "same value 40 everywhere" in problems[0]
+    assert [case for case, _ in problems] == [constant] and "same value 40 everywhere" in problems[0][1]
+    assert [str(notice.message) for notice in told] == [
+        f"left out: flat: {problems[0][1]}", "1 of 2 cases are left out, for the reasons above"
+    ]  # fmt: skip
 
 
 def test_phantoms_of_another_size_do_not_share(tmp_path):

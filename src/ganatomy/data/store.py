@@ -1,67 +1,114 @@
 """Prepared cases on disk, which are simulated once and memory-mapped afterwards."""
 
+from __future__ import annotations
+
 import hashlib
 import json
+import os
+import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganatomy.case import Case, Role, Sample, Task, label_of, slab
 from ganatomy.catalogue import source_of
-from ganatomy.errors import UserError
+from ganatomy.data.arrays import ArrayFile, StoredArrays, digest_of, forget_mapped
+from ganatomy.errors import Notice, Shortage, UserError, shortage
 from ganatomy.images.resampling import on_one_grid
 
-FORMAT = 2
+FORMAT = 3
 """Version of the files, which is raised when prepared cases of an older version must not be used any more."""
-SMALL = 2**20
-"""Largest size in bytes of arrays that are read into memory."""
 FACTS = "facts.json"
+WORK = ".preparing-"
+"""Start of the names of files and folders that a process is working on."""
+DAY = 24 * 60 * 60
+"""Seconds without a change after which the work of a process on another machine counts as abandoned."""
+
+
+class Stored(BaseModel):
+    """Size and digest of the file of an array, by which a damaged file is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int  # in bytes
+    sha256: str  # in hexadecimal
+
+
+class Facts(BaseModel):
+    """Everything about a prepared case except its arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arrays: dict[str, Stored]  # role to the state of its file
+    affines: dict[str, list[list[float]]]  # role to the affine of its working grid, (4, 4)
+    notes: tuple[str, ...]  # remarks on the case
+    numbers: dict[str, dict[str, Any]]  # role to the numbers of its codec that the simulation knows
 
 
 class Store:
     """Prepares the cases of a task and keeps the result in a folder.
 
     A case is prepared slab by slab in a temporary folder that is renamed when complete, so a killed process leaves no
-    incomplete case and processes may share the folder.
+    incomplete case and processes may share the folder. What a killed process did leave is removed when the next case is
+    prepared. Only the user may read the folder.
+
+    Prepared cases are checked by the size and the SHA-256 of their files when a process opens them for the first time,
+    and prepared again where these differ. A SHA-256 takes as long as reading the file from a fast disk, which training
+    and evaluation do anyway.
     """
 
     def __init__(self, task: Task, folder: Path):
         self.task = task
         self.folder = folder
+        self._swept = False
 
     def _place(self, case: Case) -> Path:
         roles = sorted(role.prepared_as for role in self.task.roles.values())
         # The simulation of a task from outside may change with every change of its file.
         task = "|".join(filter(None, (self.task.name, source_of(type(self.task)), self.task.preparation.digest)))
-        facts = f"{FORMAT}|{task}|{roles}|{case.fingerprint}|{case.seed}"
-        return self.folder / hashlib.sha256(facts.encode()).hexdigest()[:24]
+        try:
+            facts = f"{FORMAT}|{task}|{roles}|{case.fingerprint}|{case.seed}"
+        except OSError as error:
+            raise shortage(error, case.name) or UserError(
+                f"{error.filename}: {error.strerror}, though it was found before; leave the data as it is meanwhile"
+            ) from None
+        return self.folder / hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:24]
 
     def get(self, case: Case) -> Sample:
         """Return the prepared case, which is read from the folder or prepared now.
 
         Raises:
             UserError: the case cannot be read or does not fit the task, or the folder cannot be written.
+            Shortage: the machine lacks files, memory or space on the disk.
         """
         place = self._place(case)
-        if not (place / FACTS).is_file():
+        with self._using_folder():
+            facts = _read(place)
+        if facts is None:
             self._prepare(case, place)
-        facts = json.loads((place / FACTS).read_text())
+            with self._using_folder():
+                facts = _read(place)
+        if facts is None:
+            raise UserError(f"{place}: cannot be read back as it was written; check the disk, or give another --cache")
+        with self._using_folder():
+            arrays = StoredArrays({role: place / f"{role}.npy" for role in facts.arrays})
         sample = Sample(
             case,
-            {role: _load(place / f"{role}.npy") for role in facts["roles"]},
-            {role: np.array(affine) for role, affine in facts["affines"].items()},
+            arrays,
+            {role: np.array(affine) for role, affine in facts.affines.items()},
             self.task.roles,
-            notes=tuple(facts["notes"]),
+            notes=facts.notes,
         )
-        told = facts.get("numbers", {})
-        return replace(sample, numbers={**self._numbers(place, case, sample, told), **told})
+        return replace(sample, numbers={**self._numbers(place, case, sample, facts.numbers), **facts.numbers})
 
     def _numbers(self, place: Path, case: Case, sample: Sample, told: Mapping[str, Any]) -> dict[str, Any]:
         """Return the numbers of codecs that are bound to this case, which are kept beside its arrays once computed.
@@ -77,14 +124,16 @@ class Store:
     def _number(self, place: Path, case: Case, role: Role) -> Mapping[str, Any]:
         unbound = hashlib.sha256(json.dumps(role.numbers(), sort_keys=True).encode()).hexdigest()[:16]
         path = place / f"{role.name}-{unbound}.json"
-        if path.is_file():
-            found: Mapping[str, Any] = json.loads(path.read_text())
+        with self._using_folder():
+            found: Mapping[str, Any] | None = _unsealed(path)
+        if found is not None:
             return found
-        framed = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
-        numbers = framed.role(role.name).numbers()
-        work = Path(tempfile.mkstemp(dir=place, prefix=".numbers-")[1])
-        work.write_text(json.dumps(numbers))
-        work.replace(path)
+        with _reading(case):
+            framed = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
+            numbers = framed.role(role.name).numbers()
+        with self._working() as work:
+            _seal(work / path.name, dict(numbers))
+            (work / path.name).replace(path)
         return numbers
 
     def _values(self, case: Case) -> dict[str, Any]:
@@ -96,51 +145,158 @@ class Store:
         return values
 
     def _prepare(self, case: Case, place: Path) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(dir=self.folder, prefix=".preparing-"))
-        except OSError as error:
-            raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
-        try:
-            sample = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
-            self._write(work, place, case, sample)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with self._working() as work:
+            with _reading(case):
+                sample = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
+            new = work / "new"
+            new.mkdir(mode=0o700)
+            write_slabs(new, sample)
+            facts = Facts(
+                arrays={role: _stored(new / f"{role}.npy") for role in sample.arrays},
+                affines={role: affine.tolist() for role, affine in sample.affines.items()},
+                notes=sample.notes,
+                numbers={role: dict(numbers) for role, numbers in sample.numbers.items()},
+            )
+            _seal(new / FACTS, facts.model_dump())
+            if place.exists() and not _read(place):
+                warnings.warn(f"{case.name}: prepared again, since {place} was damaged", Notice, stacklevel=2)
+                forget_mapped()
+                place.rename(work / "damaged")
+            try:
+                new.rename(place)
+            except OSError:
+                if not place.exists():  # no other process was first
+                    raise
 
-    def _write(self, work: Path, place: Path, case: Case, sample: Sample) -> None:
-        facts = {
-            "roles": list(sample.arrays),
-            "affines": {role: affine.tolist() for role, affine in sample.affines.items()},
-            "notes": list(sample.notes),
-            "numbers": {role: dict(numbers) for role, numbers in sample.numbers.items()},
-        }
+    @contextmanager
+    def _working(self) -> Iterator[Path]:
+        """Make a folder to work in, and remove it afterwards with all that is left in it."""
+        with self._using_folder():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sweep()
+            work = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{WORK}{_machine()}-{os.getpid()}-"))
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+
+    @contextmanager
+    def _using_folder(self) -> Iterator[None]:
+        """Report errors of the system as errors of the folder of prepared cases."""
         try:
-            write_slabs(work, sample)
-            (work / FACTS).write_text(json.dumps(facts))
-            work.rename(place)
+            yield
         except OSError as error:
-            if not (place / FACTS).is_file():
-                raise UserError(f"cache folder {self.folder}: {error.strerror}; choose another with --cache") from None
+            where = f"cache folder {self.folder} (--cache chooses another)"
+            raise shortage(error, where) or UserError(f"{where}: {error.strerror or error}") from None
+
+    def _sweep(self) -> None:
+        """Remove what killed processes have left, once per store."""
+        if not self._swept:
+            for work in self.folder.glob(f"{WORK}*"):
+                if _abandoned(work):
+                    shutil.rmtree(work, ignore_errors=True)
+        self._swept = True
 
     def get_all(
         self, cases: Iterable[Case], progress: Callable[[Case], None] = lambda case: None
-    ) -> tuple[list[Sample], list[str]]:
-        """Return all cases that can be prepared, and one message for each that cannot."""
-        good, problems = [], []
+    ) -> tuple[list[Sample], list[tuple[Case, str]]]:
+        """Return all cases that can be prepared, and the others with the reasons, of which the user is notified.
+
+        Args:
+            cases: cases to prepare.
+            progress: called with each case before it is prepared.
+
+        Raises:
+            Shortage: the machine lacks files, memory or space on the disk, which is no fault of the case.
+        """
+        good, problems = list[Sample](), list[tuple[Case, str]]()
         for case in cases:
             progress(case)
             try:
                 good.append(self.get(case))
+            except Shortage:
+                raise
             except UserError as error:
-                problems.append(str(error))
+                problems.append((case, str(error)))
+        for case, problem in problems:
+            warnings.warn(f"left out: {case.name}: {problem}", Notice, stacklevel=2)
+        if problems:
+            total = len(good) + len(problems)
+            warnings.warn(f"{len(problems)} of {total} cases are left out, for the reasons above", Notice, stacklevel=2)
         return good, problems
 
 
-def _load(path: Path) -> NDArray[Any]:
-    """Load an array, memory-mapped only where it is large: a mapped file stays open, and there may be thousands."""
-    array: NDArray[Any] = np.load(path, mmap_mode="r" if path.stat().st_size > SMALL else None)
-    array.flags.writeable = False
-    return array
+@contextmanager
+def _reading(case: Case) -> Iterator[None]:
+    """Report errors of the system as errors of a case that is being read."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        told = f"{case.name}: cannot be read ({error}); check its files"
+        raise shortage(error, case.name) or UserError(told) from None
+
+
+def _stored(path: Path) -> Stored:
+    return Stored(size=path.stat().st_size, sha256=digest_of(path))
+
+
+def _read(place: Path) -> Facts | None:
+    """Return the facts of a prepared case; None where it is not there, or not as it was written."""
+    plain = _unsealed(place / FACTS)
+    try:
+        facts = Facts.model_validate(plain)
+        sound = all(_stored(place / f"{role}.npy") == stored for role, stored in facts.arrays.items())
+    except (ValidationError, FileNotFoundError):
+        return None
+    return facts if sound else None
+
+
+def _seal(path: Path, plain: Mapping[str, Any]) -> None:
+    """Write values that JSON can hold, with their digest."""
+    plain = json.loads(json.dumps(plain))
+    path.write_text(json.dumps({"sha256": _digest(plain), "facts": plain}), encoding="utf-8")
+
+
+def _unsealed(path: Path) -> Any:
+    """Return values that `_seal` wrote; None where the file is not there or damaged."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return plain["facts"] if plain["sha256"] == _digest(plain["facts"]) else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _digest(plain: Any) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _machine() -> str:
+    """Return a word for this machine; containers, whose numbers of processes are their own, count as machines."""
+    namespace = ""
+    with suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no path
+    return hashlib.sha256(f"{platform.node()}|{namespace}".encode()).hexdigest()[:8]
+
+
+def _abandoned(work: Path) -> bool:
+    """Return whether nobody works on a file or folder any more, which its name and its last change tell."""
+    machine, _, process = work.name.removeprefix(WORK).rpartition("-")[0].partition("-")
+    if machine == _machine() and process.isdecimal() and os.name == "posix":
+        return not _runs(int(process))
+    try:
+        return time() - max(path.stat().st_mtime for path in (work, *work.rglob("*"))) > DAY
+    except OSError:  # it is being removed
+        return False
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it belongs to another user
+        return True
+    return True
 
 
 def write_slabs(folder: Path, sample: Sample) -> None:
@@ -151,25 +307,26 @@ def write_slabs(folder: Path, sample: Sample) -> None:
 
     Raises:
         UserError: an array holds values that are not finite.
+        OSError: a file cannot be written.
     """
-    targets = {
-        role: open_memmap(
-            folder / f"{role}.npy", mode="w+", dtype=sample.roles[role].stored(array.dtype), shape=tuple(array.shape)
-        )
-        for role, array in sample.arrays.items()
-    }
     slices = sample.arrays[sample.first].shape[1]
-    for index in range(slices):
-        for role, array in sample.arrays.items():
-            start, stop = (array.shape[1] * place // slices for place in (index, index + 1))
-            if start == stop:
-                continue
-            values = slab(array, start, stop)
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise UserError(
-                    f"{label_of(sample.values.get(role))}: slice {start} of {role} holds values that are not finite; "
-                    "repair or leave it out"
-                )
-            targets[role][:, start:stop] = values
-    for target in targets.values():
-        target.flush()
+    with ExitStack() as files:
+        targets = {
+            role: files.enter_context(
+                ArrayFile(folder / f"{role}.npy", array.shape, sample.roles[role].stored(array.dtype))
+            )
+            for role, array in sample.arrays.items()
+        }
+        for index in range(slices):
+            for role, array in sample.arrays.items():
+                start, stop = (array.shape[1] * place // slices for place in (index, index + 1))
+                if start == stop:
+                    continue
+                with _reading(sample.case):
+                    values = slab(array, start, stop)
+                if values.dtype.kind == "f" and not np.isfinite(values).all():
+                    raise UserError(
+                        f"{label_of(sample.values.get(role))}: slice {start} of {role} holds values that are not "
+                        "finite; repair or leave it out"
+                    )
+                targets[role].put(start, values)

@@ -11,7 +11,7 @@ from ganatomy.case import Case, Task
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.splits import some
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError
 from ganatomy.inference.model import Model
 from ganatomy.inference.runfile import RunFile
 
@@ -145,6 +145,8 @@ def seen_cases(task: Task, facts: RunFile, pseudonyms: Pseudonyms | None) -> lis
         return []
     try:
         found = find_cases(task, facts.data)
+    except Shortage:
+        raise
     except UserError:
         return []
     return [case for case in found if own.subject(case.subject) in facts.split.train]

@@ -22,7 +22,7 @@ from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
 from ganatomy.data.store import Store
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError
 from ganatomy.evaluation.choosing import choose_cases, place, recognising, run_facts, seen_cases, users_pseudonyms
 from ganatomy.evaluation.judging import OUTPUT, RESERVED, Entry, Judge, Judgement, Row, Scores, judge_of
 from ganatomy.evaluation.page import compose
@@ -285,6 +285,8 @@ def judge_cases(
                 ready = labels.sample(store.get(case))
                 rows += judge.score_case(entries, ready, lambda: bar.advance(work))
                 prepared.append(ready)
+            except Shortage:
+                raise
             except (UserError, ValueError) as error:
                 problems.append(Problem(f"{case.name}: {error}", labels.told(str(error), case)))
                 console.print(f"[yellow]left out:[/] {problems[-1].told}", highlight=False)

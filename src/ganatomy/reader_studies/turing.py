@@ -380,7 +380,7 @@ def _held_out(model: Model, secret: Path | None) -> list[Sample]:
     labels = Labels(cases, pseudonyms or Pseudonyms.passing())
     prepared, problems = Store(task, facts.data.cache_folder).get_all(cases)
     if not prepared:
-        raise UserError(f"no test case can be used: {problems[0]}")
+        raise UserError(f"no test case can be used: {problems[0][1]}")
     return [labels.sample(sample) for sample in prepared]
 
 

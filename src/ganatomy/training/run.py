@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
+from rich.markup import escape
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -315,15 +316,11 @@ class Run:
         wanted = [case for case in self.cases if case.split != "test"]
         with self.console.status("preparing cases") as status:
 
+            def show(case: Case) -> None:
+                status.update(escape(f"preparing {case.name} (once; kept in {self.store.folder})"))
+
             def prepare() -> tuple[list[Sample], list[tuple[Case, str]]]:
-                good, bad = [], []
-                for case in wanted:
-                    status.update(f"preparing {case.name} (once; kept in {self.store.folder})")
-                    try:
-                        good.append(self.store.get(case))
-                    except UserError as error:
-                        bad.append((case, str(error)))
-                return good, bad
+                return self.store.get_all(wanted, show)
 
             samples, problems = on_rank_zero(self.fabric, prepare) or prepare()
         training, validation = (
@@ -337,8 +334,6 @@ class Run:
             raise UserError(
                 f"no case can be used for training: {problems[0][1] if problems else 'all are kept for testing'}"
             )
-        for _, problem in problems:
-            self.console.print(f"[yellow]left out:[/] {problem}", highlight=False)
         told = [self.labels.told(problem, case) for case, problem in problems]
         if validation:
             return training, validation, told
