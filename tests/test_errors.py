@@ -31,3 +31,7 @@ def test_a_shortage_is_found_behind_the_error_of_a_library():
 @pytest.mark.parametrize("error", [ValueError("broken"), FileNotFoundError(errno.ENOENT, "none"), EOFError()])
 def test_other_errors_are_no_shortage(error):
     assert shortage(error, "x") is None
+
+
+def test_a_message_can_be_printed_whatever_the_name_of_its_file():
+    assert str(UserError("caf\udce9.nii cannot be read")).encode() == b"caf\\udce9.nii cannot be read"

@@ -11,6 +11,10 @@ class UserError(Exception):
     The command line prints the message without a traceback and exits with code 2. Library users can catch it.
     """
 
+    def __str__(self) -> str:
+        # Python represents names of files that are not UTF-8 by characters which no stream can print.
+        return super().__str__().encode(errors="backslashreplace").decode()
+
 
 class Shortage(UserError):
     """A resource of the machine that has run out, such as memory or open files; the message is one line with a remedy.

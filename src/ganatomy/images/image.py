@@ -82,9 +82,12 @@ class RasterMeaning:
     pixel_mm: float | None = None
 
     def __post_init__(self) -> None:
-        if self.slope == 0:
-            raise UserError("the slope of a raster image must not be 0")
-        if self.pixel_mm is not None and self.pixel_mm <= 0:
+        if self.slope == 0 or not np.isfinite((self.slope, self.intercept)).all():
+            raise UserError(
+                f"the slope of a raster image must not be 0, and slope and intercept are finite numbers, not "
+                f"{self.slope} and {self.intercept}"
+            )
+        if self.pixel_mm is not None and not 0 < self.pixel_mm < np.inf:
             raise UserError(f"the pixel size of a raster image must be positive, not {self.pixel_mm} mm")
 
 
@@ -141,6 +144,9 @@ class Image:
         header: Origin of the image.
         offsets: (slices, 3) mm, RAS+: difference between each slice's recorded position and that of the affine; None
             when there is no difference.
+
+    Raises:
+        UserError: The affine is singular, or a number of it or of the offsets is not finite.
     """
 
     array: NDArray[Any] | LazyArray
@@ -152,6 +158,15 @@ class Image:
     def __post_init__(self) -> None:
         if len(self.array.shape) != 4:
             raise ValueError(f"an image array is (channels, slices, rows, columns), not {self.array.shape}")
+        if np.shape(self.affine) != (4, 4):
+            raise ValueError(f"the affine of an image is (4, 4), not {np.shape(self.affine)}")
+        if not (np.isfinite(self.affine).all() and np.linalg.matrix_rank(self.affine[:3, :3]) == 3):
+            raise UserError(
+                f"{self.header.label}: its affine places no voxels in space (it is singular or not finite); correct "
+                "the distances and directions in its header, or convert the images again"
+            )
+        if self.offsets is not None and not np.isfinite(self.offsets).all():
+            raise UserError(f"{self.header.label}: the positions of its slices are not finite; export the images again")
 
     @classmethod
     def from_array(

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError
 from ganatomy.images.image import ComputedArray, Header, Image, axial_affine
+from ganatomy.images.npy import open_npy, open_npz
+from ganatomy.images.parsing import check_size, is_file, parsing
 
 Array = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
@@ -57,10 +59,8 @@ class KSpace:
         Raises:
             UserError: The file is damaged.
         """
-        try:
+        with parsing(self.path, "raw data"):
             values = self.fetch(start, stop)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{self.path} cannot be read: {error}") from error
         if not np.isfinite(values).all():
             raise UserError(f"{self.path} has values that are not finite in slices {start} to {stop - 1}")
         return np.array(values, np.complex64)
@@ -95,14 +95,12 @@ def read_kspace(path: Path | str, *, centred: bool = True) -> KSpace:
         UserError: The file cannot be read, or its zero frequency is elsewhere.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{path} does not exist: check the spelling and the folder you are in")
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} is no raw data: give one of {', '.join(SUFFIXES)}")
-    try:
+    with parsing(path, "raw data"):
         kspace = _read_numpy(path) if path.suffix.lower() in (".npy", ".npz") else _read_hdf5(path)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, ElementTree.ParseError) as error:
-        raise UserError(f"{path} cannot be read as raw data: {error}") from error
     if not centred:
         kspace = replace(kspace, fetch=partial(_centred, kspace.fetch), mask=_centred_mask(kspace.mask))
     _check_centre(kspace)
@@ -137,8 +135,10 @@ def open_kspace(path: Path) -> Image:
 def is_complex(path: Path) -> bool:
     """Return whether a ``.npy`` file holds complex numbers, which only raw data do."""
     try:
-        return bool(np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind == "c")
-    except (OSError, ValueError, EOFError):
+        return bool(open_npy(path).dtype.kind == "c")
+    except Shortage:
+        raise
+    except UserError:
         return False
 
 
@@ -156,13 +156,13 @@ def _shown_rows(kspace: Array, rows: int) -> Array:
 def _read_numpy(path: Path) -> KSpace:
     mask = None
     if path.suffix.lower() == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = open_npy(path)
     else:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_npz(path) as arrays:
             names = [name for name in arrays.files if name != "mask"]
+            if "kspace" not in names and len(names) != 1:
+                raise UserError(f"{path} holds {', '.join(names) or 'nothing'}: call the one to be read kspace")
             name = "kspace" if "kspace" in names else names[0]
-            if name != "kspace" and len(names) > 1:
-                raise UserError(f"{path} holds {', '.join(names)}: call the one to be read kspace")
             array = arrays[name]
             mask = arrays["mask"] if "mask" in arrays.files else None
     values = _complex(path, array)
@@ -172,11 +172,13 @@ def _read_numpy(path: Path) -> KSpace:
 
 def _read_hdf5(path: Path) -> KSpace:
     with _open(path) as file:
-        if "kspace" in file:
+        # Names are listed and not looked up, which would follow links to other files.
+        names = list(file)
+        if "kspace" in names:
             return _fastmri(path, file)
-        if "dataset/data" in file and "dataset/xml" in file:
+        if "dataset" in names:
             return _ismrmrd(path, file)
-        raise UserError(f"{path} holds {', '.join(file) or 'nothing'}: it needs kspace, or dataset/data of ISMRMRD")
+        raise UserError(f"{path} holds {', '.join(names) or 'nothing'}: it needs kspace, or dataset/data of ISMRMRD")
 
 
 def _open(path: Path) -> Any:
@@ -186,8 +188,28 @@ def _open(path: Path) -> Any:
         raise UserError(f"{path}: HDF5 files need h5py: install it with pip install h5py") from error
 
 
+def _stored(path: Path, file: Any, name: str) -> Any:
+    """Return a data set of an HDF5 file whose data lie in this file.
+
+    Raises:
+        UserError: they lie in another file, of which nobody knows that it is read, or are more than the file can hold.
+    """
+    h5py, parts = import_module("h5py"), name.split("/")
+    for depth in range(len(parts)):
+        link = file.id.links.get_info("/".join(parts[: depth + 1]).encode())
+        if link.type != h5py.h5l.TYPE_HARD:
+            raise UserError(f"{path}: {name} is a link to other data: save the data themselves")
+    stored = file[name]
+    if stored.is_virtual or stored.external:
+        raise UserError(f"{path}: the data of {name} lie in other files: save them in this one")
+    size, itemsize = stored.id.get_storage_size(), stored.dtype.itemsize
+    check_size(path, stored.size * itemsize, size, compressed=stored.chunks is not None)
+    check_size(path, prod(stored.chunks or (0,)) * itemsize, size, compressed=True)
+    return stored
+
+
 def _fastmri(path: Path, file: Any) -> KSpace:
-    stored = file["kspace"]
+    stored = _stored(path, file, "kspace")
     first = _complex(path, stored[:1])
     if first.ndim not in (3, 4):
         raise UserError(f"{path}: kspace has shape {stored.shape}: it needs (slices, [coils,] rows, columns)")
@@ -196,19 +218,19 @@ def _fastmri(path: Path, file: Any) -> KSpace:
 
     def fetch(start: int, stop: int) -> NDArray[Any]:
         with _open(path) as again:
-            values = _complex(path, again["kspace"][start:stop])
+            values = _complex(path, _stored(path, again, "kspace")[start:stop])
         return values[:, None] if one_coil else values
 
-    mask = _plane(path, file["mask"][()] if "mask" in file else None, shape)
-    header = _Header.parse(file["ismrmrd_header"][()]) if "ismrmrd_header" in file else None
+    mask = _plane(path, _stored(path, file, "mask")[()] if "mask" in list(file) else None, shape)
+    header = _Header.parse(_stored(path, file, "ismrmrd_header")[()]) if "ismrmrd_header" in list(file) else None
     if header is None:
         return KSpace(path, shape, fetch, mask=mask)
     return KSpace(path, shape, fetch, header.spacing, header.field, mask)
 
 
 def _ismrmrd(path: Path, file: Any) -> KSpace:
-    header = _Header.parse(file["dataset/xml"][0])
-    heads = file["dataset/data"]["head"]
+    header = _Header.parse(_stored(path, file, "dataset/xml")[0])
+    heads = _stored(path, file, "dataset/data")["head"]
     index = heads["idx"]
     if header.trajectory != "cartesian" or index["kspace_encode_step_2"].any():
         raise UserError(
@@ -225,10 +247,12 @@ def _ismrmrd(path: Path, file: Any) -> KSpace:
     number = np.unique(heads["idx"]["slice"])
     coils = int(heads["active_channels"].max())
     shape = (len(number), coils, *header.matrix)
+    # Lines that are not measured are not stored.
+    check_size(path, prod(shape) * np.dtype(np.complex64).itemsize, compressed=True)
 
     def fetch(start: int, stop: int) -> NDArray[Any]:
         with _open(path) as again:
-            acquisitions = again["dataset/data"]
+            acquisitions = _stored(path, again, "dataset/data")
             slabs = []
             for wanted in number[start:stop]:
                 here = heads["idx"]["slice"] == wanted
@@ -284,6 +308,8 @@ class _Header:
         thickness = depth / int(find("encoding/encodedSpace/matrixSize/z", "1"))
         centre = int(find("encoding/encodingLimits/kspace_encoding_step_1/center", str(y // 2)))
         trajectory = find("encoding/trajectory", "cartesian")
+        if min(x, y, *shown) < 1:
+            raise ValueError(f"its header has a matrix of {x}x{y}, of which {shown[0]}x{shown[1]} are shown")
         return cls((x, y), (thickness, width / x, height / y), (shown[0], shown[1]), centre, trajectory)
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import threading
-import zlib
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import Header, Image, LazyArray, Rescale, write_planes
+from ganatomy.images.parsing import check_size, parsing
 from ganatomy.images.paths import replacing
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -33,71 +33,109 @@ def read_nifti(path: Path) -> Image:
     Raises:
         UserError: the file is damaged, or its affine is singular or not finite.
     """
-    try:
-        file = nib.load(path)
-    except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
-        raise UserError(f"{path} cannot be read as NIfTI: {error}") from error
-    marked = re.search(r"unit=(\S+)", bytes(file.header["descrip"]).rstrip(b"\0").decode("latin-1"))
-    affine = np.asarray(file.affine, dtype=np.float64)
-    if not (np.isfinite(affine).all() and np.linalg.matrix_rank(affine[:3, :3]) == 3):
-        raise UserError(
-            f"{path}: its affine places no voxels in space (it is singular or not finite); "
-            "correct the qform or sform, or convert the images again"
-        )
-    forms = file.header.get_qform(coded=True), file.header.get_sform(coded=True)
+    header = _read_header(path)
+    with parsing(path, "NIfTI"):
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        coded = header.get_qform(coded=True), header.get_sform(coded=True)
+    # A matrix that the file does not use may be damaged; it is not written again.
+    forms = [(form, int(code)) if form is not None and np.isfinite(form).all() else (None, 0) for form, code in coded]
+    marked = re.search(r"unit=(\S+)", bytes(header["descrip"]).rstrip(b"\0").decode("latin-1"))
     return Image(
-        NiftiArray(path, file.dataobj),
+        NiftiArray(path, header),
         affine[:, [2, 1, 0, 3]],
         marked[1] if marked else None,
-        Header(kind="nifti", paths=(path,), forms=tuple((form, int(code)) for form, code in forms)),
+        Header(kind="nifti", paths=(path,), forms=tuple(forms)),
     )
 
 
-class NiftiArray(LazyArray):
-    """Lazy array of the voxels of a NIfTI file, read from one open stream per channel.
+def _read_header(path: Path) -> Any:
+    """Read the header of a NIfTI-1 or NIfTI-2 file, without its extensions.
 
-    Reading the slabs of a compressed file in order therefore decompresses no byte twice within a channel. Streams must
-    be used by one thread of one process, because another would move the reading position.
+    Raises:
+        UserError: the file is no NIfTI, or its header holds no sizes or distances.
+    """
+    with parsing(path, "NIfTI"):
+        with _open(path, "rb", path.name.lower().endswith(".gz")) as stream:
+            kind = _KINDS.get(stream.read(4))
+            if kind is None:
+                raise ValueError("it does not begin with the size of a header")
+            stream.seek(0)
+            raw = stream.read(kind.template_dtype.itemsize)
+        header, stated = kind(raw), kind(raw, check=False)
+    if header["magic"].item() != header.single_magic:
+        raise UserError(f"{path} says that its voxels lie in another file: save both as one .nii file")
+    number, sizes = int(stated["dim"][0]), [int(size) for size in stated["dim"][1:]]
+    if not 1 <= number <= 7 or min(sizes[:number]) < 1:
+        raise UserError(f"{path}: its header states {number} axes of {sizes} voxels; convert the images again")
+    # Only without a matrix, distances place the voxels; nibabel would replace 0 by 1.
+    steps = np.asarray(stated["pixdim"][1 : 1 + min(number, 3)], np.float64)
+    if int(header["sform_code"]) <= 0 and not (np.isfinite(steps) & (steps > 0)).all():
+        raise UserError(f"{path}: its header states voxels of {steps.tolist()} mm; convert the images again")
+    if 3000 <= int(header["intent_code"]) < 3100:
+        raise UserError(f"{path} is CIFTI, which holds values of a surface and no image")
+    return header
+
+
+_KINDS: dict[bytes, Any] = {
+    size.to_bytes(4, order): kind
+    for size, kind in ((348, nib.Nifti1Header), (540, nib.Nifti2Header))
+    for order in ("little", "big")
+}
+"""First four bytes of a file, the size of its header, to nibabel's class of headers."""
+
+
+class NiftiArray(LazyArray):
+    """Lazy array of the voxels of a NIfTI file, which is opened for every slab, or stays open where it is compressed.
+
+    A compressed file has one open stream per channel, so that reading slabs in order decompresses no byte twice within
+    a channel. Streams must be used by one thread of one process, because another would move the reading position.
     """
 
-    def __init__(self, path: Path, proxy: Any) -> None:
-        """Check the file of nibabel's `ArrayProxy`, which knows its layout."""
-        columns, rows, slices, *more = (*proxy.shape, 1, 1, 1)[: max(3, len(proxy.shape))]
+    def __init__(self, path: Path, header: Any) -> None:
+        """Check the file against its header, which knows its layout."""
+        with parsing(path, "NIfTI"):
+            columns, rows, slices, *more = (*map(int, header.get_data_shape()), 1, 1)[: max(3, int(header["dim"][0]))]
+            self._stored, self._offset = header.get_data_dtype(), int(header.get_data_offset())
+            slope, intercept = header.get_slope_inter()
         self.shape = (prod(more), slices, rows, columns)
-        self._path, self._stored, self._offset = path, proxy.dtype, proxy.offset
+        self._path = path
         if self._stored.kind not in "iuf":
             raise UserError(f"{path} holds {self._stored} values; an image has real numbers")
-        self._rescale = Rescale(float(proxy.slope), float(proxy.inter))
+        self._rescale = Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
         self.dtype = self._rescale.dtype(self._stored)
         self._compressed = path.name.lower().endswith(".gz")
         self._streams: dict[tuple[int, int], list[BinaryIO]] = {}
-        expected = self._offset + prod(self.shape) * self._stored.itemsize
-        if not self._compressed and path.stat().st_size < expected:
-            raise UserError(f"{path} is truncated: {path.stat().st_size} of {expected} bytes; copy it again")
+        size = prod(self.shape) * self._stored.itemsize
+        check_size(path, self._offset + size, compressed=self._compressed)
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
         """Return slices `start` to `stop`; raises `UserError` when the file is damaged."""
         channels, slices, rows, columns = self.shape
         start, stop, _ = slice(start, stop).indices(slices)
         slab = np.empty((channels, max(stop - start, 0), rows, columns), self.dtype)
-        size = slab[0].size * self._stored.itemsize
-        try:
-            streams = self._opened()
-            for channel in range(channels):
-                stream = streams[channel % len(streams)]
-                before = (channel * slices + start) * rows * columns
-                stream.seek(self._offset + before * self._stored.itemsize)
-                stored = np.frombuffer(stream.read(size), self._stored).reshape(slab[channel].shape)
-                slab[channel] = self._rescale.apply(stored, self.dtype)
-        except (OSError, ValueError, EOFError, zlib.error) as error:
-            raise UserError(f"{self._path} is truncated or damaged: {error}") from error
+        with parsing(self._path, "NIfTI"):
+            if self._compressed:
+                self._fill(slab, start, self._opened())
+            else:
+                with self._path.open("rb") as stream:
+                    self._fill(slab, start, [stream] * channels)
         return slab
+
+    def _fill(self, slab: NDArray[Any], start: int, streams: list[BinaryIO]) -> None:
+        """Read slices from `start` on, each channel from its stream."""
+        _, slices, rows, columns = self.shape
+        size, plane = slab[0].size * self._stored.itemsize, rows * columns * self._stored.itemsize
+        for channel, stream in enumerate(streams):
+            stream.seek(self._offset + (channel * slices + start) * plane)
+            stored = np.frombuffer(stream.read(size), self._stored).reshape(slab[channel].shape)
+            slab[channel] = self._rescale.apply(stored, self.dtype)
+        if start + slab.shape[1] == slices:
+            streams[-1].read(1)  # at the end of a compressed file, its checksum is compared
 
     def _opened(self) -> list[BinaryIO]:
         here = os.getpid(), threading.get_ident()
         if here not in self._streams:
-            number = self.shape[0] if self._compressed else 1
-            self._streams[here] = [_open(self._path, "rb", self._compressed) for _ in range(number)]
+            self._streams[here] = [_open(self._path, "rb", True) for _ in range(self.shape[0])]
         return self._streams[here]
 
     def __getstate__(self) -> dict[str, Any]:

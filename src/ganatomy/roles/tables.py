@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
+from ganatomy.images.npy import open_npz
+from ganatomy.images.parsing import is_file, parsing
 from ganatomy.images.paths import replacing
 
 
@@ -50,7 +52,7 @@ def file_source(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> Fil
     Raises:
         UserError: the file does not exist, or no reader has its suffix.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{path} does not exist: check the spelling and the folder you are in")
     if path.suffix.lower() not in readers:
         raise UserError(f"{path}: cannot read {path.suffix or 'files without suffix'}; give {' or '.join(readers)}")
@@ -65,13 +67,11 @@ def read_rows(path: Path) -> list[list[str]]:
     Raises:
         UserError: the file cannot be read, or is empty.
     """
-    try:
+    with parsing(path, "a table, which is CSV in UTF-8"):
         text = path.read_text(encoding="utf-8-sig")
         first = text.split("\n", 1)[0]
         divider = next((mark for mark in ",;\t" if mark in first), ",")
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=divider)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8") from error
     rows = [row for row in rows if any(row)]
     if not rows:
         raise UserError(f"{path} is empty")
@@ -100,7 +100,7 @@ def number(cell: Any, where: str) -> float:
     """
     try:
         value = float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = float("nan")
     if not isfinite(value):
         raise UserError(f"{where}: {cell!r} is not a number")
@@ -109,19 +109,14 @@ def number(cell: Any, where: str) -> float:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file as values that JSON can hold; raises `UserError` where it is none."""
-    try:
+    with parsing(path, "JSON"):
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of an NPZ file by name; raises `UserError` where it is none."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # damaged archives fail anywhere
-        raise UserError(f"{path} cannot be read as arrays of NumPy: {error}") from error
+    with parsing(path, "arrays of NumPy"), open_npz(path) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
