@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -428,7 +428,33 @@ class Sample:
 
     def with_arrays(self, arrays: Mapping[str, Array], affines: Mapping[str, NDArray[np.float64]]) -> Sample:
         """Return the sample with additional or replaced arrays."""
-        return replace(self, arrays={**self.arrays, **arrays}, affines={**self.affines, **affines})
+        return replace(self, arrays=_Arrays(self.arrays, arrays), affines={**self.affines, **affines})
+
+    def without(self, roles: Collection[str]) -> Sample:
+        """Return the sample without the arrays of some roles."""
+        return replace(self, arrays=_Arrays(self.arrays, left_out=roles))
+
+
+class _Arrays(Mapping[str, Array]):
+    """Arrays of a sample, some of them replaced, added or left out.
+
+    Each is looked up when it is asked for, since arrays of prepared cases are files that are opened then.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], more: Mapping[str, Array] = {}, left_out: Collection[str] = ()):
+        self._from = {name: one for one in (arrays, more) for name in one if name not in left_out}
+
+    def __getitem__(self, name: str) -> Array:
+        return self._from[name][name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._from
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._from)
+
+    def __len__(self) -> int:
+        return len(self._from)
 
 
 class Compared(NamedTuple):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from ganatomy import catalogue
 from ganatomy.data.batches import PatchDataset, Range
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError
 from ganatomy.game import Derivation, MethodConfig, Player, Stage, Stream, Tiling, Turn
 from ganatomy.images.codecs import Window
 from ganatomy.inference.runfile import read_run
@@ -181,3 +182,45 @@ def test_a_derived_role_may_lie_on_a_finer_grid(volumes, tmp_path):
     )
     assert case.arrays["fine"].shape == (1, 3, 10, 21) and (case.arrays["fine"] == 1).all()
     assert case.spacing_of("fine") == pytest.approx((1, 0.5, 1 / 3))
+
+
+def halved(batch):
+    return batch["input"] / 2
+
+
+@pytest.mark.parametrize("damage", ["shortened", "empty", "another shape", "another type"])
+def test_a_damaged_derived_array_is_named(volumes, tmp_path, damage):
+    derived = stage({"half": Derivation(halved)})
+    deriving.with_derived_roles(Cascade(), derived, volumes[1], tmp_path)
+    (path,) = tmp_path.rglob("half.npy")
+    if damage in ("shortened", "empty"):
+        path.write_bytes(path.read_bytes()[: -9 if damage == "shortened" else 0])
+    else:
+        shape, dtype = ((1, 3, 5, 6), np.float32) if damage == "another shape" else ((1, 3, 5, 7), np.int16)
+        np.save(path, np.zeros(shape, dtype))
+    with pytest.raises(UserError, match=r"case1/half\.npy: .*training cannot go on in this --out"):
+        deriving.with_derived_roles(Cascade(), derived, volumes[1], tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_while_deriving_is_told_in_one_line(volumes, tmp_path, monkeypatch):
+    true = Path.open
+
+    def on_a_full_disk(self, mode="r", *more, **options):
+        return true(Path("/dev/full") if mode == "wb" else self, mode, *more, **options)
+
+    monkeypatch.setattr(Path, "open", on_a_full_disk)
+    with pytest.raises(Shortage, match=r"half\.npy: the disk is full; free some space"):
+        deriving.with_derived_roles(Cascade(), stage({"half": Derivation(halved)}), volumes[1], tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_derived_arrays_are_opened_when_they_are_read(volumes, tmp_path, monkeypatch):
+    monkeypatch.setattr("ganatomy.data.arrays.SMALL", 0)
+    case = deriving.with_derived_roles(Cascade(), stage({"half": Derivation(halved)}), volumes[1], tmp_path)
+    assert list(case.arrays) == ["input", "half"] and len(case.arrays) == 2
+    next(tmp_path.rglob("half.npy")).unlink()
+    with pytest.raises(FileNotFoundError):
+        case.arrays["half"]
+    rest = case.without(["half"])
+    assert list(rest.arrays) == ["input"] and "half" not in rest.arrays and rest.arrays["input"].max() == 1

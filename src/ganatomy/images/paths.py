@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ganatomy.errors import UserError
+from ganatomy.errors import UserError, shortage
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -42,7 +42,7 @@ def unique_name(name: str, taken: set[str]) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to, which replaces `path`, or is removed on any exception.
 
-    Raises `UserError` when `path` cannot be written (missing rights, full disk, a folder of this name).
+    Raises `UserError` when `path` cannot be written (missing rights, a folder of this name), `Shortage` on a full disk.
     """
     temporary = _neighbour(path)
     with _writable(path):
@@ -102,4 +102,5 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        where = f"cannot write {path}"
+        raise shortage(error, where) or UserError(f"{where}: {error.strerror or error}") from error

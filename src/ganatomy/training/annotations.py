@@ -68,5 +68,4 @@ def without_annotations(
 
 def _bare(sample: Sample, hidden: Collection[str]) -> Sample:
     sources = {role: source for role, source in sample.case.sources.items() if role not in hidden}
-    arrays = {role: array for role, array in sample.arrays.items() if role not in hidden}
-    return replace(sample, case=replace(sample.case, sources=sources), arrays=arrays)
+    return replace(sample.without(hidden), case=replace(sample.case, sources=sources))

@@ -3,17 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.case import Sample
+from ganatomy.data.arrays import ArrayFile, StoredArrays
 from ganatomy.data.batches import folds_of
-from ganatomy.errors import UserError
+from ganatomy.errors import UserError, shortage
 from ganatomy.game import Batch, Derivation, Method, Stage, Triple
 from ganatomy.images.atomic import write_atomically
 from ganatomy.images.paths import safe_name
@@ -38,9 +40,9 @@ def with_derived_roles(
         subjects: all training subjects, which are dealt into folds.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or a file in it is damaged.
     """
-    arrays, roles, affines = dict(sample.arrays), dict(sample.roles), dict(sample.affines)
+    files, roles, affines = dict[str, Path](), dict(sample.roles), dict[str, NDArray[np.float64]]()
     for role, given in stage.derive.items():
         derivation = given if isinstance(given, Derivation) else Derivation(given)
         path = folder / safe_name(sample.case.name) / f"{role}.npy"
@@ -50,10 +52,30 @@ def with_derived_roles(
                 fold = folds_of(subjects, derivation.folds)[sample.case.subject]
                 function = partial(function, fold=fold)
             _make(path, method, stage, sample, function, derivation.scale)
-        arrays[role] = np.load(path, mmap_mode="r")
-        roles[role] = ImageRole(role, optional=True, width=arrays[role].shape[0])
+        roles[role] = ImageRole(role, optional=True, width=_channels(path, _extents(sample, derivation.scale)))
         affines[role] = finer(sample.affines[sample.first], derivation.scale)
-    return replace(sample, arrays=arrays, roles=roles, affines=affines)
+        files[role] = path
+    return replace(sample.with_arrays(StoredArrays(files), affines), roles=roles)
+
+
+def _extents(sample: Sample, scale: Triple) -> Sequence[int]:
+    """Return slices, rows and columns of an array that is derived on a finer grid."""
+    return tuple(extent * times for extent, times in zip(sample.shape, scale, strict=True))
+
+
+def _channels(path: Path, extents: Sequence[int]) -> int:
+    """Return the number of channels of an array that has been derived.
+
+    Raises:
+        UserError: the file cannot be read, or does not have these slices, rows and columns.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise shortage(error, path) or UserError(f"{path}: damaged, so training cannot go on in this --out") from None
+    if array.dtype != np.float32 or array.shape[1:] != extents:
+        raise UserError(f"{path}: not the array that was derived for this case; training cannot go on in this --out")
+    return int(array.shape[0])
 
 
 def _make(
@@ -62,24 +84,23 @@ def _make(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path.parent}: {error.strerror}; choose another --out") from None
+        raise shortage(error, path.parent) or UserError(
+            f"{path.parent}: {error.strerror}; choose another --out"
+        ) from None
     device = method.noise.generator.device
     names = [name for name, array in sample.arrays.items() if array.shape[1:] == sample.shape]
     tiling = replace(method.tiling, margin=stage.stream.margin, scale=scale)
     tiler = Tiler(_together(function, stage, sample, names), method.dims, tiling, device)
     read = encoded(sample, names)
-    extents = [extent * times for extent, times in zip(sample.shape, scale, strict=True)]
+    extents = _extents(sample, scale)
 
     def write(work: Path) -> None:
-        target = None
         step = tiler.thickness(sample.shape[0])
-        for start in range(0, extents[0], step):
-            slab = tiler(read, sample.shape, start, min(start + step, extents[0]))
-            if target is None:
-                target = open_memmap(work, mode="w+", dtype=np.float32, shape=(len(slab), *extents))
-            target[:, start : start + step] = slab
-        assert target is not None
-        target.flush()
+        slabs = (tiler(read, sample.shape, at, min(at + step, extents[0])) for at in range(0, extents[0], step))
+        first = next(slabs)
+        with ArrayFile(work, (len(first), *extents), np.dtype(np.float32)) as target:
+            for number, slab in enumerate(chain([first], slabs)):
+                target.put(number * step, slab)
 
     write_atomically(path, write)
 
