@@ -1,4 +1,5 @@
 import errno
+import mmap
 import os
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def test_a_case_is_prepared_once_and_mapped(ct, tmp_path, monkeypatch):
     assert calls == [1]
     assert not isinstance(second.arrays["target"], np.memmap) and not second.arrays["target"].flags.writeable
     monkeypatch.setattr(arraying, "SMALL", 0)
-    assert isinstance(Store(task(), tmp_path / "cache").get(case).arrays["target"], np.memmap)
+    mapped = Store(task(), tmp_path / "cache").get(case).arrays
+    assert isinstance(mapped["target"].base, mmap.mmap) and not mapped["target"].flags.writeable
+    assert np.array_equal(mapped["target"], second.arrays["target"])
     assert second.shape == (3, 16, 16) and second.spacing == pytest.approx((2.0, 1.5, 1.5))
     for role in ("input", "target"):
         assert np.array_equal(first.arrays[role], second.arrays[role])
@@ -215,6 +218,7 @@ def test_a_file_that_vanished_is_named(ct, tmp_path):
 LIMITED = """
 import resource, sys
 from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (160,) * 2)
 sys.path.insert(0, sys.argv[1])
 from test_store import case_of, task
 from ganatomy.data import arrays
@@ -222,10 +226,9 @@ from ganatomy.data.store import Store
 arrays.SMALL = 0
 store, cases = Store(task(), Path(sys.argv[3])), [case_of(path) for path in sorted(Path(sys.argv[2]).glob("*.gz"))]
 samples, problems = store.get_all(cases)
-resource.setrlimit(resource.RLIMIT_NOFILE, (arrays.MOST_MAPPED + 40,) * 2)
 again, more = store.get_all(cases)
 total = sum(float(sample.arrays[role][0, 0, 0, 0]) for _ in range(2) for sample in again for role in sample.arrays)
-print(len(again), len(problems) + len(more), total != 0)
+print(len(again), len(problems) + len(more), total != 0, arrays._mapped.cache_info().currsize)
 held = []
 try:
     while True:
@@ -241,14 +244,14 @@ except Exception as error:
 
 @pytest.mark.skipif(os.name != "posix", reason="the limit of open files is set as POSIX does")
 def test_there_may_be_more_cases_than_open_files_and_a_lack_of_files_is_no_fault_of_a_case(ct, tmp_path):
-    for number in range(60):
+    for number in range(100):
         ct(f"case{number:03d}", np.full((1, 8, 8), number, np.float32) + np.arange(8, dtype=np.float32))
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(Path(__file__).parent), str(tmp_path / "images"), str(tmp_path / "cache")],
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     counted, told = done.stdout.splitlines()
-    assert counted == "60 0 True"
+    assert counted == "100 0 True 80"
     assert told.startswith("Shortage ") and "too many open files; raise the limit" in told
 
 

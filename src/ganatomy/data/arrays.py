@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
@@ -15,27 +16,38 @@ from numpy.typing import NDArray
 
 SMALL = 2**20
 """Largest size in bytes of files that are read into memory; larger ones are memory-mapped."""
-MOST_MAPPED = 64
-"""Largest number of files that are mapped at a time, each of which counts as an open file of the process."""
+
+
+def most_mapped() -> int:
+    """Return the largest number of files to map at a time: half of the files that this process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows, where a mapped file is none of the files of the C library that are limited
+        return 4096
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 4096 if limit == resource.RLIM_INFINITY else min(limit // 2, 4096)
 
 
 class StoredArrays(Mapping[str, NDArray[Any]]):
     """Arrays of .npy files by name, read-only. Small ones are in memory, others are mapped when they are asked for.
 
+    A mapped file counts as open, and a process may have few open files, so at most `most_mapped` files are mapped at a
+    time: the one that was not used for longest is closed for the next.
+
     Args:
         paths: name to file.
 
     Raises:
-        OSError: a small file cannot be read.
-        ValueError: a small file holds no array.
+        OSError: a file cannot be read.
+        ValueError: a file holds no array.
     """
 
     def __init__(self, paths: Mapping[str, Path]):
-        self._held = {name: _opened(path) if path.stat().st_size <= SMALL else path for name, path in paths.items()}
+        self._held = {name: _opened(path) for name, path in paths.items()}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         held = self._held[name]
-        return _mapped(held) if isinstance(held, Path) else held
+        return _mapped(held) if isinstance(held, _Block) else held
 
     def __contains__(self, name: object) -> bool:
         return name in self._held
@@ -47,15 +59,29 @@ class StoredArrays(Mapping[str, NDArray[Any]]):
         return len(self._held)
 
 
-def _opened(path: Path, mapped: bool = False) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+class _Block(NamedTuple):
+    """Place of an array in a file, kept because reading it from the head of the file takes longer than mapping."""
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def _opened(path: Path) -> NDArray[Any] | _Block:
+    if path.stat().st_size > SMALL:
+        mapped: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return _Block(path, mapped.offset, mapped.shape, mapped.dtype)
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
     array.flags.writeable = False
     return array
 
 
-@lru_cache(maxsize=MOST_MAPPED)
-def _mapped(path: Path) -> NDArray[Any]:
-    return _opened(path, mapped=True)
+@lru_cache(maxsize=most_mapped())
+def _mapped(block: _Block) -> NDArray[Any]:
+    with block.path.open("rb") as stream:
+        content = mmap(stream.fileno(), 0, access=ACCESS_READ)
+    return np.ndarray(block.shape, block.dtype, content, block.offset)
 
 
 def forget_mapped() -> None:
