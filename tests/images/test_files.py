@@ -54,6 +54,19 @@ def test_names_are_unique_and_safe(tmp_path):
     assert len({name.lower() for name in names}) == 4
 
 
+def test_a_name_never_passes_from_one_file_to_another_that_comes_later(tmp_path):
+    def names():
+        return {source.paths[0].name: source.name for source in find(tmp_path)}
+
+    write(tmp_path / "s_1.png", FLAT)
+    write(tmp_path / "t(1.png", FLAT)
+    before = names()
+    assert before == {"s_1.png": "s_1", "t(1.png": "t_1"}
+    write(tmp_path / "s 1.png", FLAT)  # in front of the first one
+    after = names()
+    assert {**after, **before} == after and len(set(after.values())) == 3
+
+
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.png", "a.tiff", "a.npy", "a"])
 def test_one_file_or_folder_is_found_by_its_path(tmp_path, name):
     write(tmp_path / name, FLAT)

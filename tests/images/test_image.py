@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import ComputedArray, Image, Rescale, uneven_steps
-from ganatomy.images.paths import replacing, replacing_folder, safe_name, unique_name
+from ganatomy.images.paths import distinct_names, replacing, replacing_folder, safe_name, unique_name
 
 
 def test_flat_grey_arrays_gain_slices_and_channels():
@@ -110,6 +110,17 @@ def test_safe_names_of_hostile_texts(tmp_path, text):
     assert path.name.lower() not in {"con", "com1.txt"}
 
 
+def test_distinct_names_do_not_depend_on_their_order():
+    texts = ["a b", "a_b", "a(b", "A_b", "x", "y z", "a-b"]
+    names = dict(zip(texts, distinct_names(texts, texts), strict=True))
+    assert len({name.casefold() for name in names.values()}) == len(texts)
+    assert names["x"] == "x" and names["y z"] == "y_z" and names["a-b"] == "a-b"
+    assert dict(zip(texts[::-1], distinct_names(texts[::-1], texts[::-1]), strict=True)) == names
+    assert distinct_names(["a b", "a_b"], ["a b", "a_b"])[1] == "a_b", "who needs no cleaning keeps the name"
+    assert all(safe_name(name) == name for name in names.values())
+    assert len(set(distinct_names(["a", "a", "a"], ["o", "o", "o"]))) == 3
+
+
 def test_unique_names_ignore_case():
     taken = set()
     assert [unique_name(name, taken) for name in ("a", "A", "a", "a_2")] == ["a", "A_2", "a_3", "a_2_2"]
@@ -128,7 +139,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 def test_a_full_disk_is_told_to_the_user(tmp_path):
     with (
-        pytest.raises(UserError, match=r"cannot write .*No space left"),
+        pytest.raises(UserError, match=r"cannot write .*the disk is full"),
         replacing(tmp_path / "out") as temporary,
     ):
         temporary.write_text("x")

@@ -317,7 +317,7 @@ def test_plan_names_one_output_per_source(tmp_path):
     ct_series(tmp_path / "in" / "s", body(1))
     sources = find(tmp_path / "in")
     names = sorted(output.path.relative_to(tmp_path).as_posix() for output in plan(sources, tmp_path / "o"))
-    assert names == ["o/a.nii.gz", "o/a_2.png", "o/c.tiff", "o/deep_b.png", "o/s"]
+    assert names == ["o/a-d306f0.png", "o/a-fddcff.nii.gz", "o/c.tiff", "o/deep_b.png", "o/s"]
     with pytest.raises(UserError, match="do not fit into one file"):
         plan(sources, tmp_path / "o.nii")
     with pytest.raises(UserError, match=r"suffix says png, but --format says nifti"):

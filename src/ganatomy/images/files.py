@@ -12,7 +12,7 @@ from ganatomy.images import kspace, labelmaps, nifti, npy, raster
 from ganatomy.images.dicom import Frame, group, is_dicom, open_series, read_frames
 from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, Kind, LazyArray, RasterMeaning
-from ganatomy.images.paths import safe_name, unique_name
+from ganatomy.images.paths import distinct_names
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 _READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, BMP, GIF, .npy or raw MR data (.h5, .mrd)"
@@ -128,14 +128,15 @@ def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
     root = Path(path)
     if not root.exists():
         raise UserError(f"{root} does not exist: check the spelling and the folder you are in")
-    sources: list[Source] = []
-    taken: set[str] = set()
-    for source in _sources(root):
-        name = unique_name(safe_name(source.name), taken)
-        sources.append(replace(source, name=name, uneven=uneven, meaning=meaning or NO_MEANING))
+    sources = list(_sources(root))
     if not sources:
         raise UserError(f"{root} holds no image: it takes {_READABLE}, or a folder of these")
-    return sources
+    origins = [f"{one.frames[0].series if one.frames else ''}|{one.paths[0].relative_to(root)}" for one in sources]
+    names = distinct_names([source.name for source in sources], origins)
+    return [
+        replace(source, name=name, uneven=uneven, meaning=meaning or NO_MEANING)
+        for source, name in zip(sources, names, strict=True)
+    ]
 
 
 def write(
@@ -248,10 +249,15 @@ def _series(root: Path, folder: Path, paths: Sequence[Path]) -> Iterator[Source]
 
 def _name(root: Path, path: Path) -> str:
     """Return the path from the root to a file or folder, without suffix, as a name."""
+    return place_of(root, path).replace("/", "_")
+
+
+def place_of(root: Path, path: Path) -> str:
+    """Return the path from the root to a file or folder, without the suffix of an image."""
     parts = path.relative_to(root).parts or (path.resolve().name,)
     known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *kspace.SUFFIXES, *_DICOM_SUFFIXES)
     ending = next((end for end in known if parts[-1].lower().endswith(end)), "")
-    return "_".join(parts)[: -len(ending) or None]
+    return "/".join(parts)[: -len(ending) or None]
 
 
 def _subject(root: Path, path: Path) -> str:
