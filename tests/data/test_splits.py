@@ -153,6 +153,4 @@ def test_the_sides_of_a_run_are_found_again_by_pseudonym():
     known, strange = recorded(cases, recorded_sides, mine)
     assert {side: sorted({c.subject for c in known if c.split == side}) for side in sides} == sides
     assert {c.subject for c in strange} == {"s2"} and len(known) + len(strange) == len(cases)
-    with pytest.raises(UserError, match="1 of the subjects that the run was trained on are not in the data any more"):
-        recorded(cases[2:], recorded_sides, mine)
-    assert len(recorded(cases[:8], recorded_sides, mine)[0]) == 6, "who is only tested may be missing"
+    assert len(recorded(cases[2:], recorded_sides, mine)[0]) == 6

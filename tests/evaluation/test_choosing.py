@@ -29,6 +29,7 @@ def run_of(data: DataConfig, train: str, test: str, **options: object) -> RunFil
         training=TrainConfig(),
         rounds={"denoise": 1},
         split=Sides(**sides, val=(), secret=MINE.fingerprint),
+        cases={},
         validation="slices held out of the training subjects",
         selection=Selection(score="rmse", better="lower"),
         provenance={},

@@ -28,6 +28,7 @@ def run_of(data: DataConfig, train: str, val: str, test: str) -> RunFile:
         training=TrainConfig(),
         rounds={"denoise": 1},
         split=Sides(**sides, secret=MINE.fingerprint),
+        cases={},
         validation="other subjects",
         selection=Selection(score="rmse", better="lower"),
         provenance={},

@@ -44,6 +44,7 @@ def facts_of(method, **changed):
         "training": TrainConfig(),
         "rounds": {"denoise": 3},
         "split": Sides(train=("a" * 32,), val=(), test=("b" * 32, "c" * 32), secret="d" * 16),
+        "cases": {"a" * 32: {"e" * 32: "f" * 16}},
         "validation": "slices held out of the training subjects",
         "selection": Selection(score="rmse", better="lower"),
         "provenance": {"features": "none"},
@@ -250,7 +251,7 @@ def test_weights_are_known_by_their_tensors_and_not_by_their_files(copy):
     assert load(folder).identity == identity == read_run(folder).weights["best"]
     first = next(iter(tensors))
     save_file({**tensors, first: tensors[first] + 1e-6}, path)
-    refused(folder, r"not the weights that run\.yaml describes, so damaged or replaced")
+    refused(folder, r"not the weights that run\.yaml describes, so the file was changed")
 
 
 def test_weights_that_a_killed_run_was_writing_are_its_own(copy):

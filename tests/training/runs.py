@@ -36,6 +36,7 @@ def make_run(folder, system="wgan-vgg", config=None, change=None, fitted=None, w
         training=TrainConfig(),
         rounds={stage.name: 1 for stage in method.stages()},
         split=Sides(train=(), val=(), test=(), secret="none"),
+        cases={},
         validation="nothing",
         selection=Selection(score=method.task.selection, better="lower"),
         provenance={"features": "none"},

@@ -13,10 +13,11 @@ from ganatomy import catalogue
 from ganatomy.cli import main
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
-from ganatomy.errors import UserError
-from ganatomy.images.atomic import write_atomically
+from ganatomy.errors import Notice, UserError
+from ganatomy.images.atomic import locked, write_atomically
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
+from ganatomy.images.paths import LOCK
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import digest_of, read_run, write_run
 from ganatomy.reports.curves import read_metrics
@@ -237,6 +238,40 @@ def test_a_finished_run_without_its_checkpoint_does_not_begin_anew(trained, tiny
     assert before == ((out / WEIGHTS[0]).read_bytes(), (out / WEIGHTS[1]).read_bytes())
 
 
+@pytest.mark.parametrize("lost", [WEIGHTS[1], WEIGHTS[0]])
+def test_lost_weights_of_a_finished_run_are_written_anew(trained, tiny, tmp_path, lost):
+    out = shutil.copytree(trained, tmp_path / "run")
+    (out / lost).unlink()
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    same_runs(trained, out)
+    assert read_run(out).weights == read_run(trained).weights
+
+
+def test_one_process_at_a_time_writes_into_a_run(trained, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    with locked(out):
+        before = contents(out)
+        with pytest.raises(UserError, match=r"run: another process is writing there; wait until it is done"):
+            tiny("wgan-vgg", out, rounds=10, resume=True)
+        assert contents(out) == before
+    tiny("wgan-vgg", out, rounds=None, resume=True)
+    assert not (out / LOCK).exists()
+
+
+def test_two_runs_that_begin_at_once_do_not_mix(trained, tiny, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def plan(self):
+        true(self)
+        shutil.copytree(trained, out)
+
+    true = running.Run._plan
+    monkeypatch.setattr(running.Run, "_plan", plan)
+    with pytest.raises(UserError, match="already holds a run"):
+        tiny("wgan-vgg", out)
+    assert contents(out) == contents(trained)
+
+
 @pytest.mark.parametrize("name", ["thesis.tex", "metrics.csv", "derived"])
 def test_nothing_is_trained_into_a_folder_of_other_things(tiny, tmp_path, name):
     out = tmp_path / "run"
@@ -441,11 +476,12 @@ def volumes(folder, subjects, broken=""):
     return folder
 
 
-def test_a_case_that_cannot_be_used_is_told_and_its_subject_not_counted(cases, tmp_path, capsys):
+def test_a_case_that_cannot_be_used_is_told_and_its_subject_not_counted(cases, tmp_path):
     data = volumes(tmp_path / "data", ("anna", "ben", "carl", "dora"), broken="carl")
     config = catalogue.load("wgan-vgg").Config.preset("small", **SCAN)
     images = DataConfig(data=data, test_subjects=("dora",), cache=cases)
-    train("wgan-vgg", tmp_path / "run", config, images, TrainConfig(rounds=1, threads=1), show=True)
+    with pytest.warns(Notice, match=r"left out: carl: .*carl\.nii holds NaN"):
+        train("wgan-vgg", tmp_path / "run", config, images, TrainConfig(rounds=1, threads=1), show=True)
     facts, mine = read_run(tmp_path / "run"), Pseudonyms.of_user()
     assert facts.split.by_side == {
         "train": tuple(sorted((mine.subject("anna"), mine.subject("ben")))),
@@ -455,47 +491,90 @@ def test_a_case_that_cannot_be_used_is_told_and_its_subject_not_counted(cases, t
     (told,) = facts.left_out
     label = f"{mine.subject('carl')[:8]}-{mine.case('carl')[:4]}"
     assert told.startswith(f"{label}: its file holds NaN")
-    assert "carl.nii holds NaN" in capsys.readouterr().err
     text = (tmp_path / "run" / "run.yaml").read_text() + (tmp_path / "run" / "card.md").read_text()
     assert not [name for name in ("anna", "ben", "carl", "dora") if name in text]
     assert facts.data.test_subjects == (mine.subject("dora"),) and facts.data.data == data
 
 
-def test_a_resumed_run_keeps_the_split_that_it_began_with(tiny, stop_after, cases, tmp_path, capsys):
+def contents(folder):
+    """All files of a folder with their bytes."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def changed(tiny, stop_after, cases, tmp_path):
+    """A run that was stopped after its first round, and whose data have changed since."""
     data = volumes(tmp_path / "data", ("anna", "ben", "carl", "dora", "emil", "fritz"))
-    images, out = DataConfig(data=data, cache=cases), tmp_path / "run"
+    out = tmp_path / "run"
     disarm = stop_after(1)
     with pytest.raises(Stopped):
-        tiny("wgan-vgg", out, rounds=2, data=images)
+        tiny("wgan-vgg", out, rounds=2, data=DataConfig(data=data, cache=cases))
     disarm()
-    before = read_run(out)
-    volumes(data, ("aaron", "zoe"))
-    train("wgan-vgg", out, data=images, resume=True, show=True)
-    assert read_run(out).split == before.split
-    assert "2 cases of subjects that the run did not begin with" in " ".join(capsys.readouterr().err.split())
-
-    mine = Pseudonyms.of_user()
-    lost = next(name for name in ("anna", "ben", "carl") if mine.subject(name) in before.split.train)
+    mine, split = Pseudonyms.of_user(), read_run(out).split
+    lost, other = [name for name in ("anna", "ben", "carl", "dora", "emil") if mine.subject(name) in split.train][:2]
     (data / f"{lost}.nii").unlink()
-    run_yaml = (out / "run.yaml").read_bytes()
-    with pytest.raises(UserError, match=f"1 of the subjects .* not in the data any more .*{mine.subject(lost)[:8]}"):
-        tiny("wgan-vgg", out, rounds=4, data=images, resume=True)
-    assert (out / "run.yaml").read_bytes() == run_yaml
+    write(data / "zoe.nii", Image.from_array(np.full((2, 64, 64), 7, np.float32) + np.eye(64, dtype=np.float32)))
+    values = np.random.default_rng(99).normal(50, 20, (2, 64, 64)).astype(np.float32)
+    write(data / f"{other}.nii", Image.from_array(values, (3.0, 2.0, 2.0), "HU"))
+    return out, data, lost, other
+
+
+def test_a_run_is_not_resumed_with_other_data_than_it_began_with(changed):
+    out, _, lost, other = changed
+    before, mine = contents(out), Pseudonyms.of_user()
+    label = f"{mine.subject(lost)[:8]}-{mine.case(lost)[:4]}"
+    with pytest.raises(UserError, match=rf"data: not the data .*\(added: zoe; missing: {label}; changed: {other}\)"):
+        train("wgan-vgg", out, resume=True)
+    assert contents(out) == before
+
+
+def test_changes_of_the_data_can_be_ignored_and_stand_in_the_run(changed, capsys):
+    out, data, lost, other = changed
+    before, mine = read_run(out), Pseudonyms.of_user()
+    train("wgan-vgg", out, resume=True, show=True, changed_data="ignore")
+    after = read_run(out)
+    assert after.split == before.split and after.cases == before.cases
+    called = {name: f"{mine.subject(name)[:8]}-{mine.case(name)[:4]}" for name in ("zoe", lost, other)}
+    assert set(after.left_out) == {
+        f"{called['zoe']}: added since the run began, not used",
+        f"{called[lost]}: missing when the run was resumed",
+        f"{called[other]}: other content than when the run began",
+    }
+    assert "added: zoe; missing" in " ".join(capsys.readouterr().err.split())
+    for name in ("anna", "ben", "carl", "dora", "emil", "fritz"):
+        (data / f"{name}.nii").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="no case of the train side and the val side is left"):
+        train("wgan-vgg", out, resume=True, changed_data="ignore")
+
+
+def test_data_may_be_moved_and_times_of_files_may_change(tiny, cases, tmp_path):
+    data = volumes(tmp_path / "data", ("anna", "ben", "carl"))
+    out = tmp_path / "run"
+    tiny("wgan-vgg", out, rounds=1, data=DataConfig(data=data, cache=cases))
+    facts = read_run(out)
+    assert sum(len(own) for own in facts.cases.values()) == 3
+    moved = data.rename(tmp_path / "moved")
+    for path in moved.iterdir():
+        os.utime(path, (1, 1))
+    write_run(out, facts.model_copy(update={"data": facts.data.model_copy(update={"data": moved})}))
+    train("wgan-vgg", out, data=DataConfig(cache=cases), resume=True)
+    assert read_run(out).left_out == ()
 
 
 def test_another_secret_does_not_resume_a_run(trained, tmp_path):
     (tmp_path / "secret").write_text("another secret, not mine")
-    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    before = contents(trained)
     with pytest.raises(UserError, match=r"made with another secret, .* with --secret FILE"):
         train("wgan-vgg", trained, resume=True, secret=tmp_path / "secret")
-    assert before == {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    assert contents(trained) == before
 
 
 def test_the_cache_is_the_users_own(trained, tiny, cases, tmp_path, monkeypatch):
     out = shutil.copytree(trained, tmp_path / "run")
     monkeypatch.setenv("GANATOMY_CACHE", str(tmp_path / "mine"))
     train("wgan-vgg", out, resume=True)
-    assert len(list((tmp_path / "mine" / "cases").iterdir())) == len(read_run(out).split.train)
+    kept = {path.name for path in (tmp_path / "mine" / "cases").iterdir()}
+    assert len(kept - {"contents"}) == len(read_run(out).split.train)
     text = (out / "run.yaml").read_text()
     (out / "run.yaml").write_text(text.replace("data:\n", f"data:\n  cache: {tmp_path / 'theirs'}\n", 1))
     with pytest.raises(UserError, match="does not say where prepared cases are kept"):

@@ -26,6 +26,8 @@ FEWEST_BYTES = 16
 """Smallest length in bytes of a secret that the user provides."""
 DIGITS = 32
 """Hexadecimal digits of a pseudonym; with 128 bits, no two patients collide by chance."""
+DIGITS_OF_CONTENT = 16
+"""Hexadecimal digits of a keyed digest of content, which is only compared with that of the same case."""
 SHOWN, SHOWN_OF_CASE = 8, 4
 """Hexadecimal digits of the shortened pseudonyms of subjects and of cases; more are used where these are not unique."""
 SHORTEST_NAME = 3
@@ -73,6 +75,10 @@ class Pseudonyms:
     def case(self, name: str) -> str:
         """Return the pseudonym of a case, 32 hexadecimal digits."""
         return self._digest("case", name)[:DIGITS]
+
+    def content(self, digest: str) -> str:
+        """Return the keyed form of a digest of content, 16 hexadecimal digits, in which known files cannot be found."""
+        return self._digest("content", digest)[:DIGITS_OF_CONTENT]
 
     def _digest(self, kind: str, name: str) -> str:
         return hmac.new(self.secret, f"{kind}\0{name}".encode(errors="surrogateescape"), sha256).hexdigest()

@@ -96,18 +96,9 @@ def recorded(
         cases: cases that exist now.
         sides: side to pseudonyms of its subjects.
         pseudonyms: pseudonyms under the secret of the run.
-
-    Raises:
-        UserError: subjects that were used for training or validation are missing in the data.
     """
     by_pseudonym: dict[str, Split] = {one: side for side, members in sides.items() for one in members}
     found = {subject: by_pseudonym.get(pseudonyms.subject(subject)) for subject in {case.subject for case in cases}}
-    there = {pseudonyms.subject(subject) for subject in found}
-    if lost := [one for side in ("train", "val") for one in sides.get(side, ()) if one not in there]:
-        raise UserError(
-            f"{len(lost)} of the subjects that the run was trained on are not in the data any more "
-            f"(pseudonyms {some(one[:8] for one in lost)}); put them back, or train in another --out"
-        )
     known, strange = [], []
     for case in cases:
         side = found[case.subject]

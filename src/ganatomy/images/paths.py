@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hashlib
 import re
 import secrets
 import shutil
@@ -13,6 +14,10 @@ from pathlib import Path
 
 from ganatomy.errors import UserError, shortage
 
+LOCK = "ganatomy.lock"
+"""File by which a process holds a folder of results; one that was left by a killed process holds nothing."""
+DIGITS = 6
+"""Smallest number of hexadecimal digits that tell names apart."""
 DIGITS = 6
 """Smallest number of hexadecimal digits that tell names apart."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -40,6 +45,32 @@ def unique_name(name: str, taken: set[str]) -> str:
         candidate, number = f"{name}_{number}", number + 1
     taken.add(candidate.casefold())
     return candidate
+
+
+def distinct_names(texts: Sequence[str], origins: Sequence[str]) -> list[str]:
+    """Return a safe name for every text, all of them distinct, also where names that differ in case count as equal.
+
+    Where several texts have one safe name, the text that is that name itself keeps it, and others get it with a digest
+    of their origin: a name never passes from one file to another because of a third one, as a number would.
+
+    Args:
+        texts: texts that names are made from by `safe_name`.
+        origins: where each text comes from, such as a path; all different.
+    """
+    names = [safe_name(text) for text in texts]
+    sharing = Counter(name.casefold() for name in names)
+    own = Counter(name.casefold() for name, text in zip(names, texts, strict=True) if name == text)
+    found = [
+        name if sharing[key := name.casefold()] == 1 or (name == text and own[key] == 1) else None
+        for name, text in zip(names, texts, strict=True)
+    ]
+    taken = {name.casefold() for name in found if name}
+    for number, (name, origin) in enumerate(zip(names, origins, strict=True)):
+        if found[number] is None:
+            digest = hashlib.sha256(origin.encode(errors="surrogatepass")).hexdigest()
+            marked = (f"{name}-{digest[:digits]}" for digits in range(DIGITS, len(digest)))
+            found[number] = unique_name(next(one for one in marked if one.casefold() not in taken), taken)
+    return [str(name) for name in found]
 
 
 def distinct_names(texts: Sequence[str], origins: Sequence[str]) -> list[str]:
@@ -112,7 +143,7 @@ def check_free(folder: Path, own: str | None = None) -> None:
         UserError: a file of this name is in the way, or the folder is neither empty nor one of such results.
     """
     if folder.is_dir():
-        there = sorted(path.name for path in folder.iterdir())
+        there = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
         if there and own not in there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
             raise UserError(

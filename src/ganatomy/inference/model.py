@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ganatomy import catalogue
 from ganatomy.case import Held, Openable, Prediction, Role
 from ganatomy.catalogue import System
-from ganatomy.errors import UserError
+from ganatomy.errors import UserError, shortage
 from ganatomy.game import Method
 from ganatomy.images.files import find
 from ganatomy.images.image import Image
@@ -24,7 +24,7 @@ from ganatomy.inference.predictor import Options, Predictor, predictor_class, pr
 from ganatomy.inference.runfile import RUN_FILE, RunFile, check_method, digest_of, read_run, system_of
 from ganatomy.inference.runfile import Which as Which
 
-WEIGHTS: Mapping[str, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
+WEIGHTS: Mapping[Which, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
 CALIBRATION = "calibration.json"
 
 
@@ -133,11 +133,9 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu", system:
     if not path.is_file():
         raise UserError(f"{path}: no weights yet; train first, or take the other ones with --which")
     method = build_run(folder, facts, system)
+    tensors = read_weights(path)
     try:
-        tensors = load_file(path)
         method.load_state_dict(tensors, strict=False)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged weights ({error})") from None
     except RuntimeError:
         raise UserError(f"{path}: weights of another method or configuration than {facts.system}") from None
     expected = {name for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
@@ -146,13 +144,44 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu", system:
     if method.dims == 2:
         # CPU convolutions need only two thirds of the time in this layout.
         method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    identity = check_weights(folder, facts, which, tensors)
+    calibration = read_calibration(folder, identity)
+    return Model(method.to(device).inference_mode(), facts, folder, device, calibration, identity, system)
+
+
+def check_weights(folder: Path, facts: RunFile, which: Which, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the digest of weights, which must be the ones that a run file describes.
+
+    Args:
+        folder: run folder.
+        facts: run file.
+        which: which weights they are.
+        tensors: weights by name.
+
+    Raises:
+        UserError: the file of the weights was changed, or comes from another run.
+    """
     identity = digest_of(tensors)
     if identity not in (facts.weights.get(which), facts.writing.get(which)):
         raise UserError(
-            f"{path}: not the weights that {RUN_FILE} describes, so damaged or replaced; restore it, or train again"
+            f"{folder / WEIGHTS[which]}: not the weights that {RUN_FILE} describes, so the file was changed or comes "
+            "from another run; restore it, or train again"
         )
-    calibration = read_calibration(folder, identity)
-    return Model(method.to(device).inference_mode(), facts, folder, device, calibration, identity, system)
+    return identity
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a file of weights, on the CPU.
+
+    Raises:
+        UserError: the file is damaged, or cannot be read.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        if short := shortage(error, path):
+            raise short from None
+        raise UserError(f"{path}: damaged weights ({error}); restore the file, or train again") from None
 
 
 def read_calibration(folder: Path, identity: str) -> Mapping[str, Any] | None:

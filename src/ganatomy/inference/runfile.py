@@ -98,10 +98,11 @@ class RunFile(_Part):
     training: TrainConfig  # how it was trained
     rounds: dict[str, int]  # of each stage
     split: Sides  # of the subjects
+    cases: dict[str, dict[str, str]]  # subject to its cases, and these to digests of content, all keyed
     validation: str  # where the validation slices come from, in words
     selection: Selection  # of the best weights
     provenance: dict[str, str]  # facts that every result must carry
-    left_out: tuple[str, ...] = ()  # cases that could not be used, by label, and why
+    left_out: tuple[str, ...] = ()  # cases that could not be used or changed before a resumption, by label, and how
     versions: dict[str, str]  # of ganatomy, torch and python
     weights: dict[Which, str] = {}  # digests of their tensors
     writing: dict[Which, str] = {}  # digests of weights that are about to be written, or have been when killed

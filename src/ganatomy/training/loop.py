@@ -261,16 +261,13 @@ class Trainer:
         resumed, self._resumed = self._resumed, None
         self.progress.stage = stage.name
         self.progress.stage_rounds = self.rounds[self.index]
-        if stage.begin and not resumed:
-            stage.begin()
-        self.players = {player.name: PlayerState(player) for player in stage.players}
+        if not resumed:
+            if stage.begin:
+                stage.begin()
+            self.players = {player.name: PlayerState(player) for player in stage.players}
         for player in self.players.values():
             self.averages.follow(player)
-        drawn = 0
-        if resumed:
-            for name, state in resumed["optimizers"].items():
-                self.players[name].optimizer.load_state_dict(state)
-            drawn = resumed["drawn"]
+        drawn = resumed["drawn"] if resumed else 0
         self.stream = self.open_stream(stage, self.index, drawn)
         self.method.train()
 
@@ -359,15 +356,26 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Resume from a saved `state`; call this before `fit`."""
+        """Resume from a saved `state`; call this before `fit`.
+
+        Raises:
+            RuntimeError, ValueError, KeyError, IndexError, TypeError: the state does not fit the method and its stages.
+        """
         self.method.load_state_dict(state["method"])
         self.averages.values = {name: value.to(self.fabric.device) for name, value in state["averages"].items()}
+        if odd := [name for name, one in self.averages.values.items() if one.shape != self.averages.live[name].shape]:
+            raise ValueError(f"the average of {odd[0]} has another shape than the parameter")
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.index = state["stage"]
+        self.players = {player.name: PlayerState(player) for player in self.stage.players}
+        if self.players.keys() != state["optimizers"].keys():
+            raise ValueError("the players of the stage are others")
+        for name, player in self.players.items():
+            player.optimizer.load_state_dict(state["optimizers"][name])
         self.method.noise.generator.set_state(state["noise"])
         torch.set_rng_state(state["random"])
-        if state["random_cuda"]:
+        if state["random_cuda"] and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["random_cuda"])
         self._resumed = state
 

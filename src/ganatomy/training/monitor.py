@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from ganatomy.reports.curves import COLUMNS
 from ganatomy.reports.measures import GRADIENT_NORM, Measure
 from ganatomy.training.loop import Diverged
 
+METRICS = "metrics.csv"
+
 
 class Monitor:
     """Collects losses on the device, transfers them every few rounds, and writes ``metrics.csv`` and TensorBoard files.
@@ -36,7 +38,6 @@ class Monitor:
     Args:
         folder: run folder; None writes nothing.
         every: number of rounds between two transfers.
-        resumed_round: round of the checkpoint that is resumed; later lines are removed.
         reduce: averages a tensor over all processes.
     """
 
@@ -44,20 +45,30 @@ class Monitor:
         self,
         folder: Path | None,
         every: int = 10,
-        resumed_round: int = 0,
         reduce: Callable[[Tensor], Tensor] = lambda values: values,
     ):
         self.every, self.reduce = every, reduce
         self.pending: list[tuple[int, Measure, Tensor]] = []
         self.seconds: dict[Measure, float] = {}
         self.latest: dict[Measure, float] = {}
-        self.path = folder / "metrics.csv" if folder else None
+        self.folder, self.path = folder, folder / METRICS if folder else None
         self.writer: Any = None
-        if self.path and folder:
-            _keep_until(self.path, resumed_round)
-            from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(folder / "events", purge_step=resumed_round + 1 if resumed_round else None)
+    def begin(self, done: int = 0) -> None:
+        """Begin to write; lines after round ``done``, that of the checkpoint that is resumed, are removed.
+
+        Raises:
+            UserError: the files cannot be read or written.
+        """
+        if not (self.folder and self.path):
+            return
+        _keep_until(self.path, done)
+        from torch.utils.tensorboard import SummaryWriter
+
+        try:
+            self.writer = SummaryWriter(self.folder / "events", purge_step=done + 1 if done else None)
+        except OSError as error:
+            raise UserError(f"{self.folder / 'events'}: {error.strerror or error}; choose another --out") from None
 
     def turn(self, progress: Where, turn: Turn) -> None:
         """Collect the losses and scores of a turn."""
@@ -157,16 +168,40 @@ class Monitor:
             self.writer.close()
 
 
+def read_rows(path: Path) -> list[list[str]]:
+    """Read the lines of ``metrics.csv`` without the heading and without a last line that a kill has cut off.
+
+    Raises:
+        UserError: another line is no reading of a curve, or the file cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.reader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); restore it, or train in another --out") from None
+    readable = [_is_reading(row) for row in rows[1:]]
+    if (rows and rows[0] != list(COLUMNS)) or not all(readable[:-1]):
+        raise UserError(f"{path}: damaged, since it holds other lines than readings; restore it, or train again")
+    return [row for row, good in zip(rows[1:], readable, strict=True) if good]
+
+
+def _is_reading(row: Sequence[str]) -> bool:
+    try:
+        number, images, _, name, value = row
+        Measure.parse(name)
+        return int(number) >= 0 and int(images) >= 0 and float(value) == float(value)
+    except ValueError:
+        return False
+
+
 def _keep_until(path: Path, last_round: int) -> None:
     """Drop the lines of ``metrics.csv`` that are later than a round, and a last line that was cut off."""
-    rows: list[list[str]] = []
-    if path.is_file():
-        with path.open(newline="") as stream:
-            rows = [row for row in csv.reader(stream) if len(row) == len(COLUMNS) and row[0].isdigit()]
-    kept = [row for row in rows if int(row[0]) <= last_round]
+    kept = [row for row in read_rows(path) if int(row[0]) <= last_round]
 
     def write(work: Path) -> None:
-        with work.open("w", newline="") as stream:
+        with work.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([list(COLUMNS), *kept])
 
     write_atomically(path, write)

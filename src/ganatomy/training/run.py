@@ -7,12 +7,13 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -21,21 +22,34 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from rich.markup import escape
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ganatomy import catalogue
 from ganatomy.case import Case, Sample
 from ganatomy.catalogue import System, source_of
 from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
 from ganatomy.data.cases import DataConfig, find_cases
+from ganatomy.data.contents import Changes, changes_of, content_of, contents_of
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.splits import Fold, divide, recorded
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
+from ganatomy.evaluation.choosing import place
 from ganatomy.game import Method, MethodConfig, Noise, Stage
-from ganatomy.images.atomic import write_atomically, write_text
+from ganatomy.images.atomic import locked, write_atomically, write_text
 from ganatomy.images.paths import check_free
-from ganatomy.inference.model import WEIGHTS, Model, build, build_run, check_device, described, load
+from ganatomy.inference.model import (
+    WEIGHTS,
+    Model,
+    build,
+    build_run,
+    check_device,
+    check_weights,
+    described,
+    load,
+    read_calibration,
+    read_weights,
+)
 from ganatomy.inference.runfile import (
     RUN_FILE,
     RunFile,
@@ -53,18 +67,20 @@ from ganatomy.reports.measures import GAIN_ALONE, GRADIENT_NORM, ROTATION, Measu
 from ganatomy.training.annotations import choose_annotated, learned_roles, without_annotations
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
+from ganatomy.training.checkpoint import BEST, LAST, read_checkpoint
 from ganatomy.training.derive import with_derived_roles
 from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
-from ganatomy.training.monitor import Bar, Monitor
+from ganatomy.training.monitor import METRICS, Bar, Monitor, read_rows
 
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
-BEST = Path("checkpoints") / "best.ckpt"
 DERIVED = "derived"
 GAP_EVERY = 5
 """Number of validations between two estimates of the duality gap, which costs ten rounds per player."""
 PATIENCE = timedelta(days=7)
 """Time that other processes wait for rank zero, which prepares the cases."""
+
+ChangedData = Literal["refuse", "ignore"]
+"""What a resumed run does where cases were added, are missing or have other content than when it began."""
 
 T = TypeVar("T")
 
@@ -81,6 +97,7 @@ def train(
     secret: Path | None = None,
     fold: Fold | None = None,
     label_fraction: float | None = None,
+    changed_data: ChangedData = "refuse",
 ) -> Model:
     """Train a system into a run folder and return it with its best weights.
 
@@ -97,9 +114,12 @@ def train(
         fold: fold of a cross-validation whose subjects are kept for testing.
         label_fraction: share of the annotated training subjects whose annotations are learned from, drawn by the seed;
             None means all.
+        changed_data: what to do with ``resume`` where the data have changed since the run began: refuse to go on, or
+            ignore it, which leaves added cases out, goes on without missing ones and uses changed ones as they are.
 
     Raises:
-        UserError: an option or the data cannot be used; the run folder is then not made, or left as it was.
+        UserError: an option or the data cannot be used, or another process is writing into the run folder, which is
+            then not made, or left as it was.
         Stopped: a signal asked to stop; the state is saved.
     """
     system, pseudonyms = catalogue.resolve(system), Pseudonyms.of_user(secret)
@@ -107,15 +127,15 @@ def train(
         facts = continued(system, out, pseudonyms, options.rounds if options else None)
         data = facts.data.model_copy(update={"cache": data.cache if data else None})
         split = facts.split
-        request = Request(system, data, facts.training, split.fold, pseudonyms, facts, split.label_fraction)
+        request = Request(
+            system, data, facts.training, split.fold, pseudonyms, facts, split.label_fraction, changed_data
+        )
     else:
         facts = None
         request = Request(
             system, data or DataConfig(), options or TrainConfig(), fold, pseudonyms, None, label_fraction
         )
-        if (out / RUN_FILE).exists():
-            raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
-        check_free(out)
+        check_new(out)
     fabric = launch(request.options)
     console = Console(stderr=True, quiet=not show or fabric.global_rank > 0, soft_wrap=True)
     torch.manual_seed(request.options.seed)
@@ -125,6 +145,17 @@ def train(
         method = build(system, (config or system.cls.Config()).model_dump(mode="json"))
     method.noise = Noise(request.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
     return Run(method, request, out, fabric, console, show).go()
+
+
+def check_new(out: Path) -> None:
+    """Refuse a folder for a new run that holds anything already.
+
+    Raises:
+        UserError: the folder holds a run or other things.
+    """
+    if (out / RUN_FILE).exists():
+        raise UserError(f"{out}: already holds a run; add --resume to go on, or choose another --out")
+    check_free(out)
 
 
 class Request(NamedTuple):
@@ -140,6 +171,8 @@ class Request(NamedTuple):
     """Run file of a run that is resumed; None for a new run."""
     label_fraction: float | None = None
     """Share of the annotated training subjects whose annotations are learned from; none means all."""
+    changed_data: ChangedData = "refuse"
+    """What to do where the data have changed since a run began that is resumed."""
 
 
 def continued(system: System, out: Path, pseudonyms: Pseudonyms, rounds: int | None) -> RunFile:
@@ -250,16 +283,24 @@ class Run:
         self.data, self.options, self.console, self.show = request.data, request.options, console, show
         self.task = method.task
         self.is_rank_zero = fabric.global_rank == 0
+        self.unlike: list[str] = []
 
     def go(self) -> Model:
         """Train to the end and return the method with its best weights."""
-        self._check_options()
-        self._prepare()
-        self._plan()
-        self._fit()
-        on_rank_zero(self.fabric, self._calibrate)
-        on_rank_zero(self.fabric, self._write_card)
+        with ExitStack() as self.held:
+            if self.request.facts:
+                on_rank_zero(self.fabric, self._hold)
+            self._check_options()
+            self._prepare()
+            self._plan()
+            self._fit()
+            on_rank_zero(self.fabric, self._calibrate)
+            on_rank_zero(self.fabric, self._write_card)
         return load(self.out, device=str(self.fabric.device), system=self.request.system)
+
+    def _hold(self) -> None:
+        """Keep other processes from writing into the run folder until this one is done."""
+        self.held.enter_context(locked(self.out))
 
     def _check_options(self) -> None:
         """Refuse unusable options before any case is prepared, which may take hours."""
@@ -281,13 +322,16 @@ class Run:
         self.ranges = self.train_ranges
         self._check_roles()
         for doubt in self.method.check_samples(list(self._samples())):
-            self.console.print(f"[yellow]warning:[/] {doubt}", highlight=False)
+            self.console.print(f"warning: {doubt}", style="yellow", markup=False, highlight=False)
 
     def _plan(self) -> None:
         """Decide the number of rounds and the validation interval, and compose the run file."""
         self.rounds = plan_rounds(self.method.stages(), self.options.rounds)
         self.validate_every = self.options.validate_every or max(25, sum(self.rounds) // 20)
-        self.facts = self.request.facts or self._describe(self.left_out)
+        if (then := self.request.facts) is None:
+            self.facts = self._describe(self.left_out)
+        else:
+            self.facts = then.model_copy(update={"left_out": tuple(dict.fromkeys((*then.left_out, *self.unlike)))})
 
     def _divided(self) -> list[Case]:
         """Return all cases with their sides of the split; a resumed run keeps the split that it began with."""
@@ -298,13 +342,41 @@ class Run:
                 request.pseudonyms.named(names, subjects) for names in (self.data.test_subjects, self.data.val_subjects)
             )
             return divide(self.task, cases, test, val, self.options.seed, request.fold)
-        known, strange = recorded(cases, request.facts.split.by_side, request.pseudonyms)
-        if strange:
-            self.console.print(
-                f"[yellow]left out:[/] {len(strange)} cases of subjects that the run did not begin with",
-                highlight=False,
+        changes = on_rank_zero(self.fabric, lambda: self._changes(cases)) or self._changes(cases)
+        self._tell(changes, Labels(cases, request.pseudonyms))
+        added = {case.name for case in changes.added}
+        known, _ = recorded(cases, request.facts.split.by_side, request.pseudonyms)
+        sides = request.facts.split.by_side
+        there = {case.split for case in known}
+        if gone := [f"the {side} side" for side in ("train", "val") if sides[side] and side not in there]:
+            raise UserError(f"{place(self.data)}: no case of {' and '.join(gone)} is left; put them back")
+        return [case for case in known if case.name not in added]
+
+    def _changes(self, cases: Sequence[Case]) -> Changes:
+        assert self.request.facts is not None
+        with self.console.status("comparing cases with those that the run began with"):
+            return changes_of(cases, self.request.facts.cases, self.request.pseudonyms, self._content)
+
+    def _content(self, case: Case) -> str:
+        return content_of(case, self.request.pseudonyms, self.store.folder, self.data.data)
+
+    def _tell(self, changes: Changes, labels: Labels) -> None:
+        """Refuse data that have changed since the run began, or tell how where the user accepts that."""
+        if not any(changes):
+            return
+        if self.request.changed_data == "refuse":
+            raise UserError(
+                f"{place(self.data)}: not the data that the run began with ({changes}); put them back, or add "
+                "--changed-data ignore to leave out added cases and go on with the others as they are now"
             )
-        return known
+        self.console.print(
+            f"data have changed since the run began: {changes}", style="yellow", markup=False, highlight=False
+        )
+        self.unlike = [
+            *[f"{labels.cases[case.name]}: added since the run began, not used" for case in changes.added],
+            *[f"{label}: missing when the run was resumed" for label in changes.missing],
+            *[f"{labels.cases[case.name]}: other content than when the run began" for case in changes.changed],
+        ]
 
     def _prepared_ranges(self) -> tuple[list[Range], list[Range], list[str]]:
         """Prepare training and validation cases on rank zero, and read them in every process.
@@ -396,6 +468,7 @@ class Run:
             training=self.options,
             rounds=self._planned(),
             split=split,
+            cases=on_rank_zero(self.fabric, self._contents) or {},
             validation="other subjects" if split.val else "slices held out of the training subjects",
             selection=Selection(score=self.best.name, better="lower" if self.best.better == "lower" else "higher"),
             provenance=self.method.provenance(),
@@ -407,23 +480,28 @@ class Run:
             },
         )
 
+    def _contents(self) -> dict[str, dict[str, str]]:
+        with self.console.status("reading the content of all cases, to notice later changes"):
+            return contents_of(self.cases, self.request.pseudonyms, self._content)
+
     def _planned(self) -> dict[str, int]:
         return {stage.name: count for stage, count in zip(self.method.stages(), self.rounds, strict=True)}
 
     def _fit(self) -> None:
         """Train all rounds, from the last checkpoint in a resumed run."""
-        state = self._load_checkpoint() if self.request.facts else None
-        new = not self.out.exists()
-        on_rank_zero(self.fabric, self._make_folder)
-        done = state["progress"]["round"] if state else 0
-        self.monitor = Monitor(self.out if self.is_rank_zero else None, self.options.log_every, done, self._mean)
+        self.monitor = Monitor(self.out if self.is_rank_zero else None, self.options.log_every, self._mean)
         self.trainer = Trainer(
             self.method, self.fabric, self.rounds, self._open_stream, self.monitor, self._after_round
         )
+        state = self._load_run() if self.request.facts else None
+        new = not self.out.exists()
+        done = self.trainer.progress.round
+        on_rank_zero(self.fabric, self._make_folder)
+        self.monitor.begin(done)
         self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.is_rank_zero)
         try:
             if state:
-                self._take_up(state)
+                on_rank_zero(self.fabric, lambda: self._restore_weights(state))
             else:
                 self._learn_numbers()
             self.trainer.fit()
@@ -459,7 +537,11 @@ class Run:
     def _make_folder(self) -> None:
         """Make the run folder and write the run file; in a resumed run only the planned rounds may change."""
         try:
-            (self.out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
+            self.out.mkdir(parents=True, exist_ok=True)
+            if not self.request.facts:
+                self._hold()
+                check_new(self.out)
+            (self.out / LAST).parent.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
         self._write_facts(self._settled().model_copy(update={"rounds": self._planned()}))
@@ -472,7 +554,7 @@ class Run:
         """
         for name in (RUN_FILE, "metrics.csv"):
             (self.out / name).unlink(missing_ok=True)
-        for name in (str(CHECKPOINT.parent), "events", DERIVED):
+        for name in (str(LAST.parent), "events", DERIVED):
             shutil.rmtree(self.out / name, ignore_errors=True)
         if new:
             shutil.rmtree(self.out, ignore_errors=True)
@@ -482,7 +564,7 @@ class Run:
         there: dict[Which, str] = {}
         for which, digest in self.facts.writing.items():
             path = self.out / WEIGHTS[which]
-            if path.is_file() and digest_of(load_file(path)) == digest:
+            if path.is_file() and digest_of(read_weights(path)) == digest:
                 there[which] = digest
         return self.facts.with_weights(there)
 
@@ -490,23 +572,24 @@ class Run:
         self.facts = facts
         write_run(self.out, facts)
 
-    def _load_checkpoint(self) -> dict[str, Any] | None:
-        path = self.out / CHECKPOINT
-        if not path.is_file():
+    def _load_run(self) -> dict[str, Any] | None:
+        """Read and check all files of a run that is resumed, before any is written; None without a checkpoint."""
+        for which, name in WEIGHTS.items():
+            if (self.out / name).is_file():
+                check_weights(self.out, self.facts, which, read_weights(self.out / name))
+        read_calibration(self.out, "")
+        read_rows(self.out / METRICS)
+        if not (self.out / LAST).is_file():
             self._check_restart()
             return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise UserError(
-                f"{path}: damaged checkpoint ({type(error).__name__}); start again in another --out"
-            ) from None
-        system = state.get("system") if isinstance(state, dict) else None
-        if system != self.facts.system:
-            raise UserError(f"{path}: a checkpoint of {system}, but the run is of {self.facts.system}")
+        state = read_checkpoint(self.out / LAST, self.facts.system)
         now, then = self.method.provenance(), self.facts.provenance
         if now != then:
             raise UserError(f"{self.out}: trained with {then}, but now there is {now}; make the same weights available")
+        self._take_up(state)
+        lost = not any((self.out / path).is_file() for path in (WEIGHTS["best"], BEST))
+        if lost and self.best.score is not None:
+            raise UserError(f"{self.out / WEIGHTS['best']}: lost, and so is its checkpoint {BEST}; restore one of them")
         return state
 
     def _check_restart(self) -> None:
@@ -519,7 +602,7 @@ class Run:
         for name in WEIGHTS.values():
             if (path := self.out / name).is_file() and round_of(path) > first:
                 raise UserError(
-                    f"{self.out}: has weights of round {round_of(path)} but no {CHECKPOINT}, without which training "
+                    f"{self.out}: has weights of round {round_of(path)} but no {LAST}, without which training "
                     "cannot go on; train in another --out"
                 )
 
@@ -528,10 +611,24 @@ class Run:
             self.trainer.load_state(state)
             self.monitor.load_state(state["monitor"])
             self.best = Best(**state["best"])
-        except (KeyError, RuntimeError, TypeError) as error:
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
-                f"{self.out / CHECKPOINT}: does not fit this run ({type(error).__name__}); start again in another --out"
+                f"{self.out / LAST}: does not fit this run ({type(error).__name__}); start again in another --out"
             ) from None
+
+    def _restore_weights(self, last: Mapping[str, Any]) -> None:
+        """Write weights anew, from their checkpoints, where their files were lost."""
+        for which in WEIGHTS:
+            if (self.out / WEIGHTS[which]).is_file():
+                continue
+            best = which == "best" and (self.out / BEST).is_file()
+            state = read_checkpoint(self.out / BEST, self.facts.system) if best else last
+            tensors = {
+                name: value.detach().cpu().contiguous()
+                for name, value in {**state["method"], **state["averages"]}.items()
+                if isinstance(value, torch.Tensor)
+            }
+            self._write_weights(tensors, state["progress"]["round"], (which,))
 
     def _open_stream(self, stage: Stage, index: int, drawn: int) -> Batches:
         self.ranges = self._with_derived(stage)
@@ -633,22 +730,22 @@ class Run:
                 for name, value in self.method.state_dict().items()
                 if isinstance(value, torch.Tensor)
             }
-            self._write_weights(tensors, trainer.progress.round, improved or self.best.score is None)
-        write_atomically(self.out / CHECKPOINT, lambda path: torch.save(state, path))
+            best = improved or self.best.score is None
+            self._write_weights(tensors, trainer.progress.round, ("last", "best") if best else ("last",))
+        write_atomically(self.out / LAST, lambda path: torch.save(state, path))
         if improved:
-            write_atomically(self.out / BEST, lambda path: _link(self.out / CHECKPOINT, path))
+            write_atomically(self.out / BEST, lambda path: _link(self.out / LAST, path))
 
-    def _write_weights(self, tensors: Mapping[str, torch.Tensor], number: int, best: bool) -> None:
-        """Write the last weights, and the best ones where these are; a kill at any time leaves a run that loads.
+    def _write_weights(self, tensors: Mapping[str, torch.Tensor], number: int, kinds: Sequence[Which]) -> None:
+        """Write weights; a kill at any time leaves a run that loads.
 
         Args:
             tensors: weights by name.
             number: round in which they were reached.
-            best: whether they are the best so far.
+            kinds: whether they are the last, the best, or both.
         """
         metadata = {"system": self.facts.system, "round": str(number)}
-        digest = digest_of(tensors)
-        digests: dict[Which, str] = {"last": digest, **({"best": digest} if best else {})}
+        digests = dict.fromkeys(kinds, digest_of(tensors))
         self._write_facts(self.facts.about_to_write(digests))
         for which in digests:
             write_atomically(self.out / WEIGHTS[which], lambda path: save_file(dict(tensors), path, metadata=metadata))
