@@ -146,7 +146,7 @@ def test_undecodable_pixels_name_the_file(tmp_path, slice_file):
     data["PixelData"].VR = "OB"
     data.save_as(tmp_path / "a.dcm")
     image = read(tmp_path / "a.dcm")
-    with pytest.raises(UserError, match=r"a\.dcm cannot be decoded"):
+    with pytest.raises(UserError, match=r"a\.dcm cannot be read as pixels of DICOM"):
         image.numpy()
 
 
@@ -255,12 +255,9 @@ def test_mixed_series_are_separated_and_named(tmp_path, series, slice_file):
     slice_file(folder / "capture", grey(0, (3, 3)), ImagePositionPatient=None, ImageOrientationPatient=None)
     (folder / "README.txt").write_text("nothing")
     sources = find(folder)
-    assert sorted(source.name for source in sources) == [
-        "study_Topo_.._gram",
-        "study_Topo_.._gram_2",
-        "study_thin",
-        "study_thin_2",
-    ]
+    names = sorted(source.name for source in sources)
+    assert len(set(names)) == 4
+    assert [name.rsplit("-", 1)[0] for name in names] == ["study_Topo_.._gram"] * 2 + ["study_thin"] * 2
     assert {source.subject for source in sources} == {"P-7"}
     volumes = [source.open() for source in sources if len(source.paths) > 1]
     np.testing.assert_array_equal(volumes[0].numpy()[0], thin)

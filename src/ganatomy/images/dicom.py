@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,17 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError
 from ganatomy.images.image import LPS_TO_RAS, Header, Image, LazyArray, Rescale, uneven_steps
+from ganatomy.images.parsing import check_size, fault, parsing
 
 _PET_UNITS = {"BQML": "Bq/mL", "GML": "SUV"}
 _TAGS = """
@@ -26,6 +37,21 @@ _TAGS = """
     SOPInstanceUID SamplesPerPixel SeriesDescription SeriesInstanceUID SeriesNumber
     SharedFunctionalGroupsSequence SliceThickness SpacingBetweenSlices SpecificCharacterSet StudyInstanceUID Units
 """
+
+
+_UNCOMPRESSED = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+_WITH_PIXELS = ("Image Storage", "Segmentation Storage", "Parametric Map Storage", "RT Dose Storage")
+"""Parts of the names of classes of DICOM files that hold pixels."""
+
+MOST_FRAMES = 100_000
+"""Most frames of one file that are read."""
+SLANT = 0.02
+"""Largest difference from 1 of squared lengths of the directions of rows and columns, and of their product from 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +110,8 @@ class Frame:
 
         Raises `UserError` when the pixels are missing, truncated or in an unknown compression.
         """
-        try:
+        with parsing(self.path, "pixels of DICOM"):
             pixels = self._pixels()
-        except Exception as error:  # decoders of several packages raise exceptions of many kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{self.path} cannot be decoded ({reason}); copy or export it again") from error
         pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
         if pixels.shape != (self.channels, *self.shape):
             raise UserError(f"{self.path} decodes to {pixels.shape} where its header says {self.shape}")
@@ -98,16 +121,60 @@ class Frame:
     def _pixels(self) -> NDArray[Any]:
         file = read_file(self.path, stop_before_pixels=self.index is not None)
         # A path lets pydicom read one frame of many without the rest of the file.
-        pixels = file.pixel_array if self.index is None else pixel_array(self.path, index=self.index)
+        if self.index is None:
+            pixels = file.pixel_array
+        else:
+            with _Stream(self.path) as stream:
+                pixels = pixel_array(stream, index=self.index)
         if file.PhotometricInterpretation == "PALETTE COLOR":
             pixels = apply_color_lut(pixels, file)
         return np.asarray(pixels)
 
 
+class _Stream(io.BufferedReader):
+    """A file of which no more bytes are asked for than it has, since Python reserves memory for all that are asked for.
+
+    Attributes:
+        inflated: number of bytes of a deflated file once it is inflated; None for others.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._path, self.size = path, path.stat().st_size
+        self.inflated: int | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = max(self.size - self.tell(), 0)
+        if size is not None and size >= 0:
+            return super().read(min(size, rest))
+        data = super().read(rest)  # pydicom reads all the rest only where it inflates it
+        self.inflated = self._inflated(data)
+        return data
+
+    def _inflated(self, data: bytes) -> int:
+        inflater, number = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while data and not inflater.eof:
+            number += len(inflater.decompress(data, 1 << 20))
+            check_size(self._path, number, compressed=True)
+            data = inflater.unconsumed_tail
+        return number
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return the first 132 bytes of a file, the preamble and the mark of DICOM; raises `UserError` where it cannot."""
+    with parsing(path, "DICOM"), path.open("rb") as file:
+        return file.read(132)
+
+
 def is_dicom(path: Path) -> bool:
-    """Return whether a file starts like DICOM: with its preamble, or else with a plausible first element."""
-    with path.open("rb") as file:
-        head = file.read(132)
+    """Return whether a file starts like DICOM: with its preamble, or else with a plausible first element.
+
+    Raises:
+        UserError: The file is empty, or cannot be read.
+    """
+    if reason := fault(path):
+        raise UserError(reason)
+    head = first_bytes(path)
     if head[128:] == b"DICM":
         return True
     # Little-endian tags, group 2 (meta header) or 8, low element.
@@ -116,7 +183,12 @@ def is_dicom(path: Path) -> bool:
 
 def read_file(path: Path, **options: Any) -> pydicom.FileDataset:
     """Read a whole DICOM file, including one without meta header."""
-    file = pydicom.dcmread(path, force=True, **options)
+    with _Stream(path) as stream:
+        return _read(stream, **options)
+
+
+def _read(stream: _Stream, **options: Any) -> pydicom.FileDataset:
+    file = pydicom.dcmread(stream, force=True, **options)
     if "TransferSyntaxUID" not in file.file_meta:
         implicit = file.original_encoding[0]
         file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
@@ -126,26 +198,59 @@ def read_file(path: Path, **options: Any) -> pydicom.FileDataset:
 def read_frames(path: Path) -> list[Frame]:
     """Return the slices in one DICOM file, from its header alone; none when it is DICOM but not an image.
 
-    Raises `UserError` when the header is damaged or the file ends before its pixels do.
+    Raises `UserError` when the header is damaged or states an impossible geometry, or the file ends before its pixels.
     """
-    try:
-        file = read_file(path, stop_before_pixels=True, specific_tags=_TAGS.split())
+    with parsing(path, "DICOM"):
+        with _Stream(path) as stream:
+            file = _read(stream, stop_before_pixels=True, specific_tags=_TAGS.split())
+            left = stream.size - stream.tell() if stream.inflated is None else stream.inflated
         if "Rows" not in file:
-            kind = file.file_meta.get("MediaStorageSOPClassUID") or file.get("SOPClassUID") or UID("")
-            if "Image Storage" in kind.name:
+            kind = UID(file.file_meta.get("MediaStorageSOPClassUID") or file.get("SOPClassUID") or "").name
+            if not kind or any(name in kind for name in _WITH_PIXELS):
                 raise UserError(f"{path} is truncated: its header ends before the image; copy or export it again")
             return []
         count = int(file.get("NumberOfFrames") or 1)
-        frames = [_frame(file, path, index if count > 1 else None) for index in range(count)]
-    except UserError:
+        _check_pixels(path, file, count, left)
+        return [_frame(file, path, index if count > 1 else None) for index in range(count)]
+
+
+def series_of(path: Path) -> str | None:
+    """Return the SeriesInstanceUID of a damaged file; None where it has none that can be read."""
+    if fault(path):
+        return None
+    try:
+        with parsing(path, "DICOM"):
+            file = read_file(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+            return str(file.get("SeriesInstanceUID") or "") or None
+    except Shortage:
         raise
-    except Exception as error:  # a damaged header can fail in any element's parser
-        raise UserError(f"{path} cannot be read as DICOM ({type(error).__name__}: {error})") from error
-    numbers = file.Rows * file.Columns * int(file.get("SamplesPerPixel") or 1) * count
-    expected, size = numbers * file.BitsAllocated // 8, path.stat().st_size
-    if size < expected and not file.file_meta.TransferSyntaxUID.is_compressed:
-        raise UserError(f"{path} is truncated: {size} bytes for {expected} of pixels; copy or export it again")
-    return frames
+    except UserError:
+        return None
+
+
+def _check_pixels(path: Path, file: pydicom.FileDataset, count: int, left: int) -> None:
+    """Check the sizes that a header states, alone and against the bytes that are left for the pixels."""
+    sizes = {name: int(file.get(name) or 1) for name in ("Rows", "Columns", "SamplesPerPixel")} | {
+        "NumberOfFrames": count,
+        "BitsAllocated": int(file.BitsAllocated),
+    }
+    stored = int(file.get("BitsStored") or file.BitsAllocated)
+    impossible = (
+        min(int(file.Rows), int(file.Columns), *sizes.values()) < 1
+        or sizes["SamplesPerPixel"] not in (1, 3, 4)
+        or count > MOST_FRAMES
+        or not 1 <= stored <= sizes["BitsAllocated"]
+    )
+    if impossible:
+        told = ", ".join(f"{name} {value}" for name, value in sizes.items())
+        raise UserError(f"{path} states impossible sizes ({told}, BitsStored {stored}); copy or export it again")
+    if not left:
+        raise UserError(f"{path} is truncated: its header ends before the pixels; copy or export it again")
+    compressed = file.file_meta.TransferSyntaxUID not in _UNCOMPRESSED
+    bits = prod(sizes.values())
+    if file.get("PhotometricInterpretation") == "YBR_FULL_422" and not compressed:
+        bits = bits * 2 // 3  # neighbouring pixels share their colour
+    check_size(path, (bits + 7) // 8, left, compressed=compressed)
 
 
 def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
@@ -155,11 +260,12 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
         values = (layer.get(keyword) for layer in layers)
         return next((value for value in values if value not in (None, "")), default)
 
-    position, orientation = get("ImagePositionPatient"), get("ImageOrientationPatient")
+    position, orientation = get("ImagePositionPatient"), get("ImageOrientationPatient") or (1, 0, 0, 0, 1, 0)
     rescale, stored, channels = _values(file, get)
     padding = get("PixelPaddingValue")
     rows, columns = get("PixelSpacing", get("ImagerPixelSpacing", (1.0, 1.0)))
     modality = get("Modality")
+    _check_geometry(path, position, orientation, (rows, columns), (rescale.slope, rescale.intercept))
     return Frame(
         path=path,
         index=index,
@@ -167,9 +273,9 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
         description=str(get("SeriesDescription", "")),
         number=(int(get("SeriesNumber", 0)), int(get("InstanceNumber", 0))),
         position=None if position is None else LPS_TO_RAS @ np.asarray(position, dtype=np.float64),
-        orientation=np.reshape(np.asarray(orientation or (1, 0, 0, 0, 1, 0), np.float64), (2, 3)) @ LPS_TO_RAS,
+        orientation=np.reshape(np.asarray(orientation, np.float64), (2, 3)) @ LPS_TO_RAS,
         spacing=(float(rows), float(columns)),
-        thickness=abs(float(get("SpacingBetweenSlices", get("SliceThickness", 1.0)))) or 1.0,
+        thickness=_thickness(get),
         shape=(int(file.Rows), int(file.Columns)),
         channels=channels,
         stored=stored,
@@ -181,6 +287,31 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
         study=str(get("StudyInstanceUID", "")),
         frame_of_reference=str(get("FrameOfReferenceUID", "")) or None,
     )
+
+
+def _check_geometry(
+    path: Path, position: Any, orientation: Any, spacing: tuple[Any, Any], rescale: tuple[float, float]
+) -> None:
+    """Refuse numbers that place no slice in space, or give no pixel a value."""
+    right, down = np.reshape(np.asarray(orientation, np.float64), (2, 3))
+    lengths = [right @ right, down @ down, 1 + right @ down]
+    wrong = {
+        "ImagePositionPatient": None
+        if position is None or np.isfinite(np.asarray(position, float)).all()
+        else position,
+        "ImageOrientationPatient": None if np.allclose(lengths, 1, atol=SLANT) else orientation,
+        "PixelSpacing": None if all(0 < float(step) < np.inf for step in spacing) else spacing,
+        "RescaleSlope and RescaleIntercept": None if np.isfinite(rescale).all() and rescale[0] else rescale,
+    }
+    for name, value in wrong.items():
+        if value is not None:
+            told = ", ".join(str(number) for number in value)
+            raise UserError(f"{path}: its {name} is {told}, which is impossible; copy or export it again")
+
+
+def _thickness(get: Any) -> float:
+    steps = [abs(float(get(name, 0.0))) for name in ("SpacingBetweenSlices", "SliceThickness")]
+    return next((step for step in steps if 0 < step < np.inf), 1.0)
 
 
 def _layers(file: pydicom.Dataset, index: int) -> list[pydicom.Dataset]:
@@ -237,24 +368,44 @@ def group(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _belongs(frame: Frame, other: Frame) -> bool:
-    if frame.position is None or other.position is None:
-        return frame.path == other.path
-    return frame.series == other.series and np.allclose(frame.orientation, other.orientation, atol=1e-3)
+    if frame.path == other.path and frame.position is None:
+        return True
+    if frame.series != other.series:
+        return False
+    if frame.position is not None and other.position is not None:
+        return np.allclose(frame.orientation, other.orientation, atol=1e-3)
+    # A slice that lost its position must not be lost to its series, which `mismatch` then refuses.
+    either = frame.position is not None or other.position is not None
+    return either and bool(frame.series) and frame.shape == other.shape
+
+
+def mismatch(frames: Sequence[Frame]) -> str | None:
+    """Return which slice of a series cannot belong to the others, with the reason; None where all do."""
+    properties: dict[str, Callable[[Frame], Any]] = {
+        "size": lambda frame: f"{frame.shape[0]}x{frame.shape[1]} pixels of {frame.channels} channels",
+        "patient": lambda frame: frame.patient,
+        "modality": lambda frame: frame.modality,
+        "unit": lambda frame: frame.unit,
+        "pixel spacing": lambda frame: frame.spacing,
+        "position": lambda frame: "a position" if frame.position is not None else "no position",
+    }
+    for name, value in properties.items():
+        usual = Counter(map(value, frames)).most_common(1)[0][0]
+        for frame in frames:
+            own = value(frame)
+            if own != usual and not (name == "pixel spacing" and np.allclose(own, usual, rtol=1e-3)):
+                # Identities of patients do not belong on screens.
+                told = "another patient" if name == "patient" else f"{own} where the others have {usual}"
+                return f"{frame.path} has {told}, though it is of their series: move it to a folder of its own"
+    return None
 
 
 def open_series(frames: Sequence[Frame], uneven: bool = False) -> Image:
-    """Return the image made of sorted frames, without decoding any.
+    """Return the image made of sorted frames that have no `mismatch`, without decoding any.
 
-    Raises `UserError` when the frames differ in size, or are not evenly spaced and `uneven` does not allow
-    that.
+    Raises `UserError` when the frames are not evenly spaced and `uneven` does not allow that.
     """
     first = frames[0]
-    odd = next((f for f in frames if (f.shape, f.channels) != (first.shape, first.channels)), None)
-    if odd is not None:
-        raise UserError(
-            f"{odd.path} has {odd.shape[0]}x{odd.shape[1]} pixels where {first.path.name} of the same series "
-            f"has {first.shape[0]}x{first.shape[1]}: move one of them to a folder of its own"
-        )
     positions = _positions(frames)
     if positions is not None and not uneven:
         _check_even(frames, positions)

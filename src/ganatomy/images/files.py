@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError, shortage
 from ganatomy.images import kspace, labelmaps, nifti, npy, raster
-from ganatomy.images.dicom import Frame, group, is_dicom, open_series, read_frames
+from ganatomy.images.dicom import Frame, first_bytes, group, is_dicom, mismatch, open_series, read_frames, series_of
 from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, Kind, LazyArray, RasterMeaning
+from ganatomy.images.parsing import exists, fault
 from ganatomy.images.paths import distinct_names
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+_OTHER_SUFFIXES = frozenset(
+    (
+        *(".txt", ".csv", ".tsv", ".json", ".xml", ".html", ".htm", ".md", ".yaml", ".yml", ".log", ".ini", ".db"),
+        *(".pdf", ".doc", ".docx", ".xls", ".xlsx", ".md5", ".sha256", ".zip", ".py", ".sh"),
+    )
+)
 _READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, BMP, GIF, .npy or raw MR data (.h5, .mrd)"
 
 
@@ -119,14 +127,14 @@ def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
     """Return all images under a folder (recursively) or in one file, in order of path.
 
     Only headers are read. DICOM files of one folder are sorted into series; other files that are no images are skipped.
-    A damaged image is listed with its `problem`, and a damaged DICOM file makes the series in its folder a problem,
-    too, so that no series is silently shortened.
+    A damaged or empty image, a link to nowhere and a folder that cannot be listed are listed with their `problem`. A
+    damaged, empty or foreign slice is a problem of its series, too, so that none is silently shortened.
 
     Raises:
         UserError: `path` does not exist or holds no image.
     """
     root = Path(path)
-    if not root.exists():
+    if not exists(root):
         raise UserError(f"{root} does not exist: check the spelling and the folder you are in")
     sources = list(_sources(root))
     if not sources:
@@ -190,61 +198,124 @@ def _kind(path: Path) -> Kind | None:
 
 def _sources(root: Path) -> Iterator[Source]:
     """Yield sources whose names may still collide; DICOM comes folder by folder, after the files beside it."""
+    paths, unlisted = _files(root)
     folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in _files(root):
+    for path in paths:
         folders[path.parent].append(path)
-    for folder, paths in folders.items():
+    for folder, inside in folders.items():
         slices: list[Path] = []
-        for path in paths:
+        for path in inside:
             kind = _kind(path)
-            if kind == "npy" and kspace.is_complex(path):
-                kind = "kspace"
-            if kind in ("nifti", "raster", "npy", "kspace"):
-                yield Source(_name(root, path), _subject(root, path), kind, (path,))
-            else:
+            if kind in (None, "dicom"):
                 slices.append(path)
+                continue
+            problem = fault(path)
+            if kind == "npy" and problem is None and kspace.is_complex(path):
+                kind = "kspace"
+            yield Source(_name(root, path), _subject(root, path), kind, (path,), problem=problem)
         yield from _series(root, folder, slices)
+    for folder, problem in unlisted.items():
+        yield Source(_name(root, folder), _subject(root, folder), "dicom", (folder,), problem=problem)
 
 
-def _files(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root]
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+def _files(root: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Return all files under a folder in order of path, and the folders that cannot be listed, with the reason.
+
+    Hidden files and folders are left out. Links to folders are followed unless these are searched anyway.
+
+    Raises:
+        UserError: the folder itself cannot be listed.
+    """
+    if not root.is_dir():
+        return [root], {}
+    paths: list[Path] = []
+    unlisted: dict[Path, str] = {}
+
+    def note(error: OSError) -> None:
+        where = Path(error.filename or root)
+        if short := shortage(error, where):
+            raise short from error
+        unlisted[where] = f"{where} cannot be listed: {error.strerror}; correct its permissions, or move it elsewhere"
+
+    top = root.resolve()
+    visited = {top}
+    for name, folders, files in os.walk(root, onerror=note, followlinks=True):
+        folder, wanted = Path(name), []
+        for inner in folders:
+            place = (folder / inner).resolve()
+            linked = (folder / inner).is_symlink() and place.is_relative_to(top)
+            if not (inner.startswith(".") or linked or place in visited):
+                visited.add(place)
+                wanted.append(inner)
+        folders[:] = wanted
+        paths += [folder / inner for inner in files if not inner.startswith(".")]
+    if root in unlisted:
+        raise UserError(unlisted[root])
+    return sorted(paths), dict(sorted(unlisted.items()))
 
 
 def _series(root: Path, folder: Path, paths: Sequence[Path]) -> Iterator[Source]:
-    """Yield the DICOM series among the files of one folder."""
+    """Yield the DICOM series among the files of one folder.
+
+    A damaged file is a problem of the series that it states, and where it states none, of every series of the folder.
+    """
     frames: list[Frame] = []
     damaged: dict[Path, str] = {}
+    unread: dict[Path, str] = {}
+    foreign: dict[Path, str] = {}
     for path in paths:
+        named = _kind(path) == "dicom"
+        reasons = damaged if named else unread
         try:
             if is_dicom(path):
+                reasons = damaged
                 frames += read_frames(path)
-            elif _kind(path) == "dicom":
-                damaged[path] = f"{path} is not DICOM in spite of its name: copy or export it again"
-        except OSError as error:
-            damaged[path] = f"{path} cannot be read: {error.strerror or error}"
+            else:
+                told = f"{path} is not DICOM, unlike its neighbours or its name: copy or export it again"
+                (damaged if named else foreign)[path] = told
+        except Shortage:
+            raise
         except UserError as error:
-            damaged[path] = str(error)
-    problem = next(iter(damaged.values()), None)
+            reasons[path] = str(error)
+    # A file whose name tells nothing is only known to be a damaged slice by the series beside it.
+    suffixes = {_suffix(frame.path) for frame in frames}
+    damaged |= {path: reason for path, reason in unread.items() if frames and not _is_other(path)}
+    damaged |= {
+        path: reason
+        for path, reason in foreign.items()
+        if _suffix(path) in suffixes and not _is_other(path) and b"\0" in first_bytes(path)
+    }
     groups = group(frames)
-    place = paths[0] if root.is_file() and paths else folder
+    place = paths[0] if not root.is_dir() and paths else folder
+    stated = {path: series_of(path) for path in damaged}
+    known = {members[0].series for members in groups}
     for members in groups:
         first = members[0]
         title = first.description or f"series {first.number[0]}"
+        own = (reason for path, reason in damaged.items() if stated[path] in (None, first.series))
         yield Source(
             name=_name(root, place) + (f"_{title}" if len(groups) > 1 else ""),
             subject=first.patient or _subject(root, place),
             kind="dicom",
             paths=tuple(dict.fromkeys(frame.path for frame in members)),
             modality=first.modality,
-            problem=problem,
+            problem=next(own, None) or mismatch(members),
             frames=tuple(members),
         )
-    if problem and not groups:
-        for path, reason in damaged.items():
+    for path, reason in damaged.items():
+        if not groups or stated[path] not in (None, *known):
             yield Source(_name(root, path), _subject(root, path), "dicom", (path,), problem=reason)
+
+
+def _is_other(path: Path) -> bool:
+    """Return whether a name says that a file is no image."""
+    return path.suffix.lower() in _OTHER_SUFFIXES or path.name.upper() == "DICOMDIR"
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix of a name, and none where it is a number, as in IM.0001."""
+    suffix = path.suffix.lower().lstrip(".")
+    return "" if suffix.isdigit() else suffix
 
 
 def _name(root: Path, path: Path) -> str:
@@ -262,4 +333,6 @@ def place_of(root: Path, path: Path) -> str:
 
 def _subject(root: Path, path: Path) -> str:
     parts = path.relative_to(root).parts
-    return parts[0] if len(parts) > 1 or (parts and path.is_dir()) else _name(root, path)
+    name = parts[0] if len(parts) > 1 or (parts and path.is_dir()) else _name(root, path)
+    # What is no UTF-8 in a name can be written nowhere; different names stay different.
+    return name.encode(errors="backslashreplace").decode()

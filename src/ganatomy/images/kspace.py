@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ganatomy.errors import Shortage, UserError
 from ganatomy.images.image import ComputedArray, Header, Image, axial_affine
 from ganatomy.images.npy import open_npy, open_npz
-from ganatomy.images.parsing import check_size, is_file, parsing
+from ganatomy.images.parsing import check_size, exists, parsing
 
 Array = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
@@ -95,7 +95,7 @@ def read_kspace(path: Path | str, *, centred: bool = True) -> KSpace:
         UserError: The file cannot be read, or its zero frequency is elsewhere.
     """
     path = Path(path)
-    if not is_file(path):
+    if not exists(path):
         raise UserError(f"{path} does not exist: check the spelling and the folder you are in")
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} is no raw data: give one of {', '.join(SUFFIXES)}")

@@ -68,10 +68,10 @@ def check_size(path: Path, declared: int, stored: int | None = None, *, compress
         )
 
 
-def is_file(path: Path) -> bool:
-    """Return whether there is a file; unlike `Path.is_file`, False where the name cannot be one or be looked up."""
+def exists(path: Path) -> bool:
+    """Return whether there is a file or folder; unlike `Path.exists`, False where it cannot be looked up."""
     try:
-        return path.is_file()
+        return path.exists()
     except OSError as error:
         if short := shortage(error, path):
             raise short from error

@@ -16,6 +16,7 @@ from PIL import ImageSequence
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import NO_MEANING, Header, Image, RasterMeaning, Rescale
+from ganatomy.images.parsing import check_size, parsing
 from ganatomy.images.paths import replacing
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -39,12 +40,8 @@ def read_raster(path: Path, meaning: RasterMeaning, labels: bool = False) -> Ima
     Raises:
         UserError: The file is damaged, or a label map is in colours.
     """
-    try:
+    with parsing(path, "a picture"):
         stored = (_tiff if path.suffix.lower() in TIFF_SUFFIXES else _picture)(path, labels)
-    except UserError:
-        raise
-    except Exception as error:  # damaged files fail anywhere in the decoders
-        raise UserError(f"{path} cannot be read as a picture: {error}") from error
     stored = _without_opaque_alpha(stored)
     if labels:
         stored, meaning = _one_channel(path, stored), RasterMeaning(pixel_mm=meaning.pixel_mm)
@@ -64,7 +61,15 @@ def _picture(path: Path, labels: bool) -> NDArray[Any]:
             return _deep_colour(path, str(raw))
         if raw == "LA;16B":
             raise UserError(f"{path} is 16-bit grey with transparency, which would lose bits: save it without")
-        pages = [_page(frame, labels) for frame in ImageSequence.Iterator(file)]
+        if file.format == "GIF" and not path.read_bytes().rstrip(b"\0").endswith(b";"):
+            raise UserError(f"{path} is truncated: a GIF ends with a semicolon; copy or export it again")
+        pages: list[NDArray[Any]] = []
+        for frame in ImageSequence.Iterator(file):
+            pages.append(_page(frame, labels))
+            check_size(path, pages[0].nbytes * len(pages), compressed=True)
+        count = getattr(file, "n_frames", 1)
+        if len(pages) != count:
+            raise UserError(f"{path} is truncated: {len(pages)} of {count} frames; copy or export it again")
     stack = np.stack(pages, axis=1)
     # Pillow scales greys of 2 and 4 bits to 8 bits.
     return stack // {"L;2": 85, "L;4": 17}.get(str(raw), 1) if labels else stack
@@ -102,9 +107,12 @@ def _page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
 
 def _tiff(path: Path, labels: bool) -> NDArray[Any]:
     """Read the first series of a TIFF as (channels, slices, rows, columns)."""
-    with tifffile.TiffFile(path) as file:
+    # Files of some microscopes refer to other files beside them, which are not opened.
+    with tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_ndtiff=False) as file:
+        _check_pages(path, file)
         series = file.series[0]
         page: Any = series.keyframe
+        check_size(path, prod(series.shape) * series.dtype.itemsize, compressed=page.compression != 1)
         colourful = page.samplesperpixel > 1 and page.bitspersample > 8
         try:
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
@@ -124,6 +132,25 @@ def _tiff(path: Path, labels: bool) -> NDArray[Any]:
     ordered = pixels.transpose(*colours, *slices, axes.index("Y"), axes.index("X"))
     counts = [prod(pixels.shape[i] for i in group) for group in (colours, slices)]
     return ordered.reshape(*counts, *ordered.shape[-2:])
+
+
+def _check_pages(path: Path, file: tifffile.TiffFile) -> None:
+    """Refuse a TIFF whose pages are not all there, or are no stack; tifffile reads those that it finds.
+
+    Raises:
+        UserError: the last page leads on to one that cannot be read, pages differ, or belong to other files.
+    """
+    number, place = len(file.pages), file.pages.next_page_offset
+    file.filehandle.seek(place or 0)
+    following = file.filehandle.read(file.tiff.offsetsize)
+    if place and following.strip(b"\0"):
+        raise UserError(f"{path} is truncated or damaged behind page {number}: copy or export it again")
+    first, *others = file.series
+    if file.is_ome and (first.kind != "ome" or None in list(first)):
+        raise UserError(f"{path}: not all pages that its OME header names lie in this file: save them as one file")
+    if first.kind in ("generic", "uniform", "shaped") and not all(one.keyframe.is_reduced for one in others):
+        shapes = ", ".join(str(one.shape) for one in file.series[:4])
+        raise UserError(f"{path} holds pages of different kinds ({shapes}): save those of one image alone")
 
 
 def _one_channel(path: Path, stored: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
 from ganatomy.images.npy import open_npz
-from ganatomy.images.parsing import is_file, parsing
+from ganatomy.images.parsing import exists, parsing
 from ganatomy.images.paths import replacing
 
 
@@ -52,7 +52,7 @@ def file_source(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> Fil
     Raises:
         UserError: the file does not exist, or no reader has its suffix.
     """
-    if not is_file(path):
+    if not exists(path):
         raise UserError(f"{path} does not exist: check the spelling and the folder you are in")
     if path.suffix.lower() not in readers:
         raise UserError(f"{path}: cannot read {path.suffix or 'files without suffix'}; give {' or '.join(readers)}")
