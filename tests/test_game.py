@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from ganatomy import catalogue
 from ganatomy.errors import UserError
-from ganatomy.game import MethodConfig, RolesConfig
+from ganatomy.game import MethodConfig, Range, RolesConfig
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.options import RoleOptions
 
@@ -112,11 +112,34 @@ class Numbers(MethodConfig):
     spacing: tuple[float, float, float] | None = (3.0, 1.0, 2.0)
     size: tuple[int, ...] = (5, 7)
     flips: tuple[int, ...] = (1, 2)
+    latent: int = 8
+    levels: int = 3
+    betas: tuple[float, float] = (0.5, 0.9)
+    dropout: float = 0.5
+    l1_share: float = 1.0
+    decay_every: int = 7
+    batch_size: int = 2
+    patch: int = 32
+    window: tuple[float, float] = (-160.0, 240.0)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    features_width: float = 0.5
 
 
 @pytest.mark.parametrize(
     "values",
     [
+        {"width": 10**9},
+        {"latent": 0},
+        {"levels": 10**9},
+        {"betas": (0.5, 1.0)},
+        {"dropout": 1.0},
+        {"l1_share": 1.5},
+        {"decay_every": 0},
+        {"batch_size": 0},
+        {"patch": 0},
+        {"size": (5, 10**9)},
+        {"percentiles": (0.5, 100.5)},
+        {"features_width": 0.0},
         {"width": 0},
         {"critic_width": -3},
         {"generator_widths": (5, 0)},
@@ -136,3 +159,16 @@ def test_numbers_that_no_method_can_use_are_refused_by_name(values):
     given = " ".join(map(str, value if isinstance(value, tuple) else (value,)))
     with pytest.raises(UserError, match=f"option {name}: .*, got {given}$"):
         Numbers.preset("paper", **values)
+
+
+@pytest.mark.parametrize("name", ["window", "percentiles"])
+@pytest.mark.parametrize("values", [(3.0, 2.0), (2.0, 2.0)])
+def test_two_numbers_of_a_range_are_in_order(name, values):
+    with pytest.raises(UserError, match=f"option {name}: goes from a lower to a higher number, not from "):
+        Numbers.preset("paper", **{name: values})
+
+
+def test_ranges_are_told_in_words():
+    assert Range(ge=0, lt=1).told == "must be at least 0 and less than 1"
+    assert Range(gt=0, le=8192).told == "must be greater than 0 and at most 8192"
+    assert 1 in Range(le=1) and 1.5 not in Range(le=1) and "x" in Range(le=1) and 0 not in Range(gt=0)

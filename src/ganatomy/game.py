@@ -23,7 +23,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -283,18 +283,69 @@ class Stage:
         return self.streams_in_order[0]
 
 
-LIMITS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    r"(.+_)?widths?": (lambda value: value > 0, "must be greater than 0"),
-    r"(.+_)?learning_rates?": (lambda value: value > 0, "must be greater than 0"),
-    r"(.+_)?weights?": (lambda value: value >= 0, "must be at least 0"),
-    r"(.+_)?(rounds|steps)": (lambda value: value >= 0, "must be at least 0"),
-    r"ema_halflife": (lambda value: value > 0, "must be greater than 0"),
-    r"spacing": (lambda value: value > 0, "every side must be greater than 0 mm"),
-    r"size": (lambda value: value >= 1, "every extent must be at least 1"),
-    r"flips": (lambda value: value in (0, 1, 2), "axes are 0 (slices), 1 (rows) and 2 (columns)"),
+class Range(NamedTuple):
+    """Numbers that a field may have; bounds as in pydantic, and None where there is none."""
+
+    ge: float | None = None
+    """Least number."""
+    gt: float | None = None
+    """Number that all are greater than."""
+    le: float | None = None
+    """Greatest number."""
+    lt: float | None = None
+    """Number that all are less than."""
+    counts: tuple[int, int] | None = None
+    """Least and greatest number of values, where a field has several."""
+    words: str = ""
+    """Range in words, where the bounds alone do not say enough."""
+
+    def __contains__(self, value: object) -> bool:
+        """Whether a value is no number or lies within the bounds."""
+        if not isinstance(value, int | float):
+            return True
+        above = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
+        return above and (self.le is None or value <= self.le) and (self.lt is None or value < self.lt)
+
+    @property
+    def told(self) -> str:
+        """Range in words."""
+        bounds = {"at least": self.ge, "greater than": self.gt, "at most": self.le, "less than": self.lt}
+        return self.words or "must be " + " and ".join(
+            f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None
+        )
+
+
+LIMITS: Mapping[str, Range] = {
+    r"features_width": Range(gt=0, le=8),
+    r"(.+_)?(widths?|units|maxout|dense|latent)|base|growth|maximum|wide|widest|encoder|decoder": Range(
+        ge=1, le=8192, counts=(1, 64)
+    ),
+    r"(.+_)?hidden": Range(ge=1, le=8192, counts=(0, 64)),
+    r"(.+_)?(levels|blocks|strided|halvings|depth)": Range(ge=0, le=64),
+    r"stages|pieces|copies|restarts|starters": Range(ge=1, le=64),
+    r"(.+_)?strides": Range(ge=1, le=2),
+    r"(.+_)?learning_rates?(_at_.+)?|(.+_)?rates?": Range(gt=0, le=100, counts=(1, 64)),
+    r"(.+_)?(betas|beta1|momentum|dropout|overlap)": Range(ge=0, lt=1),
+    r"(.+_)?(weights?|weight_decay|noise|blur|std|erosion|pool|smallest|phase)": Range(ge=0),
+    r"game_rounds|(.+_)?batch_size|(.+_)?(critic|discriminator|generator|many)_steps|(.+_)?every": Range(ge=1),
+    r"(.+_)?(rounds|steps)|(fade|hold|final)_images": Range(ge=0),
+    r"(.+_)?share|(cut|drop)_at|decay_(from|start)|warm_up|label_flips|brightest|max_air": Range(ge=0, le=1),
+    r"real_target": Range(gt=0, le=1),
+    r"percentile": Range(gt=0, le=100),
+    r"percentiles": Range(ge=0, le=100),
+    r"epsilon|ema_halflife": Range(gt=0),
+    r"jitter": Range(ge=0, le=4096),
+    r"coils|factors": Range(ge=1, le=256),
+    r"images|inputs": Range(counts=(1, 64)),
+    r"patch|patch_shape|patch_slices|seen": Range(ge=1, le=65536),
+    r"size": Range(ge=1, le=65536, counts=(2, 3), words="has two or three extents of at least 1 and at most 65536"),
+    r"spacing": Range(gt=0, words="every side must be greater than 0 mm"),
+    r"flips": Range(ge=0, le=2, words="axes are 0 (slices), 1 (rows) and 2 (columns)"),
 }
-"""Pattern of the names of configuration fields that many systems share, to the predicate of their values (or of each
-element) and the message where it fails; the limits of a single system's fields stand beside them."""
+"""Pattern of the names of configuration fields that many systems share, to the range of their numbers; the first
+pattern that fits holds. Ranges of a single system's fields stand beside these fields."""
+ASCENDING = r"(.+_)?window|percentiles"
+"""Pattern of the names of fields whose two numbers go from a lower to a higher one."""
 
 
 class MethodConfig(BaseModel):
@@ -313,9 +364,13 @@ class MethodConfig(BaseModel):
         """Refuse a value that is out of the range of fields with this name."""
         name = info.field_name or ""
         several = value if isinstance(value, tuple) else (value,)
-        for pattern, (allowed, told) in LIMITS.items():
-            if re.fullmatch(pattern, name) and not all(allowed(one) for one in several if isinstance(one, int | float)):
-                raise ValueError(f"{told}, got {' '.join(map(str, several))}")
+        limit = next((one for pattern, one in LIMITS.items() if re.fullmatch(pattern, name)), Range())
+        if not all(one in limit for one in several):
+            raise ValueError(f"{limit.told}, got {' '.join(map(str, several))}")
+        if limit.counts and isinstance(value, tuple) and not limit.counts[0] <= len(value) <= limit.counts[1]:
+            raise ValueError(f"has {limit.counts[0]} to {limit.counts[1]} values, got {len(value)}")
+        if re.fullmatch(ASCENDING, name) and isinstance(value, tuple) and not value[0] < value[-1]:
+            raise ValueError(f"goes from a lower to a higher number, not from {value[0]:g} to {value[-1]:g}")
         return value
 
     @classmethod

@@ -5,6 +5,7 @@ from math import sqrt
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, conv2d, l1_loss, mse_loss, pad
 
@@ -87,8 +88,8 @@ class SAGAN(CTDenoiser):
         adversarial_weight: float = 1.0  # weight of the least-squares game; 0 trains the same network without it
         pixel_weight: float = 100.0  # weight of the mean absolute difference, as in pix2pix
         sharpness_weight: float = 2.0  # weight of the root-mean-square difference of sharpness maps (our choice)
-        sharpness_threshold: float = 0.016  # threshold of the binary patterns, for images in [0, 1]
-        sharpness_window: int = 21  # side in pixels of the window in which sharp patterns are counted
+        sharpness_threshold: float = Field(0.016, ge=0)  # threshold of the binary patterns, for images in [0, 1]
+        sharpness_window: int = Field(21, ge=1)  # side in pixels of the window in which sharp patterns are counted
         sharpness_width: int = 32  # channels of the sharpness network (our choice)
         blur: float = 3.0  # largest SD in pixels of Gaussian blur in the sharpness network's training (our choice)
         noise: float = 0.05  # largest SD of noise in the sharpness network's training, on [0, 1] (our choice)

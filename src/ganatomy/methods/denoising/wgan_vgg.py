@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, MethodConfig, Player, Stage, Stream, Tiling, Turn, adam, linear_decay
@@ -96,7 +97,7 @@ class WGANVGG(CTDenoiser):
         padding: Literal[0, 1] = 0  # padding of convolutions; 0 loses 8 pixels a side as in the release, 1 none
         start: Literal["xavier", "identity"] = "xavier"  # initial weights; identity returns the input (our choice)
         window: tuple[float, float] = (-1024.0, 3072.0)  # HU mapped to [0, scale]
-        scale: float = 1.0  # upper end of the networks' range; more lets a critic notice faint noise (our option)
+        scale: float = Field(1.0, gt=0)  # upper end of the range; more shows a critic faint noise (our option)
         max_air: float = 0.5  # patches with a larger fraction of air are left out
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
         scan: LowDoseScan = LowDoseScan(dose_fraction=0.25)  # simulation of the low-dose scan

@@ -53,7 +53,7 @@ class AnoGAN(Detector):
         generator_steps: int = 1  # generator turns per discriminator turn
         latent: int = 100  # size of the latent vector, U(-1, 1)
         width: int = 64  # channels of the layers next to the image; doubled at every halving of the size
-        levels: int = 4  # halvings of the size in the discriminator, doublings in the generator
+        levels: int = Field(4, ge=1)  # halvings of the size in the discriminator, doublings in the generator
         kernel: Kernel = 5  # side of all convolutions
         search_steps: int = 500  # gradient steps of the search in latent space
         search_rate: float = 1e-2  # learning rate of Adam in the search (our choice)

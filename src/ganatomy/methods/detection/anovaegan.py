@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam
@@ -132,7 +133,7 @@ class AnoVAEGAN(Detector):
         latent: int = 64  # channels of a spatial code, or size of a dense one
         width: int = 32  # channels at half the size; doubled at every halving
         widest: int = 128  # largest number of channels
-        levels: int = 4  # halvings of the size; 16 x 16 positions for 256 pixels
+        levels: int = Field(4, ge=1)  # halvings of the size; 16 x 16 positions for 256 pixels
         norm: Norm = "batch"  # norm of encoder and decoder
         critic_norm: Norm = "layer"  # norm of the discriminator; batch forbids the gradient penalty
         dropout: float = 0.0  # dropout rate of the code in training; 0.1 to 0.2 in the study

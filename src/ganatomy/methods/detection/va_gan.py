@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam
@@ -138,13 +139,13 @@ class VAGAN(Detector):
 
         game_rounds: int = 100_000  # generator updates
         batch_size: int = 32  # images of each group
-        accumulated: int = 1  # batches over which one update averages; all are in memory together
+        accumulated: int = Field(1, ge=1)  # batches over which one update averages; all are in memory together
         learning_rate: float = 1e-3  # Adam, both players; the authors later prefer 1e-4 in 2D
         betas: tuple[float, float] = (0.0, 0.9)  # Adam, both players
         critic_steps: int = 5  # critic turns per generator turn
         many_steps: int = 100  # critic turns in the first first_rounds rounds and in every often-th round
         first_rounds: int = 25  # initial number of rounds with many_steps critic turns
-        often: int = 100  # later on, every so many rounds have many_steps critic turns
+        often: int = Field(100, ge=1)  # later on, every so many rounds have many_steps critic turns
         penalty_weight: float = 10.0  # weight of the gradient penalty
         first_axis: bool = False  # whether the penalty's norm is over the first axis only, as in the released code
         map_weight: float = 100.0  # weight of the mean absolute map

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -69,8 +70,8 @@ class AAE(Pair):
         batch_size: int = 100  # images (our choice)
         shape: Shape = "normal"  # prior of the codes; mixture and swiss-roll need a latent size of 2
         latent: int = 8  # size of a code
-        scale: float = 5.0  # SD of the normal prior
-        components: int = 10  # components of the mixture without labels
+        scale: float = Field(5.0, gt=0)  # SD of the normal prior
+        components: int = Field(10, ge=1)  # components of the mixture without labels
         use_labels: bool = False  # whether each class has its own part of the mixture or of the Swiss roll
         encoder: Literal["deterministic", "gaussian"] = "deterministic"  # whether codes have a variance
         widths: tuple[int, ...] = (1000, 1000)  # units of the hidden layers of all three networks (our choice)

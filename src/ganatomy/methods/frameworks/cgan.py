@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, Turn
@@ -30,7 +31,7 @@ class CGAN(GAN):
 
         networks: Literal["mlp", "dcgan"] = "mlp"  # dense, or convolutional with the label before every layer
         classes: tuple[str, ...] = ("naevus", "melanoma")  # labels made; those of the embedded phantom
-        rate_divisor: float = 1.00004  # divisor of the SGD learning rate, every round
+        rate_divisor: float = Field(1.00004, ge=1)  # divisor of the SGD learning rate, every round
         latent_units: int = 200  # units of the generator's dense layer on the latent vector
         label_units: int = 1000  # units of the generator's dense layer on the label
         hidden: tuple[int, ...] = (1200,)  # units of the generator's hidden layers on latent vector and label

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam, exponential_decay, linear_decay, linear_rise, sgd
@@ -29,8 +30,8 @@ class GAN(Pair):
         real_target: float = 1.0  # target probability of real images; 0.9 is one-sided label smoothing
         optimizer: Literal["sgd", "adam"] = "sgd"  # optimiser of both players
         learning_rate: float = 0.1  # initial learning rate of both players
-        rate_divisor: float = 1.000004  # divisor of the SGD learning rate, every round
-        rate_floor: float = 1e-6  # lower limit of the SGD learning rate
+        rate_divisor: float = Field(1.000004, ge=1)  # divisor of the SGD learning rate, every round
+        rate_floor: float = Field(1e-6, ge=0)  # lower limit of the SGD learning rate
         momentum: tuple[float, float] = (0.5, 0.7)  # initial and final momentum of SGD
         momentum_rounds: int = 125_000  # rounds during which the momentum rises; 250 epochs
         betas: tuple[float, float] = (0.5, 0.999)  # betas of Adam
@@ -41,8 +42,8 @@ class GAN(Pair):
         pieces: int = 5  # linear functions per maxout unit
         input_dropout: float = 0.2  # dropout rate of the discriminator's input
         dropout: float = 0.5  # dropout rate after the discriminator's hidden layers
-        generator_limit: float = 0.05  # initial weights of the generator are uniform up to this absolute value
-        discriminator_limit: float = 0.005  # initial weights of the discriminator are uniform up to this absolute value
+        generator_limit: float = Field(0.05, gt=0)  # initial weights of the generator are uniform up to this size
+        discriminator_limit: float = Field(0.005, gt=0)  # those of the discriminator are uniform up to this size
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},

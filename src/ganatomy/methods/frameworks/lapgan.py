@@ -76,7 +76,7 @@ class LAPGAN(Synthesiser):
         optimiser: Literal["sgd", "adam"] = "sgd"  # optimiser of all players
         learning_rate: float = 0.02  # learning rate of either optimiser
         epoch_rounds: int = Field(704, ge=1)  # rounds per epoch of sgd: 45 000 images
-        epoch_decay: float = 1.000004  # the learning rate is divided by this in every epoch
+        epoch_decay: float = Field(1.000004, ge=1)  # the learning rate is divided by this in every epoch
         momentum: float = 0.5  # initial momentum of SGD
         final_momentum: float = 0.7  # final momentum of SGD
         momentum_epochs: int = Field(250, ge=1)  # epochs during which the momentum rises, 0.0008 in each

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, mse_loss
 
@@ -76,7 +77,7 @@ class MGAN(Translator):
         """The numbers of the released code."""
 
         size: tuple[int, int] = (384, 384)  # rows and columns of the images
-        crop: int = 128  # side in pixels of the patches that the network is trained on
+        crop: int = Field(128, ge=1)  # side in pixels of the patches that the network is trained on
         starters: int = 5  # images that the texture critic is trained on, one after the other
         steps: int = 125  # updates of the pixels of an image; 5 epochs of 25
         pixel_rate: float = 0.02  # learning rate of Adam for the pixels of images in [-1, 1]
@@ -84,7 +85,7 @@ class MGAN(Translator):
         texture_weight: float = 0.5  # weight of the texture critic in the pixel optimisation
         content_weight: float = 0.5  # weight of the squared difference of features in the pixel optimisation
         smoothness_weight: float = 1e-4  # weight of the total variation in the pixel optimisation
-        texture_patch: int = 8  # side of the patches of features that the texture critic scores
+        texture_patch: int = Field(8, ge=1)  # side of the patches of features that the texture critic scores
         game_rounds: int = 3500  # updates of the network; 5 epochs of 100 images (our choice)
         batch_size: int = 64  # patches
         learning_rate: float = 0.02  # learning rate of Adam for the network and its critic
@@ -92,9 +93,9 @@ class MGAN(Translator):
         adversarial_weight: float = 0.01  # weight of the game beside the target; 0 trains the network without a critic
         target_weight: float = 1.0  # weight of the squared difference from the optimised image
         target_distance: Literal["pixels", "features"] = "pixels"  # pixels as in the code, features as in the paper
-        rotation: float = 10.0  # degrees by which patches are rotated either way, or not at all
-        zoom: float = 1.1  # factor by which patches are enlarged or reduced, or not at all
-        border: int = 1  # width of the border of the score map that is left out
+        rotation: float = Field(10.0, ge=0, le=180)  # degrees by which patches are rotated either way, or not at all
+        zoom: float = Field(1.1, ge=1)  # factor by which patches are enlarged or reduced, or not at all
+        border: int = Field(1, ge=0)  # width of the border of the score map that is left out
         texture_layer: str = "conv3_1"  # layer of VGG-19 whose features both critics receive, after its ReLU
         content_layer: str = "conv5_1"  # layer of VGG-19 whose features the pixel optimisation preserves
         encoder_layer: str = "conv4_1"  # layer of VGG-19 whose features are the input of the network

@@ -116,7 +116,7 @@ class AidedConfig(PairConfig):
     generator_norm: Norm = "batch"  # norm of the generator's hidden layers; virtual is of arXiv 1606.03498
     discriminator_norm: DiscriminatorNorm = "batch"  # norm of the discriminator's hidden layers but the first
     feature_matching: bool = False  # whether feature matching replaces the generator's adversarial loss (1606.03498)
-    minibatch_discrimination: int = 0  # kernels of minibatch discrimination; 0 for none (arXiv 1606.03498)
+    minibatch_discrimination: int = Field(0, ge=0, le=1024)  # kernels of minibatch discrimination; 0: none (1606.03498)
     instance_noise: float = 0.0  # initial SD of noise added to the discriminator's inputs (arXiv 1610.04490)
     noise_until: float = Field(1.0, gt=0)  # fraction of the training at which that noise reaches zero (our choice)
     penalty: Penalty = "none"  # gradient penalty: r1 (arXiv 1801.04406), dragan (1705.07215), gradient (1704.00028)

@@ -29,7 +29,7 @@ class PGAN(Synthesiser):
 
         size: tuple[int, ...] = (1024, 1024)  # rows and columns made: equal, a power of two
         grow: bool = True  # whether networks grow; otherwise they learn from as many images at the full size
-        start: int = 4  # initial rows and columns
+        start: int = Field(4, ge=1)  # initial rows and columns
         fade_images: int = 600_000  # real images shown while a size fades in
         hold_images: int = 600_000  # real images shown before the next size
         final_images: int = 2_400_000  # real images shown at the full size after fading; 12 million in all
@@ -44,7 +44,7 @@ class PGAN(Synthesiser):
         maximum: int = 512  # largest number of channels of a layer
         group: int = Field(4, ge=1)  # images per group of the critic's minibatch standard deviation
         penalty_weight: float = 10.0  # weight of the gradient penalty
-        gradient_target: float = 1.0  # target norm of the critic's gradient
+        gradient_target: float = Field(1.0, gt=0)  # target norm of the critic's gradient
         drift_weight: float = 1e-3  # weight of the squared scores of real images
         flips: tuple[int, ...] = (2,)  # axes along which images are mirrored at random: 1 rows, 2 columns
         quarter_turns: bool = False  # whether images are rotated by random multiples of 90 degrees, too (our option)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -35,7 +36,7 @@ class SRGAN(Method):
         learning_rate: float = 1e-4  # Adam, all players
         drop_at: float = 0.5  # fraction of the game after which the learning rate is a tenth
         adversarial_weight: float = 1e-3  # weight of the game beside the content loss; 0 trains SRResNet
-        content_scale: float = 12.75  # divisor of the features in the content loss
+        content_scale: float = Field(12.75, gt=0)  # divisor of the features in the content loss
         pixel_weight: float = 0.0  # weight of the squared error in the game; images in [-1, 1] (our option)
         perceptual_layer: str = "conv5_4"  # layer of VGG-19 for the content loss, after its ReLU
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so

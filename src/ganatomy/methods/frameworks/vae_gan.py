@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, exponential_decay, over_processes, rmsprop
@@ -97,8 +98,8 @@ class VAEGAN(Pair):
         game_rounds: int = 60_000  # updates; 20 epochs of 200 000 images (our choice)
         batch_size: int = 64  # images
         learning_rate: float = 3e-4  # RMSprop, all players; 3.9e-4 in the code
-        decay: float = 0.75  # factor of the learning rate after every decay_rounds rounds
-        decay_rounds: int = 3_000  # rounds in which the learning rate falls by decay; one epoch (our choice)
+        decay: float = Field(0.75, gt=0, le=1)  # factor of the learning rate after every decay_rounds rounds
+        decay_rounds: int = Field(3_000, ge=1)  # rounds in which the rate falls by decay; one epoch (our choice)
         latent: int = 128  # size of the latent vector, N(0, 1)
         encoder_widths: tuple[int, ...] = (64, 128, 256)  # channels of the encoder's convolutions
         encoder_hidden: int = 1024  # units of the encoder's dense layer
@@ -108,7 +109,7 @@ class VAEGAN(Pair):
         likeness_weight: float = 1e-6  # γ: weight of the decoder's feature error, a sum; 1 - γ for its adversarial loss
         judged: Literal["both", "prior"] = "both"  # scored images: decoded noise and, with both, reconstructions
         game: Literal["minimax", "nonsaturating"] = "minimax"  # adversarial loss of the decoder
-        margin_of_balance: float = 0.35  # nats by which a player may be ahead of the other one before it pauses
+        margin_of_balance: float = Field(0.35, ge=0)  # nats by which a player may be ahead before it pauses
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -29,7 +30,7 @@ class WGANGP(Pair):
         networks: Literal["residual", "dcgan"] = "residual"  # residual blocks, or kernels of 4 with strides
         game_rounds: int = 200_000  # generator updates
         batch_size: int = 64  # images
-        generator_factor: int = 1  # batches of images in the generator's update; 2 for labelled images of 32 pixels
+        generator_factor: int = Field(1, ge=1)  # batches in the generator's update; 2 for labelled images of 32 pixels
         learning_rate: float = 1e-4  # Adam, both players; 2e-4 for images of 32 pixels
         betas: tuple[float, float] = (0.0, 0.9)  # Adam, both players; (0.5, 0.9) for the plain networks
         decay_start: float = 1.0  # fraction of training after which the rate falls to 0; 0 for images of 32 pixels

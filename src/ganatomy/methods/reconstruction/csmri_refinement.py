@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss, pad
 
@@ -48,7 +49,7 @@ class CSMRIRefinement(Reconstructor):
             512,
             1024,
         )  # channels of the discriminator's stride-2 layers
-        dropped: int = 3  # number of last hidden layers of the discriminator with dropout of feature maps
+        dropped: int = Field(3, ge=0)  # number of last hidden layers of the discriminator with dropout of feature maps
         dropout: float = 0.5  # dropout rate of these feature maps
         pool: int = 80  # generated images in the discriminator's history buffer; 0 for none
         real_target: float = 0.9  # target probability of real images

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
@@ -40,15 +41,15 @@ class DAGAN(Reconstructor):
         frequency_weight: float = 0.1  # weight of the squared difference of spectral magnitudes, unnormalised FFT
         perceptual_weight: float = 0.0025  # weight of the squared difference of features of images from 0 to 255
         perceptual_layer: str = "conv4_4"  # layer of VGG-19; the code takes VGG-16 after its fourth block
-        perceptual_size: int | None = 244  # rows and columns to which images are resized for VGG; None: not resized
-        perceptual_range: float = 57.6  # factor of our features to the size of those of 0 to 255 (our estimate)
+        perceptual_size: int | None = Field(244, ge=32, le=4096)  # side of images for VGG; None: not resized
+        perceptual_range: float = Field(57.6, gt=0)  # factor of features to those of 0 to 255 (our estimate)
         adversarial_weight: float = 1.0  # weight of the game; 0 trains the same network with the other losses
         refine: bool = True  # whether the network's output is added to its input
         augment: bool = True  # whether training images are moved, bent and brightened before they are undersampled
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
-        levels: int = 8  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
+        levels: int = Field(8, ge=1)  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
         discriminator_width: int = 64  # channels of the discriminator's first layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)

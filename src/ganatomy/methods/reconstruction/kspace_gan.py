@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, smooth_l1_loss, softplus
 
@@ -41,9 +42,9 @@ class KSpaceGAN(Reconstructor):
         smooth_weight: float = 1000.0  # weight of the smooth L1 loss of the magnitude
         kspace_weight: float = 5.0  # weight of the squared error of k-space over missing samples and largest one
         adversarial_weight: float = 0.1  # weight of the game; 0 trains with the other losses alone
-        patience: float = 1.5  # the discriminator pauses if the generators' loss is this times its own on real images
-        uncertainty: float = 0.01  # half width of uniform noise in place of missing samples in training, scaled
-        percentile_of_kspace: float = 99.0  # percentile of a slice's measured magnitudes that scales to 1 (our choice)
+        patience: float = Field(1.5, gt=0)  # the discriminator pauses where the generators' loss is this times its own
+        uncertainty: float = Field(0.01, ge=0)  # half width of uniform noise in place of missing samples in training
+        percentile_of_kspace: float = Field(99.0, gt=0, le=100)  # percentile of magnitudes scaled to 1 (our choice)
         encoder: tuple[int, ...] = (32, 64, 128, 256, 256)  # channels of the U-Nets' encoder levels
         decoder: tuple[int, ...] = (128, 64, 32, 32)  # channels of the U-Nets' decoder levels
         image_network: bool = False  # whether a second U-Net corrects the image, as in the release

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch.nn.functional import l1_loss
 
 from ganatomy.game import Batch, Player, Stage, Stream, Tiling, Turn, adam
@@ -34,12 +34,12 @@ class MDCSRN(VolumeResolver):
             2,
         )  # truncation of k-space along slices, rows, columns
         apodisation: Window = "none"  # window of the kept part of k-space; hann reduces ringing (our option)
-        trim: int | None = 3  # margin per side of every tile that is cropped, voxels; None: the whole receptive field
+        trim: int | None = Field(3, ge=0)  # voxels cropped from each side of a tile; None: the receptive field
         pretrain_rounds: int = 500_000  # updates of the pre-training for absolute error
         critic_rounds: int = 10_000  # updates of the critic alone after that
         game_rounds: int = 550_000  # updates of the generator in the game
         critic_steps: int = 7  # updates of the critic before each of the generator
-        burst: int = 200  # additional updates of the critic after every burst_every updates of the generator
+        burst: int = Field(200, ge=0)  # more updates of the critic after every burst_every updates of the generator
         burst_every: int = 500  # updates of the generator between bursts of the critic
         batch_size: int = 2  # patches
         patch_shape: Factors = (64, 64, 64)  # slices, rows, columns

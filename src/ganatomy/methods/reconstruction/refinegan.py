@@ -41,10 +41,10 @@ class RefineGAN(Reconstructor):
         kspace_weight: float = 1.0  # weight, times rate², of the error of measured samples before data consistency
         rate: float | None = None  # factor of these weights; None: half the acceleration (the port); 0.5 in the code
         smoothness_weight: float = 1e-4  # weight of the total variation, summed over the pixels
-        shrinkage: float = 1e-5  # weight of the sum of the absolute weights, both players
+        shrinkage: float = Field(1e-5, ge=0)  # weight of the sum of the absolute weights, both players
         adversarial_weight: float = 1.0  # weight of the game, summed over eight pairs; 0 trains without it
         augment: bool = True  # whether training images are rotated, flipped and enlarged before undersampling
-        enlarge: int = 11  # largest number of pixels cropped before an augmented image is resized
+        enlarge: int = Field(11, ge=0)  # largest number of pixels cropped before an augmented image is resized
         width: int = 64  # channels of the generators' first level
         levels: int = 4  # stride-2 steps of the generators; sizes are multiples of 2**levels
         chain: int = 2  # number of generators in the chain

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ganatomy.losses.saliency import local_contrast, saliency_filters, salient_error
@@ -23,7 +24,7 @@ class SaliencySRGAN(SRGAN):
         """The numbers of SRGAN where the paper's are not known; saliency is used in the game, not in pre-training."""
 
         saliency: Literal["filters", "contrast", "none"] = "filters"  # saliency map; none weights all pixels alike
-        superpixels: int = 250  # number of superpixels of a patch for the map filters (our choice)
+        superpixels: int = Field(250, ge=2, le=65536)  # superpixels of a patch for the map filters (our choice)
         domain: Literal["pixel", "vgg"] = "pixel"  # whether weighted images or their VGG-19 features are compared
         pretrain_rounds: int = 100_000  # updates of the pre-training for squared error (our choice)
         channels: int = 3  # image channels: red, green and blue

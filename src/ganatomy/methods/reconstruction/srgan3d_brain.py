@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
@@ -34,7 +34,7 @@ class SRGAN3D(VolumeResolver):
         patch_shape: Factors = (92, 128, 128)  # fine voxels: slices, rows, columns
         flips: tuple[int, ...] = ()  # axes along which patches are mirrored at random: 0 slices, 1 rows, 2 columns
         learning_rate: float = 1e-4  # Adam, both players, divided by 1 + decay · updates / decay_every
-        decay: float = 0.5  # decay of the learning rate per decay_every updates
+        decay: float = Field(0.5, gt=0, le=1)  # decay of the learning rate per decay_every updates
         decay_every: int = 4920  # updates in which the divisor of the learning rate grows by decay
         gradient_weight: float = 1.0  # weight of the gradient difference, a sum like the squared error
         adversarial_weight: float = 0.1  # weight of the game beside errors summed over voxels; 0 trains without it

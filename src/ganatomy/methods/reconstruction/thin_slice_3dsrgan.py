@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
@@ -37,7 +37,7 @@ class ThinSliceSRGAN(VolumeResolver):
         patch_shape: Factors = (24, 64, 64)  # thin slices, rows, columns (our choice)
         flips: tuple[int, ...] = (2,)  # axes along which patches are mirrored: 0 slices, 1 rows, 2 columns (our choice)
         learning_rate: float = 5e-4  # Adam, both players, as in the authors' later network
-        decay: float = 0.989  # factor of the learning rate every decay_every updates, as in the later network
+        decay: float = Field(0.989, gt=0, le=1)  # factor of the learning rate every decay_every updates, as there
         decay_every: int = 252  # updates after which the learning rate falls, as in the later network
         adversarial_weight: float = 0.02  # weight of the game, as in the later network; 0 trains without it
         variation_weight: float = 1e-4  # weight of the total variation of the output (our choice)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
@@ -48,8 +49,8 @@ class ProstateLesionDCGAN(Synthesiser):
         dropout: float = 0.5  # dropout rate before the discriminator's class logits
         real_target: RealTarget = "k+1"  # target of real images: their class (k+1), or class and fake (paper-code)
         saturating: bool = True  # whether the generator minimises log(1 - D) instead of -log D
-        generator_gain: float = 1.43  # gain of the generator's initial weights
-        discriminator_gain: float = 1.5  # gain of the discriminator's initial weights, 1 in the last layer
+        generator_gain: float = Field(1.43, gt=0)  # gain of the generator's initial weights
+        discriminator_gain: float = Field(1.5, gt=0)  # gain of the discriminator's initial weights, 1 in the last layer
         ema_halflife: float | None = None  # images; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -41,7 +41,7 @@ class VesselGeometryWGAN(VesselSynthesiser):
         generator_widths: tuple[int, ...] = (256, 256, 128, 128, 64, 64)  # channels of the generator's layers
         critic_widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256)  # channels of the critic's convolutions
         critic_norm: Literal["none", "layer"] = "none"  # norm after every convolution of the critic but the first
-        kernel: int = 5  # width of all convolutions, samples
+        kernel: int = Field(5, ge=1)  # width of all convolutions, samples
         ema_halflife: float | None = None  # vessels; average of the generator used at inference (our option)
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

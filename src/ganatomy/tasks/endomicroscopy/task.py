@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, slab
@@ -40,7 +41,7 @@ class FibreConfig(MethodConfig):
     window: tuple[float, float] = (0.0, 255.0)  # range of brightness; the lower end is the black around a frame
     window_unit: str | None = None  # unit of the brightness
     mean: float = 125.0  # mean brightness of low-quality frames, mapped to 0 in all images (our choice)
-    sd: float = 44.0  # SD of the brightness of low-quality frames, mapped to 1 (our choice)
+    sd: float = Field(44.0, gt=0)  # SD of the brightness of low-quality frames, mapped to 1 (our choice)
     phantom: str = "endomicroscopy"  # embedded phantom to learn from where no data are given
 
 
