@@ -1,14 +1,15 @@
 from typing import ClassVar
 
 import numpy as np
+import pydicom
 import pytest
 
 from ganatomy.case import Task
 from ganatomy.data.cases import DataConfig, discover, find_cases, names_of_images
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import write
-from ganatomy.images.image import Image
+from ganatomy.images.image import Header, Image
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.tasks.geometry.roles import CentrelineRole
@@ -128,6 +129,18 @@ def test_a_row_may_say_what_its_numbers_mean(folder):
         ("subject,target,slope\nA,ann/one.nii.gz,two\n", "line 2: slope 'two' is not a number"),
         ("subject,target,slope\nA,ann/one.nii.gz,nan\n", "line 2: slope 'nan' is not a number"),
         ("subject,target,slope\nA,ann/one.nii.gz,0\n", "slope of a raster image must not be 0"),
+        ("subject,target,target\nA,ann/one.nii.gz,ann/two.nii.gz\n", "several columns are called 'target'; rename"),
+        ("subject,target\nA,ann/one.nii.gz,more\n", "line 2: more cells than columns; put cells with a separator in"),
+        ("subject,target\nA,\0ann/one.nii.gz\n", r"line 2: target .* holds the character '\\x00'; type it again"),
+        ("subject,target\nA\u200b,ann/one.nii.gz\n", r"line 2: subject 'A\\u200b' holds the character '\\u200b'"),
+        ("subject,target,label\nA,ann/one.nii.gz,si\tck\n", r"line 2: label 'si\\tck' holds the character '\\t'"),
+        ("subject,target\nA,.\n", r"line 2: .* holds 4 images; name one"),
+        (f"subject,target\nA,{'x' * 5000}\n", "line 2: .*x does not exist; paths are relative"),
+        (f"subject,target\nA,{'x' * 200_000}\n", r"cannot be read as a manifest \(field larger than field limit"),
+        (
+            "subject,target\nA,ann/one.nii.gz\nB,ann/one.nii.gz\n",
+            "line 3: .*one.nii.gz is an image of subject 'A' in a row above; an image belongs to one subject",
+        ),
         (
             "subject,target,split\nA,ann/one.nii.gz,train\nA,ann/two.nii.gz,test\n",
             "subject 'A' is in train and in test; splits are by subject",
@@ -144,6 +157,112 @@ def test_a_manifest_that_is_no_text_is_refused(folder, content):
     (folder / "list.csv").write_bytes(content)
     with pytest.raises(UserError, match=r"list\.csv: cannot be read as a manifest"):
         discover(TASK, DataConfig(data=folder / "list.csv"))
+
+
+def test_a_subject_whose_accents_are_written_in_two_ways_is_one(folder):
+    config = manifest(folder, "subject,target\nJos\u00e9,ann/one.nii.gz\nJose\u0301,ann/two.nii.gz\n")
+    assert len({case.subject for case in find_cases(TASK, config)}) == 1
+
+
+def test_words_that_other_programs_read_as_commands_are_names_like_others(folder):
+    config = manifest(folder, "subject,target,label\n[/b],ann/one.nii.gz,[red] {x} %s\n=1+1,bob/one.nii.gz,[/]\n")
+    found = find_cases(TASK, config)
+    assert [(case.subject, case.label) for case in found] == [("[/b]", "[red] {x} %s"), ("=1+1", "[/]")]
+
+
+def pictures(root, *names):
+    """Write images whose values are all the number of their place among the names."""
+    for number, name in enumerate(names, start=1):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        values = np.full((1, 12, 12), number, np.int16)
+        values[0, 0, :6] = 0
+        write(root / name, Image.from_array(values if name.endswith("nii.gz") else values.astype(np.uint8)))
+
+
+def paired(root):
+    """Return the file names of every case in a folder with the subfolders input and target."""
+    cases = find_cases(TASK, DataConfig(data=root))
+    assert len({case.name.casefold() for case in cases}) == len(cases)
+    return {
+        case.name: {role: source.paths[0].relative_to(root / role).as_posix() for role, source in case.sources.items()}
+        for case in cases
+    }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("s 1.png", "s_1.png"),
+        ("p/1.png", "p_1.png"),
+        ("s(1.png", "s 1.png", "s_1.png"),
+        ("A.png", "a.png"),
+        ("x.png", "y/x.png", "y/z/x.png"),
+    ],
+)
+def test_images_of_two_roles_belong_together_by_their_paths_and_not_by_cleaned_names(tmp_path, names):
+    pictures(tmp_path / "input", *names)
+    pictures(tmp_path / "target", *names[::-1])
+    assert all(found["input"] == found["target"] for found in paired(tmp_path).values())
+    assert len(paired(tmp_path)) == len(names)
+    (tmp_path / "input" / names[0]).unlink()  # the first name is free for the second image, in one role only
+    with pytest.warns(Notice, match=f"1 of {len(names)} cases have no input image"):
+        found = paired(tmp_path)
+    assert {tuple(sorted(files)) for files in found.values()} == {("target",), ("input", "target")}
+    assert all(len(set(files.values())) == 1 for files in found.values())
+
+
+def test_a_name_with_accents_is_one_name_however_it_is_written(tmp_path):
+    pictures(tmp_path / "input", "Jos\u00e9.png", "b.png")
+    pictures(tmp_path / "target", "Jose\u0301.png", "b.png")
+    assert all(set(files) == {"input", "target"} for files in paired(tmp_path).values())
+
+
+@pytest.mark.parametrize("names", [("a.nii.gz", "a.png"), ("Jos\u00e9.png", "Jose\u0301.png")])
+def test_two_images_of_a_role_for_one_case_are_refused_with_both_names(tmp_path, names):
+    pictures(tmp_path / "input", "a.png")
+    pictures(tmp_path / "target", *names)
+    with pytest.raises(UserError) as told:
+        find_cases(TASK, DataConfig(data=tmp_path))
+    assert all(str(tmp_path / "target" / name) in str(told.value) for name in names)
+    assert "both would be the target of one case" in str(told.value)
+
+
+def dicom(folder, stem, description="CT", slices=1):
+    """Write a DICOM series of files with a common start of their names."""
+    values = np.arange(slices * 144, dtype=np.int16).reshape(slices, 12, 12)
+    write(folder / "work", Image.from_array(values, unit="HU", header=Header(modality="CT")))
+    for number, path in enumerate(sorted((folder / "work").iterdir())):
+        file = pydicom.dcmread(path)
+        file.SeriesDescription = description
+        place = folder / (f"{stem}-{number}.dcm" if slices > 1 else f"{stem}.dcm")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.save_as(place)
+        path.unlink()
+    (folder / "work").rmdir()
+
+
+def test_dicom_files_of_two_roles_belong_together_by_their_names(tmp_path):
+    for role in ("input", "target"):
+        for number in (1, 2) if role == "input" else (2, 1):  # the time of writing and the UIDs say nothing
+            dicom(tmp_path / role, f"p{number}")
+    assert paired(tmp_path) == {f"p{n}": {"input": f"p{n}.dcm", "target": f"p{n}.dcm"} for n in (1, 2)}
+
+
+def test_series_of_one_folder_belong_together_by_their_descriptions(tmp_path):
+    for role in ("input", "target"):
+        for title in ("arterial", "venous"):
+            dicom(tmp_path / role, f"anna/{role}-{title}", title, slices=2)
+        dicom(tmp_path / role, f"ben/{role}", "arterial")
+    assert paired(tmp_path) == {
+        **{
+            f"anna_{title}": {role: f"anna/{role}-{title}-0.dcm" for role in ("input", "target")}
+            for title in ("arterial", "venous")
+        },
+        "ben": {role: f"ben/{role}.dcm" for role in ("input", "target")},
+    }
+    dicom(tmp_path / "target", "anna/again", "venous", slices=2)
+    with pytest.raises(UserError, match="both would be the target of one case, anna/venous"):
+        find_cases(TASK, DataConfig(data=tmp_path))
 
 
 def test_missing_places_are_named(tmp_path):

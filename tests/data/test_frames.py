@@ -51,6 +51,8 @@ def test_a_case_of_one_time_frame_stays_as_it_is(tmp_path):
         (["ed=4"], "4 time frames, numbered from 0; there is no ed"),
         (["end"], "give all, numbers"),
         (["=3"], "give all"),
+        (["a/../b=3"], "give all"),
+        (["ed=0", "ed=3"], "there is a frame ed already; give every frame its own name"),
     ],
 )
 def test_frames_that_are_not_there_are_told(tmp_path, texts, told):
@@ -63,6 +65,20 @@ def test_images_of_different_length_are_told(tmp_path):
     sources = {**case.sources, "other": recording(tmp_path / "other.nii.gz", 3)}
     with pytest.raises(UserError, match="different numbers of time frames: image 4, other 3"):
         in_frames([Case("anna", "anna", "train", sources)], ["all"])
+
+
+def test_a_time_frame_does_not_take_the_name_of_another_case(tmp_path):
+    single = Case("anna_1", "ben", "train", {"image": recording(tmp_path / "single.nii.gz", 1)})
+    cases = in_frames([heart(tmp_path), single], ["all"])
+    assert [case.name for case in cases] == ["anna_0", "anna_1_2", "anna_2", "anna_3", "anna_1"]
+    assert [case.subject for case in cases] == ["anna"] * 4 + ["ben"]
+
+
+def test_a_damaged_recording_does_not_stop_the_others(tmp_path):
+    (tmp_path / "bad.nii.gz").write_bytes(b"no image")
+    (source,) = find(tmp_path / "bad.nii.gz")
+    bad = Case("bad", "bad", "train", {"image": source})
+    assert [case.name for case in in_frames([bad, heart(tmp_path)], ["ed=0"])] == ["bad", "anna_ed"]
 
 
 def test_parse():

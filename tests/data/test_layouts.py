@@ -51,6 +51,58 @@ def test_roles_may_have_folders_of_their_own(tmp_path):
         assert sources["t1"].paths[0].name == sources["mask"].paths[0].name
 
 
+def test_wildcards_are_compared_one_by_one_and_not_as_one_text(tmp_path):
+    names = ("p1_s23", "p12_s3")
+    for name in names:
+        for role in ROLES:
+            save(tmp_path / f"{name}_{role}.nii.gz")
+    patterns = {role: f"p*_s*_{role}.nii.gz" for role in ROLES}
+    cases = by_patterns(tmp_path, patterns)
+    assert sorted(placed(cases).values(), key=str) == [
+        {role: f"{name}_{role}.nii.gz" for role in ROLES} for name in sorted(names)
+    ]
+    assert {subject for _, subject, _ in cases} == {"1_23", "12_3"}
+    (tmp_path / "p1_s23_flair.nii.gz").unlink()
+    (tmp_path / "p12_s3_t1.nii.gz").unlink()
+    save(tmp_path / "p2_s4_flair.nii.gz")
+    with pytest.raises(UserError, match="give a pattern that fits one of them"):
+        by_patterns(tmp_path, patterns)
+
+
+def test_adjacent_wildcards_are_one(tmp_path):
+    for role in ROLES:
+        for number in ("01", "02"):
+            save(tmp_path / f"p{number}_{role}.nii.gz")
+    cases = by_patterns(tmp_path, {"flair": "p??_flair.nii.gz", "t1": "p*_t1.nii.gz"})
+    assert placed(cases) == {n: {role: f"p{n}_{role}.nii.gz" for role in ROLES} for n in ("01", "02")}
+    with pytest.raises(UserError, match=r"no image fits --roles flair=p\?\?\?_flair"):
+        by_patterns(tmp_path, {"flair": "p???_flair.nii.gz"})
+
+
+def test_folders_whose_names_become_equal_keep_apart(tmp_path):
+    for folder in ("a b", "a_b", "a/b"):
+        for role in ROLES:
+            save(tmp_path / folder / f"{role}_{role}.nii.gz")
+    cases = by_patterns(tmp_path, ROLES)
+    assert len({name for name, _, _ in cases}) == 3 == len(cases)
+    assert all(len({source.paths[0].parent for source in sources.values()}) == 1 for _, _, sources in cases)
+
+
+@pytest.mark.parametrize("other", ["a", "A\u0301"])
+def test_names_that_differ_in_case_or_accents_only_are_refused_where_a_role_is_missing(tmp_path, other):
+    one = "A" if other == "a" else "\u00c1"
+    for name in ("b", one):
+        save(tmp_path / f"{name}_flair.nii.gz")
+    for name in ("b", other):
+        save(tmp_path / f"{name}_t1.nii.gz")
+    with pytest.raises(UserError, match="differ in case or accents only") as told:
+        by_patterns(tmp_path, ROLES)
+    assert f"{one}_flair" in str(told.value) and f"{other}_t1" in str(told.value)
+    save(tmp_path / f"{one}_t1.nii.gz")
+    save(tmp_path / f"{other}_flair.nii.gz")
+    assert len(placed(by_patterns(tmp_path, ROLES))) == 3
+
+
 def test_a_case_may_lack_a_role(tmp_path):
     save(tmp_path / "a" / "a_flair.nii.gz")
     save(tmp_path / "a" / "a_t1.nii.gz")

@@ -76,6 +76,10 @@ def test_a_folder_with_patterns(tmp_path):
     assert [job.name for job in jobs] == ["anna", "ben"]
     assert all(list(job.sources) == ["flair", "t1"] for job in jobs)
     (tmp_path / "ben" / "t1.nii.gz").unlink()
+    lacking = gather([str(tmp_path)], SEVERAL, find, roles=["flair=flair*", "t1=t1*"])
+    assert [sorted(job.sources) for job in lacking] == [["flair", "t1"], ["flair"]], "the others are not stopped"
+    save(tmp_path / "t1.nii.gz")
+    (tmp_path / "anna" / "t1.nii.gz").unlink()
     with pytest.raises(UserError, match="no t1 image beside it"):
         gather([str(tmp_path)], SEVERAL, find, roles=["flair=flair*", "t1=t1*"])
 
@@ -88,6 +92,28 @@ def test_a_manifest_has_a_column_of_paths_per_input(files, tmp_path):
     manifest.write_text("subject,other\nanna,x\n")
     with pytest.raises(UserError, match="has columns flair, t1, mask; it has subject, other"):
         gather([str(manifest)], SEVERAL, find)
+
+
+def test_rows_of_one_name_are_cases_of_their_own(files, tmp_path):
+    manifest = tmp_path / "list.csv"
+    row = "p 1;in/p_flair.nii.gz;in/p_t1.nii.gz\n"
+    manifest.write_text(f"subject;flair;t1\n{row}{row.replace(' ', '_')}{row}")
+    assert [job.name for job in gather([str(manifest)], SEVERAL, find)] == ["p_1", "p_1_2", "p_1_3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("flair,t1,t1\nx,y,z\n", "several columns are called 't1'"),
+        ("flair,t1\nx,y,z\n", "line 2: more cells than columns"),
+        ("flair,t1\nx,\0\n", r"line 2: t1 '\\x00' holds the character"),
+        ("name,flair\na\u00a0b,x\n", r"line 2: name .* holds the character '\\xa0'"),
+    ],
+)
+def test_a_manifest_with_a_mistake_is_refused(tmp_path, text, told):
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        gather([str(tmp_path / "list.csv")], SEVERAL, find)
 
 
 def test_images_are_listed_as_the_caller_lists_them(files):

@@ -1,13 +1,16 @@
 """Discovery of the cases of a data set in manifests, folders and phantoms, with their subjects and splits."""
 
 import csv
-from collections.abc import Mapping
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import count, takewhile, zip_longest
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from unicodedata import category, normalize
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,12 +19,13 @@ from ganatomy import phantoms
 from ganatomy.case import Case, Openable, Task
 from ganatomy.data.folders import cache_folder
 from ganatomy.data.frames import in_frames
-from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
+from ganatomy.data.layouts import by_patterns, by_series, parse_patterns, title_of
 from ganatomy.data.splits import divide, some
-from ganatomy.errors import UserError
-from ganatomy.images.files import Source, find
+from ganatomy.errors import Notice, UserError, shortage
+from ganatomy.images.files import Source, find, place_of
 from ganatomy.images.image import RasterMeaning
-from ganatomy.images.paths import unique_name
+from ganatomy.images.parsing import exists
+from ganatomy.images.paths import distinct_names, unique_name
 
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
@@ -141,7 +145,7 @@ def _all_cases(task: Task, config: DataConfig) -> list[Case]:
         manifests = [config.data / name for name in MANIFEST_NAMES if (config.data / name).is_file()]
         usable = [path for path in manifests if _columns(path, task)]
         return read_manifest(usable[0], task, config) if usable else _folder_cases(task, config)
-    if config.data.suffix == ".csv":
+    if config.data.suffix.lower() == ".csv":
         return read_manifest(config.data, task, config)
     return _folder_cases(task, config)
 
@@ -231,6 +235,7 @@ def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
     else:
         found = by_patterns(config.data, parse_patterns(config.roles, "--roles", task.roles), sources)
     usable = [case for case in found if task.usable(case[2])]
+    _tell_incomplete(config.data, task, {name: sources for name, _, sources in found})
     if not usable:
         name, _, chosen = found[0]
         missing = [role for role in _seen(task) if role not in chosen]
@@ -243,19 +248,78 @@ def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
 
 
 def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
-    """Return the cases of a folder with one subfolder per role; images with equal names belong to one case."""
-    named: dict[str, dict[str, Any]] = {}
+    """Return the cases of a folder with one subfolder per role; images at equal places below these are one case.
+
+    Raises:
+        UserError: two images of a role are at one place, or no case has the roles that the task needs.
+    """
+    found: dict[str, dict[str, Source]] = {}
     for role in (role for role in task.roles if (folder / role).is_dir()):
-        for source in find(folder / role, meaning=config.meaning, uneven=config.uneven):
-            named.setdefault(source.name, {})[role] = task.roles[role].adopt(source)
+        sources = find(folder / role, meaning=config.meaning, uneven=config.uneven)
+        for place, source in zip(_places(folder / role, sources), sources, strict=True):
+            other = found.setdefault(place, {}).setdefault(role, source)
+            if other is not source:
+                raise UserError(
+                    f"{other.paths[0]} and {source.paths[0]}: both would be the {role} of one case, {place}; move one "
+                    "of them elsewhere, or rename it"
+                )
+    _tell_incomplete(folder, task, found)
+    names = distinct_names([place.replace("/", "_") for place in found], list(found))
     cases = [
-        Case(name, next(iter(sources.values())).subject, "train", sources, None, config.resample_to)
-        for name, sources in sorted(named.items())
+        Case(
+            name,
+            next(iter(sources.values())).subject,
+            "train",
+            {role: task.roles[role].adopt(source) for role, source in sources.items()},
+            None,
+            config.resample_to,
+        )
+        for name, sources in sorted(zip(names, found.values(), strict=True), key=lambda item: item[0])
         if task.usable(sources)
     ]
     if not cases:
         raise UserError(f"{folder}: no {task.given} image in its subfolder {task.given}")
     return cases
+
+
+def _places(root: Path, sources: Sequence[Source]) -> list[str]:
+    """Return the places of images below the folder of their role, without suffix, by which roles are brought together.
+
+    A DICOM series is at the place of its folder. Series of one folder are at the places of their files where each has
+    only one, else told apart by their descriptions.
+    """
+    series = [source for source in sources if source.kind == "dicom"]
+    beside = Counter(source.paths[0].parent for source in series)
+    alone = {folder for folder in beside if all(len(one.paths) == 1 for one in series if one.paths[0].parent == folder)}
+
+    def place(source: Source) -> str:
+        path = source.paths[0]
+        if source.kind != "dicom" or (path.parent in alone and (beside[path.parent] > 1 or path.parent == root)):
+            return place_of(root, path)
+        title = f"/{title_of(source)}" if beside[path.parent] > 1 and source.frames else ""
+        return place_of(root, path.parent) + title if path.parent != root else f"{root.parent.name}{title}"
+
+    # File systems write one name in different ways, with accents as letters of their own or not.
+    return [normalize("NFC", place(source)) for source in sources]
+
+
+def _tell_incomplete(place: Path, task: Task, found: Mapping[str, Collection[str]]) -> None:
+    """Tell the user which cases lack a role that others have, since a name may be misspelt.
+
+    Args:
+        place: folder of the images, for the message.
+        task: task with the roles.
+        found: name of a case to its roles.
+    """
+    for role in _seen(task):
+        without = [
+            name
+            for name, roles in found.items()
+            if role not in roles and not any(set(group) <= set(roles) for group in task.groups)
+        ]
+        if without and len(without) < len(found):
+            told = f"{len(without)} of {len(found)} cases have no {role} image: {some(without)}"
+            warnings.warn(f"{place}: {told}", Notice, stacklevel=2)
 
 
 def _columns(path: Path, task: Task) -> dict[str, str] | None:
@@ -286,7 +350,7 @@ def names_of_images(config: DataConfig) -> list[str]:
     if patterns or config.data is None:
         return patterns
     paths = [config.data / name for name in MANIFEST_NAMES] if config.data.is_dir() else [config.data]
-    path = next((path for path in paths if path.is_file() and path.suffix == ".csv"), None)
+    path = next((path for path in paths if path.is_file() and path.suffix.lower() == ".csv"), None)
     if path is None:
         return []
     header, *rows = _rows(path) or [[]]
@@ -299,7 +363,7 @@ def names_of_images(config: DataConfig) -> list[str]:
 
 def _is_image(path: Path) -> bool:
     """Return whether a path holds one image that is no label map, which has few different values, all integers."""
-    if not path.exists():
+    if not exists(path):
         return False
     try:
         found = find(path)
@@ -319,7 +383,31 @@ def _rows(path: Path) -> list[list[str]]:
             separator = ";" if head.count(";") > head.count(",") else ","
             return [[cell.strip() for cell in row] for row in csv.reader(stream, delimiter=separator)]
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8") from None
+        raise shortage(error, path) or UserError(
+            f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8"
+        ) from None
+
+
+def rows_of(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Read a manifest, a CSV file with commas or semicolons in UTF-8; rows without any text are left out.
+
+    Returns:
+        Names of the columns, and for every row its place for messages and column to cell, without blanks around it.
+
+    Raises:
+        UserError: the file cannot be read, two columns have one name, or a row has more cells than there are columns.
+    """
+    header, *rows = _rows(path) or [[]]
+    if repeated := [name for name, times in Counter(header).items() if name and times > 1]:
+        raise UserError(f"{path}: several columns are called {repeated[0]!r}; rename all but one")
+    found = []
+    for line, values in enumerate(rows, start=2):
+        where = f"{path} line {line}"
+        if any(values[len(header) :]):
+            raise UserError(f"{where}: more cells than columns; put cells with a separator in quotation marks")
+        if any(values):
+            found.append((where, dict(zip_longest(header, values[: len(header)], fillvalue=""))))
+    return header, found
 
 
 def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
@@ -341,33 +429,56 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         )
     cases: list[Case] = []
     taken: set[str] = set()
-    header, *rows = _rows(path)
+    header, rows = rows_of(path)
     labels = next((name for name in LABEL_COLUMNS if name in header), None)
-    for line, values in enumerate(rows, start=2):
-        if not any(values):
-            continue
-        row = dict(zip_longest(header, values[: len(header)], fillvalue=""))
-        where = f"{path} line {line}"
+    words = {*MANIFEST_OPTIONS, columns["subject"], *([labels] if labels else [])}
+    owners: dict[Path, str] = {}
+    for where, row in rows:
+        check_cells(where, {name: row[name] for name in header if name in {*columns.values(), *words}}, words)
         sources: dict[str, Openable] = {}
         for role, column in columns.items():
             if role == "subject" or not row[column]:
                 continue
             read = partial(_row_source, row=row, config=config, where=where)
             sources[role] = task.roles[role].source(row[column], path.parent, read)
-        subject, split = row[columns["subject"]], row.get("split") or "train"
+        subject, split = normalize("NFC", row[columns["subject"]]), row.get("split") or "train"
         if not subject:
             raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
         if not task.usable(sources):
             raise UserError(f"{where}: no {task.given} image")
         if split not in ("train", "val", "test"):
             raise UserError(f"{where}: split {split!r}; use train, val or test")
-        file = row[columns[task.given if task.given in sources else next(iter(sources))]]
-        name = unique_name(Path(file).with_suffix("").as_posix().replace("/", "_"), taken)
-        label = (labels and row[labels]) or None
+        first = task.given if task.given in sources else next(iter(sources))
+        for image in sources[first].paths if isinstance(sources[first], Source) else ():
+            if owners.setdefault(image.resolve(), subject) != subject:
+                raise UserError(
+                    f"{where}: {image} is an image of subject {owners[image.resolve()]!r} in a row above; an image "
+                    "belongs to one subject, or the split by subject says nothing"
+                )
+        file = Path(row[columns[first]])
+        name = unique_name((file.with_suffix("") if file.name else file).as_posix().replace("/", "_"), taken)
+        label = normalize("NFC", row[labels]) if labels and row[labels] else None
         cases.append(Case(name, subject, split, sources, label, config.resample_to))  # type: ignore[arg-type]
     if not cases:
         raise UserError(f"{path}: the manifest has no rows")
     return cases
+
+
+def check_cells(where: str, cells: Mapping[str, str], words: Collection[str]) -> None:
+    """Refuse cells with characters that nobody sees, by which equal words differ.
+
+    Args:
+        where: place of the row, for the message.
+        cells: column to text.
+        words: columns that hold no paths, whose names are as they are.
+
+    Raises:
+        UserError: a cell holds a control character, or a word another invisible one or an unusual blank.
+    """
+    for column, text in cells.items():
+        strange = [one for one in text if (not one.isprintable() if column in words else category(one) == "Cc")]
+        if strange:
+            raise UserError(f"{where}: {column} {text!r} holds the character {strange[0]!a}; type it again")
 
 
 def _others(task: Task) -> list[str]:
@@ -375,7 +486,7 @@ def _others(task: Task) -> list[str]:
 
 
 def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: str) -> Source:
-    if not path.exists():
+    if not exists(path):
         raise UserError(f"{where}: {path} does not exist; paths are relative to the manifest")
     numbers = {}
     for name in ("slope", "intercept", "pixel_mm"):

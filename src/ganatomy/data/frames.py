@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ganatomy.case import Case
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError
 from ganatomy.images.image import Image
+from ganatomy.images.paths import safe_name, unique_name
 
 ALL = "all"
 
@@ -20,15 +21,19 @@ def parse_frames(texts: Sequence[str]) -> dict[str, int] | None:
         texts: ``all``, or numbers from 0, or ``NAME=NUMBER`` such as ``ed=0``.
 
     Raises:
-        UserError: a text has another form.
+        UserError: a text has another form, or two frames have one name.
     """
     if list(texts) == [ALL]:
         return None
     found: dict[str, int] = {}
     for text in texts:
         name, mark, number = text.rpartition("=")
-        if not number.isdecimal() or (mark and not name):
+        if not number.isdecimal() or (mark and safe_name(name, default="") != (name or None)):
             raise UserError(f"--frames {text!r}: give all, numbers from 0, or NAME=NUMBER such as ed=0 es=9")
+        if (name or number) in found:
+            raise UserError(
+                f"--frames {text!r}: there is a frame {name or number} already; give every frame its own name"
+            )
         found[name or number] = int(number)
     return found
 
@@ -46,11 +51,23 @@ def in_frames(cases: Sequence[Case], texts: Sequence[str]) -> list[Case]:
         UserError: a recording does not have a time frame, or images of one case have different numbers of frames.
     """
     wanted = parse_frames(texts)
-    return [one for case in cases for one in _in_frames(case, wanted)]
+    found = [_in_frames(case, wanted) for case in cases]
+    # A case as it is keeps its name, which that of a time frame of another case may equal.
+    taken = {case.name.casefold() for case, own in zip(cases, found, strict=True) if own[0] is case}
+    return [
+        one if one is case else replace(one, name=unique_name(one.name, taken))
+        for case, own in zip(cases, found, strict=True)
+        for one in own
+    ]
 
 
 def _in_frames(case: Case, wanted: dict[str, int] | None) -> list[Case]:
-    counts = {role: frames_of(source) for role, source in case.sources.items()}
+    try:
+        counts = {role: frames_of(source) for role, source in case.sources.items()}
+    except Shortage:
+        raise
+    except UserError:
+        return [case]  # the reason is told when the case is prepared
     several = {role: count for role, count in counts.items() if count > 1}
     if len(set(several.values())) > 1:
         told = ", ".join(f"{role} {count}" for role, count in several.items())

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
-from ganatomy.images.paths import safe_name, unique_name
+from ganatomy.images.paths import distinct_names
 
 Patterns = Mapping[str, str]
 """Role to pattern with the wildcards ``*`` and ``?``."""
@@ -80,18 +81,20 @@ def by_patterns(
     for role, found in members.items():
         if not found:
             raise UserError(f"{root}: no image fits --roles {role}={patterns[role]}")
-    cases: list[tuple[str, str, dict[str, Source]]] = []
-    taken: set[str] = set()
+    texts, origins = list[str](), list[str]()
+    cases: list[tuple[str, dict[str, Source]]] = []
     for folder in dict.fromkeys(member.folder for found in members.values() for member in found):
         inside = {role: [one for one in found if one.folder == folder] for role, found in members.items()}
         for stars, group in _grouped(inside, patterns):
             way = [part for part in folder.parts if part != "."]
-            name = unique_name(safe_name("_".join([*way, *stars])) or "case", taken)
+            texts.append("_".join([*way, *stars]))
+            origins.append("/".join([*way, *stars]))
             first = next(iter(group.values()))
             patient = next((one.source.frames[0].patient for one in group.values() if one.source.frames), None)
-            subject = patient or (way[0] if way else first.inner or "".join(stars) or name)
-            cases.append((name, subject, {role: member.source for role, member in group.items()}))
-    return cases
+            subject = patient or (way[0] if way else first.inner or "_".join(stars))
+            cases.append((subject, {role: member.source for role, member in group.items()}))
+    names = distinct_names(texts, origins)
+    return [(name, subject or name, sources) for name, (subject, sources) in zip(names, cases, strict=True)]
 
 
 def _members(root: Path, pattern: str, sources: Sequence[Source]) -> list[Member]:
@@ -111,9 +114,12 @@ def _members(root: Path, pattern: str, sources: Sequence[Source]) -> list[Member
 
 
 def _capturing(pattern: str) -> str:
-    """Return a pattern as a regular expression with one group per wildcard."""
-    parts = re.split(r"(\*|\?)", pattern)
-    return "".join("([^/]*)" if part == "*" else "([^/])" if part == "?" else re.escape(part) for part in parts)
+    """Return a pattern as a regular expression with one group per wildcard; adjacent wildcards are one."""
+    parts = re.split(r"([*?]+)", pattern)
+    return "".join(
+        f"([^/]{{{part.count('?')},{'' if '*' in part else part.count('?')}}})" if part[:1] in ("*", "?") else
+        re.escape(part) for part in parts
+    )  # fmt: skip
 
 
 def _grouped(
@@ -123,13 +129,16 @@ def _grouped(
     if all(len(found) <= 1 for found in inside.values()):
         only = {role: found[0] for role, found in inside.items() if found}
         return [(() if len(only) > 1 else next(iter(only.values())).stars, only)]
-    groups: dict[str, dict[str, Member]] = {}
+    groups: dict[tuple[str, ...], dict[str, Member]] = {}
+    # Wildcards of patterns with different numbers of them are compared as one text.
+    alike = len({len(member.stars) for found in inside.values() for member in found}) == 1
     for role, found in inside.items():
         for member in found:
-            key = "".join(member.stars).lower()
+            key = member.stars if alike else ("".join(member.stars),)
             other = groups.setdefault(key, {}).setdefault(role, member)
             if other is not member:
                 _ambiguous(role, patterns[role], other.source, member.source)
+    _check_spelling(groups, len(inside))
     complete = [group for group in groups.values() if len(group) == len(inside)]
     incomplete = [group for group in groups.values() if len(group) < len(inside)]
     for group in incomplete:
@@ -140,6 +149,23 @@ def _grouped(
                 other = second or next(one for one in inside[role] if one is not member)
                 _ambiguous(role, patterns[role], other.source, member.source)
     return [(next(iter(group.values())).stars, group) for group in groups.values()]
+
+
+def _check_spelling(groups: Mapping[tuple[str, ...], Mapping[str, Member]], roles: int) -> None:
+    """Refuse a case that lacks a role which a case of the same name in other letters may hold.
+
+    Raises:
+        UserError: the names of two files differ in case, or in how accents are written; the message names both.
+    """
+    spelt: dict[tuple[str, ...], Mapping[str, Member]] = {}
+    for key, group in groups.items():
+        other = spelt.setdefault(tuple(normalize("NFC", part).casefold() for part in key), group)
+        if other is not group and min(len(group), len(other)) < roles:
+            first, second = (next(iter(one.values())).source.paths[0] for one in (other, group))
+            raise UserError(
+                f"{first} and {second}: their names differ in case or accents only, so it cannot be told whether they "
+                "are one case; rename one of them"
+            )
 
 
 def _ambiguous(role: str, pattern: str, first: Source, second: Source) -> None:
@@ -169,18 +195,18 @@ def by_series(sources: Sequence[Source], patterns: Patterns) -> list[tuple[str, 
     for source in sources:
         if source.frames:
             studies.setdefault(f"{source.subject}|{source.frames[0].study}", []).append(source)
-    cases: list[tuple[str, str, dict[str, Source]]] = []
-    taken: set[str] = set()
-    for series in studies.values():
+    cases: list[tuple[str, dict[str, Source]]] = []
+    for study, series in studies.items():
         chosen = {role: one for role, pattern in patterns.items() if (one := _one_series(role, pattern, series))}
         if chosen:
-            subject = series[0].subject
-            cases.append((unique_name(safe_name(subject), taken), subject, chosen))
+            cases.append((study, chosen))
     for role, pattern in patterns.items():
-        if not any(role in chosen for _, _, chosen in cases):
+        if not any(role in chosen for _, chosen in cases):
             there = ", ".join(sorted({repr(title_of(source)) for one in studies.values() for source in one}))
             raise UserError(f"--series {role}={pattern}: fits no series; there are {there or 'no DICOM series'}")
-    return cases
+    subjects = [studies[study][0].subject for study, _ in cases]
+    names = distinct_names(subjects, [study for study, _ in cases])
+    return [(name, subject, chosen) for name, subject, (_, chosen) in zip(names, subjects, cases, strict=True)]
 
 
 def _one_series(role: str, pattern: str, series: Sequence[Source]) -> Source | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganatomy.case import Case
+from ganatomy.data.cases import check_cells, rows_of
 from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source
-from ganatomy.images.paths import safe_name
+from ganatomy.images.paths import safe_name, unique_name
 from ganatomy.inference.predictor import Predictor
+
+NAMES = ("name", "subject")
+"""Columns of a manifest that name a case, the first one first."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ def gather(
 ) -> list[Job]:
     """Find the cases that arguments of the command line name.
 
+    A case may lack a role that it needs, for which it is refused when the method is applied to it, as long as another
+    case has all.
+
     Args:
         texts: ``NAME=PATH`` for every input of one case; or one path: an image or a folder of images for systems with
             one input, a folder or a DICOM study with a pattern per role, or a CSV manifest with a column per role.
@@ -52,8 +58,8 @@ def gather(
         series: ``NAME=PATTERN`` of DICOM series.
 
     Raises:
-        UserError: a role is missing or unknown, an image does not exist, a pattern matches two images, or the system
-            has no image inputs.
+        UserError: every case lacks a role, a role is unknown, an image does not exist, a pattern matches two images,
+            or the system has no image inputs.
     """
     known = (*predictor.inputs, *predictor.optional)
     if not known:
@@ -83,9 +89,10 @@ def gather(
             f"{predictor.inputs[0]}='*{predictor.inputs[0].upper()}*' ..., or a CSV manifest with these columns"
         )
     jobs = [Job(name, _in_order(sources, known)) for name, _, sources in found]
-    for job in jobs:
-        if missing := [name for name in predictor.inputs if name not in job.sources]:
-            raise UserError(f"{job.main.paths[0]}: no {' and no '.join(missing)} image beside it")
+    lacking = {job.name: [name for name in predictor.inputs if name not in job.sources] for job in jobs}
+    if all(lacking.values()):
+        first = jobs[0]
+        raise UserError(f"{first.main.paths[0]}: no {' and no '.join(lacking[first.name])} image beside it")
     return jobs
 
 
@@ -127,28 +134,26 @@ def _from_manifest(
     path: Path, known: Sequence[str], find_all: Callable[[Path], list[Source]]
 ) -> list[tuple[str, str, dict[str, Source]]]:
     """Read cases from a CSV file with a column of paths per role, and a column ``name`` or ``subject``."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8") from None
+    header, rows = rows_of(path)
     if not rows:
         raise UserError(f"{path}: the manifest has no rows")
-    if not set(known) & set(rows[0]):
+    if not set(known) & set(header):
         raise UserError(
-            f"{path}: a manifest for this system has columns {', '.join(known)}; it has {', '.join(rows[0])}"
+            f"{path}: a manifest for this system has columns {', '.join(known)}; it has {', '.join(header)}"
         )
-    cases = []
-    for line, row in enumerate(rows, start=2):
+    cases, taken = [], set[str]()
+    for where, row in rows:
+        check_cells(where, {name: row[name] for name in (*known, *NAMES) if name in row}, NAMES)
         sources = {}
         for name in known:
             if not row.get(name):
                 continue
             found = find_all(path.parent / row[name])
             if len(found) != 1:
-                raise UserError(f"{path} line {line}: {row[name]} holds {len(found)} images; name one of them")
+                raise UserError(f"{where}: {row[name]} holds {len(found)} images; name one of them")
             sources[name] = found[0]
         if sources:
             first = next(iter(sources.values()))
-            cases.append((safe_name(row.get("name") or row.get("subject") or first.name), first.subject, sources))
+            called = next((row[name] for name in NAMES if row.get(name)), first.name)
+            cases.append((unique_name(safe_name(called), taken), first.subject, sources))
     return cases
