@@ -4,6 +4,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -23,6 +26,7 @@ from ganatomy.inference.checks import Comparison
 from ganatomy.physics.coils import simulated_sensitivities
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling
+from ganatomy.roles.image import ImageRole
 from ganatomy.tasks.mr_reconstruction.task import Scan
 
 IDENTITY = {"variant": "cnn-mse", "width": 2, "start": "identity"}
@@ -324,6 +328,24 @@ def test_plan_names_one_output_per_source(tmp_path):
         plan(sources[:1], tmp_path / "o.png", "nifti")
     with pytest.raises(UserError, match="folder with one file per slice"):
         plan(sources[:1], tmp_path / "o.dcm")
+
+
+def test_outputs_of_two_sources_never_take_one_path(tmp_path):
+    own = Applier.__new__(Applier)
+    own.predictor = SimpleNamespace(outputs={"map": ImageRole("map"), "healthy": ImageRole("healthy")})
+
+    def check(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        sources = [replace(find(tmp_path / name)[0], name=Path(name).stem) for name in names]
+        own.check_apart(sources, plan(sources, tmp_path / "o"))
+
+    check("x.png", "y.png", "x_healthy.png")
+    with pytest.raises(UserError, match="x.png and .*x-healthy.png: both would be written to .*x-healthy.png; rename"):
+        check("x.png", "x-healthy.png")
+    with pytest.raises(UserError, match="both would be written to"):
+        check("a/n.png", "b/N.png")
 
 
 def test_names_from_headers_cannot_leave_the_folder(tmp_path, applier):
