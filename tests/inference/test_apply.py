@@ -337,15 +337,15 @@ def test_outputs_of_two_sources_never_take_one_path(tmp_path):
     def check(*names):
         for name in names:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).touch()
+            np.save(tmp_path / name, np.zeros((4, 4), np.uint8))
         sources = [replace(find(tmp_path / name)[0], name=Path(name).stem) for name in names]
         own.check_apart(sources, plan(sources, tmp_path / "o"))
 
-    check("x.png", "y.png", "x_healthy.png")
-    with pytest.raises(UserError, match="x.png and .*x-healthy.png: both would be written to .*x-healthy.png; rename"):
-        check("x.png", "x-healthy.png")
+    check("x.npy", "y.npy", "x_healthy.npy")
+    with pytest.raises(UserError, match="x.npy and .*x-healthy.npy: both would be written to .*x-healthy.npy; rename"):
+        check("x.npy", "x-healthy.npy")
     with pytest.raises(UserError, match="both would be written to"):
-        check("a/n.png", "b/N.png")
+        check("a/n.npy", "b/N.npy")
 
 
 def test_names_from_headers_cannot_leave_the_folder(tmp_path, applier):
