@@ -124,14 +124,14 @@ class Frame:
         if self.index is None:
             pixels = file.pixel_array
         else:
-            with _Stream(self.path) as stream:
+            with DicomStream(self.path) as stream:
                 pixels = pixel_array(stream, index=self.index)
         if file.PhotometricInterpretation == "PALETTE COLOR":
             pixels = apply_color_lut(pixels, file)
         return np.asarray(pixels)
 
 
-class _Stream(io.BufferedReader):
+class DicomStream(io.BufferedReader):
     """A file of which no more bytes are asked for than it has, since Python reserves memory for all that are asked for.
 
     Attributes:
@@ -144,6 +144,7 @@ class _Stream(io.BufferedReader):
         self.inflated: int | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes; of a deflated file only where it is small enough once it is inflated."""
         rest = max(self.size - self.tell(), 0)
         if size is not None and size >= 0:
             return super().read(min(size, rest))
@@ -183,11 +184,11 @@ def is_dicom(path: Path) -> bool:
 
 def read_file(path: Path, **options: Any) -> pydicom.FileDataset:
     """Read a whole DICOM file, including one without meta header."""
-    with _Stream(path) as stream:
+    with DicomStream(path) as stream:
         return _read(stream, **options)
 
 
-def _read(stream: _Stream, **options: Any) -> pydicom.FileDataset:
+def _read(stream: DicomStream, **options: Any) -> pydicom.FileDataset:
     file = pydicom.dcmread(stream, force=True, **options)
     if "TransferSyntaxUID" not in file.file_meta:
         implicit = file.original_encoding[0]
@@ -201,7 +202,7 @@ def read_frames(path: Path) -> list[Frame]:
     Raises `UserError` when the header is damaged or states an impossible geometry, or the file ends before its pixels.
     """
     with parsing(path, "DICOM"):
-        with _Stream(path) as stream:
+        with DicomStream(path) as stream:
             file = _read(stream, stop_before_pixels=True, specific_tags=_TAGS.split())
             left = stream.size - stream.tell() if stream.inflated is None else stream.inflated
         if "Rows" not in file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from PIL import Image as Pillow
 
 from ganatomy.errors import UserError
 from ganatomy.images import nifti, npy, raster
+from ganatomy.images.dicom import DicomStream
 from ganatomy.images.image import LPS_TO_RAS, NO_MEANING, ComputedArray, Header, Image
+from ganatomy.images.parsing import check_size, parsing
 from ganatomy.images.paths import replacing
 
 CLOSE = 0.05
@@ -38,22 +41,25 @@ def read_segmentation(path: Path, overlapping: bool = False) -> Image:
     """
     from highdicom.seg import segread  # imported here, since this takes as long as all other imports
 
-    try:
-        file = segread(str(path))
-    except Exception as error:  # damaged files can raise exceptions of any kind
-        raise UserError(f"{path} cannot be read as a segmentation: {error}") from error
+    with parsing(path, "a segmentation"):
+        with DicomStream(path) as stream:
+            file = segread(stream)
+        grid = file.get_volume_geometry()
+        # Positions far apart make a large volume of few frames.
+        check_size(path, prod(grid.spatial_shape) if grid else 0, compressed=True)
     if file.segmentation_type.value == "FRACTIONAL":
         raise UserError(f"{path} holds fractions, which are no labels: export binary segments")
-    try:
-        volume = file.get_volume(combine_segments=True, skip_overlap_checks=overlapping)
-    except Exception as error:
-        if "overlap" in str(error):
+    with parsing(path, "a volume of segments"):
+        try:
+            volume = file.get_volume(combine_segments=True, skip_overlap_checks=overlapping)
+        except RuntimeError as error:
+            if "overlap" not in str(error):
+                raise
             names = ", ".join(f"{item.SegmentNumber} {item.SegmentLabel}" for item in file.SegmentSequence)
             raise UserError(
                 f"{path}: its segments ({names}) overlap, which a label map cannot say: export them without overlap, "
                 "or one file a segment"
             ) from error
-        raise UserError(f"{path} cannot be read as a volume of segments: {error}") from error
     affine = np.array(volume.affine, np.float64)
     affine[:3] = LPS_TO_RAS @ affine[:3]
     header = Header(

@@ -61,7 +61,8 @@ def _read_header(path: Path) -> Any:
                 raise ValueError("it does not begin with the size of a header")
             stream.seek(0)
             raw = stream.read(kind.template_dtype.itemsize)
-        header, stated = kind(raw), kind(raw, check=False)
+        with nib.imageglobals.LoggingOutputSuppressor():
+            header, stated = kind(raw), kind(raw, check=False)
     if header["magic"].item() != header.single_magic:
         raise UserError(f"{path} says that its voxels lie in another file: save both as one .nii file")
     number, sizes = int(stated["dim"][0]), [int(size) for size in stated["dim"][1:]]
@@ -129,8 +130,9 @@ class NiftiArray(LazyArray):
             stream.seek(self._offset + (channel * slices + start) * plane)
             stored = np.frombuffer(stream.read(size), self._stored).reshape(slab[channel].shape)
             slab[channel] = self._rescale.apply(stored, self.dtype)
-        if start + slab.shape[1] == slices:
-            streams[-1].read(1)  # at the end of a compressed file, its checksum is compared
+        # At the end of a compressed file, its checksum is compared.
+        if start + slab.shape[1] == slices and streams[-1].read(1):
+            raise UserError(f"{self._path} holds more voxels than its header states; convert the images again")
 
     def _opened(self) -> list[BinaryIO]:
         here = os.getpid(), threading.get_ident()

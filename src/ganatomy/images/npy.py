@@ -22,7 +22,10 @@ SUFFIXES = (".npy",)
 def open_npy(path: Path) -> NDArray[Any]:
     """Map the array of a NumPy file into memory; raises `UserError` where the file is damaged or something else."""
     with parsing(path, "an array of numbers"):
-        return np.lib.format.open_memmap(path, mode="r")
+        array = np.lib.format.open_memmap(path, mode="r")
+    if array.offset + array.nbytes != path.stat().st_size:
+        raise UserError(f"{path} holds more than the array that its header states: save one array in a file")
+    return array
 
 
 def open_npz(path: Path) -> NpzFile:

@@ -42,6 +42,8 @@ def read_raster(path: Path, meaning: RasterMeaning, labels: bool = False) -> Ima
     """
     with parsing(path, "a picture"):
         stored = (_tiff if path.suffix.lower() in TIFF_SUFFIXES else _picture)(path, labels)
+    if not stored.size:
+        raise UserError(f"{path} holds no pixels (shape {stored.shape}): copy or export it again")
     stored = _without_opaque_alpha(stored)
     if labels:
         stored, meaning = _one_channel(path, stored), RasterMeaning(pixel_mm=meaning.pixel_mm)

@@ -295,6 +295,6 @@ def _markups(path: Path, content: Mapping[str, Any]) -> Points:
                     raise UserError(f"{path} names the point {point['label']} twice")
                 x, y, z = (float(value) for value in turn @ np.array(point["position"], np.float64))
                 found[point["label"]] = (x, y, z)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(f"{path} cannot be read as markups of 3D Slicer: {error!r}") from error
     return Points(found, "mm", path)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ganatomy.case import Array, Openable, Role, cut
 from ganatomy.errors import UserError
 from ganatomy.images.frames import Frame
+from ganatomy.images.parsing import parsing
 from ganatomy.roles.slices import to_source_slices, to_working_slices
 from ganatomy.roles.tables import file_source, number, read_json, read_records, write_rows
 
@@ -151,24 +152,29 @@ def read_poses(path: Path) -> Poses:
         UserError: the file cannot be read, or holds no poses.
     """
     if path.suffix.lower() == ".csv":
-        return Poses(np.stack([_pose(path, record) for record in read_records(path)]), path)
+        return _listed(path, read_records(path))
     content = read_json(path)
     if isinstance(content, dict):
         content = [content]
     if not isinstance(content, list) or not content:
         raise UserError(f"{path}: poses are a matrix of 4 x 4 numbers, or a list of such")
     if all(isinstance(entry, dict) for entry in content):
-        return Poses(np.stack([_pose(path, entry) for entry in content]), path)
-    try:
+        return _listed(path, content)
+    with parsing(path, "poses, which are matrices of 4 x 4 numbers"):
         matrices = np.array(content, np.float64)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: poses are matrices of 4 x 4 numbers: {error}") from error
     matrices = matrices[None] if matrices.ndim == 2 else matrices
     if matrices.ndim != 3 or matrices.shape[1:] not in ((3, 4), (4, 4)):
         raise UserError(f"{path}: shape {matrices.shape}, but poses are 4 x 4 matrices")
     if matrices.shape[1] == 3:
         matrices = np.concatenate([matrices, np.tile([0.0, 0.0, 0.0, 1.0], (len(matrices), 1, 1))], axis=1)
     return Poses(matrices, path)
+
+
+def _listed(path: Path, records: Sequence[Mapping[str, Any]]) -> Poses:
+    """Return the poses of the rows of a table."""
+    if not records:
+        raise UserError(f"{path} holds no poses")
+    return Poses(np.stack([_pose(path, record) for record in records]), path)
 
 
 def _pose(path: Path, record: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -187,7 +193,8 @@ def _pose(path: Path, record: Mapping[str, Any]) -> NDArray[np.float64]:
         if len(given) < len(QUATERNION):
             raise UserError(f"{path} has {', '.join(given)}: a quaternion is {', '.join(QUATERNION)}")
         turn = np.array([number(record[name], f"{path}: {name}") for name in QUATERNION])
-        if not turn.any():
-            raise UserError(f"{path}: a quaternion of zeros is no rotation")
-        matrix[:3, :3] = Rotation.from_quat(turn).as_matrix()
+        length = np.linalg.norm(turn)
+        if not 0 < length < np.inf:
+            raise UserError(f"{path}: a quaternion of length {length:g} is no rotation")
+        matrix[:3, :3] = Rotation.from_quat(turn / length).as_matrix()
     return matrix
