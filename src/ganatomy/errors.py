@@ -31,6 +31,13 @@ class Notice(UserWarning):
     """
 
 
+class LeftOut(Notice):
+    """A case that could not be used; the message names it and the reason, and the other cases are finished.
+
+    The exit status of a command tells whether there were any.
+    """
+
+
 _SHORT = {
     errno.EMFILE: "too many open files; raise the limit, e.g. with ulimit -n 4096",
     errno.ENFILE: "too many open files on this machine; end programs that hold them",

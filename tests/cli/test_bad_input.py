@@ -156,7 +156,7 @@ def test_a_series_whose_pixels_are_cut_off(trains, tmp_path):
 def test_something_that_only_claims_to_be_dicom(trains, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.dcm").write_bytes(os.urandom(400))
-    assert "a.dcm is not DICOM in spite of its name" in trains(tmp_path / "data")
+    assert "a.dcm is not DICOM" in trains(tmp_path / "data")
 
 
 def test_uneven_slices(trains, tmp_path):
@@ -166,7 +166,7 @@ def test_uneven_slices(trains, tmp_path):
 
 def test_sizes_that_differ_within_a_series(trains, tmp_path):
     slices(tmp_path / "data", sizes=[16, 16, 20, 16])
-    assert "2.dcm has 20x20 pixels where 0.dcm" in trains(tmp_path / "data")
+    assert "2.dcm has 20x20 pixels" in trains(tmp_path / "data")
 
 
 def test_another_modality(trains, tmp_path):

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
-from ganatomy.errors import Notice, UserError
+from ganatomy.errors import LeftOut, Notice, Shortage, UserError, shortage
 
 COMMANDS = {
     "train": "train a system on a folder of images, a CSV manifest, or its built-in phantom",
@@ -25,6 +26,20 @@ COMMANDS = {
     "list": "list all systems, and whether they are ready or planned",
     "info": "describe a system, its options and its presets",
 }
+
+
+DONE, BROKEN, UNUSABLE, SOME_LEFT_OUT, SHORT = range(5)
+STATUSES = {
+    str(DONE): "done",
+    str(BROKEN): "a mistake in ganatomy itself; please report it with the lines that were printed",
+    str(
+        UNUSABLE
+    ): "not done: an option, a file or the data cannot be used, or training diverged; the message says what",
+    str(SOME_LEFT_OUT): "done, except for cases that could not be used; each is named with the reason",
+    str(SHORT): "stopped: the machine lacks memory, space on the disk or open files",
+    "128 + n": "stopped by signal n, such as 130 by Ctrl-C; training has then saved its state and can be resumed",
+}
+"""Exit status of all commands, as text, to its meaning."""
 
 
 def usage() -> str:
@@ -42,6 +57,9 @@ def usage() -> str:
         "To begin, without images of your own:",
         "  ganatomy train wgan-vgg --preset small --out runs/first",
         "  ganatomy evaluate runs/first",
+        "",
+        "Exit status:",
+        *[f"  {status:<10} {meaning}" for status, meaning in STATUSES.items()],
     ]
     return "\n".join(lines)
 
@@ -59,23 +77,31 @@ def complain(sentence: str, code: int) -> int:
 
 
 @contextmanager
-def notices() -> Iterator[None]:
-    """Print each `Notice` once, on a line of its own; other warnings are shown as usual."""
+def notices() -> Iterator[list[str]]:
+    """Print each `Notice` once, on a line of its own, and yield a list of those on cases that were left out.
+
+    Other warnings are shown as usual.
+    """
+    left_out: list[str] = []
     with warnings.catch_warnings():
+        warnings.simplefilter("default", Notice)  # whatever the environment says
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
             if not issubclass(category, Notice):
                 usual(message, category, *rest, **more)
-            elif speaks():
-                print(f"ganatomy: warning: {message}", file=sys.stderr)
+                return
+            if issubclass(category, LeftOut):
+                left_out.append(str(message))
+            if speaks():
+                print(f"ganatomy: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
         warnings.showwarning = show
-        yield
+        yield left_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 on success, 2 after a user's mistake, 128 + n after signal n.
+    """Run a command and return its exit status, one of `STATUSES`.
 
     Args:
         arguments: command and its arguments; None means those of the process.
@@ -91,19 +117,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(version("ganatomy"))
         return 0
     command, rest = arguments[0], arguments[1:]
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be in its encoding
     try:
         if command not in COMMANDS:
             nearest = get_close_matches(command, COMMANDS, n=1)
             guess = f"did you mean {nearest[0]}? " if nearest else ""
             raise UserError(f"unknown command {command!r}; {guess}there are {', '.join(COMMANDS)}")
-        with notices():
+        with notices() as left_out:
             code = int(import_module(f"ganatomy.cli.{command}").run(rest))
+        code = code or (SOME_LEFT_OUT if left_out else DONE)
         sys.stdout.flush()  # raises BrokenPipeError here, and not at exit, where the reader of a pipe has gone
     except UserError as error:
-        code = complain(" ".join(str(error).split()), 2)
+        code = complain(" ".join(str(error).split()), SHORT if isinstance(error, Shortage) else UNUSABLE)
     except KeyboardInterrupt:
         code = complain("interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception as error:
+        if (short := shortage(error, command)) is None:
+            raise
+        code = complain(str(short), SHORT)
     return code if speaks() else 0  # a failing process would make rank zero report an error of the machine

@@ -1,7 +1,6 @@
 """``ganatomy apply RUN INPUT... --out OUT``."""
 
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, make_dataclass
@@ -14,8 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional, arg
 
+from ganatomy.cli import DONE
 from ganatomy.cli.options import named_system, parse, peek
-from ganatomy.errors import UserError
+from ganatomy.data.store import tell_left_out
+from ganatomy.errors import Shortage, UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.apply import Applier, Format, Output, check_meaning, plan, select
@@ -90,7 +91,7 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Apply a run to every image; when one fails, the others are still processed and the exit code is 2."""
+    """Apply a run to all cases; one that cannot be used is named and left out, and a shortage stops at once."""
     options, own = read_options(arguments)
     texts, out = places(options)
     meaning = RasterMeaning(options.slope, options.intercept, options.unit, options.pixel_mm)
@@ -112,18 +113,15 @@ def run(arguments: Sequence[str]) -> int:
         jobs = in_time_frames(jobs, options.frames)
     outputs = plan([job.main for job in jobs], out, options.format, real=applier.real)
     applier.check_apart([job.main for job in jobs], outputs)
+    applier.check_apart([job.main for job in jobs], outputs)
     for job, output in zip(jobs, outputs, strict=True):
         check_meaning(job.sources.values(), [output] * len(job.sources))
     with _terminable():
         problems = _apply(applier, list(zip(jobs, outputs, strict=True)), options)
-    if not problems:
-        return 0
-    if len(jobs) == 1:
-        raise UserError(problems[0])
-    for problem in problems:
-        print(f"ganatomy: {problem}", file=sys.stderr)
-    print(f"ganatomy: {len(problems)} of {len(jobs)} images failed, the others are done", file=sys.stderr)
-    return 2
+    tell_left_out(problems, len(jobs))
+    if len(problems) == len(jobs):
+        raise UserError(problems[0][1] if len(jobs) == 1 else f"none of the {len(jobs)} cases can be used")
+    return DONE
 
 
 def read_options(arguments: Sequence[str]) -> tuple[Options, dict[str, Any]]:
@@ -172,11 +170,16 @@ def places(options: Options) -> tuple[list[str], Path]:
     return texts, options.out
 
 
-def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Options) -> list[str]:
-    """Apply the run to every job, and return one line for each job that failed."""
-    problems: list[str] = []
+def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Options) -> list[tuple[str, str]]:
+    """Apply the run to every case, and return the name of each that cannot be used, with the reason."""
+    problems: list[tuple[str, str]] = []
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("slices"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("slices"),
+    )
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
         for number, (job, output) in enumerate(jobs, start=1):
             task = progress.add_task(f"{number}/{len(jobs)} {job.name}", total=None)
@@ -185,14 +188,16 @@ def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Option
                 progress.update(task, completed=done, total=total)
 
             try:
-                warnings = applier(job.sources, output, options.overwrite, advance, options.resample_to, options.seed)
+                doubts = applier(job.sources, output, options.overwrite, advance, options.resample_to, options.seed)
+            except Shortage:
+                raise
             except UserError as error:
-                problems.append(" ".join(str(error).split()))
+                problems.append((job.name, str(error)))
             else:
                 made = applier.place(job.main, output)
                 print(made)
-                for warning in warnings:
-                    console.print(f"[yellow]{made}:[/] {warning}", highlight=False, soft_wrap=True)
+                for doubt in doubts:
+                    console.print(f"{made}: {doubt}", style="yellow", markup=False, highlight=False, soft_wrap=True)
             progress.remove_task(task)
     return problems
 

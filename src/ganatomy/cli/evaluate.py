@@ -96,14 +96,15 @@ def read_options(folder: Path, arguments: Sequence[str]) -> Any:
 def show(result: Evaluation) -> None:
     """Print the headline, a table of the leading scores, and the path of the report."""
     console = Console()
-    console.print(result.headline, highlight=False)
-    table = Table("", *result.scores.methods)
+    console.print(result.headline, markup=False, highlight=False)
+    table = Table("", *map(escape, result.scores.methods))
     for name in result.leading:
         cells = [result.scores.interval(method, name) for method in result.scores.methods]
         table.add_row(escape(name), *[f"{cell.mean:.4g}" if cell else "" for cell in cells])
     console.print(table)
     console.print(
         f"{result.out / 'report.html'}: pictures, intervals, and how everything was measured",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

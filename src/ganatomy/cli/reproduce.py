@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ganatomy.claims.decide import CLAIMS, find_claim
@@ -102,11 +103,11 @@ def run(arguments: Sequence[str]) -> int:
 def show(found: Reproduction) -> None:
     """Print the claim, its parts, and the verdict."""
     console = Console()
-    console.print(found.claim.words, highlight=False)
+    console.print(found.claim.words, markup=False, highlight=False)
     table = Table("claim", "score", "difference", "finding")
     for result in found.results:
         words, score, _, _, difference, finding = cells(result)
-        table.add_row(words, score, difference, f"[{COLOURS[finding]}]{finding}[/]")
+        table.add_row(*map(escape, (words, score, difference)), f"[{COLOURS[finding]}]{finding}[/]")
     console.print(table)
-    console.print(f"[bold]{found.sentence}[/]", highlight=False)
-    console.print(f"{found.out / 'report.html'}, claim.md, claim.json", highlight=False, soft_wrap=True)
+    console.print(found.sentence, style="bold", markup=False, highlight=False)
+    console.print(f"{found.out / 'report.html'}, claim.md, claim.json", markup=False, highlight=False, soft_wrap=True)

@@ -58,7 +58,12 @@ def run(arguments: Sequence[str]) -> int:
     options = read_options(folder, arguments[1:])
     choice: Choice = options.general
     model = load(folder, choice.which, choice.device, choice.system)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("samples"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("samples"),
+    )
     console = Console(stderr=True)
     times = TimeElapsedColumn(), TimeRemainingColumn()
     hidden = not console.is_terminal

@@ -128,9 +128,11 @@ def show_downstream(found: Downstream) -> None:
     console.print(escape(found.gain.alone), highlight=False, soft_wrap=True)
     table = Table("arm", "right")
     for name in found.gain.arms:
-        table.add_row(name, limits(accuracy(found.gain, name)))
+        table.add_row(escape(name), limits(accuracy(found.gain, name)))
     console.print(table)
-    console.print(f"{found.out / 'report.html'}, table.csv, results.json", highlight=False, soft_wrap=True)
+    console.print(
+        f"{found.out / 'report.html'}, table.csv, results.json", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def show(found: Study) -> None:
@@ -140,6 +142,8 @@ def show(found: Study) -> None:
     score = next(score for score in found.found.scores if score.name == found.leading)
     table = Table("arm", escape(score.name))
     for name, mean in found.found.means[score.name].items():
-        table.add_row(escape(name), limits(mean, score.unit))
+        table.add_row(escape(name), escape(limits(mean, score.unit)))
     console.print(table)
-    console.print(f"{found.out / 'report.html'}, table.csv, results.json", highlight=False, soft_wrap=True)
+    console.print(
+        f"{found.out / 'report.html'}, table.csv, results.json", markup=False, highlight=False, soft_wrap=True
+    )

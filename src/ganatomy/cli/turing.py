@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional, arg
 
@@ -112,12 +113,12 @@ def score(arguments: Sequence[str]) -> int:
 def show(scoring: Scoring, margin: float) -> None:
     """Print a table of scores, the verdict for each rater, and the agreement between raters."""
     console = Console(highlight=False)
-    table = Table("", *[score.rater for score in scoring.raters])
+    table = Table("", *[escape(score.rater) for score in scoring.raters])
     for name, cells in zip(ROWS, zip(*map(_cells, scoring.raters), strict=True), strict=True):
         table.add_row(name, *cells)
     console.print(table)
     for score in scoring.raters:
-        console.print(f"{score.rater}: {verdict(score.test, margin)}")
+        console.print(f"{score.rater}: {verdict(score.test, margin)}", markup=False)
     if scoring.kappa is not None:
         kappa = "undefined, as all gave one answer" if isnan(scoring.kappa) else f"{scoring.kappa:.2f}"
         console.print(
@@ -126,7 +127,10 @@ def show(scoring: Scoring, margin: float) -> None:
         )
     numbers = ", ".join(f"{name} {value}" for name, value in scoring.key.get("filter", {}).items() if name != "name")
     shown = scoring.key.get("filter", {}).get("name", "unknown")
-    console.print(f"Shown through filter {shown}{f' ({numbers})' if numbers else ''}; {scoring.key.get('shown', '')}.")
+    console.print(
+        f"Shown through filter {shown}{f' ({numbers})' if numbers else ''}; {scoring.key.get('shown', '')}.",
+        markup=False,
+    )
 
 
 ROWS = (

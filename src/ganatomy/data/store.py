@@ -9,7 +9,7 @@ import platform
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganatomy.case import Case, Role, Sample, Task, label_of, slab
 from ganatomy.catalogue import source_of
 from ganatomy.data.arrays import ArrayFile, StoredArrays, digest_of, forget_mapped
-from ganatomy.errors import Notice, Shortage, UserError, shortage
+from ganatomy.errors import LeftOut, Notice, Shortage, UserError, shortage
 from ganatomy.images.resampling import on_one_grid
 
 FORMAT = 3
@@ -168,11 +168,20 @@ class Store:
                 if not place.exists():  # no other process was first
                     raise
 
+    def make_folder(self) -> None:
+        """Make the folder of prepared cases, so that none is blamed where it cannot be made.
+
+        Raises:
+            UserError: the folder cannot be made.
+        """
+        with self._using_folder():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     @contextmanager
     def _working(self) -> Iterator[Path]:
         """Make a folder to work in, and remove it afterwards with all that is left in it."""
+        self.make_folder()
         with self._using_folder():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep()
             work = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{WORK}{_machine()}-{os.getpid()}-"))
             try:
@@ -209,6 +218,7 @@ class Store:
         Raises:
             Shortage: the machine lacks files, memory or space on the disk, which is no fault of the case.
         """
+        self.make_folder()
         good, problems = list[Sample](), list[tuple[Case, str]]()
         for case in cases:
             progress(case)
@@ -218,12 +228,25 @@ class Store:
                 raise
             except UserError as error:
                 problems.append((case, str(error)))
-        for case, problem in problems:
-            warnings.warn(f"left out: {case.name}: {problem}", Notice, stacklevel=2)
-        if problems:
-            total = len(good) + len(problems)
-            warnings.warn(f"{len(problems)} of {total} cases are left out, for the reasons above", Notice, stacklevel=2)
+        tell_left_out([(case.name, problem) for case, problem in problems], len(good) + len(problems))
         return good, problems
+
+
+def tell_left_out(problems: Sequence[tuple[str, str]], total: int) -> None:
+    """Notify the user of the cases that cannot be used, and of their number.
+
+    Where there is no other case, nothing is told, since the caller cannot go on and raises the reason as an error.
+
+    Args:
+        problems: name of each case that cannot be used, with the reason.
+        total: number of all cases.
+    """
+    if total == 1:
+        return
+    for name, problem in problems:
+        warnings.warn(f"left out: {name}: {problem}", LeftOut, stacklevel=3)
+    if problems:
+        warnings.warn(f"{len(problems)} of {total} cases are left out, for the reasons above", LeftOut, stacklevel=3)
 
 
 @contextmanager

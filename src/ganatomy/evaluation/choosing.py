@@ -89,7 +89,7 @@ def choose_cases(
     """
     data = data or facts.data
     found = find_cases(task, data)
-    own_data = _same(data.data, facts.data.data)
+    own_data = same_place(data.data, facts.data.data)
     wanted = () if own_data and data.test_subjects == facts.data.test_subjects else data.test_subjects
     named = set(pseudonyms.named(wanted, [case.subject for case in found]) if pseudonyms else wanted)
     if unknown := named - {case.subject for case in found}:
@@ -152,7 +152,8 @@ def seen_cases(task: Task, facts: RunFile, pseudonyms: Pseudonyms | None) -> lis
     return [case for case in found if own.subject(case.subject) in facts.split.train]
 
 
-def _same(first: Path | None, second: Path | None) -> bool:
+def same_place(first: Path | None, second: Path | None) -> bool:
+    """Whether two options for the place of the images name the same one; None stands for the embedded phantom."""
     return first == second or (first is not None and second is not None and first.resolve() == second.resolve())
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import platform
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,22 +21,31 @@ from ganatomy import catalogue
 from ganatomy.case import Case, Sample, Task
 from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig
+from ganatomy.data.contents import changes_of, content_of
 from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
-from ganatomy.data.store import Store
-from ganatomy.errors import Shortage, UserError
-from ganatomy.evaluation.choosing import choose_cases, place, recognising, run_facts, seen_cases, users_pseudonyms
+from ganatomy.data.store import Store, tell_left_out
+from ganatomy.errors import Notice, Shortage, UserError
+from ganatomy.evaluation.choosing import (
+    choose_cases,
+    place,
+    recognising,
+    run_facts,
+    same_place,
+    seen_cases,
+    users_pseudonyms,
+)
 from ganatomy.evaluation.judging import OUTPUT, RESERVED, Entry, Judge, Judgement, Row, Scores, judge_of
 from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
-from ganatomy.images.atomic import write_atomically, write_text
+from ganatomy.images.atomic import replacing_results, write_atomically, write_text
 from ganatomy.images.paths import check_free
 from ganatomy.inference.model import Model, Which, load
-from ganatomy.inference.runfile import RUN_FILE, is_run_of, read_run
+from ganatomy.inference.runfile import RUN_FILE, RunFile, is_run_of, read_run
 from ganatomy.metrics.statistics import count
 from ganatomy.reports.report import Report
 
-METRICS = "metrics.json"
-"""File by which the folder of an evaluation is recognised."""
+METRICS, CASES, REPORT = "metrics.json", "cases.csv", "report.html"
+"""Files of an evaluation, the first being that by which its folder is recognised."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,6 @@ def evaluate(
     chosen = choose_cases(task, facts, data, pseudonyms)
     out = out or run / "evaluation"
     check_evaluation(out, model)
-    writable(out)
     others = [judge.entry(other, name) for name, other in runs.items()] + ([classical] if classical else [])
     entries = judge.with_references(judge.entry(model, OUTPUT), *others)
     known = seen_cases(task, facts, pseudonyms)
@@ -118,24 +127,56 @@ def evaluate(
         judge.scores = (*judge.scores, OPINION)
     console = Console(stderr=True, quiet=not show)
     store = Store(task, own.cache_folder)
-    prepared, rows, problems = judge_cases(judge, entries, chosen.cases, store, console, labels, known)
-    if not rows:
-        raise UserError(f"no case could be judged: {problems[0].told}")
-    judgement = Judgement(entries, prepared, Scores([*rows, *opinions]))
-    judged = [case for case in chosen.cases if labels.cases[case.name] in {one.case.name for one in prepared}]
-    unfair = [note for other in runs.values() for note in _unfair(other, model, judged, pseudonyms, labels)]
-    headline, outcome = judge.verdict(judgement)
-    notes = [*chosen.notes(labels), *[problem.written for problem in problems]]
-    about = describe(model, which, own, judgement, labels, [*notes, *unfair])
-    table = tabulate(judge, judgement.scores)
-    write_text(out / METRICS, json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
-    write_cases(out / "cases.csv", judgement.scores)
-    page = Report(
-        f"{model.system.title if model.system else facts.system}: evaluation",
-        f"{run} on {about['data']}, {count(len(about['subjects']), 'subject')}",
-    ).headline(headline, outcome)
-    compose(page, judge, judgement, model, about).save(out / "report.html")
+    remarks = [*chosen.notes(labels), *changed_since(facts, own, chosen.cases, pseudonyms, store.folder, labels)]
+    with replacing_results(out, (METRICS, CASES, REPORT)) as work:
+        prepared, rows, problems = judge_cases(judge, entries, chosen.cases, store, console, labels, known)
+        if not rows:
+            raise UserError(f"no case could be judged: {problems[0].case}: {problems[0].told}")
+        judgement = Judgement(entries, prepared, Scores([*rows, *opinions]))
+        judged = [case for case in chosen.cases if labels.cases[case.name] in {one.case.name for one in prepared}]
+        unfair = [note for other in runs.values() for note in _unfair(other, model, judged, pseudonyms, labels)]
+        headline, outcome = judge.verdict(judgement)
+        notes = [*remarks, *[problem.written for problem in problems]]
+        about = describe(model, which, own, judgement, labels, [*notes, *unfair])
+        table = tabulate(judge, judgement.scores)
+        write_text(work / METRICS, json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
+        write_cases(work / CASES, judgement.scores)
+        page = Report(
+            f"{model.system.title if model.system else facts.system}: evaluation",
+            f"{run} on {about['data']}, {count(len(about['subjects']), 'subject')}",
+        ).headline(headline, outcome)
+        compose(page, judge, judgement, model, about).save(work / REPORT)
     return Evaluation(out, judgement.scores, judge.leading, headline, notes)
+
+
+def changed_since(
+    facts: RunFile, data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonyms | None, cache: Path, labels: Labels
+) -> list[str]:
+    """Return sentences on how test cases of the run's own data have changed since it began, and notify the user.
+
+    Args:
+        facts: run file.
+        data: data of the cases.
+        cases: cases that will be judged.
+        pseudonyms: keyed by the secret of the user; None where there is no secret.
+        cache: folder of prepared cases.
+        labels: names of cases for the sentences.
+    """
+    known = recognising(pseudonyms, facts)
+    if known is None or not same_place(data.data, facts.data.data):
+        return []
+    wanted = {known.subject(case.subject) for case in cases}
+    if data.test_subjects == facts.data.test_subjects:
+        wanted |= set(facts.split.test)
+    recorded = {subject: own for subject, own in facts.cases.items() if subject in wanted}
+    changes = changes_of(cases, recorded, known, lambda case: content_of(case, known, cache, data.data))
+    if any(changes):
+        warnings.warn(f"test cases are not those that the run began with ({changes})", Notice, stacklevel=3)
+    return [
+        *[f"{labels.cases[case.name]}: added since the run began" for case in changes.added],
+        *[f"{label}: was there when the run began, and is not judged" for label in changes.missing],
+        *[f"{labels.cases[case.name]}: its content or how it is read has changed" for case in changes.changed],
+    ]
 
 
 def _opinions(path: Path, cases: Sequence[Case], labels: Labels, entries: Sequence[str]) -> list[Row]:
@@ -242,6 +283,8 @@ def writable(out: Path) -> Path:
 class Problem(NamedTuple):
     """The reason why a case was left out, in two wordings."""
 
+    case: str
+    """Name of the case, for the terminal."""
     told: str
     """Message for the terminal, which names files."""
     written: str
@@ -288,9 +331,9 @@ def judge_cases(
             except Shortage:
                 raise
             except (UserError, ValueError) as error:
-                problems.append(Problem(f"{case.name}: {error}", labels.told(str(error), case)))
-                console.print(f"[yellow]left out:[/] {problems[-1].told}", highlight=False)
+                problems.append(Problem(case.name, str(error), labels.told(str(error), case)))
             bar.update(work, completed=number * len(entries))
+        tell_left_out([(problem.case, problem.told) for problem in problems], len(cases))
         if prepared:
             bar.update(work, description="judging all together")
             rows += judge.score_all(entries, prepared, training)
@@ -299,7 +342,7 @@ def judge_cases(
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Progress]:
-    columns = TextColumn("[bold]{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", "bold", markup=False), BarColumn(bar_width=30), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
         yield bar
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Prediction
 from ganatomy.catalogue import System
-from ganatomy.errors import UserError
+from ganatomy.errors import Shortage, UserError, shortage
 from ganatomy.images import nifti, npy, raster
 from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
 from ganatomy.images.files import Source, write
@@ -328,6 +328,29 @@ class Applier:
                         "of them, or give them different output folders"
                     )
 
+    def check_apart(self, sources: Sequence[Source], outputs: Sequence[Output]) -> None:
+        """Refuse outputs of which one would replace that of another source, before anything is written.
+
+        Files of equal names in other letters count as one, as on some file systems they are.
+
+        Raises:
+            UserError: two sources have an output of the same path; the message names both and the path.
+        """
+        owners: dict[str, int] = {}
+        for number, (source, output) in enumerate(zip(sources, outputs, strict=True)):
+            made = [
+                self._place(name, output, place == 0, uneven)
+                for place, name in enumerate(self.predictor.outputs)
+                for uneven in (False, True)
+            ]
+            for path in (*[one.path for one in made], output.note):
+                other = owners.setdefault(str(path.absolute()).casefold(), number)
+                if other != number:
+                    raise UserError(
+                        f"{sources[other].paths[0]} and {source.paths[0]}: both would be written to {path}; rename one "
+                        "of them, or give them different output folders"
+                    )
+
     def _places(self, prediction: Prediction, main: Source, output: Output, overwrite: bool) -> dict[str, Output]:
         """Return path and format of all outputs: the main one is ``output``, others are beside it."""
         places: dict[str, Output] = {}
@@ -467,7 +490,7 @@ def _memory(source: Source) -> Iterator[None]:
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError):
-        raise UserError(f"{source.paths[0]}: not enough memory; free some, or use --device cpu") from None
+        raise Shortage(f"{source.paths[0]}: not enough memory; free some, or use --device cpu") from None
 
 
 def _repeated(image: Image, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[Any]:
@@ -543,7 +566,8 @@ def _write(output: Output, image: Image, derivation: Derivation, meaning: Raster
         output.path.replace(old)
         fresh.replace(output.path)
     except OSError as error:
-        raise UserError(f"{output.path}: cannot be replaced ({error.strerror})") from None
+        told = f"{output.path}: cannot be replaced ({error.strerror})"
+        raise shortage(error, output.path) or UserError(told) from None
     finally:
         if old.exists() and not output.path.exists():
             old.replace(output.path)

@@ -20,7 +20,7 @@ import tifffile
 
 from ganatomy import phantoms
 from ganatomy.case import Prediction, Role
-from ganatomy.errors import UserError
+from ganatomy.errors import UserError, shortage
 from ganatomy.game import Method
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
@@ -294,7 +294,8 @@ def _together(out: Path) -> Iterator[Path]:
         else:
             work.replace(out)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None
+        told = f"--out {out}: cannot be written ({error.strerror or error})"
+        raise shortage(error, out) or UserError(told) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -182,7 +182,7 @@ def downstream(
         folds=folds,
         seeds=seeds,
         steps=steps,
-        advance=lambda what: console.print(what, highlight=False),
+        advance=lambda what: console.print(what, markup=False, highlight=False),
     )
     patients = [labels.subjects[name] for name in gain.patients]
     results = {

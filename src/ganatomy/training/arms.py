@@ -114,7 +114,7 @@ def train_run(
     """
     folder, arm = out / run.place, run.arm
     fold = f", fold {run.fold.number}" if run.fold else ""
-    console.print(f"[bold]{arm.name}, seed {run.seed}{fold}[/] in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{arm.name}, seed {run.seed}{fold} in {folder}", style="bold", markup=False, highlight=False)
     own = options.model_copy(update={"seed": run.seed, "rounds": arm.rounds})
     train_once(
         arm.system,

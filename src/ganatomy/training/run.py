@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from ganatomy import catalogue
 from ganatomy.case import Case, Sample
 from ganatomy.catalogue import System, source_of
-from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
+from ganatomy.data.batches import Batches, PatchDataset, Range, check_validation, datasets, hold_out, usable
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.contents import Changes, changes_of, content_of, contents_of
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
@@ -407,9 +407,10 @@ class Run:
                 f"no case can be used for training: {problems[0][1] if problems else 'all are kept for testing'}"
             )
         told = [self.labels.told(problem, case) for case, problem in problems]
-        if validation:
-            return training, validation, told
-        return *hold_out(training), told
+        if not validation:
+            training, validation = hold_out(training, fewest=self.task.fewest_validation_images)
+        check_validation(self.task, validation)
+        return training, validation, told
 
     def _annotated(self, samples: list[Sample]) -> list[Sample]:
         """Remove the annotations that are not learned from; a resumed run keeps the choice that it began with."""

@@ -1,0 +1,117 @@
+"""Check, before any case is prepared, that a method can be trained on batches of its configured size."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+
+from ganatomy.errors import UserError
+from ganatomy.game import Batch, Method, Noise, Stage, Stream, moves
+from ganatomy.roles.image import ImageRole
+
+SIZES = ("size", "patch", "patch_shape", "patch_slices", "crop")
+"""Options of methods that determine the shapes of their batches."""
+MOST_MOVES = 12
+"""Number of moves of a round that are tried, which is more than one of every player in all but unusual methods."""
+FEW = 2
+"""Samples per batch with which a failure is tried again."""
+UNKNOWN = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+"""Errors of a computation that depends on values, where nothing can be said about what follows."""
+
+
+def check_turns(method: Method) -> None:
+    """Begin a round of every stage with tensors that have a shape but no values, which takes no memory.
+
+    The method stays unchanged. A failure counts only where a few samples with random values fail, too, since some
+    computations cannot be carried out without values.
+
+    Raises:
+        UserError: the networks cannot be trained on batches of the configured size; the message names the options.
+    """
+    for number in range(len(method.stages())):
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                _begin(method, number)
+        except UNKNOWN:
+            continue
+        except (RuntimeError, ValueError, ZeroDivisionError) as error:
+            if _fails(method, number):
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                raise UserError(f"{_told(method)}: the networks cannot be trained on such images ({reason})") from error
+
+
+def _fails(method: Method, number: int) -> bool:
+    try:
+        _begin(method, number, FEW)
+    except (RuntimeError, ValueError, ZeroDivisionError):
+        return True
+    return False
+
+
+def _begin(method: Method, number: int, most: int | None = None) -> None:
+    """Compute the losses of the first moves of a round of a stage, with a copy of the method.
+
+    Args:
+        method: untrained method.
+        number: of the stage.
+        most: upper limit of the samples per batch; None means none.
+    """
+    double = copy.deepcopy(method).train()
+    double.noise = Noise()
+    stage = double.stages()[number]
+    with torch.random.fork_rng(devices=[]):
+        if stage.begin:
+            stage.begin()
+        for move in islice(moves(stage.turns(_batches(double, stage, most))), MOST_MOVES):
+            for turn in move:
+                turn.total  # noqa: B018  the sum of terms of different shapes fails
+
+
+def _batches(method: Method, stage: Stage, most: int | None) -> Iterator[Batch]:
+    draw = torch.Generator().manual_seed(0)
+    streams = stage.streams_in_order
+    while True:
+        found = {stream.name: _batch(method, stage, stream, draw, most) for stream in streams}
+        yield found if len(streams) > 1 else next(iter(found.values()))
+
+
+def _batch(method: Method, stage: Stage, stream: Stream, draw: torch.Generator, most: int | None) -> Batch:
+    """Return random numbers in the shape of a batch of a stream."""
+    task, rows = method.task, min(stream.batch_size, most or stream.batch_size)
+    names = stream.roles if stream.roles is not None else (*task.required, *stage.derive)
+    batch: dict[str, Any] = {}
+    for name in names:
+        role = task.roles.get(name) or ImageRole(name)
+        around = stream.margin if name in stream.wide else (0, 0, 0)
+        size = [length + 2 * extra for length, extra in zip(stream.patch, around, strict=True)]
+        example = role.example(size[3 - method.dims :], draw)
+        batch[name] = example.expand(rows, *example.shape)
+    if task.classes:
+        batch["label"] = torch.arange(rows) % len(task.classes)
+    return batch
+
+
+def _told(method: Method) -> str:
+    """Return the options that determine the shapes of batches, with their values, as they are typed."""
+    values = {name: getattr(method.config, name, None) for name in SIZES}
+    return " ".join(
+        f"--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in values.items()
+        if value is not None
+    )
