@@ -528,6 +528,8 @@ class Task(ABC):
     """Name of the built-in phantom, or its class where it is not part of the package."""
     phantom_subjects: int = 10
     """Number of phantom patients in a data set, unless the user gives another."""
+    fewest_validation_images: ClassVar[int] = 1
+    """Smallest number of validation images from which the validation scores can be computed."""
     expects: Mapping[str, Sequence[Any]] = {}
     """Role to properties that its images should have (`ganatomy.roles.expectations`), checked where possible."""
     fitted: Mapping[str, NDArray[Any]]
@@ -659,6 +661,10 @@ class Task(ABC):
         A task overrides this in place of `trainable` where the choice depends on the scale of the case.
         """
         return self.trainable(sample.case.label, sample.arrays)
+
+    def images_in(self, slices: int) -> int:
+        """Return the number of images that the validation scores see in consecutive slices of a case."""
+        return slices
 
     @property
     @abstractmethod

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from samples import sample_of
 from scipy.ndimage import map_coordinates
 
 from ganatomy.case import cut, mirrored
-from ganatomy.data.batches import Batches, PatchDataset, Range, datasets, hold_out, usable
+from ganatomy.data.batches import Batches, PatchDataset, Range, check_validation, datasets, hold_out, usable
 from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Corners, Stream
 from ganatomy.images.augmentation import Augmentation
@@ -389,6 +390,25 @@ def test_held_out_slices_are_in_no_training_range(shapes):
         assert at(kept) | at(held) == everything and not at(kept) & at(held)
         assert len(at(held)) <= max(0.16 * len(everything), len(subjects)) + len(subjects)
     assert kept and held and all(item.slices > 0 for item in [*kept, *held])
+
+
+@pytest.mark.parametrize(("slices", "fewest"), [((9,), 2), ((3, 3), 5), ((40,), 2), ((1, 2, 9), 4), ((2, 2), 9)])
+def test_as_many_slices_are_held_out_as_the_scores_need_and_one_of_every_subject_is_left(slices, fewest):
+    cases = [prepared(n, count, subject=f"s{n}") for n, count in enumerate(slices)]
+    kept, held = hold_out(whole(cases), fewest=fewest)
+    assert sum(item.slices for item in held) >= min(fewest, sum(slices) - len(slices))
+    assert {item.sample.case.subject for item in kept} == {case.case.subject for case in cases}
+
+
+def test_fewer_validation_images_than_the_scores_need_are_refused():
+    task = SimpleNamespace(fewest_validation_images=2, images_in=lambda slices: slices)
+    check_validation(task, whole([prepared(0, 2)]))
+    with pytest.raises(UserError, match=r"validation: 1 image, but the scores compare sets of at least 2; name more"):
+        check_validation(task, whole([prepared(0, 1)]))
+    volumes = SimpleNamespace(fewest_validation_images=2, images_in=lambda slices: 1)
+    check_validation(volumes, whole([prepared(0, 9), prepared(1, 9)]))
+    with pytest.raises(UserError, match="validation: 1 image, "):
+        check_validation(volumes, whole([prepared(0, 9)]))
 
 
 class Picky:

@@ -57,6 +57,14 @@ def test_the_only_subject_is_trained_on():
     assert [c.split for c in split_by_subject([case("a", "s"), case("b", "s")])] == ["train", "train"]
 
 
+def test_as_many_subjects_are_drawn_for_validation_as_its_scores_need():
+    cases = [case(str(n), f"s{n}") for n in range(8)]
+    told = [case("t", "t", "test"), *cases]
+    for fewest in (1, 2):
+        for some in (cases, told):
+            assert sum(one.split == "val" for one in split_by_subject(some, fewest=fewest)) == fewest
+
+
 @pytest.mark.parametrize(
     ("test", "val", "told"),
     [

@@ -1,7 +1,9 @@
 """Batches that depend on a seed and their number only, so that training is resumed by counting."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -47,23 +49,51 @@ def usable(task: Task, samples: Sequence[Sample]) -> list[Range]:
     return ranges
 
 
-def hold_out(ranges: Sequence[Range], share: float = 0.15) -> tuple[list[Range], list[Range]]:
+def hold_out(ranges: Sequence[Range], share: float = 0.15, fewest: int = 1) -> tuple[list[Range], list[Range]]:
     """Split the slices of every subject in order into training and validation slices.
 
     The last slices are held out, at least one where a subject has two. This is for data with too few subjects to use
-    one for validation alone; the scores then refer to subjects that were also trained on.
+    one for validation alone; the scores then refer to subjects that were also trained on. Where no subject has two
+    slices, all slices are used for both.
+
+    Args:
+        ranges: slices that may be used.
+        share: share of the slices of a subject that is held out.
+        fewest: smallest number of slices held out from all subjects together, as far as one is left of each.
     """
     kept, held = [], []
-    for subject in dict.fromkeys(item.sample.case.subject for item in ranges):
+    totals = Counter[str]()
+    for item in ranges:
+        totals[item.sample.case.subject] += item.slices
+
+    def held_of(total: int, least: int) -> int:
+        return min(total - 1, max(least, round(share * total)))
+
+    wanted = min(fewest, totals.total() - len(totals))
+    least = next(n for n in count(1) if sum(held_of(total, n) for total in totals.values()) >= wanted)
+    for subject, total in totals.items():
         own = [item for item in ranges if item.sample.case.subject == subject]
-        total = sum(item.slices for item in own)
-        left = total - (max(1, round(share * total)) if total > 1 else 0)
+        left = total - held_of(total, least)
         for item in own:
             keep = min(max(left, 0), item.slices)
             left -= item.slices
             kept += [Range(item.sample, item.start, item.start + keep)] if keep else []
             held += [Range(item.sample, item.start + keep, item.stop)] if keep < item.slices else []
     return kept, held or kept
+
+
+def check_validation(task: Task, ranges: Sequence[Range]) -> None:
+    """Refuse validation slices from which the validation scores of a task cannot be computed.
+
+    Raises:
+        UserError: there are too few images.
+    """
+    found = sum(task.images_in(item.slices) for item in ranges)
+    if found < (fewest := task.fewest_validation_images):
+        raise UserError(
+            f"validation: {found} image{'s' if found != 1 else ''}, but the scores compare sets of at least {fewest}; "
+            "name more subjects with --val-subjects, or give more images"
+        )
 
 
 class PatchDataset(Dataset[dict[str, Tensor]]):

@@ -66,7 +66,8 @@ def divide(
     extra = [replace(case, split="test") for case in cases if case.subject in names]
     if fold:
         test = folds([case.subject for case in rest], fold.of, seed)[fold.number]
-    return split_by_subject(rest, [name for name in test if name not in names], val, seed) + extra
+    fewest = task.fewest_validation_images
+    return split_by_subject(rest, [name for name in test if name not in names], val, seed, fewest) + extra
 
 
 def folds(subjects: Iterable[str], count: int, seed: int = 0) -> list[list[str]]:
@@ -110,12 +111,12 @@ def recorded(
 
 
 def split_by_subject(
-    cases: Sequence[Case], test: Sequence[str] = (), val: Sequence[str] = (), seed: int = 0
+    cases: Sequence[Case], test: Sequence[str] = (), val: Sequence[str] = (), seed: int = 0, fewest: int = 1
 ) -> list[Case]:
     """Return the cases split as in the manifest, as named, or with a fifth of the subjects drawn for testing.
 
-    Where five or more subjects are left for training and none is named for validation, a tenth of them, at least one,
-    is drawn for validation, too; with fewer, slices of every training case are used for validation.
+    Where five or more subjects are left for training and none is named for validation, a tenth of them, at least
+    ``fewest``, is drawn for validation, too; with fewer, slices of every training case are used for validation.
 
     Raises:
         UserError: a named subject does not exist, or nothing is left for training.
@@ -129,24 +130,24 @@ def split_by_subject(
     told = {case.split for case in cases}
     if told != {"train"} and not test and not val:
         cases = _one_side_each(cases)
-        return cases if "val" in told else _with_validation(cases, seed)
+        return cases if "val" in told else _with_validation(cases, seed, fewest)
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
     if not test and len(subjects) > 1:
         free = [name for name in order if name not in val]
         test = free[: max(1, round(len(free) / 5))]
     rest = [name for name in order if name not in test]
     if not val and len(rest) >= FEWEST:
-        val = rest[: max(1, round(len(rest) / 10))]
+        val = rest[: max(fewest, round(len(rest) / 10))]
     if not set(rest) - set(val):
         raise UserError(f"no subject is left for training: testing has {some(test)}, validation {some(val)}")
     sides: dict[str, Split] = {**dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}
     return [replace(case, split=sides.get(case.subject, "train")) for case in cases]
 
 
-def _with_validation(cases: Sequence[Case], seed: int) -> list[Case]:
+def _with_validation(cases: Sequence[Case], seed: int, fewest: int) -> list[Case]:
     training = sorted({case.subject for case in cases if case.split == "train"})
     order = [training[index] for index in np.random.default_rng(seed).permutation(len(training))]
-    val = set(order[: max(1, round(len(order) / 10))]) if len(order) >= FEWEST else set()
+    val = set(order[: max(fewest, round(len(order) / 10))]) if len(order) >= FEWEST else set()
     return [replace(case, split="val") if case.subject in val else case for case in cases]
 
 

@@ -76,6 +76,7 @@ class VesselGeometry(Task):
     name = "geometry"
     predictors: ClassVar[Mapping[str, Any]] = {"sample": "ganatomy.tasks.geometry.predictor:VesselPredictor"}
     judge = "ganatomy.tasks.geometry.judge:GeometryJudge"
+    fewest_validation_images = 2  # vessels, whose distributions are compared
     given = VESSEL
     phantom = "coronary-centrelines"
     phantom_subjects = PATIENTS

@@ -65,6 +65,7 @@ class Synthesis(Task):
     name = "synthesis"
     predictors: ClassVar = {"sample": "ganatomy.tasks.synthesis.predictor:SamplePredictor"}
     judge = "ganatomy.tasks.synthesis.judge:SynthesisJudge"
+    fewest_validation_images = 2  # the distance of two distributions needs two members of each
 
     directions: ClassVar[Mapping[str, Better]] = {
         "kernel distance@random": "lower",
@@ -103,6 +104,9 @@ class Synthesis(Task):
         size = None if self.fitting == "patches" else self.size
         fill = tuple(self.air.items()) if self.fitting == "contain" else ()
         return Preparation(size=size, fit=self.fitting, fill=fill)
+
+    def images_in(self, slices: int) -> int:
+        return slices if len(self.size) == 2 else 1
 
     def usable(self, roles: Iterable[str]) -> bool:
         """Whether roles include all images that are generated together."""

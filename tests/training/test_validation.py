@@ -1,0 +1,37 @@
+"""Validation sets that are large enough for the scores of the task."""
+
+import numpy as np
+import pytest
+
+from ganatomy.data.cases import DataConfig
+from ganatomy.errors import UserError
+from ganatomy.images.files import write
+from ganatomy.images.image import Image
+from ganatomy.inference.runfile import read_run
+
+SMALL = {
+    "batch_size": 2, "size": (32, 32), "width": 2, "latent": 4,
+    "roles": {"images": {"channels": 1, "window": (0.0, 255.0), "unit": None}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Folder of eight pictures, each of a subject of its own."""
+    for number in range(8):
+        values = np.random.default_rng(number).integers(0, 255, (32, 32), np.uint8)
+        write(tmp_path / "pictures" / f"p{number}.png", Image.from_array(values))
+    return tmp_path / "pictures"
+
+
+def test_a_system_that_compares_sets_of_images_validates_on_two(tiny, pictures, cases, tmp_path):
+    data = DataConfig(data=pictures, cache=cases)
+    tiny("dcgan", tmp_path / "run", rounds=1, preset="paper", data=data, **SMALL)
+    assert len(read_run(tmp_path / "run").split.val) == 2
+
+
+def test_one_named_validation_image_is_refused_before_training(tiny, pictures, cases, tmp_path):
+    data = DataConfig(data=pictures, val_subjects=("p0",), cache=cases)
+    with pytest.raises(UserError, match="validation: 1 image, but the scores compare sets of at least 2; name more"):
+        tiny("dcgan", tmp_path / "run", rounds=1, preset="paper", data=data, **SMALL)
+    assert not (tmp_path / "run").exists()
