@@ -214,7 +214,7 @@ def test_places_that_cannot_be_written(refused, cases, tmp_path):
     blocked = refused("train", "wgan-vgg", "--out", tmp_path / "file" / "run", "--cache", cases, *phantom)
     assert blocked == f"--out {tmp_path}/file/run: Not a directory; choose a folder you may write to"
     cache = tmp_path / "file" / "cache"
-    assert f"cache folder {cache}: Not a directory" in refused(
+    assert f"cache folder {cache} (--cache chooses another): Not a directory" in refused(
         "train", "wgan-vgg", "--out", tmp_path / "run", "--cache", cache, *phantom
     )
 

@@ -113,7 +113,6 @@ def run(arguments: Sequence[str]) -> int:
         jobs = in_time_frames(jobs, options.frames)
     outputs = plan([job.main for job in jobs], out, options.format, real=applier.real)
     applier.check_apart([job.main for job in jobs], outputs)
-    applier.check_apart([job.main for job in jobs], outputs)
     for job, output in zip(jobs, outputs, strict=True):
         check_meaning(job.sources.values(), [output] * len(job.sources))
     with _terminable():

@@ -328,29 +328,6 @@ class Applier:
                         "of them, or give them different output folders"
                     )
 
-    def check_apart(self, sources: Sequence[Source], outputs: Sequence[Output]) -> None:
-        """Refuse outputs of which one would replace that of another source, before anything is written.
-
-        Files of equal names in other letters count as one, as on some file systems they are.
-
-        Raises:
-            UserError: two sources have an output of the same path; the message names both and the path.
-        """
-        owners: dict[str, int] = {}
-        for number, (source, output) in enumerate(zip(sources, outputs, strict=True)):
-            made = [
-                self._place(name, output, place == 0, uneven)
-                for place, name in enumerate(self.predictor.outputs)
-                for uneven in (False, True)
-            ]
-            for path in (*[one.path for one in made], output.note):
-                other = owners.setdefault(str(path.absolute()).casefold(), number)
-                if other != number:
-                    raise UserError(
-                        f"{sources[other].paths[0]} and {source.paths[0]}: both would be written to {path}; rename one "
-                        "of them, or give them different output folders"
-                    )
-
     def _places(self, prediction: Prediction, main: Source, output: Output, overwrite: bool) -> dict[str, Output]:
         """Return path and format of all outputs: the main one is ``output``, others are beside it."""
         places: dict[str, Output] = {}
