@@ -179,7 +179,8 @@ def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Option
         MofNCompleteColumn(),
         TextColumn("slices"),
     )
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+    times, hidden = (TimeElapsedColumn(), TimeRemainingColumn()), not console.is_terminal
+    with Progress(*columns, *times, console=console, transient=True, disable=hidden) as progress:
         for number, (job, output) in enumerate(jobs, start=1):
             task = progress.add_task(f"{number}/{len(jobs)} {job.name}", total=None)
 

@@ -418,7 +418,7 @@ def write_cases(path: Path, scores: Scores) -> None:
     names = list(dict.fromkeys(name for row in scores.rows for name in row.scores))
 
     def write(work: Path) -> None:
-        with work.open("w", newline="", encoding="utf-8") as stream:
+        with work.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             lines = csv.writer(stream)
             lines.writerow(["case", "subject", "method", *names])
             for case, subject in scores.cases.items():

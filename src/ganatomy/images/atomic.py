@@ -30,10 +30,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text atomically, in UTF-8."""
+    """Write text atomically, in UTF-8; parts of names that are not Unicode are written as escape sequences."""
 
     def write(work: Path) -> None:
-        work.write_text(text, encoding="utf-8")
+        work.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     write_atomically(path, write)
 

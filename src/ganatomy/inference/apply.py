@@ -262,7 +262,8 @@ class Applier:
         with _memory(main):
             note = self._apply(sources, main, output, overwrite, advance, resample_to, seed)
         with replacing(output.note) as temporary:
-            temporary.write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(note, indent=1, ensure_ascii=False) + "\n"
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # which JSON reads back
         return list(note["warnings"])
 
     def _apply(

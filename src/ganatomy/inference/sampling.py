@@ -137,7 +137,8 @@ def write_samples(
             advance()
         _write_list(work / LIST, made)
         facts = note(model, which, predictor, made, suffixes)
-        (work / NOTE).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        (work / NOTE).write_text(text, encoding="utf-8", errors="backslashreplace")  # which JSON reads back
     return [out / file for one in made for file in one.files.values()]
 
 
