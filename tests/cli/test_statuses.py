@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -89,3 +90,25 @@ def test_names_that_look_like_markup_or_are_not_utf8_are_printed(run, tmp_path):
     assert done.returncode == 3 and "Traceback" not in said, said
     assert MARKUP in said and "caf\\udce9" in said and "2 of 4 cases are left out" in said
     assert len(done.stdout.decode().splitlines()) == 2
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files must be Unicode there")
+def test_patients_and_folders_with_such_names_are_trained_on_and_judged(tmp_path, capsys):
+    names, data = (MARKUP, "[bold]", "c", "d", "e"), tmp_path / NOT_UTF8
+    for name in names:
+        volume(data / name / "ct.nii")
+    volume(data / MARKUP / "bad.nii", empty=True)
+    rows = [f"{name},{name}/ct.nii" for name in names] + [f"{MARKUP},{MARKUP}/bad.nii"]
+    (data / "manifest.csv").write_text("\n".join(["subject,target", *rows]))
+    words = ["--data", str(data), "--cache", str(tmp_path / "cache"), "--test-subjects", MARKUP, "c"]
+    small = ["--preset", "small", "--variant", "cnn-mse", "--batch-size", "2", "--patch", "16", "--views", "20"]
+    train = ["train", "wgan-vgg", "--out", str(tmp_path / "run"), *words, *small, "--rounds", "1", "--threads", "1"]
+    assert main(train) == 0
+    assert main([*train[:4], "--resume", "--cache", str(tmp_path / "cache")]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), "--names", "--cache", str(tmp_path / "cache")]) == 3
+    said = capsys.readouterr().err
+    assert "left out: a[_b]c [red]_bad: " in said and f"{MARKUP}/bad.nii" in said
+    found = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    assert MARKUP in found["subjects"] and "caf" in found["data"]
+    assert "caf\\udce9" in (tmp_path / "run" / "card.md").read_text()
