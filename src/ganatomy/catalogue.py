@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -492,7 +493,7 @@ def _module_of(file: str) -> str:
     Raises:
         UserError: there is no such file, or another module has its name.
     """
-    path = Path(file).expanduser().resolve()
+    path = Path(os.path.expanduser(file)).resolve()  # noqa: PTH111 - unlike the method of a path, never fails
     if not path.is_file():
         raise UserError(f"{file}: no such file")
     if str(path.parent) not in sys.path:

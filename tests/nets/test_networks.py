@@ -161,6 +161,17 @@ def test_a_download_is_kept_where_its_hash_is_the_published_one(monkeypatch, wei
     assert features.vgg19_file().read_bytes() == weights
 
 
+def test_without_a_home_folder_there_are_no_weights(tmp_path, monkeypatch, weights):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GANATOMY_WEIGHTS")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda user: {}["nobody"])
+    assert VGG19Features("conv1_1").name.startswith(features.SUBSTITUTE)
+    with pytest.raises(UserError, match="there is no home folder; set GANATOMY_WEIGHTS"):
+        VGG19Features("conv1_1", "download")
+    assert not list(tmp_path.glob("~*"))
+
+
 def test_a_download_that_fails_says_which_file_to_put_where(monkeypatch, weights):
     def unreachable(*arguments, **options):
         raise URLError("no route to host")

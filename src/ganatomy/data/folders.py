@@ -14,7 +14,11 @@ def cache_folder() -> Path:
         UserError: the user has no home folder.
     """
     given = os.environ.get("GANATOMY_CACHE")
-    root = Path(given) if given else _home("give --cache FOLDER, or set GANATOMY_CACHE") / ".cache" / "ganatomy"
+    root = (
+        Path(given)
+        if given
+        else _home("give --cache FOLDER where it is an option, or set GANATOMY_CACHE") / ".cache" / "ganatomy"
+    )
     return root / "cases"
 
 

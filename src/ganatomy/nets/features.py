@@ -24,8 +24,17 @@ substitute; those of ImageNet, downloaded where they are not on this machine."""
 
 
 def weights_folder() -> Path:
-    """Return the folder of pre-trained weights: ``$GANATOMY_WEIGHTS``, else the user's cache folder."""
-    return Path(os.environ.get("GANATOMY_WEIGHTS", Path.home() / ".cache" / "ganatomy" / "weights"))
+    """Return the folder of pre-trained weights: ``$GANATOMY_WEIGHTS``, else the user's cache folder.
+
+    Without a home folder, in which there can be no weights, the path begins with ``~``.
+    """
+    if given := os.environ.get("GANATOMY_WEIGHTS"):
+        return Path(given)
+    folder = Path("~", ".cache", "ganatomy", "weights")
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        return folder
 
 
 def vgg19_file() -> Path:
@@ -53,6 +62,10 @@ def download_vgg19_weights() -> Path:
         UserError: the download fails, or yields another file, which is not kept.
     """
     file = vgg19_file()
+    if file.parts[0] == "~":
+        raise UserError(
+            "--features download: there is no home folder; set GANATOMY_WEIGHTS to a folder for the weights"
+        )
     if not file.is_file():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
