@@ -72,6 +72,7 @@ from ganatomy.training.derive import with_derived_roles
 from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
 from ganatomy.training.monitor import METRICS, Bar, Monitor, read_rows
+from ganatomy.training.shapes import check_turns
 
 DERIVED = "derived"
 GAP_EVERY = 5
@@ -311,6 +312,7 @@ class Run:
         self.best = Best(name=monitored, better=self.task.directions[monitored])
         check_stages(self.method.stages())
         self.method.check_sizes()
+        check_turns(self.method)
 
     def _prepare(self) -> None:
         """Split the cases, bring them to the working grid, and check the training cases."""

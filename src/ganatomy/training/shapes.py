@@ -45,13 +45,14 @@ def check_turns(method: Method) -> None:
         UserError: the networks cannot be trained on batches of the configured size; the message names the options.
     """
     for number in range(len(method.stages())):
+        double = copy.deepcopy(method)
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
-                _begin(method, number)
+                _begin(double, number)
         except UNKNOWN:
             continue
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
-            if _fails(method, number):
+            if _fails(copy.deepcopy(method), number):
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise UserError(f"{_told(method)}: the networks cannot be trained on such images ({reason})") from error
 
@@ -65,20 +66,19 @@ def _fails(method: Method, number: int) -> bool:
 
 
 def _begin(method: Method, number: int, most: int | None = None) -> None:
-    """Compute the losses of the first moves of a round of a stage, with a copy of the method.
+    """Compute the losses of the first moves of a round of a stage.
 
     Args:
-        method: untrained method.
+        method: copy of an untrained method, whose state is changed.
         number: of the stage.
         most: upper limit of the samples per batch; None means none.
     """
-    double = copy.deepcopy(method).train()
-    double.noise = Noise()
-    stage = double.stages()[number]
+    method.train().noise = Noise()
+    stage = method.stages()[number]
     with torch.random.fork_rng(devices=[]):
         if stage.begin:
             stage.begin()
-        for move in islice(moves(stage.turns(_batches(double, stage, most))), MOST_MOVES):
+        for move in islice(moves(stage.turns(_batches(method, stage, most))), MOST_MOVES):
             for turn in move:
                 turn.total  # noqa: B018  the sum of terms of different shapes fails
 
