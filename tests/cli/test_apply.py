@@ -31,6 +31,13 @@ def test_a_file(tmp_path, run, capsys):
     assert json.loads((tmp_path / "out.nii.gz.json").read_text())["system"] == "wgan-vgg"
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_the_help_says_where_the_run_stands(run, capsys, named):
+    with pytest.raises(SystemExit):
+        main(["apply", *([str(run)] if named else []), "--help"])
+    assert "apply [-h] [OPTIONS] RUN INPUT" in capsys.readouterr().out
+
+
 def test_a_batch_finishes_the_good_ones(tmp_path, run, capsys):
     volume(tmp_path / "in" / "a.nii")
     volume(tmp_path / "in" / "c.nii", shift=40)

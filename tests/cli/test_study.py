@@ -90,7 +90,7 @@ def test_images_of_a_system_are_judged_by_what_a_classifier_learns(cases, tmp_pa
 def test_a_folder_must_be_given_and_hold_nothing_else(words, tmp_path, capsys):
     assert "--out" in told(capsys, *words, "--folds", "2")
     (tmp_path / "mine.txt").write_text("kept")
-    assert "not empty, and no study" in told(capsys, *words, "--folds", "2", "--out", str(tmp_path))
+    assert "holds other things (mine.txt)" in told(capsys, *words, "--folds", "2", "--out", str(tmp_path))
     assert "no run here" in told(capsys, "study", str(tmp_path), "--out", str(tmp_path / "out"))
     assert "unknown system" in told(capsys, "study", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out"))
 

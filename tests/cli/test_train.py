@@ -1,5 +1,6 @@
 """Options of training: every one of three systems can be typed, and names of roles decide which there are."""
 
+import shutil
 from collections.abc import Mapping
 
 import pytest
@@ -8,12 +9,13 @@ from pydantic import BaseModel
 import ganatomy
 from ganatomy import catalogue
 from ganatomy.catalogue import resolve
+from ganatomy.cli import main
 from ganatomy.cli.info import named
 from ganatomy.cli.train import read_options
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.game import RolesConfig
-from ganatomy.inference.runfile import TrainConfig
+from ganatomy.inference.runfile import TrainConfig, read_run
 
 
 def typed(model, prefix=""):
@@ -102,3 +104,33 @@ def test_another_run_is_repeated_with_other_names(cases, tmp_path):
     other = read_options(resolve("pix2pix"), [*facts, "--target", "flair", "--pd.channels", "2"]).method
     assert list(other.roles) == ["pd", "flair"] and other.roles["flair"].window == (0, 1200)
     assert (other.roles["pd"].part, other.roles["pd"].channels) == ("t1", 2)
+
+
+RESUMED = ["--preset", "small", "--batch-size", "2", "--patch", "32", "--views", "60", "--phantom-subjects", "4"]
+
+
+def test_a_run_is_resumed_with_its_own_options_and_others_are_refused_by_name(trained, cases, tmp_path, capsys):
+    out = shutil.copytree(trained, tmp_path / "run")
+    resume = ["train", "wgan-vgg", "--out", str(out), "--resume", "--cache", str(cases)]
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for given, told in {
+        ("--learning-rate", "0.5"): "--learning-rate: a resumed run keeps its own options (learning_rate: ",
+        ("--preset", "paper"): "(batch_size: 2); leave it out",
+        ("--seed=3",): "--seed: a resumed run keeps its own options (seed: 0)",
+        ("--data", str(tmp_path)): "--data: a resumed run keeps its own options (data: None)",
+        ("--no-diagnose",): "--diagnose: a resumed run keeps its own options (diagnose: True)",
+        ("--views", "61"): "(views: 60)",
+        ("--folds", "3", "--fold", "1"): "--fold: a resumed run keeps its own options (fold: None)",
+        ("--test-subjects", "anna"): "--test-subjects: a resumed run keeps its own options",
+    }.items():
+        assert main([*resume, *given]) == 2, given
+        said = capsys.readouterr().err
+        assert told in said and said.count("\n") == 1, said
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert main([*resume, *RESUMED, "--rounds", "9", "--seed", "0"]) == 0
+    assert read_run(out).rounds == {"denoise": 9}
+
+
+def test_changed_data_are_a_matter_of_resumed_runs(tmp_path, capsys):
+    assert main(["train", "wgan-vgg", "--out", str(tmp_path / "run"), "--changed-data", "ignore"]) == 2
+    assert "--changed-data ignore: is for a run that is resumed; add --resume" in capsys.readouterr().err

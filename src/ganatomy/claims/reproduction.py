@@ -16,15 +16,20 @@ from ganatomy.claims.decide import Result, check, find_claim, overall
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
+from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import ArmScores, add_arms, label, of_one_seed
 from ganatomy.evaluation.choosing import place, run_facts, seen_cases
-from ganatomy.evaluation.evaluate import plain, versions, writable
+from ganatomy.evaluation.evaluate import plain, versions
 from ganatomy.evaluation.judging import FEW, Judge, Judgement, Scores, judge_of, limits
-from ganatomy.images.atomic import write_text
+from ganatomy.images.atomic import locked, make_folder, replacing_together, write_text
 from ganatomy.inference.runfile import RunFile, TrainConfig
 from ganatomy.metrics.statistics import count, crossed_interval
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, share, train_run
+
+
+RESULTS = ("claim.json", "claim.md", "report.html")
+"""Files of the results, the first of which tells whose they are."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,40 @@ def reproduce(
     arms = arms_of(claim, preset, rounds)
     task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
     data = pinned(data or DataConfig(), task, pseudonyms)
-    writable(out)
+    check_results(out, slug)
+    make_folder(out)
+    with locked(out):
+        return _reproduce(claim, arms, out, data, seeds, preset, options, secret, show)
+
+
+def check_results(out: Path, slug: str) -> None:
+    """Refuse a folder with files of the names of the results, unless they are those of an earlier test of the claim.
+
+    Raises:
+        UserError: the files are not known to be results.
+    """
+    there = [name for name in RESULTS if (out / name).exists()]
+    try:
+        own = not there or json.loads((out / RESULTS[0]).read_text(encoding="utf-8"))["system"] == slug
+    except (OSError, ValueError, KeyError, TypeError):
+        own = False
+    if not own:
+        raise UserError(f"--out {out}: {there[0]} there is not one of this claim; choose a new or empty folder")
+
+
+def _reproduce(
+    claim: Claim,
+    arms: Sequence[Arm],
+    out: Path,
+    data: DataConfig,
+    seeds: int,
+    preset: str,
+    options: TrainConfig | None,
+    secret: Path | None,
+    show: bool,
+) -> Reproduction:
+    """Train and judge all arms, and write the results; the arguments are those of `reproduce`."""
+    task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
     console, training = Console(stderr=True, quiet=not show), options or TrainConfig()
     models = {run.label: train_run(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
     judge, store = judge_of(task), Store(task, data.cache_folder)
@@ -103,9 +141,10 @@ def reproduce(
         **_facts(first, seeds),
     }
     found = Reproduction(claim, results, *overall(results), facts, out, [problem.written for problem in problems])
-    write_text(out / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
-    write_text(out / "claim.md", markdown(found))
-    write_report(found, judge, of_one_seed([*claim.arms], 0, entries, prepared, rows), scores)
+    with replacing_together(out, RESULTS) as work:
+        write_text(work / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
+        write_text(work / "claim.md", markdown(found))
+        write_report(found, judge, of_one_seed([*claim.arms], 0, entries, prepared, rows), scores, work)
     return found
 
 
@@ -203,8 +242,8 @@ def _rounds(facts: Mapping[str, Any]) -> str:
     )
 
 
-def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores: ArmScores) -> None:
-    """Write report.html with the verdict, pictures and scores."""
+def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores: ArmScores, folder: Path) -> None:
+    """Write report.html with the verdict, pictures and scores into a folder."""
     facts, claim = found.facts, found.claim
     page = Report(
         f"{catalogue.resolve(claim.slug).title}: is the claim reproduced?",
@@ -239,4 +278,4 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     points = (
         [f"Only {count(len(facts['test_subjects']), 'test subject')}: other subjects may well differ."] if few else []
     )
-    page.caveats([*points, *judge.caveats(judgement), *found.problems]).save(found.out / "report.html")
+    page.caveats([*points, *judge.caveats(judgement), *found.problems]).save(folder / "report.html")

@@ -133,6 +133,8 @@ def read_options(arguments: Sequence[str]) -> tuple[Options, dict[str, Any]]:
         UserError: there is no run, an option is unknown, or a value is invalid.
     """
     added = own_options(arguments)
+    # The parser leaves a RUN that is given out of the usage that it prints.
+    arguments = [word for word in arguments if word in ("-h", "--help")] or arguments
     if added is None:
         return parse(Options, arguments, "ganatomy apply"), {}
     kind: Any = make_dataclass(

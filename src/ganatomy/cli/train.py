@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from pydantic import BaseModel
 
 from ganatomy import catalogue
 from ganatomy.api import configured, named_by_data
@@ -15,11 +16,14 @@ from ganatomy.catalogue import System
 from ganatomy.cli import complain, speaks
 from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, peek_all, settled, with_roles
 from ganatomy.data.cases import DataConfig
+from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
-from ganatomy.inference.runfile import is_run_of, parse_run
+from ganatomy.evaluation.choosing import same_place
+from ganatomy.game import RolesConfig
+from ganatomy.inference.runfile import RunFile, is_run_of, parse_run, read_run
 from ganatomy.training.loop import Stopped
-from ganatomy.training.run import TrainConfig, train
+from ganatomy.training.run import ChangedData, TrainConfig, train
 from ganatomy.training.series import train_folds
 
 HELP = """usage: ganatomy train SYSTEM --out RUN [--data FOLDER] [--preset small] [--rounds N] [...]
@@ -45,7 +49,10 @@ class Choice:
     config: Path | None = None
     """run.yaml of another run, whose options are repeated; options on the command line take precedence."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint."""
+    """Continue the run in --out from its last checkpoint, with its own options; only --rounds may differ."""
+    changed_data: ChangedData = "refuse"
+    """With --resume, where cases were added, are missing or have changed since the run began: refuse to go on, or
+    ignore it, which leaves added cases out, goes on without missing ones and uses changed ones as they are."""
     folds: int | None = None
     """Number of folds of a cross-validation: one run per fold in OUT/fold0, OUT/fold1, ...; none means one run."""
     fold: int | None = None
@@ -65,6 +72,12 @@ def run(arguments: Sequence[str]) -> int:
     if choice.fold is not None and choice.folds is None:
         raise UserError(f"--fold {choice.fold}: give --folds, too, the number of folds")
     several = choice.folds is not None and choice.fold is None
+    if choice.resume and not several:
+        facts = read_run(choice.out)
+        if is_run_of(facts, system):
+            check_same(options, arguments[1:], facts)
+    elif choice.changed_data != "refuse":
+        raise UserError(f"--changed-data {choice.changed_data}: is for a run that is resumed; add --resume")
     try:
         best = _train_folds(system, options) if several else _train(system, options)
     except Stopped as stop:
@@ -97,6 +110,7 @@ def _train(system: System, options: Any) -> str:
         show=True,
         secret=choice.secret,
         fold=fold,
+        changed_data=choice.changed_data,
     )
     return model.facts.selection.score if model.facts else ""
 
@@ -115,6 +129,60 @@ def _train_folds(system: System, options: Any) -> str:
         secret=choice.secret,
     )
     return models[0].facts.selection.score if models[0].facts else ""
+
+
+def check_same(options: Any, arguments: Sequence[str], facts: RunFile) -> None:
+    """Refuse options given for a run that is resumed which differ from its own, since they would have no effect.
+
+    Args:
+        options: all parsed options.
+        arguments: arguments of the command, which tell what was given.
+        facts: run file of the run.
+
+    Raises:
+        UserError: an option differs; the message names it and the value of the run.
+    """
+    given = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
+    given |= {name.removeprefix("no_") for name in given}
+    fold, method = facts.split.fold, options.method
+    if given & {"preset", "baseline", "config"}:
+        given |= set(_flat(method))
+    wanted = {**_flat(options.data), **_flat(options.training), **_flat(method), **vars(options.general)}
+    own = {**_flat(facts.data), **_flat(facts.training), **_flat(type(method).preset("paper", **facts.config))}
+    if "config" in given:
+        given |= wanted.keys()
+    own |= {"folds": fold.of if fold else None, "fold": fold.number if fold else None}
+    for name in sorted((given & own.keys()) - {"rounds", "cache"}):
+        if not _equal(name, wanted[name], own[name], options.general.secret):
+            raise UserError(
+                f"--{name.replace('_', '-')}: a resumed run keeps its own options ({name}: {own[name]}); leave it out, "
+                "or train in another --out"
+            )
+
+
+def _flat(config: BaseModel) -> dict[str, Any]:
+    """Return the values of a configuration by the names of their options."""
+    found: dict[str, Any] = {}
+    for name, value in config:
+        if isinstance(value, BaseModel):
+            found |= _flat(value)
+        elif name == "roles" and isinstance(config, RolesConfig):
+            found |= {f"{role}.{option}": one for role, own in value.items() for option, one in _flat(own).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _equal(name: str, wanted: Any, own: Any, secret: Path | None) -> bool:
+    """Whether an option means what a run was made with; a run names subjects by pseudonym."""
+    if name == "data":
+        return same_place(wanted, own)
+    if name not in ("test_subjects", "val_subjects"):
+        return bool(wanted == own)
+    pseudonyms = Pseudonyms.of_user(secret)
+    return len(wanted) == len(own) and all(
+        any(full == pseudonyms.subject(one) or full.startswith(one) for full in own) for one in wanted
+    )
 
 
 def one_fold(number: int, count: int) -> Fold:

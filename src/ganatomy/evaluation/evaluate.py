@@ -267,19 +267,6 @@ def check_evaluation(out: Path, model: Model) -> None:
         raise UserError(f"--out {out}: holds the evaluation of {judged}; choose another folder for this run's")
 
 
-def writable(out: Path) -> Path:
-    """Make a folder for results where it does not exist.
-
-    Raises:
-        UserError: the folder cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}; choose a folder you may write to") from None
-    return out
-
-
 class Problem(NamedTuple):
     """The reason why a case was left out, in two wordings."""
 

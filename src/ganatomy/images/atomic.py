@@ -38,6 +38,16 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, write)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results where it does not exist.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def locked(folder: Path, lock: Path | None = None) -> Iterator[None]:
     """Hold a folder for this process alone; the lock ends with the process, in whatever way that ends.

@@ -16,8 +16,8 @@ from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, RolesConfig
-from ganatomy.images.atomic import write_text
-from ganatomy.images.paths import safe_name
+from ganatomy.images.atomic import make_folder, write_text
+from ganatomy.images.paths import check_free, safe_name
 from ganatomy.inference.model import build_run
 from ganatomy.inference.runfile import RUN_FILE, TrainConfig, read_run, system_of
 from ganatomy.training.annotations import learned_roles
@@ -103,12 +103,8 @@ def open_folder(out: Path, wanted: StudyFile) -> None:
                 f"what {path} says"
             )
         return
-    try:
-        if out.exists() and any(out.iterdir()):
-            raise UserError(f"--out {out}: not empty, and no study (there is no {STUDY_FILE}); choose another folder")
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}; choose a folder you may write to") from None
+    check_free(out)
+    make_folder(out)
     plain = wanted.model_dump(mode="json")
     write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
 

@@ -36,7 +36,7 @@ from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import place
 from ganatomy.game import Method, MethodConfig, Noise, Stage
-from ganatomy.images.atomic import locked, write_atomically, write_text
+from ganatomy.images.atomic import locked, make_folder, write_atomically, write_text
 from ganatomy.images.paths import check_free
 from ganatomy.inference.model import (
     WEIGHTS,
@@ -539,14 +539,11 @@ class Run:
 
     def _make_folder(self) -> None:
         """Make the run folder and write the run file; in a resumed run only the planned rounds may change."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            if not self.request.facts:
-                self._hold()
-                check_new(self.out)
-            (self.out / LAST).parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--out {self.out}: {error.strerror}; choose a folder you may write to") from None
+        make_folder(self.out)
+        if not self.request.facts:
+            self._hold()
+            check_new(self.out)
+        make_folder((self.out / LAST).parent)
         self._write_facts(self._settled().model_copy(update={"rounds": self._planned()}))
 
     def _unmake_folder(self, new: bool) -> None:
