@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -47,7 +49,7 @@ def check_turns(method: Method) -> None:
     for number in range(len(method.stages())):
         double = copy.deepcopy(method)
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True):
+            with _without_log(), FakeTensorMode(allow_non_fake_inputs=True):
                 _begin(double, number)
         except UNKNOWN:
             continue
@@ -55,6 +57,17 @@ def check_turns(method: Method) -> None:
             if _fails(copy.deepcopy(method), number):
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise UserError(f"{_told(method)}: the networks cannot be trained on such images ({reason})") from error
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep torch from logging the traceback of a failure, which is told in one line."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _fails(method: Method, number: int) -> bool:
