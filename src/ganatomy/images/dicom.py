@@ -48,6 +48,11 @@ _UNCOMPRESSED = (
 _WITH_PIXELS = ("Image Storage", "Segmentation Storage", "Parametric Map Storage", "RT Dose Storage")
 """Parts of the names of classes of DICOM files that hold pixels."""
 
+_PIXELS = b"\xe0\x7f\x10\0"
+"""Tag of the pixels."""
+
+LONGEST_HEADER = 16 << 20
+"""Most bytes of the header of a deflated file; pydicom takes seconds for as many that are repeated."""
 MOST_FRAMES = 100_000
 """Most frames of one file that are read."""
 SLANT = 0.02
@@ -153,10 +158,14 @@ class DicomStream(io.BufferedReader):
         return data
 
     def _inflated(self, data: bytes) -> int:
-        inflater, number = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        inflater, number, head = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
         while data and not inflater.eof:
-            number += len(inflater.decompress(data, 1 << 20))
+            part = inflater.decompress(data, 1 << 20)
+            number += len(part)
             check_size(self._path, number, compressed=True)
+            head = head if _PIXELS in head else head[-len(_PIXELS) :] + part
+            if number > LONGEST_HEADER and _PIXELS not in head:
+                raise UserError(f"{self._path}: its header declares more than {LONGEST_HEADER} bytes; export it again")
             data = inflater.unconsumed_tail
         return number
 
@@ -265,7 +274,7 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
     rescale, stored, channels = _values(file, get)
     padding = get("PixelPaddingValue")
     rows, columns = get("PixelSpacing", get("ImagerPixelSpacing", (1.0, 1.0)))
-    modality = get("Modality")
+    modality = str(get("Modality", "")) or None  # a damaged header may have several
     _check_geometry(path, position, orientation, (rows, columns), (rescale.slope, rescale.intercept))
     return Frame(
         path=path,
@@ -342,11 +351,11 @@ def _values(file: pydicom.Dataset, get: Any) -> tuple[Rescale, tuple[np.dtype[An
 def _unit(modality: str | None, get: Any) -> str | None:
     if modality == "CT":
         # Dual-energy maps are CT, too, and state their quantity (PS3.3 C.11.1.1.2); "US" is unspecified.
-        kind: str = get("RescaleType", "HU")
+        kind = str(get("RescaleType", "HU"))
         return None if get("RescaleIntercept") is None else "HU" if kind == "US" else kind
     if modality == "PT":
-        units: str | None = get("Units")
-        return _PET_UNITS.get(units or "", units)
+        units = str(get("Units", ""))
+        return _PET_UNITS.get(units, units) or None
     return "a.u." if modality == "MR" else None
 
 

@@ -241,6 +241,8 @@ def _files(root: Path) -> tuple[list[Path], dict[Path, str]]:
     visited = {top}
     for name, folders, files in os.walk(root, onerror=note, followlinks=True):
         folder, wanted = Path(name), []
+        if folder != root and _kind(folder) and not folders and not files:
+            paths.append(folder)  # instead of an image, which `fault` then tells
         for inner in folders:
             place = (folder / inner).resolve()
             linked = (folder / inner).is_symlink() and place.is_relative_to(top)

@@ -114,7 +114,8 @@ def _tiff(path: Path, labels: bool) -> NDArray[Any]:
         _check_pages(path, file)
         series = file.series[0]
         page: Any = series.keyframe
-        check_size(path, prod(series.shape) * series.dtype.itemsize, compressed=page.compression != 1)
+        packed = page.compression != 1 or page.bitspersample % 8 > 0
+        check_size(path, prod(series.shape) * series.dtype.itemsize, compressed=packed)
         colourful = page.samplesperpixel > 1 and page.bitspersample > 8
         try:
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
