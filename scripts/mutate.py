@@ -39,6 +39,8 @@ OPERATORS = (CONSTANT, SIGN, SWAPPED, DROPPED, LIVE, UNWEIGHED)
 
 SYMMETRIC = {"l1_loss", "mse_loss", "smooth_l1_loss", "max", "min", "equal", "allclose", "array_equal", "gcd", "hypot"}
 """Functions whose first two arguments may be swapped without effect."""
+LAYOUT = {"indent", "ensure_ascii"}
+"""Arguments that only change the layout of JSON, not what a reader of it gets."""
 WORDS = {"isinstance", "issubclass", "getattr", "hasattr", "cast", "print", "partial", "field", "zip", "super"}
 """Functions whose calls with swapped arguments are invalid or pointless."""
 SHAPING = {"abs", "square", "sqrt", "exp", "log", "tanh", "sigmoid", "clamp", "clamp_min", "clamp_max", "clip"}
@@ -122,6 +124,8 @@ def executed(tree: ast.AST, inside: bool = False) -> Iterator[ast.AST]:
             if not isinstance(node, ast.AST) or isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr):
                 continue
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                continue
+            if isinstance(node, ast.keyword) and node.arg in LAYOUT:
                 continue
             function = isinstance(tree, ast.FunctionDef | ast.Lambda) and name == "body"
             if inside or function:

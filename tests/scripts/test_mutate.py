@@ -83,6 +83,11 @@ class Config:
     assert mutate.mutants(source, HERE) == []
 
 
+def test_the_layout_of_json_is_not_changed():
+    source = "def f(a):\n    return dumps(a, indent=1, ensure_ascii=False, depth=3)\n"
+    assert [one.words for one in mutate.mutants(source, HERE)] == ["3 → 6"]
+
+
 def test_all_sites_of_the_rooms_are_programs():
     sites = mutate.listed(ROOT)
     assert {site.operator for site in sites} == set(mutate.OPERATORS) and len(sites) > 1000

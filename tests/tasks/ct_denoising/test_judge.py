@@ -7,7 +7,7 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement,
 from ganatomy.images.codecs import Window
 from ganatomy.phantoms import make
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.ct_denoising.judge import RMSE, TEXTURE, DenoisingJudge, non_local_means, risk_agreement
+from ganatomy.tasks.ct_denoising.judge import RMSE, TEXTURE, DenoisingJudge, _segment, non_local_means, risk_agreement
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.tasks.restoration.judge import role
 
@@ -120,3 +120,11 @@ def test_a_phantom_is_its_own_truth(judge: DenoisingJudge) -> None:
     assert found["agatston"] == truth.agatston
     bright = judge.score_truth(clean[0] + 500, case, truth)
     assert bright["agatston error"] > 100 and bright["region mean error"] == pytest.approx(500)
+
+
+def test_a_profile_ends_at_the_edges_of_the_image():
+    image = toy("edges", 0).arrays["target"][0, 0]
+    (row, start), (same, stop) = _segment(image, (1.5, 1.5))
+    assert row == same and (start, stop) == (0.0, 63.0)
+    (_, start), (_, stop) = _segment(image, (8.0, 8.0))
+    assert stop - start == pytest.approx(120 / 8)

@@ -254,5 +254,8 @@ def test_images_of_one_sample_jitter_together_and_others_do_not():
     assert not torch.equal(first, other)
     wide, _ = method.jittered(torch.cat([image] * 3, dim=1), image)
     assert wide.shape[1] == 3 and torch.equal(wide[:, :1], wide[:, 2:])
+    few = Pix2Pix(Pix2Pix.Config.preset("small", jitter=2))
+    (crops,) = few.jittered(torch.randn(1, 1, 16, 12).expand(300, -1, -1, -1))
+    assert len(crops.unique(dim=0)) == 9, "three places along either axis, the last one included"
     still = Pix2Pix(Pix2Pix.Config.preset("small", jitter=0))
     assert torch.equal(still.jittered(image)[0], image)

@@ -169,16 +169,14 @@ class SegAN(Segmenter):
         self.segmentors = nn.ModuleList(
             segmentor(channels, 1 if alone else regions, c.width) for _ in range(regions if alone else 1)
         )
-        self.seen = channels * (regions if c.variant == "S3-1C" else 1)
+        seen = channels * (regions if c.variant == "S3-1C" else 1)
         self.critics = nn.ModuleList(
-            critic(self.seen, c.critic_width) for _ in range(1 if c.variant == "S3-1C" else regions)
+            critic(seen, c.critic_width) for _ in range(1 if c.variant == "S3-1C" else regions)
         ) if c.critics else None  # fmt: skip
 
     def check_sizes(self) -> None:
         c = self.config
         check_input(self.segmentors[0], (c.batch_size, self.image_channels, c.patch, c.patch), f"--patch {c.patch}")
-        if self.critics:
-            check_input(self.critics[0], (c.batch_size, self.seen, c.patch, c.patch), f"--patch {c.patch}")
 
     @property
     def adversarial(self) -> bool:
