@@ -42,13 +42,17 @@ def stage_channels(stage: int, base: int = 8192, maximum: int = 512) -> int:
     return max(1, min(base >> stage, maximum))
 
 
+SIDES = tuple(4 << level for level in range(9))
+"""Pixels a side of the images that progressive growing makes."""
+
+
 def level_of(size: int) -> int:
     """Return the level of images of ``size`` pixels a side.
 
     Raises:
         ValueError: The size is no power of two between 4 and 1024.
     """
-    if size not in [4 << level for level in range(9)]:
+    if size not in SIDES:
         raise ValueError(f"progressive growing makes 4, 8, 16 ... 1024 pixels a side, not {size}")
     return size.bit_length() - 3
 

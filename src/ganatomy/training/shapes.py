@@ -46,7 +46,9 @@ def check_turns(method: Method) -> None:
     Raises:
         UserError: the networks cannot be trained on batches of the configured size; the message names the options.
     """
-    for number in range(len(method.stages())):
+    for number, stage in enumerate(method.stages()):
+        if method.dims == 2 and any(stream.patch[0] != 1 for stream in stage.streams_in_order):
+            raise UserError(f"{_told(method)}: this system works on slices; give rows and columns alone")
         double = copy.deepcopy(method)
         try:
             with _without_log(), FakeTensorMode(allow_non_fake_inputs=True):

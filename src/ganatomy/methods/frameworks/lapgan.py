@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam, exponential_decay, linear_rise, sgd
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.aids import base_size
@@ -114,10 +115,13 @@ class LAPGAN(Synthesiser):
         super().__init__(config)
         c = config
         if len(c.size) != 2:
-            raise ValueError(f"--size {' '.join(map(str, c.size))}: the pyramid needs rows and columns, two numbers")
+            raise UserError(f"--size {' '.join(map(str, c.size))}: the pyramid needs rows and columns, two numbers")
         self.sizes = [base_size(c.size, level) for level in reversed(range(self.levels + 1))]
         if min(self.sizes[0]) < 5:
-            raise ValueError(f"{self.levels} halvings of {c.size} leave fewer than 5 rows or columns to begin with")
+            raise UserError(
+                f"--size {c.size[0]} {c.size[1]}: {self.levels} halvings leave fewer than 5 rows or columns; "
+                f"give at least {4 * 2**self.levels + 1} of each, or fewer --levels"
+            )
         self.parts = [c.latent, *[rows * columns for rows, columns in self.sizes[1:]]]
         self.latent_size = sum(self.parts)
         generator, discriminator = self._coarse_dcgan() if c.coarse == "dcgan" else self._coarse_dense()

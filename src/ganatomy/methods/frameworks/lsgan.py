@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from ganatomy.errors import UserError
 from ganatomy.game import Batch, Turn
 from ganatomy.losses.adversarial import GAMES, AdversarialLoss, least_squares_discriminator, least_squares_generator
 from ganatomy.methods.frameworks.pair import LIVER, Aided, AidedConfig
@@ -66,6 +67,8 @@ class LSGAN(Aided):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
+        if len(c.generator_strides) != len(c.generator_widths) - 1:
+            raise UserError("--generator-strides: one fewer than --generator-widths are needed, one between two layers")
         self.latent_size = c.latent
         self.dims = len(c.size)
         self.loss = least_squares(c.a, c.b, c.c) if c.loss == "least-squares" else GAMES["nonsaturating"]

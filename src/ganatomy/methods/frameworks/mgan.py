@@ -77,7 +77,7 @@ class MGAN(Translator):
         """The numbers of the released code."""
 
         size: tuple[int, int] = (384, 384)  # rows and columns of the images
-        crop: int = Field(128, ge=1)  # side in pixels of the patches that the network is trained on
+        crop: int = 128  # side in pixels of the patches that the network is trained on
         starters: int = 5  # images that the texture critic is trained on, one after the other
         steps: int = 125  # updates of the pixels of an image; 5 epochs of 25
         pixel_rate: float = 0.02  # learning rate of Adam for the pixels of images in [-1, 1]

@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
-from ganatomy.nets.progressive import ProgressiveDiscriminator, ProgressiveGenerator, faded, level_of
+from ganatomy.nets.progressive import SIDES, ProgressiveDiscriminator, ProgressiveGenerator, faded, level_of
 from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 
@@ -74,9 +75,10 @@ class PGAN(Synthesiser):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        if len(c.size) != 2 or c.size[0] != c.size[1] or c.start > c.size[0]:
-            raise ValueError(
-                f"--size {' '.join(map(str, c.size))}: growing needs square images, not smaller than --start {c.start}"
+        if len(c.size) != 2 or c.size[0] != c.size[1] or not {c.start, c.size[0]} <= set(SIDES) or c.start > c.size[0]:
+            raise UserError(
+                f"--size {' '.join(map(str, c.size))} --start {c.start}: growing needs square images, not smaller than "
+                f"at the start, with {', '.join(map(str, SIDES))} pixels a side"
             )
         self.latent_size = c.latent
         self.first, self.last = level_of(c.start), level_of(c.size[0])

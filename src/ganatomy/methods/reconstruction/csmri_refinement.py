@@ -61,7 +61,7 @@ class CSMRIRefinement(Reconstructor):
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
-        ema_halflife: float | None = None  # images; average of the U-Net used at inference (our option)
+        ema_halflife: float | None = None  # images; average of the last network used at inference (our option)
         size: tuple[int, int] = (512, 512)  # rows and columns of image and k-space
         scan: Undersampling = Undersampling(  # eight-fold acceleration, with new masks in every training batch
             pattern="varden", fraction=1 / 8, centre=8, redrawn=True
@@ -107,10 +107,11 @@ class CSMRIRefinement(Reconstructor):
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
+        average = None if self.adversarial else c.ema_halflife
         reconstruction = Stage(
             "reconstruction",
             self.reconstruction_turns,
-            [Player("recnet", (self.recnet,), adam(c.learning_rate))],
+            [Player("recnet", (self.recnet,), adam(c.learning_rate), ema_halflife=average)],
             c.reconstruction_rounds,
             self.stream(c.batch_size),
             validated=not self.adversarial,

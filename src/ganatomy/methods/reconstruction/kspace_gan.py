@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, smooth_l1_loss, softplus
 
+from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Progress, Stage, Tiling, Turn, adam, over_processes
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.aids import centre_crop
@@ -75,6 +76,10 @@ class KSpaceGAN(Reconstructor):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
+        if len(c.decoder) != len(c.encoder) - 1:
+            raise UserError(f"--encoder and --decoder: {len(c.encoder)} levels down need {len(c.encoder) - 1} up")
+        if len(c.discriminator_widths) < 2:
+            raise UserError("--discriminator-widths: give two numbers or more")
         self.completer = UNet(2, 2, c.encoder, c.decoder, upsampling="linear")
         # The initial prediction is zero, so that training starts from the zero-filled image.
         nn.init.zeros_(self.completer.head.weight)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from ganatomy.game import Batch, Stage, Turn
 from ganatomy.losses.adversarial import nonsaturating_generator
 from ganatomy.methods.frameworks.lapgan import LAPGAN
@@ -30,7 +32,7 @@ class MelanoGANs(LAPGAN):
         batch_size: int = 16  # images (our choice)
         optimiser: Literal["sgd", "adam"] = "adam"  # optimiser of all players (our choice)
         learning_rate: float = 2e-4  # learning rate of either optimiser (our choice)
-        scale_weights: tuple[float, ...] = (1.0,)  # ddgan: loss weights by scale, coarsest first; the last for the rest
+        scale_weights: tuple[float, ...] = Field((1.0,), min_length=1)  # ddgan: loss weights by scale, coarsest first
         flips: tuple[int, ...] = (1, 2)  # axes along which images are mirrored at random: 1 rows, 2 columns
         quarter_turns: bool = True  # whether square images are rotated by random multiples of 90 degrees (our choice)
 

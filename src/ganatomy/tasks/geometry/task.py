@@ -38,7 +38,7 @@ Signals = NDArray[np.float32]
 class GeometryConfig(MethodConfig):
     """Options of methods that generate vessels: their encoding as signals, the condition, and augmentation."""
 
-    samples: int = Field(512, ge=16)  # number of samples of a signal
+    samples: int = Field(512, ge=16, le=65536)  # number of samples of a signal
     step_mm: float = Field(0.5, gt=0)  # mm of arc length between samples
     radius_mm: float = Field(5.0, gt=0)  # radius in mm that is encoded as 1
     encoding: Encoding = "displacement"  # encoding of positions: unit vectors from sample to sample, or absolute
