@@ -208,6 +208,15 @@ def test_damaged_numbers_of_a_codec_are_computed_again(ct, tmp_path, monkeypatch
     assert Store(task_of_case, cache).get(case).numbers == numbers
 
 
+def test_a_prepared_file_that_is_shortened_while_it_is_used_is_named(ct, tmp_path, monkeypatch):
+    monkeypatch.setattr(arraying, "SMALL", 0)
+    sample = Store(task(), tmp_path / "cache").get(ct())
+    (path,) = (tmp_path / "cache").rglob("target.npy")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"target\.npy: cannot be read any more .*; leave prepared files alone"):
+        sample.arrays["target"]
+
+
 def test_a_file_that_vanished_is_named(ct, tmp_path):
     case = ct()
     case.sources["target"].paths[0].unlink()

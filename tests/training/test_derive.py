@@ -82,6 +82,11 @@ def arrays(out):
     return {path.relative_to(out).as_posix(): np.load(path) for path in sorted(out.rglob("*.npy"))}
 
 
+def played():
+    """Return the derived patches that were learned from, without those of the rounds that are begun on shapes alone."""
+    return [guess for guess in Cascade.played if type(guess) is torch.Tensor]
+
+
 def test_what_a_stage_derives_becomes_part_of_its_samples(cascade, tmp_path):
     cascade(tmp_path / "run", rounds=8)
     found = arrays(tmp_path / "run" / "derived")
@@ -89,7 +94,8 @@ def test_what_a_stage_derives_becomes_part_of_its_samples(cascade, tmp_path):
     assert {name.removeprefix("refine/")[:8] for name in found} == subjects and len(found) == 3, "folders are labels"
     assert all(name.endswith("/guess.npy") and value.shape == (1, 8, 96, 96) for name, value in found.items())
     every = np.concatenate([value.ravel() for value in found.values()])
-    assert all(np.isin(guess.numpy(), every).all() and guess.shape == (2, 1, 16, 16) for guess in Cascade.played)
+    assert played()
+    assert all(np.isin(guess.numpy(), every).all() and guess.shape == (2, 1, 16, 16) for guess in played())
     assert not list((tmp_path / "run" / "derived").rglob(".*"))
 
 
@@ -220,7 +226,7 @@ def test_derived_arrays_are_opened_when_they_are_read(volumes, tmp_path, monkeyp
     case = deriving.with_derived_roles(Cascade(), stage({"half": Derivation(halved)}), volumes[1], tmp_path)
     assert list(case.arrays) == ["input", "half"] and len(case.arrays) == 2
     next(tmp_path.rglob("half.npy")).unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match=r"half\.npy: cannot be read any more .*No such file"):
         case.arrays["half"]
     rest = case.without(["half"])
     assert list(rest.arrays) == ["input"] and "half" not in rest.arrays and rest.arrays["input"].max() == 1

@@ -1,11 +1,13 @@
-"""Validation sets that are large enough for the scores of the task."""
+"""Training and validation cases that a run begins with: enough of them, and none lost in silence."""
+
+import errno
 
 import numpy as np
 import pytest
 
 from ganatomy.data.cases import DataConfig
-from ganatomy.errors import UserError
-from ganatomy.images.files import write
+from ganatomy.errors import LeftOut, Shortage, UserError
+from ganatomy.images.files import Source, write
 from ganatomy.images.image import Image
 from ganatomy.inference.runfile import read_run
 
@@ -34,4 +36,25 @@ def test_one_named_validation_image_is_refused_before_training(tiny, pictures, c
     data = DataConfig(data=pictures, val_subjects=("p0",), cache=cases)
     with pytest.raises(UserError, match="validation: 1 image, but the scores compare sets of at least 2; name more"):
         tiny("dcgan", tmp_path / "run", rounds=1, preset="paper", data=data, **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_lost_cases_are_named_and_counted_before_training_starts(tiny, pictures, cases, tmp_path):
+    (pictures / "q.png").write_bytes(b"no picture")
+    data = DataConfig(data=pictures, test_subjects=("p0",), cache=cases)
+    with pytest.warns(LeftOut) as told:
+        tiny("dcgan", tmp_path / "run", rounds=1, preset="paper", data=data, **SMALL)
+    lost, counted = (str(notice.message) for notice in told if issubclass(notice.category, LeftOut))
+    assert lost.startswith("left out: q: ") and str(pictures / "q.png") in lost
+    assert counted == "1 of 8 cases are left out, for the reasons above"
+    assert len(read_run(tmp_path / "run").left_out) == 1
+
+
+def test_a_lack_of_open_files_stops_a_run_before_it_starts(tiny, pictures, cases, tmp_path, monkeypatch):
+    def lacking(self):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Source, "open", lacking)
+    with pytest.raises(Shortage, match=r"p\d: too many open files; raise the limit"):
+        tiny("dcgan", tmp_path / "run", rounds=1, preset="paper", data=DataConfig(data=pictures, cache=cases), **SMALL)
     assert not (tmp_path / "run").exists()

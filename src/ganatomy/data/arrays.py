@@ -14,6 +14,8 @@ import numpy as np
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 
+from ganatomy.errors import UserError, shortage
+
 SMALL = 2**20
 """Largest size in bytes of files that are read into memory; larger ones are memory-mapped."""
 
@@ -46,8 +48,21 @@ class StoredArrays(Mapping[str, NDArray[Any]]):
         self._held = {name: _opened(path) for name, path in paths.items()}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return an array.
+
+        Raises:
+            KeyError: there is no array of this name.
+            Shortage: the process may not open or map another file.
+            UserError: the file has changed since it was found.
+        """
         held = self._held[name]
-        return _mapped(held) if isinstance(held, _Block) else held
+        if not isinstance(held, _Block):
+            return held
+        try:
+            return _mapped(held)
+        except (OSError, ValueError, TypeError) as error:
+            told = f"{held.path}: cannot be read any more ({error}); leave prepared files alone while they are used"
+            raise shortage(error, held.path) or UserError(told) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._held

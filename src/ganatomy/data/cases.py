@@ -21,7 +21,7 @@ from ganatomy.data.folders import cache_folder
 from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns, title_of
 from ganatomy.data.splits import divide, some
-from ganatomy.errors import Notice, UserError, shortage
+from ganatomy.errors import Notice, Shortage, UserError, shortage
 from ganatomy.images.files import Source, find, place_of
 from ganatomy.images.image import RasterMeaning
 from ganatomy.images.parsing import exists
@@ -370,6 +370,8 @@ def _is_image(path: Path) -> bool:
         if len(found) != 1:
             return False
         values = np.unique(found[0].open().numpy()[..., ::2, ::2])
+    except Shortage:
+        raise
     except UserError:
         return path.is_file()  # the reason is reported when the case is read
     return len(values) > MOST_LABELS or bool((values != np.rint(values)).any())
