@@ -158,3 +158,34 @@ def test_folders_appear_whole_or_not_at_all_and_never_mix(tmp_path):
     with pytest.raises(UserError, match="not an empty folder"), replacing_folder(target):
         pass
     assert [path.name for path in target.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 3), (2, 1)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_affine_that_is_not_finite_places_nothing(place, value):
+    affine = np.eye(4)
+    affine[place] = value
+    with pytest.raises(UserError, match="the image in memory: its affine places no voxels"):
+        Image(np.zeros((1, 2, 3, 4)), affine)
+
+
+def test_an_affine_that_is_singular_places_nothing():
+    for columns in ((0, 0), (0, 1), (2, 1)):
+        affine = np.eye(4)
+        affine[:3, columns[0]] = affine[:3, columns[1]] * (columns[0] != columns[1])
+        with pytest.raises(UserError, match="its affine places no voxels"):
+            Image(np.zeros((1, 2, 3, 4)), affine)
+    with pytest.raises(UserError, match="its affine places no voxels"):
+        Image.from_array(np.zeros((3, 4)), spacing=(1.0, 0.0, 1.0))
+    with pytest.raises(ValueError, match=r"\(4, 4\)"):
+        Image(np.zeros((1, 2, 3, 4)), np.eye(3))
+
+
+def test_positions_of_slices_are_finite():
+    with pytest.raises(UserError, match="positions of its slices"):
+        Image(np.zeros((1, 2, 3, 4)), np.eye(4), offsets=np.full((2, 3), np.nan))
+
+
+def test_small_and_slanted_voxels_are_voxels():
+    affine = np.array([[1e-4, 0.2e-4, 0, 5], [0, 3e-4, 0, 1e4], [0, 0, 2.0, -3], [0, 0, 0, 1]])
+    assert Image(np.zeros((1, 2, 3, 4)), affine).spacing[2] == 2.0

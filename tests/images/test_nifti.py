@@ -184,3 +184,88 @@ def test_an_affine_that_places_nothing_is_refused(tmp_path, place, value):
     (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4 + 4 * 5 * 6 * 4))
     with pytest.raises(UserError, match=r"a\.nii: its affine places no voxels"):
         read_nifti(tmp_path / "a.nii")
+
+
+def header(shape=(4, 5, 6), kind=nibabel.Nifti1Header, **fields):
+    made = kind()
+    made.set_data_shape(shape)
+    made.set_data_dtype(np.int16)
+    made["vox_offset"] = made.single_vox_offset
+    made["magic"] = made.single_magic
+    for name, value in fields.items():
+        made[name] = value
+    return made
+
+
+def put(path, made, count=120, more=b""):
+    begin = made.binaryblock
+    path.write_bytes(begin + bytes(made.single_vox_offset - len(begin)) + bytes(2 * count) + more)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "voxels of"),
+        ({"pixdim": [1, np.nan, 1, 1, 1, 1, 1, 1]}, "voxels of"),
+        ({"pixdim": [1, -1, 1, 1, 1, 1, 1, 1], "qform_code": 1}, "voxels of"),
+        ({"pixdim": [1, np.inf, 1, 1, 1, 1, 1, 1], "qform_code": 1}, "voxels of"),
+        ({"sform_code": 1}, "its affine places no voxels"),
+        ({"sform_code": 1, "qform_code": 1, "srow_x": [1, 0, 0, 0], "srow_y": [1, 0, 0, 0]}, "places no voxels"),
+        ({"qform_code": 1, "qoffset_x": np.nan}, "places no voxels"),
+        ({"dim": [3, 4, 0, 6, 1, 1, 1, 1]}, "axes"),
+        ({"dim": [3, 4, -5, 6, 1, 1, 1, 1]}, "axes"),
+        ({"dim": [0, 4, 5, 6, 1, 1, 1, 1]}, "axes"),
+        ({"dim": [7, 30000, 30000, 30000, 30000, 30000, 30000, 30000]}, "truncated"),
+        ({"dim": [3, 4, 5, 5, 1, 1, 1, 1]}, "holds more voxels"),
+        ({"vox_offset": np.float32(1e30)}, "truncated|cannot be read"),
+        ({"vox_offset": np.nan}, "cannot be read"),
+        ({"magic": b"ni1"}, "another file"),
+        ({"magic": b"xxx"}, "cannot be read"),
+        ({"datatype": 4096}, "cannot be read"),
+        ({"scl_slope": 1, "scl_inter": np.inf}, "cannot be read"),
+        ({"intent_code": 3006}, "CIFTI"),
+    ],
+)
+def test_headers_that_state_no_volume_are_refused(tmp_path, capfd, fields, words):
+    with pytest.raises(UserError, match=rf"a\.nii.*({words})"):
+        read_nifti(put(tmp_path / "a.nii", header(**fields))).numpy()
+    assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_volume_with_more_voxels_than_stated_is_not_shortened(tmp_path, name):
+    write_nifti(tmp_path / name, Image.from_array(voxels((5, 6, 7))))
+    opened = gzip.open if name.endswith("gz") else open
+    with opened(tmp_path / name, "ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(UserError, match="holds more voxels"):
+        read_nifti(tmp_path / name).numpy()
+
+
+def test_a_flipped_bit_of_a_compressed_volume_is_noticed(tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", Image.from_array(voxels((5, 6, 7))))
+    sound = (tmp_path / "a.nii.gz").read_bytes()
+    for place in range(len(sound) - 300, len(sound), 17):  # behind the name that gzip stores
+        (tmp_path / "a.nii.gz").write_bytes(sound[:place] + bytes([sound[place] ^ 64]) + sound[place + 1 :])
+        with pytest.raises(UserError, match=r"a\.nii\.gz"):
+            read_nifti(tmp_path / "a.nii.gz").numpy()
+
+
+def test_nifti_2_and_damaged_forms_that_are_not_used(tmp_path):
+    path = put(tmp_path / "b.nii", header(kind=nibabel.Nifti2Header))
+    assert read_nifti(path).numpy().shape == (1, 6, 5, 4)
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    made = header(sform_code=1, qform_code=1, quatern_b=np.nan, qoffset_x=np.nan)
+    for name, row in zip(("srow_x", "srow_y", "srow_z"), affine, strict=False):
+        made[name] = row
+    image = read_nifti(put(tmp_path / "a.nii", made))
+    write_nifti(tmp_path / "c.nii", image)
+    np.testing.assert_allclose(read_nifti(tmp_path / "c.nii").affine, image.affine)
+
+
+def test_files_stay_open_only_where_they_are_compressed(tmp_path):
+    path = put(tmp_path / "a.nii", header())
+    image = read_nifti(path)
+    image.numpy()
+    assert not image.array._streams

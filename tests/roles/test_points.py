@@ -209,6 +209,8 @@ def test_points_are_read_from_json(tmp_path, content):
         ("a.csv", "name,x,y,z\nnose,1,2,3,4\n", "row 2: 5 cells"),
         ("a.csv", "", "is empty"),
         ("a.json", "{", "cannot be read as JSON"),
+        ("a.json", "[" * 100_000, "cannot be read as JSON"),
+        ("a.json", f'{{"nose": [1, 2, {"9" * 400}]}}', "is not a number"),
         ("a.json", "3", "object from names"),
         ("a.json", '{"nose": [1, 2]}', r"nose has the coordinates \[1, 2\]"),
         ("a.json", '{"markups": [{"controlPoints": [{"label": "nose"}]}]}', "markups of 3D Slicer"),

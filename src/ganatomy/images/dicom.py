@@ -213,7 +213,9 @@ def read_frames(path: Path) -> list[Frame]:
     with parsing(path, "DICOM"):
         with DicomStream(path) as stream:
             file = _read(stream, stop_before_pixels=True, specific_tags=_TAGS.split())
-            left = stream.size - stream.tell() if stream.inflated is None else stream.inflated
+            # pydicom stops in front of the pixels, whose own header has 8 or 12 bytes.
+            before = stream.tell() + (8 if file.original_encoding[0] else 12)
+            left = max(stream.size - before, 0) if stream.inflated is None else stream.inflated
         if "Rows" not in file:
             kind = UID(file.file_meta.get("MediaStorageSOPClassUID") or file.get("SOPClassUID") or "").name
             if not kind or any(name in kind for name in _WITH_PIXELS):
