@@ -30,7 +30,7 @@ class PGAN(Synthesiser):
 
         size: tuple[int, ...] = (1024, 1024)  # rows and columns made: equal, a power of two
         grow: bool = True  # whether networks grow; otherwise they learn from as many images at the full size
-        start: int = Field(4, ge=1)  # initial rows and columns
+        start: int = Field(4, ge=4, le=1024)  # initial rows and columns
         fade_images: int = 600_000  # real images shown while a size fades in
         hold_images: int = 600_000  # real images shown before the next size
         final_images: int = 2_400_000  # real images shown at the full size after fading; 12 million in all

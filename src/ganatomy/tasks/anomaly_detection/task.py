@@ -68,7 +68,7 @@ class AnomalyConfig(MethodConfig):
     phantom_image: str = "flair"  # image of the phantom in which anomalies are detected
     erosion: float = 0.0  # mm by which tissue is eroded in maps, to suppress false positives at its edge
     brightest: float = 0.0  # quantile of the tissue's values below which maps are set to 0
-    median: int = Field(1, ge=1, le=99)  # side of the median filter of maps, in voxels
+    median: int = 1  # side of the median filter of maps, in voxels
     smallest: int = 1  # smallest component of a thresholded map that is kept, in voxels
 
 

@@ -40,7 +40,7 @@ class SuperResolutionConfig(MethodConfig):
 
     factor: int = Field(4, ge=2, le=16)  # output pixels per input pixel along rows and columns, a power of two
     blur: float = 1.0  # SD of the Gaussian blur before subsampling, in pixels of the fine image (our choice)
-    channels: int = Field(1, ge=1, le=64)  # number of channels of the images; 3 for colours
+    channels: int = 1  # number of channels of the images; 3 for colours
     window: tuple[float, float] = (0.0, 1200.0)  # values mapped to [-1, 1], coarse ones to [0, 1] (our choice)
     window_unit: str | None = "a.u."  # unit of the image values, such as HU
     phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
