@@ -8,6 +8,7 @@ import pydicom
 import pytest
 
 from ganatomy.errors import Shortage, UserError
+from ganatomy.images import dicom
 from ganatomy.images.dicom import MOST_FRAMES
 from ganatomy.images.files import find, read, write
 from ganatomy.images.image import Image
@@ -214,3 +215,15 @@ def test_names_that_are_not_utf8_can_be_read_and_printed(tmp_path):
 def test_a_name_that_is_too_long_does_not_exist(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         find(tmp_path / ("x" * 5000))
+
+
+def test_many_frames_share_a_header_that_is_read_once(tmp_path, slice_file, monkeypatch):
+    data = slice_file(tmp_path / "a.dcm", np.zeros((2, 2), np.uint16), NumberOfFrames="500", ImagePositionPatient=None)
+    data.PixelData = np.repeat(np.arange(500, dtype=np.uint16), 4).tobytes()
+    data.save_as(tmp_path / "a.dcm")
+    read_headers = []
+    real = dicom._frame
+    monkeypatch.setattr(dicom, "_frame", lambda *arguments: (read_headers.append(arguments), real(*arguments))[1])
+    image = read(tmp_path / "a.dcm")
+    assert len(read_headers) == 1
+    assert image.slab(499, 500)[0, 0, 0, 0] == 499 - 1024

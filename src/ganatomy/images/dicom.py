@@ -6,7 +6,7 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,15 @@ def read_frames(path: Path) -> list[Frame]:
             return []
         count = int(file.get("NumberOfFrames") or 1)
         _check_pixels(path, file, count, left)
-        return [_frame(file, path, index if count > 1 else None) for index in range(count)]
+        if count == 1:
+            return [_frame(file, path, None)]
+        groups = file.get("PerFrameFunctionalGroupsSequence") or []
+        if not groups:  # all frames have one header, which takes long to read
+            first = _frame(file, path, 0)
+            return [replace(first, index=index) for index in range(count)]
+        if len(groups) != count:
+            raise UserError(f"{path} describes {len(groups)} of {count} frames; copy or export it again")
+        return [_frame(file, path, index) for index in range(count)]
 
 
 def series_of(path: Path) -> str | None:
