@@ -170,6 +170,12 @@ def test_words_that_other_programs_read_as_commands_are_names_like_others(folder
     assert [(case.subject, case.label) for case in found] == [("[/b]", "[red] {x} %s"), ("=1+1", "[/]")]
 
 
+def test_rows_that_lack_a_role_which_others_have_are_told(folder):
+    config = manifest(folder, "subject,target,input\nA,ann/one.nii.gz,ann/two.nii.gz\nB,bob/one.nii.gz,\n")
+    with pytest.warns(Notice, match=r"list\.csv: 1 of 2 cases have no input image: bob_one"):
+        find_cases(TASK, config)
+
+
 def pictures(root, *names):
     """Write images whose values are all the number of their place among the names."""
     for number, name in enumerate(names, start=1):

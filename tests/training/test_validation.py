@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ganatomy.data.cases import DataConfig
-from ganatomy.errors import LeftOut, Shortage, UserError
+from ganatomy.errors import LeftOut, Notice, Shortage, UserError
 from ganatomy.images.files import Source, write
 from ganatomy.images.image import Image
 from ganatomy.inference.runfile import read_run
+from ganatomy.tasks.synthesis.task import Synthesis
 
 SMALL = {
     "batch_size": 2, "size": (32, 32), "width": 2, "latent": 4,
@@ -48,6 +49,13 @@ def test_lost_cases_are_named_and_counted_before_training_starts(tiny, pictures,
     assert lost.startswith("left out: q: ") and str(pictures / "q.png") in lost
     assert counted == "1 of 8 cases are left out, for the reasons above"
     assert len(read_run(tmp_path / "run").left_out) == 1
+
+
+def test_cases_without_a_slice_to_learn_from_are_named(tiny, pictures, cases, tmp_path, monkeypatch):
+    monkeypatch.setattr(Synthesis, "trainable_slices", lambda self, sample: np.array([sample.case.name != "p3"]))
+    data = DataConfig(data=pictures, test_subjects=("p0",), val_subjects=("p1", "p2"), cache=cases)
+    with pytest.warns(Notice, match="1 of 7 cases have no slice that may be learned from: p3"):
+        tiny("dcgan", tmp_path / "run", rounds=1, preset="paper", data=data, **SMALL)
 
 
 def test_a_lack_of_open_files_stops_a_run_before_it_starts(tiny, pictures, cases, tmp_path, monkeypatch):

@@ -307,7 +307,7 @@ def _tell_incomplete(place: Path, task: Task, found: Mapping[str, Collection[str
     """Tell the user which cases lack a role that others have, since a name may be misspelt.
 
     Args:
-        place: folder of the images, for the message.
+        place: folder of the images, or manifest, for the message.
         task: task with the roles.
         found: name of a case to its roles.
     """
@@ -463,6 +463,7 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         cases.append(Case(name, subject, split, sources, label, config.resample_to))  # type: ignore[arg-type]
     if not cases:
         raise UserError(f"{path}: the manifest has no rows")
+    _tell_incomplete(path, task, {case.name: case.sources for case in cases})
     return cases
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,9 +32,9 @@ from ganatomy.data.batches import Batches, PatchDataset, Range, check_validation
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.contents import Changes, changes_of, content_of, contents_of
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
-from ganatomy.data.splits import Fold, divide, recorded
+from ganatomy.data.splits import Fold, divide, recorded, some
 from ganatomy.data.store import Store
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
 from ganatomy.evaluation.choosing import place
 from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.images.atomic import locked, make_folder, write_atomically, write_text
@@ -409,6 +410,10 @@ class Run:
                 f"no case can be used for training: {problems[0][1] if problems else 'all are kept for testing'}"
             )
         told = [self.labels.told(problem, case) for case, problem in problems]
+        used = {item.sample.case.name for item in (*training, *validation)}
+        if idle := [sample.case.name for sample in samples if sample.case.name not in used]:
+            words = f"{len(idle)} of {len(samples)} cases have no slice that may be learned from: {some(idle)}"
+            warnings.warn(words, Notice, stacklevel=2)
         if not validation:
             training, validation = hold_out(training, fewest=self.task.fewest_validation_images)
         check_validation(self.task, validation)
