@@ -13,6 +13,7 @@ from ganatomy.case import Prediction
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
+from ganatomy.images.atomic import locked
 from ganatomy.images.files import read
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model, only_source
@@ -262,6 +263,33 @@ def test_files_in_the_way_are_kept_unless_told(tmp_path):
     with pytest.raises(UserError, match="a folder is in the way"):
         write_samples(own, tmp_path / "other", 2, overwrite=True)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["synthetic_000001.nii.gz"]
+
+
+def test_fewer_samples_leave_no_files_that_the_list_does_not_name(tmp_path):
+    own, out = model(tmp_path / "run"), tmp_path / "out"
+    write_samples(own, out, 3)
+    (out / "mine.txt").write_text("mine")
+    (file,) = write_samples(own, out, 1, seed=1, overwrite=True)
+    assert {path.name for path in out.iterdir()} == {file.name, LIST, NOTE, "mine.txt"}
+
+
+def test_a_list_from_elsewhere_removes_nothing_beside_its_folder(tmp_path):
+    own, out = model(tmp_path / "run"), tmp_path / "out"
+    write_samples(own, out, 1)
+    (tmp_path / "mine.txt").write_text("mine")
+    with (out / LIST).open("a") as stream:
+        stream.write("../mine.txt,,5,t2\n")
+    with pytest.raises(UserError, match="nothing else is ever replaced"):
+        write_samples(own, out, 1, overwrite=True)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_one_process_at_a_time_samples_into_a_folder(tmp_path):
+    own, out = model(tmp_path / "run"), tmp_path / "out"
+    with locked(out, tmp_path / ".out.lock"), pytest.raises(UserError, match="another process is writing there"):
+        write_samples(own, out, 1)
+    write_samples(own, out, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
 
 
 def test_an_interruption_leaves_nothing(tmp_path):

@@ -68,7 +68,7 @@ def test_systems_that_calibrate_nothing_get_no_file(tmp_path, toys, monkeypatch)
     assert not (run / CALIBRATION).exists()
 
 
-def test_training_ends_with_thresholds_and_resuming_renews_them(tmp_path, cases):
+def test_training_ends_with_thresholds_and_resuming_renews_them(tmp_path, cases, monkeypatch):
     config = catalogue.load("caae").Config.preset("small", size=(32, 32), width=2, latent=4, critic_widths=(4,))
     data = DataConfig(phantom_subjects=8, phantom_size=32, cache=cases)
     options = TrainConfig(rounds=4, threads=1, device="cpu", diagnose=False, false_positive_rate=0.1)
@@ -79,6 +79,12 @@ def test_training_ends_with_thresholds_and_resuming_renews_them(tmp_path, cases)
     (copy / CALIBRATION).unlink()
     assert load(copy).calibration is None
     assert train("caae", copy, data=data, resume=True).calibration == model.calibration
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "ganatomy.tasks.anomaly_detection.predictor.DetectionPredictor.calibrate",
+            lambda *arguments: pytest.fail("equal weights are calibrated once"),
+        )
+        assert train("caae", copy, data=data, resume=True).calibration == model.calibration
     longer = train("caae", copy, data=data, options=TrainConfig(rounds=6), resume=True)
     assert longer.calibration is not None and load(copy, "last").calibration is not None
     assert torch.isfinite(torch.tensor(longer.calibration["pixel"]))

@@ -14,15 +14,24 @@ import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from ganatomy.case import Split
 from ganatomy.catalogue import System, known, source_of
 from ganatomy.data.cases import DataConfig
+from ganatomy.data.pseudonyms import DIGITS, DIGITS_OF_CONTENT
 from ganatomy.data.splits import Fold
 from ganatomy.errors import Notice, UserError
 from ganatomy.images.atomic import write_text
@@ -61,16 +70,27 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+Pseudonym = Annotated[str, Field(pattern=f"^[0-9a-f]{{{DIGITS}}}$")]
+Content = Annotated[str, Field(pattern=f"^[0-9a-f]{{{DIGITS_OF_CONTENT}}}$")]
+
+
 class Sides(_Part):
     """The split of the subjects, by pseudonyms of 32 hexadecimal digits."""
 
-    train: tuple[str, ...]  # learned from
-    val: tuple[str, ...]  # chose the best weights
-    test: tuple[str, ...]  # kept for testing
+    train: tuple[Pseudonym, ...]  # learned from
+    val: tuple[Pseudonym, ...]  # chose the best weights
+    test: tuple[Pseudonym, ...]  # kept for testing
     secret: str  # fingerprint of the secret behind the pseudonyms
     fold: Fold | None = None  # of a cross-validation
     label_fraction: float | None = None  # share of the annotated training subjects whose annotations were learned from
-    annotated: tuple[str, ...] = ()  # those subjects, where it was not all of them
+    annotated: tuple[Pseudonym, ...] = ()  # those subjects, where it was not all of them
+
+    @model_validator(mode="after")
+    def _one_side_each(self) -> Self:
+        everybody = [*self.train, *self.val, *self.test]
+        if len(set(everybody)) < len(everybody):
+            raise ValueError("a subject is named twice")
+        return self
 
     @property
     def by_side(self) -> Mapping[Split, tuple[str, ...]]:
@@ -98,7 +118,7 @@ class RunFile(_Part):
     training: TrainConfig  # how it was trained
     rounds: dict[str, int]  # of each stage
     split: Sides  # of the subjects
-    cases: dict[str, dict[str, str]]  # subject to its cases, and these to digests of content, all keyed
+    cases: dict[Pseudonym, dict[Pseudonym, Content]]  # subject to its cases, and these to keyed digests of content
     validation: str  # where the validation slices come from, in words
     selection: Selection  # of the best weights
     provenance: dict[str, str]  # facts that every result must carry

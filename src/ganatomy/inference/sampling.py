@@ -22,6 +22,7 @@ from ganatomy import phantoms
 from ganatomy.case import Prediction, Role
 from ganatomy.errors import UserError, shortage
 from ganatomy.game import Method
+from ganatomy.images.atomic import locked, make_folder
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
 from ganatomy.images.paths import safe_name
@@ -94,8 +95,9 @@ def write_samples(
 ) -> list[Path]:
     """Write samples of a run with ``samples.csv`` and ``synthetic.json``; either all files appear, or none.
 
-    A sample depends on its own seed alone. By default, 8-bit images and small label maps become PNG, other images
-    NIfTI, and everything else has the format of its role. HU are rounded to integers, other values are real.
+    A sample depends on its own seed alone. With ``overwrite``, all files of an earlier call are removed, so that the
+    list names every synthetic file. By default, 8-bit images and small label maps become PNG, other images NIfTI, and
+    everything else has the format of its role. HU are rounded to integers, other values are real.
 
     Args:
         model: model loaded from a run folder.
@@ -124,9 +126,9 @@ def write_samples(
     nothing = predictor.sample_of({})
     first = predictor.predict(nothing, seed)
     suffixes = choose_suffixes(first, predictor.outputs, format)
-    _check_place(out, [LIST, NOTE], overwrite)
     made: list[SampleFiles] = []
-    with _together(out) as work:
+    with _together(out, overwrite) as work:
+        _check_place(out, [LIST, NOTE], overwrite)
         for number in range(seed, seed + count):
             prediction = first if number == seed else predictor.predict(nothing, number)
             files = _named(number, str(prediction.facts.get("label") or ""), suffixes)
@@ -279,21 +281,32 @@ def _written(out: Path) -> set[str]:
             listed = {row["file"] for row in csv.DictReader(stream)}
     except (OSError, ValueError, KeyError, csv.Error):
         return set()
+    if any(not name or Path(name).name != name for name in listed):  # files elsewhere are never those of a list
+        return set()
     return {*listed, LIST, NOTE} if isinstance(told, dict) and "system" in told else set()
 
 
 @contextmanager
-def _together(out: Path) -> Iterator[Path]:
-    """Provide a temporary folder beside ``out`` whose files are moved there at the end of the context."""
+def _together(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Provide a temporary folder beside ``out`` whose files are moved there at the end of the context.
+
+    Args:
+        out: folder of samples, which belongs to this process meanwhile.
+        overwrite: whether all files of an earlier call are removed first.
+    """
     work = out.with_name(f".{out.name[:80]}.{secrets.token_hex(4)}.part")
     try:
-        work.mkdir(parents=True)
-        yield work
-        if out.is_dir():
-            for file in sorted(work.iterdir()):
-                file.replace(out / file.name)
-        else:
-            work.replace(out)
+        make_folder(out.parent)
+        with locked(out, out.with_name(f".{out.name[:80]}.lock")):
+            work.mkdir()
+            yield work
+            if out.is_dir():
+                for name in _written(out) if overwrite else ():
+                    (out / name).unlink(missing_ok=True)
+                for file in sorted(work.iterdir()):
+                    file.replace(out / file.name)
+            else:
+                work.replace(out)
     except OSError as error:
         told = f"--out {out}: cannot be written ({error.strerror or error})"
         raise shortage(error, out) or UserError(told) from None

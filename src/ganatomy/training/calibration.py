@@ -21,8 +21,9 @@ def calibrate_run(
 ) -> None:
     """Calibrate the best and the last weights of a run and write ``calibration.json`` into its folder.
 
-    Results are stored under the digest of the weights: those of weights that training has replaced since are not found
-    any more, and a run that is resumed to its end writes the file anew. A system without calibration gets no file.
+    Results are stored under the digest of the weights, so that equal weights are calibrated once, also where a finished
+    run is resumed. Those of weights that training has replaced since are dropped. A system without calibration gets no
+    file.
 
     Args:
         folder: run folder.
@@ -39,6 +40,9 @@ def calibrate_run(
             continue
         model = load(folder, which, device, system)
         if model.identity in found:
+            continue
+        if model.calibration is not None:
+            found[model.identity] = dict(model.calibration)
             continue
         predictor = model.predictor()
         if not predictor.calibrates:

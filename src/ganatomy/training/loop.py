@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -372,12 +372,45 @@ class Trainer:
         if self.players.keys() != state["optimizers"].keys():
             raise ValueError("the players of the stage are others")
         for name, player in self.players.items():
+            check_fitting(state["optimizers"][name], player)
             player.optimizer.load_state_dict(state["optimizers"][name])
         self.method.noise.generator.set_state(state["noise"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["random_cuda"])
         self._resumed = state
+
+
+def check_fitting(saved: Mapping[str, Any], player: PlayerState) -> None:
+    """Refuse the state of an optimiser that was not saved by one of the player's kind; PyTorch would fail steps later.
+
+    Raises:
+        ValueError: settings are missing or of another type, or moments are missing or of another shape.
+    """
+    groups = player.optimizer.state_dict()["param_groups"]
+    if not _alike(saved["param_groups"], groups) or [one["params"] for one in saved["param_groups"]] != [
+        one["params"] for one in groups
+    ]:
+        raise ValueError("the settings of an optimiser are others")
+    shapes = {index: parameter.shape for index, parameter in enumerate(player.parameters)}
+    moments = {tuple(own) for own in saved["state"].values()}
+    if len(moments) > 1 or not all(
+        index in shapes and (not isinstance(value, Tensor) or value.shape in ((), shapes[index]))
+        for index, own in saved["state"].items()
+        for value in own.values()
+    ):
+        raise ValueError("the moments of an optimiser are others")
+
+
+def _alike(saved: Any, own: Any) -> bool:
+    """Whether two values have the same structure and types."""
+    if isinstance(own, dict):
+        return (
+            isinstance(saved, dict) and saved.keys() == own.keys() and all(_alike(saved[key], own[key]) for key in own)
+        )
+    if isinstance(own, list | tuple):
+        return isinstance(saved, list | tuple) and len(saved) == len(own) and all(map(_alike, saved, own))
+    return type(saved) is type(own) or (isinstance(own, int | float) and type(saved) in (int, float))
 
 
 @torch.no_grad()
