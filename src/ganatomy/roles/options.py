@@ -14,7 +14,8 @@ from ganatomy.errors import UserError
 RESERVED = frozenset(
     {
         *("subject", "subject_id", "patient", "patient_id", "split", "label", "diagnosis", "file", "path"),
-        *("ability", "baseline", "config", "data", "name", "out", "preset", "resume", "seed", "show", "system", "unit"),
+        *("ability", "baseline", "changed_data", "config", "data", "name", "out", "preset", "resume", "seed", "show"),
+        *("system", "unit"),
     }
 )
 """Names that no role can have: columns of manifests with another meaning, and arguments of commands and functions."""
