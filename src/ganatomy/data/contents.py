@@ -1,4 +1,4 @@
-"""What a run remembers of the content of its cases, so that data that changed since it began are noticed.
+"""Content of cases as a run remembers it, so that data that changed since it began are noticed.
 
 A run records for every case a keyed digest of the content of its files and of how they are read. It does not depend on
 where the files lie, so a data folder may be moved, and it reveals nothing without the secret of the user.

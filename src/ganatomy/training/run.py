@@ -40,6 +40,7 @@ from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.images.atomic import locked, make_folder, write_atomically, write_text
 from ganatomy.images.paths import check_free
 from ganatomy.inference.model import (
+    CALIBRATION,
     WEIGHTS,
     Model,
     build,
@@ -72,17 +73,17 @@ from ganatomy.training.checkpoint import BEST, LAST, read_checkpoint
 from ganatomy.training.derive import with_derived_roles
 from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
-from ganatomy.training.monitor import METRICS, Bar, Monitor, read_rows
+from ganatomy.training.monitor import EVENTS, METRICS, Bar, Monitor, read_rows
 from ganatomy.training.shapes import check_turns
 
-DERIVED = "derived"
+CARD, DERIVED = "card.md", "derived"
 GAP_EVERY = 5
 """Number of validations between two estimates of the duality gap, which costs ten rounds per player."""
 PATIENCE = timedelta(days=7)
 """Time that other processes wait for rank zero, which prepares the cases."""
 
 ChangedData = Literal["refuse", "ignore"]
-"""What a resumed run does where cases were added, are missing or have other content than when it began."""
+"""Reaction of a resumed run where cases were added, are missing or have other content than when it began."""
 
 T = TypeVar("T")
 
@@ -174,7 +175,7 @@ class Request(NamedTuple):
     label_fraction: float | None = None
     """Share of the annotated training subjects whose annotations are learned from; none means all."""
     changed_data: ChangedData = "refuse"
-    """What to do where the data have changed since a run began that is resumed."""
+    """Reaction to data that have changed since a run began that is resumed."""
 
 
 def continued(system: System, out: Path, pseudonyms: Pseudonyms, rounds: int | None) -> RunFile:
@@ -398,21 +399,18 @@ class Run:
                 return self.store.get_all(wanted, show)
 
             samples, problems = on_rank_zero(self.fabric, prepare) or prepare()
-        training, validation = (
-            usable(self.task, part)
-            for part in (
-                self._annotated([sample for sample in samples if sample.case.split == "train"]),
-                [sample for sample in samples if sample.case.split == "val"],
-            )
-        )
+        learned = self._annotated([sample for sample in samples if sample.case.split == "train"])
+        validated = [sample for sample in samples if sample.case.split == "val"]
+        training, validation = (usable(self.task, part) for part in (learned, validated))
         if not training:
             raise UserError(
                 f"no case can be used for training: {problems[0][1] if problems else 'all are kept for testing'}"
             )
         told = [self.labels.told(problem, case) for case, problem in problems]
         used = {item.sample.case.name for item in (*training, *validation)}
-        if idle := [sample.case.name for sample in samples if sample.case.name not in used]:
-            words = f"{len(idle)} of {len(samples)} cases have no slice that may be learned from: {some(idle)}"
+        there = [sample.case.name for sample in (*learned, *validated)]
+        if idle := [name for name in there if name not in used]:
+            words = f"{len(idle)} of {len(there)} cases have no slice that may be learned from: {some(idle)}"
             warnings.warn(words, Notice, stacklevel=2)
         if not validation:
             training, validation = hold_out(training, fewest=self.task.fewest_validation_images)
@@ -557,9 +555,9 @@ class Run:
         Args:
             new: whether the folder did not exist before the run, so that it is removed, too.
         """
-        for name in (RUN_FILE, "metrics.csv"):
+        for name in (RUN_FILE, METRICS):
             (self.out / name).unlink(missing_ok=True)
-        for name in (str(LAST.parent), "events", DERIVED):
+        for name in (str(LAST.parent), EVENTS, DERIVED):
             shutil.rmtree(self.out / name, ignore_errors=True)
         if new:
             shutil.rmtree(self.out, ignore_errors=True)
@@ -579,6 +577,12 @@ class Run:
 
     def _load_run(self) -> dict[str, Any] | None:
         """Read and check all files of a run that is resumed, before any is written; None without a checkpoint."""
+        for name in (RUN_FILE, METRICS, CARD, CALIBRATION, LAST, BEST, *WEIGHTS.values()):
+            if (self.out / name).is_dir():
+                raise UserError(f"{self.out / name}: a folder is in the way; remove it")
+        for folder in (LAST.parent, EVENTS, DERIVED):
+            if (self.out / folder).exists() and not (self.out / folder).is_dir():
+                raise UserError(f"{self.out / folder}: a file is in the way; remove it")
         for which, name in WEIGHTS.items():
             if (self.out / name).is_file():
                 check_weights(self.out, self.facts, which, read_weights(self.out / name))
@@ -769,9 +773,7 @@ class Run:
 
     def _write_card(self) -> None:
         data = self.labels.place(str(self.data.data)) if self.data.data else "the embedded phantom"
-        write_text(
-            self.out / "card.md", model_card(self.request.system, self.facts, data, self.best, self.monitor.latest)
-        )
+        write_text(self.out / CARD, model_card(self.request.system, self.facts, data, self.best, self.monitor.latest))
 
 
 def round_of(weights: Path) -> int:
