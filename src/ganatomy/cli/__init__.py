@@ -3,6 +3,7 @@
 The module of a command is imported only when that command runs, so that ``--help`` and ``list`` start at once.
 """
 
+import errno
 import os
 import sys
 import warnings
@@ -120,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be in its encoding
     try:
+        if "\0" in "".join(arguments):
+            raise UserError("a word of the command holds a null character, which no name and no number has")
         if command not in COMMANDS:
             nearest = get_close_matches(command, COMMANDS, n=1)
             guess = f"did you mean {nearest[0]}? " if nearest else ""
@@ -136,7 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        if (short := shortage(error, command)) is None:
+        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            code = complain(f"{str(getattr(error, 'filename', ''))[:60]}...: the name is too long", UNUSABLE)
+        elif (short := shortage(error, command)) is not None:
+            code = complain(str(short), SHORT)
+        else:
             raise
-        code = complain(str(short), SHORT)
     return code if speaks() else 0  # a failing process would make rank zero report an error of the machine

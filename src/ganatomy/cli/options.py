@@ -107,8 +107,9 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = 
         default: instance with the defaults; None means those of the class.
 
     Raises:
-        UserError: an option is unknown or missing, or a value is invalid.
+        UserError: an option is unknown, missing or repeated, or a value is invalid.
     """
+    check_repeated(arguments)
     said = io.StringIO()
     given = {} if default is None else {"default": default}
     try:
@@ -126,6 +127,17 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: Any = 
         if stop.code in (0, None):
             raise
         raise UserError(f"{condense(said.getvalue())} (see {program} --help)") from None
+
+
+def check_repeated(arguments: Sequence[str]) -> None:
+    """Refuse options that are given twice, of which only the last would have an effect.
+
+    Raises:
+        UserError: an option is repeated.
+    """
+    names = [word.partition("=")[0].replace("_", "-") for word in arguments if re.match("--?[a-zA-Z]", word)]
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UserError(f"{repeated[0]}: given twice; give it once, with all its values")
 
 
 def condense(box: str) -> str:

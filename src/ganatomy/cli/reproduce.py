@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ganatomy.api import with_options
 from ganatomy.claims.decide import CLAIMS, find_claim
 from ganatomy.claims.reproduction import Reproduction, cells, reproduce
 from ganatomy.cli.options import leading, parse
@@ -89,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
             seeds=choice.seeds,
             rounds=choice.rounds,
             preset=choice.preset,
-            options=TrainConfig(device=choice.device, threads=choice.threads),
+            options=with_options(TrainConfig(), {"device": choice.device, "threads": choice.threads}),
             show=True,
             secret=choice.secret,
         )
