@@ -104,6 +104,8 @@ def test_rows_of_one_name_are_cases_of_their_own(files, tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("flair,t1\n,\n", "the manifest has no rows"),
+        ("subject,flair,t1\nanna,,\n", "no row names an image in a column flair or t1 or mask"),
         ("flair,t1,t1\nx,y,z\n", "several columns are called 't1'"),
         ("flair,t1\nx,y,z\n", "line 2: more cells than columns"),
         ("flair,t1\nx,\0\n", r"line 2: t1 '\\x00' holds the character"),

@@ -156,4 +156,6 @@ def _from_manifest(
             first = next(iter(sources.values()))
             called = next((row[name] for name in NAMES if row.get(name)), first.name)
             cases.append((unique_name(safe_name(called), taken), first.subject, sources))
+    if not cases:
+        raise UserError(f"{path}: no row names an image in a column {' or '.join(known)}")
     return cases
