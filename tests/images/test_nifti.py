@@ -269,3 +269,12 @@ def test_files_stay_open_only_where_they_are_compressed(tmp_path):
     image = read_nifti(path)
     image.numpy()
     assert not image.array._streams
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_equal_images_are_equal_files(tmp_path, channels):
+    image = Image.from_array(np.arange(channels * 60, dtype=np.int16).reshape(channels, 3, 4, 5), (3.0, 2.0, 1.0), "HU")
+    for name in ("one", "other"):
+        write_nifti(tmp_path / name / "scan.nii.gz", image)
+    packed = [(tmp_path / name / "scan.nii.gz").read_bytes() for name in ("one", "other")]
+    assert packed[0] == packed[1] and b"part" not in packed[0]
