@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-method test-slow lint bench table clean
+.PHONY: demo test test-method test-slow fuzz kill lint bench table clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,13 @@ test-method: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Damaged inputs of all kinds, and commands killed at random moments; the tests run a small part of both.
+fuzz: $(READY)
+	$(BIN)/python scripts/fuzz.py --count 1500 --accepted fuzz-accepted.md
+
+kill: $(READY)
+	$(BIN)/python scripts/kill_test.py --times 10
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

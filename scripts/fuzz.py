@@ -178,10 +178,10 @@ def _last_line(heard: Path) -> str:
 
 def said(code: int) -> str:
     """Return what an exit status of a command means; raise `UserError` where it is a refusal."""
-    if code == 3:
+    if code == cli.SHORT:
         raise MemoryError("the command ran short of memory")
-    if code == 2:
-        raise UserError("exit status 2")
+    if code == cli.UNUSABLE:
+        raise UserError(f"exit status {code}")
     return f"exit status {code}"
 
 
