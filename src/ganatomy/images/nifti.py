@@ -180,8 +180,8 @@ def _compress(path: Path) -> None:
 def _writing(path: Path, compressed: bool) -> Iterator[BinaryIO]:
     with path.open("wb") as stream:
         if compressed:
-            # On CT, level 1 takes a quarter of the time of level 6 and 2 % more space. Without the temporary file's name
-            # and the time in its header, equal images are equal files.
+            # On CT, level 1 takes a quarter of the time of level 6 and 2 % more space. Without the name of a temporary
+            # file and the time in its header, equal images are equal files.
             with gzip.GzipFile("", "wb", 1, stream, mtime=0) as packed:
                 yield cast(BinaryIO, packed)
         else:
