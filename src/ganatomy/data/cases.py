@@ -53,8 +53,12 @@ class DataConfig(BaseModel):
     unit: str | None = None  # unit of images and arrays without one; HU is assumed where slope or intercept is given
     pixel_mm: float | None = None  # pixel size in mm, for raster images without one
     uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
-    phantom_subjects: int | None = Field(None, ge=3)  # number of phantom patients; none means the system's default
-    phantom_size: int | None = Field(None, ge=16)  # rows and columns of the phantom; none means the system's default
+    phantom_subjects: int | None = Field(
+        None, ge=3, le=100_000
+    )  # number of phantom patients; none means the system's default
+    phantom_size: int | None = Field(
+        None, ge=16, le=4096
+    )  # rows and columns of the phantom; none means the system's default
     cache: Path | None = None  # prepared cases, shared by runs; none: in $GANATOMY_CACHE, else ~/.cache/ganatomy
 
     @property
@@ -441,7 +445,7 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         for role, column in columns.items():
             if role == "subject" or not row[column]:
                 continue
-            read = partial(_row_source, row=row, config=config, where=where)
+            read = partial(_row_source, row=row, config=config, where=where, manifest=path)
             sources[role] = task.roles[role].source(row[column], path.parent, read)
         subject, split = normalize("NFC", row[columns["subject"]]), row.get("split") or "train"
         if not subject:
@@ -488,9 +492,13 @@ def _others(task: Task) -> list[str]:
     return [role for role in task.roles if role not in (task.given, *LABEL_COLUMNS)]
 
 
-def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: str) -> Source:
+def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: str, manifest: Path) -> Source:
     if not exists(path):
         raise UserError(f"{where}: {path} does not exist; paths are relative to the manifest")
+    if path.resolve() in manifest.resolve().parent.parents:
+        raise UserError(
+            f"{where}: {path} is a folder that holds the folder of the manifest; name an image or its series"
+        )
     numbers = {}
     for name in ("slope", "intercept", "pixel_mm"):
         if row.get(name):
