@@ -135,6 +135,7 @@ def test_a_row_may_say_what_its_numbers_mean(folder):
         ("subject,target\nA\u200b,ann/one.nii.gz\n", r"line 2: subject 'A\\u200b' holds the character '\\u200b'"),
         ("subject,target,label\nA,ann/one.nii.gz,si\tck\n", r"line 2: label 'si\\tck' holds the character '\\t'"),
         ("subject,target\nA,.\n", r"line 2: .* holds 4 images; name one"),
+        ("subject,target\nA,/\n", "line 2: / is a folder that holds the folder of the manifest; name an image"),
         (f"subject,target\nA,{'x' * 5000}\n", "line 2: .*x does not exist; paths are relative"),
         (f"subject,target\nA,{'x' * 200_000}\n", r"cannot be read as a manifest \(field larger than field limit"),
         (
