@@ -52,10 +52,10 @@ class TrainConfig(BaseModel):
     rounds: int | None = Field(None, ge=1)  # training rounds, divided among stages; none means the system's own
     seed: int = Field(0, ge=0, lt=2**63)  # seed of initial weights, samples, noise and splits
     device: str = "auto"  # device on which to train: cpu, cuda, or auto
-    processes: int = Field(1, ge=1)  # number of processes or GPUs; each computes a part of every batch
+    processes: int = Field(1, ge=1, le=1024)  # number of processes or GPUs; each computes a part of every batch
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # number format; gradient penalties stay in 32 bits
-    threads: int | None = Field(None, ge=1)  # CPU threads per process; none means torch's default
-    workers: int = Field(0, ge=0)  # background processes that load batches; 0 loads them in between rounds
+    threads: int | None = Field(None, ge=1, le=1024)  # CPU threads per process; none means torch's default
+    workers: int = Field(0, ge=0, le=1024)  # background processes that load batches; 0 loads them in between rounds
     log_every: int = Field(10, ge=1)  # rounds between two rows of metrics.csv
     validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: a 20th of the run, at least 25
     validation_slices: int = Field(12, ge=1)  # number of slices that are scored at each validation
@@ -127,12 +127,25 @@ class RunFile(_Part):
     weights: dict[Which, str] = {}  # digests of their tensors
     writing: dict[Which, str] = {}  # digests of weights that are about to be written, or have been when killed
 
+    @field_validator("config")
+    @classmethod
+    def _without_download(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Replace the wish of a training to download weights, which nothing that uses the run shares."""
+        return {**config, "features": "vgg19"} if config.get("features") == "download" else config
+
     @field_validator("data", mode="before")
     @classmethod
     def _without_cache(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and "cache" in data:
             raise ValueError("a run does not say where prepared cases are kept")
         return data
+
+    @field_validator("roles")
+    @classmethod
+    def _with_kinds(cls, roles: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if nameless := [name for name, role in roles.items() if not isinstance(role.get("kind"), str)]:
+            raise ValueError(f"{nameless[0]} has no kind")
+        return roles
 
     @field_serializer("data")
     def _plain_data(self, data: DataConfig) -> dict[str, Any]:

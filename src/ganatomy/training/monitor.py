@@ -26,7 +26,7 @@ from ganatomy.reports.curves import COLUMNS
 from ganatomy.reports.measures import GRADIENT_NORM, Measure
 from ganatomy.training.loop import Diverged
 
-METRICS = "metrics.csv"
+METRICS, EVENTS = "metrics.csv", "events"
 
 
 class Monitor:
@@ -66,9 +66,9 @@ class Monitor:
         from torch.utils.tensorboard import SummaryWriter
 
         try:
-            self.writer = SummaryWriter(self.folder / "events", purge_step=done + 1 if done else None)
+            self.writer = SummaryWriter(self.folder / EVENTS, purge_step=done + 1 if done else None)
         except OSError as error:
-            raise UserError(f"{self.folder / 'events'}: {error.strerror or error}; choose another --out") from None
+            raise UserError(f"{self.folder / EVENTS}: {error.strerror or error}; choose another --out") from None
 
     def turn(self, progress: Where, turn: Turn) -> None:
         """Collect the losses and scores of a turn."""
@@ -182,7 +182,8 @@ def read_rows(path: Path) -> list[list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore it, or train in another --out") from None
     readable = [_is_reading(row) for row in rows[1:]]
-    if (rows and rows[0] != list(COLUMNS)) or not all(readable[:-1]):
+    in_lines = not any("\n" in cell for row in rows for cell in row)
+    if (rows and rows[0] != list(COLUMNS)) or not all(readable[:-1]) or not in_lines:
         raise UserError(f"{path}: damaged, since it holds other lines than readings; restore it, or train again")
     return [row for row, good in zip(rows[1:], readable, strict=True) if good]
 

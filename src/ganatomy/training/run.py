@@ -577,10 +577,11 @@ class Run:
 
     def _load_run(self) -> dict[str, Any] | None:
         """Read and check all files of a run that is resumed, before any is written; None without a checkpoint."""
-        for name in (RUN_FILE, METRICS, CARD, CALIBRATION, LAST, BEST, *WEIGHTS.values()):
-            if (self.out / name).is_dir():
-                raise UserError(f"{self.out / name}: a folder is in the way; remove it")
-        for folder in (LAST.parent, EVENTS, DERIVED):
+        names = RUN_FILE, METRICS, CARD, CALIBRATION, *WEIGHTS.values()
+        for file in (*map(Path, names), LAST, BEST):
+            if (self.out / file).is_dir():
+                raise UserError(f"{self.out / file}: a folder is in the way; remove it")
+        for folder in (LAST.parent, Path(EVENTS), Path(DERIVED)):
             if (self.out / folder).exists() and not (self.out / folder).is_dir():
                 raise UserError(f"{self.out / folder}: a file is in the way; remove it")
         for which, name in WEIGHTS.items():
