@@ -106,6 +106,12 @@ def test_the_cache_is_neither_written_nor_read(copy, tmp_path):
     refused(folder, "data: .*does not say where prepared cases are kept")
 
 
+def test_no_run_asks_for_a_download(copy):
+    folder, change = copy
+    change(config={**SMALL, "features": "download"})
+    assert read_run(folder).config == {**SMALL, "features": "vgg19"}
+
+
 def test_runs_of_the_first_version_are_refused_by_its_name(copy):
     folder, _ = copy
     (folder / "run.yaml").write_text(
