@@ -51,6 +51,12 @@ def manifest(folder, text):
     return DataConfig(data=path)
 
 
+@pytest.mark.parametrize("given", [{"roles": ("target=*.png",)}, {"series": ("target=CT",)}])
+def test_patterns_without_a_folder_are_refused_and_not_replaced_by_a_phantom(given):
+    with pytest.raises(UserError, match="^--roles and --series .* --data"):
+        find_cases(TASK, DataConfig(**given))
+
+
 def test_a_folder_is_split_by_the_folders_in_it(folder):
     found = discover(TASK, DataConfig(data=folder, test_subjects=("ann",)))
     assert [(c.subject, c.split) for c in found] == [("ann", "test")] * 2 + [("bob", "train"), ("cid", "train")]

@@ -141,6 +141,8 @@ def find_cases(task: Task, config: DataConfig) -> list[Case]:
 def _all_cases(task: Task, config: DataConfig) -> list[Case]:
     if config.resample_to and config.resample_to not in task.roles:
         raise UserError(f"--resample-to {config.resample_to}: there is no such role; there are {', '.join(task.roles)}")
+    if config.data is None and (config.roles or config.series):
+        raise UserError("--roles and --series name images of a folder: give it with --data, too")
     if config.data is None:
         return _phantom_cases(task, config)
     if config.roles or config.series:
