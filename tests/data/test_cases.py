@@ -53,7 +53,7 @@ def manifest(folder, text):
 
 @pytest.mark.parametrize("given", [{"roles": ("target=*.png",)}, {"series": ("target=CT",)}])
 def test_patterns_without_a_folder_are_refused_and_not_replaced_by_a_phantom(given):
-    with pytest.raises(UserError, match="^--roles and --series .* --data"):
+    with pytest.raises(UserError, match=r"^--roles and --series .* --data"):
         find_cases(TASK, DataConfig(**given))
 
 
