@@ -48,13 +48,15 @@ def test_a_standstill_is_the_identity(size):
 @settings(max_examples=20, deadline=None)
 def test_points_go_where_the_image_goes(seed, thick):
     size, spacing = (23 if thick else 1, 41, 33), (2.0, 0.8, 1.1)
-    places = np.random.default_rng(seed).uniform(0, 1, (20, 3)) * (np.array(size) - 1)
+    # Within one voxel of an edge, interpolation meets what lies beyond it.
+    first = np.minimum(np.array(size) - 1, 1)
+    places = first + np.random.default_rng(seed).uniform(0, 1, (20, 3)) * (np.array(size) - 1 - 2 * first).clip(0)
     movement = drawn(EVERYTHING, seed, size, spacing)
     shown = movement.resample(coordinates(size), "bilinear")
     found = movement.points(places, size)
     inside = ((found >= 0) & (found <= np.array(size) - 1)).all(axis=1)
     sources = np.stack([map_coordinates(part, found[inside].T, order=1) for part in shown], 1)
-    assert inside.sum() >= 5 and np.abs(sources - places[inside]).max() < 0.35
+    assert inside.sum() >= 5 and np.abs(sources - places[inside]).max() < 0.1
 
 
 def test_a_turn_goes_from_rows_to_columns_and_spares_other_slices():

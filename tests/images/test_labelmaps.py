@@ -267,6 +267,32 @@ def test_fractions_and_damage_are_refused(segmented, tmp_path):
         read_segmentation(tmp_path / "half.dcm")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_no_damage_of_a_segmentation_is_a_traceback(segmented):
+    _, path = segmented(parts(*APART))
+    sound, random = path.read_bytes(), np.random.default_rng(0)
+    for number in range(60):
+        damaged = bytearray(sound)
+        for place in random.integers(0, len(sound), 1 + number % 4):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged[: None if number % 3 else int(random.integers(len(sound)))])
+        try:
+            labelled(path).numpy()
+        except UserError as error:
+            assert path.name in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_segmentation_of_immense_extent_is_refused(segmented):
+    _, path = segmented(parts(*APART))
+    file = pydicom.dcmread(path)
+    far = file.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+    far.ImagePositionPatient = [*far.ImagePositionPatient[:2], "2000000000"]
+    file.save_as(path)
+    with pytest.raises(UserError, match=r"seg\.dcm"):
+        labelled(path)
+
+
 def test_only_segmentations_whose_voxels_fit_are_placed():
     grid = Image.from_array(np.zeros((4, 5, 6)), SPACING)
     header = Header(kind="dicom", modality="SEG")
