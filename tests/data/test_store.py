@@ -120,7 +120,7 @@ def test_a_preparation_that_fails_leaves_nothing(ct, tmp_path, monkeypatch, fail
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_told_in_one_line(ct, tmp_path, monkeypatch):
-    true = Path.open
+    case, cache, true = ct(), tmp_path / "cache", Path.open
 
     def on_a_full_disk(self, mode="r", *more, **options):
         return true(Path("/dev/full") if mode == "wb" else self, mode, *more, **options)
