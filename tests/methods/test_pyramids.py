@@ -141,7 +141,7 @@ def test_lapgan_momentum_rises_as_in_the_code():
 
 @pytest.mark.parametrize("values", [{"size": (16, 16, 16)}, {"size": (8, 8)}])
 def test_lapgan_refuses_sizes_without_a_pyramid(values):
-    with pytest.raises(UserError, match="^--size .*rows"):
+    with pytest.raises(UserError, match=r"^--size .*rows"):
         build("lapgan", values)
 
 
@@ -290,5 +290,5 @@ def test_every_stage_of_pgan_moves_only_the_layers_that_are_there(growing):
 
 @pytest.mark.parametrize("values", [{"size": (64, 32)}, {"size": (48, 48)}, {"size": (8, 8), "start": 16}])
 def test_pgan_refuses_sizes_it_cannot_grow_to(values):
-    with pytest.raises(UserError, match="^--size .* --start .*: growing needs square images, .* with 4, 8, 16, 32,"):
+    with pytest.raises(UserError, match=r"^--size .* --start .*: growing needs square images, .* with 4, 8, 16, 32,"):
         build("pgan", values)
