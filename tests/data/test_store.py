@@ -126,9 +126,8 @@ def test_a_full_disk_is_told_in_one_line(ct, tmp_path, monkeypatch):
         return true(Path("/dev/full") if mode == "wb" else self, mode, *more, **options)
 
     monkeypatch.setattr(Path, "open", on_a_full_disk)
-    cache = tmp_path / "cache"
     with pytest.raises(Shortage, match="the disk is full; free some space") as told:
-        Store(task(), cache).get(ct())
+        Store(task(), cache).get(case)
     assert str(told.value).startswith(f"cache folder {cache} (--cache chooses another): ")
     assert files(cache) == []
 
