@@ -11,10 +11,11 @@ from ganatomy import catalogue
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
-from ganatomy.errors import LeftOut, UserError
+from ganatomy.errors import LeftOut, Notice, UserError
 from ganatomy.evaluation.choosing import choose_cases
 from ganatomy.evaluation.evaluate import Evaluation, evaluate, load_others
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET
+from ganatomy.images.atomic import locked
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import read_run, write_run
 from ganatomy.metrics.fidelity import rmse
@@ -212,3 +213,46 @@ def test_an_evaluation_replaces_its_own_kind_only(
         evaluate(other, two, out=run / "evaluation")
     assert (tmp_path / "report.html").read_text() == "mine"
     assert evaluate(other, two).out == other / "evaluation"
+
+
+def test_a_new_evaluation_replaces_the_old_one_as_a_whole_and_a_failed_one_nothing(
+    run: Path, two: DataConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "e"
+    evaluate(run, two, out=out)
+    (out / "mine.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UserError, match="no case could be judged"):
+        evaluate(run, manifest(tmp_path, [("c", "p1", "")], broken="c"), out=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    with locked(out, tmp_path / ".e.lock"), pytest.raises(UserError, match="another process is writing there"):
+        evaluate(run, two, out=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    evaluate(run, two, out=out, names=True)
+    assert (out / "mine.txt").read_text() == "mine" and "anna kim" in (out / "cases.csv").read_text()
+    assert not list(tmp_path.glob(".e.*"))
+
+
+def test_test_cases_that_have_changed_since_the_run_began_are_named(tmp_path: Path, mine: Pseudonyms) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, name in enumerate(("anna", "ben", "carl", "dora")):
+        np.save(folder / f"{name}.npy", volume(number))
+    data = DataConfig(data=folder, unit="HU", pixel_mm=1.5, test_subjects=("anna", "ben"), cache=tmp_path / "cache")
+    config = catalogue.load("wgan-vgg").Config.preset("small", **SMALL)
+    train("wgan-vgg", tmp_path / "run", config, data, TrainConfig(rounds=1, device="cpu", diagnose=False))
+    facts = read_run(tmp_path / "run")
+    assert sum(len(own) for own in facts.cases.values()) == 4
+    own = facts.data.model_copy(update={"cache": tmp_path / "cache"})
+    assert evaluate(tmp_path / "run", own).problems == []
+    np.save(folder / "anna.npy", volume(9))
+    (folder / "ben.npy").unlink()
+    with pytest.warns(Notice, match=r"test cases are not those that .* \(missing: .*; changed: anna\)"):
+        found = evaluate(tmp_path / "run", own)
+    label = {name: f"{mine.subject(name)[:8]}-{mine.case(name)[:4]}" for name in ("anna", "ben")}
+    assert found.problems == [
+        f"{label['ben']}: was there when the run began, and is not judged",
+        f"{label['anna']}: its content or how it is read has changed",
+    ]
+    page = (found.out / "report.html").read_text()
+    assert "has changed" in page and "was there when the run began" in page and "anna" not in page

@@ -26,7 +26,7 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import place
 from ganatomy.evaluation.evaluate import plain, versions
 from ganatomy.game import Method, MethodConfig
-from ganatomy.images.atomic import write_atomically, write_text
+from ganatomy.images.atomic import replacing_together, write_atomically, write_text
 from ganatomy.inference.model import Model, load
 from ganatomy.inference.predictor import decoding_role
 from ganatomy.inference.runfile import TrainConfig
@@ -46,7 +46,7 @@ from ganatomy.studies.augmentation import (
     augmentation_gain,
     patient_folds,
 )
-from ganatomy.studies.plan import StudyFile, open_folder
+from ganatomy.studies.plan import RESULTS, StudyFile, open_folder
 from ganatomy.tasks.synthesis.predictor import image_sampler
 from ganatomy.tasks.synthesis.sets import ImageSet, between, planes, real_images
 from ganatomy.tasks.synthesis.task import Synthesis
@@ -209,12 +209,13 @@ def downstream(
         "mcnemar": {name: asdict(test) for name, test in gain.tests.items()},
         "versions": versions(),
     }
-    write_text(out / "results.json", json.dumps(plain(results), indent=1) + "\n")
-    write_table(out / "table.csv", gain)
     page = Report(
         f"{system.title}: do its images help a classifier?", f"{results['data']}, {count(len(patients), 'patient')}"
     )
-    compose(page, gain, pictures, examples[0], results).save(out / "report.html")
+    with replacing_together(out, RESULTS) as work:
+        write_text(work / "results.json", json.dumps(plain(results), indent=1) + "\n")
+        write_table(work / "table.csv", gain)
+        compose(page, gain, pictures, examples[0], results).save(work / "report.html")
     return Downstream(out, gain)
 
 

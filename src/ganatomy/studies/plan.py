@@ -25,6 +25,7 @@ from ganatomy.training.arms import Arm, share
 from ganatomy.training.series import DECIDING
 
 STUDY_FILE = "study.yaml"
+RESULTS = ("results.json", "table.csv", "report.html")
 BASELINE = "baseline"
 """Name of the arm that is the system without the adversary."""
 

@@ -23,14 +23,14 @@ from ganatomy.evaluation.choosing import place, run_facts, seen_cases
 from ganatomy.evaluation.evaluate import plain, versions
 from ganatomy.evaluation.judging import Judge, Scores, judge_of, limits
 from ganatomy.game import MethodConfig
-from ganatomy.images.atomic import write_text
+from ganatomy.images.atomic import replacing_together, write_text
 from ganatomy.inference.model import Model
 from ganatomy.inference.runfile import TrainConfig, read_run
 from ganatomy.metrics.statistics import count
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.studies.comparison import Comparison, compare_arms, tabulated, write_table
 from ganatomy.studies.page import compose
-from ganatomy.studies.plan import StudyFile, arms_of, open_folder
+from ganatomy.studies.plan import RESULTS, StudyFile, arms_of, open_folder
 from ganatomy.training.arms import Arm, Judged, Run, judge_models, pinned, runs_of, train_run, with_phantoms
 from ganatomy.training.run import without_names
 
@@ -145,13 +145,14 @@ def study(
         "problems": problems,
         "versions": versions(),
     }
-    write_text(out / "results.json", json.dumps(plain({**facts, "scores": tabulated(found)}), indent=1) + "\n")
-    write_table(out / "table.csv", found, arms)
     subtitle = [facts["data"], count(seeds, "seed"), count(len(facts["test_subjects"]), "test subject")]
     page = Report(f"{system.title}: study", ", ".join(subtitle)).headline(headline, outcome)
     names = [arm.name for arm in arms]
     shown = of_one_seed(names, numbers[0], judged[0].entries, judged[0].prepared, judged[0].rows)
-    compose(page, judge, shown, found, scores, arms, facts).save(out / "report.html")
+    with replacing_together(out, RESULTS) as work:
+        write_text(work / "results.json", json.dumps(plain({**facts, "scores": tabulated(found)}), indent=1) + "\n")
+        write_table(work / "table.csv", found, arms)
+        compose(page, judge, shown, found, scores, arms, facts).save(work / "report.html")
     return Study(out, arms, found, leading, headline, outcome, problems)
 
 
