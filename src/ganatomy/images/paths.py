@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hashlib
 import re
 import secrets
 import shutil
@@ -45,32 +44,6 @@ def unique_name(name: str, taken: set[str]) -> str:
         candidate, number = f"{name}_{number}", number + 1
     taken.add(candidate.casefold())
     return candidate
-
-
-def distinct_names(texts: Sequence[str], origins: Sequence[str]) -> list[str]:
-    """Return a safe name for every text, all of them distinct, also where names that differ in case count as equal.
-
-    Where several texts have one safe name, the text that is that name itself keeps it, and others get it with a digest
-    of their origin: a name never passes from one file to another because of a third one, as a number would.
-
-    Args:
-        texts: texts that names are made from by `safe_name`.
-        origins: where each text comes from, such as a path; all different.
-    """
-    names = [safe_name(text) for text in texts]
-    sharing = Counter(name.casefold() for name in names)
-    own = Counter(name.casefold() for name, text in zip(names, texts, strict=True) if name == text)
-    found = [
-        name if sharing[key := name.casefold()] == 1 or (name == text and own[key] == 1) else None
-        for name, text in zip(names, texts, strict=True)
-    ]
-    taken = {name.casefold() for name in found if name}
-    for number, (name, origin) in enumerate(zip(names, origins, strict=True)):
-        if found[number] is None:
-            digest = hashlib.sha256(origin.encode(errors="surrogatepass")).hexdigest()
-            marked = (f"{name}-{digest[:digits]}" for digits in range(DIGITS, len(digest)))
-            found[number] = unique_name(next(one for one in marked if one.casefold() not in taken), taken)
-    return [str(name) for name in found]
 
 
 def distinct_names(texts: Sequence[str], origins: Sequence[str]) -> list[str]:
