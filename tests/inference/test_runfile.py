@@ -127,6 +127,15 @@ def test_other_formats_are_refused(copy, format):
     refused(folder, rf"format {format!r}, but ganatomy \d.* reads format 2")
 
 
+def test_a_few_lines_that_stand_for_gigabytes_are_refused(copy):
+    folder, _ = copy
+    path = folder / "run.yaml"
+    text = path.read_text()
+    bomb = ["  a0: &a0 [x]", *[f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]]
+    path.write_text(text.replace("    kind:", "\n".join([*(f"  {line}" for line in bomb), "    kind:"]), 1))
+    refused(folder, "damaged or not a run")
+
+
 def test_a_file_without_format_is_refused(copy):
     folder, _ = copy
     path = folder / "run.yaml"

@@ -87,7 +87,7 @@ def of_file(path, dice, other, count):
             yield told, lambda path, plain=plain: torch.save(plain, path)
     if path.suffix == ".safetensors":
         tensors = load_file(path)
-        first = next(iter(tensors))
+        first = next(name for name, value in tensors.items() if value.ndim)
         yield "without metadata", lambda path: save_file(tensors, path)
         yield "strange round", lambda path: save_file(tensors, path, {"round": "1e9"})
         for value in (tensors[first].double(), tensors[first] * float("nan"), tensors[first][:0], torch.zeros(())):

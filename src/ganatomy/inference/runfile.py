@@ -160,6 +160,24 @@ class RunFile(_Part):
         return self.model_copy(update={"writing": dict(digests)})
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Loader of YAML without references, by which a file of a few lines can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("references are not read")
+        return super().compose_node(parent, index)
+
+
+def plain_yaml(text: str) -> Any:
+    """Parse YAML that holds values only: no Python objects, and no references between its parts.
+
+    Raises:
+        yaml.YAMLError: the text is something else.
+    """
+    return yaml.load(text, _PlainLoader)
+
+
 def write_run(folder: Path, facts: RunFile) -> None:
     """Write the run file atomically.
 
@@ -191,7 +209,7 @@ def parse_run(path: Path) -> RunFile:
         UserError: the file does not exist, is damaged, or has a format that this version does not read.
     """
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = plain_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise _damaged(path, type(error).__name__) from None
     if not isinstance(plain, dict):

@@ -19,7 +19,7 @@ from ganatomy.game import Method, MethodConfig, RolesConfig
 from ganatomy.images.atomic import make_folder, write_text
 from ganatomy.images.paths import check_free, safe_name
 from ganatomy.inference.model import build_run
-from ganatomy.inference.runfile import RUN_FILE, TrainConfig, read_run, system_of
+from ganatomy.inference.runfile import RUN_FILE, TrainConfig, plain_yaml, read_run, system_of
 from ganatomy.training.annotations import learned_roles
 from ganatomy.training.arms import Arm, share
 from ganatomy.training.series import DECIDING
@@ -112,7 +112,7 @@ def open_folder(out: Path, wanted: StudyFile) -> None:
 
 def _read(path: Path) -> StudyFile:
     try:
-        return StudyFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return StudyFile.model_validate(plain_yaml(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else type(error).__name__
         raise UserError(f"{path}: damaged or no study ({reason.lower()}); choose another --out") from None
