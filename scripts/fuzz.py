@@ -680,7 +680,9 @@ def _up_to_the_data(*words: str | Path) -> str:
         except UserError:
             if "none does not exist" in heard.getvalue():
                 return "options that are accepted"
-            raise UserError(heard.getvalue().strip()) from None
+            # Lines before tell how options were understood.
+            refusal = heard.getvalue().rpartition("ganatomy: ")[2].strip()
+            raise UserError(refusal) from None
 
 
 KINDS: dict[str, tuple[Callable[[Path], Callable[[random.Random, Path], Trial]], int]] = {

@@ -475,6 +475,8 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Merge options of roles, where later layers replace earlier ones: role to option to value."""
     found: dict[str, dict[str, Any]] = {}
     for layer in layers:
+        if not isinstance(layer, Mapping):
+            raise UserError("option roles: options by the names of roles are needed, such as {'t1': {'channels': 1}}")
         for role, options in layer.items():
             if isinstance(options, BaseModel):
                 options = options.model_dump(exclude_unset=True)
