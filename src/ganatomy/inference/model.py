@@ -67,7 +67,7 @@ def build_run(folder: Path, facts: RunFile, system: System | None = None) -> Met
         check_method(path, facts, system.cls)
         method = build(system, facts.config)
     except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise type(error)(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     now, then = ([(name, one["kind"]) for name, one in roles.items()] for roles in (described(method), facts.roles))
     if now != then:
         raise UserError(
