@@ -180,20 +180,12 @@ def test_signed_pixels_and_padding_value(tmp_path, slice_file):
     assert (image.numpy() == -2000).all()
 
 
-def test_black_on_white_is_turned(tmp_path, slice_file):
-    slice_file(
-        tmp_path / "a",
-        grey(0),
-        PhotometricInterpretation="MONOCHROME1",
-        Modality="CR",
-        BitsStored=10,
-        HighBit=9,
-        RescaleIntercept=None,
-        RescaleSlope=None,
-    )
-    image = read(tmp_path / "a")
-    assert (image.numpy() == 1023).all()
-    assert image.unit is None
+def test_how_pixels_are_shown_changes_no_value(tmp_path, slice_file):
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        slice_file(tmp_path / photometric, grey(24), PhotometricInterpretation=photometric, BitsStored=12, HighBit=11)
+        image = read(tmp_path / photometric)
+        assert (image.numpy() == -1000).all() and image.unit == "HU"
+        assert image.header.inverted == (photometric == "MONOCHROME1")
 
 
 def test_colour(tmp_path, slice_file):

@@ -78,6 +78,7 @@ class Frame:
         rescale: Map from decoded pixels to values.
         study: StudyInstanceUID, "" when blank.
         frame_of_reference: FrameOfReferenceUID: slices that share it share their coordinates.
+        inverted: Whether low values are shown bright (MONOCHROME1).
     """
 
     path: Path
@@ -99,6 +100,7 @@ class Frame:
     padding: float | None
     study: str = ""
     frame_of_reference: str | None = None
+    inverted: bool = False
 
     @property
     def depth(self) -> float:
@@ -306,6 +308,7 @@ def _frame(file: pydicom.Dataset, path: Path, index: int | None) -> Frame:
         padding=None if padding is None else float(padding) * rescale.slope + rescale.intercept,
         study=str(get("StudyInstanceUID", "")),
         frame_of_reference=str(get("FrameOfReferenceUID", "")) or None,
+        inverted=get("PhotometricInterpretation") == "MONOCHROME1",
     )
 
 
@@ -344,7 +347,7 @@ def _layers(file: pydicom.Dataset, index: int) -> list[pydicom.Dataset]:
 
 
 def _values(file: pydicom.Dataset, get: Any) -> tuple[Rescale, tuple[np.dtype[Any], int, int], int]:
-    """Return rescale, stored type with its limits, and channels; the rescale inverts black-on-white images."""
+    """Return rescale, stored type with its limits, and channels."""
     photometric = get("PhotometricInterpretation", "MONOCHROME2")
     if photometric == "PALETTE COLOR":
         bits = file.RedPaletteColorLookupTableDescriptor[2]
@@ -353,8 +356,6 @@ def _values(file: pydicom.Dataset, get: Any) -> tuple[Rescale, tuple[np.dtype[An
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     stored = np.dtype(f"{'i' if signed else 'u'}{max(file.BitsAllocated // 8, 1)}"), low, high
     slope, intercept = float(get("RescaleSlope", 1.0)), float(get("RescaleIntercept", 0.0))
-    if photometric == "MONOCHROME1":
-        slope, intercept = -slope, slope * (low + high) + intercept
     return Rescale(slope, intercept), stored, int(get("SamplesPerPixel", 1))
 
 
@@ -438,6 +439,7 @@ def open_series(frames: Sequence[Frame], uneven: bool = False) -> Image:
         padding=first.padding,
         positions=positions,
         frame_of_reference=first.frame_of_reference,
+        inverted=first.inverted,
     )
     return Image(DicomArray(frames), affine, first.unit, header, offsets)
 

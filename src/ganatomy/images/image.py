@@ -110,6 +110,10 @@ class Header:
         stored: For raster images, the type of the numbers in the file.
         forms: For NIfTI, the file's qform and sform, each a matrix (or None) and its code.
         frame_of_reference: DICOM's FrameOfReferenceUID: images that share it share their coordinates.
+        inverted: Whether DICOM shows low values bright (MONOCHROME1), as in radiographs; the array holds the values as
+            they are in either case.
+        volume: Words that tell the volume from others of the same series at the same positions, such as "echo 2"; None
+            where there is one volume.
     """
 
     kind: Kind = "array"
@@ -122,6 +126,8 @@ class Header:
     stored: np.dtype[Any] | None = None
     forms: tuple[tuple[NDArray[np.float64] | None, int], ...] = ()
     frame_of_reference: str | None = None
+    inverted: bool = False
+    volume: str | None = None
 
     @property
     def label(self) -> str:
