@@ -14,6 +14,7 @@ from ganatomy.data import store as storing
 from ganatomy.data.cases import DataConfig, PhantomSource, discover
 from ganatomy.data.store import Store
 from ganatomy.errors import Notice, Shortage, UserError
+from ganatomy.images import leftovers
 from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.images.files import find, write
 from ganatomy.images.image import Image
@@ -134,7 +135,7 @@ def test_a_full_disk_is_told_in_one_line(ct, tmp_path, monkeypatch):
 
 def left_behind(cache, machine, process, age=0.0):
     """Make a working folder like that of a process that was killed a number of seconds ago."""
-    work = cache / f"{storing.WORK}{machine}-{process}-xyz"
+    work = cache / f"{storing.WORK}{machine}-{process}-0f0f0f0f"
     (work / "new").mkdir(parents=True)
     (work / "new" / "target.npy").write_bytes(b"half")
     for path in (work / "new" / "target.npy", work / "new", work):
@@ -146,15 +147,15 @@ def left_behind(cache, machine, process, age=0.0):
 def test_what_killed_preparations_left_is_removed_and_never_the_work_of_a_living_process(ct, tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    case, cache, here = ct(), tmp_path / "cache", storing._machine()
+    case, cache, here = ct(), tmp_path / "cache", leftovers.machine()
     abandoned = [
         left_behind(cache, here, gone.pid),
-        left_behind(cache, "0a1b2c3d", 1, age=2 * storing.DAY),
-        left_behind(cache, "strange", "", age=2 * storing.DAY),
+        left_behind(cache, "0a1b2c3d", 1, age=2 * leftovers.DAY),
     ]
     living = [
-        left_behind(cache, here, os.getppid(), age=2 * storing.DAY),
-        left_behind(cache, here, 1, age=2 * storing.DAY),
+        left_behind(cache, "strange", "", age=2 * leftovers.DAY),
+        left_behind(cache, here, os.getppid(), age=2 * leftovers.DAY),
+        left_behind(cache, here, 1, age=2 * leftovers.DAY),
         left_behind(cache, "0a1b2c3d", gone.pid),
     ]
     assert Store(task(), cache).get(case).shape == (3, 16, 16)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from time import time
 from typing import Any
 
 import numpy as np
@@ -23,6 +19,7 @@ from ganatomy.case import Case, Role, Sample, Task, label_of, slab
 from ganatomy.catalogue import source_of
 from ganatomy.data.arrays import ArrayFile, StoredArrays, digest_of, forget_mapped
 from ganatomy.errors import LeftOut, Notice, Shortage, UserError, shortage
+from ganatomy.images.leftovers import mark, sweep_once
 from ganatomy.images.resampling import on_one_grid
 
 FORMAT = 3
@@ -30,8 +27,6 @@ FORMAT = 3
 FACTS = "facts.json"
 WORK = ".preparing-"
 """Start of the names of files and folders that a process is working on."""
-DAY = 24 * 60 * 60
-"""Seconds without a change after which the work of a process on another machine counts as abandoned."""
 
 
 class Stored(BaseModel):
@@ -69,7 +64,6 @@ class Store:
     def __init__(self, task: Task, folder: Path):
         self.task = task
         self.folder = folder
-        self._swept = False
 
     def _place(self, case: Case) -> Path:
         roles = sorted(role.prepared_as for role in self.task.roles.values())
@@ -182,8 +176,9 @@ class Store:
         """Make a folder to work in, and remove it afterwards with all that is left in it."""
         self.make_folder()
         with self._using_folder():
-            self._sweep()
-            work = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{WORK}{_machine()}-{os.getpid()}-"))
+            sweep_once(self.folder, f"{WORK}*")
+            work = self.folder / f"{WORK}{mark()}"
+            work.mkdir(mode=0o700)
             try:
                 yield work
             finally:
@@ -197,14 +192,6 @@ class Store:
         except OSError as error:
             where = f"cache folder {self.folder} (--cache chooses another)"
             raise shortage(error, where) or UserError(f"{where}: {error.strerror or error}") from None
-
-    def _sweep(self) -> None:
-        """Remove what killed processes have left, once per store."""
-        if not self._swept:
-            for work in self.folder.glob(f"{WORK}*"):
-                if _abandoned(work):
-                    shutil.rmtree(work, ignore_errors=True)
-        self._swept = True
 
     def get_all(
         self, cases: Iterable[Case], progress: Callable[[Case], None] = lambda case: None
@@ -291,35 +278,6 @@ def _unsealed(path: Path) -> Any:
 
 def _digest(plain: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _machine() -> str:
-    """Return a word for this machine; containers, whose numbers of processes are their own, count as machines."""
-    namespace = ""
-    with suppress(OSError):
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no path
-    return hashlib.sha256(f"{platform.node()}|{namespace}".encode()).hexdigest()[:8]
-
-
-def _abandoned(work: Path) -> bool:
-    """Return whether nobody works on a file or folder any more, which its name and its last change tell."""
-    machine, _, process = work.name.removeprefix(WORK).rpartition("-")[0].partition("-")
-    if machine == _machine() and process.isdecimal() and os.name == "posix":
-        return not _runs(int(process))
-    try:
-        return time() - max(path.stat().st_mtime for path in (work, *work.rglob("*"))) > DAY
-    except OSError:  # it is being removed
-        return False
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it belongs to another user
-        return True
-    return True
 
 
 def write_slabs(folder: Path, sample: Sample) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ganatomy.errors import UserError, shortage
+from ganatomy.images.leftovers import mark, sweep_once
 
 LOCK = "ganatomy.lock"
 """File by which a process holds a folder of results; one that was left by a killed process holds nothing."""
-DIGITS = 6
-"""Smallest number of hexadecimal digits that tell names apart."""
+TEMPORARY = ".part"
+"""Suffix of what is being written."""
 DIGITS = 6
 """Smallest number of hexadecimal digits that tell names apart."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -76,12 +76,15 @@ def distinct_names(texts: Sequence[str], origins: Sequence[str]) -> list[str]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to, which replaces `path`, or is removed on any exception.
 
+    What killed processes have left in the folder is removed.
+
     Raises `UserError` when `path` cannot be written (missing rights, a folder of this name), `Shortage` on a full disk.
     """
     temporary = _neighbour(path)
     with _writable(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            sweep_once(path.parent, f".*{TEMPORARY}")
             yield temporary
             temporary.replace(path)
         finally:
@@ -128,7 +131,7 @@ def check_free(folder: Path, own: str | None = None) -> None:
 
 
 def _neighbour(path: Path) -> Path:
-    return path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{path.name[:80]}.{mark()}{TEMPORARY}")
 
 
 @contextmanager
