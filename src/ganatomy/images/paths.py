@@ -80,7 +80,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises `UserError` when `path` cannot be written (missing rights, a folder of this name), `Shortage` on a full disk.
     """
-    temporary = _neighbour(path)
+    temporary = neighbour(path)
     with _writable(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder like `replacing` does a file: `path` must not exist yet, or be an empty folder."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not an empty folder: choose another output folder or remove it")
-    temporary = _neighbour(path)
+    temporary = neighbour(path)
     with _writable(path):
         try:
             temporary.mkdir(parents=True)
@@ -130,7 +130,8 @@ def check_free(folder: Path, own: str | None = None) -> None:
         raise UserError(f"--out {folder}: a file is in the way; choose a new or empty folder")
 
 
-def _neighbour(path: Path) -> Path:
+def neighbour(path: Path) -> Path:
+    """Return a temporary path beside a path, which tells the process that writes there."""
     return path.with_name(f".{path.name[:80]}.{mark()}{TEMPORARY}")
 
 

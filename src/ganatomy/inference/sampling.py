@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import secrets
 import shutil
 import struct
 import zlib
@@ -25,7 +24,7 @@ from ganatomy.game import Method
 from ganatomy.images.atomic import locked, make_folder
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import Image
-from ganatomy.images.paths import safe_name
+from ganatomy.images.paths import neighbour, safe_name
 from ganatomy.inference.model import WEIGHTS, Model, Which
 from ganatomy.inference.predictor import Predictor, decoding_role, predictor_class, predictor_of
 
@@ -294,7 +293,7 @@ def _together(out: Path, overwrite: bool) -> Iterator[Path]:
         out: folder of samples, which belongs to this process meanwhile.
         overwrite: whether all files of an earlier call are removed first.
     """
-    work = out.with_name(f".{out.name[:80]}.{secrets.token_hex(4)}.part")
+    work = neighbour(out)
     try:
         make_folder(out.parent)
         with locked(out, out.with_name(f".{out.name[:80]}.lock")):

@@ -7,9 +7,7 @@ forbids the page to load anything.
 import base64
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from html import escape
@@ -19,7 +17,7 @@ from typing import Literal, Self
 
 from matplotlib.figure import Figure
 
-from ganatomy.errors import UserError
+from ganatomy.images.atomic import write_text
 from ganatomy.metrics.statistics import Interval, significant_digits
 from ganatomy.reports.style import to_png, to_svg
 
@@ -148,19 +146,10 @@ class Report:
 
         Raises:
             UserError: The file cannot be written.
+            Shortage: The disk is full.
         """
         path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # File headers in unknown encodings may hold characters that cannot be encoded in UTF-8.
-            partial.write_text(self.html(), encoding="utf-8", errors="replace")
-            partial.replace(path)
-        except OSError as error:
-            raise UserError(f"{path}: the report cannot be written ({error.strerror})") from error
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+        write_text(path, self.html())
         return path
 
     def _add(self, *parts: str) -> Self:
