@@ -438,6 +438,7 @@ def open_series(frames: Sequence[Frame], uneven: bool = False) -> Image:
         subject=first.patient,
         padding=first.padding,
         positions=positions,
+        frame_numbers=tuple(frame.index + 1 for frame in frames if frame.index is not None),
         frame_of_reference=first.frame_of_reference,
         inverted=first.inverted,
     )

@@ -106,6 +106,7 @@ class Header:
         padding: Value that DICOM declares to lie outside the scanned region, in the image's unit. It stays in the array
             (CT has -2000 and lower there): code that needs plausible HU clamps to -1024.
         positions: For DICOM, the position (mm, RAS+) of the first pixel in each file, (files, 3).
+        frame_numbers: For DICOM files of several frames, the number of each slice's frame in its file, from 1.
         meaning: For raster images, the conversion of stored numbers to values, which writing inverts.
         stored: For raster images, the type of the numbers in the file.
         forms: For NIfTI, the file's qform and sform, each a matrix (or None) and its code.
@@ -122,6 +123,7 @@ class Header:
     subject: str | None = None
     padding: float | None = None
     positions: NDArray[np.float64] | None = None
+    frame_numbers: tuple[int, ...] = ()
     meaning: RasterMeaning = NO_MEANING
     stored: np.dtype[Any] | None = None
     forms: tuple[tuple[NDArray[np.float64] | None, int], ...] = ()
