@@ -1,11 +1,13 @@
 import gzip
 import pickle
+import struct
 
 import nibabel
 import numpy as np
 import pytest
 
 from ganatomy.errors import UserError
+from ganatomy.images.frames import Frame
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.images.nifti import read_nifti, write_nifti
 
@@ -99,6 +101,7 @@ def test_shear_is_in_the_sform_alone(tmp_path):
     write_nifti(tmp_path / "a.nii", image)
     header = nibabel.load(tmp_path / "a.nii").header
     assert header["qform_code"] == 0
+    np.testing.assert_allclose(header.get_zooms(), image.spacing[::-1], rtol=1e-6)
     np.testing.assert_allclose(read_nifti(tmp_path / "a.nii").affine, image.affine, atol=1e-6)
 
 
@@ -134,9 +137,8 @@ def test_truncated_files_are_named(tmp_path, suffix, keep):
         read_nifti(path).numpy()
 
 
-@pytest.mark.parametrize("dtype", [np.complex64, [("R", "u1"), ("G", "u1"), ("B", "u1")]])
-def test_what_is_no_real_number_is_refused(tmp_path, dtype):
-    nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype), OBLIQUE).to_filename(tmp_path / "a.nii")
+def test_what_is_no_real_number_is_refused(tmp_path):
+    nibabel.Nifti1Image(np.zeros((2, 2, 2), np.complex64), OBLIQUE).to_filename(tmp_path / "a.nii")
     with pytest.raises(UserError, match="real numbers"):
         read_nifti(tmp_path / "a.nii")
 
@@ -278,3 +280,113 @@ def test_equal_images_are_equal_files(tmp_path, channels):
         write_nifti(tmp_path / name / "scan.nii.gz", image)
     packed = [(tmp_path / name / "scan.nii.gz").read_bytes() for name in ("one", "other")]
     assert packed[0] == packed[1] and b"part" not in packed[0]
+
+
+def raw(path):
+    """Return what the bytes of an uncompressed NIfTI-1 file say: distances, unit, and the codes of both forms."""
+    data = path.read_bytes()
+    return struct.unpack("<3f", data[80:92]), data[123] & 7, struct.unpack("<2h", data[252:256])
+
+
+def in_itk(path):
+    """Return distances and (4, 4) matrix from (column, row, slice) to mm in RAS+, as ITK reads them."""
+    itk = pytest.importorskip("SimpleITK").ReadImage(str(path))
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(itk.GetDirection(), (3, 3)) * itk.GetSpacing()
+    affine[:3, 3] = itk.GetOrigin()
+    return itk.GetSpacing(), np.diag([-1, -1, 1, 1]) @ affine
+
+
+ROTATED = nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.3, -0.2, 0.5) * [0.5, 0.7, 2.5], [12, -30, 7])
+
+
+def test_distances_of_a_file_without_a_qform_are_those_of_its_sform(tmp_path):
+    nibabel.Nifti1Image(voxels(), ROTATED).to_filename(tmp_path / "a.nii")
+    assert raw(tmp_path / "a.nii")[2] == (0, 2)
+    write_nifti(tmp_path / "b.nii", read_nifti(tmp_path / "a.nii"))
+    pixdim, unit, codes = raw(tmp_path / "b.nii")
+    np.testing.assert_allclose(pixdim, (0.5, 0.7, 2.5), rtol=1e-6)
+    assert (unit, codes) == (2, (0, 2))
+    spacing, affine = in_itk(tmp_path / "b.nii")
+    np.testing.assert_allclose(spacing, (0.5, 0.7, 2.5), rtol=1e-6)
+    np.testing.assert_allclose(affine, ROTATED, atol=1e-5)
+    np.testing.assert_allclose(nibabel.load(tmp_path / "b.nii").affine, ROTATED, atol=1e-5)
+
+
+@pytest.mark.parametrize("forms", ["qform", "sform", "both"])
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1000.0), ("mm", 1.0), ("micron", 0.001), ("unknown", 1.0)])
+def test_every_unit_of_length_becomes_mm(tmp_path, forms, unit, mm):
+    file = nibabel.Nifti1Image(voxels(), None)
+    stored = np.diag([1 / mm, 1 / mm, 1 / mm, 1]) @ ROTATED
+    file.set_qform(stored if forms != "sform" else None, int(forms != "sform"))
+    file.set_sform(stored if forms != "qform" else None, int(forms != "qform"))
+    file.header.set_xyzt_units(unit)
+    file.to_filename(tmp_path / "a.nii")
+    image = read_nifti(tmp_path / "a.nii")
+    np.testing.assert_allclose(image.affine[:, [2, 1, 0, 3]], ROTATED, atol=1e-5)
+    np.testing.assert_allclose(image.spacing, (2.5, 0.7, 0.5), rtol=1e-5)
+    write_nifti(tmp_path / "b.nii", image)
+    pixdim, code, codes = raw(tmp_path / "b.nii")
+    np.testing.assert_allclose(pixdim, (0.5, 0.7, 2.5), rtol=1e-5)
+    assert (code, codes) == (2, raw(tmp_path / "a.nii")[2])
+    np.testing.assert_allclose(in_itk(tmp_path / "b.nii")[1], ROTATED, atol=1e-4)
+
+
+def test_a_file_without_an_origin_stays_without_one(tmp_path):
+    file = nibabel.Nifti1Image(voxels(), None)
+    file.header.set_zooms((0.5, 0.7, 2.5))
+    file.to_filename(tmp_path / "a.nii")
+    image = read_nifti(tmp_path / "a.nii")
+    assert raw(tmp_path / "a.nii")[2] == (0, 0)
+    for name, slices in (("same", image.numpy()), ("finer", np.repeat(image.numpy(), 2, axis=1))):
+        frame = Frame.plan(image, "stored").finer((slices.shape[1] // 5, 1, 1))
+        write_nifti(tmp_path / f"{name}.nii", image.with_geometry(slices, frame.affine))
+        pixdim, unit, codes = raw(tmp_path / f"{name}.nii")
+        np.testing.assert_allclose(pixdim, (0.5, 0.7, 2.5 * 5 / slices.shape[1]), rtol=1e-6)
+        assert (unit, codes) == (2, (0, 0))
+        np.testing.assert_allclose(read_nifti(tmp_path / f"{name}.nii").affine, frame.affine, atol=1e-5)
+    np.testing.assert_array_equal(in_itk(tmp_path / "a.nii")[1], in_itk(tmp_path / "same.nii")[1])
+
+
+def test_a_part_of_a_volume_without_an_origin_is_aligned_to_it(tmp_path):
+    file = nibabel.Nifti1Image(voxels(), None)
+    file.header.set_zooms((0.5, 0.7, 2.5))
+    file.to_filename(tmp_path / "a.nii")
+    image = read_nifti(tmp_path / "a.nii")
+    later = image.affine.copy()
+    later[:3, 3] = (image.affine @ [2, 0, 0, 1])[:3]
+    write_nifti(tmp_path / "b.nii", image.with_geometry(image.slab(2, 5), later))
+    assert raw(tmp_path / "b.nii")[2] == (2, 2)
+    np.testing.assert_allclose(read_nifti(tmp_path / "b.nii").affine, later, atol=1e-5)
+
+
+def test_small_changes_of_small_voxels_replace_the_forms_of_the_file(tmp_path):
+    file = nibabel.Nifti1Image(voxels(), np.diag([0.5, 0.5, 0.5, 1]))
+    file.header.set_xyzt_units("micron")
+    file.to_filename(tmp_path / "a.nii")
+    image = read_nifti(tmp_path / "a.nii")
+    write_nifti(tmp_path / "b.nii", image.with_geometry(image.numpy(), image.affine * [[1.01], [1.01], [1.01], [1]]))
+    np.testing.assert_allclose(raw(tmp_path / "b.nii")[0], [0.000505] * 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("colours", ["RGB", "RGBA"])
+def test_colours_of_a_voxel_are_channels_and_stay_colours(tmp_path, suffix, colours):
+    stored = np.random.default_rng(0).integers(0, 256, (7, 6, 5, len(colours)), np.uint8)
+    kind = np.dtype([(name, np.uint8) for name in colours])
+    nibabel.Nifti1Image(stored.view(kind)[..., 0], OBLIQUE).to_filename(tmp_path / f"a{suffix}")
+    image = read_nifti(tmp_path / f"a{suffix}")
+    assert (image.channels, image.shape, image.dtype) == (len(colours), (5, 6, 7), np.uint8)
+    np.testing.assert_array_equal(image.numpy(), stored.transpose(3, 2, 1, 0))
+    np.testing.assert_array_equal(image.slab(2, 4), stored.transpose(3, 2, 1, 0)[:, 2:4])
+    write_nifti(tmp_path / f"b{suffix}", image)
+    back = nibabel.load(tmp_path / f"b{suffix}")
+    np.testing.assert_array_equal(np.stack([np.asarray(back.dataobj)[name] for name in colours], axis=-1), stored)
+    np.testing.assert_allclose(back.affine, OBLIQUE, atol=1e-5)
+
+
+def test_volumes_in_colours_over_time_are_refused(tmp_path):
+    kind = np.dtype([(name, np.uint8) for name in "RGB"])
+    nibabel.Nifti1Image(np.zeros((3, 3, 3, 2), kind), OBLIQUE).to_filename(tmp_path / "a.nii")
+    with pytest.raises(UserError, match=r"a\.nii holds 2 volumes in colours"):
+        read_nifti(tmp_path / "a.nii")

@@ -115,6 +115,7 @@ class Header:
             they are in either case.
         volume: Words that tell the volume from others of the same series at the same positions, such as "echo 2"; None
             where there is one volume.
+        colours: Whether the channels are red, green and blue, and opacity if there are four.
     """
 
     kind: Kind = "array"
@@ -130,6 +131,7 @@ class Header:
     frame_of_reference: str | None = None
     inverted: bool = False
     volume: str | None = None
+    colours: bool = False
 
     @property
     def label(self) -> str:
@@ -226,7 +228,7 @@ class Image:
     @property
     def uneven(self) -> bool:
         """Whether the steps between slices differ."""
-        return bool(uneven_steps(self.slice_positions).any())
+        return self.offsets is not None and bool(uneven_steps(self.slice_positions).any())
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
         """Return slices `start` to `stop` as (channels, stop - start, rows, columns), in native precision."""

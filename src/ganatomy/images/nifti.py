@@ -28,9 +28,10 @@ nib: Any = nibabel  # its types are incomplete, and wrong for headers
 
 
 def read_nifti(path: Path) -> Image:
-    """Open a NIfTI file without reading its voxels; axes beyond the third become channels.
+    """Open a NIfTI file without reading its voxels; colours and axes beyond the third become channels.
 
-    int16 stays int16 when the file has no scaling; a unit written by `write_nifti` is understood.
+    int16 stays int16 when the file has no scaling; a unit written by `write_nifti` is understood. Distances in metres
+    or micrometres, as the header may state them, become mm.
 
     Raises:
         UserError: the file is damaged, or its affine is singular or not finite.
@@ -39,15 +40,29 @@ def read_nifti(path: Path) -> Image:
     with parsing(path, "NIfTI"):
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
         coded = header.get_qform(coded=True), header.get_sform(coded=True)
+    mm = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     # A matrix that the file does not use may be damaged; it is not written again.
-    forms = [(form, int(code)) if form is not None and np.isfinite(form).all() else (None, 0) for form, code in coded]
+    forms = [
+        (_scaled(form, mm), int(code)) if form is not None and np.isfinite(form).all() else (None, 0)
+        for form, code in coded
+    ]
     marked = re.search(r"unit=(\S+)", bytes(header["descrip"]).rstrip(b"\0").decode("latin-1"))
+    array = NiftiArray(path, header)
     return Image(
-        NiftiArray(path, header),
-        affine[:, [2, 1, 0, 3]],
+        array,
+        _scaled(affine, mm)[:, [2, 1, 0, 3]],
         marked[1] if marked else None,
-        Header(kind="nifti", paths=(path,), forms=tuple(forms)),
+        Header(kind="nifti", paths=(path,), forms=tuple(forms), colours=array.colours > 1),
     )
+
+
+def _scaled(affine: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """Return an affine to coordinates that are multiplied by a factor."""
+    return affine * [[factor], [factor], [factor], [1.0]]
+
+
+_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""Code of a unit of length in a header (metre, millimetre, micrometre) to mm; without a unit, numbers are mm."""
 
 
 def _read_header(path: Path) -> Any:
@@ -90,8 +105,12 @@ _KINDS: dict[bytes, Any] = {
 class NiftiArray(LazyArray):
     """Lazy array of the voxels of a NIfTI file, which is opened for every slab, or stays open where it is compressed.
 
-    A compressed file has one open stream per channel, so that reading slabs in order decompresses no byte twice within
-    a channel. Streams must be used by one thread of one process, because another would move the reading position.
+    A compressed file has one open stream per volume, so that reading slabs in order decompresses no byte twice within
+    a volume. Streams must be used by one thread of one process, because another would move the reading position.
+
+    Attributes:
+        colours: number of colours of a voxel, which lie side by side in the file and become channels; 1 where a voxel
+            is one number.
     """
 
     def __init__(self, path: Path, header: Any) -> None:
@@ -100,11 +119,16 @@ class NiftiArray(LazyArray):
             columns, rows, slices, *more = (*map(int, header.get_data_shape()), 1, 1)[: max(3, int(header["dim"][0]))]
             self._stored, self._offset = header.get_data_dtype(), int(header.get_data_offset())
             slope, intercept = header.get_slope_inter()
-        self.shape = (prod(more), slices, rows, columns)
+        self.colours = len(self._stored.names or "-")
+        self.shape = (prod(more) * self.colours, slices, rows, columns)
         self._path = path
+        if self.colours > 1 and prod(more) > 1:
+            raise UserError(f"{path} holds {prod(more)} volumes in colours: save each of them as a file of its own")
+        self._rescale = Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
+        if self.colours > 1:  # a voxel is one byte for each colour, to which no scaling applies
+            self._stored, self._rescale = np.dtype(np.uint8), Rescale()
         if self._stored.kind not in "iuf":
             raise UserError(f"{path} holds {self._stored} values; an image has real numbers")
-        self._rescale = Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
         self.dtype = self._rescale.dtype(self._stored)
         self._compressed = path.name.lower().endswith(".gz")
         self._streams: dict[tuple[int, int], list[BinaryIO]] = {}
@@ -121,17 +145,19 @@ class NiftiArray(LazyArray):
                 self._fill(slab, start, self._opened())
             else:
                 with self._path.open("rb") as stream:
-                    self._fill(slab, start, [stream] * channels)
+                    self._fill(slab, start, [stream] * (channels // self.colours))
         return slab
 
     def _fill(self, slab: NDArray[Any], start: int, streams: list[BinaryIO]) -> None:
-        """Read slices from `start` on, each channel from its stream."""
+        """Read slices from `start` on, each volume from its stream."""
         _, slices, rows, columns = self.shape
-        size, plane = slab[0].size * self._stored.itemsize, rows * columns * self._stored.itemsize
-        for channel, stream in enumerate(streams):
-            stream.seek(self._offset + (channel * slices + start) * plane)
-            stored = np.frombuffer(stream.read(size), self._stored).reshape(slab[channel].shape)
-            slab[channel] = self._rescale.apply(stored, self.dtype)
+        plane = rows * columns * self.colours * self._stored.itemsize
+        for number, stream in enumerate(streams):
+            volume = slab[number * self.colours : (number + 1) * self.colours]
+            stream.seek(self._offset + (number * slices + start) * plane)
+            stored = np.frombuffer(stream.read(slab.shape[1] * plane), self._stored)
+            voxels = np.moveaxis(stored.reshape(*volume.shape[1:], self.colours), -1, 0)
+            volume[:] = self._rescale.apply(voxels, self.dtype)
         # At the end of a compressed file, its checksum is compared.
         if start + slab.shape[1] == slices and streams[-1].read(1):
             raise UserError(f"{self._path} holds more voxels than its header states; convert the images again")
@@ -139,7 +165,8 @@ class NiftiArray(LazyArray):
     def _opened(self) -> list[BinaryIO]:
         here = os.getpid(), threading.get_ident()
         if here not in self._streams:
-            self._streams[here] = [cast(BinaryIO, gzip.GzipFile(self._path)) for _ in range(self.shape[0])]
+            volumes = self.shape[0] // self.colours
+            self._streams[here] = [cast(BinaryIO, gzip.GzipFile(self._path)) for _ in range(volumes)]
         return self._streams[here]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -147,7 +174,9 @@ class NiftiArray(LazyArray):
 
 
 def write_nifti(path: Path, image: Image) -> None:
-    """Write NIfTI-1 slab by slab, with the unit in `descrip` and the geometry as qform and sform.
+    """Write NIfTI-1 slab by slab, with the unit in `descrip` and the geometry in mm as qform, sform and pixdim.
+
+    Colours of 8 bits become RGB24 or RGBA32, other channels the fourth axis.
 
     Raises `UserError` when slices are unevenly spaced, which NIfTI cannot express.
     """
@@ -156,14 +185,23 @@ def write_nifti(path: Path, image: Image) -> None:
             f"{image.header.label} has unevenly spaced slices, which NIfTI cannot express: write a DICOM folder instead"
         )
     dtype = _storable(image.dtype)
-    header = _header(image, dtype)
+    colours = image.header.colours and dtype == np.uint8 and image.channels in (3, 4)
+    header = _header(image, _COLOURS[image.channels] if colours else dtype, 1 if colours else image.channels)
     compressed = path.name.lower().endswith(".gz")
+    seeks = image.channels > 1 and not colours
     with replacing(path) as temporary:
-        with _writing(temporary, compressed and image.channels == 1) as stream:
+        with _writing(temporary, compressed and not seeks) as stream:
             header.write_to(stream)
-            write_planes(stream, image, dtype)
-        if compressed and image.channels > 1:
+            if colours:
+                stream.writelines(np.moveaxis(slab, 0, -1).tobytes() for slab in image.slabs())
+            else:
+                write_planes(stream, image, dtype)
+        if compressed and seeks:
             _compress(temporary)
+
+
+_COLOURS = {3: np.dtype([(name, np.uint8) for name in "RGB"]), 4: np.dtype([(name, np.uint8) for name in "RGBA"])}
+"""Number of colours, opacity among them, to the type of a voxel."""
 
 
 def _compress(path: Path) -> None:
@@ -196,19 +234,21 @@ def _storable(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def _header(image: Image, dtype: np.dtype[Any]) -> Any:
+def _header(image: Image, dtype: np.dtype[Any], volumes: int) -> Any:
     slices, rows, columns = image.shape
     affine = image.affine[:, [2, 1, 0, 3]]
     header = nib.Nifti1Header()
     header.set_data_dtype(dtype)
-    sizes = (columns, rows, slices, image.channels)
+    sizes = (columns, rows, slices, volumes)
     if max(sizes) > 32767:
         raise UserError(f"{image.header.label} is too large for NIfTI ({max(sizes)} > 32767): write .npy instead")
-    header.set_data_shape(sizes if image.channels > 1 else sizes[:3])
+    header.set_data_shape(sizes if volumes > 1 else sizes[:3])
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
     if image.unit:
         header["descrip"] = f"unit={image.unit}".encode("latin-1", "replace")
+    # Readers take distances from pixdim, whatever the codes; a qform sets its own, which are those of its matrix.
+    header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
     for (form, code), put in zip(_forms(image, affine), (header.set_qform, header.set_sform), strict=True):
         put(form, code)
     header["vox_offset"] = header.single_vox_offset
@@ -218,14 +258,33 @@ def _header(image: Image, dtype: np.dtype[Any]) -> Any:
 def _forms(image: Image, affine: NDArray[np.float64]) -> tuple[tuple[NDArray[np.float64] | None, int], ...]:
     """Return qform and sform, each with its code: those of the file while they still hold, else both the affine.
 
-    A qform cannot express shear, and is left out where there is any.
+    A file with neither has no origin, and readers agree on one as long as distances alone place the voxels. On another
+    grid, such as a part of its volume, both have the code of coordinates that are aligned to another file. A qform
+    cannot express shear, and is left out where there is any.
     """
+    code = 1
     if image.header.forms:
         (qform, qcode), (sform, scode) = image.header.forms
-        best = sform if scode else qform if qcode else None
-        if best is not None and np.allclose(best, affine, atol=1e-5):
+        best = sform if scode else qform if qcode else _unplaced(image, affine)
+        if best is not None and _close(best, affine, image.shape):
             return image.header.forms
+        code = max(scode, qcode) or 2
     probe = nib.Nifti1Header()
     probe.set_qform(affine, 1)
-    sheared = not np.allclose(probe.get_qform(), affine, atol=1e-3)
-    return (None if sheared else affine, 0 if sheared else 1), (affine, 1)
+    sheared = not _close(probe.get_qform(), affine, image.shape)
+    return (None if sheared else affine, 0 if sheared else code), (affine, code)
+
+
+def _unplaced(image: Image, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the affine of a file that states distances alone, from the voxel (column, row, slice)."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(image.shape[::-1])
+    header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
+    return np.asarray(header.get_base_affine())
+
+
+def _close(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]) -> bool:
+    """Return whether two affines place all voxels of a volume alike, to a hundredth of the smallest distance."""
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * (*shape[::-1], 1)
+    smallest = np.linalg.norm(other[:3, :3], axis=0).min()
+    return bool(np.abs((one - other) @ corners.T).max() < 0.01 * smallest)
