@@ -17,6 +17,7 @@ from typing import Any
 from ganatomy.errors import LeftOut, Notice, Shortage, UserError, shortage
 
 COMMANDS = {
+    "data": "show what is understood of a folder of images, and write its manifest",
     "train": "train a system on a folder of images, a CSV manifest, or its built-in phantom",
     "evaluate": "score a trained run on test cases: metrics.json, a table, and an HTML report with pictures",
     "apply": "apply a trained run to a DICOM series, NIfTI or image file, or a folder of them",

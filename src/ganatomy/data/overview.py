@@ -1,0 +1,182 @@
+"""What was understood of a data set: its cases with images, sizes, spacings, ranges, units and sides of the split.
+
+An overview is made before anything is prepared, from headers and the middle slice of each image.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ganatomy.case import Case, Openable, Split
+from ganatomy.data.cases import DataConfig
+from ganatomy.errors import Shortage, UserError
+from ganatomy.images.files import find
+from ganatomy.images.image import Image
+from ganatomy.images.paths import replacing
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image, or another part, of a case.
+
+    Attributes:
+        case: name of the case.
+        subject: subject that the case belongs to.
+        split: side of the split.
+        label: class of the case; None where it is not known.
+        role: name of the part.
+        place: file, or folder of a series; None for phantoms.
+        shape: slices, rows and columns; None for parts that are no images, and for images that cannot be read.
+        spacing: distances in mm along these axes.
+        span: lowest and highest value of the middle slice, NaN aside.
+        unit: unit of the values; None where the file states none.
+        problem: reason why it cannot be read; None where it can.
+    """
+
+    case: str
+    subject: str
+    split: Split
+    label: str | None
+    role: str
+    place: Path | None
+    shape: tuple[int, int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    span: tuple[float, float] | None = None
+    unit: str | None = None
+    problem: str | None = None
+
+
+def items_of(cases: Iterable[Case]) -> Iterator[Item]:
+    """Yield every part of the cases, each opened once.
+
+    Raises:
+        Shortage: the machine lacks files or memory; a damaged file is a problem of its item instead.
+    """
+    for case in cases:
+        for role, source in case.sources.items():
+            yield _item(case, role, source)
+
+
+def _item(case: Case, role: str, source: Openable) -> Item:
+    about = (case.name, case.subject, case.split, case.label, role, place_of(source))
+    try:
+        value = source.open()
+        if not isinstance(value, Image):
+            return Item(*about)
+        middle = value.shape[0] // 2
+        values = value.slab(middle, middle + 1)
+    except Shortage:
+        raise
+    except UserError as error:
+        return Item(*about, problem=str(error))
+    finite = values[np.isfinite(values)]
+    span = (float(finite.min()), float(finite.max())) if finite.size else None
+    return Item(*about, value.shape, value.spacing, span, value.unit)
+
+
+def place_of(source: Openable) -> Path | None:
+    """Return the path that names a source: its file, or the folder of its series; None for a phantom."""
+    paths = tuple(dict.fromkeys(source.paths))
+    return None if not paths else paths[0] if len(paths) == 1 else paths[0].parent
+
+
+def sentences(items: Sequence[Item], divided: bool = True) -> list[str]:
+    """Return what was understood in sentences: subjects and cases by side; size, spacing, range and unit by role.
+
+    Args:
+        items: all parts of all cases.
+        divided: whether the cases have sides of a split.
+    """
+    subjects = {side: {one.subject for one in items if one.split == side} for side in ("train", "val", "test")}
+    cases = {side: {one.case for one in items if one.split == side} for side in subjects}
+    words = {"train": "for training", "val": "for validation", "test": "for testing"}
+    parts = [f"{len(subjects[side])} {words[side]} ({len(cases[side])})" for side in subjects if cases[side]]
+    told = [f"subjects (cases): {', '.join(parts)}"]
+    if not divided:
+        told = [f"{len({one.subject for one in items})} subjects, {len({one.case for one in items})} images"]
+    for role in dict.fromkeys(one.role for one in items):
+        read = [one for one in items if one.role == role and one.shape]
+        if read:
+            told.append(f"{role}: {_extents(read)}; {_spacings(read)}; {_values(read)}")
+    if labels := sorted({one.label for one in items if one.label}):
+        told.append(f"labels: {', '.join(labels)}")
+    told += [f"cannot be read: {one.case} {one.role}: {one.problem}" for one in items if one.problem]
+    return told
+
+
+def _extents(items: Sequence[Item]) -> str:
+    shapes = np.array([one.shape for one in items])
+    return f"{' x '.join(_range(*column) for column in zip(shapes.min(0), shapes.max(0), strict=True))} voxels"
+
+
+def _spacings(items: Sequence[Item]) -> str:
+    spacings = np.array([one.spacing for one in items])
+    return f"{' x '.join(_range(*column) for column in zip(spacings.min(0), spacings.max(0), strict=True))} mm"
+
+
+def _values(items: Sequence[Item]) -> str:
+    spans = [one.span for one in items if one.span]
+    units = ", ".join(dict.fromkeys(one.unit or "no unit" for one in items))
+    if not spans:
+        return f"no finite values, {units}"
+    return f"{min(low for low, _ in spans):.5g} to {max(high for _, high in spans):.5g} in middle slices, {units}"
+
+
+def _range(low: float, high: float) -> str:
+    first, last = f"{low:.4g}", f"{high:.4g}"
+    return first if first == last else f"{first}-{last}"
+
+
+def write_manifest(path: Path, cases: Sequence[Case], config: DataConfig) -> None:
+    """Write the manifest of cases, which reads as the same cases; paths are relative to it where they lie below it.
+
+    Args:
+        path: file, which must not exist.
+        cases: cases with their sides of the split.
+        config: how the images were found and read.
+
+    Raises:
+        UserError: the file exists or cannot be written, or no path names one of the images alone.
+    """
+    if path.exists():
+        raise UserError(f"--write {path}: exists already; choose another name or remove it")
+    roles = list(dict.fromkeys(role for case in cases for role in case.sources if case.sources[role].paths))
+    if not roles:
+        raise UserError(f"--write {path}: phantoms have no files that a manifest could name; give a folder of images")
+    labelled = any(case.label for case in cases)
+    meaning = _meaning(config)
+    header = ["subject", *roles, "split", *(["label"] if labelled else []), *meaning]
+    with replacing(path) as work, work.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(header)
+        for case in cases:
+            cells = [_cell(path, case, case.sources.get(role)) for role in roles]
+            label = [case.label or ""] if labelled else []
+            rows.writerow([case.subject, *cells, case.split, *label, *meaning.values()])
+
+
+def _meaning(config: DataConfig) -> Mapping[str, object]:
+    """Return the columns that say what numbers of pictures mean, where the user has said so."""
+    usual = DataConfig()
+    names = ("slope", "intercept", "unit", "pixel_mm")
+    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(usual, name)}
+
+
+def _cell(path: Path, case: Case, source: Openable | None) -> str:
+    place = place_of(source) if source else None
+    if place is None or source is None:
+        return ""
+    if place.is_dir() and len(find(place)) != 1:
+        raise UserError(
+            f"{case.name}: {place} holds other images, too, so no path names this one alone; move its files to "
+            "a folder of their own"
+        )
+    if case.frame is not None:
+        raise UserError(f"{case.name}: a manifest names no time frames; give --frames with each command instead")
+    root = path.resolve().parent
+    return str(place.resolve().relative_to(root) if place.resolve().is_relative_to(root) else place.resolve())
