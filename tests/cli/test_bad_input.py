@@ -84,8 +84,8 @@ def slices(folder, count=4, modality="CT", positions=None, sizes=None, drop=None
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["trane"], "unknown command 'trane'; did you mean train? there are train, evaluate"),
-        (["xyzzy"], "unknown command 'xyzzy'; there are train"),
+        (["trane"], "unknown command 'trane'; did you mean train? there are data, train, evaluate"),
+        (["xyzzy"], "unknown command 'xyzzy'; there are data, train"),
         (["train", "wgn-vgg", "--out", "r"], "unknown system 'wgn-vgg'; did you mean wgan-vgg?"),
         (["train", "--out", "r"], "train needs a system before --out"),
         (["train", "wgan-vgg"], "missing option --out PATH"),

@@ -1,6 +1,6 @@
-"""What was understood of a data set: its cases with images, sizes, spacings, ranges, units and sides of the split.
+"""Overview of a data set: its cases with images, sizes, spacings, ranges of values, units and sides of the split.
 
-An overview is made before anything is prepared, from headers and the middle slice of each image.
+It is made before anything is prepared, from headers and the middle slice of each image.
 """
 
 from __future__ import annotations
