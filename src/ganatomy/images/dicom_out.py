@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,19 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     UID,
     CTImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     ExplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSNearLossless,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
     SecondaryCaptureImageStorage,
 )
 from pydicom.valuerep import format_number_as_ds
 
 from ganatomy.errors import UserError
-from ganatomy.images.dicom import read_file
+from ganatomy.images.dicom_source import SourceFiles, SourceFrame, code
 from ganatomy.images.image import LPS_TO_RAS, Image
 from ganatomy.images.paths import replacing_folder
 
@@ -40,17 +43,28 @@ IMPLEMENTATION_NAME = "GANATOMY_1"
 # Rounding is at most 1/32 HU, far below the noise of any CT; 16 bits then reach from -1024 to 3071 HU.
 _HU_STEP, _HU_CENTRE = 1 / 16, 1024.0
 
-_CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
-_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+# MR images have no fixed scale; a span of as many integers resolves them as finely as scanners do.
+_MR_SPAN = 1024
 
-# Attributes that a series of another kind copies from its source: patient, study and frame of reference.
+_CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
+_SECTIONAL = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+_XRAY = (
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+)
+# Classes whose images must state a slope and an intercept, also where these are 1 and 0.
+_RESCALED = (CTImageStorage, PositronEmissionTomographyImageStorage, *_XRAY)
+
+# Attributes that a series of another kind or contrast copies from its source: patient, study and place.
 _SHARED = """
-    AccessionNumber BodyPartExamined BurnedInAnnotation DeidentificationMethod
-    DeidentificationMethodCodeSequence FrameOfReferenceUID IssuerOfPatientID LossyImageCompression
-    LossyImageCompressionMethod LossyImageCompressionRatio PatientAge PatientBirthDate PatientID
-    PatientIdentityRemoved PatientName PatientPosition PatientSex PatientSize PatientWeight
+    AccessionNumber AnatomicRegionSequence BodyPartExamined BurnedInAnnotation DeidentificationMethod
+    DeidentificationMethodCodeSequence FrameOfReferenceUID IssuerOfPatientID Laterality LossyImageCompression
+    LossyImageCompressionMethod LossyImageCompressionRatio NumberOfTemporalPositions PatientAge PatientBirthDate
+    PatientID PatientIdentityRemoved PatientName PatientPosition PatientSex PatientSize PatientWeight
     PositionReferenceIndicator ReferringPhysicianName SeriesDescription SeriesNumber StudyDate
-    StudyDescription StudyID StudyInstanceUID StudyTime
+    StudyDescription StudyID StudyInstanceUID StudyTime TemporalPositionIdentifier
 """
 
 # Attributes that are true of the source's pixels or file, and not of derived images.
@@ -107,6 +121,10 @@ class Derivation:
         version: Version of the software.
         series_description: Name of the new series in a viewer, at most 64 characters.
         synthetic: Whether anatomy was generated rather than measured; sets Synthetic Data (0008,001C).
+        new_contrast: Whether the image shows another contrast than its source, whose acquisition then does not describe
+            it; such images are synthetic, too.
+        window: Lowest and highest value that a viewer should show, for images of another contrast.
+        number: Number of the output among those of its source, from 1, by which their series numbers differ.
     """
 
     description: str
@@ -115,6 +133,9 @@ class Derivation:
     version: str
     series_description: str
     synthetic: bool = False
+    new_contrast: bool = False
+    window: tuple[float, float] | None = None
+    number: int = 1
 
 
 def is_own_dicom(path: Path) -> bool:
@@ -131,13 +152,16 @@ def write_dicom(
 ) -> None:
     """Write an image as one new series of single-frame, uncompressed DICOM files, in slice order.
 
-    From a DICOM CT or MR image, each slice keeps the attributes of its source file except private ones, overlays and
-    those that the new pixels make untrue, and refers to it. From any other image, the series is a minimal one: CT for
-    HU, MR for a.u., else Secondary Capture.
+    From a DICOM image, each slice keeps the modality, the class and the attributes of its source except private ones,
+    overlays and those that the new pixels make untrue, and refers to its frame. Frames of multi-frame files become
+    files of the single-frame class of their modality, or Secondary Capture where there is none. An image of another
+    contrast than its source keeps patient, study and place only. From any other image, the series is a minimal one: CT
+    for HU, MR for a.u., else Secondary Capture.
 
-    Stored numbers are 16-bit. Integers are exact. Real HU are stored in steps of 1/16 HU (coarser, slice by
-    slice, only where the values span more than 4096 HU); other real values in the finest power of two that
-    spans the slice.
+    Stored numbers have 8 or 16 bits. Integers are exact. Real HU are stored in steps of 1/16 HU (coarser, slice by
+    slice, only where the values span more than 4096 HU), real PET values in the finest step of each slice. Other real
+    values are stored in one step for the whole series: 1 for MR images that span at least 1024, without a rescale, else
+    the finest power of two.
 
     Args:
         folder: New or empty folder for the files.
@@ -154,11 +178,30 @@ def write_dicom(
         )
     series = _Series(image, derivation or Derivation("Written by Ganatomy", "", "", "", ""), seed)
     with replacing_folder(Path(folder)) as temporary:
-        index = 0
-        for slab in image.slabs():
-            for pixels in np.moveaxis(slab, 1, 0):
-                series.slice(index, pixels).save_as(temporary / f"{index + 1:05d}.dcm", enforce_file_format=True)
-                index += 1
+        for index, (pixels, encoding) in enumerate(series.planes(temporary)):
+            series.slice(index, pixels, encoding).save_as(temporary / f"{index + 1:05d}.dcm", enforce_file_format=True)
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """Type of stored numbers, and slope and intercept as DICOM writes them, in at most 16 characters."""
+
+    dtype: np.dtype[Any]
+    slope: str = "1"
+    intercept: str = "0"
+
+    @property
+    def plain(self) -> bool:
+        """Whether stored numbers are values."""
+        return (self.slope, self.intercept) == ("1", "0")
+
+    def stored(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the stored numbers of values."""
+        if self.plain and values.dtype == self.dtype:
+            return values
+        numbers = np.rint((values.astype(np.float64) - float(self.intercept)) / float(self.slope))
+        limits = np.iinfo(self.dtype)
+        return numbers.clip(limits.min, limits.max).astype(self.dtype)
 
 
 class _Series:
@@ -170,130 +213,178 @@ class _Series:
         self._seed = seed
         self._now = datetime.datetime.now()
         self._positions = image.slice_positions
-        self._read: tuple[Path, Dataset] | None = None
-        first = self._source(0)
-        self._kind = _sop_class(image, first)
-        # Files may have blank UIDs; all series derived from such a study must get one new set of UIDs.
-        origin = (first is not None and first.SOPInstanceUID) or seed
-        self._shared = {
-            "StudyInstanceUID": _uid(origin, "study"),
-            "FrameOfReferenceUID": _uid(origin, "frame of reference"),
-        }
-        self._uid = _uid(seed, "series")
+        self._sources = SourceFiles(image)
+        source = self._sources.frame(0)
+        first = source.header if source else None
+        self._kind = _sop_class(image, first, derivation)
+        self._shared = blank_uids(first, seed)
+        if not self._is_placed():
+            del self._shared["FrameOfReferenceUID"]
+        self._uid = make_uid(seed, "series")
 
-    def slice(self, index: int, pixels: NDArray[Any]) -> FileDataset:
+    def planes(self, scratch: Path) -> Iterator[tuple[NDArray[Any], _Encoding]]:
+        """Yield the (channels, rows, columns) values of every slice and their encoding.
+
+        Where the encoding depends on all slices, these are computed first, into a file without a name in the folder
+        ``scratch``.
+        """
+        image, streamed = self._image, self._kind in (CTImageStorage, PositronEmissionTomographyImageStorage)
+        planes = (plane for slab in image.slabs() for plane in np.moveaxis(slab, 1, 0))
+        if streamed and image.dtype.kind == "f":
+            yield from ((plane, self._encoding([plane])) for plane in planes)
+        elif image.dtype in (np.uint8, np.int16, np.uint16):
+            yield from ((plane, _Encoding(image.dtype)) for plane in planes)
+        else:
+            slices, *plane_shape = image.shape
+            with tempfile.TemporaryFile(dir=scratch) as file:
+                computed = np.memmap(file, image.dtype, "w+", shape=(slices, image.channels, *plane_shape))
+                for index, plane in enumerate(planes):
+                    computed[index] = plane
+                encoding = self._encoding(computed)
+                yield from ((np.asarray(plane), encoding) for plane in computed)
+                del computed  # before its file is closed
+
+    def _encoding(self, planes: Sequence[NDArray[Any]] | NDArray[Any]) -> _Encoding:
+        """Return how some slices are stored, in 16 bits."""
+        label, low, high, whole = self._image.header.label, math.inf, -math.inf, True
+        for values in planes:
+            if not np.isfinite(values).all():
+                raise UserError(f"{label}: NaN or infinite values cannot be written as DICOM")
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            whole = whole and (values.dtype.kind != "f" or bool((values == np.rint(values)).all()))
+        if self._image.unit == "HU" and self._image.dtype.kind == "f":
+            return _real(low, high, _HU_STEP, _HU_CENTRE)
+        if whole or (self._kind == MRImageStorage and high - low >= _MR_SPAN):
+            for dtype in (np.uint16, np.int16):
+                if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+                    return _Encoding(np.dtype(dtype))
+        if self._image.dtype.kind != "f":
+            raise UserError(
+                f"{label}: values from {low:.0f} to {high:.0f} do not fit the 16 bits of DICOM: write .nii.gz instead"
+            )
+        return _real(low, high)
+
+    def slice(self, index: int, pixels: NDArray[Any], encoding: _Encoding) -> FileDataset:
         """Return the finished dataset of slice `index` from its (channels, rows, columns) values."""
-        source = self._source(index)
-        dataset = _template(source, self._kind)
+        source = self._sources.frame(index)
+        dataset = _template(source.header if source else None, self._kind, self._derivation.new_contrast)
         self._identify(dataset, index)
         self._describe(dataset, source)
         if self._is_placed():
             _place(dataset, self._image, self._positions[index])
-        _put_pixels(dataset, pixels, self._image)
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
-        meta.ImplementationVersionName = IMPLEMENTATION_NAME
-        return FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
-
-    def _source(self, index: int) -> Dataset | None:
-        """Return the header of the source file of a slice: its own, or after resampling the nearest one."""
-        header = self._image.header
-        if header.kind != "dicom":
-            return None
-        if len(header.paths) != self._image.shape[0] and header.positions is not None:
-            distances = np.linalg.norm(header.positions - self._positions[index], axis=1)
-            index = int(distances.argmin())
-        path = header.paths[min(index, len(header.paths) - 1)]
-        if self._read is None or self._read[0] != path:
-            self._read = path, _read_source(path)
-        return self._read[1]
+        if self._kind == PositronEmissionTomographyImageStorage:
+            dataset.ImageIndex, dataset.NumberOfSlices = index + 1, self._image.shape[0]
+        self._put_pixels(dataset, encoding.stored(pixels), encoding)
+        return own_file(dataset)
 
     def _identify(self, dataset: Dataset, index: int) -> None:
         dataset.SOPClassUID = self._kind
-        dataset.SOPInstanceUID = _uid(self._seed, f"slice {index}")
+        dataset.SOPInstanceUID = make_uid(self._seed, f"slice {index}")
         dataset.SeriesInstanceUID = self._uid
         for keyword, uid in self._shared.items():
             if not dataset.get(keyword):
                 setattr(dataset, keyword, uid)
         dataset.InstanceNumber = index + 1
-        dataset.SeriesNumber = min(int(dataset.get("SeriesNumber") or 0) + 1000, 2**31 - 1)
+        dataset.SeriesNumber = series_number(dataset, self._derivation)
         date, time = self._now.strftime("%Y%m%d"), self._now.strftime("%H%M%S")
         for subject in ("InstanceCreation", "Content", "Series"):
             setattr(dataset, f"{subject}Date", date)
             setattr(dataset, f"{subject}Time", time)
 
-    def _describe(self, dataset: Dataset, source: Dataset | None) -> None:
+    def _describe(self, dataset: Dataset, source: SourceFrame | None) -> None:
         derivation = self._derivation
-        # A template copied from the source still has its image type, whose third value is about the view.
-        view = list(dataset.get("ImageType") or [])[2:3] or _IMAGE_TYPE_3.get(self._kind, [])
-        dataset.ImageType = ["DERIVED", "SECONDARY", *view]
+        # A template copied from the source still has its image type, whose further values are about the view.
+        view = list(dataset.get("ImageType") or [])[2:] or _IMAGE_TYPE_3.get(self._kind, [])
+        pixels = "PRIMARY" if self._kind == PositronEmissionTomographyImageStorage else "SECONDARY"
+        dataset.ImageType = ["DERIVED", pixels, *view]
         dataset.DerivationDescription = derivation.description[:1024]
         dataset.SeriesDescription = (derivation.series_description or derivation.description)[:64]
-        if derivation.synthetic:
+        if derivation.synthetic or derivation.new_contrast:
             dataset.SyntheticData = "YES"
         dataset.ContributingEquipmentSequence = [
             *(dataset.get("ContributingEquipmentSequence") or []),
             _equipment(derivation, self._now),
         ]
-        if source is not None and source.SOPInstanceUID:
-            reference = Dataset()
-            reference.ReferencedSOPClassUID = source.SOPClassUID
-            reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-            reference.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
-            dataset.SourceImageSequence = [reference]
+        if source is not None and source.reference is not None:
+            dataset.SourceImageSequence = [source.reference]
 
     def _is_placed(self) -> bool:
         """Return whether the position of the image is known, or its kind requires one."""
         header = self._image.header
-        if self._kind in (CTImageStorage, MRImageStorage) or header.positions is not None:
+        if self._kind in _SECTIONAL or header.positions is not None:
             return True
         return header.kind not in ("dicom", "raster") or header.meaning.pixel_mm is not None
 
+    def _put_pixels(self, dataset: Dataset, stored: NDArray[Any], encoding: _Encoding) -> None:
+        """Set (channels, rows, columns) stored numbers, what they mean, and how they are shown."""
+        colour = len(stored) == 3
+        dataset.SamplesPerPixel = len(stored)
+        stored = np.moveaxis(stored, 0, -1) if colour else stored[0]
+        if colour:
+            dataset.PlanarConfiguration = 0
+        bits = stored.dtype.itemsize * 8
+        inverted = self._image.header.inverted and not self._derivation.new_contrast
+        dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME1" if inverted else "MONOCHROME2"
+        if "PresentationLUTShape" in dataset:
+            dataset.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
+        if self._derivation.window is not None and not colour:
+            low, high = self._derivation.window
+            _put_numbers(dataset, "WindowCenter", [(low + high) / 2])
+            _put_numbers(dataset, "WindowWidth", [high - low])
+        dataset.Rows, dataset.Columns = stored.shape[:2]
+        dataset.BitsAllocated = dataset.BitsStored = bits
+        dataset.HighBit = bits - 1
+        dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+        data = np.ascontiguousarray(stored).astype(stored.dtype.newbyteorder("<")).tobytes()
+        dataset.PixelData = data + b"\0" * (len(data) % 2)
+        if not colour and (self._kind in _RESCALED or self._image.unit == "HU" or not encoding.plain):
+            dataset.RescaleSlope, dataset.RescaleIntercept = encoding.slope, encoding.intercept
+            if self._kind != PositronEmissionTomographyImageStorage:
+                dataset.RescaleType = "HU" if self._image.unit == "HU" else "US"
 
-def _read_source(path: Path) -> Dataset:
-    try:
-        source = read_file(path, stop_before_pixels=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read any more: {error.strerror or error}") from error
-    # De-identified files may have these blank in the dataset and correct in the meta header.
-    source.SOPClassUID = source.get("SOPClassUID") or source.file_meta.get("MediaStorageSOPClassUID", "")
-    source.SOPInstanceUID = source.get("SOPInstanceUID") or source.file_meta.get("MediaStorageSOPInstanceUID", "")
-    if source.file_meta.TransferSyntaxUID in _LOSSY:
-        source.LossyImageCompression = "01"
-    source.decode()
-    return source
+
+def _real(low: float, high: float, finest: float = 0.0, centre: float = 0.0) -> _Encoding:
+    """Return the encoding of real values from `low` to `high` in steps of a power of two, at least `finest`."""
+    if finest and max(high - centre, centre - low) > 32767 * finest:
+        centre = float(round((low + high) / 2))
+    reach = max(high - centre, centre - low)
+    step = max(2.0 ** math.ceil(math.log2(reach / 32767)), finest) if reach else 1.0
+    return _Encoding(np.dtype(np.int16), format_number_as_ds(step), format_number_as_ds(centre))
 
 
-def _sop_class(image: Image, source: Dataset | None) -> UID:
-    """Return CT for HU, MR for a.u.; else the class of the source unless it is CT or MR; else Secondary Capture."""
-    if image.channels == 1 and image.unit in _CLASS_OF_UNIT:
-        return _CLASS_OF_UNIT[image.unit]
-    if source is None or source.SOPClassUID in _CLASS_OF_UNIT.values() or _multi_frame(source):
+def _sop_class(image: Image, source: Dataset | None, derivation: Derivation) -> UID:
+    """Return the class of the output files.
+
+    It is CT for HU, and MR for a.u. unless the source is no sectional image; else the class of the source where that
+    is neither CT nor MR and holds as many channels; else Secondary Capture.
+    """
+    by_unit = _CLASS_OF_UNIT.get(image.unit or "") if image.channels == 1 else None
+    if source is None:
+        return by_unit or SecondaryCaptureImageStorage
+    own = UID(source.SOPClassUID)
+    if by_unit and (image.unit == "HU" or own in (*_SECTIONAL, SecondaryCaptureImageStorage)):
+        return by_unit
+    if own in _CLASS_OF_UNIT.values() or derivation.new_contrast:
         return SecondaryCaptureImageStorage
-    colours = 3 if source.PhotometricInterpretation == "PALETTE COLOR" else source.get("SamplesPerPixel", 1)
-    return UID(source.SOPClassUID if colours == image.channels else SecondaryCaptureImageStorage)
+    colours = 3 if source.get("PhotometricInterpretation") == "PALETTE COLOR" else source.get("SamplesPerPixel", 1)
+    return own if colours == image.channels else SecondaryCaptureImageStorage
 
 
-def _multi_frame(source: Dataset) -> bool:
-    return int(source.get("NumberOfFrames") or 1) > 1 or "PerFrameFunctionalGroupsSequence" in source
-
-
-def _template(source: Dataset | None, kind: UID) -> Dataset:
+def _template(source: Dataset | None, kind: UID, new_contrast: bool) -> Dataset:
     """Return the source's attributes that hold for a derived image of this kind, completed to a legal set."""
     dataset = Dataset()
-    if source is not None and source.SOPClassUID == kind:
+    if source is not None and source.SOPClassUID == kind and not new_contrast:
         dataset.update(copy.deepcopy(source))
         _clean(dataset)
     elif source is not None:
         for keyword in _SHARED.split():
             if keyword in source:
                 dataset[keyword] = copy.deepcopy(source[keyword])
+        if kind == SecondaryCaptureImageStorage and source.SOPClassUID not in _CLASS_OF_UNIT.values():
+            dataset.Modality = source.get("Modality") or "OT"
     dataset.SpecificCharacterSet = "ISO_IR 192"
     needed = dict.fromkeys(_MAY_BE_EMPTY.split()) | _MINIMUM.get(kind, {})
-    if dataset.get("BodyPartExamined") not in _UNPAIRED.split():
+    if dataset.get("BodyPartExamined") not in _UNPAIRED.split() and "ImageLaterality" not in dataset:
         needed["Laterality"] = None
     for keyword, value in needed.items():
         if keyword not in dataset:
@@ -305,25 +396,47 @@ def _clean(dataset: Dataset) -> None:
     dataset.remove_private_tags()
     for element in list(dataset):
         curve_or_overlay = element.tag.group & 0xFF00 in (0x5000, 0x6000)
-        if element.keyword in _STALE or curve_or_overlay or element.tag.element == 0:
+        if element.keyword in _STALE.split() or curve_or_overlay or element.tag.element == 0:
             del dataset[element.tag]
+
+
+def blank_uids(source: Dataset | None, seed: str | None) -> dict[str, UID]:
+    """Return the UIDs of study and frame of reference for a source that lacks them.
+
+    All series derived from a source get the same ones.
+    """
+    origin = (source is not None and source.SOPInstanceUID) or seed
+    return {
+        "StudyInstanceUID": make_uid(origin, "study"),
+        "FrameOfReferenceUID": make_uid(origin, "frame of reference"),
+    }
+
+
+def series_number(source: Dataset, derivation: Derivation) -> int:
+    """Return the number of a derived series: that of its source and 1000 for every output up to this one."""
+    return min(int(source.get("SeriesNumber") or 0) + 1000 * derivation.number, 2**31 - 1)
+
+
+def own_file(dataset: Dataset) -> FileDataset:
+    """Return a dataset as a file that names Ganatomy as its implementation."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_NAME
+    return FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
 
 
 def _equipment(derivation: Derivation, now: datetime.datetime) -> Dataset:
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
+    item.PurposeOfReferenceCodeSequence = [code("109102", "Processing Equipment")]
     item.Manufacturer = "Ganatomy"
     item.ManufacturerModelName = derivation.model[:64]
     item.SoftwareVersions = derivation.version[:64]
     item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
     identity = f" Model: {derivation.identity}" if derivation.identity else ""
     item.ContributionDescription = f"{derivation.description}{identity}"[:1024]
-    return item
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
     return item
 
 
@@ -343,7 +456,9 @@ def _place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> Non
         dataset.SliceThickness = format_number_as_ds(distance)
         if "SpacingBetweenSlices" in dataset:
             dataset.SpacingBetweenSlices = format_number_as_ds(distance)
-    for keyword in ("PatientPosition", "PositionReferenceIndicator"):
+    # Orientation is stated either in one word or in codes.
+    patient = () if "PatientOrientationCodeSequence" in dataset else ("PatientPosition",)
+    for keyword in (*patient, "PositionReferenceIndicator"):
         if keyword not in dataset:
             setattr(dataset, keyword, None)
 
@@ -356,53 +471,7 @@ def _put_numbers(dataset: Dataset, keyword: str, numbers: Sequence[float] | NDAr
     return True
 
 
-def _put_pixels(dataset: Dataset, pixels: NDArray[Any], image: Image) -> None:
-    """Store (channels, rows, columns) values."""
-    colour = len(pixels) == 3
-    if colour:
-        stored, slope, intercept = np.moveaxis(pixels, 0, -1), "1", "0"
-        dataset.PlanarConfiguration = 0
-    else:
-        stored, slope, intercept = _encode(pixels[0], image)
-    bits = stored.dtype.itemsize * 8
-    dataset.SamplesPerPixel = len(pixels)
-    dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
-    dataset.Rows, dataset.Columns = stored.shape[:2]
-    dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
-    data = np.ascontiguousarray(stored).astype(stored.dtype.newbyteorder("<")).tobytes()
-    dataset.PixelData = data + b"\0" * (len(data) % 2)
-    if image.unit == "HU" or (slope, intercept) != ("1", "0"):
-        dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
-        dataset.RescaleType = "HU" if image.unit == "HU" else "US"
-
-
-def _encode(values: NDArray[Any], image: Image) -> tuple[NDArray[Any], str, str]:
-    """Return 16-bit numbers with slope and intercept as DICOM will write them."""
-    if values.dtype.kind in "iub":
-        for dtype in (np.int16, np.uint16):
-            if np.iinfo(dtype).min <= values.min() and values.max() <= np.iinfo(dtype).max:
-                return values.astype(dtype), "1", "0"
-        raise UserError(
-            f"{image.header.label}: values from {values.min()} to {values.max()} do not fit the 16 bits of "
-            "DICOM: write .nii.gz instead"
-        )
-    if not np.isfinite(values).all():
-        raise UserError(f"{image.header.label}: NaN or infinite values cannot be written as DICOM")
-    low, high = float(values.min()), float(values.max())
-    finest, centre = (_HU_STEP, _HU_CENTRE) if image.unit == "HU" else (0.0, 0.0)
-    if finest and max(high - centre, centre - low) > 32767 * finest:
-        centre = float(round((low + high) / 2))
-    reach = max(high - centre, centre - low)
-    step = max(2.0 ** math.ceil(math.log2(reach / 32767)), finest) if reach else 1.0
-    # Decimal strings have 16 characters, so the step is rounded to what fits in there.
-    slope = format_number_as_ds(step)
-    stored = np.rint((values.astype(np.float64) - centre) / float(slope))
-    return np.clip(stored, -32768, 32767).astype(np.int16), slope, format_number_as_ds(centre)
-
-
-def _uid(seed: str | None, purpose: str) -> UID:
+def make_uid(seed: str | None, purpose: str) -> UID:
     """Return a UID in the UUID root: random, or determined by seed and purpose."""
     made = uuid.uuid5(uuid.NAMESPACE_OID, f"{seed} {purpose}") if seed else uuid.uuid4()
     return UID(f"2.25.{made.int}")
