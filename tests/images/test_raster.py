@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from PIL import ImageOps
 
 from ganatomy.errors import UserError
 from ganatomy.images.files import read, write
@@ -87,7 +88,7 @@ def test_tiff_pages_are_slices(tmp_path, dtype):
     [
         ("ZCYX", (4, 2, 5, 6), (2, 4, 5, 6)),
         ("CYX", (3, 5, 6), (3, 1, 5, 6)),
-        ("TZYX", (2, 3, 5, 6), (1, 6, 5, 6)),
+        ("TZYX", (2, 3, 5, 6), (2, 3, 5, 6)),
     ],
 )
 def test_tiff_axes_are_understood(tmp_path, axes, shape, expected):
@@ -255,3 +256,190 @@ def test_a_real_ct_slice_in_16_bits(shared, tmp_path):
     assert (image.numpy() > 255).any()
     write(tmp_path / "a.png", image)
     np.testing.assert_array_equal(np.asarray(Pillow.open(tmp_path / "a.png")), np.asarray(Pillow.open(path)))
+
+
+def turned(pixels, orientation):
+    """Return pixels as Pillow shows them."""
+    picture = Pillow.fromarray(pixels)
+    picture.getexif()[274] = orientation
+    return np.asarray(ImageOps.exif_transpose(picture))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "deep.png", "a.webp", "a.tif", "lzw.tif", "palette.tif"])
+def test_pictures_lie_as_exif_says_that_they_are_shown(tmp_path, name, orientation):
+    pixels, shown = noise((4, 7, 3), np.uint8), None
+    exif = Pillow.Exif()
+    exif[274] = orientation
+    if name == "a.tif":
+        tifffile.imwrite(tmp_path / name, pixels, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+    elif name == "lzw.tif":
+        Pillow.fromarray(pixels).save(tmp_path / name, exif=exif, compression="tiff_lzw")
+    elif name == "palette.tif":
+        Pillow.fromarray(pixels).quantize(28).save(tmp_path / name, exif=exif)
+        pixels = np.asarray(Pillow.fromarray(pixels).quantize(28).convert("RGB"))
+    elif name == "deep.png":
+        deep = noise((4, 7, 3), np.uint16)
+        png_with_every_filter(tmp_path / "plain.png", deep)
+        data, chunk = (tmp_path / "plain.png").read_bytes(), b"eXIf" + exif.tobytes()[6:]
+        chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        (tmp_path / name).write_bytes(data[:33] + chunk + data[33:])
+        shown = np.stack([turned(deep[..., i], orientation) for i in range(3)])
+    else:
+        Pillow.fromarray(pixels).save(tmp_path / name, exif=exif, lossless=True)
+    shown = np.moveaxis(turned(pixels, orientation), -1, 0) if shown is None else shown
+    image = read(tmp_path / name)
+    np.testing.assert_array_equal(image.numpy()[:, 0], shown)
+    write(tmp_path / "again.png", image)
+    np.testing.assert_array_equal(read(tmp_path / "again.png").numpy(), image.numpy())
+
+
+def test_a_photograph_is_turned_and_its_preview_is_no_slice(tmp_path):
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:8, :16] = 255
+    exif = Pillow.Exif()
+    exif[274] = 6
+    preview = Pillow.fromarray(pixels[:8, :8])
+    Pillow.fromarray(pixels).save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[preview], exif=exif)
+    image = read(tmp_path / "a.jpg")
+    assert (image.channels, image.shape) == (3, (1, 32, 16))
+    assert image.numpy()[:, 0, :16, 8:].min() > 250 and image.numpy()[:, 0, 16:].max() < 5
+
+
+def sizes_in_itk(path):
+    columns, rows, *_ = pytest.importorskip("SimpleITK").ReadImage(str(path)).GetSpacing()
+    return rows, columns
+
+
+CM = {"resolution": (10 / 0.5, 10 / 0.7), "resolutionunit": "CENTIMETER"}
+INCH = {"resolution": (25.4 / 0.5, 25.4 / 0.7), "resolutionunit": "INCH"}
+BARE = {"resolution": (10 / 0.5, 10 / 0.7), "resolutionunit": "NONE"}
+IMAGEJ = {"imagej": True, "resolution": (1 / 500, 1 / 700), "metadata": {"unit": "um", "spacing": 2500, "axes": "ZYX"}}
+PLAIN = {"imagej": True, "resolution": (0.5, 0.7), "metadata": {"unit": "pixel", "spacing": 2.5, "axes": "ZYX"}}
+OME = {"PhysicalSizeX": 500, "PhysicalSizeY": 0.7, "PhysicalSizeYUnit": "mm", "PhysicalSizeZ": 2500, "axes": "ZYX"}
+
+
+@pytest.mark.parametrize(
+    ("options", "spacing", "source"),
+    [
+        (CM, (1.0, 0.7, 0.5), "resolution of the TIFF"),
+        (INCH, (1.0, 0.7, 0.5), "resolution of the TIFF"),
+        (BARE, (1.0, 1.0, 1.0), None),
+        (IMAGEJ, (2.5, 0.7, 0.5), "ImageJ"),
+        (PLAIN, (1.0, 1.0, 1.0), None),
+        ({"ome": True, "metadata": OME}, (2.5, 0.7, 0.5), "OME"),
+        ({"resolution": (72, 72), "resolutionunit": "INCH"}, (1.0, 1.0, 1.0), None),
+        ({"resolution": ((0, 1), (0, 1)), "resolutionunit": "INCH"}, (1.0, 1.0, 1.0), None),
+    ],
+)
+def test_tiffs_state_the_size_of_their_pixels(tmp_path, options, spacing, source):
+    tifffile.imwrite(tmp_path / "a.tif", noise((4, 5, 6), np.uint16), photometric="minisblack", **options)
+    image = read(tmp_path / "a.tif")
+    np.testing.assert_allclose(image.spacing, spacing, rtol=1e-6)
+    assert image.shape == (4, 5, 6)
+    assert image.header.sized_by is source or source in image.header.sized_by
+    given = read(tmp_path / "a.tif", meaning=RasterMeaning(pixel_mm=0.25))
+    assert given.spacing[1:] == (0.25, 0.25)
+    assert given.header.sized_by is None
+
+
+def test_pngs_state_the_size_of_their_pixels_unless_it_is_that_of_a_screen(tmp_path):
+    for dpi, size in (((254, 127), (0.2, 0.1)), ((96, 96), (1.0, 1.0)), ((100, 100), (1.0, 1.0))):
+        Pillow.fromarray(noise((5, 6), np.uint8)).save(tmp_path / "a.png", dpi=dpi)
+        np.testing.assert_allclose(read(tmp_path / "a.png").spacing[1:], size, rtol=1e-3)
+    Pillow.fromarray(noise((5, 6), np.uint8)).save(tmp_path / "a.jpg", dpi=(254, 254))
+    assert read(tmp_path / "a.jpg").spacing == (1.0, 1.0, 1.0)
+
+
+def test_sizes_of_pixels_survive_with_the_values(tmp_path):
+    array = noise((3, 5, 6), np.uint16)
+    image = Image.from_array(array, (2.5, 0.7, 0.5))
+    write(tmp_path / "a.tif", image)
+    back = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(back.numpy()[0], array)
+    np.testing.assert_allclose(back.affine, image.affine, rtol=1e-9)
+    write(tmp_path / "b.tif", back)
+    np.testing.assert_allclose(read(tmp_path / "b.tif").affine, image.affine, rtol=1e-9)
+    np.testing.assert_allclose(sizes_in_itk(tmp_path / "b.tif"), (0.7, 0.5), rtol=1e-5)
+    write(tmp_path / "a.png", Image.from_array(array[0], (1.0, 0.7, 0.5)))
+    np.testing.assert_allclose(read(tmp_path / "a.png").spacing, (1.0, 0.7, 0.5), rtol=1e-3)
+    assert Pillow.open(tmp_path / "a.png").info["dpi"] == pytest.approx((25.4 / 0.5, 25.4 / 0.7), rel=1e-3)
+
+
+def test_pixels_of_unknown_size_stay_so(tmp_path):
+    Pillow.fromarray(noise((5, 6), np.uint8)).save(tmp_path / "a.png")
+    for name in ("b.png", "b.tif"):
+        write(tmp_path / name, read(tmp_path / "a.png"))
+        assert read(tmp_path / name).header.meaning.pixel_mm is None
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "expected"),
+    [
+        ("ZYX", (3, 5, 6), (1, 3)),
+        ("CZYX", (2, 3, 5, 6), (2, 3)),
+        ("ZCYX", (3, 2, 5, 6), (2, 3)),
+        ("TZYX", (4, 3, 5, 6), (4, 3)),
+    ],
+)
+def test_axes_of_ome_are_channels_and_slices_in_whatever_order(tmp_path, axes, shape, expected):
+    pixels = noise(shape, np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, ome=True, metadata={"axes": axes})
+    array = read(tmp_path / "a.tif").numpy()
+    assert array.shape == (*expected, 5, 6)
+    channels = pixels[None] if len(shape) == 3 else pixels if axes[0] != "Z" else pixels.swapaxes(0, 1)
+    np.testing.assert_array_equal(array, channels)
+
+
+def test_time_frames_of_several_channels_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise((2, 3, 5, 6), np.uint16), ome=True, metadata={"axes": "TCYX"})
+    with pytest.raises(UserError, match=r"a\.tif holds 2 time frames of several channels"):
+        read(tmp_path / "a.tif")
+
+
+def transparent(path, mode):
+    """Write two pixels, of which the first is black and transparent and the second white."""
+    if mode == "P":
+        picture = Pillow.fromarray(np.array([[0, 1]], np.uint8), "P")
+        picture.putpalette([0, 0, 0, 255, 255, 255])
+        picture.save(path, transparency=0)
+    elif mode in ("L", "RGB"):
+        picture = Pillow.fromarray(np.array([[0, 255]], np.uint8)).convert(mode)
+        picture.save(path, transparency=0 if mode == "L" else (0, 0, 0))
+    else:
+        shown = np.array([[[0, 0], [255, 255]]], np.uint8)
+        Pillow.fromarray(shown if mode == "LA" else shown[..., [0, 0, 0, 1]], mode).save(path)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "LA", "RGBA"])
+@pytest.mark.parametrize("background", [None, 0, 77])
+def test_transparent_pictures_lie_on_a_background_where_one_is_given(tmp_path, mode, background):
+    transparent(tmp_path / "a.png", mode)
+    image = read(tmp_path / "a.png", meaning=RasterMeaning(background=background))
+    colours = 1 if mode in ("L", "LA") else 3
+    assert image.channels == colours + (background is None)
+    values = image.numpy()[:colours, 0, 0]
+    assert values.tolist() == [[background or 0, 255]] * colours
+
+
+def test_half_transparent_pixels_are_mixed_with_the_background(tmp_path):
+    Pillow.fromarray(np.array([[[200, 100, 0, 51]]], np.uint8)).save(tmp_path / "a.png")
+    image = read(tmp_path / "a.png", meaning=RasterMeaning(background=255))
+    assert image.numpy().ravel().tolist() == [244, 224, 204]
+    with pytest.raises(UserError, match="--background 300 is no number from 0 to 255"):
+        read(tmp_path / "a.png", meaning=RasterMeaning(background=300))
+
+
+def test_colours_of_a_palette_have_8_bits(tmp_path):
+    colours = noise((3, 256), np.uint16)
+    indices = noise((5, 6), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", indices, photometric="palette", colormap=colours)
+    image = read(tmp_path / "a.tif")
+    assert (image.channels, image.dtype) == (3, np.uint8)
+    np.testing.assert_array_equal(image.numpy()[:, 0], (colours >> 8)[:, indices])
+
+
+def test_webp_is_read_as_pillow_reads_it(tmp_path):
+    pixels = noise((5, 6, 3), np.uint8)
+    Pillow.fromarray(pixels).save(tmp_path / "a.webp", lossless=True)
+    np.testing.assert_array_equal(read(tmp_path / "a.webp").numpy()[:, 0], np.moveaxis(pixels, -1, 0))

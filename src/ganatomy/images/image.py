@@ -67,19 +67,27 @@ class ComputedArray(LazyArray):
 
 @dataclass(frozen=True)
 class RasterMeaning:
-    """Physical values of the numbers in a raster image without units: slope * stored + intercept, in `unit`.
+    """Statements of the user on numbers in files that state less: physical values are slope * stored + intercept.
+
+    Slope, intercept, pixel size and background apply to raster images, unit and NaN to all files without a unit of
+    their own, such as NIfTI.
 
     Attributes:
         slope: Physical units per stored step; not 0.
         intercept: Physical value of a stored 0, e.g. -1024 for CT saved as HU + 1024.
         unit: Name of the physical unit, or None when unknown.
         pixel_mm: Edge of a pixel in mm, or None when unknown (geometry then counts pixels).
+        background: Stored number of the colour or grey over which transparent pictures are laid, or None where they
+            keep their opacity as a channel.
+        nan: Physical value that takes the place of NaN, or None where NaN stays.
     """
 
     slope: float = 1.0
     intercept: float = 0.0
     unit: str | None = None
     pixel_mm: float | None = None
+    background: float | None = None
+    nan: float | None = None
 
     def __post_init__(self) -> None:
         if self.slope == 0 or not np.isfinite((self.slope, self.intercept)).all():
@@ -89,6 +97,19 @@ class RasterMeaning:
             )
         if self.pixel_mm is not None and not 0 < self.pixel_mm < np.inf:
             raise UserError(f"the pixel size of a raster image must be positive, not {self.pixel_mm} mm")
+        for name, value in (("background of transparent pictures", self.background), ("value for NaN", self.nan)):
+            if value is not None and not np.isfinite(value):
+                raise UserError(f"the {name} must be a finite number, not {value}")
+
+    @property
+    def scales(self) -> bool:
+        """Whether physical values differ from stored numbers."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    @property
+    def geometry(self) -> RasterMeaning:
+        """The pixel size alone, for numbers that are written as they are, such as labels."""
+        return RasterMeaning(pixel_mm=self.pixel_mm)
 
 
 NO_MEANING = RasterMeaning()
@@ -115,7 +136,8 @@ class Header:
             they are in either case.
         volume: Words that tell the volume from others of the same series at the same positions, such as "echo 2"; None
             where there is one volume.
-        colours: Whether the channels are red, green and blue, and opacity if there are four.
+        colours: Whether the channels are red, green and blue, and opacity if there are four; grey and opacity if two.
+        sized_by: For raster images, the entry of the file that gave the pixel size, where the user gave none.
     """
 
     kind: Kind = "array"
@@ -132,6 +154,7 @@ class Header:
     inverted: bool = False
     volume: str | None = None
     colours: bool = False
+    sized_by: str | None = None
 
     @property
     def label(self) -> str:

@@ -63,7 +63,8 @@ def read_npy(path: Path, meaning: RasterMeaning) -> Image:
     if rescale != Rescale():
         array = rescale.apply(array, rescale.dtype(array.dtype))
     pixel = meaning.pixel_mm or 1.0
-    return Image.from_array(array, (1.0, pixel, pixel), meaning.unit, Header(kind="npy", paths=(path,)))
+    header = Header(kind="npy", paths=(path,), meaning=meaning.geometry)
+    return Image.from_array(array, (1.0, pixel, pixel), meaning.unit, header)
 
 
 def write_npy(path: Path, image: Image) -> None:
