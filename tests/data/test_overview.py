@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ganatomy.data.cases import DataConfig, discover
-from ganatomy.data.overview import items_of, sentences, write_manifest
+from ganatomy.data.overview import items_of, prepared_items, sentences, write_manifest
+from ganatomy.data.store import Store
 from ganatomy.errors import Shortage, UserError
 from ganatomy.images.files import Source, write
 from ganatomy.images.image import Image
@@ -18,7 +19,7 @@ def task():
 def folder(tmp_path):
     """T1 and T2 of five patients, of different sizes; the T2 of one is damaged."""
     for number in range(5):
-        for name, scale in (("t1", 100.0), ("t2", 1000.0)):
+        for name, scale in (("t1", 900.0), ("t2", 1000.0)):
             values = np.linspace(0, scale, (2 + number) * 20 * 24).reshape(2 + number, 20, 24)
             image = Image.from_array(values.astype(np.float32), (3.0, 1.0, 0.5 + number))
             write(tmp_path / "data" / f"p{number}" / f"p{number}_{name}.nii.gz", image)
@@ -91,3 +92,13 @@ def test_images_that_no_path_names_alone_are_refused(tmp_path):
     with pytest.raises(UserError, match="both holds other images, too"):
         write_manifest(tmp_path / "manifest.csv", cases, DataConfig())
     assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_prepared_cases_are_described_as_networks_see_them(task, folder, tmp_path):
+    cases = discover(task, DataConfig(data=folder, **CONFIG))
+    samples, problems = Store(task, tmp_path / "cache").get_all([case for case in cases if case.split == "train"])
+    told = sentences(list(prepared_items(cases, samples)))
+    assert [case.name for case, _ in problems] == ["p3"] and told[
+        0
+    ] == "subjects (cases): 4 for training (4), 1 for testing (1)"
+    assert told[1].startswith("t1: 2-6 x 32 x 32 voxels; 3 x ") and told[1].endswith("in middle slices, a.u.")

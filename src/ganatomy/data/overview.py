@@ -9,10 +9,12 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganatomy.case import Case, Openable, Split
+from ganatomy.case import Case, Openable, Sample, Split, slab
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import Shortage, UserError
 from ganatomy.images.files import find
@@ -74,9 +76,35 @@ def _item(case: Case, role: str, source: Openable) -> Item:
         raise
     except UserError as error:
         return Item(*about, problem=str(error))
+    return Item(*about, value.shape, value.spacing, _span(values), value.unit)
+
+
+def prepared_items(cases: Iterable[Case], samples: Iterable[Sample]) -> Iterator[Item]:
+    """Yield the parts of prepared cases as networks see them, on the working grid, and the roles of the other cases.
+
+    Args:
+        cases: all cases.
+        samples: those of them that are prepared.
+    """
+    prepared = {sample.case.name: sample for sample in samples}
+    for case in cases:
+        sample = prepared.get(case.name)
+        for role in sample.arrays if sample else case.sources:
+            about = (case.name, case.subject, case.split, case.label, role, None)
+            if sample is None or role not in sample.affines:
+                yield Item(*about)
+                continue
+            array = sample.arrays[role]
+            _, slices, rows, columns = array.shape
+            span = _span(slab(array, slices // 2, slices // 2 + 1))
+            codec = sample.roles[role].codec
+            unit = codec.unit if codec else None
+            yield Item(*about, (slices, rows, columns), sample.spacing_of(role), span, unit)
+
+
+def _span(values: NDArray[Any]) -> tuple[float, float] | None:
     finite = values[np.isfinite(values)]
-    span = (float(finite.min()), float(finite.max())) if finite.size else None
-    return Item(*about, value.shape, value.spacing, span, value.unit)
+    return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
 def place_of(source: Openable) -> Path | None:

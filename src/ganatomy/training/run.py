@@ -31,6 +31,7 @@ from ganatomy.catalogue import System, source_of
 from ganatomy.data.batches import Batches, PatchDataset, Range, check_validation, datasets, hold_out, usable
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.contents import Changes, changes_of, content_of, contents_of
+from ganatomy.data.overview import prepared_items, sentences
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.splits import Fold, divide, recorded, some
 from ganatomy.data.store import Store
@@ -407,6 +408,9 @@ class Run:
                 f"no case can be used for training: {problems[0][1] if problems else 'all are kept for testing'}"
             )
         told = [self.labels.told(problem, case) for case, problem in problems]
+        if self.data.data and self.is_rank_zero:
+            for sentence in sentences(list(prepared_items(self.cases, samples))):
+                self.console.print(sentence, markup=False, highlight=False)
         used = {item.sample.case.name for item in (*training, *validation)}
         there = [sample.case.name for sample in (*learned, *validated)]
         if idle := [name for name in there if name not in used]:
