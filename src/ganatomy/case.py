@@ -44,7 +44,7 @@ Better = Literal["higher", "lower", "target"]
 """Direction in which a score improves; ``target`` where neither higher nor lower values are better."""
 
 ANONYMOUS = "unnamed"
-READING_ATTRIBUTES = ("meaning", "frame", "labels", "overlapping", "place")
+READING_ATTRIBUTES = ("meaning", "frame", "volume", "labels", "overlapping", "place")
 """Attributes of a source that change what is read from its files, and so the fingerprint of a case."""
 
 

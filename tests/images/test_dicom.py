@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from ganatomy.errors import UserError
-from ganatomy.images import dicom
+from ganatomy.images import dicom_frames
 from ganatomy.images.files import find, read
 from ganatomy.images.nifti import read_nifti, write_nifti
 
@@ -36,8 +36,8 @@ def test_slices_come_in_order_of_position_and_in_hu(tmp_path, series):
 def test_opening_decodes_nothing_and_slabs_decode_their_own_slices(tmp_path, series, monkeypatch):
     series(tmp_path / "scan")
     decoded = []
-    real = dicom.Frame.decode
-    monkeypatch.setattr(dicom.Frame, "decode", lambda frame: (decoded.append(frame.path), real(frame))[1])
+    real = dicom_frames.Frame.decode
+    monkeypatch.setattr(dicom_frames.Frame, "decode", lambda frame: (decoded.append(frame.path), real(frame))[1])
     image = read(tmp_path / "scan")
     image.spacing, image.uneven, image.dtype  # noqa: B018
     assert not decoded
@@ -107,11 +107,17 @@ def test_missing_slices_are_an_error_with_place_and_remedy(tmp_path, series):
         write_nifti(tmp_path / "a.nii", image)
 
 
-def test_doubled_positions_are_an_error(tmp_path, series, slice_file):
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "differ, and nothing .*folder of its own"), (None, "are equal: remove the doubled slices")],
+)
+def test_doubled_positions_are_an_error(tmp_path, series, slice_file, value, words):
+    stored = series(tmp_path / "scan")[2] + 1024 if value is None else grey(value, (5, 7))
     series(tmp_path / "scan")
-    slice_file(tmp_path / "scan" / "twice", grey(0, (5, 7)), z=104.0)
-    with pytest.raises(UserError, match=r"0\.00 mm apart"):
+    slice_file(tmp_path / "scan" / "twice", stored.astype(np.uint16), z=104.0)
+    with pytest.raises(UserError, match=rf"twice.*104\.00 mm.*{words}.*--uneven"):
         read(tmp_path / "scan")
+    assert read(tmp_path / "scan", uneven=True).shape[0] == 7
 
 
 def test_rounded_positions_are_not_uneven(tmp_path, series):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ganatomy.errors import UserError
-from ganatomy.images import dicom
+from ganatomy.images import dicom_frames
 from ganatomy.images.files import find, read, write
 from ganatomy.images.image import Image
 
@@ -42,7 +42,7 @@ def test_everything_found_opens(study):
 
 
 def test_find_decodes_no_pixel(study, monkeypatch):
-    monkeypatch.setattr(dicom.Frame, "decode", lambda frame: pytest.fail("decoded"))
+    monkeypatch.setattr(dicom_frames.Frame, "decode", lambda frame: pytest.fail("decoded"))
     for source in find(study):
         source.open()
 

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from ganatomy.errors import Shortage, UserError
-from ganatomy.images import dicom
+from ganatomy.images import dicom_frames
 from ganatomy.images.dicom import MOST_FRAMES
 from ganatomy.images.files import find, read, write
 from ganatomy.images.image import Image
@@ -98,7 +98,8 @@ def test_a_series_of_which_every_slice_is_damaged_is_listed(tmp_path, series, sl
         ({"Modality": "MR", "RescaleType": "HU"}, "MR where the others have CT"),
         ({"PixelSpacing": [0.75, 0.6]}, "0.6"),
         ({"RescaleType": "MGML"}, "MGML where the others have HU"),
-        ({"RescaleIntercept": None}, "None where the others have HU"),
+        ({"RescaleIntercept": None}, "RescaleSlope where the others have RescaleSlope and RescaleIntercept"),
+        ({"RescaleSlope": None, "RescaleIntercept": None}, "no rescale where the others have RescaleSlope and"),
         ({"ImagePositionPatient": None}, "no position"),
     ],
 )
@@ -222,8 +223,10 @@ def test_many_frames_share_a_header_that_is_read_once(tmp_path, slice_file, monk
     data.PixelData = np.repeat(np.arange(500, dtype=np.uint16), 4).tobytes()
     data.save_as(tmp_path / "a.dcm")
     read_headers = []
-    real = dicom._frame
-    monkeypatch.setattr(dicom, "_frame", lambda *arguments: (read_headers.append(arguments), real(*arguments))[1])
+    real = dicom_frames._frame
+    monkeypatch.setattr(
+        dicom_frames, "_frame", lambda *arguments: (read_headers.append(arguments), real(*arguments))[1]
+    )
     image = read(tmp_path / "a.dcm")
     assert len(read_headers) == 1
     assert image.slab(499, 500)[0, 0, 0, 0] == 499 - 1024

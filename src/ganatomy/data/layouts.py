@@ -227,6 +227,7 @@ def _fits(source: Source, pattern: str) -> bool:
 
 
 def title_of(source: Source) -> str:
-    """Return the SeriesDescription of a DICOM series, or its number where it has none."""
+    """Return the SeriesDescription of a DICOM series, or its number where it has none, and which volume of it it is."""
     first = source.frames[0]
-    return first.description or f"series {first.number[0]}"
+    title = first.description or f"series {first.number[0]}"
+    return f"{title} {source.volume}" if source.volume else title

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganatomy.errors import Shortage, UserError, shortage
-from ganatomy.images import kspace, labelmaps, nifti, npy, raster
-from ganatomy.images.dicom import Frame, first_bytes, group, is_dicom, mismatch, open_series, read_frames, series_of
-from ganatomy.images.dicom_out import Derivation, write_dicom
+from ganatomy.errors import Notice, UserError, shortage
+from ganatomy.images import dicom, kspace, labelmaps, nifti, npy, raster
+from ganatomy.images.dicom_folders import read_folders
+from ganatomy.images.dicom_frames import Frame
+from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
+from ganatomy.images.dicom_series import Series, open_series
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, Kind, LazyArray, RasterMeaning
 from ganatomy.images.parsing import exists, fault
 from ganatomy.images.paths import distinct_names
 
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-_OTHER_SUFFIXES = frozenset(
+_UNREAD = frozenset(
     (
-        *(".txt", ".csv", ".tsv", ".json", ".xml", ".html", ".htm", ".md", ".yaml", ".yml", ".log", ".ini", ".db"),
-        *(".pdf", ".doc", ".docx", ".xls", ".xlsx", ".md5", ".sha256", ".zip", ".py", ".sh"),
+        *(".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi"),
+        *(".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".hdr", ".img", ".par", ".rec", ".v", ".gipl"),
+        *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".dng", ".psd", ".svg", ".npz", ".mat", ".zarr"),
+        *(".avi", ".mp4", ".mov", ".mkv", ".wmv", ".zip", ".gz", ".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz"),
     )
 )
+"""Endings of names of images, recordings and archives that some version may not read, and that are named then."""
 _READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, BMP, GIF, .npy or raw MR data (.h5, .mrd)"
 
 
@@ -40,6 +45,9 @@ class Source:
         labels: Whether its values are labels and no intensities, see `labelled`.
         overlapping: Whether segments of a DICOM segmentation may overlap; the later one then wins.
         frame: Number of the time frame that is opened, in a file whose channels are time frames; None means all.
+        volume: Words that tell a volume of a DICOM series from the others of it, such as "echo 2"; None where there is
+            one.
+        aside: Why a DICOM file is no image of a scan, such as "localiser"; None where it is one.
     """
 
     name: str
@@ -54,6 +62,8 @@ class Source:
     labels: bool = False
     overlapping: bool = False
     frame: int | None = None
+    volume: str | None = None
+    aside: str | None = None
 
     def labelled(self, overlapping: bool = False) -> Source:
         """Return the source as one that opens as a label map.
@@ -77,7 +87,7 @@ class Source:
         if self.labels and self.kind == "dicom" and self.modality == "SEG":
             return labelmaps.read_segmentation(self.paths[0], self.overlapping)
         if self.kind == "dicom":
-            return open_series(self.frames, self.uneven)
+            return open_series(Series(self.frames, self.volume), self.uneven)
         if self.kind == "nifti":
             return nifti.read_nifti(self.paths[0])
         if self.kind == "npy":
@@ -115,7 +125,7 @@ def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
     """
     sources = find(path, uneven=uneven, meaning=meaning)
     if len(sources) > 1:
-        names = ", ".join(source.name for source in sources[:6]) + (", ..." if len(sources) > 6 else "")
+        names = _first([source.name for source in sources])
         raise UserError(
             f"{path} holds {len(sources)} images ({names}): give the file or folder of one of them, or move "
             "its series to a folder of its own"
@@ -123,28 +133,92 @@ def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
     return sources[0].open()
 
 
+def _first(names: Sequence[str], most: int = 6) -> str:
+    """Return the first names as text."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Images under a folder or in a file, and files that are left out.
+
+    Attributes:
+        sources: Images, in order of path.
+        aside: DICOM files that are no images of a scan: localisers, dose pages, screen captures.
+        copies: DICOM files that equal another one.
+        without_image: DICOM files that hold no image, such as reports and plans.
+        unread: Files of a kind that is not read.
+    """
+
+    sources: list[Source]
+    aside: list[Source]
+    copies: list[Path]
+    without_image: list[Path]
+    unread: list[Path]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Reasons why files are left out, each with the number and the first names."""
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for source in self.aside:
+            reasons[f"series that are no images of a scan ({source.aside})"].append(source.name)
+        kinds = {
+            "copies of other DICOM files": self.copies,
+            "DICOM files without an image": self.without_image,
+            "files of a kind that is not read": self.unread,
+        }
+        reasons |= {what: [path.name for path in paths] for what, paths in kinds.items() if paths}
+        return [f"{len(names)} {what}: {_first(names)}" for what, names in reasons.items()]
+
+
 def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> list[Source]:
     """Return all images under a folder (recursively) or in one file, in order of path.
 
-    Only headers are read. DICOM files of one folder are sorted into series; other files that are no images are skipped.
-    A damaged or empty image, a link to nowhere and a folder that cannot be listed are listed with their `problem`. A
-    damaged, empty or foreign slice is a problem of its series, too, so that none is silently shortened.
+    Only headers are read. DICOM files are sorted into series, wherever they lie, and series into volumes; other files
+    that are no images are skipped. A damaged or empty image, a link to nowhere and a folder that cannot be listed are
+    listed with their `problem`. A damaged, empty or foreign slice is a problem of its series, too, so that none is
+    silently shortened. A `Notice` names what is left out, see `survey`.
 
     Raises:
         UserError: `path` does not exist or holds no image.
     """
+    found = survey(path, uneven=uneven, meaning=meaning)
+    told = "; ".join(found.left_out)
+    if not found.sources:
+        raise UserError(
+            f"{path} holds no image: it takes {_READABLE}, or a folder of these"
+            + (f"; left out: {told}" if told else "")
+        )
+    if told:
+        warnings.warn(f"{path}: left out: {told}", Notice, stacklevel=2)
+    return found.sources
+
+
+def survey(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> Findings:
+    """Return all images under a folder or in one file, and what is left out.
+
+    Localisers, dose pages and screen captures are left out of folders, since no system should be trained on or applied
+    to them by mistake; one that is named as the file itself is an image like any other.
+
+    Raises:
+        UserError: `path` does not exist.
+    """
     root = Path(path)
     if not exists(root):
         raise UserError(f"{root} does not exist: check the spelling and the folder you are in")
-    sources = list(_sources(root))
-    if not sources:
-        raise UserError(f"{root} holds no image: it takes {_READABLE}, or a folder of these")
-    origins = [f"{one.frames[0].series if one.frames else ''}|{one.paths[0].relative_to(root)}" for one in sources]
-    names = distinct_names([source.name for source in sources], origins)
-    return [
-        replace(source, name=name, uneven=uneven, meaning=meaning or NO_MEANING)
-        for source, name in zip(sources, names, strict=True)
+    whole = _sources(root)
+    listed = [*whole.sources, *whole.aside]
+    origins = [
+        f"{one.frames[0].series if one.frames else ''}|{one.paths[0].relative_to(root)}" + (one.volume or "")
+        for one in listed
     ]
+    names = distinct_names([source.name for source in listed], origins)
+    named = [
+        replace(source, name=name, uneven=uneven, meaning=meaning or NO_MEANING)
+        for source, name in zip(listed, names, strict=True)
+    ]
+    count = len(whole.sources)
+    return replace(whole, sources=named[:count], aside=named[count:])
 
 
 def write(
@@ -191,31 +265,69 @@ def _kind(path: Path) -> Kind | None:
         "raster": raster.SUFFIXES,
         "npy": npy.SUFFIXES,
         "kspace": kspace.SUFFIXES,
-        "dicom": _DICOM_SUFFIXES,
+        "dicom": dicom.SUFFIXES,
     }
     return next((kind for kind, suffixes in kinds.items() if name.endswith(tuple(suffixes))), None)
 
 
-def _sources(root: Path) -> Iterator[Source]:
-    """Yield sources whose names may still collide; DICOM comes folder by folder, after the files beside it."""
+def _sources(root: Path) -> Findings:
+    """Return what lies under a folder, with names that may still collide.
+
+    DICOM series come after the files beside their first slice.
+    """
     paths, unlisted = _files(root)
-    folders: dict[Path, list[Path]] = defaultdict(list)
+    others: dict[Path, list[Source]] = defaultdict(list)
+    slices: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
-        folders[path.parent].append(path)
-    for folder, inside in folders.items():
-        slices: list[Path] = []
-        for path in inside:
-            kind = _kind(path)
-            if kind in (None, "dicom"):
-                slices.append(path)
-                continue
-            problem = fault(path)
-            if kind == "npy" and problem is None and kspace.is_complex(path):
-                kind = "kspace"
-            yield Source(_name(root, path), _subject(root, path), kind, (path,), problem=problem)
-        yield from _series(root, folder, slices)
-    for folder, problem in unlisted.items():
-        yield Source(_name(root, folder), _subject(root, folder), "dicom", (folder,), problem=problem)
+        kind = _kind(path)
+        if kind in (None, "dicom"):
+            slices[path.parent].append(path)
+            continue
+        problem = fault(path)
+        if kind == "npy" and problem is None and kspace.is_complex(path):
+            kind = "kspace"
+        others[path.parent].append(Source(_name(root, path), _subject(root, path), kind, (path,), problem=problem))
+    contents = read_folders(slices)
+    series = _series(root, *contents.series())
+    folders = dict.fromkeys(path.parent for path in paths)
+    sources = [one for folder in folders for one in (*others[folder], *series.get(folder, ()))]
+    sources += [
+        Source(_name(root, folder), _subject(root, folder), "dicom", (folder,), problem=problem)
+        for folder, problem in unlisted.items()
+    ]
+    apart = [one for one in sources if one.aside and root.is_dir()]
+    return Findings(
+        [one for one in sources if one not in apart],
+        apart,
+        contents.copies,
+        contents.without_image,
+        [path for path in contents.foreign if path.suffix.lower() in _UNREAD],
+    )
+
+
+def _series(root: Path, series: Sequence[Series], alone: Mapping[Path, str]) -> dict[Path, list[Source]]:
+    """Return the sources of DICOM series and of damaged files that belong to none, by folder of the first slice."""
+    found: dict[Path, list[Source]] = defaultdict(list)
+    beside = Counter(one.folder for one in series)
+    for one in series:
+        first = one.frames[0]
+        place = one.folder if root.is_dir() else root
+        own = first.aside is not None and is_own_dicom(first.path)
+        source = Source(
+            name=_name(root, place) + (f"_{one.title}" if beside[one.folder] > 1 else ""),
+            subject=first.patient or _subject(root, place),
+            kind="dicom",
+            paths=one.paths,
+            modality=first.modality,
+            problem=one.problem,
+            frames=one.frames,
+            volume=one.volume,
+            aside=None if own else first.aside,
+        )
+        found[first.path.parent].append(source)
+    for path, reason in alone.items():
+        found[path.parent].append(Source(_name(root, path), _subject(root, path), "dicom", (path,), problem=reason))
+    return found
 
 
 def _files(root: Path) -> tuple[list[Path], dict[Path, str]]:
@@ -256,70 +368,6 @@ def _files(root: Path) -> tuple[list[Path], dict[Path, str]]:
     return sorted(paths), dict(sorted(unlisted.items()))
 
 
-def _series(root: Path, folder: Path, paths: Sequence[Path]) -> Iterator[Source]:
-    """Yield the DICOM series among the files of one folder.
-
-    A damaged file is a problem of the series that it states, and where it states none, of every series of the folder.
-    """
-    frames: list[Frame] = []
-    damaged: dict[Path, str] = {}
-    unread: dict[Path, str] = {}
-    foreign: dict[Path, str] = {}
-    for path in paths:
-        named = _kind(path) == "dicom"
-        reasons = damaged if named else unread
-        try:
-            if is_dicom(path):
-                reasons = damaged
-                frames += read_frames(path)
-            else:
-                told = f"{path} is not DICOM, unlike its neighbours or its name: copy or export it again"
-                (damaged if named else foreign)[path] = told
-        except Shortage:
-            raise
-        except UserError as error:
-            reasons[path] = str(error)
-    # A file whose name tells nothing is only known to be a damaged slice by the series beside it.
-    suffixes = {_suffix(frame.path) for frame in frames}
-    damaged |= {path: reason for path, reason in unread.items() if frames and not _is_other(path)}
-    damaged |= {
-        path: reason
-        for path, reason in foreign.items()
-        if _suffix(path) in suffixes and not _is_other(path) and b"\0" in first_bytes(path)
-    }
-    groups = group(frames)
-    place = paths[0] if not root.is_dir() and paths else folder
-    stated = {path: series_of(path) for path in damaged}
-    known = {members[0].series for members in groups}
-    for members in groups:
-        first = members[0]
-        title = first.description or f"series {first.number[0]}"
-        own = (reason for path, reason in damaged.items() if stated[path] in (None, first.series))
-        yield Source(
-            name=_name(root, place) + (f"_{title}" if len(groups) > 1 else ""),
-            subject=first.patient or _subject(root, place),
-            kind="dicom",
-            paths=tuple(dict.fromkeys(frame.path for frame in members)),
-            modality=first.modality,
-            problem=next(own, None) or mismatch(members),
-            frames=tuple(members),
-        )
-    for path, reason in damaged.items():
-        if not groups or stated[path] not in (None, *known):
-            yield Source(_name(root, path), _subject(root, path), "dicom", (path,), problem=reason)
-
-
-def _is_other(path: Path) -> bool:
-    """Return whether a name says that a file is no image."""
-    return path.suffix.lower() in _OTHER_SUFFIXES or path.name.upper() == "DICOMDIR"
-
-
-def _suffix(path: Path) -> str:
-    """Return the suffix of a name, and none where it is a number, as in IM.0001."""
-    suffix = path.suffix.lower().lstrip(".")
-    return "" if suffix.isdigit() else suffix
-
-
 def _name(root: Path, path: Path) -> str:
     """Return the path from the root to a file or folder, without suffix, as a name."""
     return place_of(root, path).replace("/", "_")
@@ -328,7 +376,7 @@ def _name(root: Path, path: Path) -> str:
 def place_of(root: Path, path: Path) -> str:
     """Return the path from the root to a file or folder, without the suffix of an image."""
     parts = path.relative_to(root).parts or (path.resolve().name,)
-    known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *kspace.SUFFIXES, *_DICOM_SUFFIXES)
+    known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *kspace.SUFFIXES, *dicom.SUFFIXES)
     ending = next((end for end in known if parts[-1].lower().endswith(end)), "")
     return "/".join(parts)[: -len(ending) or None]
 
