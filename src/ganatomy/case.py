@@ -464,6 +464,8 @@ class Compared(NamedTuple):
     """The input image on the grid of its source."""
     windows: tuple[Any, Any] | None = None
     """Ranges (`Window`) of the input and of the output where their contrasts differ; None where they are the same."""
+    counterfactual: bool = False
+    """Whether the output shows what was not there, such as an image without its lesions."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -574,6 +574,11 @@ class Method(nn.Module, ABC):
         """Return the stages of training, in order."""
 
     @property
+    def adversarial(self) -> bool:
+        """Whether the networks are trained against an adversary; baselines without one override this."""
+        return True
+
+    @property
     def tiling(self) -> Tiling:
         """Settings by which the network is run over images that are larger than its input."""
         return Tiling()

@@ -188,6 +188,11 @@ class BrainDenoiser(Method):
         super().__init__(config)
         self.autoencoder = SkipAutoencoder(1, config.denoiser_width, config.denoiser_depth)
 
+    @property
+    def adversarial(self) -> bool:
+        """Whether there is a discriminator, which this baseline does not have."""
+        return False
+
     def build_task(self) -> NoisyMidlineSlices:
         c = self.config
         name = c.images[0]

@@ -168,7 +168,7 @@ class DetectionPredictor(Predictor):
             outputs,
             facts=facts,
             notes=() if self.thresholds else (UNCALIBRATED,),
-            compared={HEALTHY: Compared(given)},
+            compared={HEALTHY: Compared(given, counterfactual=True)},
             missing=() if self.thresholds else (MASK,),
         )
 
