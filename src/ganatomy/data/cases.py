@@ -19,6 +19,7 @@ from ganatomy import phantoms
 from ganatomy.case import Case, Openable, Task
 from ganatomy.data.folders import cache_folder
 from ganatomy.data.frames import in_frames
+from ganatomy.data.known_layouts import cases_of_layout, channels_of_layout
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns, title_of
 from ganatomy.data.splits import divide, some
 from ganatomy.errors import Notice, Shortage, UserError, shortage
@@ -182,7 +183,11 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
         return _role_cases(config.data, task, config)
     if task.roles[task.given].suffixes:
         return _file_cases(config.data, task)
-    sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
+    find_all = partial(find, meaning=config.meaning, uneven=config.uneven)
+    known = cases_of_layout(task, config.data, find_all, config.resample_to) if config.data.is_dir() else None
+    if known is not None:
+        return known
+    sources = find_all(config.data)
     # Where labels are needed, folders are classes and not patients.
     return [
         Case(
@@ -358,7 +363,7 @@ def names_of_images(config: DataConfig) -> list[str]:
     paths = [config.data / name for name in MANIFEST_NAMES] if config.data.is_dir() else [config.data]
     path = next((path for path in paths if path.is_file() and path.suffix.lower() == ".csv"), None)
     if path is None:
-        return []
+        return channels_of_layout(config.data)
     header, *rows = _rows(path) or [[]]
     told = {*SUBJECT_COLUMNS, *LABEL_COLUMNS, *MANIFEST_OPTIONS}
     first = {
