@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from pydicom.dataset import Dataset
 
 from ganatomy.errors import UserError
 from ganatomy.images import nifti, npy, raster
@@ -23,6 +24,8 @@ CLOSE = 0.05
 """Largest distance between voxels of two grids, as a fraction of a voxel, at which they count as equal."""
 INTEGERS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
 """Types that labels are written in; the narrowest that holds them is used."""
+LABEL = "label"
+"""Word before the label of a segment in the descriptions of segments that Ganatomy writes."""
 GOLDEN = 0.618034
 """Step of the hue from colour to colour, as a share of the circle, by which neighbouring colours differ well."""
 
@@ -69,7 +72,18 @@ def read_segmentation(path: Path, overlapping: bool = False) -> Image:
         subject=str(file.get("PatientID", "")).strip() or None,
         frame_of_reference=str(file.get("FrameOfReferenceUID", "")) or None,
     )
-    return Image(np.asarray(volume.array)[None], affine, header=header)
+    return Image(_written_labels(file, np.asarray(volume.array))[None], affine, header=header)
+
+
+def _written_labels(file: Dataset, numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels that segments were written for by Ganatomy; the numbers of segments of other software."""
+    texts = {int(one.SegmentNumber): str(one.get("SegmentDescription", "")).split() for one in file.SegmentSequence}
+    labels = {number: int(text[1]) for number, text in texts.items() if text[:1] == [LABEL] and text[1:][0].isdecimal()}
+    if file.get("Manufacturer") != "Ganatomy" or labels.keys() != texts.keys():
+        return numbers
+    table = np.zeros(max(labels) + 1, np.min_scalar_type(max(labels.values())))
+    table[list(labels)] = list(labels.values())
+    return table[numbers]
 
 
 def placed(labels: Image, grid: Image) -> Image:
