@@ -94,6 +94,14 @@ def test_blanks_and_semicolons_of_spreadsheets_change_nothing(folder):
     assert [(case.subject, case.split) for case in found] == [("p0", "train"), ("p0", "train"), ("p1", "test")]
 
 
+def test_tabs_capitals_and_blanks_of_headers_change_nothing(folder):
+    text = "Patient ID\tTarget\tSplit\tPixel-mm\nA\tann/one.nii.gz\tTrain\t\nB\tbob/one.nii.gz\tTEST\t"
+    (found, other) = find_cases(TASK, manifest(folder, text))
+    assert [(case.subject, case.split) for case in (found, other)] == [("A", "train"), ("B", "test")]
+    with pytest.raises(UserError, match="several columns are called 'target'"):
+        find_cases(TASK, manifest(folder, "subject,target,TARGET\nA,ann/one.nii.gz,ann/two.nii.gz"))
+
+
 def test_columns_of_images_are_told_from_those_of_label_maps_and_words(folder):
     labels = np.zeros((1, 2, 12, 12), np.float32)
     labels[0, 1, 4:8, 3:9] = 2

@@ -1,6 +1,7 @@
 """Discovery of the cases of a data set in manifests, folders and phantoms, with their subjects and splits."""
 
 import csv
+import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -336,7 +337,9 @@ def _tell_incomplete(place: Path, task: Task, found: Mapping[str, Collection[str
 def _columns(path: Path, task: Task) -> dict[str, str] | None:
     """Return role or ``subject`` to column name, or None where the file is no manifest of this task."""
     header = next(iter(_rows(path)), [])
-    columns = {role: role for role in task.roles if role in header and role not in LABEL_COLUMNS}
+    columns = {
+        role: column_name(role) for role in task.roles if column_name(role) in header and role not in LABEL_COLUMNS
+    }
     image = next((name for name in IMAGE_COLUMNS if name in header), None)
     if image and task.given not in columns:
         columns[task.given] = image
@@ -393,16 +396,22 @@ def _rows(path: Path) -> list[list[str]]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             head = stream.readline()
             stream.seek(0)
-            separator = ";" if head.count(";") > head.count(",") else ","
-            return [[cell.strip() for cell in row] for row in csv.reader(stream, delimiter=separator)]
+            separator = max(",;\t", key=head.count)
+            header, *rows = [[cell.strip() for cell in row] for row in csv.reader(stream, delimiter=separator)] or [[]]
+            return [[column_name(cell) for cell in header], *rows]
     except (OSError, ValueError, csv.Error) as error:
         raise shortage(error, path) or UserError(
             f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8"
         ) from None
 
 
+def column_name(text: str) -> str:
+    """Return the name of a column as manifests are read: in small letters, with ``_`` for blanks and hyphens."""
+    return re.sub(r"[\s-]+", "_", text.lower())
+
+
 def rows_of(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    """Read a manifest, a CSV file with commas or semicolons in UTF-8; rows without any text are left out.
+    """Read a manifest, a CSV file with commas, semicolons or tabs in UTF-8; rows without any text are left out.
 
     Returns:
         Names of the columns, and for every row its place for messages and column to cell, without blanks around it.
@@ -454,7 +463,7 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
                 continue
             read = partial(_row_source, row=row, config=config, where=where, manifest=path)
             sources[role] = task.roles[role].source(row[column], path.parent, read)
-        subject, split = normalize("NFC", row[columns["subject"]]), row.get("split") or "train"
+        subject, split = normalize("NFC", row[columns["subject"]]), (row.get("split") or "train").lower()
         if not subject:
             raise UserError(f"{where}: no subject; splits are by subject, so every row needs one")
         if not task.usable(sources):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganatomy.case import Case
-from ganatomy.data.cases import check_cells, rows_of
+from ganatomy.data.cases import check_cells, column_name, rows_of
 from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.errors import UserError
@@ -137,20 +137,21 @@ def _from_manifest(
     header, rows = rows_of(path)
     if not rows:
         raise UserError(f"{path}: the manifest has no rows")
-    if not set(known) & set(header):
+    columns = {name: column_name(name) for name in known}
+    if not set(columns.values()) & set(header):
         raise UserError(
             f"{path}: a manifest for this system has columns {', '.join(known)}; it has {', '.join(header)}"
         )
     cases, taken = [], set[str]()
     for where, row in rows:
-        check_cells(where, {name: row[name] for name in (*known, *NAMES) if name in row}, NAMES)
+        check_cells(where, {name: row[name] for name in (*columns.values(), *NAMES) if name in row}, NAMES)
         sources = {}
-        for name in known:
-            if not row.get(name):
+        for name, column in columns.items():
+            if not row.get(column):
                 continue
-            found = find_all(path.parent / row[name])
+            found = find_all(path.parent / row[column])
             if len(found) != 1:
-                raise UserError(f"{where}: {row[name]} holds {len(found)} images; name one of them")
+                raise UserError(f"{where}: {row[column]} holds {len(found)} images; name one of them")
             sources[name] = found[0]
         if sources:
             first = next(iter(sources.values()))
