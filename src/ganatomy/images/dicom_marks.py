@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import pydicom
@@ -92,11 +92,15 @@ def volumes_of(marks: Sequence[Mapping[str, Hashable]], places: Sequence[int]) -
     if told is None:
         return {None: list(range(len(places)))}
     names, keys = told
-    distinct = sorted(set(keys), key=lambda key: [(value is not None, value or 0) for value in key])
-    return {
-        _words(names, key, distinct, number): [index for index, own in enumerate(keys) if own == key]
-        for number, key in enumerate(distinct, start=1)
-    }
+    members: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        members[key].append(index)
+    distinct = sorted(members, key=lambda key: [_order(value) for value in key])
+    volumes: dict[str | None, list[int]] = {}
+    for number, key in enumerate(distinct, start=1):
+        words = _words(names, key, distinct, number)
+        volumes[words if words not in volumes else f"{words}, {number}"] = members[key]
+    return volumes
 
 
 def _telling(
@@ -110,12 +114,12 @@ def _telling(
     columns = {name: [own.get(name) for own in marks] for name in known}
     varying = [name for name, values in columns.items() if 1 < len(set(values)) <= most]
     special = [name for name in varying if name not in _GENERAL]
-    for chosen in (special, varying):
-        for size in (1, 2, 3):
-            for names in combinations(chosen, size):
-                keys = list(zip(*(columns[name] for name in names), strict=True))
-                if len(set(keys)) == most and len(set(zip(keys, places, strict=True))) == len(marks):
-                    return names, keys
+    diffusion = [tuple(name for name in ("b-value", "direction") if name in varying)]
+    others = (names for chosen in (special, varying) for size in (1, 2, 3) for names in combinations(chosen, size))
+    for names in chain(filter(None, diffusion), others):
+        keys = list(zip(*(columns[name] for name in names), strict=True))
+        if len(set(keys)) == most and len(set(zip(keys, places, strict=True))) == len(marks):
+            return names, keys
     for name in _RANKED:
         ranks = _ranks(columns[name], places, most)
         if ranks:
@@ -132,23 +136,31 @@ def _ranks(values: Sequence[Any], places: Sequence[int], most: int) -> list[tupl
         inside[place].append(value)
     if any(len(set(own)) < most for own in inside.values()):
         return None
-    order = {place: {value: rank for rank, value in enumerate(sorted(own), start=1)} for place, own in inside.items()}
+    order = {
+        place: {value: rank for rank, value in enumerate(sorted(own, key=_order), start=1)}
+        for place, own in inside.items()
+    }
     return [(float(order[place][value]),) for value, place in zip(values, places, strict=True)]
+
+
+def _order(value: Any) -> tuple[bool, str, Any]:
+    """Return a key by which values of any kind are sorted, absent ones first."""
+    return value is not None, type(value).__name__, 0 if value is None else value
 
 
 def _words(names: Sequence[str], key: Sequence[Any], distinct: Sequence[Sequence[Any]], number: int) -> str:
     """Return what tells one volume from the others."""
     parts = []
     for name, value, column in zip(names, key, zip(*distinct, strict=True), strict=True):
+        if value is None:
+            continue
         if name in _NUMBERED:
-            values = sorted({one for one in column if one is not None})
-            parts.append(f"{name} {values.index(value) + 1}" if value is not None else f"no {name}")
+            values = sorted({one for one in column if one is not None}, key=_order)
+            parts.append(f"{name} {values.index(value) + 1}")
         elif isinstance(value, tuple) and all(isinstance(one, str) for one in value):
             shared = set.intersection(*(set(one) for one in column if one is not None))
             parts.append(f"{name} {' '.join(one for one in value if one not in shared) or number}")
-        elif value is None:
-            parts.append(f"no {name}")
         else:
             told = f"{value:g}" if isinstance(value, float) else value
             parts.append(f"{name} {told}{_UNITS.get(name, '')}")
-    return ", ".join(parts)
+    return ", ".join(parts) or f"no {names[0]}"

@@ -161,14 +161,14 @@ class Findings:
         """Reasons why files are left out, each with the number and the first names."""
         reasons: dict[str, list[str]] = defaultdict(list)
         for source in self.aside:
-            reasons[f"series that are no images of a scan ({source.aside})"].append(source.name)
+            reasons[f"{source.aside}, no image of a scan"].append(source.name)
         kinds = {
             "copies of other DICOM files": self.copies,
             "DICOM files without an image": self.without_image,
             "files of a kind that is not read": self.unread,
         }
         reasons |= {what: [path.name for path in paths] for what, paths in kinds.items() if paths}
-        return [f"{len(names)} {what}: {_first(names)}" for what, names in reasons.items()]
+        return [f"{what} ({len(names)}): {_first(names)}" for what, names in reasons.items()]
 
 
 def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> list[Source]:
@@ -295,10 +295,10 @@ def _sources(root: Path) -> Findings:
         Source(_name(root, folder), _subject(root, folder), "dicom", (folder,), problem=problem)
         for folder, problem in unlisted.items()
     ]
-    apart = [one for one in sources if one.aside and root.is_dir()]
+    inside = root.is_dir()
     return Findings(
-        [one for one in sources if one not in apart],
-        apart,
+        [one for one in sources if not (one.aside and inside)],
+        [one for one in sources if one.aside and inside],
         contents.copies,
         contents.without_image,
         [path for path in contents.foreign if path.suffix.lower() in _UNREAD],
