@@ -1,12 +1,9 @@
-import shutil
-import subprocess
-
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage, UltrasoundImageStorage
 
-from dicom_kinds import KINDS, SECTIONAL, write_cine, write_enhanced_mr, write_file, write_series
+from dicom_kinds import KINDS, SECTIONAL, errors, write_cine, write_enhanced_mr, write_file, write_series
 from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.files import read
 from ganatomy.images.image import Image
@@ -17,15 +14,6 @@ TRANSLATED = Derivation("Translated.", "net", "sha256:0", "0.1", "T2", new_contr
 
 def written(folder):
     return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
-
-
-def errors(path):
-    """Return the errors that dciodvfy reports for a file, which may not know Synthetic Data (0008,001C) yet."""
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("no dciodvfy here")
-    run = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
-    lines = (run.stdout + run.stderr).lower().splitlines()
-    return {line for line in lines if line.startswith("error") and "(0x0008,0x001c)" not in line}
 
 
 @pytest.fixture(params=KINDS)

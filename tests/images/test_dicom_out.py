@@ -1,12 +1,10 @@
-import shutil
-import subprocess
-
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
+from dicom_kinds import errors
 from ganatomy.errors import UserError
 from ganatomy.images.dicom_out import IMPLEMENTATION_UID, Derivation, write_dicom
 from ganatomy.images.files import read
@@ -17,14 +15,6 @@ DENOISED = Derivation("Noise reduced by a network.", "wgan-vgg", "sha256:0123", 
 
 def written(folder):
     return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
-
-
-def errors(path):
-    """Return the errors that dciodvfy reports for a file."""
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("no dciodvfy here")
-    run = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
-    return {line for line in (run.stdout + run.stderr).splitlines() if line.startswith("Error")}
 
 
 def test_integers_geometry_and_order_survive(tmp_path, series):

@@ -217,7 +217,7 @@ class _Series:
         source = self._sources.frame(0)
         first = source.header if source else None
         self._kind = _sop_class(image, first, derivation)
-        self._shared = blank_uids(first, seed)
+        self._shared = _common_uids(first, seed)
         if not self._is_placed():
             del self._shared["FrameOfReferenceUID"]
         self._uid = make_uid(seed, "series")
@@ -303,7 +303,7 @@ class _Series:
             dataset.SyntheticData = "YES"
         dataset.ContributingEquipmentSequence = [
             *(dataset.get("ContributingEquipmentSequence") or []),
-            _equipment(derivation, self._now),
+            equipment(derivation),
         ]
         if source is not None and source.reference is not None:
             dataset.SourceImageSequence = [source.reference]
@@ -383,13 +383,20 @@ def _template(source: Dataset | None, kind: UID, new_contrast: bool) -> Dataset:
         if kind == SecondaryCaptureImageStorage and source.SOPClassUID not in _CLASS_OF_UNIT.values():
             dataset.Modality = source.get("Modality") or "OT"
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    needed = dict.fromkeys(_MAY_BE_EMPTY.split()) | _MINIMUM.get(kind, {})
-    if dataset.get("BodyPartExamined") not in _UNPAIRED.split() and "ImageLaterality" not in dataset:
-        needed["Laterality"] = None
-    for keyword, value in needed.items():
+    for keyword, value in (dict.fromkeys(_MAY_BE_EMPTY.split()) | _MINIMUM.get(kind, {})).items():
         if keyword not in dataset:
             setattr(dataset, keyword, value)
+    place_in_body(dataset, dataset)
     return dataset
+
+
+def place_in_body(dataset: Dataset, source: Dataset) -> None:
+    """Set the part of the body that a source states, and the side of paired or unknown parts, which may be blank."""
+    part, side = source.get("BodyPartExamined"), source.get("Laterality")
+    if part:
+        dataset.BodyPartExamined = part
+    if part not in _UNPAIRED.split() and "ImageLaterality" not in source:
+        dataset.Laterality = side
 
 
 def _clean(dataset: Dataset) -> None:
@@ -400,7 +407,7 @@ def _clean(dataset: Dataset) -> None:
             del dataset[element.tag]
 
 
-def blank_uids(source: Dataset | None, seed: str | None) -> dict[str, UID]:
+def _common_uids(source: Dataset | None, seed: str | None) -> dict[str, UID]:
     """Return the UIDs of study and frame of reference for a source that lacks them.
 
     All series derived from a source get the same ones.
@@ -410,6 +417,16 @@ def blank_uids(source: Dataset | None, seed: str | None) -> dict[str, UID]:
         "StudyInstanceUID": make_uid(origin, "study"),
         "FrameOfReferenceUID": make_uid(origin, "frame of reference"),
     }
+
+
+def fill(header: Dataset, seed: str | None) -> None:
+    """Set the identifying attributes that a source lacks, blank or made as those of the series derived from it."""
+    for keyword in _MAY_BE_EMPTY.split():
+        if keyword not in header:
+            setattr(header, keyword, None)
+    for keyword, uid in _common_uids(header, seed).items():
+        if not header.get(keyword) and (keyword != "FrameOfReferenceUID" or keyword in header):
+            setattr(header, keyword, uid)
 
 
 def series_number(source: Dataset, derivation: Derivation) -> int:
@@ -428,34 +445,57 @@ def own_file(dataset: Dataset) -> FileDataset:
     return FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
 
 
-def _equipment(derivation: Derivation, now: datetime.datetime) -> Dataset:
+def equipment(derivation: Derivation) -> Dataset:
+    """Return an item of Contributing Equipment Sequence with the model that made an image."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code("109102", "Processing Equipment")]
     item.Manufacturer = "Ganatomy"
     item.ManufacturerModelName = derivation.model[:64]
     item.SoftwareVersions = derivation.version[:64]
-    item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    item.ContributionDateTime = datetime.datetime.now().strftime("%Y%m%d%H%M%S")
     identity = f" Model: {derivation.identity}" if derivation.identity else ""
     item.ContributionDescription = f"{derivation.description}{identity}"[:1024]
     return item
 
 
-def _place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> None:
-    """Write the geometry of a slice; the strings of the source are kept where they still hold."""
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """The planes of an image in the patient, in mm, LPS.
+
+    Attributes:
+        spacing: distance between (rows, columns).
+        right: unit vector of increasing column index.
+        down: unit vector of increasing row index.
+        distance: distance between neighbouring planes along their normal.
+    """
+
+    spacing: tuple[float, float]
+    right: NDArray[np.float64]
+    down: NDArray[np.float64]
+    distance: float
+
+
+def plane_of(image: Image) -> Plane:
+    """Return the planes of an image; raises `UserError` for slanted pixels, which DICOM cannot express."""
     step, down, right = (LPS_TO_RAS @ image.affine[:3, axis] for axis in range(3))
     spacing = float(np.linalg.norm(down)), float(np.linalg.norm(right))
     down, right = down / spacing[0], right / spacing[1]
     if abs(down @ right) > 1e-3:
         raise UserError(f"{image.header.label} has slanted pixels, which DICOM cannot express: write .nii.gz instead")
-    distance = abs(float(np.cross(right, down) @ step))
-    _put_numbers(dataset, "PixelSpacing", spacing)
-    _put_numbers(dataset, "ImageOrientationPatient", (*right, *down))
+    return Plane(spacing, right, down, abs(float(np.cross(right, down) @ step)))
+
+
+def _place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> None:
+    """Write the geometry of a slice; the strings of the source are kept where they still hold."""
+    plane = plane_of(image)
+    _put_numbers(dataset, "PixelSpacing", plane.spacing)
+    _put_numbers(dataset, "ImageOrientationPatient", (*plane.right, *plane.down))
     if _put_numbers(dataset, "ImagePositionPatient", LPS_TO_RAS @ position) and "SliceLocation" in dataset:
         del dataset.SliceLocation
     if image.shape[0] != len(image.header.paths) or not dataset.get("SliceThickness"):
-        dataset.SliceThickness = format_number_as_ds(distance)
+        dataset.SliceThickness = format_number_as_ds(plane.distance)
         if "SpacingBetweenSlices" in dataset:
-            dataset.SpacingBetweenSlices = format_number_as_ds(distance)
+            dataset.SpacingBetweenSlices = format_number_as_ds(plane.distance)
     # Orientation is stated either in one word or in codes.
     patient = () if "PatientOrientationCodeSequence" in dataset else ("PatientPosition",)
     for keyword in (*patient, "PositionReferenceIndicator"):

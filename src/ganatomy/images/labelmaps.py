@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from ganatomy.errors import UserError
 from ganatomy.images import nifti, npy, raster
 from ganatomy.images.dicom import DicomStream
-from ganatomy.images.image import LPS_TO_RAS, NO_MEANING, ComputedArray, Header, Image
+from ganatomy.images.image import LPS_TO_RAS, NO_MEANING, ComputedArray, Header, Image, axial_affine
 from ganatomy.images.parsing import check_size, parsing
 from ganatomy.images.paths import replacing
 
@@ -52,6 +52,15 @@ def read_segmentation(path: Path, overlapping: bool = False) -> Image:
         check_size(path, prod(grid.spatial_shape) if grid else 0, compressed=True)
     if file.segmentation_type.value == "FRACTIONAL":
         raise UserError(f"{path} holds fractions, which are no labels: export binary segments")
+    header = Header(
+        kind="dicom",
+        paths=(path,),
+        modality="SEG",
+        subject=str(file.get("PatientID", "")).strip() or None,
+        frame_of_reference=str(file.get("FrameOfReferenceUID", "")) or None,
+    )
+    if "FrameOfReferenceUID" not in file and "PlanePositionSequence" not in file.PerFrameFunctionalGroupsSequence[0]:
+        return _unplaced(path, file, header)
     with parsing(path, "a volume of segments"):
         try:
             volume = file.get_volume(combine_segments=True, skip_overlap_checks=overlapping)
@@ -65,14 +74,19 @@ def read_segmentation(path: Path, overlapping: bool = False) -> Image:
             ) from error
     affine = np.array(volume.affine, np.float64)
     affine[:3] = LPS_TO_RAS @ affine[:3]
-    header = Header(
-        kind="dicom",
-        paths=(path,),
-        modality="SEG",
-        subject=str(file.get("PatientID", "")).strip() or None,
-        frame_of_reference=str(file.get("FrameOfReferenceUID", "")) or None,
-    )
     return Image(_written_labels(file, np.asarray(volume.array))[None], affine, header=header)
+
+
+def _unplaced(path: Path, file: Dataset, header: Header) -> Image:
+    """Return the segments of a single image without a place in the patient, such as a radiograph."""
+    with parsing(path, "segments of an image"):
+        frames = file.pixel_array.reshape(-1, file.Rows, file.Columns)
+        labels = np.zeros((1, *frames.shape[1:]), np.uint16)
+        for frame, group in zip(frames, file.PerFrameFunctionalGroupsSequence, strict=True):
+            labels[0][frame > 0] = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        measures = file.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence") or [{}]
+        rows, columns = (float(step) for step in measures[0].get("PixelSpacing") or (1.0, 1.0))
+    return Image(_written_labels(file, labels)[None], axial_affine((1.0, rows, columns)), header=header)
 
 
 def _written_labels(file: Dataset, numbers: NDArray[Any]) -> NDArray[Any]:
