@@ -144,6 +144,11 @@ class Role(ABC):
     """Whether values are labels, which are never interpolated."""
 
     @property
+    def segments(self) -> Mapping[int, str]:
+        """Label to name of the regions of a label map; empty where labels have no names."""
+        return {}
+
+    @property
     def channels(self) -> int:
         """Number of channels of the role's tensor."""
         return 1

@@ -163,6 +163,11 @@ class LabelRole(MapRole):
             found[name] = own[0] if own else self.regions[name][0]
         return found
 
+    @property
+    def segments(self) -> Mapping[int, str]:
+        """Label that is written for each region to the name of the region."""
+        return {label: name for name, label in self.written.items()}
+
     def array(self, value: Any, frame: Frame | None) -> Array:
         """Return the label map on the working grid, uint8 or uint16; resampling only yields labels that the map has.
 
