@@ -1,5 +1,7 @@
 """Training from Python, with options by name."""
 
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,7 @@ def test_a_method_that_is_not_where_it_is_named_is_told_before_anything_is_made(
     with pytest.raises(UserError, match=r"none\.py: no such file"):
         train(f"{tmp_path / 'none.py'}:Mine", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_version_is_that_of_the_package():
+    assert ganatomy.__version__ == version("ganatomy")

@@ -96,6 +96,7 @@ def test_match_looks_at_slug_alias_section_and_modality() -> None:
     assert [system.reference for system in match("denoising")] == [14, 15, 16]
     assert match("*ultrasound") == [resolve("dacal-landmarks"), resolve("scgan-us"), resolve("ivus-stacksim")]
     assert match("*") == list(SYSTEMS)
+    assert match("denois") == match("denoising") and match("vgg") == [resolve("wgan-vgg")]
     assert match("nothing") == []
 
 

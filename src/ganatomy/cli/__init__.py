@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = [*(sys.argv[1:] if arguments is None else arguments)]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
-        return 0
+        return DONE if arguments else UNUSABLE
     if arguments[0] == "--version":
         from importlib.metadata import version
 

@@ -13,7 +13,7 @@ def run(arguments: Sequence[str]) -> int:
         print(
             "usage: ganatomy list [PATTERN]\n\n"
             "Lists the systems by section of the survey, and whether each can be used (ready) or not yet (planned).\n"
-            "PATTERN chooses systems by name, section or modality; it may hold wildcards, in quotes: 'seg*', '*CT*'."
+            "PATTERN chooses systems by a part of their name, section or modality: denois; or with wildcards: 'seg*'."
         )
         return 0
     if len(arguments) > 1:

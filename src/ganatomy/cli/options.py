@@ -43,11 +43,13 @@ def leading(arguments: Sequence[str], command: str, what: str, usage: str, text:
         text: help text.
 
     Raises:
-        UserError: the first argument is another option.
+        UserError: there are no arguments, or the first one is another option.
     """
-    if arguments and not arguments[0].startswith("-"):
+    if not arguments:
+        raise UserError(f"{command} needs a {what}: ganatomy {usage} (see ganatomy {command} --help)")
+    if not arguments[0].startswith("-"):
         return arguments[0]
-    if arguments and arguments[0] not in ("-h", "--help"):
+    if arguments[0] not in ("-h", "--help"):
         raise UserError(f"{command} needs a {what} before {arguments[0]}: ganatomy {usage}")
     print(text)
     return None

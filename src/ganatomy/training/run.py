@@ -323,9 +323,12 @@ class Run:
         self.cases = self._divided()
         self.labels = Labels(self.cases, self.request.pseudonyms)
         self.annotated: list[str] = []
+        self.understood: list[str] = []
         self.train_ranges, self.val_ranges, self.left_out = self._prepared_ranges()
         self.ranges = self.train_ranges
         self._check_roles()
+        for sentence in self.understood:
+            self.console.print(sentence, markup=False, highlight=False)
         for doubt in self.method.check_samples(list(self._samples())):
             self.console.print(f"warning: {doubt}", style="yellow", markup=False, highlight=False)
 
@@ -408,9 +411,7 @@ class Run:
                 f"no case can be used for training: {problems[0][1] if problems else 'all are kept for testing'}"
             )
         told = [self.labels.told(problem, case) for case, problem in problems]
-        if self.data.data and self.is_rank_zero:
-            for sentence in sentences(list(prepared_items(self.cases, samples))):
-                self.console.print(sentence, markup=False, highlight=False)
+        self.understood = sentences(list(prepared_items(self.cases, samples))) if self.data.data else []
         used = {item.sample.case.name for item in (*training, *validation)}
         there = [sample.case.name for sample in (*learned, *validated)]
         if idle := [name for name in there if name not in used]:
