@@ -38,7 +38,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +47,7 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pydicom
+import tifffile
 import yaml
 from nibabel.nifti1 import Nifti1Header
 from PIL import Image as Picture
@@ -56,7 +57,7 @@ from ganatomy import catalogue, cli
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.errors import UserError
 from ganatomy.images.files import find, write
-from ganatomy.images.image import Image
+from ganatomy.images.image import Header, Image
 from ganatomy.inference.model import build
 from ganatomy.roles.points import read_points
 from ganatomy.roles.pose import read_poses
@@ -234,12 +235,22 @@ def make_images(folder: Path) -> list[Path]:
     """Write a sound file or folder for each format that can be read, and return their paths."""
     folder.mkdir()
     volume, picture = _volume(), _volume((1, 20, 24))
-    for name in ("volume.nii", "volume.nii.gz", "volume.npy", "volume.tif", "series"):
+    volumes = ("volume.nii", "volume.nii.gz", "volume.mha", "volume.nrrd", "volume.mgz", "volume.npy", "volume.tif")
+    for name in (*volumes, "series"):
         write(folder / name, volume)
     stored = (picture.numpy()[0, 0] + 1000).astype(np.uint16)
     Picture.fromarray(stored).save(folder / "picture.png")
-    for name in ("colour.png", "picture.jpg", "picture.bmp", "picture.gif", "picture.tif"):
-        Picture.fromarray(np.stack([stored >> 3] * 3, -1).astype(np.uint8)).save(folder / name)
+    exif = Picture.Exif()
+    exif[274] = 6
+    colours = np.stack([stored >> 3] * 3, -1).astype(np.uint8)
+    for name in ("colour.png", "picture.jpg", "picture.bmp", "picture.gif", "picture.tif", "picture.webp"):
+        Picture.fromarray(colours).save(folder / name, dpi=(254, 127), exif=exif)
+    write(
+        folder / "colour.nii", replace(Image.from_array(np.moveaxis(colours[None], -1, 0)), header=Header(colours=True))
+    )
+    options = {"ImageJ": {"imagej": True, "metadata": {"unit": "um", "spacing": 2.0}}, "OME": {"ome": True}}
+    for name, header in options.items():
+        tifffile.imwrite(folder / f"{name}.tif", stored[None], resolution=(2, 4), **header)
     kspace = np.random.default_rng(1).normal(size=(3, 2, 20, 24)).astype(np.complex64)
     np.save(folder / "kspace.npy", kspace)
     np.savez(folder / "kspace.npz", kspace=kspace, mask=np.ones(24, bool))
@@ -260,7 +271,7 @@ def images(folder: Path) -> Callable[[random.Random, Path], Trial]:
         path = work / base.name
         (shutil.copytree if base.is_dir() else shutil.copy)(base, path)
         special = {".gz": _nifti, ".nii": _nifti, ".dcm": _element, "": _element, ".npy": _header, ".npz": _bomb}
-        special |= {".h5": _hdf5, ".png": _picture, ".tif": _picture}
+        special |= {".h5": _hdf5, ".png": _picture, ".tif": _picture, ".mha": _text, ".nrrd": _text}
         change = dice.choice((None, None, _place_of, special.get(path.suffix)))
         file = dice.choice(sorted(path.iterdir())) if path.is_dir() else path
         if change is None:
@@ -303,7 +314,9 @@ def _place_of(file: Path, dice: random.Random) -> str:
     """Replace a file by something that is no file, or give it another name."""
     kind = dice.choice(("dangling link", "folder", "pipe", "other suffix", "name that is not UTF-8", "doubled"))
     if kind == "other suffix":
-        suffix = dice.choice((".nii", ".nii.gz", ".png", ".dcm", ".npy", ".npz", ".h5", ".tif", ".jpg"))
+        suffix = dice.choice(
+            (".nii", ".nii.gz", ".png", ".dcm", ".npy", ".npz", ".h5", ".tif", ".jpg", ".mha", ".nrrd", ".mgz")
+        )
         file.rename(file.with_name(f"{file.name.split('.')[0]}{suffix}"))
         return f"renamed to *{suffix}"
     if kind == "name that is not UTF-8":
@@ -381,6 +394,36 @@ def _nifti(file: Path, dice: random.Random) -> str:
     changed = header.binaryblock + data[348:]
     file.write_bytes(gzip.compress(changed) if file.suffix == ".gz" else changed)
     return name
+
+
+def _text(file: Path, dice: random.Random) -> str:
+    """Give an entry of a header of text another value, or remove or repeat it."""
+    data = file.read_bytes()
+    end = data.index(b"LOCAL\n") if file.suffix == ".mha" else data.index(b"\n\n")
+    lines = data[:end].split(b"\n")
+    place = dice.randrange(len(lines))
+    words = [
+        b"nan",
+        b"../../etc/passwd",
+        b"LIST",
+        b"x%03d.raw 1 9 1",
+        b"(0,0,0) (0,0,0) (0,0,0)",
+        b"0 0 0",
+        b"7 6 5 4 3 2",
+    ]
+    words += [str(number).encode() for number in NASTY_NUMBERS] + [b"True", b"double", b"MET_DOUBLE", b"gzip", b"hex"]
+    name, mark, value = lines[place].partition(b"=" if file.suffix == ".mha" else b":")
+    kind = dice.choice(("value", "value", "word", "remove", "repeat"))
+    if kind == "value":
+        value = b" " + dice.choice(words)
+    elif kind == "word":
+        parts = value.split()
+        if parts:
+            parts[dice.randrange(len(parts))] = dice.choice(words)
+        value = b" " + b" ".join(parts)
+    changed = {"remove": [], "repeat": [lines[place]] * 2}.get(kind, [name + mark + value])
+    file.write_bytes(b"\n".join([*lines[:place], *changed, *lines[place + 1 :]]) + data[end:])
+    return f"{kind} of {lines[place].decode('latin-1')}: {value.decode('latin-1')}"
 
 
 def _header(file: Path, dice: random.Random) -> str:

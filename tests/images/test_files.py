@@ -109,7 +109,7 @@ def test_several_images_ask_which(study):
         read(study)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.mha", "a.nii.zip"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.mhd.gz", "a.nii.zip"])
 def test_unwritable_formats_are_refused(tmp_path, name):
     with pytest.raises(UserError, match=r"choose \.nii\.gz"):
         write(tmp_path / name, FLAT)

@@ -8,9 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.errors import Notice, UserError, shortage
-from ganatomy.images import dicom, kspace, labelmaps, nifti, npy, raster
+from ganatomy.images import dicom, itk, kspace, labelmaps, mgh, nifti, npy, raster
 from ganatomy.images.dicom_folders import read_folders
 from ganatomy.images.dicom_frames import Frame
 from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
@@ -22,13 +26,16 @@ from ganatomy.images.paths import distinct_names
 _UNREAD = frozenset(
     (
         *(".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi"),
-        *(".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".hdr", ".img", ".par", ".rec", ".v", ".gipl"),
-        *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".dng", ".psd", ".svg", ".npz", ".mat", ".zarr"),
+        *(".mnc", ".hdr", ".img", ".par", ".rec", ".v", ".gipl"),
+        *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".dng", ".psd", ".svg", ".npz", ".mat", ".zarr"),
         *(".avi", ".mp4", ".mov", ".mkv", ".wmv", ".zip", ".gz", ".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz"),
     )
 )
 """Endings of names of images, recordings and archives that some version may not read, and that are named then."""
-_READABLE = "DICOM, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, BMP, GIF, .npy or raw MR data (.h5, .mrd)"
+_READABLE = (
+    "DICOM, NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd), NRRD (.nrrd, .nhdr), .mgz, PNG, JPEG, TIFF, BMP, GIF, WebP, "
+    ".npy or raw MR data (.h5, .mrd)"
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,10 @@ class Source:
     def open(self) -> Image:
         """Return the image, lazily where the format allows; raises `UserError` when it cannot be read."""
         image = self._read()
+        if image.unit is None and not (self.labels or self.meaning.scales):
+            image = replace(image, unit=self.meaning.unit)
+        if self.meaning.nan is not None:
+            image = _without_nan(image, 0.0 if self.labels else self.meaning.nan)
         return image if self.frame is None else _time_frame(image, self.frame)
 
     def _read(self) -> Image:
@@ -91,12 +102,27 @@ class Source:
         if self.kind == "nifti":
             return nifti.read_nifti(self.paths[0])
         if self.kind == "npy":
-            return npy.read_npy(
-                self.paths[0], RasterMeaning(pixel_mm=self.meaning.pixel_mm) if self.labels else self.meaning
-            )
+            return npy.read_npy(self.paths[0], self.meaning.geometry if self.labels else self.meaning)
+        if self.kind == "itk":
+            return itk.read_itk(self.paths[0])
+        if self.kind == "mgh":
+            return mgh.read_mgh(self.paths[0])
         if self.kind == "kspace":
             return kspace.open_kspace(self.paths[0])
         return raster.read_raster(self.paths[0], self.meaning, self.labels)
+
+
+def _without_nan(image: Image, value: float) -> Image:
+    """Return an image in which a value takes the place of NaN, as outside of a body that was cut out."""
+    if image.dtype.kind != "f":
+        return image
+
+    def slab(start: int, stop: int) -> NDArray[Any]:
+        values = image.slab(start, stop)
+        return np.where(np.isnan(values), values.dtype.type(value), values)
+
+    thickness = image.array.thickness if isinstance(image.array, LazyArray) else 1
+    return image.with_array(ComputedArray(image.array.shape, image.dtype, slab, thickness))
 
 
 def _time_frame(image: Image, number: int) -> Image:
@@ -118,7 +144,7 @@ def read(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
     Args:
         path: File or folder.
         uneven: Accept a DICOM series whose slices are not evenly spaced.
-        meaning: Physical values of the numbers in raster files.
+        meaning: Statements on files that say less, such as physical values of the numbers in raster files.
 
     Raises:
         UserError: There is no image or there are several, or the image cannot be read.
@@ -228,7 +254,7 @@ def write(
     derivation: Derivation | None = None,
     meaning: RasterMeaning | None = None,
 ) -> None:
-    """Write an image by suffix: .nii, .nii.gz, .png, .tif, .tiff, .npy; without suffix, a DICOM folder.
+    """Write an image by suffix: .nii, .nii.gz, .mha, .nrrd, .mgz, .png, .tif, .tiff, .npy; without suffix, as DICOM.
 
     Values are neither clipped nor wrapped; they are rounded only where `meaning` (PNG, TIFF) or DICOM's 16 bits need a
     step size. The file or folder is written completely or not at all.
@@ -246,6 +272,10 @@ def write(
     kind = _kind(path)
     if kind == "nifti":
         nifti.write_nifti(path, image)
+    elif kind == "itk":
+        itk.write_itk(path, image)
+    elif kind == "mgh":
+        mgh.write_mgh(path, image)
     elif kind == "npy":
         npy.write_npy(path, image)
     elif path.suffix.lower() in raster.TIFF_SUFFIXES:
@@ -255,13 +285,17 @@ def write(
     elif not path.suffix or path.is_dir():
         write_dicom(path, image, derivation)
     else:
-        raise UserError(f"{path}: cannot write {path.suffix}: choose .nii.gz, .tif, .png, .npy or a DICOM folder")
+        raise UserError(
+            f"{path}: cannot write {path.suffix}: choose .nii.gz, .mha, .nrrd, .tif, .png, .npy or a DICOM folder"
+        )
 
 
 def _kind(path: Path) -> Kind | None:
     name = path.name.lower()
     kinds: dict[Kind, Sequence[str]] = {
         "nifti": nifti.SUFFIXES,
+        "itk": itk.SUFFIXES,
+        "mgh": mgh.SUFFIXES,
         "raster": raster.SUFFIXES,
         "npy": npy.SUFFIXES,
         "kspace": kspace.SUFFIXES,
@@ -286,7 +320,13 @@ def _sources(root: Path) -> Findings:
         problem = fault(path)
         if kind == "npy" and problem is None and kspace.is_complex(path):
             kind = "kspace"
-        others[path.parent].append(Source(_name(root, path), _subject(root, path), kind, (path,), problem=problem))
+        files: tuple[Path, ...] = (path,)
+        if kind == "itk" and problem is None:
+            try:
+                files = itk.files_of(path)
+            except UserError as error:
+                problem = str(error)
+        others[path.parent].append(Source(_name(root, path), _subject(root, path), kind, files, problem=problem))
     contents = read_folders(slices)
     series = _series(root, *contents.series())
     folders = dict.fromkeys(path.parent for path in paths)
@@ -376,7 +416,8 @@ def _name(root: Path, path: Path) -> str:
 def place_of(root: Path, path: Path) -> str:
     """Return the path from the root to a file or folder, without the suffix of an image."""
     parts = path.relative_to(root).parts or (path.resolve().name,)
-    known = (*nifti.SUFFIXES, *raster.SUFFIXES, *npy.SUFFIXES, *kspace.SUFFIXES, *dicom.SUFFIXES)
+    images = (nifti, itk, mgh, raster, npy, kspace, dicom)
+    known = tuple(suffix for format in images for suffix in format.SUFFIXES)
     ending = next((end for end in known if parts[-1].lower().endswith(end)), "")
     return "/".join(parts)[: -len(ending) or None]
 

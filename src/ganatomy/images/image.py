@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ganatomy.errors import UserError
 
 Shape4 = tuple[int, int, int, int]
-Kind = Literal["dicom", "nifti", "raster", "npy", "kspace", "array"]
+Kind = Literal["dicom", "nifti", "itk", "mgh", "raster", "npy", "kspace", "array"]
 
 # DICOM counts mm towards the patient's left and back, nibabel towards the right and the front.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -268,7 +268,7 @@ class Image:
             yield self.slab(start, min(start + thickness, slices))
 
     def save(self, path: Path | str) -> None:
-        """Write the image by suffix: .nii, .nii.gz, .png, .tif, .npy; without suffix, a DICOM folder.
+        """Write the image by suffix: .nii, .nii.gz, .mha, .nrrd, .mgz, .png, .tif, .npy; without suffix, as DICOM.
 
         Label maps, whose values are integers without a unit, keep their integers.
 

@@ -247,7 +247,7 @@ def _one_channel(path: Path, stored: NDArray[Any]) -> NDArray[Any]:
     Raises:
         UserError: The channels differ.
     """
-    if not (stored == stored[:1]).all():
+    if not (stored[1:] == stored[:1]).all():
         raise UserError(
             f"{path} is in colours, which are no labels: save it in grey, or with a palette whose indices are labels"
         )
