@@ -538,7 +538,8 @@ def ready() -> list[System]:
 def match(pattern: str) -> list[System]:
     """Return the systems whose slug, alias, section or modality fits a shell pattern such as "seg*".
 
-    A text without wildcards fits wherever it occurs. Case is ignored; the result is in the survey's order, and empty when nothing fits.
+    A text without wildcards fits wherever it occurs. Case is ignored; the result is in the survey's order, and empty
+    when nothing fits.
     """
     wanted = pattern.lower() if set("*?[") & set(pattern) else f"*{pattern.lower()}*"
     return [
