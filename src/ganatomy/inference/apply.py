@@ -32,12 +32,15 @@ from ganatomy.inference.model import WEIGHTS, Model, Which, load
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.tiling import rolling
 
-Format = Literal["dicom", "nifti", "png", "tiff", "npy"]
+Format = Literal["dicom", "nifti", "mha", "nrrd", "mgz", "png", "tiff", "npy"]
 Advance = Callable[[int, int], None]
 """Function that is called with the number of slices that are done and the number of all slices."""
 
 SUFFIXES: dict[Format, tuple[str, ...]] = {
     "nifti": (".nii.gz", *nifti.SUFFIXES),
+    "mha": (".mha",),
+    "nrrd": (".nrrd",),
+    "mgz": mgh.SUFFIXES,
     "png": (".png",),
     "tiff": raster.TIFF_SUFFIXES,
     "npy": npy.SUFFIXES,
@@ -154,7 +157,7 @@ def grid_of(image: Image, format: Format, meaning: RasterMeaning = NO_MEANING) -
     if format == "dicom":
         return None
     stored, own = image.header.stored or image.dtype, image.header.meaning
-    if image.header.kind != "raster" and format in ("png", "tiff") and meaning != NO_MEANING:
+    if image.header.kind != "raster" and format in ("png", "tiff") and meaning.scales:
         stored, own = np.dtype(np.uint16), meaning
     if stored.kind not in "iu":
         return None
@@ -526,12 +529,12 @@ def _written(note: Path) -> set[str]:
 
 def _without_meaning(image: Image) -> Image:
     """Return an image without slope and intercept, so that its numbers are written as they are."""
-    return replace(image, header=replace(image.header, meaning=NO_MEANING))
+    return replace(image, header=replace(image.header, meaning=image.header.meaning.geometry))
 
 
 def _write(output: Output, image: Image, derivation: Derivation, meaning: RasterMeaning = NO_MEANING) -> None:
     if output.format != "dicom":
-        own = None if image.header.kind == "raster" or meaning == NO_MEANING else meaning
+        own = None meaning if meaning.scales and image.header.kind != "raster" else None
         write(output.path, image, derivation=derivation, meaning=own)
         return
     if not output.path.exists():
