@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ganatomy.case import Prediction
 from ganatomy.catalogue import System
 from ganatomy.errors import Shortage, UserError, shortage
-from ganatomy.images import nifti, npy, raster
+from ganatomy.images import mgh, nifti, npy, raster
 from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
 from ganatomy.images.files import Source, write
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray, RasterMeaning
@@ -123,6 +123,8 @@ def _kind(source: Source) -> Format:
     """Return the format of a source; lossy JPEG is replaced by PNG, and raw data by NIfTI."""
     if source.kind in ("dicom", "kspace"):
         return "dicom" if source.kind == "dicom" else "nifti"
+    if source.kind == "itk":  # the voxels of some lie in a file beside their header
+        return "mha" if source.paths[0].suffix.lower() in (".mha", ".mhd") else "nrrd"
     return _format_of(source.paths[0]) or "nifti"
 
 
@@ -534,7 +536,7 @@ def _without_meaning(image: Image) -> Image:
 
 def _write(output: Output, image: Image, derivation: Derivation, meaning: RasterMeaning = NO_MEANING) -> None:
     if output.format != "dicom":
-        own = None meaning if meaning.scales and image.header.kind != "raster" else None
+        own = meaning if meaning.scales and image.header.kind != "raster" else None
         write(output.path, image, derivation=derivation, meaning=own)
         return
     if not output.path.exists():
@@ -571,9 +573,9 @@ def check_meaning(sources: Iterable[Source], outputs: Iterable[Output]) -> None:
         UserError: the header of a source states the meaning of its values; the message names the first such source.
     """
     for source, output in zip(sources, outputs, strict=True):
-        scaled = (source.meaning.slope, source.meaning.intercept) != (1.0, 0.0)
-        if scaled and source.kind in ("dicom", "nifti") and output.format not in ("png", "tiff"):
+        stated = source.kind not in ("raster", "npy", "kspace")
+        if source.meaning.scales and stated and output.format not in ("png", "tiff"):
             raise UserError(
                 f"{source.paths[0]}: --slope and --intercept say what pictures and .npy files mean; "
-                f"a {source.kind.upper()} file says that itself"
+                f"this file says that itself"
             )
