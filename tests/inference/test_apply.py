@@ -482,7 +482,7 @@ def test_earlier_results_inside_the_input_are_not_taken_for_input(tmp_path, appl
 def test_a_slope_nobody_would_use_is_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), np.eye(4)), tmp_path / "v.nii")
     sources = find(tmp_path / "v.nii", meaning=RasterMeaning(intercept=-1024))
-    with pytest.raises(UserError, match="NIFTI file says that itself"):
+    with pytest.raises(UserError, match="this file says that itself"):
         check_meaning(sources, plan(sources, tmp_path / "o.nii"))
     check_meaning(sources, plan(sources, tmp_path / "o.png"))
 

@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from pydicom.dataset import Dataset
 
 from ganatomy.errors import UserError
-from ganatomy.images import nifti, npy, raster
+from ganatomy.images import itk, mgh, nifti, npy, raster
 from ganatomy.images.dicom import DicomStream
-from ganatomy.images.image import LPS_TO_RAS, NO_MEANING, ComputedArray, Header, Image, axial_affine
+from ganatomy.images.image import LPS_TO_RAS, ComputedArray, Header, Image, axial_affine
 from ganatomy.images.parsing import check_size, parsing
 from ganatomy.images.paths import replacing
 
@@ -133,7 +133,7 @@ def placed(labels: Image, grid: Image) -> Image:
 
 
 def write_labels(path: Path, image: Image) -> None:
-    """Write a label map by suffix: .nii, .nii.gz, .tif, .tiff, .npy, or .png with a palette in which 0 is black.
+    """Write a label map by suffix: .nii, .nii.gz, .mha, .nrrd, .mgz, .tif, .npy, or .png with a palette, 0 black.
 
     The integers are 8 bits wide where that is enough, else 16 or 32.
 
@@ -148,6 +148,10 @@ def write_labels(path: Path, image: Image) -> None:
     name = path.name.lower()
     if name.endswith(nifti.SUFFIXES):
         nifti.write_nifti(path, image)
+    elif name.endswith(itk.SUFFIXES):
+        itk.write_itk(path, image)
+    elif name.endswith(mgh.SUFFIXES):
+        mgh.write_mgh(path, image)
     elif name.endswith(npy.SUFFIXES):
         npy.write_npy(path, image)
     elif name.endswith(raster.TIFF_SUFFIXES):
@@ -163,7 +167,7 @@ def _as_integers(path: Path, image: Image) -> Image:
     """Return the map as integers from 0, without header fields that belong to the intensities of the source."""
     if image.channels != 1:
         raise UserError(f"{path}: a label map has one channel, not {image.channels}")
-    header = replace(image.header, meaning=NO_MEANING, stored=None)
+    header = replace(image.header, meaning=image.header.meaning.geometry, stored=None)
     if image.dtype in INTEGERS:
         return replace(image, unit=None, header=header)
     dtype = INTEGERS[0] if image.dtype == np.bool_ else _narrowest(path, image)

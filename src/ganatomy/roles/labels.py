@@ -17,7 +17,7 @@ from ganatomy.errors import UserError
 from ganatomy.images.augmentation import Movement
 from ganatomy.images.files import Source
 from ganatomy.images.frames import Frame
-from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray
+from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.images.labelmaps import placed, write_labels
 
 UNKNOWN = -1.0
@@ -88,7 +88,7 @@ class MapRole(Role):
         back = frame.back(array, 0.0, "labels")
         if like is None:
             return Image(back, frame.affine)
-        header = replace(like.header, meaning=NO_MEANING, stored=None)
+        header = replace(like.header, meaning=like.header.meaning.geometry, stored=None)
         image: Image = replace(like, unit=None, header=header)
         return image.with_geometry(back, frame.affine)
 
