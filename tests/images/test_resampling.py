@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ganatomy.errors import UserError
-from ganatomy.images.image import Image
-from ganatomy.images.resampling import on_one_grid, resampled_to, same_grid
+from ganatomy.images.image import Header, Image, RasterMeaning
+from ganatomy.images.resampling import on_one_grid, resampled_to, same_grid, with_known_pixels
 
 
 def ramp(shape, spacing, origin=(0.0, 0.0, 0.0)):
@@ -42,3 +42,24 @@ def test_a_case_is_brought_to_the_grid_of_one_of_its_images():
     assert values["t1"] is a and values["label"] == "sick" and same_grid(values["t2"], a)
     with pytest.raises(UserError, match="--resample-to flair: no such image here; there are t1, t2"):
         on_one_grid({"t1": a, "t2": b}, "flair")
+
+
+def picture(pixel_mm, shape=(4, 5)):
+    header = Header(kind="raster", meaning=RasterMeaning(pixel_mm=pixel_mm))
+    return Image.from_array(np.zeros(shape), (1.0, pixel_mm or 1.0, pixel_mm or 1.0), header=header)
+
+
+@pytest.mark.parametrize("known", [0.7, 0.701])
+def test_pictures_of_unknown_or_rounded_pixel_size_share_that_of_the_others(known):
+    values = {"mask": picture(None), "image": picture(0.7), "other": picture(known), "word": "benign"}
+    found = with_known_pixels(values)
+    assert {found[name].spacing for name in ("mask", "image", "other")} == {(1.0, 0.7, 0.7)}
+    assert found["mask"].header.meaning.pixel_mm == 0.7
+    assert found["word"] == "benign"
+
+
+def test_pictures_of_other_sizes_or_extents_keep_their_own():
+    values = {"image": picture(0.7), "coarse": picture(1.4), "large": picture(None, (8, 10))}
+    found = with_known_pixels(values)
+    assert [found[name].spacing[2] for name in values] == [0.7, 1.4, 1.0]
+    assert with_known_pixels({"a": picture(None), "b": picture(None)})["a"].header.meaning.pixel_mm is None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,3 +66,31 @@ def same_grid(first: Image, second: Image) -> bool:
     """Return whether the voxels of two images lie at equal positions, to a thousandth of a voxel."""
     close = 1e-3 * min(first.spacing)
     return first.shape == second.shape and bool(np.allclose(first.affine, second.affine, atol=close, rtol=0))
+
+
+def with_known_pixels(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a case, in which pictures of unknown pixel size take that of one with as many pixels.
+
+    Photographs often state a resolution, and masks that were drawn on them none. Sizes that differ by less than 1 %, as
+    those of PNG do by rounding, become equal; others are left as they are.
+
+    Args:
+        values: role to value.
+    """
+    pictures = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, Image) and value.header.kind in ("raster", "npy")
+    }
+    known = [picture for picture in pictures.values() if picture.header.meaning.pixel_mm is not None]
+    return {**values, **{name: _sized_like(picture, known) for name, picture in pictures.items()}}
+
+
+def _sized_like(picture: Image, known: Sequence[Image]) -> Image:
+    """Return a picture with the pixel size of the first known one that it may share."""
+    unknown = picture.header.meaning.pixel_mm is None
+    for other in known:
+        if picture.shape == other.shape and (unknown or np.allclose(picture.affine, other.affine, rtol=0.01, atol=0)):
+            meaning = replace(picture.header.meaning, pixel_mm=other.header.meaning.pixel_mm)
+            return replace(picture, affine=other.affine, header=replace(picture.header, meaning=meaning))
+    return picture
