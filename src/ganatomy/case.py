@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from ganatomy.errors import UserError
 from ganatomy.images.frames import Fit, Frame, Plane
 from ganatomy.images.image import Image, LazyArray
+from ganatomy.images.resampling import with_known_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -599,6 +600,7 @@ class Task(ABC):
         known = {name: role for name, role in self.roles.items() if name in values}
         for name, role in known.items():
             role.check(values[name])
+        values = with_known_pixels(values)
         first = next((values[name] for name in known if isinstance(values[name], Image)), None)
         if first is not None:
             values = {name: role.placed(values[name], first) for name, role in known.items()}
@@ -747,7 +749,13 @@ def label_of(value: Any) -> str:
 
 def notes_on(values: Iterable[Any]) -> Iterator[str]:
     """Yield remarks on several values that may not show the same place of the same patient, in sentences."""
-    headers = [value.header for value in values if isinstance(value, Image)]
+    images = [value for value in values if isinstance(value, Image)]
+    headers = [image.header for image in images]
+    for image in images:
+        if image.header.sized_by:
+            _, rows, columns = image.spacing
+            told = f"{image.header.sized_by} says pixels of {rows:.4g} x {columns:.4g} mm"
+            yield f"{image.header.label}: {told}; --pixel-mm states another size"
     frames = {header.frame_of_reference for header in headers} - {None}
     if len({header.subject for header in headers} - {None}) > 1:
         yield "the images are of different patients, according to their files"

@@ -395,7 +395,7 @@ def _pieces(image: Image | Any, mask: Any = None, above: float | None = None) ->
         stop = start + slab.shape[1]
         values = slab.reshape(-1) if inside is None else slab[inside[:, start:stop]]
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise UserError(f"{_label(image)} holds NaN or infinite values: replace them before use")
+            raise UserError(f"{_label(image)} holds NaN or infinite values: replace them before use, NaN with --nan")
         yield values if above is None else values[values > above]
         start = stop
 
