@@ -85,16 +85,21 @@ class Options:
     intercept: float = 0.0
     """For pictures and .npy files without units; -1024 reads CT that was saved as HU + 1024."""
     unit: str | None = None
-    """Unit of the values in pictures and .npy files, such as HU."""
+    """Unit of the values in files that state none, such as HU in NIfTI of an organ without air around it."""
     pixel_mm: float | None = None
-    """Pixel size of pictures and .npy files, in mm."""
+    """Pixel size of pictures and .npy files, in mm; none means that of the file, if it states one."""
+    background: float | None = None
+    """Stored number (0 to 255 in 8 bits) of the grey over which transparent pictures are laid."""
+    nan: float | None = None
+    """Physical value that takes the place of NaN, such as -1024; none refuses images with NaN."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Apply a run to all cases; one that cannot be used is named and left out, and a shortage stops at once."""
     options, own = read_options(arguments)
     texts, out = places(options)
-    meaning = RasterMeaning(options.slope, options.intercept, options.unit, options.pixel_mm)
+    stated = (options.slope, options.intercept, options.unit, options.pixel_mm, options.background, options.nan)
+    meaning = RasterMeaning(*stated)
     applier = Applier(
         options.run,
         options.which,
