@@ -150,21 +150,22 @@ def read_frames(path: Path) -> list[Frame]:
             if not kind or any(name in kind for name in _WITH_PIXELS):
                 raise UserError(f"{path} is truncated: its header ends before the image; copy or export it again")
             return []
-        count = int(file.get("NumberOfFrames") or 1)
-        if tiled := _tiled(file, count, path):
-            return [replace(_frame(file, path, None, pixels), problem=tiled)]
+        top = {element.keyword: element.value for element in file}  # which is faster than to look each up in pydicom
+        count = int(top.get("NumberOfFrames") or 1)
+        if tiled := _tiled(top, count, path):
+            return [replace(_frame(top, path, None, pixels), problem=tiled)]
         check_pixels(path, file, count, left)
         if count == 1:
-            return [_frame(file, path, None, pixels)]
-        if file.get("GridFrameOffsetVector"):
-            return _dose_planes(file, path, count, pixels)
-        groups = file.get("PerFrameFunctionalGroupsSequence") or []
+            return [_frame(top, path, None, pixels)]
+        if top.get("GridFrameOffsetVector"):
+            return _dose_planes(top, path, count, pixels)
+        groups = top.get("PerFrameFunctionalGroupsSequence") or []
         if not groups:  # all frames have one header, which takes long to read
-            first = _frame(file, path, 0, pixels)
+            first = _frame(top, path, 0, pixels)
             return [replace(first, index=index) for index in range(count)]
         if len(groups) != count:
             raise UserError(f"{path} describes {len(groups)} of {count} frames; copy or export it again")
-        return [_frame(file, path, index, pixels) for index in range(count)]
+        return [_frame(top, path, index, pixels) for index in range(count)]
 
 
 def _keyword_of_pixels(stream: DicomStream, file: pydicom.FileDataset) -> str:
@@ -180,10 +181,12 @@ def _keyword_of_pixels(stream: DicomStream, file: pydicom.FileDataset) -> str:
     return keyword if keyword in FLOATS else "PixelData"
 
 
-def _tiled(file: pydicom.Dataset, count: int, path: Path) -> str | None:
+def _tiled(top: Mapping[str, Any], count: int, path: Path) -> str | None:
     """Return why a whole slide cannot be used: its frames are tiles of one picture; None for other files."""
-    rows, columns = (int(file.get(f"TotalPixelMatrix{name}") or 0) for name in ("Rows", "Columns"))
-    if file.get("Modality") == "SEG" or (count == 1 and (rows, columns) in ((0, 0), (file.Rows, file.Columns))):
+    rows, columns = (int(top.get(f"TotalPixelMatrix{name}") or 0) for name in ("Rows", "Columns"))
+    if top.get("Modality") == "SEG" or (
+        count == 1 and (rows, columns) in ((0, 0), (top.get("Rows"), top.get("Columns")))
+    ):
         return None
     if not (rows and columns):
         return None
@@ -193,10 +196,10 @@ def _tiled(file: pydicom.Dataset, count: int, path: Path) -> str | None:
     )
 
 
-def _dose_planes(file: pydicom.Dataset, path: Path, count: int, pixels: str) -> list[Frame]:
+def _dose_planes(top: Mapping[str, Any], path: Path, count: int, pixels: str) -> list[Frame]:
     """Return the planes of a dose grid, each at its offset from the first along the normal (PS3.3 C.8.8.3.2)."""
-    first = _frame(file, path, 0, pixels)
-    offsets = np.atleast_1d(np.asarray(file.GridFrameOffsetVector, np.float64))
+    first = _frame(top, path, 0, pixels)
+    offsets = np.atleast_1d(np.asarray(top["GridFrameOffsetVector"], np.float64))
     if len(offsets) != count or not np.isfinite(offsets).all():
         raise UserError(f"{path}: its GridFrameOffsetVector does not place its {count} frames; export it again")
     if first.position is None:
@@ -208,41 +211,41 @@ def _dose_planes(file: pydicom.Dataset, path: Path, count: int, pixels: str) -> 
     ]
 
 
-def _frame(file: pydicom.Dataset, path: Path, index: int | None, pixels: str) -> Frame:
-    layers = _layers(file, index or 0)
+def _frame(top: Mapping[str, Any], path: Path, index: int | None, pixels: str) -> Frame:
+    groups = _functional_groups(top, index or 0)
 
     def get(keyword: str, default: Any = None) -> Any:
-        values = (layer.get(keyword) for layer in layers)
-        return next((value for value in values if value not in (None, "")), default)
+        value = groups[keyword] if keyword in groups else top.get(keyword)
+        return default if value is None or value == "" else value
 
     position, orientation = get("ImagePositionPatient"), get("ImageOrientationPatient") or (1, 0, 0, 0, 1, 0)
-    modality = str(file.get("Modality") or "") or None  # a damaged header may have several
-    values, padding, location = values_of(file, get, pixels, modality), get("PixelPaddingValue"), get("SliceLocation")
+    modality = str(top.get("Modality") or "") or None  # a damaged header may have several
+    values, padding, location = values_of(top, get, pixels, modality), get("PixelPaddingValue"), get("SliceLocation")
     spacing, rescale = _spacing(get), values.rescale
     _check_geometry(path, position, orientation, spacing, values)
     types = tuple(str(value).upper() for value in several(get("FrameType", get("ImageType"))))
     return Frame(
         path=path,
         index=index,
-        uid=str(file.get("SOPInstanceUID") or ""),
-        series=str(file.get("SeriesInstanceUID") or ""),
-        description=str(file.get("SeriesDescription") or ""),
-        number=(int(file.get("SeriesNumber") or 0), int(get("InstanceNumber", 0))),
+        uid=str(top.get("SOPInstanceUID") or ""),
+        series=str(top.get("SeriesInstanceUID") or ""),
+        description=str(top.get("SeriesDescription") or ""),
+        number=(int(top.get("SeriesNumber") or 0), int(get("InstanceNumber", 0))),
         position=None if position is None else LPS_TO_RAS @ np.asarray(position, dtype=np.float64),
         location=float(location) if location is not None and np.isfinite(float(location)) else None,
         orientation=np.reshape(np.asarray(orientation, np.float64), (2, 3)) @ LPS_TO_RAS,
         spacing=spacing,
         thickness=_thickness(get),
-        shape=(int(file.Rows), int(file.Columns)),
+        shape=(int(top["Rows"]), int(top["Columns"])),
         values=values,
         modality=modality,
-        patient=str(file.get("PatientID") or "").strip() or None,
+        patient=str(top.get("PatientID") or "").strip() or None,
         padding=None if padding is None or values.table else float(padding) * rescale.slope + rescale.intercept,
-        study=str(file.get("StudyInstanceUID") or ""),
-        frame_of_reference=str(file.get("FrameOfReferenceUID") or "") or None,
-        inverted=file.get("PhotometricInterpretation") == "MONOCHROME1",
-        marks=marks_of(file, get),
-        aside=_aside(types, modality, str(file.get("SOPClassUID") or ""), position is not None),
+        study=str(top.get("StudyInstanceUID") or ""),
+        frame_of_reference=str(top.get("FrameOfReferenceUID") or "") or None,
+        inverted=top.get("PhotometricInterpretation") == "MONOCHROME1",
+        marks=marks_of(top, get),
+        aside=_aside(types, modality, str(top.get("SOPClassUID") or ""), position is not None),
         problem=f"{path} is a mosaic, a picture of all slices of a volume side by side: convert the series to NIfTI, "
         "for instance with dcm2niix"
         if "MOSAIC" in types
@@ -286,16 +289,20 @@ def _thickness(get: Get) -> float:
     return next((step for step in steps if 0 < step < np.inf), 1.0)
 
 
-def _layers(file: pydicom.Dataset, index: int) -> list[pydicom.Dataset]:
-    """Return the functional groups of one frame and of all, which enhanced multi-frame images have, and the dataset.
+def _functional_groups(top: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return what the functional groups of enhanced multi-frame images say of a frame, by keyword.
 
-    Converters leave attributes at the top that hold for some frames only, so the groups come first.
+    What is said of one frame comes before what is said of all, and both before the top of the file, where converters
+    leave attributes that hold for some frames only.
     """
-    layers: list[pydicom.Dataset] = []
-    per_frame = file.get("PerFrameFunctionalGroupsSequence") or []
-    for groups in (*per_frame[index : index + 1], *(file.get("SharedFunctionalGroupsSequence") or [])):
-        layers += [groups, *(element.value[0] for element in groups if element.VR == "SQ" and element.value)]
-    return [*layers, file]
+    found: dict[str, Any] = {}
+    per_frame = top.get("PerFrameFunctionalGroupsSequence") or []
+    for groups in (*per_frame[index : index + 1], *(top.get("SharedFunctionalGroupsSequence") or [])):
+        items = [groups, *(element.value[0] for element in groups if element.VR == "SQ" and element.value)]
+        for element in (element for item in items for element in item):
+            if element.keyword and element.value not in (None, ""):
+                found.setdefault(element.keyword, element.value)
+    return found
 
 
 def _aside(types: Sequence[str], modality: str | None, sop_class: str, placed: bool) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain, combinations
 from typing import Any
 
-import pydicom
 from pydicom.datadict import dictionary_description, keyword_for_tag
 
 from ganatomy.images.dicom_values import Get
@@ -42,7 +41,7 @@ _NUMBERED = ("direction", "time")
 _UNITS = {"echo time": " ms", "inversion time": " ms", "flip angle": " degrees", "tube voltage": " kV"}
 
 
-def marks_of(file: pydicom.Dataset, get: Get) -> dict[str, Hashable]:
+def marks_of(top: Mapping[str, Any], get: Get) -> dict[str, Hashable]:
     """Return what may tell a frame from others at its position: `MARKS`, then the dimensions of a multi-frame file."""
     found: dict[str, Hashable] = {}
     for name, keywords in MARKS.items():
@@ -53,7 +52,7 @@ def marks_of(file: pydicom.Dataset, get: Get) -> dict[str, Hashable]:
     if directions and "DiffusionGradientOrientation" in directions[0]:
         found["direction"] = _comparable(directions[0].DiffusionGradientOrientation)
     numbers = several(get("DimensionIndexValues"))
-    for item, number in zip(file.get("DimensionIndexSequence") or [], numbers, strict=False):
+    for item, number in zip(top.get("DimensionIndexSequence") or [], numbers, strict=False):
         keyword = keyword_for_tag(item.get("DimensionIndexPointer", 0))
         if keyword and keyword not in _SPATIAL:
             found.setdefault(dictionary_description(keyword).lower(), int(number))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,26 +59,26 @@ class Values:
         return self.rescale.apply(pixels, self.rescale.dtype(*self.stored))
 
 
-def values_of(file: pydicom.Dataset, get: Get, pixels: str, modality: str | None) -> Values:
+def values_of(top: Mapping[str, Any], get: Get, pixels: str, modality: str | None) -> Values:
     """Return what the pixels of a frame mean.
 
     How they are shown (MONOCHROME1, windows, presentation tables) changes no value.
 
     Args:
-        file: header of the file.
+        top: attributes at the top of the file, by keyword.
         get: attributes of the frame.
         pixels: attribute that holds the pixels.
         modality: modality of the file.
     """
-    if file.get("PhotometricInterpretation") == "PALETTE COLOR":
+    if top.get("PhotometricInterpretation") == "PALETTE COLOR":
         return Values((np.dtype(np.uint8), 0, 255), 3, palette=True)
-    channels = int(file.get("SamplesPerPixel") or 1)
-    if tables := file.get("ModalityLUTSequence"):
+    channels = int(top.get("SamplesPerPixel") or 1)
+    if tables := top.get("ModalityLUTSequence"):
         bits = 16 if int(tables[0].LUTDescriptor[2]) > 8 else 8
         kind = str(tables[0].get("ModalityLUTType") or "")
         unit = (kind if kind not in _NO_UNITS else None) or _unit(modality, get, stated=False)
         return Values((np.dtype(f"u{bits // 8}"), 0, 2**bits - 1), channels, Rescale(), unit, "a Modality LUT", True)
-    stored = (FLOATS[pixels], 0, 0) if pixels in FLOATS else _integers(file, get)
+    stored = (FLOATS[pixels], 0, 0) if pixels in FLOATS else _integers(top, get)
     rescale, stated = _rescale(get, modality)
     unit, mapping = _unit(modality, get, stated=stated != NO_RESCALE), _real_world(get)
     ignored = None
@@ -89,10 +89,10 @@ def values_of(file: pydicom.Dataset, get: Get, pixels: str, modality: str | None
     return Values(stored, channels, rescale, unit or ("a.u." if modality == "MR" else None), stated, ignored=ignored)
 
 
-def _integers(file: pydicom.Dataset, get: Get) -> tuple[np.dtype[Any], int, int]:
-    bits, signed = int(get("BitsStored", file.BitsAllocated)), int(get("PixelRepresentation", 0))
+def _integers(top: Mapping[str, Any], get: Get) -> tuple[np.dtype[Any], int, int]:
+    bits, signed = int(get("BitsStored", top["BitsAllocated"])), int(get("PixelRepresentation", 0))
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return np.dtype(f"{'i' if signed else 'u'}{max(file.BitsAllocated // 8, 1)}"), low, high
+    return np.dtype(f"{'i' if signed else 'u'}{max(top['BitsAllocated'] // 8, 1)}"), low, high
 
 
 def _rescale(get: Get, modality: str | None) -> tuple[Rescale, str]:
