@@ -52,7 +52,7 @@ class DataConfig(BaseModel):
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
     slope: float = 1.0  # physical value per stored step, for raster images (PNG, TIFF) without units
     intercept: float = 0.0  # physical value of a stored 0, for raster images without units; -1024 for HU + 1024
-    unit: str | None = None  # unit of images without one, such as NIfTI; HU is assumed where slope or intercept is given
+    unit: str | None = None  # unit of images without one, as in NIfTI; HU is assumed where slope or intercept is given
     pixel_mm: float | None = None  # pixel size in mm, for raster images; none means that of the file, if it has one
     background: float | None = None  # stored number (0 to 255 in 8 bits) of the grey behind transparent pictures
     nan: float | None = None  # physical value that takes the place of NaN, such as -1024; none refuses images with NaN
