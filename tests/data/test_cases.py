@@ -127,6 +127,26 @@ def test_a_row_may_say_what_its_numbers_mean(folder):
     assert (image.unit, image.spacing[1], int(image.numpy().max())) == ("HU", 0.5, 2 * 143 - 1024)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mgz"])
+@pytest.mark.parametrize("as_option", [False, True])
+def test_ct_of_an_organ_without_air_is_used_where_the_user_states_hu(folder, suffix, as_option):
+    values = np.random.default_rng(0).normal(60, 20, (2, 12, 12)).astype(np.float32)
+    values[:, 0] = np.nan
+    write(folder / f"liver{suffix}", Image.from_array(values))
+    column, cell = ("", "") if as_option else (",unit", ",HU")
+    config = manifest(folder, f"subject,target{column}\nA,liver{suffix}{cell}\n")
+    stated = config.model_copy(update={"nan": -1000.0} | ({"unit": "HU"} if as_option else {}))
+    image = discover(TASK, stated)[0].sources["target"].open()
+    TASK.roles["target"].check(image)
+    assert image.unit == "HU" and (image.numpy()[0, :, 0] == -1000).all()
+    with pytest.raises(UserError, match="NaN with --nan"):
+        TASK.roles["target"].check(discover(TASK, config)[0].sources["target"].open())
+    unknown = config.model_copy(update={"nan": 0.0})
+    if as_option:
+        with pytest.raises(UserError, match="names no unit"):
+            TASK.roles["target"].check(discover(TASK, unknown)[0].sources["target"].open())
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

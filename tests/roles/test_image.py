@@ -134,3 +134,16 @@ def test_patches_are_cut_mirrored_and_encoded():
         np.testing.assert_array_equal(role.flip(role.flip(array, axes), axes), array)
         assert (role.flip(array, axes) != array).any()
     np.testing.assert_array_equal(role.quarter_turns(array, 1), np.rot90(array, 1, (2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "header", "told"),
+    [
+        (4, {"colours": True}, "lay transparent pictures over a grey with --background, or give other images"),
+        (3, {"colours": True}, "the system works with 1 for t1; give other images"),
+        (4, {}, "choose with --frames where these are time frames, or give other images"),
+    ],
+)
+def test_channels_of_pictures_are_told_with_the_option_that_helps(channels, header, told):
+    with pytest.raises(UserError, match=told):
+        ImageRole("t1", None).check(picture(np.stack([grey(0, 1)] * channels), kind="raster", **header))
