@@ -221,6 +221,7 @@ class _Series:
         if not self._is_placed():
             del self._shared["FrameOfReferenceUID"]
         self._uid = make_uid(seed, "series")
+        self._number = series_number(first or Dataset(), image, derivation)
 
     def planes(self, scratch: Path) -> Iterator[tuple[NDArray[Any], _Encoding]]:
         """Yield the (channels, rows, columns) values of every slice and their encoding.
@@ -285,7 +286,7 @@ class _Series:
             if not dataset.get(keyword):
                 setattr(dataset, keyword, uid)
         dataset.InstanceNumber = index + 1
-        dataset.SeriesNumber = series_number(dataset, self._derivation)
+        dataset.SeriesNumber = self._number
         date, time = self._now.strftime("%Y%m%d"), self._now.strftime("%H%M%S")
         for subject in ("InstanceCreation", "Content", "Series"):
             setattr(dataset, f"{subject}Date", date)
@@ -429,9 +430,17 @@ def fill(header: Dataset, seed: str | None) -> None:
             setattr(header, keyword, uid)
 
 
-def series_number(source: Dataset, derivation: Derivation) -> int:
-    """Return the number of a derived series: that of its source and 1000 for every output up to this one."""
-    return min(int(source.get("SeriesNumber") or 0) + 1000 * derivation.number, 2**31 - 1)
+def series_number(source: Dataset, image: Image, derivation: Derivation) -> int:
+    """Return the number of a derived series.
+
+    It is that of its source and 1000 for every output up to this one. Where the source is one of several volumes of a
+    series, 10000 for every instance or frame up to its first slice come on top.
+    """
+    number = int(source.get("SeriesNumber") or 0) + 1000 * derivation.number
+    if image.header.volume is not None:
+        first = image.header.frame_numbers[:1] or (source.get("InstanceNumber") or 0,)
+        number += 10_000 * int(first[0])
+    return min(number, 2**31 - 1)
 
 
 def own_file(dataset: Dataset) -> FileDataset:

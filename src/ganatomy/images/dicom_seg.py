@@ -173,7 +173,7 @@ def _write(
             source_images=sources,
             pixel_array=pixel_array if image.header.positions is not None else pixel_array[0],
             series_instance_uid=make_uid(seed, "series"),
-            series_number=series_number(sources[0], derivation),
+            series_number=series_number(sources[0], image, derivation),
             sop_instance_uid=make_uid(seed, "instance"),
             instance_number=1,
             manufacturer="Ganatomy",

@@ -97,7 +97,7 @@ def _written_labels(file: Dataset, numbers: NDArray[Any]) -> NDArray[Any]:
         return numbers
     table = np.zeros(max(labels) + 1, np.min_scalar_type(max(labels.values())))
     table[list(labels)] = list(labels.values())
-    return table[numbers]
+    return np.asarray(table[numbers])
 
 
 def placed(labels: Image, grid: Image) -> Image:

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy.case import Prediction
+from ganatomy.case import Compared, Prediction
 from ganatomy.catalogue import System
 from ganatomy.errors import Shortage, UserError, shortage
 from ganatomy.images import mgh, nifti, npy, raster
 from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
+from ganatomy.images.dicom_seg import can_refer, write_map, write_segmentation
 from ganatomy.images.files import Source, write
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray, RasterMeaning
 from ganatomy.images.paths import replacing
@@ -153,10 +154,10 @@ class Grid:
 def grid_of(image: Image, format: Format, meaning: RasterMeaning = NO_MEANING) -> Grid | None:
     """Return the values to which the output of an image is rounded and clipped; None for real numbers.
 
-    Integer images give outputs of the same integer type. DICOM outputs keep real numbers, for which its writer chooses
-    a fine step.
+    Integer images give outputs of the same integer type. In DICOM, HU keep real numbers, for which its writer chooses a
+    fine step.
     """
-    if format == "dicom":
+    if format == "dicom" and image.unit == "HU":
         return None
     stored, own = image.header.stored or image.dtype, image.header.meaning
     if image.header.kind != "raster" and format in ("png", "tiff") and meaning.scales:
@@ -286,21 +287,21 @@ class Applier:
             values = on_one_grid(values, resample_to, self.model.method.task.label_maps)
         sample = self.predictor.sample_of(values)
         prediction = self.predictor.predict(sample, seed)
-        places = self._places(prediction, main, output, overwrite)
+        places = self._places(prediction, main, values, output, overwrite)
         written, warnings, checks = {}, [*sample.notes, *prediction.notes], {}
         for name, place in reversed(places.items()):
             value, compared = prediction.outputs[name], prediction.compared.get(name)
-            derivation = self._derivation(main, name if len(places) > 1 else "")
+            derivation = self._derivation(main, name, prediction)
             if compared is None:
                 self._write_plain(name, place, value, derivation)
                 continue
             comparison = Comparison(value.unit, compared.windows)
-            value = self._checked(compared.image, value, place, main, comparison, advance)
+            value = self._checked(compared, value, place, main, comparison, advance)
             _write(place, value, derivation, main.meaning)
             written[name], checks[name] = value, comparison.summary()
             warnings += [f"{name}: {told}" if len(places) > 1 else told for told in comparison.warnings]
         for name in prediction.missing:
-            self._place(name, output, False, main.uneven).path.unlink(missing_ok=True)
+            _remove(self._place(name, output, False, _refers(values), main.uneven).path)
         warnings += [told for value in values.values() for told in self._spacing(value)]
         return self._note(sources, prediction, places, written, checks, warnings)
 
@@ -309,7 +310,9 @@ class Applier:
 
     def place(self, source: Source, output: Output) -> Path:
         """Return the path of the main output, which differs from ``output`` for roles with a format of their own."""
-        return self._place(next(iter(self.predictor.outputs)), output, True, source.uneven).path
+        main = next(iter(self.predictor.outputs))
+        refers = output.format == "dicom" and _refers({main: source.open()})
+        return self._place(main, output, True, refers, source.uneven).path
 
     def check_apart(self, sources: Sequence[Source], outputs: Sequence[Output]) -> None:
         """Refuse outputs of which one would replace that of another source, before anything is written.
@@ -322,9 +325,9 @@ class Applier:
         owners: dict[str, int] = {}
         for number, (source, output) in enumerate(zip(sources, outputs, strict=True)):
             made = [
-                self._place(name, output, place == 0, uneven)
+                self._place(name, output, place == 0, refers, uneven)
                 for place, name in enumerate(self.predictor.outputs)
-                for uneven in (False, True)
+                for refers, uneven in ((True, False), (False, False), (False, True))
             ]
             for path in (*[one.path for one in made], output.note):
                 other = owners.setdefault(str(path.absolute()).casefold(), number)
@@ -334,27 +337,36 @@ class Applier:
                         "of them, or give them different output folders"
                     )
 
-    def _places(self, prediction: Prediction, main: Source, output: Output, overwrite: bool) -> dict[str, Output]:
+    def _places(
+        self,
+        prediction: Prediction,
+        main: Source,
+        values: Mapping[str, Any],
+        output: Output,
+        overwrite: bool,
+    ) -> dict[str, Output]:
         """Return path and format of all outputs: the main one is ``output``, others are beside it."""
         places: dict[str, Output] = {}
+        refers = _refers(values)
         for number, (name, value) in enumerate(prediction.outputs.items()):
             uneven = isinstance(value, Image) and value.uneven
-            places[name] = self._place(name, output, number == 0, uneven)
+            places[name] = self._place(name, output, number == 0, refers, uneven)
             _check_place(main, places[name], overwrite, output.note)
         for name in prediction.missing:
-            _check_place(main, self._place(name, output, False, main.uneven), overwrite, output.note)
+            _check_place(main, self._place(name, output, False, refers, main.uneven), overwrite, output.note)
         return places
 
-    def _place(self, name: str, output: Output, first: bool, uneven: bool) -> Output:
+    def _place(self, name: str, output: Output, first: bool, refers: bool, uneven: bool) -> Output:
         """Return path and format of an output.
 
-        Label maps beside DICOM become NIfTI, or .npy where the slices are unevenly spaced. Real numbers without a
-        scale, such as probabilities, become TIFF beside PNG. Outputs that are no images have the suffix of their role.
+        Label maps in DICOM are segmentations where these can refer to the files of the source; otherwise they become
+        NIfTI, or .npy where the slices are unevenly spaced. Real numbers without a scale, such as probabilities, become
+        TIFF beside PNG. Outputs that are no images have the suffix of their role.
         """
         role = self.predictor.outputs[name]
         if role.suffix is not None:
             return output.beside("" if first else name, None, role.suffix)
-        if role.is_label_map and output.format == "dicom":
+        if role.is_label_map and output.format == "dicom" and not refers:
             return output.beside("" if first else name, "npy" if uneven else "nifti")
         if role.has_intensities and role.codec is None and output.format == "png" and not first:
             return output.beside(name, "tiff")
@@ -363,7 +375,11 @@ class Applier:
     def _write_plain(self, name: str, place: Output, value: Any, derivation: Derivation) -> None:
         """Write an output that is not checked against an input; its numbers are written without slope and intercept."""
         role = self.predictor.outputs[name]
-        if isinstance(value, Image) and not role.is_label_map:
+        if isinstance(value, Image) and place.format == "dicom" and role.is_label_map:
+            _replace(place.path, lambda folder: write_segmentation(folder, value, role.segments, derivation))
+        elif isinstance(value, Image) and place.format == "dicom" and can_refer(value, planes=True):
+            _replace(place.path, lambda folder: write_map(folder, value, derivation))
+        elif isinstance(value, Image) and not role.is_label_map:
             _write(place, _without_meaning(value), derivation)
         else:
             place.path.parent.mkdir(parents=True, exist_ok=True)
@@ -376,7 +392,7 @@ class Applier:
 
     def _checked(
         self,
-        image: Image,
+        compared: Compared,
         restored: Image,
         output: Output,
         source: Source,
@@ -384,7 +400,10 @@ class Applier:
         advance: Advance,
     ) -> Image:
         """Return an output rounded to the values of the file, which is checked against its input while it is read."""
-        grid = grid_of(image, output.format, source.meaning)
+        image, new_contrast = compared.image, compared.windows is not None
+        # Integers of the source tell nothing about the scale of another contrast, for which DICOM has a fine step.
+        real = new_contrast and output.format == "dicom" and restored.channels == 1
+        grid = None if real else grid_of(image, output.format, source.meaning)
         dtype = image.dtype if grid and image.dtype.kind in "iu" else np.dtype(np.float32)
 
         def slab(start: int, stop: int) -> NDArray[Any]:
@@ -401,20 +420,30 @@ class Applier:
         thickness = restored.array.thickness if isinstance(restored.array, LazyArray) else 1
         return restored.with_array(ComputedArray(restored.array.shape, dtype, slab, thickness))
 
-    def _derivation(self, source: Source, part: str = "") -> Derivation:
+    def _derivation(self, source: Source, name: str, prediction: Prediction) -> Derivation:
+        """Return what DICOM files say about the origin of an output."""
+        value, compared = prediction.outputs[name], prediction.compared.get(name)
         original = (source.frames[0].description if source.frames else "") or source.name
+        if isinstance(value, Image) and value.header.volume:
+            original = f"{original} {value.header.volume}"
         networks = "the neural network" if len(self.models) == 1 else f"the mean of {len(self.models)} neural networks"
-        mark = f" [{self.system.slug} {part}".rstrip() + "]"
+        mark = f" [{self.system.slug} {name}]" if len(prediction.outputs) > 1 else f" [{self.system.slug}]"
+        window = compared.windows[1] if compared and compared.windows else None
         return Derivation(
             description=(
                 f"{self.system.what}, computed from one source image by {networks} {self.system.title} "
-                f"({self.system.slug}; {self.system.citation}), trained against an adversary. Research use only, not "
+                f"({self.system.slug}; {self.system.citation}), trained "
+                f"{'against' if self.model.method.adversarial else 'without'} an adversary. Research use only, not "
                 "for diagnosis: the network may remove or invent structure."
             ),
             model=self.system.slug,
             identity=self.identity,
             version=version("ganatomy"),
             series_description=original[: 64 - len(mark)].rstrip() + mark,
+            synthetic=compared is not None and compared.counterfactual,
+            new_contrast=window is not None,
+            window=(window.low, window.high) if window is not None else None,
+            number=1 + list(self.predictor.outputs).index(name),
         )
 
     def _note(
@@ -534,28 +563,46 @@ def _without_meaning(image: Image) -> Image:
     return replace(image, header=replace(image.header, meaning=image.header.meaning.geometry))
 
 
+def _refers(values: Mapping[str, Any]) -> bool:
+    """Return whether DICOM segmentations can refer to the files of the first image."""
+    return next((can_refer(value) for value in values.values() if isinstance(value, Image)), False)
+
+
 def _write(output: Output, image: Image, derivation: Derivation, meaning: RasterMeaning = NO_MEANING) -> None:
-    if output.format != "dicom":
-        own = meaning if meaning.scales and image.header.kind != "raster" else None
-        write(output.path, image, derivation=derivation, meaning=own)
+    if output.format == "dicom":
+        _replace(output.path, lambda folder: write_dicom(folder, image, derivation))
         return
-    if not output.path.exists():
-        write_dicom(output.path, image, derivation)
+    own = meaning if meaning.scales and image.header.kind != "raster" else None
+    write(output.path, image, derivation=derivation, meaning=own)
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder, which takes the place of an earlier one only when it is complete."""
+    if not path.exists():
+        write(path)
         return
-    beside = output.path.with_name(f".{output.path.name[:80]}.{secrets.token_hex(4)}")
+    beside = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}")
     fresh, old = beside.with_suffix(".new"), beside.with_suffix(".old")
     try:
-        write_dicom(fresh, image, derivation)
-        output.path.replace(old)
-        fresh.replace(output.path)
+        write(fresh)
+        path.replace(old)
+        fresh.replace(path)
     except OSError as error:
-        told = f"{output.path}: cannot be replaced ({error.strerror})"
-        raise shortage(error, output.path) or UserError(told) from None
+        told = f"{path}: cannot be replaced ({error.strerror})"
+        raise shortage(error, path) or UserError(told) from None
     finally:
-        if old.exists() and not output.path.exists():
-            old.replace(output.path)
+        if old.exists() and not path.exists():
+            old.replace(path)
         for remains in (fresh, old):
             shutil.rmtree(remains, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove an earlier result, which is a file or the folder of a DICOM series."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def select(sources: Iterable[Source], out: Path, within: Path) -> list[Source]:

@@ -1,0 +1,117 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Pillow
+from pydicom.uid import ParametricMapStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from runs import make_run
+from toy_detector import LESION, anatomy, save_run, stand_in
+
+from dicom_kinds import errors, write_file, write_series
+from ganatomy.images.files import find, read
+from ganatomy.images.labelmaps import placed
+from ganatomy.inference.apply import Applier, plan
+from ganatomy.inference.model import CALIBRATION, load
+from ganatomy.tasks.anomaly_detection.predictor import Calibration
+
+SMALL = {"size": (32, 32), "width": 2, "levels": 3, "discriminator_width": 2, "dropout": 0.0}
+
+
+def apply(applier, path, out, format=None, overwrite=False):
+    (source,) = find(path)
+    (output,) = plan([source], out, format, real=applier.real)
+    applier({applier.predictor.inputs[0]: source}, output, overwrite)
+    return applier.place(source, output)
+
+
+def first(folder):
+    return pydicom.dcmread(folder / "00001.dcm")
+
+
+@pytest.fixture
+def detector(tmp_path, monkeypatch):
+    stand_in(monkeypatch)
+    run = save_run(tmp_path / "run")
+    found = Calibration(100.0, 0.01, 0.05, 2592, 18, 6, "other subjects")
+    (run / CALIBRATION).write_text(json.dumps({load(run).identity: asdict(found)}))
+    return run
+
+
+def lesions(folder):
+    values = anatomy()
+    values[8:12, 5:8] = LESION
+    place = {"ImagePositionPatient": [-10.0, -20.0, 100.0], "PixelSpacing": [0.5, 0.5]}
+    write_file(folder / "a.dcm", "MR", np.rint(values).astype(np.uint16), **place)
+
+
+def test_a_map_a_healthy_image_and_a_mask_have_their_own_classes_and_numbers(tmp_path, detector):
+    lesions(tmp_path / "in")
+    apply(Applier(detector), tmp_path / "in", tmp_path / "out")
+    map, healthy, mask = (first(tmp_path / f"out{end}") for end in ("", "-healthy", "-mask"))
+    assert (map.SOPClassUID, mask.SOPClassUID) == (ParametricMapStorage, SegmentationStorage)
+    assert (healthy.Modality, healthy.SyntheticData) == ("MR", "YES")
+    assert "RescaleSlope" not in healthy
+    assert sorted(one.SeriesNumber for one in (map, mask, healthy)) == [1003, 2003, 3003]
+    assert {one.StudyInstanceUID for one in (map, mask, healthy)} == {"1.2.3"}
+    image = read(tmp_path / "in")
+    assert placed(find(tmp_path / "out-mask")[0].labelled().open(), image).numpy().sum() == 12
+    for folder in ("out", "out-healthy", "out-mask"):
+        assert errors(tmp_path / folder / "00001.dcm") == set()
+
+
+def test_an_earlier_mask_is_replaced_and_removed_where_there_is_none_any_more(tmp_path, detector):
+    lesions(tmp_path / "in")
+    for _ in range(2):
+        apply(Applier(detector), tmp_path / "in", tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out-mask").is_dir()
+    (detector / CALIBRATION).unlink()
+    apply(Applier(detector), tmp_path / "in", tmp_path / "out", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "out-healthy", "out.json", "run"]
+
+
+def test_a_mask_of_an_image_from_elsewhere_is_nifti(tmp_path, detector):
+    lesions(tmp_path / "in")
+    read(tmp_path / "in").save(tmp_path / "in.nii.gz")
+    apply(Applier(detector), tmp_path / "in.nii.gz", tmp_path / "out", "dicom")
+    assert (tmp_path / "out-mask.nii.gz").is_file()
+    assert first(tmp_path / "out").SOPClassUID != ParametricMapStorage
+
+
+@pytest.mark.parametrize(("weight", "words"), [(1.0, "trained against an adversary"), (0.0, "trained without an")])
+def test_a_translated_image_says_so_and_does_not_have_its_sources_acquisition(tmp_path, weight, words):
+    run = make_run(tmp_path / "run", "pix2pix", {**SMALL, "adversarial_weight": weight})
+    write_series(tmp_path / "in", "MR", rows=32, columns=32)
+    apply(Applier(run), tmp_path / "in", tmp_path / "out")
+    out = first(tmp_path / "out")
+    assert (out.Modality, out.SyntheticData, out.EchoTime) == ("MR", "YES", None)
+    assert "FlipAngle" not in out
+    assert (out.WindowCenter, out.WindowWidth) == (600, 1200)
+    assert words in out.DerivationDescription
+    assert errors(tmp_path / "out" / "00001.dcm") == set()
+
+
+def test_a_denoised_radiograph_and_a_denoised_mr_keep_integers_without_a_rescale(tmp_path):
+    run = make_run(tmp_path / "run", "brain-manifold-dcgan", {"variant": "denoiser", "size": (32, 32)})
+    write_series(tmp_path / "in", "MR", rows=32, columns=32)
+    apply(Applier(run), tmp_path / "in", tmp_path / "out")
+    out = first(tmp_path / "out")
+    assert "RescaleSlope" not in out and "SyntheticData" not in out
+    assert (out.EchoTime, out.FlipAngle) == (10, 90)
+    assert "trained without an adversary" in out.DerivationDescription
+
+
+@pytest.mark.parametrize("kind", ["png", "dicom"])
+def test_colours_become_secondary_captures_of_8_bits(tmp_path, kind):
+    colour = {"channels": 3, "unit": None, "window": (0.0, 255.0)}
+    run = make_run(tmp_path / "run", "pix2pix", {**SMALL, "roles": {"t1": colour, "t2": colour}})
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    if kind == "png":
+        Pillow.fromarray(pixels).save(tmp_path / "in.png")
+    else:
+        write_file(tmp_path / "in.dcm", "OT", pixels, SOPClassUID=SecondaryCaptureImageStorage, ConversionType="WSD")
+    apply(Applier(run), tmp_path / f"in.{kind if kind == 'png' else 'dcm'}", tmp_path / "out", "dicom")
+    out = first(tmp_path / "out")
+    assert (out.SOPClassUID, out.PhotometricInterpretation) == (SecondaryCaptureImageStorage, "RGB")
+    assert (out.BitsAllocated, out.pixel_array.shape) == (8, (32, 32, 3))
