@@ -25,6 +25,7 @@ COMMANDS = {
     "turing": "test whether readers can tell generated from real images: write their forms, score their answers",
     "reproduce": "test the claim of a system's paper: train, compare, and say whether it is reproduced",
     "study": "compare several trainings: less annotation, other systems, no adversary, folds, synthetic images",
+    "cache": "say how large the prepared cases are, or remove those that have not been used for long",
     "list": "list all systems, and whether they are ready or planned",
     "info": "describe a system, its options and its presets",
 }

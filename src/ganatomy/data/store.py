@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ class Store:
                 facts = _read(place)
         if facts is None:
             raise UserError(f"{place}: cannot be read back as it was written; check the disk, or give another --cache")
+        with suppress(OSError):  # the folder may be shared with others who may only read it
+            os.utime(place)  # its last use
         with self._using_folder():
             arrays = StoredArrays({role: place / f"{role}.npy" for role in facts.arrays})
         sample = Sample(
