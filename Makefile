@@ -6,10 +6,9 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test test-method test-slow fuzz kill lint bench table clean
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "torch==2.13.0"
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
 
 # A third of the usual rounds: minutes on two cores, and both runs see the same number of images.

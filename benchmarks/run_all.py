@@ -3,6 +3,7 @@
 import anogan_search
 import apply_volume
 import frameworks_round
+import projectors
 import reconstruction
 import startup
 import training_round
@@ -10,7 +11,15 @@ import training_round
 
 def main() -> None:
     """Run every benchmark with its default number of repeats."""
-    for benchmark in (startup, apply_volume, training_round, frameworks_round, anogan_search, reconstruction):
+    for benchmark in (
+        startup,
+        apply_volume,
+        training_round,
+        frameworks_round,
+        anogan_search,
+        reconstruction,
+        projectors,
+    ):
         benchmark.main()
         print()
 

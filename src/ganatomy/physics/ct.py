@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import astra
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ganatomy.errors import UserError
+from ganatomy.physics.projectors import Projector, ProjectorName, Views, projector
 
 Array = NDArray[np.float32]
 Filter = Literal["ramp", "shepp-logan", "cosine", "hann"]
@@ -57,6 +57,7 @@ class Beam(ABC):
         views: number of projections, evenly spaced over the scan.
         detectors: number of detector elements; by default enough to cover the whole image.
         pitch_mm: distance between elements; by default the pixel size, magnified to the detector.
+        projector: method by which line integrals are computed; "astra" needs the ASTRA toolbox.
     """
 
     shape: tuple[int, int]
@@ -64,6 +65,7 @@ class Beam(ABC):
     views: int
     detectors: int | None = None
     pitch_mm: float | None = None
+    projector: ProjectorName = "joseph"
 
     arc: ClassVar[float]
 
@@ -98,8 +100,13 @@ class Beam(ABC):
         """Distance in mm from the middle of the detector to the farthest projection of the image."""
 
     @abstractmethod
-    def _astra(self) -> tuple[str, dict[str, Any]]:
-        """Return ASTRA's projector type and projection geometry, in pixels."""
+    def _views(self, forward: NDArray[np.float64], steps: NDArray[np.float64]) -> Views:
+        """Return the geometry in pixels.
+
+        Args:
+            forward: direction of the central rays, a unit vector as (x to the right, y upwards), (views, 2).
+            steps: way in pixels from one detector element to the next, (views, 2).
+        """
 
     @abstractmethod
     def _fan_weights(self, position: Array) -> Array | np.float32:
@@ -109,23 +116,20 @@ class Beam(ABC):
     def _locate(self, x: Array, y: Array, angle: float) -> tuple[Array, Array | np.float32]:
         """Return the detector positions of pixels (mm at the rotation centre), and their weights in back-projection."""
 
-    def _operator(self, image: ArrayLike | None, sinogram: ArrayLike | None) -> Array:
-        kind, geometry = self._astra()
-        projector = astra.create_projector(kind, geometry, astra.create_vol_geom(*self.shape))
-        try:
-            operator = astra.OpTomo(projector)
-            result = operator.FP(image) if sinogram is None else operator.BP(sinogram)
-        finally:
-            astra.projector.delete(projector)
-        return np.asarray(result * self.pixel_mm, np.float32)
+    def _projector(self) -> Projector:
+        sideways = np.stack([np.cos(self.angles), np.sin(self.angles)], 1)
+        forward = np.stack([-sideways[:, 1], sideways[:, 0]], 1)
+        return projector(self.projector, self.shape, self._views(forward, sideways * self.pitch / self.pixel_mm))
 
     def project(self, mu: ArrayLike) -> Array:
         """Project an attenuation image in mm⁻¹ to line integrals, shape (views, detectors)."""
-        return self._operator(_plane(mu, self.shape, "image"), None)
+        line_integrals = self._projector().project(_plane(mu, self.shape, "image"))
+        return line_integrals * np.float32(self.pixel_mm)
 
     def backproject(self, sinogram: ArrayLike) -> Array:
         """Apply the exact adjoint of `project`, shape (rows, columns): ⟨project(x), y⟩ = ⟨x, backproject(y)⟩."""
-        return self._operator(None, _plane(sinogram, (self.views, self.elements), "sinogram"))
+        image = self._projector().backproject(_plane(sinogram, (self.views, self.elements), "sinogram"))
+        return image * np.float32(self.pixel_mm)
 
     def fbp(self, sinogram: ArrayLike, filter: Filter = "ramp") -> Array:
         """Reconstruct an attenuation image in mm⁻¹ by filtered back-projection with linear interpolation.
@@ -160,9 +164,8 @@ class ParallelBeam(Beam):
     def _reach(self) -> float:
         return self._radius
 
-    def _astra(self) -> tuple[str, dict[str, Any]]:
-        pitch = self.pitch / self.pixel_mm
-        return "linear", astra.create_proj_geom("parallel", pitch, self.elements, self.angles)
+    def _views(self, forward: NDArray[np.float64], steps: NDArray[np.float64]) -> Views:
+        return Views(forward, np.zeros_like(forward), steps, self.elements, parallel=True)
 
     def _fan_weights(self, position: Array) -> np.float32:
         return np.float32(1)
@@ -202,10 +205,9 @@ class FanBeam(Beam):
         tangent = self._radius / np.sqrt(self.source_mm**2 - self._radius**2)
         return float((self.source_mm + self.detector_mm) * tangent)
 
-    def _astra(self) -> tuple[str, dict[str, Any]]:
-        source, detector, pitch = np.array([self.source_mm, self.detector_mm, self.pitch]) / self.pixel_mm
-        geometry = astra.create_proj_geom("fanflat", pitch, self.elements, self.angles, source, detector)
-        return "line_fanflat", geometry
+    def _views(self, forward: NDArray[np.float64], steps: NDArray[np.float64]) -> Views:
+        source, detector = self.source_mm / self.pixel_mm, self.detector_mm / self.pixel_mm
+        return Views(-source * forward, detector * forward, steps, self.elements, parallel=False)
 
     def _fan_weights(self, position: Array) -> Array:
         return np.asarray(1 / np.hypot(1, position / np.float32(self.source_mm)), np.float32)
@@ -282,6 +284,7 @@ class LowDoseScan(BaseModel):
     source_mm: float = Field(595.0, gt=0)  # source to rotation centre, fan only
     detector_mm: float = Field(490.6, ge=0)  # rotation centre to detector, fan only
     filter: Filter = "hann"  # apodisation of the ramp; hann resembles a soft-tissue kernel
+    projector: ProjectorName = "joseph"  # computes line integrals; astra needs the extra ganatomy[astra]
     water: float = Field(WATER, gt=0)  # attenuation of water, mm⁻¹
     scheme: Literal["additive", "full"] = "additive"  # add reconstructed noise, or reconstruct everything
     clip: bool = True  # keep within the scanner's range of -1024..3071 HU
@@ -310,8 +313,15 @@ class LowDoseScan(BaseModel):
     def beam(self, shape: tuple[int, int], pixel_mm: float) -> Beam:
         """Return the acquisition geometry for an image of this shape and pixel size."""
         if self.geometry == "parallel":
-            return ParallelBeam(shape, pixel_mm, self.views)
-        return FanBeam(shape, pixel_mm, self.views, source_mm=self.source_mm, detector_mm=self.detector_mm)
+            return ParallelBeam(shape, pixel_mm, self.views, projector=self.projector)
+        return FanBeam(
+            shape,
+            pixel_mm,
+            self.views,
+            projector=self.projector,
+            source_mm=self.source_mm,
+            detector_mm=self.detector_mm,
+        )
 
     def _scan(
         self,
