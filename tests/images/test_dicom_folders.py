@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import BasicTextSRStorage, SecondaryCaptureImageStorage
 
+from ganatomy.data.cases import _places
 from ganatomy.errors import Notice, UserError
 from ganatomy.images.files import find, read, survey
 
@@ -82,6 +83,15 @@ def test_one_identity_with_two_contents_is_no_copy(tmp_path, slice_file):
         slice_file(tmp_path / "scan" / f"{value}", grey(value), SOPInstanceUID="1.2.9")
     with pytest.raises(UserError, match="but differ"):
         read(tmp_path / "scan")
+
+
+def test_roles_of_series_in_several_folders_come_together(tmp_path, series):
+    for role, split in (("ct", 2), ("mr", 3)):
+        series(tmp_path / role / "anna", SeriesInstanceUID=f"1.2.{split}")
+        for number, path in enumerate(sorted((tmp_path / role / "anna").iterdir())):
+            (folder := path.parent / f"{number % split}").mkdir(exist_ok=True)
+            path.rename(folder / path.name)
+    assert [_places(tmp_path / role, find(tmp_path / role)) for role in ("ct", "mr")] == [["anna"], ["anna"]]
 
 
 @pytest.mark.parametrize("located", [True, False])

@@ -5,6 +5,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, VLWholeSlideMicroscopyImageStorage
 
+from ganatomy.case import Case
+from ganatomy.data.layouts import by_series
 from ganatomy.errors import UserError
 from ganatomy.images.files import find, read
 
@@ -127,6 +129,15 @@ def test_frames_of_one_file_are_split_into_volumes(tmp_path, slice_file, pointer
     words = {0x00189087: "diffusion b-value", 0x00209128: "temporal position index"}[pointer]
     assert volumes(tmp_path / "a.dcm") == {f"{words} 1": [0, 1, 2], f"{words} 2": [10, 11, 12]}
     assert len(volumes(tmp_path)) == 2
+
+
+def test_volumes_of_one_file_are_chosen_by_their_words_and_prepared_apart(tmp_path, slice_file):
+    write(tmp_path, slice_file, [{"EchoNumbers": number} for number in (1, 2)])
+    ((_, _, chosen),) = by_series(find(tmp_path), {"early": "*echo 1", "late": "thin echo 2"})
+    assert [chosen[role].volume for role in ("early", "late")] == ["echo 1", "echo 2"]
+    one, other = (Case("a", "a", "train", {"image": source}) for source in chosen.values())
+    same = Case("a", "a", "train", {"image": chosen["early"]})
+    assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
 def test_mosaics_and_whole_slides_are_refused_by_name(tmp_path, slice_file):

@@ -300,19 +300,19 @@ def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
 def _places(root: Path, sources: Sequence[Source]) -> list[str]:
     """Return the places of images below the folder of their role, without suffix, by which roles are brought together.
 
-    A DICOM series is at the place of its folder. Series of one folder are at the places of their files where each has
-    only one, else told apart by their descriptions.
+    A DICOM series is at the place of its folder, the first above all its files. Series of one folder are at the places
+    of their files where each has only one, else told apart by their descriptions.
     """
     series = [source for source in sources if source.kind == "dicom"]
-    beside = Counter(source.paths[0].parent for source in series)
-    alone = {folder for folder in beside if all(len(one.paths) == 1 for one in series if one.paths[0].parent == folder)}
+    beside = Counter(source.folder for source in series)
+    alone = {folder for folder in beside if all(len(one.paths) == 1 for one in series if one.folder == folder)}
 
     def place(source: Source) -> str:
-        path = source.paths[0]
-        if source.kind != "dicom" or (path.parent in alone and (beside[path.parent] > 1 or path.parent == root)):
-            return place_of(root, path)
-        title = f"/{title_of(source)}" if beside[path.parent] > 1 and source.frames else ""
-        return place_of(root, path.parent) + title if path.parent != root else f"{root.parent.name}{title}"
+        folder = source.folder
+        if source.kind != "dicom" or (folder in alone and (beside[folder] > 1 or folder == root)):
+            return place_of(root, source.paths[0])
+        title = f"/{title_of(source)}" if beside[folder] > 1 and source.frames else ""
+        return place_of(root, folder) + title if folder != root else f"{root.parent.name}{title}"
 
     # File systems write one name in different ways, with accents as letters of their own or not.
     return [normalize("NFC", place(source)) for source in sources]

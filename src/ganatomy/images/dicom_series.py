@@ -206,12 +206,12 @@ def open_series(series: Series, uneven: bool = False) -> Image:
     positions = _positions(frames)
     if not stated and len(series.paths) > 1:
         order = "SliceLocation" if positions is not None else "InstanceNumber"
-        warnings.warn(f"{place}: its slices state no position; they are stacked by {order}", Notice, stacklevel=2)
+        warnings.warn(f"{place}: its slices state no position; they are stacked by {order}", Notice, stacklevel=1)
     if first.spacing is None and first.modality in SLICED:
-        warnings.warn(f"{place} states no distance of its pixels; each counts as 1 mm", Notice, stacklevel=2)
+        warnings.warn(f"{place} states no distance of its pixels; each counts as 1 mm", Notice, stacklevel=1)
     if first.values.ignored:
         told = f"{first.values.unit or 'no unit'} and not in {first.values.ignored}, which a Real World Value Mapping"
-        warnings.warn(f"{place} is read in {told} of it states, too", Notice, stacklevel=2)
+        warnings.warn(f"{place} is read in {told} of it states, too", Notice, stacklevel=1)
     if positions is not None and not uneven:
         _check_even(frames, positions)
     affine, offsets = _geometry(frames, positions)

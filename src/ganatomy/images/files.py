@@ -72,6 +72,11 @@ class Source:
     volume: str | None = None
     aside: str | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Folder of its files, or the first above all of them."""
+        return Path(os.path.commonpath([path.parent for path in self.paths]))
+
     def labelled(self, overlapping: bool = False) -> Source:
         """Return the source as one that opens as a label map.
 
@@ -216,7 +221,7 @@ def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | Non
             + (f"; left out: {told}" if told else "")
         )
     if told:
-        warnings.warn(f"{path}: left out: {told}", Notice, stacklevel=2)
+        warnings.warn(f"{path}: left out: {told}", Notice, stacklevel=1)  # one place, so that it is told once
     return found.sources
 
 

@@ -39,7 +39,8 @@ def parsing(path: Path, kind: str) -> Iterator[None]:
     except Exception as error:
         short = shortage(error, path)
         told = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        told = str(told).splitlines()[0]
+        lines = str(told).splitlines()
+        told = " ".join(lines[: 2 if lines[0].endswith(":") else 1])  # some say in the second line what is wrong
         raise short or UserError(f"{path} cannot be read as {kind} ({told}): copy or export it again") from error
 
 
