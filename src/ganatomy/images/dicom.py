@@ -17,7 +17,10 @@ from pydicom.uid import (
 )
 
 from ganatomy.errors import Shortage, UserError
+from ganatomy.images import jpeg
 from ganatomy.images.parsing import check_size, fault, parsing
+
+jpeg.register()
 
 SUFFIXES = (".dcm", ".ima", ".dicom")
 """Endings of the names of DICOM files, which many have none of."""
