@@ -12,6 +12,8 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
+import tifffile
 import torch
 from PIL import Image as Pillow
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -19,7 +21,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from runs import make_run
 
 from ganatomy.errors import UserError
-from ganatomy.images.files import find, read
+from ganatomy.images.files import find, read, write
 from ganatomy.images.image import Image, RasterMeaning
 from ganatomy.inference.apply import Applier, Grid, Output, check_meaning, plan, select
 from ganatomy.inference.checks import Comparison
@@ -342,7 +344,7 @@ def test_outputs_of_two_sources_never_take_one_path(tmp_path):
         own.check_apart(sources, plan(sources, tmp_path / "o"))
 
     check("x.npy", "y.npy", "x_healthy.npy")
-    with pytest.raises(UserError, match="x.npy and .*x-healthy.npy: both would be written to .*x-healthy.npy; rename"):
+    with pytest.raises(UserError, match=r"x.npy and .*x-healthy.npy: both would be written to .*x-healthy.npy; rename"):
         check("x.npy", "x-healthy.npy")
     with pytest.raises(UserError, match="both would be written to"):
         check("a/n.npy", "b/N.npy")
@@ -485,6 +487,47 @@ def test_a_slope_nobody_would_use_is_refused(tmp_path):
     with pytest.raises(UserError, match="this file says that itself"):
         check_meaning(sources, plan(sources, tmp_path / "o.nii"))
     check_meaning(sources, plan(sources, tmp_path / "o.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [("v.mha", "v.mha"), ("v.mhd", "v.mha"), ("v.nrrd", "v.nrrd"), ("v.nhdr", "v.nrrd"), ("v.mgz",) * 2],
+)
+def test_volumes_of_other_programs_come_back_in_their_format(tmp_path, applier, name, made):
+    affine = np.array([[-0.5, 0, 0.3, 12], [0, 0.7, 0.4, -30], [0.05, 0.1, 2.5, 7], [0, 0, 0, 1.0]])
+    affine[:3, :3] = np.linalg.qr(affine[:3, :3])[0] * [0.5, 0.7, 2.5]
+    (tmp_path / "in").mkdir()
+    whole = Image(body()[None], affine[:, [2, 1, 0, 3]])
+    if name in ("v.mhd", "v.nhdr"):
+        write(tmp_path / "v.nrrd", whole)
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(tmp_path / "v.nrrd")), str(tmp_path / "in" / name))
+    else:
+        write(tmp_path / "in" / name, whole)
+    (source,) = find(tmp_path / "in")
+    (output,) = plan([source], tmp_path / "out")
+    assert output.path == tmp_path / "out" / made
+    applier(given(applier, source), output)
+    result = read(output.path)
+    assert result.dtype == np.int16 and result.unit == (None if made == "v.mgz" else "HU")
+    np.testing.assert_allclose(result.numpy()[0], body(), atol=1)
+    np.testing.assert_allclose(result.affine, whole.affine, atol=1e-5)
+
+
+def test_the_resolution_of_a_tiff_is_told_and_kept(tmp_path, applier):
+    mm = {"resolution": (10 / 0.5, 10 / 0.7), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "v.tif", (body() + 1024).astype(np.uint16), photometric="minisblack", **mm)
+    hu = RasterMeaning(intercept=-1024, unit="HU")
+    warnings, _ = apply(applier, tmp_path / "v.tif", tmp_path / "o.tif", meaning=hu)
+    assert any("v.tif: the resolution of the TIFF says pixels of 0.7 x 0.5 mm; --pixel-mm" in told for told in warnings)
+    np.testing.assert_allclose(read(tmp_path / "o.tif").spacing[1:], (0.7, 0.5))
+    warnings, _ = apply(applier, tmp_path / "v.tif", tmp_path / "p.tif", meaning=replace(hu, pixel_mm=0.6))
+    assert not any("--pixel-mm" in told for told in warnings)
+
+
+def test_a_unit_alone_does_not_clip_the_pictures_of_a_volume(tmp_path, applier):
+    nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), np.eye(4)), tmp_path / "v.nii")
+    apply(applier, tmp_path / "v.nii", tmp_path / "o.tif", meaning=RasterMeaning(unit="HU"))
+    np.testing.assert_allclose(read(tmp_path / "o.tif").numpy()[0], body(), atol=1)
 
 
 def test_colour_and_other_units_are_refused(tmp_path, applier):
