@@ -1,11 +1,17 @@
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage, UltrasoundImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    MRImageStorage,
+    RTDoseStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
+)
 
 from dicom_kinds import KINDS, SECTIONAL, errors, write_cine, write_enhanced_mr, write_file, write_series
 from ganatomy.images.dicom_out import Derivation, write_dicom
-from ganatomy.images.files import read
+from ganatomy.images.files import find, read
 from ganatomy.images.image import Image
 
 DENOISED = Derivation("Noise reduced.", "net", "sha256:0", "0.1", "Denoised")
@@ -184,3 +190,15 @@ def test_wide_integers_have_one_type_for_the_whole_series(tmp_path):
     assert {(out.PixelRepresentation, out.RescaleSlope) for out in written(tmp_path / "out")} == {(1, 1)}
     np.testing.assert_array_equal(read(tmp_path / "out").numpy()[0], values)
     assert written(tmp_path / "out")[0].SOPClassUID == CTImageStorage
+
+
+def test_a_dose_grid_becomes_an_image_of_the_same_doses(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 60000, (2, 8, 8)).astype(np.uint32)
+    dose = {"SOPClassUID": RTDoseStorage, "DoseGridScaling": 0.001, "DoseUnits": "GY", "NumberOfFrames": 2}
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [2, 2]}
+    write_file(tmp_path / "in" / "a.dcm", "RTDOSE", pixels, GridFrameOffsetVector=[0, 3], **dose, **place)
+    image = read(tmp_path / "in")
+    write_dicom(tmp_path / "out", image, DENOISED)
+    assert {out.Modality for out in written(tmp_path / "out")} == {"OT"}
+    found = np.concatenate([source.open().numpy() for source in find(tmp_path / "out")], axis=1)
+    np.testing.assert_allclose(found, image.numpy(), atol=60 / 32767)

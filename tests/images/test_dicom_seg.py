@@ -4,7 +4,7 @@ import pytest
 from highdicom.pm import ParametricMap
 from highdicom.seg import segread
 
-from dicom_kinds import errors, write_cine, write_enhanced_mr, write_series
+from dicom_kinds import errors, write_cine, write_enhanced_mr, write_file, write_series
 from ganatomy.errors import UserError
 from ganatomy.images.dicom_out import IMPLEMENTATION_UID, Derivation
 from ganatomy.images.dicom_seg import can_refer, write_map, write_segmentation
@@ -109,10 +109,24 @@ def test_what_cannot_be_written_is_refused_by_name(tmp_path):
         write_segmentation(tmp_path / "out", image.with_array(image.numpy() + 0.5), NAMES, FOUND)
     with pytest.raises(UserError, match="NaN"):
         write_map(tmp_path / "out", image.with_array(np.full(image.array.shape, np.nan)), FOUND)
-    for path in image.header.paths:
-        data = pydicom.dcmread(path)
-        data.PatientSex = "X"
-        data.save_as(path)
+    data = pydicom.dcmread(image.header.paths[1])
+    data.StudyInstanceUID = "1.2.4"
+    data.save_as(image.header.paths[1])
     with pytest.raises(UserError, match="no Segmentation can refer to its header"):
         write_segmentation(tmp_path / "out", label_map(image), NAMES, FOUND)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_single_region_in_a_radiograph_and_a_damaged_header_are_no_obstacle(tmp_path):
+    write_series(tmp_path / "in", "CR", PatientSex="X", StudyTime="14:04:38", SeriesInstanceUID=None)
+    image = read(tmp_path / "in")
+    labels = image.with_array((image.numpy() > 100).astype(np.uint8), unit=None)
+    write_segmentation(tmp_path / "out", labels, {1: "lung"}, FOUND)
+    np.testing.assert_array_equal(find(tmp_path / "out")[0].labelled().open().numpy(), labels.numpy())
+
+
+def test_sources_without_what_a_segmentation_needs_are_known_beforehand(tmp_path):
+    write_file(tmp_path / "ct" / "a.dcm", "CT", np.zeros((4, 4), np.uint16), FrameOfReferenceUID=None)
+    write_file(tmp_path / "sc" / "a.dcm", "CR", np.zeros((4, 4), np.uint16), NumberOfFrames=1)
+    assert not can_refer(read(tmp_path / "ct"))
+    assert not can_refer(read(tmp_path / "sc"))

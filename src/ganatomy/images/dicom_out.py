@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,8 @@ _HU_STEP, _HU_CENTRE = 1 / 16, 1024.0
 _MR_SPAN = 1024
 
 _CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
-_SECTIONAL = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+SECTIONAL = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+"""Classes whose images are slices with a place in the patient."""
 _XRAY = (
     DigitalMammographyXRayImageStorageForPresentation,
     DigitalMammographyXRayImageStorageForProcessing,
@@ -84,6 +86,14 @@ _MAY_BE_EMPTY = """
     AccessionNumber Manufacturer PatientBirthDate PatientID PatientName PatientSex
     ReferringPhysicianName StudyDate StudyID StudyTime
 """
+
+# Values that highdicom takes; it refuses a whole file for others, which are not needed.
+_STRICT = {
+    "PatientBirthDate": r"\d{8}",
+    "PatientSex": r"[MFO]",
+    "StudyDate": r"\d{8}",
+    "StudyTime": r"(\d\d){1,3}(\.\d{1,6})?",
+}
 
 # Type 2C where the body part is paired or unknown, forbidden where it is one of these.
 _UNPAIRED = """
@@ -312,7 +322,7 @@ class _Series:
     def _is_placed(self) -> bool:
         """Return whether the position of the image is known, or its kind requires one."""
         header = self._image.header
-        if self._kind in _SECTIONAL or header.positions is not None:
+        if self._kind in SECTIONAL or header.positions is not None:
             return True
         return header.kind not in ("dicom", "raster") or header.meaning.pixel_mm is not None
 
@@ -363,9 +373,9 @@ def _sop_class(image: Image, source: Dataset | None, derivation: Derivation) -> 
     if source is None:
         return by_unit or SecondaryCaptureImageStorage
     own = UID(source.SOPClassUID)
-    if by_unit and (image.unit == "HU" or own in (*_SECTIONAL, SecondaryCaptureImageStorage)):
+    if by_unit and (image.unit == "HU" or own in ("", *SECTIONAL, SecondaryCaptureImageStorage)):
         return by_unit
-    if own in _CLASS_OF_UNIT.values() or derivation.new_contrast:
+    if not own or own in _CLASS_OF_UNIT.values() or derivation.new_contrast:
         return SecondaryCaptureImageStorage
     colours = 3 if source.get("PhotometricInterpretation") == "PALETTE COLOR" else source.get("SamplesPerPixel", 1)
     return own if colours == image.channels else SecondaryCaptureImageStorage
@@ -382,7 +392,8 @@ def _template(source: Dataset | None, kind: UID, new_contrast: bool) -> Dataset:
             if keyword in source:
                 dataset[keyword] = copy.deepcopy(source[keyword])
         if kind == SecondaryCaptureImageStorage and source.SOPClassUID not in _CLASS_OF_UNIT.values():
-            dataset.Modality = source.get("Modality") or "OT"
+            # Doses are stored in a way of their own, which readers expect under their modality.
+            dataset.Modality = source.get("Modality") if source.get("Modality") not in (None, "", "RTDOSE") else "OT"
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for keyword, value in (dict.fromkeys(_MAY_BE_EMPTY.split()) | _MINIMUM.get(kind, {})).items():
         if keyword not in dataset:
@@ -423,8 +434,10 @@ def _common_uids(source: Dataset | None, seed: str | None) -> dict[str, UID]:
 def fill(header: Dataset, seed: str | None) -> None:
     """Set the identifying attributes that a source lacks, blank or made as those of the series derived from it."""
     for keyword in _MAY_BE_EMPTY.split():
-        if keyword not in header:
+        if keyword not in header or not re.fullmatch(_STRICT.get(keyword, ".*"), str(header[keyword].value or "")):
             setattr(header, keyword, None)
+    header.Modality = header.get("Modality") or "OT"
+    header.SeriesInstanceUID = header.get("SeriesInstanceUID") or make_uid(header.SOPInstanceUID or seed, "series")
     for keyword, uid in _common_uids(header, seed).items():
         if not header.get(keyword) and (keyword != "FrameOfReferenceUID" or keyword in header):
             setattr(header, keyword, uid)

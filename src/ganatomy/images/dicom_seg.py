@@ -14,6 +14,7 @@ from pydicom.sr.coding import Code
 
 from ganatomy.errors import UserError
 from ganatomy.images.dicom_out import (
+    SECTIONAL,
     Derivation,
     equipment,
     fill,
@@ -23,7 +24,7 @@ from ganatomy.images.dicom_out import (
     plane_of,
     series_number,
 )
-from ganatomy.images.dicom_source import SourceFiles
+from ganatomy.images.dicom_source import SourceFiles, has_groups, holds_frames, read_source
 from ganatomy.images.image import LPS_TO_RAS, Image
 from ganatomy.images.labelmaps import LABEL, palette
 from ganatomy.images.paths import replacing_folder
@@ -48,12 +49,15 @@ def can_refer(image: Image, planes: bool = False) -> bool:
         planes: whether a single slice needs a place, too, as in parametric maps.
     """
     header = image.header
-    files = len(set(header.paths))
-    if header.kind != "dicom" or (header.frame_numbers and files > 1):
+    if header.kind != "dicom" or (header.frame_numbers and len(set(header.paths)) > 1):
+        return False
+    first = read_source(header.paths[0])
+    if holds_frames(first) and not has_groups(first):
         return False
     if header.positions is not None and header.frame_of_reference:
         return True
-    return not planes and len(header.paths) == image.shape[0] == 1 and header.frame_of_reference is None
+    placeless = not header.frame_of_reference and first.SOPClassUID not in SECTIONAL
+    return not planes and placeless and len(header.paths) == image.shape[0] == 1
 
 
 def write_segmentation(
@@ -191,7 +195,8 @@ def _write(
             f"{image.header.label}: no {kind.__name__} can refer to its header ({error}); add --format nifti"
         ) from error
     made.ContributingEquipmentSequence = [equipment(derivation)]
-    place_in_body(made, sources[0])
+    if kind.__name__ == "ParametricMap":
+        place_in_body(made, sources[0])
     if image.header.positions is None:
         made.PatientOrientation = sources[0].get("PatientOrientation")
     with replacing_folder(folder) as temporary:

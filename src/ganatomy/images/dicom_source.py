@@ -52,7 +52,9 @@ from ganatomy.images.image import Image
 
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
-# The class of single-frame files that holds a frame of files of several; Secondary Capture where there is none.
+_NONE = UID("")
+
+# The class of single-frame files that holds a frame of files of several; none where there is no such class.
 _SINGLE: dict[UID, UID] = {
     EnhancedCTImageStorage: CTImageStorage,
     LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
@@ -63,19 +65,14 @@ _SINGLE: dict[UID, UID] = {
     EnhancedUSVolumeStorage: UltrasoundImageStorage,
     EnhancedXAImageStorage: XRayAngiographicImageStorage,
     EnhancedXRFImageStorage: XRayRadiofluoroscopicImageStorage,
-    **dict.fromkeys(
-        (
-            BreastTomosynthesisImageStorage,
-            EnhancedPETImageStorage,
-            MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-            MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-            MultiFrameSingleBitSecondaryCaptureImageStorage,
-            MultiFrameTrueColorSecondaryCaptureImageStorage,
-            NuclearMedicineImageStorage,
-            RTDoseStorage,
-        ),
-        SecondaryCaptureImageStorage,
-    ),
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage: SecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage: SecondaryCaptureImageStorage,
+    MultiFrameSingleBitSecondaryCaptureImageStorage: SecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage: SecondaryCaptureImageStorage,
+    BreastTomosynthesisImageStorage: _NONE,
+    EnhancedPETImageStorage: _NONE,
+    NuclearMedicineImageStorage: _NONE,
+    RTDoseStorage: _NONE,
 }
 
 # Attributes that describe the frames of a file together, or how they are played.
@@ -115,7 +112,8 @@ class SourceFrame:
     """The header of the frame that a slice was computed from.
 
     Attributes:
-        header: attributes of the frame; those of a frame of several are arranged as in a single-frame file.
+        header: attributes of the frame; those of a frame of several are arranged as in a single-frame file, and their
+            SOP class is that of such files, blank where there is none.
         reference: item of Source Image Sequence that refers to the frame; None where its file has no identity.
     """
 
@@ -238,9 +236,19 @@ def code(value: str, meaning: str) -> Dataset:
     return item
 
 
+def has_groups(file: Dataset) -> bool:
+    """Return whether a file describes its frames in functional groups."""
+    return "PerFrameFunctionalGroupsSequence" in file or "SharedFunctionalGroupsSequence" in file
+
+
+def holds_frames(file: Dataset) -> bool:
+    """Return whether a file holds frames, one or several, instead of a single image."""
+    return "NumberOfFrames" in file or file.SOPClassUID in _SINGLE or has_groups(file)
+
+
 def _single(file: Dataset, index: int) -> Dataset:
     """Return the header of one frame arranged as in a single-frame file; that of such a file as it is."""
-    grouped = "PerFrameFunctionalGroupsSequence" in file or "SharedFunctionalGroupsSequence" in file
+    grouped = has_groups(file)
     if not grouped and file.SOPClassUID not in _SINGLE:
         return file
     frame = Dataset()
@@ -252,7 +260,7 @@ def _single(file: Dataset, index: int) -> Dataset:
             for group in groups:
                 if group.VR == "SQ" and group.value and group.keyword not in _OF_OTHERS.split():
                     frame.update(copy.deepcopy(group.value[0]))
-    frame.SOPClassUID = _SINGLE.get(file.SOPClassUID, SecondaryCaptureImageStorage)
+    frame.SOPClassUID = _SINGLE.get(file.SOPClassUID, _NONE)
     if grouped:
         _translate(frame)
     return frame

@@ -82,9 +82,11 @@ def _unplaced(path: Path, file: Dataset, header: Header) -> Image:
     with parsing(path, "segments of an image"):
         frames = file.pixel_array.reshape(-1, file.Rows, file.Columns)
         labels = np.zeros((1, *frames.shape[1:]), np.uint16)
-        for frame, group in zip(frames, file.PerFrameFunctionalGroupsSequence, strict=True):
-            labels[0][frame > 0] = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        measures = file.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence") or [{}]
+        shared = file.SharedFunctionalGroupsSequence[0]
+        for frame, own in zip(frames, file.PerFrameFunctionalGroupsSequence, strict=True):
+            groups = own if "SegmentIdentificationSequence" in own else shared
+            labels[0][frame > 0] = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        measures = shared.get("PixelMeasuresSequence") or [{}]
         rows, columns = (float(step) for step in measures[0].get("PixelSpacing") or (1.0, 1.0))
     return Image(_written_labels(file, labels)[None], axial_affine((1.0, rows, columns)), header=header)
 
