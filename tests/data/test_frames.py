@@ -3,11 +3,13 @@
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 
 from ganatomy.case import Case
 from ganatomy.data.frames import in_frames, parse_frames
 from ganatomy.errors import UserError
-from ganatomy.images.files import find
+from ganatomy.images.files import find, write
+from ganatomy.images.image import Image
 
 
 def recording(path, frames=4):
@@ -83,3 +85,18 @@ def test_a_damaged_recording_does_not_stop_the_others(tmp_path):
 
 def test_parse():
     assert parse_frames(["all"]) is None and parse_frames(["2", "es=5"]) == {"2": 2, "es": 5}
+
+
+@pytest.mark.parametrize("name", ["cine.nrrd", "cine.mgz", "cine.tif"])
+def test_recordings_in_other_formats_are_split_and_colours_are_not(tmp_path, name):
+    values = np.arange(3 * 2 * 6 * 7, dtype=np.uint8).reshape(3, 2, 6, 7)
+    if name == "cine.tif":
+        tifffile.imwrite(tmp_path / name, values, imagej=True, metadata={"axes": "TZYX"})
+    else:
+        write(tmp_path / name, Image.from_array(values.astype(np.int16)))
+    case = Case("anna", "anna", "train", {"image": find(tmp_path / name)[0]})
+    images = [one.sources["image"].open().numpy() for one in in_frames([case], ["all"])]
+    np.testing.assert_array_equal(np.concatenate(images), values)
+    tifffile.imwrite(tmp_path / "rgb.tif", np.moveaxis(values[:, :1], 0, -1), photometric="rgb")
+    picture = Case("anna", "anna", "train", {"image": find(tmp_path / "rgb.tif")[0]})
+    assert in_frames([picture], ["all"]) == [picture]

@@ -59,3 +59,17 @@ def test_truncated_files_are_named(tmp_path, suffix, keep):
     (tmp_path / f"a{suffix}").write_bytes((tmp_path / f"a{suffix}").read_bytes()[:keep])
     with pytest.raises(UserError, match=rf"a\{suffix}"):
         read(tmp_path / f"a{suffix}")
+
+
+def test_a_flipped_bit_and_further_voxels_are_noticed(tmp_path):
+    nibabel.MGHImage(voxels(), ROTATED).to_filename(tmp_path / "a.mgz")
+    sound = (tmp_path / "a.mgz").read_bytes()
+    for place in range(len(sound) - 200, len(sound) - 4, 29):
+        (tmp_path / "a.mgz").write_bytes(sound[:place] + bytes([sound[place] ^ 64]) + sound[place + 1 :])
+        with pytest.raises(UserError, match=r"a\.mgz"):
+            read(tmp_path / "a.mgz")
+    nibabel.MGHImage(voxels(), ROTATED).to_filename(tmp_path / "a.mgh")
+    with (tmp_path / "a.mgh").open("ab") as stream:
+        stream.write(bytes(1 << 21))
+    with pytest.raises(UserError, match="holds more than"):
+        read(tmp_path / "a.mgh")

@@ -94,8 +94,8 @@ def _in_frames(case: Case, wanted: dict[str, int] | None) -> list[Case]:
 
 
 def frames_of(source: Any) -> int:
-    """Return the number of time frames in a source: the channels of a NIfTI or NumPy volume, 1 for other files."""
-    if getattr(source, "kind", None) not in ("nifti", "npy"):
+    """Return the number of time frames in a source: its channels, unless they are colours; 1 for DICOM and raw data."""
+    if getattr(source, "kind", None) not in ("nifti", "itk", "mgh", "npy", "raster"):
         return 1
     value = source.open()
-    return value.channels if isinstance(value, Image) else 1
+    return value.channels if isinstance(value, Image) and not value.header.colours else 1

@@ -16,6 +16,8 @@ from ganatomy.images.parsing import check_size, parsing
 from ganatomy.images.paths import replacing
 
 SUFFIXES = (".mgz", ".mgh")
+LONGEST = 1 << 20
+"""Bytes behind the voxels that are no entries any more."""
 _TYPES: dict[Any, Any] = {np.bool_: np.uint8, np.int8: np.int16, np.uint16: np.int32, np.float16: np.float32}
 """Type of values to the next wider one that the format has, where it lacks their own."""
 
@@ -39,6 +41,9 @@ def read_mgh(path: Path) -> Image:
             check_size(path, declared, compressed=compressed)
             stream.seek(header.get_data_offset())
             stored = np.frombuffer(stream.read(declared), header.get_data_dtype(), prod(sizes))
+            # At the end of a compressed file, behind a few entries, its checksum is compared.
+            if len(stream.read(LONGEST)) == LONGEST:
+                raise ValueError(f"it holds more than the {sizes} voxels of its header")
         affine = np.asarray(header.get_affine(), np.float64)
     # The first axis, of columns, is the fastest.
     voxels = stored.reshape(sizes[::-1]).astype(stored.dtype.newbyteorder("="))
