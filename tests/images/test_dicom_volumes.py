@@ -140,6 +140,23 @@ def test_volumes_of_one_file_are_chosen_by_their_words_and_prepared_apart(tmp_pa
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
+def nuclear(path, slice_file, values, **vectors):
+    own = {"Modality": "NM", "ImagePositionPatient": None, "SpacingBetweenSlices": "2", "RescaleIntercept": "0"}
+    data = slice_file(path, grey(0), NumberOfFrames=len(values), **own, **vectors)
+    data.PixelData = np.concatenate([grey(value) for value in values]).tobytes()
+    data.save_as(path)
+
+
+def test_frames_of_nuclear_medicine_are_split_by_what_numbers_them(tmp_path, slice_file):
+    gated = {"TimeSlotVector": [1, 1, 1, 2, 2, 2], "SliceVector": [1, 2, 3, 1, 2, 3]}
+    nuclear(tmp_path / "gated.dcm", slice_file, [0, 1, 2, 10, 11, 12], EnergyWindowVector=[1] * 6, **gated)
+    assert volumes(tmp_path / "gated.dcm") == {"time slot 1": [0, 1, 2], "time slot 2": [10, 11, 12]}
+    nuclear(tmp_path / "planar.dcm", slice_file, [3, 4], DetectorVector=[1, 2])
+    assert volumes(tmp_path / "planar.dcm") == {"detector 1": [3], "detector 2": [4]}
+    nuclear(tmp_path / "slices.dcm", slice_file, [5, 6, 7], SliceVector=[1, 2, 3])
+    assert volumes(tmp_path / "slices.dcm") == {None: [5, 6, 7]}
+
+
 def test_mosaics_and_whole_slides_are_refused_by_name(tmp_path, slice_file):
     mosaic = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
     write(tmp_path / "mosaic", slice_file, [{"ImageType": mosaic, "AcquisitionNumber": number} for number in (1, 2)], 1)

@@ -32,6 +32,20 @@ _TAGS = """
     SliceThickness SpacingBetweenSlices SpecificCharacterSet StudyInstanceUID TotalPixelMatrixColumns
     TotalPixelMatrixRows Units
 """
+_VECTORS: Mapping[str, str] = {
+    "slice": "SliceVector",
+    "view": "AngularViewVector",
+    "energy window": "EnergyWindowVector",
+    "detector": "DetectorVector",
+    "interval": "RRIntervalVector",
+    "time slot": "TimeSlotVector",
+    "phase of the scan": "PhaseVector",
+    "rotation": "RotationVector",
+    "time slice": "TimeSliceVector",
+}
+"""Numbers of the frames of nuclear medicine images, and the attributes that hold one for each frame."""
+_PLACES = ("slice", "view")
+"""Numbers of frames that lie beside each other."""
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _WITH_PIXELS = ("Image Storage", "Segmentation Storage", "Parametric Map Storage", "RT Dose Storage")
 """Parts of the names of classes of DICOM files that hold pixels."""
@@ -140,7 +154,11 @@ def read_frames(path: Path) -> list[Frame]:
     """
     with parsing(path, "DICOM"):
         with DicomStream(path) as stream:
-            file = read_stream(stream, stop_before_pixels=True, specific_tags=[*_TAGS.split(), *chain(*MARKS.values())])
+            file = read_stream(
+                stream,
+                stop_before_pixels=True,
+                specific_tags=[*_TAGS.split(), *chain(*MARKS.values()), *_VECTORS.values()],
+            )
             # pydicom stops in front of the pixels, whose own header has 8 or 12 bytes.
             before = stream.tell() + (8 if file.original_encoding[0] else 12)
             left = max(stream.size - before, 0) if stream.inflated is None else stream.inflated
@@ -162,7 +180,11 @@ def read_frames(path: Path) -> list[Frame]:
         groups = top.get("PerFrameFunctionalGroupsSequence") or []
         if not groups:  # all frames have one header, which takes long to read
             first = _frame(top, path, 0, pixels)
-            return [replace(first, index=index) for index in range(count)]
+            return (
+                _nuclear(first, top, count)
+                if file.get("Modality") == "NM"
+                else [replace(first, index=index) for index in range(count)]
+            )
         if len(groups) != count:
             raise UserError(f"{path} describes {len(groups)} of {count} frames; copy or export it again")
         return [_frame(top, path, index, pixels) for index in range(count)]
@@ -194,6 +216,27 @@ def _tiled(top: Mapping[str, Any], count: int, path: Path) -> str | None:
         f"{path} is a whole slide of {columns} x {rows} pixels in {count} tiles, which is not read as DICOM: "
         "export the region that is wanted as TIFF or PNG"
     )
+
+
+def _nuclear(first: Frame, top: Mapping[str, Any], count: int) -> list[Frame]:
+    """Return the frames of a nuclear medicine image, whose vectors number its windows, time slots, slices and so on.
+
+    Frames that differ in a place, such as the slice, lie one thickness apart; others tell volumes apart.
+    """
+    vectors = {name: np.atleast_1d(several(top.get(keyword))) for name, keyword in _VECTORS.items() if top.get(keyword)}
+    known = {name: numbers for name, numbers in vectors.items() if len(numbers) == count}
+    if not known:
+        return [replace(first, index=index) for index in range(count)]
+    places = next((numbers for name, numbers in known.items() if name in _PLACES), np.ones(count))
+    return [
+        replace(
+            first,
+            index=index,
+            location=(float(places[index]) - 1) * first.thickness,
+            marks={**first.marks, **{name: float(numbers[index]) for name, numbers in known.items()}},
+        )
+        for index in range(count)
+    ]
 
 
 def _dose_planes(top: Mapping[str, Any], path: Path, count: int, pixels: str) -> list[Frame]:

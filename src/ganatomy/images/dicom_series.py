@@ -161,7 +161,7 @@ def _places(frames: Sequence[Frame]) -> list[int]:
 def _split(frames: Sequence[Frame]) -> dict[str | None, list[Frame]]:
     """Return the volumes of a series in order of what tells them apart, or all frames where nothing does."""
     first = frames[0]
-    if first.modality == "SEG" or (first.position is None and (first.location is None or first.index is not None)):
+    if first.modality == "SEG" or (first.position is None and first.location is None):
         return {None: list(frames)}
     volumes = volumes_of([frame.marks for frame in frames], _places(frames))
     return {words: [frames[index] for index in members] for words, members in volumes.items()}
