@@ -76,6 +76,15 @@ def test_volumes_are_told_apart(tmp_path, slice_file, marks, words):
     assert len(set(names)) == len(marks) and all(words[0].split()[0] in name for name in names)
 
 
+def test_volumes_may_differ_where_the_slices_of_each_agree(tmp_path, slice_file):
+    kinds = [{"ImageType": [*DWI, "M"], "RescaleSlope": "2", "RescaleIntercept": "0"}, {"ImageType": [*DWI, "P"]}]
+    write(tmp_path, slice_file, kinds)
+    assert volumes(tmp_path) == {"type M": [0, 2, 4], "type P": [10, 11, 12]}
+    slice_file(tmp_path / "stranger", grey(7), z=6.0, **MR, ImageType=[*DWI, "M"])
+    (source,) = find(tmp_path)
+    assert "where the others have" in source.problem
+
+
 def test_phases_are_ordered_where_every_slice_has_its_own_times(tmp_path, slice_file):
     for phase in range(2):
         for index in range(3):
@@ -94,7 +103,7 @@ def test_an_incomplete_volume_is_refused_and_the_others_are_read(tmp_path, slice
     (tmp_path / "22.dcm").unlink()
     whole, other, part = find(tmp_path)
     assert whole.problem is None and other.problem is None
-    assert "temporal position 3 has 2 slices where other volumes of its series have 3" in part.problem
+    assert "temporal position 3 has 2 of the 3 slices that other volumes of its series have" in part.problem
 
 
 def test_volumes_that_nothing_tells_apart_are_refused_without_bad_advice(tmp_path, slice_file):

@@ -132,9 +132,10 @@ def _repeats(joint: Sequence[Series], folders: Sequence[Sequence[Frame]]) -> boo
 def _volumes(frames: Sequence[Frame]) -> list[Series]:
     """Return the frames of a series in slice order, split into volumes where several lie at each position."""
     ordered = sorted(frames, key=lambda frame: (frame.depth, frame.number, frame.index or 0, str(frame.path)))
-    if problem := _mismatch(ordered):
-        return [Series(tuple(ordered), problem=problem)]
     found = _split(ordered)
+    # Volumes may differ, such as magnitudes with a slope and phases without.
+    if any(_mismatch(members) for members in found.values()):
+        return [Series(tuple(ordered), problem=_mismatch(ordered))]
     sizes = Counter(len(members) for members in found.values())
     usual = max(sizes, key=lambda size: (sizes[size], size))
     series = []
@@ -142,8 +143,8 @@ def _volumes(frames: Sequence[Frame]) -> list[Series]:
         problem = None
         if len(members) < usual:
             problem = (
-                f"{members[0].path.parent}: {volume} has {len(members)} slices where other volumes of its series have "
-                f"{usual}: restore the missing ones, or move its files to a folder of their own"
+                f"{members[0].path.parent}: {volume} has {len(members)} of the {usual} slices that other volumes of "
+                "its series have: restore the missing ones, or move its files to a folder of their own"
             )
         series.append(Series(tuple(members), volume, problem))
     return series
