@@ -4,6 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit
 
@@ -13,13 +14,13 @@ from ganatomy.images.files import find
 jpeg.register()
 
 DECODERS = {
-    "SC_rgb_jpeg_gdcm.dcm": ("gdcm", 0),
+    "SC_rgb_jpeg_gdcm.dcm": ("gdcm-checked", 0),
     "JPEGLSNearLossless_08.dcm": ("gdcm", 0),
     "JPEGLSNearLossless_16.dcm": ("gdcm", 0),
     "MR_small_jpeg_ls_lossless.dcm": ("gdcm", 0),
     "SC_rgb_jls_lossy_line.dcm": ("gdcm", 0),
     "SC_rgb_jls_lossy_sample.dcm": ("gdcm", 0),
-    "JPGExtended.dcm": ("gdcm-12-bit", 1),
+    "JPGExtended.dcm": ("gdcm-checked", 1),
     "SC_rgb_jpeg_dcmtk.dcm": ("pillow", 1),
     "SC_rgb_dcmtk_+eb+cr.dcm": ("pillow", 1),
     "SC_rgb_dcmtk_+eb+cy+np.dcm": ("pillow", 1),
@@ -61,16 +62,29 @@ def test_no_decoder_under_the_gpl_is_needed(name: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
 def test_12_bit_jpeg_is_decoded(name: str) -> None:
-    pixels = decoded(dataset(name), "gdcm-12-bit")
+    pixels = decoded(dataset(name), "gdcm-checked")
     assert pixels.shape == (1024, 256)
     assert (pixels.min(), pixels.max()) == (0, 264)
 
 
-def test_a_damaged_12_bit_frame_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [(0, 0, "begin as JPEG"), (15, 18, "damaged"), (8, 7, "1031 x 256"), (6, 61, "damaged"), (11, 3, "3 samples")],
+)
+def test_a_damaged_header_is_refused_before_gdcm_ends_the_process(place: int, value: int, words: str) -> None:
     file = dataset("JPGExtended.dcm")
-    file.PixelData = file.PixelData[:2000]
-    with pytest.raises(RuntimeError, match="GDCM cannot decode this frame"):
-        decoded(file, "gdcm-12-bit")
+    frame = bytearray(next(generate_frames(file.PixelData, number_of_frames=1)))
+    frame[place] = value
+    file.PixelData = encapsulate([bytes(frame)])
+    with pytest.raises(RuntimeError, match=words):
+        decoded(file, "gdcm-checked")
+
+
+def test_a_frame_that_ends_early_is_refused() -> None:
+    file = dataset("JPGExtended.dcm")
+    file.PixelData = encapsulate([next(generate_frames(file.PixelData, number_of_frames=1))[:60]])
+    with pytest.raises(RuntimeError, match="damaged"):
+        decoded(file, "gdcm-checked")
 
 
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000, JPEG2000Lossless])
