@@ -73,6 +73,14 @@ def test_pet_stays_primary_and_in_its_unit(tmp_path):
     assert read(tmp_path / "out").unit == "Bq/mL"
 
 
+def test_slices_of_pet_agree_on_the_type_of_their_numbers(tmp_path):
+    write_series(tmp_path / "in", "PT")
+    image = read(tmp_path / "in")
+    values = np.stack([np.zeros((12, 10)), np.full((12, 10), 0.3), np.full((12, 10), 7)])[None].astype(np.float32)
+    write_dicom(tmp_path / "out", image.with_array(values), DENOISED)
+    assert {out.PixelRepresentation for out in written(tmp_path / "out")} == {1}
+
+
 def test_real_mr_is_stored_in_integers_where_these_resolve_it(tmp_path):
     write_series(tmp_path / "in", "MR")
     image = read(tmp_path / "in")
@@ -202,3 +210,20 @@ def test_a_dose_grid_becomes_an_image_of_the_same_doses(tmp_path):
     assert {out.Modality for out in written(tmp_path / "out")} == {"OT"}
     found = np.concatenate([source.open().numpy() for source in find(tmp_path / "out")], axis=1)
     np.testing.assert_allclose(found, image.numpy(), atol=60 / 32767)
+
+
+def test_volumes_of_a_series_keep_their_index_and_get_series_of_their_own(tmp_path):
+    for time in (1, 2):
+        for index in range(3):
+            at = {"ImagePositionPatient": [0, 0, 2 * index], "TemporalPositionIdentifier": time}
+            number = {"InstanceNumber": 3 * (time - 1) + index + 1, "NumberOfTemporalPositions": 2}
+            path = tmp_path / "in" / f"{time}{index}.dcm"
+            write_file(path, "MR", np.full((8, 8), 100 * time, np.uint16), **at, **number)
+    sources = find(tmp_path / "in")
+    assert len(sources) == 2
+    for source, derivation, name in ((sources[0], DENOISED, "a"), (sources[1], TRANSLATED, "b")):
+        write_dicom(tmp_path / name, source.open(), derivation)
+    first, second = (written(tmp_path / name) for name in ("a", "b"))
+    assert {out.TemporalPositionIdentifier for out in first} == {1}
+    assert {out.TemporalPositionIdentifier for out in second} == {2}
+    assert (first[0].SeriesNumber, second[0].SeriesNumber) == (11003, 41003)

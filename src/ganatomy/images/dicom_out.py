@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import datetime
-import math
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,22 +29,17 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
     SecondaryCaptureImageStorage,
 )
-from pydicom.valuerep import format_number_as_ds
 
 from ganatomy.errors import UserError
+from ganatomy.images.dicom_pixels import Encoding, encoding_of
+from ganatomy.images.dicom_planes import place, put_numbers
 from ganatomy.images.dicom_source import SourceFiles, SourceFrame, code
-from ganatomy.images.image import LPS_TO_RAS, Image
+from ganatomy.images.image import Image
 from ganatomy.images.paths import replacing_folder
 
 # A root made from a UUID (PS3.5 B.2) needs no registration.
 IMPLEMENTATION_UID = "2.25.327542966975912446904325834199825990013"
 IMPLEMENTATION_NAME = "GANATOMY_1"
-
-# Rounding is at most 1/32 HU, far below the noise of any CT; 16 bits then reach from -1024 to 3071 HU.
-_HU_STEP, _HU_CENTRE = 1 / 16, 1024.0
-
-# MR images have no fixed scale; a span of as many integers resolves them as finely as scanners do.
-_MR_SPAN = 1024
 
 _CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
 SECTIONAL = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
@@ -192,28 +186,6 @@ def write_dicom(
             series.slice(index, pixels, encoding).save_as(temporary / f"{index + 1:05d}.dcm", enforce_file_format=True)
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    """Type of stored numbers, and slope and intercept as DICOM writes them, in at most 16 characters."""
-
-    dtype: np.dtype[Any]
-    slope: str = "1"
-    intercept: str = "0"
-
-    @property
-    def plain(self) -> bool:
-        """Whether stored numbers are values."""
-        return (self.slope, self.intercept) == ("1", "0")
-
-    def stored(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the stored numbers of values."""
-        if self.plain and values.dtype == self.dtype:
-            return values
-        numbers = np.rint((values.astype(np.float64) - float(self.intercept)) / float(self.slope))
-        limits = np.iinfo(self.dtype)
-        return numbers.clip(limits.min, limits.max).astype(self.dtype)
-
-
 class _Series:
     """Attributes that the slices of one output series share."""
 
@@ -233,7 +205,7 @@ class _Series:
         self._uid = make_uid(seed, "series")
         self._number = series_number(first or Dataset(), image, derivation)
 
-    def planes(self, scratch: Path) -> Iterator[tuple[NDArray[Any], _Encoding]]:
+    def planes(self, scratch: Path) -> Iterator[tuple[NDArray[Any], Encoding]]:
         """Yield the (channels, rows, columns) values of every slice and their encoding.
 
         Where the encoding depends on all slices, these are computed first, into a file without a name in the folder
@@ -242,47 +214,27 @@ class _Series:
         image, streamed = self._image, self._kind in (CTImageStorage, PositronEmissionTomographyImageStorage)
         planes = (plane for slab in image.slabs() for plane in np.moveaxis(slab, 1, 0))
         if streamed and image.dtype.kind == "f":
-            yield from ((plane, self._encoding([plane])) for plane in planes)
+            yield from ((plane, encoding_of([plane], image, self._kind)) for plane in planes)
         elif image.dtype in (np.uint8, np.int16, np.uint16):
-            yield from ((plane, _Encoding(image.dtype)) for plane in planes)
+            yield from ((plane, Encoding(image.dtype)) for plane in planes)
         else:
             slices, *plane_shape = image.shape
             with tempfile.TemporaryFile(dir=scratch) as file:
                 computed = np.memmap(file, image.dtype, "w+", shape=(slices, image.channels, *plane_shape))
                 for index, plane in enumerate(planes):
                     computed[index] = plane
-                encoding = self._encoding(computed)
+                encoding = encoding_of(computed, image, self._kind)
                 yield from ((np.asarray(plane), encoding) for plane in computed)
                 del computed  # before its file is closed
 
-    def _encoding(self, planes: Sequence[NDArray[Any]] | NDArray[Any]) -> _Encoding:
-        """Return how some slices are stored, in 16 bits."""
-        label, low, high, whole = self._image.header.label, math.inf, -math.inf, True
-        for values in planes:
-            if not np.isfinite(values).all():
-                raise UserError(f"{label}: NaN or infinite values cannot be written as DICOM")
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-            whole = whole and (values.dtype.kind != "f" or bool((values == np.rint(values)).all()))
-        if self._image.unit == "HU" and self._image.dtype.kind == "f":
-            return _real(low, high, _HU_STEP, _HU_CENTRE)
-        if whole or (self._kind == MRImageStorage and high - low >= _MR_SPAN):
-            for dtype in (np.uint16, np.int16):
-                if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-                    return _Encoding(np.dtype(dtype))
-        if self._image.dtype.kind != "f":
-            raise UserError(
-                f"{label}: values from {low:.0f} to {high:.0f} do not fit the 16 bits of DICOM: write .nii.gz instead"
-            )
-        return _real(low, high)
-
-    def slice(self, index: int, pixels: NDArray[Any], encoding: _Encoding) -> FileDataset:
+    def slice(self, index: int, pixels: NDArray[Any], encoding: Encoding) -> FileDataset:
         """Return the finished dataset of slice `index` from its (channels, rows, columns) values."""
         source = self._sources.frame(index)
         dataset = _template(source.header if source else None, self._kind, self._derivation.new_contrast)
         self._identify(dataset, index)
         self._describe(dataset, source)
         if self._is_placed():
-            _place(dataset, self._image, self._positions[index])
+            place(dataset, self._image, self._positions[index])
         if self._kind == PositronEmissionTomographyImageStorage:
             dataset.ImageIndex, dataset.NumberOfSlices = index + 1, self._image.shape[0]
         self._put_pixels(dataset, encoding.stored(pixels), encoding)
@@ -326,7 +278,7 @@ class _Series:
             return True
         return header.kind not in ("dicom", "raster") or header.meaning.pixel_mm is not None
 
-    def _put_pixels(self, dataset: Dataset, stored: NDArray[Any], encoding: _Encoding) -> None:
+    def _put_pixels(self, dataset: Dataset, stored: NDArray[Any], encoding: Encoding) -> None:
         """Set (channels, rows, columns) stored numbers, what they mean, and how they are shown."""
         colour = len(stored) == 3
         dataset.SamplesPerPixel = len(stored)
@@ -340,8 +292,8 @@ class _Series:
             dataset.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
         if self._derivation.window is not None and not colour:
             low, high = self._derivation.window
-            _put_numbers(dataset, "WindowCenter", [(low + high) / 2])
-            _put_numbers(dataset, "WindowWidth", [high - low])
+            put_numbers(dataset, "WindowCenter", [(low + high) / 2])
+            put_numbers(dataset, "WindowWidth", [high - low])
         dataset.Rows, dataset.Columns = stored.shape[:2]
         dataset.BitsAllocated = dataset.BitsStored = bits
         dataset.HighBit = bits - 1
@@ -352,15 +304,6 @@ class _Series:
             dataset.RescaleSlope, dataset.RescaleIntercept = encoding.slope, encoding.intercept
             if self._kind != PositronEmissionTomographyImageStorage:
                 dataset.RescaleType = "HU" if self._image.unit == "HU" else "US"
-
-
-def _real(low: float, high: float, finest: float = 0.0, centre: float = 0.0) -> _Encoding:
-    """Return the encoding of real values from `low` to `high` in steps of a power of two, at least `finest`."""
-    if finest and max(high - centre, centre - low) > 32767 * finest:
-        centre = float(round((low + high) / 2))
-    reach = max(high - centre, centre - low)
-    step = max(2.0 ** math.ceil(math.log2(reach / 32767)), finest) if reach else 1.0
-    return _Encoding(np.dtype(np.int16), format_number_as_ds(step), format_number_as_ds(centre))
 
 
 def _sop_class(image: Image, source: Dataset | None, derivation: Derivation) -> UID:
@@ -478,59 +421,6 @@ def equipment(derivation: Derivation) -> Dataset:
     identity = f" Model: {derivation.identity}" if derivation.identity else ""
     item.ContributionDescription = f"{derivation.description}{identity}"[:1024]
     return item
-
-
-@dataclass(frozen=True, eq=False)
-class Plane:
-    """The planes of an image in the patient, in mm, LPS.
-
-    Attributes:
-        spacing: distance between (rows, columns).
-        right: unit vector of increasing column index.
-        down: unit vector of increasing row index.
-        distance: distance between neighbouring planes along their normal.
-    """
-
-    spacing: tuple[float, float]
-    right: NDArray[np.float64]
-    down: NDArray[np.float64]
-    distance: float
-
-
-def plane_of(image: Image) -> Plane:
-    """Return the planes of an image; raises `UserError` for slanted pixels, which DICOM cannot express."""
-    step, down, right = (LPS_TO_RAS @ image.affine[:3, axis] for axis in range(3))
-    spacing = float(np.linalg.norm(down)), float(np.linalg.norm(right))
-    down, right = down / spacing[0], right / spacing[1]
-    if abs(down @ right) > 1e-3:
-        raise UserError(f"{image.header.label} has slanted pixels, which DICOM cannot express: write .nii.gz instead")
-    return Plane(spacing, right, down, abs(float(np.cross(right, down) @ step)))
-
-
-def _place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> None:
-    """Write the geometry of a slice; the strings of the source are kept where they still hold."""
-    plane = plane_of(image)
-    _put_numbers(dataset, "PixelSpacing", plane.spacing)
-    _put_numbers(dataset, "ImageOrientationPatient", (*plane.right, *plane.down))
-    if _put_numbers(dataset, "ImagePositionPatient", LPS_TO_RAS @ position) and "SliceLocation" in dataset:
-        del dataset.SliceLocation
-    if image.shape[0] != len(image.header.paths) or not dataset.get("SliceThickness"):
-        dataset.SliceThickness = format_number_as_ds(plane.distance)
-        if "SpacingBetweenSlices" in dataset:
-            dataset.SpacingBetweenSlices = format_number_as_ds(plane.distance)
-    # Orientation is stated either in one word or in codes.
-    patient = () if "PatientOrientationCodeSequence" in dataset else ("PatientPosition",)
-    for keyword in (*patient, "PositionReferenceIndicator"):
-        if keyword not in dataset:
-            setattr(dataset, keyword, None)
-
-
-def _put_numbers(dataset: Dataset, keyword: str, numbers: Sequence[float] | NDArray[np.float64]) -> bool:
-    """Set a decimal-string attribute unless its value is equal already; return whether it changed."""
-    if dataset.get(keyword) and np.allclose(dataset[keyword].value, numbers, rtol=1e-6, atol=1e-4):
-        return False
-    setattr(dataset, keyword, [format_number_as_ds(float(number)) for number in numbers])
-    return True
 
 
 def make_uid(seed: str | None, purpose: str) -> UID:

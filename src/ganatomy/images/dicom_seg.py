@@ -21,9 +21,9 @@ from ganatomy.images.dicom_out import (
     make_uid,
     own_file,
     place_in_body,
-    plane_of,
     series_number,
 )
+from ganatomy.images.dicom_planes import plane_of
 from ganatomy.images.dicom_source import SourceFiles, has_groups, holds_frames, read_source
 from ganatomy.images.image import LPS_TO_RAS, Image
 from ganatomy.images.labelmaps import LABEL, palette
