@@ -136,6 +136,13 @@ def test_what_is_no_image_of_a_scan_is_left_out_and_named(tmp_path, series, slic
     assert kind in found.aside
 
 
+def test_what_was_written_here_without_a_unit_is_an_image_again(tmp_path, slice_file):
+    slice_file(tmp_path / "in" / "a", grey(9), ImagePositionPatient=None)
+    image = read(tmp_path / "in")
+    image.with_array(image.numpy(), unit=None).save(tmp_path / "out")
+    np.testing.assert_array_equal(read(tmp_path / "out").numpy(), image.numpy())
+
+
 def test_files_of_kinds_that_are_not_read_are_named(tmp_path, series, slice_file):
     series(tmp_path / "scan")
     (tmp_path / "slide.svs").write_bytes(b"II*\0" * 99)

@@ -36,6 +36,14 @@ def test_every_file_gives_an_image_or_a_reason():
     assert images > 70
 
 
+def test_big_endian_files_need_no_meta_header(tmp_path):
+    whole, bare = FOLDER / "MR_small_bigendian.dcm", tmp_path / "bare"
+    file = pydicom.dcmread(whole)
+    start = 132 + 12 + file.file_meta.FileMetaInformationGroupLength
+    bare.write_bytes(whole.read_bytes()[start:])
+    np.testing.assert_array_equal(outcome(bare)[0], outcome(whole)[0])
+
+
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "examples_overlay.dcm", "JPEG2000.dcm"])
 def test_values_are_those_of_pydicom(name):
     file = pydicom.dcmread(FOLDER / name)

@@ -90,8 +90,12 @@ def is_dicom(path: Path) -> bool:
     head = first_bytes(path)
     if head[128:] == b"DICM":
         return True
-    # Little-endian tags, group 2 (meta header) or 8, low element.
-    return len(head) == 132 and head[:2] in (b"\x02\0", b"\x08\0") and head[2] <= 0x20 and head[3] == 0
+    if len(head) < 132:
+        return False
+    # Tags of group 2 (meta header) or 8 with a low element, in little-endian, or in big-endian with a type after it.
+    little = head[:2] in (b"\x02\0", b"\x08\0") and head[2] <= 0x20 and head[3] == 0
+    big = head[:2] in (b"\0\x02", b"\0\x08") and head[2] == 0 and head[3] <= 0x20
+    return little or (big and head[4:6].isalpha() and head[4:6].isupper())
 
 
 def read_file(path: Path, **options: Any) -> pydicom.FileDataset:
@@ -104,8 +108,9 @@ def read_stream(stream: DicomStream, **options: Any) -> pydicom.FileDataset:
     """Read a DICOM file that is open, including one without meta header."""
     file = pydicom.dcmread(stream, force=True, **options)
     if "TransferSyntaxUID" not in file.file_meta:
-        implicit = file.original_encoding[0]
-        file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        implicit, little = file.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return file
 
 
