@@ -15,6 +15,7 @@ from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
 from ganatomy.images.files import find, read
 from ganatomy.images.image import ComputedArray, Image, RasterMeaning
+from ganatomy.images.labelmaps import placed
 from ganatomy.inference import apply as applying
 from ganatomy.inference.apply import Applier, Output, plan
 from ganatomy.inference.model import CALIBRATION, Model, load
@@ -192,18 +193,18 @@ def test_a_dicom_series_becomes_two_and_a_mask(tmp_path):
     source = mr_series(tmp_path / "in", scan())
     _, note = apply(applier(tmp_path, square=False), source, tmp_path / "out")
     names = {path.name for path in tmp_path.iterdir()} - {"in", "run"}
-    assert names == {"out", "out-healthy", "out-mask.nii.gz", "out.json"}
+    assert names == {"out", "out-healthy", "out-mask", "out.json"}
     before = read(source)
     for name, wanted in (("out", np.abs(scan() - scan(sick=False))), ("out-healthy", scan(sick=False))):
         after = read(tmp_path / name)
         np.testing.assert_allclose(after.numpy()[0], wanted, atol=0.02)
         np.testing.assert_allclose(after.affine, before.affine)
-    mask = read(tmp_path / "out-mask.nii.gz")
+    mask = placed(find(tmp_path / "out-mask")[0].labelled().open(), before)
     np.testing.assert_allclose(mask.affine, before.affine, atol=1e-6)
     np.testing.assert_array_equal(mask.numpy()[0], scan() == LESION)
     titles = [pydicom.dcmread(tmp_path / name / "00001.dcm").SeriesDescription for name in ("out", "out-healthy")]
     assert titles == ["flair [caae map]", "flair [caae healthy]"]
-    assert note["outputs"]["mask"] == "out-mask.nii.gz"
+    assert note["outputs"]["mask"] == "out-mask"
 
 
 def test_pictures_give_maps_in_real_numbers(tmp_path):
