@@ -33,6 +33,14 @@ def task():
     return CTDenoising(SCAN, Window(low=-1024, high=3072, to=(0, 1)), "rmse", dims=2)
 
 
+def test_prepared_cases_of_another_projector_are_not_used():
+    digests = {
+        CTDenoising(scan, Window(low=-1024, high=3072), "rmse", dims=2).preparation.digest
+        for scan in (LowDoseScan(), LowDoseScan(projector="astra"))
+    }
+    assert len(digests) == 2
+
+
 def test_a_phantom_is_scanned_twice(task):
     clean = image(disk())
     sample = prepared(task, 3, clean=clean)
