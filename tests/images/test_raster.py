@@ -315,6 +315,8 @@ CM = {"resolution": (10 / 0.5, 10 / 0.7), "resolutionunit": "CENTIMETER"}
 INCH = {"resolution": (25.4 / 0.5, 25.4 / 0.7), "resolutionunit": "INCH"}
 BARE = {"resolution": (10 / 0.5, 10 / 0.7), "resolutionunit": "NONE"}
 IMAGEJ = {"imagej": True, "resolution": (1 / 500, 1 / 700), "metadata": {"unit": "um", "spacing": 2500, "axes": "ZYX"}}
+MICRO = IMAGEJ | {"metadata": IMAGEJ["metadata"] | {"unit": r"\u00B5m"}}
+SCREEN = {"imagej": True, "resolution": (72, 72), "metadata": {"unit": "inch", "axes": "ZYX"}}
 PLAIN = {"imagej": True, "resolution": (0.5, 0.7), "metadata": {"unit": "pixel", "spacing": 2.5, "axes": "ZYX"}}
 OME = {"PhysicalSizeX": 500, "PhysicalSizeY": 0.7, "PhysicalSizeYUnit": "mm", "PhysicalSizeZ": 2500, "axes": "ZYX"}
 
@@ -326,7 +328,9 @@ OME = {"PhysicalSizeX": 500, "PhysicalSizeY": 0.7, "PhysicalSizeYUnit": "mm", "P
         (INCH, (1.0, 0.7, 0.5), "resolution of the TIFF"),
         (BARE, (1.0, 1.0, 1.0), None),
         (IMAGEJ, (2.5, 0.7, 0.5), "ImageJ"),
+        (MICRO, (2.5, 0.7, 0.5), "ImageJ"),
         (PLAIN, (1.0, 1.0, 1.0), None),
+        (SCREEN, (1.0, 1.0, 1.0), None),
         ({"ome": True, "metadata": OME}, (2.5, 0.7, 0.5), "OME"),
         ({"resolution": (72, 72), "resolutionunit": "INCH"}, (1.0, 1.0, 1.0), None),
         ({"resolution": ((0, 1), (0, 1)), "resolutionunit": "INCH"}, (1.0, 1.0, 1.0), None),

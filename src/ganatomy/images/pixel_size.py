@@ -14,7 +14,7 @@ MM = {
     **dict.fromkeys(("inch", "in", '"'), 25.4),
     **dict.fromkeys(("cm", "centimeter", "centimetre"), 10.0),
     **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0),
-    **dict.fromkeys(("um", "µm", "μm", "\\u00b5m", "micron", "microns", "micrometer", "micrometre"), 1e-3),
+    **dict.fromkeys(("um", "µm", "μm", r"\u00B5m", "micron", "microns", "micrometer", "micrometre"), 1e-3),
     **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-6),
 }
 """Name of a unit of length, as programs write it, to mm."""
@@ -92,7 +92,7 @@ def _checked(rows: float, columns: float, slices: float = 0.0, source: str = "")
     """Return distances that can be those of pixels; None for others."""
     if not all(SMALLEST <= size <= LARGEST for size in (rows, columns)):
         return None
-    if "resolution" in source and any(abs(25.4 / columns - screen) < 0.05 for screen in SCREENS):
+    if any(abs(25.4 / columns - screen) < 0.05 for screen in SCREENS):
         return None
     return PixelSize((slices if SMALLEST <= slices <= LARGEST else 1.0, rows, columns), source)
 
