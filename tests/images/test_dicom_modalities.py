@@ -1,12 +1,18 @@
 import numpy as np
 import pydicom
 import pytest
+from highdicom.legacy import (
+    LegacyConvertedEnhancedCTImage,
+    LegacyConvertedEnhancedMRImage,
+    LegacyConvertedEnhancedPETImage,
+)
 from pydicom.uid import (
     CTImageStorage,
     MRImageStorage,
     RTDoseStorage,
     SecondaryCaptureImageStorage,
     UltrasoundImageStorage,
+    generate_uid,
 )
 
 from dicom_kinds import KINDS, SECTIONAL, errors, write_cine, write_enhanced_mr, write_file, write_series
@@ -108,6 +114,27 @@ def test_frames_become_single_files_that_name_their_frame(tmp_path):
         assert out.ImageType == ["DERIVED", "SECONDARY", "OTHER"]
         assert out.SourceImageSequence[0].ReferencedFrameNumber == 3 - index
         assert out.ImagePositionPatient == [-10, -20, 96 + 2 * index]
+    assert errors(tmp_path / "out" / "00001.dcm") == set()
+
+
+@pytest.mark.parametrize("modality", SECTIONAL)
+def test_frames_of_a_converted_series_become_what_they_were(tmp_path, modality):
+    convert = {
+        "CT": LegacyConvertedEnhancedCTImage,
+        "MR": LegacyConvertedEnhancedMRImage,
+        "PT": LegacyConvertedEnhancedPETImage,
+    }[modality]
+    write_series(tmp_path / "single", modality, WindowCenter=40, WindowWidth=400)
+    sources = written(tmp_path / "single")
+    (tmp_path / "in").mkdir()
+    convert(sources, generate_uid(), 9, generate_uid(), 1).save_as(tmp_path / "in" / "a.dcm")
+    image = read(tmp_path / "in")
+    write_dicom(tmp_path / "out", image, DENOISED)
+    out = written(tmp_path / "out")[0]
+    for keyword in ("SOPClassUID", "Modality", "KVP", "EchoTime", "Units", "DecayCorrection"):
+        assert out.get(keyword) == sources[0].get(keyword)
+    np.testing.assert_allclose(read(tmp_path / "out").numpy(), read(tmp_path / "single").numpy(), rtol=1e-4)
+    assert read(tmp_path / "out").unit == image.unit
     assert errors(tmp_path / "out" / "00001.dcm") == set()
 
 

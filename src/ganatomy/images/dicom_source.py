@@ -14,6 +14,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     UID,
     BreastTomosynthesisImageStorage,
@@ -77,7 +78,7 @@ _SINGLE: dict[UID, UID] = {
 
 # Attributes that describe the frames of a file together, or how they are played.
 _OF_FRAMES = """
-    ActualFrameDuration CineRate ConcatenationFrameOffsetNumber ConcatenationUID DimensionIndexSequence
+    CineRate ConcatenationFrameOffsetNumber ConcatenationUID DimensionIndexSequence
     DimensionOrganizationSequence DimensionOrganizationType EffectiveDuration FrameDelay FrameIncrementPointer
     FrameTime FrameTimeVector ImageType InConcatenationNumber NumberOfFrames PerFrameFunctionalGroupsSequence
     PreferredPlaybackSequencing RecommendedDisplayFrameRate RepresentativeFrameNumber
@@ -95,6 +96,7 @@ _SAME = {
     "EffectiveEchoTime": "EchoTime",
     "ExposureInmAs": "Exposure",
     "ExposureTimeInms": "ExposureTime",
+    "FrameAcquisitionDuration": "ActualFrameDuration",
     "FrameAcquisitionNumber": "AcquisitionNumber",
     "InversionTimes": "InversionTime",
     "PulseSequenceName": "SequenceName",
@@ -270,10 +272,9 @@ def _translate(frame: Dataset) -> None:
     """Set the attributes of single-frame files from those that only functional groups have."""
     for theirs, ours in _SAME.items():
         value: Any = frame.get(theirs)
-        first = value[0] if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else value
+        first = value[0] if isinstance(value, MultiValue) else value
         if first is not None and ours not in frame:
-            whole = ours in ("Exposure", "ExposureTime", "XRayTubeCurrent", "EchoTrainLength", "AcquisitionNumber")
-            setattr(frame, ours, round(first) if whole else first)
+            setattr(frame, ours, round(first) if dictionary_VR(ours) == "IS" else first)
     if moment := str(frame.get("FrameAcquisitionDateTime") or ""):
         frame.AcquisitionDate, frame.AcquisitionTime = moment[:8], moment[8:].partition("+")[0].partition("-")[0]
     if frame.get("EchoPulseSequence"):
