@@ -38,8 +38,8 @@ class Options:
 
     An output has the format of its input and lies at the same place in the patient. Where the input holds integers, so
     does the output: rounded to the step of the input and clipped to the range of its type; CT in DICOM is stored in
-    steps of 1/16 HU, and masks and maps of a DICOM series are DICOM segmentations and parametric maps. Beside every output lies OUT.json, which names the system, its weights and the unit, and holds
-    tables and warnings.
+    steps of 1/16 HU, and masks and maps of a DICOM series are DICOM segmentations and parametric maps. Beside every
+    output lies OUT.json, which names the system, its weights and the unit, and holds tables and warnings.
 
     A system with several outputs writes the main one to OUT and the others beside it as OUT-NAME. Anomaly detectors
     write the anomaly map, the image as it would look healthy (OUT-healthy), and the mask of where the map exceeds its
