@@ -13,6 +13,7 @@ from ganatomy import phantoms
 from ganatomy.cli import main
 from ganatomy.images.files import find, write
 from ganatomy.images.image import Header, Image
+from ganatomy.images.labelmaps import placed
 
 SEQUENCES = ("flair", "t1", "t1c", "t2")
 PATIENTS = 5
@@ -90,8 +91,7 @@ def test_a_study_is_taken_apart_by_its_series(run, tmp_path):
     arguments = ["apply", str(run), str(tmp_path / "STUDY"), "--series", "flair=*FLAIR*", "t1=AX T1"]
     out = tmp_path / "OUT"
     assert main([*arguments, "--resample-to", "t1", "--out", str(out)]) == 0
-    (made,) = tmp_path.glob("OUT*.nii.gz")
-    assert find(made)[0].open().shape == images["t1"].shape
+    assert placed(find(out)[0].labelled().open(), images["t1"]).shape == images["t1"].shape
 
 
 def test_a_pattern_that_fits_two_series_or_files_is_refused(run, brats, tmp_path, capsys):
@@ -186,7 +186,7 @@ def test_images_of_two_patients_and_one_for_two_roles_are_told(run, brats, tmp_p
     arguments = ["apply", str(run), f"flair={paths['flair']}", f"t1={paths['t1']}", "--out", str(tmp_path / "OUT")]
     assert main(arguments) == 0
     said = capsys.readouterr()
-    assert said.out.strip() == str(tmp_path / "OUT.nii.gz") and (tmp_path / "OUT.nii.gz").is_file()
+    assert said.out.strip() == str(tmp_path / "OUT") and find(tmp_path / "OUT")[0].modality == "SEG"
     assert "different patients" in said.err
     twice = files(brats)["t1"]
     assert main(["apply", str(run), f"flair={twice}", f"t1={twice}", "--out", str(tmp_path / "b.nii.gz")]) == 0

@@ -112,6 +112,7 @@ def write_segmentation(
         pixel_array=numbers,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=segments,
+        omit_empty_frames=bool(numbers.any()),
     )
 
 
