@@ -96,7 +96,7 @@ def test_two_processes_play_the_same_game(pair):
     ("options", "told"),
     [
         (["--batch-size", "3"], "--batch-size 3: not a multiple of the 2 processes"),
-        (["--cache", str(Path(__file__) / "cache")], "no case can be used for training: cache folder"),
+        (["--cache", str(Path(__file__) / "cache")], "cache (--cache chooses another): Not a directory"),
     ],
 )
 def test_bad_input_ends_both_processes_with_one_line(command, tmp_path, options, told):
