@@ -223,7 +223,7 @@ def test_systems_without_annotations_or_baseline_say_so(data, tmp_path):
 
 def test_other_things_in_the_folder_are_left_alone(data, tmp_path):
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(UserError, match="holds other things .letters.txt"):
+    with pytest.raises(UserError, match=r"holds other things \(letters\.txt\)"):
         study("segan", tmp_path, CONFIG, data, OPTIONS, against=("baseline",))
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
     (tmp_path / STUDY_FILE).write_text("format: 7")

@@ -27,7 +27,6 @@ from ganatomy.metrics.statistics import count, crossed_interval
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, share, train_run
 
-
 RESULTS = ("claim.json", "claim.md", "report.html")
 """Files of the results, the first of which tells whose they are."""
 
