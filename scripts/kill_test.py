@@ -108,7 +108,7 @@ def kill(process: subprocess.Popen[bytes], out: Path, dice: random.Random, in_wr
     known = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
     while process.poll() is None and known == (checkpoint.stat().st_mtime_ns if checkpoint.exists() else None):
         time.sleep(POLL)
-    time.sleep(dice.uniform(0, 0.5))
+    time.sleep(dice.uniform(0, 0.2))
     while in_writing and process.poll() is None and not being_written(out) and time.monotonic() - began < WRITES:
         time.sleep(POLL)
     met = being_written(out)
@@ -142,7 +142,7 @@ def differences(one: Path, other: Path) -> list[str]:
 def killed_training(name: str, folder: Path, cache: Path, times: int, dice: random.Random) -> tuple[str, bool]:
     """Kill and resume a training, and return the result in words and whether it is as it should be."""
     whole, out, hits, in_writing = folder / "whole", folder / "killed", 0, 0
-    rounds = 20 + 20 * times
+    rounds = 20 + 30 * times
     silent(training(name, whole, cache, rounds))
     for number in range(times):
         more = ["--resume"] if (out / "run.yaml").exists() else []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ganatomy
-from ganatomy import DataConfig, Image, UserError
+from ganatomy import DataConfig, Image, UserError, catalogue
 from ganatomy.api import TAKEN, configured, sorted_options, train, with_options
 from ganatomy.cli.train import Choice
 from ganatomy.inference.runfile import TrainConfig, read_run
@@ -127,3 +127,9 @@ def test_a_method_that_is_not_where_it_is_named_is_told_before_anything_is_made(
 
 def test_the_version_is_that_of_the_package():
     assert ganatomy.__version__ == version("ganatomy")
+
+
+def test_no_method_has_an_option_of_a_name_that_every_training_has():
+    for system in catalogue.ready():
+        # Options of roles are told apart by their prefix, and --roles is the user's word for patterns.
+        assert not TAKEN & set(system.cls.Config.model_fields) - {"roles"}, system.slug

@@ -430,7 +430,7 @@ def test_half_transparent_pixels_are_mixed_with_the_background(tmp_path):
     Pillow.fromarray(np.array([[[200, 100, 0, 51]]], np.uint8)).save(tmp_path / "a.png")
     image = read(tmp_path / "a.png", meaning=RasterMeaning(background=255))
     assert image.numpy().ravel().tolist() == [244, 224, 204]
-    with pytest.raises(UserError, match="--background 300 is no number from 0 to 255"):
+    with pytest.raises(UserError, match="--backdrop 300 is no number from 0 to 255"):
         read(tmp_path / "a.png", meaning=RasterMeaning(background=300))
 
 

@@ -139,7 +139,7 @@ def test_patches_are_cut_mirrored_and_encoded():
 @pytest.mark.parametrize(
     ("channels", "header", "told"),
     [
-        (4, {"colours": True}, "lay transparent pictures over a grey with --background, or give other images"),
+        (4, {"colours": True}, "lay transparent pictures over a grey with --backdrop, or give other images"),
         (3, {"colours": True}, "the system works with 1 for t1; give other images"),
         (4, {}, "choose with --frames where these are time frames, or give other images"),
     ],

@@ -88,7 +88,7 @@ class Options:
     """Unit of the values in files that state none, such as HU in NIfTI of an organ without air around it."""
     pixel_mm: float | None = None
     """Pixel size of pictures and .npy files, in mm; none means that of the file, if it states one."""
-    background: float | None = None
+    backdrop: float | None = None
     """Stored number (0 to 255 in 8 bits) of the grey over which transparent pictures are laid."""
     nan: float | None = None
     """Physical value that takes the place of NaN, such as -1024; none refuses images with NaN."""
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
     """Apply a run to all cases; one that cannot be used is named and left out, and a shortage stops at once."""
     options, own = read_options(arguments)
     texts, out = places(options)
-    stated = (options.slope, options.intercept, options.unit, options.pixel_mm, options.background, options.nan)
+    stated = (options.slope, options.intercept, options.unit, options.pixel_mm, options.backdrop, options.nan)
     meaning = RasterMeaning(*stated)
     applier = Applier(
         options.run,

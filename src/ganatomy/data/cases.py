@@ -54,7 +54,7 @@ class DataConfig(BaseModel):
     intercept: float = 0.0  # physical value of a stored 0, for raster images without units; -1024 for HU + 1024
     unit: str | None = None  # unit of images without one, as in NIfTI; HU is assumed where slope or intercept is given
     pixel_mm: float | None = None  # pixel size in mm, for raster images; none means that of the file, if it has one
-    background: float | None = None  # stored number (0 to 255 in 8 bits) of the grey behind transparent pictures
+    backdrop: float | None = None  # stored number (0 to 255 in 8 bits) of the grey behind transparent pictures
     nan: float | None = None  # physical value that takes the place of NaN, such as -1024; none refuses images with NaN
     uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
     phantom_subjects: int | None = Field(
@@ -75,7 +75,7 @@ class DataConfig(BaseModel):
         """Settings by which files are read that say less than DICOM."""
         scaled = self.slope != 1.0 or self.intercept != 0.0
         unit = self.unit or ("HU" if scaled else None)
-        return RasterMeaning(self.slope, self.intercept, unit, self.pixel_mm, self.background, self.nan)
+        return RasterMeaning(self.slope, self.intercept, unit, self.pixel_mm, self.backdrop, self.nan)
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,7 @@ def _without_opacity(stored: NDArray[Any], background: float | None) -> NDArray[
     if background is None or (stored[-1] == largest).all():
         return stored[:-1] if (stored[-1] == largest).all() else stored
     if not 0 <= background <= largest:
-        raise UserError(f"--background {background:g} is no number from 0 to {largest}, which the pictures hold")
+        raise UserError(f"--backdrop {background:g} is no number from 0 to {largest}, which the pictures hold")
     opacity = stored[-1:] / largest
     return np.asarray(np.rint(opacity * stored[:-1] + (1 - opacity) * background), stored.dtype)
 

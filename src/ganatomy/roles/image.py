@@ -66,7 +66,7 @@ class ImageRole(ScaledRole):
         if value.channels != self.width:
             told = f"train with other {self.widened_by}, or give" if self.widened_by else "give"
             if value.header.colours and value.channels in (2, 4):
-                told = f"lay transparent pictures over a grey with --background, or {told}"
+                told = f"lay transparent pictures over a grey with --backdrop, or {told}"
             elif value.header.kind in ("nifti", "itk", "mgh", "npy", "raster") and not value.header.colours:
                 told = f"choose with --frames where these are time frames, or {told}"
             raise UserError(

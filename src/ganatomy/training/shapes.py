@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
+from ganatomy.case import Role
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Method, Noise, Stage, Stream, moves
 from ganatomy.roles.image import ImageRole
@@ -41,11 +42,14 @@ def check_turns(method: Method) -> None:
     """Begin a round of every stage with tensors that have a shape but no values, which takes no memory.
 
     The method stays unchanged. A failure counts only where a few samples with random values fail, too, since some
-    computations cannot be carried out without values.
+    computations cannot be carried out without values. Nothing is tried where a role without a grid has no example of
+    its own, as roles from outside of ganatomy may.
 
     Raises:
         UserError: the networks cannot be trained on batches of the configured size; the message names the options.
     """
+    if any(not role.on_grid and type(role).example is Role.example for role in method.task.roles.values()):
+        return
     for number, stage in enumerate(method.stages()):
         if method.dims == 2 and any(stream.patch[0] != 1 for stream in stage.streams_in_order):
             raise UserError(f"{_told(method)}: this system works on slices; give rows and columns alone")
