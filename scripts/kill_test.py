@@ -62,7 +62,7 @@ TRAININGS = {
     ),
 }
 """Name of a training to its system and options."""
-OFTEN = ("--validate-every", "2", "--validation-slices", "2", "--log-every", "3", "--threads", "1")
+OFTEN = ("--validate-every", "5", "--validation-slices", "2", "--log-every", "3", "--threads", "1")
 COMMANDS = ("apply", "evaluate", "sample", "changed")
 """Killed commands other than trainings, and the training on a folder that changes."""
 
@@ -73,7 +73,7 @@ def ganatomy(*words: str | Path) -> list[str]:
 
 
 def training(name: str, out: Path, cache: Path, rounds: int) -> list[str]:
-    """Return the command that trains a small system into ``out``, validating every second round."""
+    """Return the command that trains a small system into ``out``, validating every fifth round."""
     return ganatomy("train", *TRAININGS[name], *OFTEN, "--rounds", str(rounds), "--out", out, "--cache", cache)
 
 
@@ -142,11 +142,11 @@ def differences(one: Path, other: Path) -> list[str]:
 def killed_training(name: str, folder: Path, cache: Path, times: int, dice: random.Random) -> tuple[str, bool]:
     """Kill and resume a training, and return the result in words and whether it is as it should be."""
     whole, out, hits, in_writing = folder / "whole", folder / "killed", 0, 0
-    rounds = 20 + 30 * times
+    rounds = 20 + 15 * times
     silent(training(name, whole, cache, rounds))
     for number in range(times):
-        more = ["--resume"] if (out / "run.yaml").exists() else []
-        words = [*(resumed(name, out, cache) if more else training(name, out, cache, rounds)), *more]
+        begun = (out / "run.yaml").exists()
+        words = resumed(name, out, cache) if begun else training(name, out, cache, rounds)
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         in_writing += kill(process, out, dice, in_writing=number % 2 == 0)
         hits += process.returncode == -signal.SIGKILL
