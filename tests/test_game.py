@@ -73,6 +73,7 @@ def test_names_and_options_survive_the_file(values):
         ({"t1": 3}, "option t1: its options by name are needed"),
         ({"t2": {"channels": 1}}, "option t2: extra inputs are not permitted"),
         ({"roles": {"t2": {}}}, "option t2: no role is called so; the roles are t1, ct, tumour"),
+        ({"made": float("nan"), "roles": {"t9": {}}}, "option t9: no role is called so; the roles are t1, ct, nan"),
         ({"roles": "t2"}, "option roles: options by the names of roles are needed"),
     ],
 )

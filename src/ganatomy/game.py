@@ -421,8 +421,8 @@ class RolesConfig(MethodConfig):
         for field_name, kind in cls.role_fields.items():
             given = values.get(field_name, cls.model_fields[field_name].get_default(call_default_factory=True))
             names = given if isinstance(given, list | tuple) else () if given is None else (given,)
-            for name in names:
-                check_role_name(str(name), field_name, _option_names(cls), kind.noun)
+            for name in map(str, names):
+                check_role_name(name, field_name, _option_names(cls), kind.noun)
                 if name in found:
                     fields = " and ".join(
                         f"--{one.replace('_', '-')}" for one in dict.fromkeys((found[name], field_name))

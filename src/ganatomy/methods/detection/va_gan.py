@@ -139,7 +139,7 @@ class VAGAN(Detector):
 
         game_rounds: int = 100_000  # generator updates
         batch_size: int = 32  # images of each group
-        accumulated: int = Field(1, ge=1)  # batches over which one update averages; all are in memory together
+        accumulated: int = Field(1, ge=1, le=64)  # batches over which one update averages; all are in memory together
         learning_rate: float = 1e-3  # Adam, both players; the authors later prefer 1e-4 in 2D
         betas: tuple[float, float] = (0.0, 0.9)  # Adam, both players
         critic_steps: int = 5  # critic turns per generator turn
