@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import arg
 
@@ -104,10 +105,9 @@ def _show(items: Sequence[Item], divided: bool) -> None:
         voxels = " x ".join(map(str, one.shape or ()))
         spacing = " x ".join(f"{length:.3g}" for length in one.spacing or ())
         span = f"{one.span[0]:.4g} to {one.span[1]:.4g} {one.unit or ''}" if one.span else "cannot be read"
-        # Cells are no markup: names may hold brackets.
         side = one.split if divided else ""
         cells = (one.subject, one.case, one.role, side, voxels, spacing, span if one.shape or one.problem else "")
-        table.add_row(*[cell.translate({ord("["): r"\["}) for cell in cells])
+        table.add_row(*map(escape, cells))
     console = Console()
     console.print(table)
     if len(items) > SHOWN:
