@@ -10,6 +10,8 @@ from runs import make_run
 from toy_detector import LESION, anatomy, save_run, stand_in
 
 from dicom_kinds import errors, write_file, write_series
+from ganatomy.cli import main
+from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.images.files import find, read
 from ganatomy.images.labelmaps import placed
 from ganatomy.inference.apply import Applier, plan
@@ -39,10 +41,10 @@ def detector(tmp_path, monkeypatch):
     return run
 
 
-def lesions(folder):
+def lesions(folder, **identity):
     values = anatomy()
     values[8:12, 5:8] = LESION
-    place = {"ImagePositionPatient": [-10.0, -20.0, 100.0], "PixelSpacing": [0.5, 0.5]}
+    place = {"ImagePositionPatient": [-10.0, -20.0, 100.0], "PixelSpacing": [0.5, 0.5], **identity}
     write_file(folder / "a.dcm", "MR", np.rint(values).astype(np.uint16), **place)
 
 
@@ -81,7 +83,8 @@ def test_a_mask_of_an_image_from_elsewhere_is_nifti(tmp_path, detector):
 
 @pytest.mark.parametrize(("weight", "words"), [(1.0, "trained against an adversary"), (0.0, "trained without an")])
 def test_a_translated_image_says_so_and_does_not_have_its_sources_acquisition(tmp_path, weight, words):
-    run = make_run(tmp_path / "run", "pix2pix", {**SMALL, "adversarial_weight": weight})
+    windows = {"t1": {"window": (0.0, 1200.0)}, "t2": {"window": (0.0, 1200.0)}}
+    run = make_run(tmp_path / "run", "pix2pix", {**SMALL, "adversarial_weight": weight, "roles": windows})
     write_series(tmp_path / "in", "MR", rows=32, columns=32)
     apply(Applier(run), tmp_path / "in", tmp_path / "out")
     out = first(tmp_path / "out")
@@ -115,3 +118,82 @@ def test_colours_become_secondary_captures_of_8_bits(tmp_path, kind):
     out = first(tmp_path / "out")
     assert (out.SOPClassUID, out.PhotometricInterpretation) == (SecondaryCaptureImageStorage, "RGB")
     assert (out.BitsAllocated, out.pixel_array.shape) == (8, (32, 32, 3))
+
+
+def identity(number):
+    """Return an identity of a patient; two of one patient share a study."""
+    return {
+        "PatientName": "Doe^Jane",
+        "PatientID": f"MRN-{number}",
+        "PatientBirthDate": "19610203",
+        "StudyDate": "20190405",
+        "StudyInstanceUID": f"1.2.840.99999.{number}",
+        "SeriesInstanceUID": f"1.2.840.99999.{number}.1",
+        "SeriesDescription": "Jane head",
+        "InstitutionName": "Klinikum Nord",
+    }
+
+
+def everything(folder):
+    """Return the bytes of all files under a folder and beside it, and their names."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return b"".join(str(path.relative_to(folder)).encode() + path.read_bytes() for path in files)
+
+
+def test_deidentified_outputs_and_notes_tell_nobody_and_refer_to_each_other(tmp_path, detector, capsys):
+    for number in (1, 2):
+        lesions(tmp_path / "doe" / f"Doe Jane {number}", **identity(number))
+    (tmp_path / "secret").write_text("a secret of more than 16 letters")
+    options = ["--deidentify", "--secret", str(tmp_path / "secret")]
+    for out in ("out", "again"):
+        assert main(["apply", str(detector), str(tmp_path / "doe"), str(tmp_path / "results" / out), *options]) == 0
+    said = capsys.readouterr()
+    assert "Doe" in said.err and "Doe" not in said.out.replace(str(tmp_path), "")
+    told = everything(tmp_path / "results")
+    uids = [pydicom.dcmread(path).SOPInstanceUID.encode() for path in (tmp_path / "doe").rglob("*.dcm")]
+    secrets = [b"Doe", b"doe", b"Jane", b"MRN", b"19610203", b"20190405", b"99999", b"Klinikum", str(tmp_path).encode()]
+    assert [text for text in [*secrets, *uids] if text in told] == []
+    pseudonyms = Pseudonyms.of_user(tmp_path / "secret")
+    notes = {path.name: json.loads(path.read_text()) for path in (tmp_path / "results" / "out").glob("*.json")}
+    names = {pseudonyms.subject(f"MRN-{number}")[:8] for number in (1, 2)}
+    assert {name[:8] for name in notes} == names
+    for name, note in notes.items():
+        assert note["sources"] == {"image": name.removesuffix(".json")} and note["run"] == "run"
+        folder = name.removesuffix(".json")
+        places = [tmp_path / "results" / out / f"{folder}{end}" for out in ("out", "again") for end in ("", "-mask")]
+        files = [first(place) for place in places]
+        assert len({file.StudyInstanceUID for file in files}) == 1
+        series = [file.ReferencedSeriesSequence[0] for file in files]
+        assert len({one.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID for one in series}) == 1
+        assert len({file.SOPInstanceUID for file in files}) == 4
+
+
+def test_warnings_name_files_on_the_screen_and_not_in_notes(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", "brain-manifold-dcgan", {"variant": "denoiser", "size": (32, 32)})
+    write_series(tmp_path / "Doe", "MR", rows=32, columns=32, **identity(1))
+    read(tmp_path / "Doe").save(tmp_path / "doe_jane.nii.gz")
+    monkeypatch.setattr(Applier, "_spacing", lambda self, image: [f"{image.header.label} is odd, as doe_jane is"])
+    applier = Applier(run, pseudonyms=Pseudonyms(bytes(range(16))))
+    (source,) = find(tmp_path / "doe_jane.nii.gz")
+    warnings = applier({"input": source}, plan([source], tmp_path / "out" / "a.nii.gz")[0])
+    assert warnings[-1] == f"{tmp_path}/doe_jane.nii.gz is odd, as doe_jane is"
+    assert (
+        json.loads((tmp_path / "out" / "a.nii.gz.json").read_text())["warnings"][-1]
+        == "its file is odd, as its file is"
+    )
+    assert b"jane" not in everything(tmp_path / "out")
+
+
+def test_text_in_the_pixels_is_refused_before_anything_is_written(tmp_path, detector, capsys):
+    lesions(tmp_path / "in", BurnedInAnnotation="YES", **identity(1))
+    assert main(["apply", str(detector), str(tmp_path / "in"), str(tmp_path / "out"), "--deidentify"]) == 2
+    assert "burned into its pixels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["apply", str(detector), str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+
+
+def test_a_secret_without_deidentification_is_refused(tmp_path, detector, capsys):
+    lesions(tmp_path / "in")
+    arguments = ["apply", str(detector), str(tmp_path / "in"), str(tmp_path / "out"), "--secret", "s"]
+    assert main(arguments) == 2
+    assert "--secret: only --deidentify" in capsys.readouterr().err

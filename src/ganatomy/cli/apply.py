@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional, arg
 
+from ganatomy.case import Case
 from ganatomy.cli import DONE
 from ganatomy.cli.options import named_system, parse, peek
+from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import tell_left_out
 from ganatomy.errors import Shortage, UserError
 from ganatomy.images.files import Source, find
@@ -78,6 +80,12 @@ class Options:
     """Seed of the random numbers, for systems whose output depends on any."""
     overwrite: bool = False
     """Replace existing outputs."""
+    deidentify: bool = False
+    """Write no identity: DICOM follows the Basic Profile of PS3.15, with dates moved into the past by an amount of
+    each patient, and outputs in a folder and their notes have pseudonyms. Pixels stay as they are."""
+    secret: Path | None = None
+    """File with the secret from which --deidentify makes pseudonyms, UIDs and dates; none means your own, created on
+    first use."""
     uneven: bool = False
     """Accept DICOM series with missing or duplicate slices; each slice keeps its own position."""
     slope: float = 1.0
@@ -100,6 +108,9 @@ def run(arguments: Sequence[str]) -> int:
     texts, out = places(options)
     stated = (options.slope, options.intercept, options.unit, options.pixel_mm, options.backdrop, options.nan)
     meaning = RasterMeaning(*stated)
+    if options.secret and not options.deidentify:
+        raise UserError("--secret: only --deidentify makes pseudonyms here; add it, or leave --secret away")
+    pseudonyms = Pseudonyms.of_user(options.secret) if options.deidentify else None
     applier = Applier(
         options.run,
         options.which,
@@ -108,6 +119,7 @@ def run(arguments: Sequence[str]) -> int:
         own,
         ensemble=list(options.ensemble),
         system=options.system,
+        pseudonyms=pseudonyms,
     )
 
     def find_all(path: Path) -> list[Source]:
@@ -116,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
     jobs = gather(texts, applier.predictor, find_all, options.roles, options.series)
     if options.frames:
         jobs = in_time_frames(jobs, options.frames)
-    outputs = plan([job.main for job in jobs], out, options.format, real=applier.real)
+    outputs = plan(named(jobs, pseudonyms), out, options.format, real=applier.real)
     applier.check_apart([job.main for job in jobs], outputs)
     for job, output in zip(jobs, outputs, strict=True):
         check_meaning(job.sources.values(), [output] * len(job.sources))
@@ -126,6 +138,14 @@ def run(arguments: Sequence[str]) -> int:
     if len(problems) == len(jobs):
         raise UserError(problems[0][1] if len(jobs) == 1 else f"none of the {len(jobs)} cases can be used")
     return DONE
+
+
+def named(jobs: Sequence[Job], pseudonyms: Pseudonyms | None) -> list[Source]:
+    """Return the main source of every job, called as its output is: by its name, or by a label without identity."""
+    if pseudonyms is None:
+        return [job.main for job in jobs]
+    labels = Labels([Case(job.name, job.main.subject, "test", job.sources) for job in jobs], pseudonyms)
+    return [replace(job.main, name=labels.cases[job.name]) for job in jobs]
 
 
 def read_options(arguments: Sequence[str]) -> tuple[Options, dict[str, Any]]:
@@ -202,6 +222,8 @@ def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Option
                 problems.append((job.name, str(error)))
             else:
                 made = applier.place(job.main, output)
+                if options.deidentify:  # the name of the output tells no more whose it is
+                    console.print(f"{job.name} -> {made}", markup=False, highlight=False, soft_wrap=True)
                 print(made)
                 for doubt in doubts:
                     console.print(f"{made}: {doubt}", style="yellow", markup=False, highlight=False, soft_wrap=True)

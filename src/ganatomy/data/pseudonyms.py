@@ -197,14 +197,15 @@ class Labels:
         return replace(sample, case=replace(case, name=self.cases[case.name], subject=self.subjects[case.subject]))
 
     def told(self, message: str, case: Case) -> str:
+        """Return a message about a case without its subject, its name, its files and other paths, after its label."""
+        return f"{self.cases[case.name]}: {message if self.names else self.hidden(message, case)}"
+
+    @staticmethod
+    def hidden(message: str, case: Case) -> str:
         """Return a message about a case without its subject, its name, its files and other paths."""
-        if self.names:
-            return f"{case.name}: {message}"
-        label = self.cases[case.name]
         paths = [path for source in case.sources.values() for path in source.paths]
         known = {name for path in paths for name in (str(path), str(path.parent), path.name, path.stem)}
-        hidden = _without(message, {*known, case.name, case.subject} - {"."}, "its file")
-        return f"{label}: {PATH.sub('its file', hidden)}"
+        return PATH.sub("its file", _without(message, {*known, case.name, case.subject} - {"."}, "its file"))
 
     def place(self, text: str) -> str:
         """Return the location of images without the names of subjects in it."""

@@ -33,6 +33,7 @@ from pydicom.uid import (
 from ganatomy.errors import UserError
 from ganatomy.images.dicom_pixels import Encoding, encoding_of
 from ganatomy.images.dicom_planes import place, put_numbers
+from ganatomy.images.dicom_profile import BasicProfile
 from ganatomy.images.dicom_source import SourceFiles, SourceFrame, code
 from ganatomy.images.image import Image
 from ganatomy.images.paths import replacing_folder
@@ -56,9 +57,10 @@ _RESCALED = (CTImageStorage, PositronEmissionTomographyImageStorage, *_XRAY)
 # Attributes that a series of another kind or contrast copies from its source: patient, study and place.
 _SHARED = """
     AccessionNumber AnatomicRegionSequence BodyPartExamined BurnedInAnnotation DeidentificationMethod
-    DeidentificationMethodCodeSequence FrameOfReferenceUID IssuerOfPatientID Laterality LossyImageCompression
-    LossyImageCompressionMethod LossyImageCompressionRatio NumberOfTemporalPositions PatientAge PatientBirthDate
-    PatientID PatientIdentityRemoved PatientName PatientPosition PatientSex PatientSize PatientWeight
+    DeidentificationMethodCodeSequence FrameOfReferenceUID IssuerOfPatientID Laterality
+    LongitudinalTemporalInformationModified LossyImageCompression LossyImageCompressionMethod
+    LossyImageCompressionRatio NumberOfTemporalPositions PatientAge PatientBirthDate PatientID
+    PatientIdentityRemoved PatientName PatientPosition PatientSex PatientSize PatientWeight
     PositionReferenceIndicator ReferringPhysicianName SeriesDescription SeriesNumber StudyDate
     StudyDescription StudyID StudyInstanceUID StudyTime TemporalPositionIdentifier
 """
@@ -129,6 +131,7 @@ class Derivation:
             it; such images are synthetic, too.
         window: Lowest and highest value that a viewer should show, for images of another contrast.
         number: Number of the output among those of its source, from 1, by which their series numbers differ.
+        profile: De-identification of what is passed on from the headers of the source; None passes identities on.
     """
 
     description: str
@@ -140,6 +143,7 @@ class Derivation:
     new_contrast: bool = False
     window: tuple[float, float] | None = None
     number: int = 1
+    profile: BasicProfile | None = None
 
 
 def is_own_dicom(path: Path) -> bool:
@@ -193,10 +197,10 @@ class _Series:
         self._image = image
         self._derivation = derivation
         self._seed = seed
-        self._now = datetime.datetime.now()
         self._positions = image.slice_positions
-        self._sources = SourceFiles(image)
+        self._sources = SourceFiles(image, derivation.profile)
         source = self._sources.frame(0)
+        self._now = self._sources.now()
         first = source.header if source else None
         self._kind = _sop_class(image, first, derivation)
         self._shared = _common_uids(first, seed)
@@ -237,6 +241,8 @@ class _Series:
             place(dataset, self._image, self._positions[index])
         if self._kind == PositronEmissionTomographyImageStorage:
             dataset.ImageIndex, dataset.NumberOfSlices = index + 1, self._image.shape[0]
+        if self._derivation.profile is not None:
+            self._derivation.profile.mark(dataset)
         self._put_pixels(dataset, encoding.stored(pixels), encoding)
         return own_file(dataset)
 
@@ -266,7 +272,7 @@ class _Series:
             dataset.SyntheticData = "YES"
         dataset.ContributingEquipmentSequence = [
             *(dataset.get("ContributingEquipmentSequence") or []),
-            equipment(derivation),
+            equipment(derivation, self._now),
         ]
         if source is not None and source.reference is not None:
             dataset.SourceImageSequence = [source.reference]
@@ -410,14 +416,14 @@ def own_file(dataset: Dataset) -> FileDataset:
     return FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
 
 
-def equipment(derivation: Derivation) -> Dataset:
+def equipment(derivation: Derivation, now: datetime.datetime) -> Dataset:
     """Return an item of Contributing Equipment Sequence with the model that made an image."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code("109102", "Processing Equipment")]
     item.Manufacturer = "Ganatomy"
     item.ManufacturerModelName = derivation.model[:64]
     item.SoftwareVersions = derivation.version[:64]
-    item.ContributionDateTime = datetime.datetime.now().strftime("%Y%m%d%H%M%S")
+    item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
     identity = f" Model: {derivation.identity}" if derivation.identity else ""
     item.ContributionDescription = f"{derivation.description}{identity}"[:1024]
     return item

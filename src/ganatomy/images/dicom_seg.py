@@ -169,7 +169,7 @@ def _write(
     **own: Any,
 ) -> None:
     """Write a folder with the one file of a class of highdicom."""
-    files = SourceFiles(image)
+    files = SourceFiles(image, derivation.profile)
     sources = [files.file(path) for path in dict.fromkeys(image.header.paths)]
     for source in sources:
         fill(source, seed)
@@ -195,7 +195,14 @@ def _write(
         raise UserError(
             f"{image.header.label}: no {kind.__name__} can refer to its header ({error}); add --format nifti"
         ) from error
-    made.ContributingEquipmentSequence = [equipment(derivation)]
+    now = files.now()
+    made.ContributingEquipmentSequence = [equipment(derivation, now)]
+    if derivation.profile is not None:
+        for keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
+            if keyword in made:
+                setattr(made, keyword, now.strftime("%Y%m%d"))
+        made.LongitudinalTemporalInformationModified = sources[0].get("LongitudinalTemporalInformationModified")
+        derivation.profile.mark(made)
     if kind.__name__ == "ParametricMap":
         place_in_body(made, sources[0])
     if image.header.positions is None:

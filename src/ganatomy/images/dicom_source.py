@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS
 
 from ganatomy.errors import UserError
 from ganatomy.images.dicom import read_file
+from ganatomy.images.dicom_profile import BasicProfile
 from ganatomy.images.image import Image
 
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
@@ -128,10 +130,13 @@ class SourceFiles:
 
     Args:
         image: any image; one that was not read from DICOM has no frames.
+        profile: de-identification of the headers; None leaves them as they are.
     """
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, profile: BasicProfile | None = None) -> None:
         self._image = image
+        self._profile = profile
+        self._days = 0
         self._positions = image.slice_positions
         self._read: tuple[Path, Dataset] | None = None
 
@@ -154,8 +159,15 @@ class SourceFiles:
     def file(self, path: Path) -> Dataset:
         """Return the whole header of a file; raises `UserError` where it cannot be read any more."""
         if self._read is None or self._read[0] != path:
-            self._read = path, read_source(path)
+            source = read_source(path)
+            if self._profile is not None:
+                self._days = self._profile.apply(source)
+            self._read = path, source
         return self._read[1]
+
+    def now(self) -> datetime.datetime:
+        """Return the time of writing, moved as the dates of the last header, since its distance would tell them."""
+        return datetime.datetime.now() - datetime.timedelta(self._days)
 
 
 def read_source(path: Path) -> Dataset:

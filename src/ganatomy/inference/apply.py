@@ -17,11 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganatomy.case import Compared, Prediction
+from ganatomy.case import Case, Compared, Prediction
 from ganatomy.catalogue import System
+from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.errors import Shortage, UserError, shortage
 from ganatomy.images import mgh, nifti, npy, raster
 from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
+from ganatomy.images.dicom_profile import BasicProfile, check_burned_in
 from ganatomy.images.dicom_seg import can_refer, write_map, write_segmentation
 from ganatomy.images.files import Source, write
 from ganatomy.images.image import NO_MEANING, ComputedArray, Image, LazyArray, RasterMeaning
@@ -180,6 +182,8 @@ class Applier:
         ensemble: folders of further runs of the same system, whose images or probabilities are averaged with those of
             ``run``.
         system: system of the run, as in `load`.
+        pseudonyms: pseudonyms in the place of identities, so that neither outputs nor notes tell who the patient is;
+            None passes identities on.
 
     Raises:
         UserError: a folder holds no trained run, the ability or an option does not exist, or the runs cannot be
@@ -195,10 +199,12 @@ class Applier:
         options: Mapping[str, Any] | None = None,
         ensemble: Sequence[Path] = (),
         system: str | System | None = None,
+        pseudonyms: Pseudonyms | None = None,
     ):
         self.model = load(run, which, device, system)
         assert self.model.facts is not None and self.model.system is not None
         self.run, self.which, self.facts = run, which, self.model.facts
+        self.pseudonyms = pseudonyms
         self.system = self.model.system
         cls = predictor_class(self.model.method.task, ability)
         chosen = cls.Options.of(options or {})
@@ -266,11 +272,11 @@ class Applier:
         for source in sources.values():
             _check_place(source, output, overwrite, output.note)
         with _memory(main):
-            note = self._apply(sources, main, output, overwrite, advance, resample_to, seed)
+            note, warnings = self._apply(sources, main, output, overwrite, advance, resample_to, seed)
         with replacing(output.note) as temporary:
             text = json.dumps(note, indent=1, ensure_ascii=False) + "\n"
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # which JSON reads back
-        return list(note["warnings"])
+        return warnings
 
     def _apply(
         self,
@@ -281,14 +287,15 @@ class Applier:
         advance: Advance,
         resample_to: str | None,
         seed: int,
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], list[str]]:
+        burned_in = self._burned_in(sources.values())
         values = {name: self._rolling(source.open()) for name, source in sources.items()}
         if resample_to:
             values = on_one_grid(values, resample_to, self.model.method.task.label_maps)
         sample = self.predictor.sample_of(values)
         prediction = self.predictor.predict(sample, seed)
         places = self._places(prediction, main, values, output, overwrite)
-        written, warnings, checks = {}, [*sample.notes, *prediction.notes], {}
+        written, warnings, checks = {}, [*burned_in, *sample.notes, *prediction.notes], {}
         for name, place in reversed(places.items()):
             value, compared = prediction.outputs[name], prediction.compared.get(name)
             derivation = self._derivation(main, name, prediction)
@@ -303,7 +310,14 @@ class Applier:
         for name in prediction.missing:
             _remove(self._place(name, output, False, _refers(values), main.uneven).path)
         warnings += [told for value in values.values() for told in self._spacing(value)]
-        return self._note(sources, prediction, places, written, checks, warnings)
+        return self._note(sources, prediction, places, written, checks, warnings), warnings
+
+    def _burned_in(self, sources: Iterable[Source]) -> list[str]:
+        """Return warnings about text in the pixels of what is de-identified, and refuse it where it is certain."""
+        if self.pseudonyms is None:
+            return []
+        paths = dict.fromkeys(path for source in sources if source.kind == "dicom" for path in source.paths)
+        return list(check_burned_in(tuple(paths)))
 
     def _rolling(self, value: Any) -> Any:
         return rolling(value) if isinstance(value, Image) else value
@@ -424,6 +438,9 @@ class Applier:
         """Return what DICOM files say about the origin of an output."""
         value, compared = prediction.outputs[name], prediction.compared.get(name)
         original = (source.frames[0].description if source.frames else "") or source.name
+        profile = None
+        if self.pseudonyms is not None:
+            original, profile = "", BasicProfile(self.pseudonyms.secret, self.pseudonyms.subject)
         if isinstance(value, Image) and value.header.volume:
             original = f"{original} {value.header.volume}"
         networks = "the neural network" if len(self.models) == 1 else f"the mean of {len(self.models)} neural networks"
@@ -439,11 +456,12 @@ class Applier:
             model=self.system.slug,
             identity=self.identity,
             version=version("ganatomy"),
-            series_description=original[: 64 - len(mark)].rstrip() + mark,
+            series_description=(original[: 64 - len(mark)].rstrip() + mark).strip(),
             synthetic=compared is not None and compared.counterfactual,
             new_contrast=window is not None,
             window=(window.low, window.high) if window is not None else None,
             number=1 + list(self.predictor.outputs).index(name),
+            profile=profile,
         )
 
     def _note(
@@ -461,12 +479,12 @@ class Applier:
         facts: dict[str, Any] = {
             "output": place.path.name,
             "outputs": {name: other.path.name for name, other in places.items()},
-            "sources": {name: str(source.paths[0]) for name, source in sources.items()},
+            "sources": {name: self._called(source) for name, source in sources.items()},
             "source files": sum(len(source.paths) for source in sources.values()),
             "system": self.system.slug,
             "title": self.system.title,
             "citation": self.system.citation,
-            "run": str(self.run),
+            "run": self._folder(self.run),
             "weights": WEIGHTS[self.which],
             "identity": self.identity,
             "ganatomy": version("ganatomy"),
@@ -481,9 +499,19 @@ class Applier:
             "checks": next(iter(checks.values()), {}) if len(checks) == 1 else dict(checks),
             **prediction.facts,
             **({"tables": {name: list(rows) for name, rows in prediction.tables.items()}} if prediction.tables else {}),
-            "warnings": warnings,
+            "warnings": warnings if self.pseudonyms is None else [_hidden(told, sources) for told in warnings],
             "use": "research only, not for diagnosis",
         }
+
+    def _called(self, source: Source) -> str:
+        """Return how the note calls a source: by its path, or by a label."""
+        if self.pseudonyms is None:
+            return str(source.paths[0])
+        return Labels([_case({"": source})], self.pseudonyms).cases[source.name]
+
+    def _folder(self, run: Path) -> str:
+        """Return how the note calls a run; a path may hold the name of a patient."""
+        return str(run) if self.pseudonyms is None else run.name
 
     def _runs(self) -> dict[str, Any]:
         """Return the runs of an ensemble for the note; nothing for a single run."""
@@ -491,10 +519,26 @@ class Applier:
             return {}
         return {
             "ensemble": [
-                {"run": str(folder), "identity": model.identity, **(model.facts.provenance if model.facts else {})}
+                {
+                    "run": self._folder(folder),
+                    "identity": model.identity,
+                    **(model.facts.provenance if model.facts else {}),
+                }
                 for folder, model in self.models.items()
             ]
         }
+
+
+def _case(sources: Mapping[str, Source]) -> Case:
+    main = next(iter(sources.values()))
+    return Case(main.name, main.subject, "test", sources)
+
+
+def _hidden(message: str, sources: Mapping[str, Source]) -> str:
+    """Return a message without the files and the subjects of all sources."""
+    for source in sources.values():
+        message = Labels.hidden(message, _case({"": source}))
+    return message
 
 
 @contextmanager
