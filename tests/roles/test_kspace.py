@@ -45,7 +45,6 @@ def test_raw_data_are_taken_as_they_are(scan, preparation):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": (8, 8)}, r"\(8, 8\) samples"),
         ({"size": (2, 8, 6)}, r"\(2, 8, 6\) samples"),
         ({"spacing": (1.0, 1.0, 1.0)}, "a spacing of"),
     ],
@@ -54,7 +53,23 @@ def test_raw_data_are_not_resampled(scan, options, words):
     with pytest.raises(UserError, match=words):
         RAW.plan(scan, Preparation(**options))
     with pytest.raises(ValueError, match="never resampled"):
-        RAW.array(scan, Frame.plan(scan, size=(4, 4)))
+        RAW.array(scan, Frame.plan(scan, "stored", size=(2, 8, 6)))
+
+
+@pytest.mark.parametrize("size", [(9, 8), (6, 6), (5, 9)])
+def test_raw_data_of_another_size_are_padded_or_cropped_and_come_back(scan, size):
+    frame = RAW.plan(scan, Preparation(size=size))
+    array, gain = RAW.array(scan, frame), np.sqrt(np.prod(size) / 48)
+    assert array.shape == (4, 3, *size) == (4, *frame.size)
+    middle = np.asarray(array)[..., size[0] // 2 - 2 : size[0] // 2 + 2, size[1] // 2 + 1]
+    np.testing.assert_allclose(middle, gain * scan.numpy()[..., 2:6, 4], rtol=1e-5)
+    assert np.count_nonzero(np.asarray(array)[0, 0]) == min(size[0], 8) * min(size[1], 6)
+    back = RAW.value(array, frame, scan)
+    assert back.shape == scan.shape and back.header is scan.header
+    np.testing.assert_allclose(back.numpy(), scan.numpy(), rtol=1e-5)
+    doubled = RAW.value(2 * np.asarray(array), frame, scan).numpy() / scan.numpy()
+    assert np.isin(doubled.round(4), [1, 2]).all(), "what the system does not reach is what was measured"
+    assert (doubled.round(4) == 2)[0, 0].sum() == min(size[0], 8) * min(size[1], 6)
 
 
 def test_images_and_other_coils_are_refused(scan):

@@ -142,6 +142,38 @@ def is_complex(path: Path) -> bool:
         return False
 
 
+def shared_samples(extent: int, wanted: int) -> tuple[slice, slice]:
+    """Return the samples of equal frequency on two axes of k-space, whose zero frequency is at index n // 2.
+
+    Args:
+        extent: Number of samples of the first axis.
+        wanted: Number of samples of the second axis.
+
+    Returns:
+        The samples of the first axis and those of the second, as slices of equal length: all of the shorter axis.
+    """
+    first, length = extent // 2 - wanted // 2, min(extent, wanted)
+    start = max(first, 0)
+    return slice(start, start + length), slice(start - first, start - first + length)
+
+
+def moved_samples(kspace: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """Return k-space (..., rows, columns) of another size: zeros are added around it, or its outermost samples removed.
+
+    The field of view and the frequency of every sample stay. Samples are multiplied by the root of the ratio of both
+    numbers of samples, so that the values of the image stay, too.
+    """
+    old = kspace.shape[-2:]
+    if old == (rows, columns):
+        return kspace
+    from_rows, to_rows = shared_samples(old[0], rows)
+    from_columns, to_columns = shared_samples(old[1], columns)
+    moved = np.zeros((*kspace.shape[:-2], rows, columns), kspace.dtype)
+    gain = kspace.dtype.type((rows * columns / prod(old)) ** 0.5)
+    moved[..., to_rows, to_columns] = kspace[..., from_rows, from_columns] * gain
+    return moved
+
+
 def _shown_rows(kspace: Array, rows: int) -> Array:
     """Return the k-space of the rows in the middle of the image, with an unchanged level of noise."""
     extent = kspace.shape[2]

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.case import Array, Openable, Preparation, Role, mirrored
+from ganatomy.case import Array, Openable, Preparation, Role, mirrored, slab
 from ganatomy.errors import UserError
 from ganatomy.images.frames import Frame
-from ganatomy.images.image import Image
+from ganatomy.images.image import ComputedArray, Image
+from ganatomy.images.kspace import moved_samples
 from ganatomy.images.paths import replacing
 
 
@@ -21,8 +22,9 @@ from ganatomy.images.paths import replacing
 class KSpaceRole(Role):
     """K-space of MR slices, (2 * coils, slices, rows, columns): real and imaginary part of each coil in turn.
 
-    Values are images of the kind ``kspace``. Rows and columns are frequencies, so nothing is resampled, cropped or
-    rotated; patches are whole slices.
+    Values are images of the kind ``kspace``. Rows and columns are frequencies, so nothing is interpolated or rotated:
+    where a system works with another number of them, zeros are added around k-space or its outermost samples are
+    removed, which keeps the field of view. Patches are whole slices.
 
     Attributes:
         coils: number of receiver coils.
@@ -51,36 +53,57 @@ class KSpaceRole(Role):
             raise UserError(f"{label}: {value.channels // 2} coils, but {self.name} has {self.coils}")
 
     def plan(self, value: Any, preparation: Preparation) -> Frame:
-        """Return the identity frame of the stored grid.
+        """Return the frame from the stored grid to the one of the system, see `moved_samples`.
 
         Raises:
-            UserError: the system works on another grid.
+            UserError: the system works at another spacing, or with another number of slices.
         """
         frame = Frame.plan(value, "stored")
-        wanted = preparation.size
-        fits = preparation.fit == "patches" or wanted is None or value.shape[3 - len(wanted) :] == tuple(wanted)
+        wanted = None if preparation.fit == "patches" else preparation.size
+        fits = wanted is None or len(wanted) < 3 or wanted[0] == value.shape[0]
         if preparation.spacing is not None or not fits:
             grid = f"{wanted} samples" if preparation.spacing is None else f"a spacing of {preparation.spacing} mm"
             raise UserError(
                 f"{value.header.label}: raw data of {value.shape} samples cannot be brought to {grid}; reconstruct "
                 "them first and give the image, or choose a size that fits"
             )
-        return frame
+        if wanted is None:
+            return frame
+        size = (value.shape[0], wanted[-2], wanted[-1])
+        return replace(frame, scaled=size, size=size)
 
     def array(self, value: Any, frame: Frame | None) -> Array:
-        """Return the data unchanged, lazily."""
-        if frame is not None and not frame.identity:
-            raise ValueError("raw data are never resampled")
+        """Return the data with the rows and columns of the system, lazily; unchanged where it takes any number."""
         array: Array = value.array
-        return array
+        if frame is None or frame.identity:
+            return array
+        if not frame.turn.identity or frame.size[0] != value.shape[0]:
+            raise ValueError("raw data are never resampled")
+        rows, columns = frame.size[1:]
+        shape = (value.channels, *frame.size)
+        return ComputedArray(
+            shape, np.float32, lambda start, stop: moved_samples(value.slab(start, stop), rows, columns)
+        )  # fmt: skip
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
-        """Return an array as raw data with the header of its source."""
+        """Return an array as raw data with the size and the header of its source.
+
+        Samples that the working grid does not reach are those of the source.
+        """
         affine = np.eye(4) if frame is None else frame.affine
         if like is None:
             image = Image(array, affine, "a.u.")
             return replace(image, header=replace(image.header, kind="kspace", modality="MR"))
-        given: Image = replace(like, array=array)
+        _, rows, columns = like.shape
+        reached = moved_samples(np.ones(array.shape[2:], np.float32), rows, columns) > 0
+
+        def back(start: int, stop: int) -> NDArray[np.float32]:
+            moved = moved_samples(slab(array, start, stop), rows, columns)
+            return np.where(reached, moved, like.slab(start, stop))
+
+        same = tuple(array.shape[2:]) == (rows, columns)
+        placed = array if same else ComputedArray((array.shape[0], *like.shape), np.float32, back)
+        given: Image = replace(like, array=placed)
         return given
 
     def cut(self, array: Array, start: Sequence[int], size: Sequence[int]) -> NDArray[Any]:

@@ -287,7 +287,6 @@ def test_prepared_cases_are_relative_to_their_brightest_values(tmp_path):
     [
         (task(coils=2), raw(), "4 coils; train with --coils 4"),
         (task(), raw(measured=0.4), "41% of k-space is measured"),
-        (task(size=(32, 48)), raw(), "train with --size 32 32"),
         (task(percentile=100.0), raw(modality="CT"), "modality CT"),
     ],
 )

@@ -177,10 +177,17 @@ class CSMRIRefinement(Reconstructor):
         return self.rescanned(complete(batch), Encoding(masks.to(input.device), coils))
 
     def restore(self, input: Tensor) -> Tensor:
-        image = self.recnet(input)
+        return magnitude(self._image(input)).clamp(0, 1)
+
+    def complex_image(self, input: Tensor) -> Tensor:
+        image = self._image(input)
+        return image / image.abs().clamp_min(1)
+
+    def _image(self, input: Tensor) -> Tensor:
+        image: Tensor = self.recnet(input)
         if self.refiner:
             image, _ = self.refiner(image)
-        return magnitude(image).clamp(0, 1)
+        return image
 
 
 class RecNet(nn.Module):

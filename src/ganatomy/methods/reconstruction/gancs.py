@@ -126,11 +126,14 @@ class GANCS(Reconstructor):
         )
 
     def restore(self, input: Tensor) -> Tensor:
+        return magnitude(self.complex_image(input))
+
+    def complex_image(self, input: Tensor) -> Tensor:
         scan = Scan.of(input)
         image = scan.image
         for _ in range(self.config.copies):
             image = scan.keep(as_complex(self.generator(as_channels(image))))
-        return magnitude(image)
+        return image
 
 
 class ResidualReconstructor(nn.Sequential):

@@ -179,6 +179,10 @@ class KSpaceGAN(Reconstructor):
         # Without noise, so that a scan always gives the same image.
         return self.visible(self.completed(input))
 
+    def complex_image(self, input: Tensor) -> Tensor:
+        image = self.completed(input)
+        return torch.polar(self.visible(image), image.angle()) if self.corrector else image
+
 
 class CentreDiscriminator(nn.Module):
     """Patch discriminator of the image's centre.

@@ -179,7 +179,10 @@ class RefineGAN(Reconstructor):
         return as_complex(interpolate(as_channels(part), (rows, columns), mode="bilinear"))[0]
 
     def restore(self, input: Tensor) -> Tensor:
-        return self.refined(input)[1][-1].abs()
+        return self.complex_image(input).abs()
+
+    def complex_image(self, input: Tensor) -> Tensor:
+        return self.refined(input)[1][-1]
 
 
 def _seen(image: Tensor) -> Tensor:

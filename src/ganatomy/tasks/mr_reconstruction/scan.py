@@ -21,6 +21,7 @@ from ganatomy.physics.consistency import consistent_with
 from ganatomy.physics.fourier import as_channels, as_complex, ifft, magnitude
 from ganatomy.physics.sampling import Undersampling
 from ganatomy.roles.image import ImageRole
+from ganatomy.tasks.mr_reconstruction.grids import Grids
 
 RANGE = (0.0, 1.0)
 """Range of the magnitudes of a prepared case; values above the percentile that is scaled to 1 exceed it."""
@@ -87,11 +88,11 @@ class Scan:
 class MagnitudeRole(ImageRole):
     """Role of the magnitude of a complete scan: a magnitude image, or complete raw data.
 
-    A percentile of each case is scaled to 1 for the networks. Raw data keep their grid and their channels, real and
-    imaginary part of each coil in turn; images are framed.
+    A percentile of each case is scaled to 1 for the networks. Arrays of raw data keep their grid and their channels,
+    real and imaginary part of each coil in turn, until their scan is simulated; images are framed.
 
     Attributes:
-        extents: rows and columns of k-space.
+        extents: rows and columns of the k-space that the networks take.
         coils: number of coils of raw data; with 1, any number of coils is combined.
         percentile: percentile of the magnitudes of a case that is scaled to 1.
     """
@@ -122,14 +123,20 @@ class MagnitudeRole(ImageRole):
             raise UserError(f"{value.header.label}: {coils} coils; train with --coils {coils}, or 1 to combine them")
 
     def plan(self, value: Image, preparation: Preparation) -> Frame | None:
-        """Plan the frame to the working grid; raw data keep their grid.
-
-        Raises:
-            UserError: raw data have another size than the scan.
-        """
+        """Plan the frame to the working grid; the k-space of raw data is padded or cropped to it, see `Grids`."""
         if not is_raw(value):
             return super().plan(value, preparation)
-        return self._as_measured(value, Frame.plan(value, "stored"))
+        frame = Frame.plan(value, "stored")
+        working = (frame.size[0], *self.extents)
+        return replace(frame, scaled=working, size=working)
+
+    def array(self, value: Image, frame: Frame | None) -> Array:
+        """Return an image on the working grid; raw data as they are."""
+        return value.array if is_raw(value) else super().array(value, frame)
+
+    def grids(self, value: Image) -> Grids:
+        """Return the grids of raw data and of the networks."""
+        return Grids((value.shape[1], value.shape[2]), self.extents)
 
     def bind(self, value: Image) -> Self:
         """Bind the codec to a case, such that the percentile is scaled to 1.
@@ -208,10 +215,10 @@ class ScanRole(MagnitudeRole):
         RELATIVE.check(self.visible(value))
 
     def plan(self, value: Image, preparation: Preparation) -> Frame | None:
-        """Plan the frame to the working grid; raw data keep their grid, and complex images are turned but not resized.
+        """Plan the frame to the working grid; complex images are turned but not resized.
 
         Raises:
-            UserError: raw data or a complex image has another size than the scan.
+            UserError: a complex image has another size than the scan.
         """
         if value.channels == 2 and not is_raw(value):
             return self._as_measured(value, Frame.plan(value, preparation.plane))
@@ -220,9 +227,13 @@ class ScanRole(MagnitudeRole):
     def array(self, value: Image, frame: Frame | None) -> Array:
         """Return the packed channels of a scan, (3 [+ 2C], slices, rows, columns), in the unit of the value."""
         if is_raw(value):
-            return computed(
-                value, lambda planes: scan_of_raw(planes).packed, packed_channels(value.channels // 2)
-            ).array
+            grids, channels = self.grids(value), packed_channels(value.channels // 2)
+
+            def scanned(start: int, stop: int) -> NDArray[np.float32]:
+                packed = scan_of_raw(planes_of(value.slab(start, stop)), grids).packed
+                return packed.transpose(0, 1).numpy()
+
+            return ComputedArray((channels, value.shape[0], *self.extents), np.float32, scanned)
         framed = super().array(value, frame)
         shape: Any = framed.shape
         mask = self.scan.mask(self.extents).numpy().astype(np.float32)
@@ -237,6 +248,15 @@ class ScanRole(MagnitudeRole):
     def value(self, array: Array, frame: Frame | None, like: Any) -> Image:
         """Return real and imaginary part of the zero-filled image as two channels on the grid of the source."""
         shape: Any = array.shape
+        if isinstance(like, Image) and is_raw(like):
+            grids = self.grids(like)
+
+            def back(start: int, stop: int) -> NDArray[np.float32]:
+                seen = grids.back(planes_of(slab(array, start, stop)[:2]))
+                return as_channels(seen).transpose(0, 1).numpy()
+
+            own = ComputedArray((2, *like.shape), np.float32, back)
+            return super().value(own, Frame.plan(like, "stored"), like)
         parts = ComputedArray((2, *shape[1:]), np.float32, lambda start, stop: slab(array, start, stop)[:2])
         return super().value(parts, frame, like)
 
@@ -288,9 +308,15 @@ def computed(value: Image, function: Callable[[Tensor], Tensor], channels: int =
     return value.with_array(ComputedArray((channels, *value.shape), np.float32, made))
 
 
-def scan_of_raw(kspace: Tensor) -> Scan:
-    """Return the scan of raw data, complex (slices, C, rows, columns); zeros of all coils are unmeasured."""
-    return Scan.measured(kspace, (kspace != 0).any(1, keepdim=True))
+def scan_of_raw(kspace: Tensor, grids: Grids | None = None) -> Scan:
+    """Return the scan of raw data.
+
+    Args:
+        kspace: raw data, complex (slices, C, rows, columns); zeros of all coils are unmeasured.
+        grids: grids of the raw data and of the networks, for a scan on the latter; None for one on the former.
+    """
+    mask = (kspace != 0).any(1, keepdim=True)
+    return Scan.measured(kspace, mask) if grids is None else Scan.measured(grids.kspace(kspace), grids.mask(mask))
 
 
 def complete_images(kspace: Tensor, value: Image) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, slab
-from ganatomy.errors import UserError
+from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, check_alignment, slab
+from ganatomy.errors import Notice, UserError
 from ganatomy.game import Batch, Method, MethodConfig, Stream
 from ganatomy.images.codecs import Window
+from ganatomy.images.frames import Frame
 from ganatomy.images.image import ComputedArray, Image
 from ganatomy.metrics.fidelity import psnr, ssim
 from ganatomy.metrics.reconstruction import BANDS, band_errors, nmse, nrmse, snr
@@ -34,6 +36,7 @@ from ganatomy.physics.fourier import as_complex, smooth_phase
 from ganatomy.physics.sampling import Undersampling
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
+from ganatomy.tasks.mr_reconstruction.grids import Grids
 from ganatomy.tasks.mr_reconstruction.scan import (
     RANGE,
     RELATIVE,
@@ -58,7 +61,8 @@ CONTENT = 0.1
 """Share of a slice that must show tissue for the slice to be learned from, as in the code of DAGAN."""
 
 CoilImages = Callable[[int, int], tuple[Tensor, Tensor]]
-"""Function that returns coil images of slices start to stop, and the sensitivities; both complex (slices, C, H, W)."""
+"""Function that returns coil images of slices start to stop on the grid of the scan, and the sensitivities on that of
+the networks; both complex (slices, C, H, W)."""
 
 
 class ReconstructionConfig(MethodConfig):
@@ -89,7 +93,8 @@ class ScanPreparation(Preparation):
 class MRReconstruction(Restoration):
     """Task of MR reconstruction: the target is the magnitude of a complete scan, the input the same scan undersampled.
 
-    Complete scans are raw data, or magnitude images whose k-space is simulated slice by slice on the working grid. Both
+    Complete scans are raw data, or magnitude images whose k-space is simulated slice by slice on the working grid. Raw
+    data of another size are undersampled as they were measured, then padded or cropped in k-space (`Grids`). Both kinds
     are divided by a percentile of the case. The input of a method has three channels, which allow data consistency:
     real and imaginary part of the zero-filled image, and the mask (1 where k-space is measured). With several coils
     there are two more channels for the sensitivity of each coil.
@@ -101,6 +106,7 @@ class MRReconstruction(Restoration):
     """
 
     name = "mr-reconstruction"
+    predictors: ClassVar = {"restore": "ganatomy.tasks.mr_reconstruction.predictor:ReconstructionPredictor"}
     judge = "ganatomy.tasks.mr_reconstruction.judge:ReconstructionJudge"
     given = "target"
     phantom_subjects = 18  # small networks overfit to fewer
@@ -169,8 +175,24 @@ class MRReconstruction(Restoration):
                     "is simulated"
                 )
             if "mask" in values and is_raw(image):  # which do not say where they lie
-                values = {**values, "mask": replace(values["mask"], affine=image.affine)}
+                mask = replace(values["mask"], affine=image.affine)
+                without = {name: value for name, value in values.items() if name != "mask"}
+                return self._with_mask(super().frame(without, case), mask)
         return super().frame(values, case)
+
+    def _with_mask(self, sample: Sample, mask: Image) -> Sample:
+        """Return the sample of raw data with a mask of their own grid, which is brought to the working grid."""
+        image, frame, role = sample.values["target"], sample.frames["target"], self.roles["mask"]
+        role.check(mask)
+        stored = {"target": image, "mask": mask}
+        check_alignment(stored, {name: Frame.plan(value, "stored") for name, value in stored.items()})
+        return replace(
+            sample,
+            arrays={**sample.arrays, "mask": role.array(mask, frame)},
+            affines={**sample.affines, "mask": frame.working_affine},
+            frames={**sample.frames, "mask": frame},
+            values={**sample.values, "mask": mask},
+        )
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         """Simulate the undersampled scan of a sample.
@@ -179,11 +201,17 @@ class MRReconstruction(Restoration):
         """
         target = sample.arrays["target"]
         coil_images = self._measured(sample) if target.shape[0] > 1 else self._simulated(sample, seed)
+        _, slices, *own = target.shape
+        grids = Grids((own[0], own[1]), self.size)
+        if grids.crops:
+            warnings.warn(grids.loss, Notice, stacklevel=2)
 
         @lru_cache(maxsize=1)
         def scanned(start: int, stop: int) -> Mapping[str, Tensor]:
             seen, known = coil_images(start, stop)
+            # On the grid of the file, so that the acceleration and the full centre are those of its own lines.
             kspace, mask = self.scan.acquire(seen, seed, start)
+            kspace, mask, seen = grids.kspace(kspace), grids.mask(mask), grids.image(seen)
             scan = Scan.measured(kspace, mask, known if self._known and self.coils > 1 else None)
             maps = scan.encoding.sensitivities
             true = seen if maps is None else combine(seen, maps)
@@ -196,9 +224,8 @@ class MRReconstruction(Restoration):
         def computed(role: str, start: int, stop: int) -> NDArray[np.float32]:
             return scanned(start, stop)[role].transpose(0, 1).numpy()
 
-        _, slices, rows, columns = target.shape
         made: dict[str, Array] = {
-            name: ComputedArray((self.roles[name].channels, slices, rows, columns), np.float32, partial(computed, name))
+            name: ComputedArray((self.roles[name].channels, slices, *self.size), np.float32, partial(computed, name))
             for name in ("input", "target", "phase")
         }
         arrays = {**made, **{name: array for name, array in sample.arrays.items() if name not in made}}
@@ -225,12 +252,14 @@ class MRReconstruction(Restoration):
         """Return coil images of complete raw data."""
         array, value, codec = sample.arrays["target"], sample.values["target"], sample.role("target").codec
         assert isinstance(codec, Window)
-        coils, bright = array.shape[0] // 2, codec.high
+        coils, bright, grids = array.shape[0] // 2, codec.high, self._shown.grids(value)
 
         def coil_images(start: int, stop: int) -> tuple[Tensor, Tensor]:
             seen = complete_images(planes_of(slab(array, start, stop)), value) / bright
-            maps = adaptive_sensitivities(seen) if coils > 1 else torch.ones_like(seen)
-            return (combine(seen, maps), maps) if self.coils < coils else (seen, maps)
+            if self.coils < coils:
+                maps = adaptive_sensitivities(seen)
+                return combine(seen, maps), maps
+            return seen, adaptive_sensitivities(grids.image(seen)) if coils > 1 else torch.ones_like(seen)
 
         return coil_images
 
@@ -268,7 +297,7 @@ class Reconstructor(Method):
     Their configuration is a `ReconstructionConfig` with an ``adversarial_weight``.
 
     Raises:
-        UserError: the networks do not accept images of this size; k-space is never padded.
+        UserError: the networks do not accept images of this size.
     """
 
     phased: ClassVar[bool] = True
@@ -283,6 +312,16 @@ class Reconstructor(Method):
     @abstractmethod
     def restore(self, input: Tensor) -> Tensor:
         """Reconstruct magnitudes (N, 1, H, W) from scans (N, 3 [+ 2C], H, W), see `Scan.packed`; both about [0, 1]."""
+
+    def complex_image(self, input: Tensor) -> Tensor:
+        """Reconstruct complex images (N, 1, H, W) from scans, so that an image can be brought to another grid.
+
+        A method that predicts magnitudes alone gives them the phase of the zero-filled image.
+
+        Args:
+            input: scans (N, 3 [+ 2C], H, W), see `Scan.packed`.
+        """
+        return torch.polar(self.restore(input).float(), Scan.of(input).image.angle())
 
     @property
     def adversarial(self) -> bool:
