@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ganatomy.errors import Shortage, UserError
+from ganatomy.images import dicom
 from ganatomy.images.files import find, read, write
 from ganatomy.images.image import Image
 from ganatomy.images.kspace import read_kspace
@@ -162,6 +163,17 @@ def test_a_number_of_frames_needs_its_pixels(tmp_path, slice_file, count):
     slice_file(tmp_path / "a.dcm", np.zeros((16, 16), np.uint16), NumberOfFrames=count)
     with pytest.raises(UserError, match=r"a\.dcm .*(impossible sizes|truncated)"):
         read(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("head", [b"", b"\0" * 128 + b"DICM", b"\x08\0\x05\0" + b"\0" * 140])
+def test_a_file_of_zeros_is_refused_at_once(tmp_path, head, monkeypatch):
+    reads = []
+    read_ = dicom.DicomStream.read
+    monkeypatch.setattr(dicom.DicomStream, "read", lambda self, *size: reads.append(1) or read_(self, *size))
+    (tmp_path / "a.dcm").write_bytes(head + bytes(1 << 20))
+    with pytest.raises(UserError, match=r"a\.dcm (is filled with zeros|is not DICOM)"):
+        read(tmp_path / "a.dcm")
+    assert len(reads) < 200
 
 
 def test_deflated_dicom_is_read_unless_it_inflates_without_end(tmp_path, slice_file):

@@ -35,6 +35,8 @@ _PIXELS = b"\xe0\x7f\x10\0"
 
 LONGEST_HEADER = 16 << 20
 """Most bytes of the header of a deflated file; pydicom takes seconds for as many that are repeated."""
+MOST_BLANK = 16
+"""Most times that 8 zeros are read in a row; pydicom takes a minute for a header of 100 MB of zeros."""
 MOST_FRAMES = 100_000
 """Most frames of one file that are read."""
 
@@ -50,14 +52,22 @@ class DicomStream(io.BufferedReader):
         super().__init__(io.FileIO(path))
         self._path, self.size = path, path.stat().st_size
         self.inflated: int | None = None
+        self._blank = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next bytes; of a deflated file only where it is small enough once it is inflated."""
         rest = max(self.size - self.tell(), 0)
         if size is not None and size >= 0:
-            return super().read(min(size, rest))
+            return self._not_blank(super().read(min(size, rest)))
         data = super().read(rest)  # pydicom reads all the rest only where it inflates it
         self.inflated = self._inflated(data)
+        return data
+
+    def _not_blank(self, data: bytes) -> bytes:
+        """Return bytes unless as many elements without tag, length and content follow each other as no header has."""
+        self._blank = self._blank + 1 if data == bytes(8) else 0
+        if self._blank > MOST_BLANK:
+            raise UserError(f"{self._path} is filled with zeros in the place of its header: copy or export it again")
         return data
 
     def _inflated(self, data: bytes) -> int:
