@@ -166,7 +166,7 @@ def test_no_byte_of_an_output_tells_who_the_patient_is(tmp_path, modality):
         assert (out.PatientIdentityRemoved, out.LongitudinalTemporalInformationModified) == ("YES", "MODIFIED")
         assert [one.CodeValue for one in out.DeidentificationMethodCodeSequence] == ["113100", "113107"]
         assert out.AnatomicRegionSequence[0].CodeMeaning == "Knee"
-        assert errors(path) <= errors(tmp_path / "in" / "000.dcm")
+    assert errors(tmp_path / "out" / "00001.dcm") <= errors(tmp_path / "in" / "000.dcm")
 
 
 def test_what_is_written_from_one_patient_fits_together(tmp_path):

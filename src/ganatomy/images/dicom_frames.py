@@ -18,6 +18,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from ganatomy.errors import UserError
 from ganatomy.images.dicom import DicomStream, check_pixels, read_file, read_stream
 from ganatomy.images.dicom_marks import MARKS, marks_of, several
+from ganatomy.images.dicom_private import TAGS as PRIVATE_TAGS
+from ganatomy.images.dicom_private import diffusion_of
 from ganatomy.images.dicom_values import FLOATS, Get, Values, in_colours, through_table, values_of
 from ganatomy.images.image import LPS_TO_RAS
 from ganatomy.images.parsing import parsing
@@ -157,7 +159,7 @@ def read_frames(path: Path) -> list[Frame]:
             file = read_stream(
                 stream,
                 stop_before_pixels=True,
-                specific_tags=[*_TAGS.split(), *chain(*MARKS.values()), *_VECTORS.values()],
+                specific_tags=[*_TAGS.split(), *chain(*MARKS.values()), *_VECTORS.values(), *PRIVATE_TAGS],
             )
             # pydicom stops in front of the pixels, whose own header has 8 or 12 bytes.
             before = stream.tell() + (8 if file.original_encoding[0] else 12)
@@ -168,7 +170,11 @@ def read_frames(path: Path) -> list[Frame]:
             if not kind or any(name in kind for name in _WITH_PIXELS):
                 raise UserError(f"{path} is truncated: its header ends before the image; copy or export it again")
             return []
-        top = {element.keyword: element.value for element in file}  # which is faster than to look each up in pydicom
+        usual = (file[tag] for tag in file.keys() if not tag.is_private)  # noqa: SIM118 - others may not be readable
+        # A dictionary is faster than to look each up in pydicom.
+        top = {element.keyword: element.value for element in usual}
+        if top.get("DiffusionBValue") is None:
+            top |= diffusion_of(file)
         count = int(top.get("NumberOfFrames") or 1)
         if tiled := _tiled(top, count, path):
             return [replace(_frame(top, path, None, pixels), problem=tiled)]

@@ -50,6 +50,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS
 
 from ganatomy.errors import UserError
 from ganatomy.images.dicom import read_file
+from ganatomy.images.dicom_private import diffusion_of
 from ganatomy.images.dicom_profile import BasicProfile
 from ganatomy.images.image import Image
 
@@ -160,6 +161,8 @@ class SourceFiles:
         """Return the whole header of a file; raises `UserError` where it cannot be read any more."""
         if self._read is None or self._read[0] != path:
             source = read_source(path)
+            if "b-value" in (self._image.header.volume or ""):
+                _restate_diffusion(source)
             if self._profile is not None:
                 self._days = self._profile.apply(source)
             self._read = path, source
@@ -188,6 +191,13 @@ def read_source(path: Path) -> Dataset:
     _correct_character_set(source)
     source.decode()
     return source
+
+
+def _restate_diffusion(source: Dataset) -> None:
+    """Set DICOM's own attributes of diffusion from those of the maker, which are not passed on."""
+    if source.get("DiffusionBValue") is None:
+        for keyword, value in diffusion_of(source).items():
+            setattr(source, keyword, value)
 
 
 def _correct_character_set(source: Dataset) -> None:
