@@ -256,6 +256,11 @@ def make_images(folder: Path) -> list[Path]:
     np.savez(folder / "kspace.npz", kspace=kspace, mask=np.ones(24, bool))
     with h5py.File(folder / "kspace.h5", "w") as file:
         file.create_dataset("kspace", data=kspace, compression="gzip")
+    with zipfile.ZipFile(folder / "series.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((folder / "series").iterdir()):
+            archive.write(path, f"ct/{path.name}")
+    first = min((folder / "series").iterdir())
+    (folder / "slice.dcm.gz").write_bytes(gzip.compress(first.read_bytes()))
     for name in COMPRESSED:
         if found := get_testdata_file(name, download=False):
             shutil.copy(str(found), folder / name)
@@ -271,15 +276,21 @@ def images(folder: Path) -> Callable[[random.Random, Path], Trial]:
         path = work / base.name
         (shutil.copytree if base.is_dir() else shutil.copy)(base, path)
         special = {".gz": _nifti, ".nii": _nifti, ".dcm": _element, "": _element, ".npy": _header, ".npz": _bomb}
-        special |= {".h5": _hdf5, ".png": _picture, ".tif": _picture, ".mha": _text, ".nrrd": _text}
+        special |= {".h5": _hdf5, ".png": _picture, ".tif": _picture, ".mha": _text, ".nrrd": _text, ".zip": _archive}
         change = dice.choice((None, None, _place_of, special.get(path.suffix)))
+        change = None if change is _nifti and path.name.endswith(".dcm.gz") else change
         file = dice.choice(sorted(path.iterdir())) if path.is_dir() else path
         if change is None:
             changed, told = changed_bytes(file.read_bytes(), dice)
             file.write_bytes(changed)
         else:
             told = change(file, dice)
-        return Trial(base.name, told, lambda: _read_images(path, SLICES if base.is_dir() else None))
+        whole = SLICES if base.is_dir() or base.suffix == ".zip" else None
+        # What changes a list of members may take slices off it on purpose, and a name may be that of another kind.
+        whole = (
+            None if base.suffix == ".zip" and told.startswith(("member", "renamed", "doubled", "replaced")) else whole
+        )
+        return Trial(base.name, told, lambda: _read_images(path, whole))
 
     return trial
 
@@ -315,7 +326,10 @@ def _place_of(file: Path, dice: random.Random) -> str:
     kind = dice.choice(("dangling link", "folder", "pipe", "other suffix", "name that is not UTF-8", "doubled"))
     if kind == "other suffix":
         suffix = dice.choice(
-            (".nii", ".nii.gz", ".png", ".dcm", ".npy", ".npz", ".h5", ".tif", ".jpg", ".mha", ".nrrd", ".mgz")
+            (
+                *(".nii", ".nii.gz", ".png", ".dcm", ".dcm.gz", ".npy", ".npz", ".h5", ".tif", ".jpg", ".mha", ".nrrd"),
+                *(".mgz", ".zip"),
+            )
         )
         file.rename(file.with_name(f"{file.name.split('.')[0]}{suffix}"))
         return f"renamed to *{suffix}"
@@ -447,6 +461,53 @@ def _bomb(file: Path, dice: random.Random) -> str:
         head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
         archive.writestr("kspace.npy", head + (bytes(1 << 27) if kind == "zeros" else b"12345678"))
     return f"1 GiB in the header, {kind}"
+
+
+def _archive(file: Path, dice: random.Random) -> str:
+    """Change a member of a zip archive or what its entry says, or add another one."""
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    victim = dice.choice(sorted(members))
+    kind = dice.choice(("content", "name", "entry", "bomb", "archive", "link", "empty"))
+    entry = zipfile.ZipInfo(victim)
+    told = f"member {victim}: {kind}"
+    if kind == "content":
+        members[victim], change = changed_bytes(members[victim], dice)
+        told = f"{victim}: {change}"
+    elif kind == "name":
+        names = (
+            "../x.dcm",
+            "/etc/x.dcm",
+            "C:/x.dcm",
+            "a\\..\\..\\x.dcm",
+            "é" * 300,
+            "ct",
+            "x.zip",
+            "x.png",
+            ".x",
+            "a//b",
+        )
+        entry.filename = entry.orig_filename = dice.choice(names)
+        told += f" {entry.filename[:20]}"
+    elif kind == "bomb":
+        members[victim] = bytes(dice.choice((1 << 20, 1 << 27)))
+    elif kind == "archive":
+        entry.filename = entry.orig_filename = f"{victim}.zip"
+    elif kind == "link":
+        entry.external_attr = 0o120777 << 16
+    elif kind == "empty":
+        members[victim] = b""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(entry if name == victim else name, data)
+    if kind == "entry":
+        data = bytearray(file.read_bytes())
+        mark, offsets = dice.choice(((b"PK\x01\x02", (8, 10, 16, 20, 24, 28, 42)), (b"PK\x05\x06", (8, 10, 12, 16))))
+        offset = dice.choice(offsets)
+        struct.pack_into("<I", data, data.index(mark) + offset, dice.choice((0, 1, 77, 2**31, 2**32 - 1)))
+        file.write_bytes(data)
+        told = f"member: {offset} bytes behind {mark[2:].hex()}"
+    return told
 
 
 def _hdf5(file: Path, dice: random.Random) -> str:
@@ -595,6 +656,57 @@ def manifests(folder: Path) -> Callable[[random.Random, Path], Trial]:
     return trial
 
 
+def lists(folder: Path) -> Callable[[random.Random, Path], Trial]:
+    """Return what makes trials of lists and archives of other tools, which are read to the last image."""
+    folder.mkdir()
+    for number in range(4):
+        for name in ("t1", "t2"):
+            write(folder / f"p{number}_{name}.nii.gz", _volume((2, 16, 20)))
+    entries = [{"image": [f"p{number}_{name}.nii.gz" for name in ("t1", "t2")], "fold": number} for number in range(4)]
+    (folder / "datalist.json").write_text(json.dumps({"training": entries[:3], "testing": entries[3:], "numTest": 1}))
+    sides = {f"{side}_{part}": np.arange(3 * size, dtype=np.uint8).reshape(3, *shape)
+             for side in ("train", "val", "test")
+             for part, size, shape in (("images", 56, (7, 8)), ("labels", 1, (1,)))}  # fmt: skip
+    np.savez_compressed(folder / "mnist.npz", **sides)
+    (folder / "participants.tsv").write_text("participant_id,age,diagnosis\nsub-0,30,a\nsub-1,40,b\n")
+    tasks = {name: build(name, {}).task for name in ("pix2pix", "aae")}
+
+    def read(path: Path, system: str) -> str:
+        cases = find_cases(tasks[system], DataConfig(data=path))
+        for case in cases:
+            for source in case.sources.values():
+                source.open()
+        return f"{len(cases)} cases of {len({case.subject for case in cases})} subjects"
+
+    def trial(dice: random.Random, work: Path) -> Trial:
+        name = dice.choice(("datalist.json", "datalist.json", "mnist.npz", "participants.tsv"))
+        path, place, system = work / name, work / name, "pix2pix"
+        for image in folder.glob("*.nii.gz"):
+            (work / image.name).symlink_to(image)
+        if name == "participants.tsv":
+            for number in range(2):
+                inner = work / f"sub-{number}" / "anat"
+                inner.mkdir(parents=True)
+                for suffix in ("t1", "t2"):
+                    (inner / f"sub-{number}_{suffix.upper()}w.nii.gz").symlink_to(folder / f"p{number}_{suffix}.nii.gz")
+            told, place = _changed_text(folder / name, path, dice), work
+        elif name == "mnist.npz":
+            shutil.copy(folder / name, path)
+            told, system = _bomb(path, dice) if dice.random() < 0.2 else "", "aae"
+            if not told:
+                changed, told = changed_bytes(path.read_bytes(), dice)
+                path.write_bytes(changed)
+        elif dice.random() < 0.7:
+            shutil.copy(folder / name, path)
+            told = _changed_leaf(path, dice)
+        else:
+            changed, told = changed_bytes((folder / name).read_bytes(), dice)
+            path.write_bytes(changed)
+        return Trial(name, told, lambda: read(place, system))
+
+    return trial
+
+
 # Run folders and options
 
 
@@ -732,6 +844,7 @@ KINDS: dict[str, tuple[Callable[[Path], Callable[[random.Random, Path], Trial]],
     "images": (images, 10),
     "tables": (tables, 3),
     "manifests": (manifests, 3),
+    "lists": (lists, 3),
     "options": (options, 2),
     "runs": (runs, 2),
 }

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from ganatomy.errors import UserError
+from ganatomy.images.archives import shown
 from ganatomy.images.frames import Fit, Frame, Plane
 from ganatomy.images.image import Image, LazyArray
 from ganatomy.images.resampling import with_known_pixels
@@ -105,7 +106,8 @@ class Case:
         """Digest that changes when a file of the case changes."""
         facts = []
         for role, source in sorted(self.sources.items()):
-            states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
+            places = [(shown(path), path.stat()) for path in source.paths]
+            states = [(str(place.resolve()), state.st_size, state.st_mtime_ns) for place, state in places]
             facts.append(
                 (role, states or repr(source), [repr(getattr(source, name, None)) for name in READING_ATTRIBUTES])
             )

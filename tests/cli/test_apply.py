@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import nibabel
 import numpy as np
@@ -50,6 +51,28 @@ def test_a_batch_finishes_the_good_ones(tmp_path, run, capsys):
     assert "b.nii cannot be read as NIfTI" in failures[0]
     assert failures[1] == "ganatomy: warning: 1 of 3 cases are left out, for the reasons above"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii", "a.nii.json", "c.nii", "c.nii.json"]
+
+
+def test_an_archive_is_a_batch_and_its_notes_name_places_in_it(tmp_path, run, capsys):
+    for name in ("a.nii", "deep/c.nii.gz"):
+        volume(tmp_path / "in" / name)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for name in ("a.nii", "deep/c.nii.gz"):
+            archive.write(tmp_path / "in" / name, name)
+        archive.writestr("b.nii", b"no image at all")
+        archive.writestr("more.zip", b"")
+    assert main(["apply", str(run), str(tmp_path / "in.zip"), str(tmp_path / "out")]) == 3
+    said = capsys.readouterr()
+    made = [tmp_path / "out" / "a.nii", tmp_path / "out" / "deep_c.nii.gz"]
+    assert said.out.split() == [str(path) for path in made]
+    assert f"{tmp_path / 'in.zip' / 'b.nii'} cannot be read as NIfTI" in said.err
+    assert "in.zip/more.zip is an archive inside of an archive" in said.err
+    assert "2 of 4 cases are left out" in said.err and "unpacked-" not in said.err
+    for path, name in zip(made, ("a.nii", "deep/c.nii.gz"), strict=True):
+        sources = json.loads(path.with_name(f"{path.name}.json").read_text())["sources"]
+        assert list(sources.values()) == [str(tmp_path / "in.zip" / name)]
+        again = nibabel.load(tmp_path / "in" / name)
+        np.testing.assert_allclose(np.asarray(nibabel.load(path).dataobj), np.asarray(again.dataobj), atol=1)
 
 
 def test_pictures_with_an_offset(tmp_path, run):

@@ -1,3 +1,8 @@
+import shutil
+import subprocess
+import sys
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -34,6 +39,36 @@ def test_what_cannot_be_read_is_told_by_the_exit_status(folder, capsys):
     (folder / "ann" / "scan.nii.gz").write_bytes(b"")
     assert main(["data", str(folder)]) == 3
     assert "cannot be read: ann_scan nifti: " in capsys.readouterr().out
+
+
+def test_archives_of_images_are_cases_with_a_stable_identity(folder, tmp_path, capsys):
+    for name in ("ann", "a[red]c"):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            archive.write(folder / name / "scan.nii.gz", "scan.nii.gz")
+        shutil.rmtree(folder / name)
+    manifest, words = tmp_path / "cases.csv", ["--for", "wgan-vgg", "--test-subjects", "ann"]
+    assert main(["data", str(folder), *words, "--write", str(manifest)]) == 0
+    assert "1 for training (1), 1 for testing (1)" in capsys.readouterr().out
+    assert "ann,data/ann.zip,test," in manifest.read_text()
+    assert main(["data", str(manifest), "--for", "wgan-vgg"]) == 0
+    assert "1 for training (1), 1 for testing (1)" in capsys.readouterr().out
+    script = (
+        "import sys; from pathlib import Path; from ganatomy.data.cases import DataConfig, discover\n"
+        "from ganatomy.inference.model import build\n"
+        "cases = discover(build('wgan-vgg', {}).task, DataConfig(data=Path(sys.argv[1])))\n"
+        "print(*sorted(case.fingerprint for case in cases))"
+    )
+    runs = [subprocess.run([sys.executable, "-c", script, folder], capture_output=True, check=True) for _ in range(2)]
+    assert runs[0].stdout == runs[1].stdout and len(runs[0].stdout.split()) == 2
+
+
+def test_an_archive_of_several_images_is_no_place_of_one(folder, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in ("ann", "a[red]c"):
+            archive.write(folder / name / "scan.nii.gz", f"{name}/scan.nii.gz")
+    assert main(["data", str(tmp_path / "all.zip"), "--for", "wgan-vgg", "--write", str(tmp_path / "m.csv")]) == 2
+    assert "all.zip holds other images, too" in capsys.readouterr().err
+    assert not (tmp_path / "m.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
             source.name if task.classes else source.subject,
             "train",
             {task.given: task.roles[task.given].adopt(source)},
-            source.paths[0].parent.name,
+            source.places[0].parent.name,
         )
         for source in sources
     ]
@@ -275,8 +275,8 @@ def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
             other = found.setdefault(place, {}).setdefault(role, source)
             if other is not source:
                 raise UserError(
-                    f"{other.paths[0]} and {source.paths[0]}: both would be the {role} of one case, {place}; move one "
-                    "of them elsewhere, or rename it"
+                    f"{other.places[0]} and {source.places[0]}: both would be the {role} of one case, {place}; move "
+                    "one of them elsewhere, or rename it"
                 )
     _tell_incomplete(folder, task, found)
     names = distinct_names([place.replace("/", "_") for place in found], list(found))

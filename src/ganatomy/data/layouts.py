@@ -103,7 +103,7 @@ def _members(root: Path, pattern: str, sources: Sequence[Source]) -> list[Member
     expression = re.compile(_capturing(pattern), re.IGNORECASE)
     found = []
     for source in sources:
-        place = source.paths[0].parent if source.kind == "dicom" else source.paths[0]
+        place = source.places[0].parent if source.kind == "dicom" else source.places[0]
         way = PurePosixPath(place.relative_to(root).as_posix())
         end = "/".join(way.parts[-depth:])
         if fitted := expression.fullmatch(end):
@@ -161,7 +161,7 @@ def _check_spelling(groups: Mapping[tuple[str, ...], Mapping[str, Member]], role
     for key, group in groups.items():
         other = spelt.setdefault(tuple(normalize("NFC", part).casefold() for part in key), group)
         if other is not group and min(len(group), len(other)) < roles:
-            first, second = (next(iter(one.values())).source.paths[0] for one in (other, group))
+            first, second = (next(iter(one.values())).source.places[0] for one in (other, group))
             raise UserError(
                 f"{first} and {second}: their names differ in case or accents only, so it cannot be told whether they "
                 "are one case; rename one of them"

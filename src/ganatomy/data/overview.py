@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ganatomy.case import Case, Openable, Sample, Split, slab
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import Shortage, UserError
+from ganatomy.images.archives import archive_of, is_archive
 from ganatomy.images.files import find
 from ganatomy.images.image import Image
 from ganatomy.images.paths import replacing
@@ -108,8 +109,8 @@ def _span(values: NDArray[Any]) -> tuple[float, float] | None:
 
 
 def place_of(source: Openable) -> Path | None:
-    """Return the path that names a source: its file, or the folder of its series; None for a phantom."""
-    paths = tuple(dict.fromkeys(source.paths))
+    """Return the path that names a source: its file, the folder of its series, its archive; None for a phantom."""
+    paths = tuple(dict.fromkeys(map(archive_of, source.paths)))
     return None if not paths else paths[0] if len(paths) == 1 else paths[0].parent
 
 
@@ -199,7 +200,7 @@ def _cell(path: Path, case: Case, source: Openable | None) -> str:
     place = place_of(source) if source else None
     if place is None or source is None:
         return ""
-    if place.is_dir() and len(find(place)) != 1:
+    if (place.is_dir() or is_archive(place)) and len(find(place)) != 1:
         raise UserError(
             f"{case.name}: {place} holds other images, too, so no path names this one alone; move its files to "
             "a folder of their own"

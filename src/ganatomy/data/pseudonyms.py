@@ -20,6 +20,7 @@ from pathlib import Path
 from ganatomy.case import Case, Sample
 from ganatomy.data.folders import config_folder
 from ganatomy.errors import UserError
+from ganatomy.images.archives import shown
 
 SECRET_NAME = "secret"
 FEWEST_BYTES = 16
@@ -203,7 +204,7 @@ class Labels:
     @staticmethod
     def hidden(message: str, case: Case) -> str:
         """Return a message about a case without its subject, its name, its files and other paths."""
-        paths = [path for source in case.sources.values() for path in source.paths]
+        paths = [one for source in case.sources.values() for path in source.paths for one in {path, shown(path)}]
         known = {name for path in paths for name in (str(path), str(path.parent), path.name, path.stem)}
         return PATH.sub("its file", _without(message, {*known, case.name, case.subject} - {"."}, "its file"))
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import Notice, UserError
+from ganatomy.images.archives import shown
 from ganatomy.images.dicom_frames import SLICED, Frame
 from ganatomy.images.dicom_marks import volumes_of
 from ganatomy.images.image import Header, Image, LazyArray, uneven_steps
@@ -50,8 +51,8 @@ class Series:
 
     @property
     def folder(self) -> Path:
-        """Folder of the files, or the first above all of them."""
-        return Path(commonpath([path.parent for path in self.paths]))
+        """Folder of the files, or the first above all of them; an archive counts as one."""
+        return Path(commonpath([shown(path).parent for path in self.paths]))
 
 
 def group(frames: Sequence[Frame]) -> list[Series]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import Notice, UserError, shortage
-from ganatomy.images import dicom, itk, kspace, labelmaps, mgh, nifti, npy, raster
+from ganatomy.images import archives, dicom, itk, kspace, labelmaps, mgh, nifti, npy, raster
+from ganatomy.images.archives import shown
 from ganatomy.images.dicom_folders import read_folders
 from ganatomy.images.dicom_frames import Frame
 from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
@@ -34,7 +35,7 @@ _UNREAD = frozenset(
 """Endings of names of images, recordings and archives that some version may not read, and that are named then."""
 _READABLE = (
     "DICOM, NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd), NRRD (.nrrd, .nhdr), .mgz, PNG, JPEG, TIFF, BMP, GIF, WebP, "
-    ".npy or raw MR data (.h5, .mrd)"
+    ".npy, raw MR data (.h5, .mrd) or a .zip"
 )
 
 
@@ -46,7 +47,7 @@ class Source:
         name: Name that is unique among the sources found together, and safe as a file name.
         subject: PatientID, else the first folder below the searched one, else the name of the file.
         kind: Format of the file.
-        paths: Its files, in slice order.
+        paths: Its files, in slice order; those of archives in the folder that they are unpacked into.
         modality: DICOM's modality code, None for other formats.
         problem: Reason why it cannot be opened, as far as the headers show; None when there is none.
         labels: Whether its values are labels and no intensities, see `labelled`.
@@ -74,8 +75,13 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """Folder of its files, or the first above all of them."""
-        return Path(os.path.commonpath([path.parent for path in self.paths]))
+        """Folder of its files, or the first above all of them; an archive counts as one."""
+        return Path(os.path.commonpath([path.parent for path in self.places]))
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Its files as a user knows them: those of an archive as places in it, such as ``scan.zip/ct/001.dcm``."""
+        return tuple(map(shown, self.paths))
 
     def labelled(self, overlapping: bool = False) -> Source:
         """Return the source as one that opens as a label map.
@@ -90,7 +96,10 @@ class Source:
 
     def open(self) -> Image:
         """Return the image, lazily where the format allows; raises `UserError` when it cannot be read."""
-        image = self._read()
+        with archives.told():
+            image = self._read()
+        if self.places != self.paths and isinstance(image.array, LazyArray):
+            image = _naming_archives(image, image.array)
         if image.unit is None and not (self.labels or self.meaning.scales):
             image = replace(image, unit=self.meaning.unit)
         if self.meaning.nan is not None:
@@ -115,6 +124,16 @@ class Source:
         if self.kind == "kspace":
             return kspace.open_kspace(self.paths[0])
         return raster.read_raster(self.paths[0], self.meaning, self.labels)
+
+
+def _naming_archives(image: Image, array: LazyArray) -> Image:
+    """Return an image of an archive whose errors name the archive, also those of slices that are read later."""
+
+    def slab(start: int, stop: int) -> NDArray[Any]:
+        with archives.told():
+            return array.slab(start, stop)
+
+    return image.with_array(ComputedArray(array.shape, array.dtype, slab, array.thickness))
 
 
 def _without_nan(image: Image, value: float) -> Image:
@@ -179,6 +198,7 @@ class Findings:
         copies: DICOM files that equal another one.
         without_image: DICOM files that hold no image, such as reports and plans.
         unread: Files of a kind that is not read.
+        empty: Archives that hold no image.
     """
 
     sources: list[Source]
@@ -186,6 +206,7 @@ class Findings:
     copies: list[Path]
     without_image: list[Path]
     unread: list[Path]
+    empty: list[Path]
 
     @property
     def left_out(self) -> list[str]:
@@ -197,6 +218,7 @@ class Findings:
             "copies of other DICOM files": self.copies,
             "DICOM files without an image": self.without_image,
             "files of a kind that is not read": self.unread,
+            "archives without an image": self.empty,
         }
         reasons |= {what: [path.name for path in paths] for what, paths in kinds.items() if paths}
         return [f"{what} ({len(names)}): {_first(names)}" for what, names in reasons.items()]
@@ -204,6 +226,8 @@ class Findings:
 
 def find(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | None = None) -> list[Source]:
     """Return all images under a folder (recursively) or in one file, in order of path.
+
+    A zip archive counts as a folder, and is unpacked into a temporary one.
 
     Only headers are read. DICOM files are sorted into series, wherever they lie, and series into volumes; other files
     that are no images are skipped. A damaged or empty image, a link to nowhere and a folder that cannot be listed are
@@ -240,7 +264,7 @@ def survey(path: Path | str, *, uneven: bool = False, meaning: RasterMeaning | N
     whole = _sources(root)
     listed = [*whole.sources, *whole.aside]
     origins = [
-        f"{one.frames[0].series if one.frames else ''}|{one.paths[0].relative_to(root)}" + (one.volume or "")
+        f"{one.frames[0].series if one.frames else ''}|{shown(one.paths[0]).relative_to(root)}" + (one.volume or "")
         for one in listed
     ]
     names = distinct_names([source.name for source in listed], origins)
@@ -315,6 +339,9 @@ def _sources(root: Path) -> Findings:
     DICOM series come after the files beside their first slice.
     """
     paths, unlisted = _files(root)
+    zipped = [path for path in paths if archives.is_archive(path)]
+    unpacked = archives.unpack(zipped)
+    paths = sorted([*(path for path in paths if not archives.is_archive(path)), *unpacked.files], key=shown)
     others: dict[Path, list[Source]] = defaultdict(list)
     slices: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
@@ -333,21 +360,31 @@ def _sources(root: Path) -> Findings:
                 problem = str(error)
         others[path.parent].append(Source(_name(root, path), _subject(root, path), kind, files, problem=problem))
     contents = read_folders(slices)
+    contents.damaged |= unpacked.damaged
     series = _series(root, *contents.series())
-    folders = dict.fromkeys(path.parent for path in paths)
+    folders = dict.fromkeys(path.parent for path in (*paths, *unpacked.damaged))
     sources = [one for folder in folders for one in (*others[folder], *series.get(folder, ()))]
     sources += [
         Source(_name(root, folder), _subject(root, folder), "dicom", (folder,), problem=problem)
-        for folder, problem in unlisted.items()
+        for folder, problem in (*unlisted.items(), *unpacked.refused.items())
     ]
-    inside = root.is_dir()
+    sources = [replace(one, problem=archives.in_words(one.problem)) if one.problem else one for one in sources]
+    inside = _holds_files(root)
+    known = [*(path for one in sources for path in one.paths), *contents.copies, *contents.without_image]
+    used = {place for path in known for place in (shown(path), *shown(path).parents)}
     return Findings(
         [one for one in sources if not (one.aside and inside)],
         [one for one in sources if one.aside and inside],
         contents.copies,
         contents.without_image,
         [path for path in contents.foreign if path.suffix.lower() in _UNREAD],
+        [path for path in zipped if path.name.lower().endswith(archives.ZIP) and path not in used],
     )
+
+
+def _holds_files(path: Path) -> bool:
+    """Return whether a path is a folder, or an archive that counts as one."""
+    return path.is_dir() or path.name.lower().endswith(archives.ZIP)
 
 
 def _series(root: Path, series: Sequence[Series], alone: Mapping[Path, str]) -> dict[Path, list[Source]]:
@@ -356,7 +393,7 @@ def _series(root: Path, series: Sequence[Series], alone: Mapping[Path, str]) -> 
     beside = Counter(one.folder for one in series)
     for one in series:
         first = one.frames[0]
-        place = one.folder if root.is_dir() else root
+        place = one.folder if _holds_files(root) else root
         own = first.aside is not None and is_own_dicom(first.path)
         source = Source(
             name=_name(root, place) + (f"_{one.title}" if beside[one.folder] > 1 else ""),
@@ -420,15 +457,20 @@ def _name(root: Path, path: Path) -> str:
 
 def place_of(root: Path, path: Path) -> str:
     """Return the path from the root to a file or folder, without the suffix of an image."""
-    parts = path.relative_to(root).parts or (path.resolve().name,)
-    images = (nifti, itk, mgh, raster, npy, kspace, dicom)
+    parts = shown(path).relative_to(root).parts or (path.resolve().name,)
+    images = (nifti, itk, mgh, raster, npy, kspace, archives, dicom)
     known = tuple(suffix for format in images for suffix in format.SUFFIXES)
     ending = next((end for end in known if parts[-1].lower().endswith(end)), "")
-    return "/".join(parts)[: -len(ending) or None]
+    folders = [_without_zip(part) for part in parts[:-1]]
+    return "/".join([*folders, parts[-1][: -len(ending) or None]])
+
+
+def _without_zip(name: str) -> str:
+    return name[: -len(archives.ZIP)] if name.lower().endswith(archives.ZIP) else name
 
 
 def _subject(root: Path, path: Path) -> str:
-    parts = path.relative_to(root).parts
-    name = parts[0] if len(parts) > 1 or (parts and path.is_dir()) else _name(root, path)
+    parts = shown(path).relative_to(root).parts
+    name = _without_zip(parts[0]) if len(parts) > 1 or (parts and path.is_dir()) else _name(root, path)
     # What is no UTF-8 in a name can be written nowhere; different names stay different.
     return name.encode(errors="backslashreplace").decode()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ganatomy.errors import UserError
+from ganatomy.images.archives import shown
 
 Shape4 = tuple[int, int, int, int]
 Kind = Literal["dicom", "nifti", "itk", "mgh", "raster", "npy", "kspace", "array"]
@@ -161,7 +162,8 @@ class Header:
         """Name of the image for messages: its file, or the folder of its series."""
         if not self.paths:
             return "the image in memory"
-        return str(self.paths[0] if len(set(self.paths)) == 1 else self.paths[0].parent)
+        first = shown(self.paths[0])
+        return str(first if len(set(self.paths)) == 1 else first.parent)
 
 
 @dataclass(frozen=True, eq=False)

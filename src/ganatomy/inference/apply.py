@@ -347,7 +347,7 @@ class Applier:
                 other = owners.setdefault(str(path.absolute()).casefold(), number)
                 if other != number:
                     raise UserError(
-                        f"{sources[other].paths[0]} and {source.paths[0]}: both would be written to {path}; rename one "
+                        f"{sources[other].places[0]} and {source.places[0]}: both would be written to {path}; rename one "
                         "of them, or give them different output folders"
                     )
 
@@ -506,7 +506,7 @@ class Applier:
     def _called(self, source: Source) -> str:
         """Return how the note calls a source: by its path, or by a label."""
         if self.pseudonyms is None:
-            return str(source.paths[0])
+            return str(source.places[0])
         return Labels([_case({"": source})], self.pseudonyms).cases[source.name]
 
     def _folder(self, run: Path) -> str:
@@ -546,7 +546,7 @@ def _memory(source: Source) -> Iterator[None]:
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError):
-        raise Shortage(f"{source.paths[0]}: not enough memory; free some, or use --device cpu") from None
+        raise Shortage(f"{source.places[0]}: not enough memory; free some, or use --device cpu") from None
 
 
 def _repeated(image: Image, shape: tuple[int, int, int], start: int, stop: int) -> NDArray[Any]:
@@ -569,7 +569,7 @@ def _check_place(source: Source, output: Output, overwrite: bool, note: Path) ->
         note: note of the main output, which lists the files of an earlier result.
     """
     path = output.path.resolve()
-    if any(path in (used.resolve(), used.resolve().parent) for used in source.paths):
+    if any(path in (used.resolve(), used.resolve().parent) for used in source.places):
         raise UserError(f"{output.path}: this is where the input lies; choose another output")
     if path.is_dir() and output.format != "dicom":
         raise UserError(f"{output.path}: a folder is in the way; choose another output")
@@ -654,7 +654,7 @@ def select(sources: Iterable[Source], out: Path, within: Path) -> list[Source]:
     place = out.resolve()
     if within.resolve() not in place.parents:
         return list(sources)
-    return [source for source in sources if place not in source.paths[0].resolve().parents]
+    return [source for source in sources if place not in source.places[0].resolve().parents]
 
 
 def check_meaning(sources: Iterable[Source], outputs: Iterable[Output]) -> None:
@@ -667,6 +667,6 @@ def check_meaning(sources: Iterable[Source], outputs: Iterable[Output]) -> None:
         stated = source.kind not in ("raster", "npy", "kspace")
         if source.meaning.scales and stated and output.format not in ("png", "tiff"):
             raise UserError(
-                f"{source.paths[0]}: --slope and --intercept say what pictures and .npy files mean; "
+                f"{source.places[0]}: --slope and --intercept say what pictures and .npy files mean; "
                 f"this file says that itself"
             )
