@@ -664,7 +664,7 @@ def lists(folder: Path) -> Callable[[random.Random, Path], Trial]:
             write(folder / f"p{number}_{name}.nii.gz", _volume((2, 16, 20)))
     entries = [{"image": [f"p{number}_{name}.nii.gz" for name in ("t1", "t2")], "fold": number} for number in range(4)]
     (folder / "datalist.json").write_text(json.dumps({"training": entries[:3], "testing": entries[3:], "numTest": 1}))
-    sides = {f"{side}_{part}": np.arange(3 * size, dtype=np.uint8).reshape(3, *shape)
+    sides: dict[str, Any] = {f"{side}_{part}": np.arange(3 * size, dtype=np.uint8).reshape(3, *shape)
              for side in ("train", "val", "test")
              for part, size, shape in (("images", 56, (7, 8)), ("labels", 1, (1,)))}  # fmt: skip
     np.savez_compressed(folder / "mnist.npz", **sides)

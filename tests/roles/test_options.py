@@ -38,6 +38,6 @@ def test_a_suggestion_has_the_word_of_its_kind():
 
 
 def test_columns_of_manifests_are_no_roles():
-    from ganatomy.data.cases import LABEL_COLUMNS, SUBJECT_COLUMNS
+    from ganatomy.data.tables import LABEL_COLUMNS, SUBJECT_COLUMNS
 
     assert {*SUBJECT_COLUMNS, *LABEL_COLUMNS, "split"} - {"class"} <= RESERVED

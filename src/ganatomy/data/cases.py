@@ -1,17 +1,15 @@
 """Discovery of the cases of a data set in manifests, folders and phantoms, with their subjects and splits."""
 
-import csv
-import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import count, takewhile, zip_longest
+from itertools import count, takewhile
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from unicodedata import category, normalize
+from unicodedata import normalize
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,15 +21,21 @@ from ganatomy.data.frames import in_frames
 from ganatomy.data.known_layouts import cases_of_layout, channels_of_layout
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns, title_of
 from ganatomy.data.splits import divide, some
-from ganatomy.errors import Notice, Shortage, UserError, shortage
+from ganatomy.data.tables import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    SUBJECT_COLUMNS,
+    check_cells,
+    column_name,
+    raw_rows,
+    rows_of,
+)
+from ganatomy.errors import Notice, Shortage, UserError
 from ganatomy.images.files import Source, find, place_of
 from ganatomy.images.image import RasterMeaning
 from ganatomy.images.parsing import exists
 from ganatomy.images.paths import distinct_names, unique_name
 
-SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
-IMAGE_COLUMNS = ("image", "file", "path")
-LABEL_COLUMNS = ("label", "class", "diagnosis")
 MANIFEST_OPTIONS = ("split", "slope", "intercept", "unit", "pixel_mm")
 MOST_LABELS = 12
 """Largest number of different values with which an image of integers counts as a label map."""
@@ -47,6 +51,10 @@ class DataConfig(BaseModel):
     roles: tuple[str, ...] = ()  # NAME=PATTERN of file names in a folder, such as flair='*_flair.nii.gz', for each role
     series: tuple[str, ...] = ()  # NAME=PATTERN of descriptions, modalities or UIDs of DICOM series, for each role
     resample_to: str | None = None  # role to whose grid images of a case are resampled; none refuses other grids
+    halves: tuple[str, str] | None = None  # roles of the left and the right half of pictures that hold two images
+    held_out_fold: int | None = Field(
+        None, ge=0
+    )  # fold that is held out, where a MONAI datalist has folds; none means 0
     frames: tuple[str, ...] = ()  # time frames of recordings over time: all, numbers, or NAME=NUMBER such as ed=0 es=9
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
@@ -188,8 +196,9 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
     if task.roles[task.given].suffixes:
         return _file_cases(config.data, task)
     find_all = partial(find, meaning=config.meaning, uneven=config.uneven)
-    known = cases_of_layout(task, config.data, find_all, config.resample_to) if config.data.is_dir() else None
+    known = cases_of_layout(task, config.data, find_all, config)
     if known is not None:
+        _tell_incomplete(config.data, task, {case.name: case.sources for case in known})
         return known
     sources = find_all(config.data)
     # Where labels are needed, folders are classes and not patients.
@@ -339,7 +348,7 @@ def _tell_incomplete(place: Path, task: Task, found: Mapping[str, Collection[str
 
 def _columns(path: Path, task: Task) -> dict[str, str] | None:
     """Return role or ``subject`` to column name, or None where the file is no manifest of this task."""
-    header = next(iter(_rows(path)), [])
+    header = next(iter(raw_rows(path)), [])
     columns = {
         role: column_name(role) for role in task.roles if column_name(role) in header and role not in LABEL_COLUMNS
     }
@@ -370,7 +379,7 @@ def names_of_images(config: DataConfig) -> list[str]:
     path = next((path for path in paths if path.is_file() and path.suffix.lower() == ".csv"), None)
     if path is None:
         return channels_of_layout(config.data)
-    header, *rows = _rows(path) or [[]]
+    header, *rows = raw_rows(path) or [[]]
     told = {*SUBJECT_COLUMNS, *LABEL_COLUMNS, *MANIFEST_OPTIONS}
     first = {
         name: next((row[at] for row in rows if row[at : at + 1] and row[at]), "") for at, name in enumerate(header)
@@ -392,47 +401,6 @@ def _is_image(path: Path) -> bool:
     except UserError:
         return path.is_file()  # the reason is reported when the case is read
     return len(values) > MOST_LABELS or bool((values != np.rint(values)).any())
-
-
-def _rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            head = stream.readline()
-            stream.seek(0)
-            separator = max(",;\t", key=head.count)
-            header, *rows = [[cell.strip() for cell in row] for row in csv.reader(stream, delimiter=separator)] or [[]]
-            return [[column_name(cell) for cell in header], *rows]
-    except (OSError, ValueError, csv.Error) as error:
-        raise shortage(error, path) or UserError(
-            f"{path}: cannot be read as a manifest ({error}); save it as CSV in UTF-8"
-        ) from None
-
-
-def column_name(text: str) -> str:
-    """Return the name of a column as manifests are read: in small letters, with ``_`` for blanks and hyphens."""
-    return re.sub(r"[\s-]+", "_", text.lower())
-
-
-def rows_of(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    """Read a manifest, a CSV file with commas, semicolons or tabs in UTF-8; rows without any text are left out.
-
-    Returns:
-        Names of the columns, and for every row its place for messages and column to cell, without blanks around it.
-
-    Raises:
-        UserError: the file cannot be read, two columns have one name, or a row has more cells than there are columns.
-    """
-    header, *rows = _rows(path) or [[]]
-    if repeated := [name for name, times in Counter(header).items() if name and times > 1]:
-        raise UserError(f"{path}: several columns are called {repeated[0]!r}; rename all but one")
-    found = []
-    for line, values in enumerate(rows, start=2):
-        where = f"{path} line {line}"
-        if any(values[len(header) :]):
-            raise UserError(f"{where}: more cells than columns; put cells with a separator in quotation marks")
-        if any(values):
-            found.append((where, dict(zip_longest(header, values[: len(header)], fillvalue=""))))
-    return header, found
 
 
 def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
@@ -488,23 +456,6 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         raise UserError(f"{path}: the manifest has no rows")
     _tell_incomplete(path, task, {case.name: case.sources for case in cases})
     return cases
-
-
-def check_cells(where: str, cells: Mapping[str, str], words: Collection[str]) -> None:
-    """Refuse cells with characters that nobody sees, by which equal words differ.
-
-    Args:
-        where: place of the row, for the message.
-        cells: column to text.
-        words: columns that hold no paths, whose names are as they are.
-
-    Raises:
-        UserError: a cell holds a control character, or a word another invisible one or an unusual blank.
-    """
-    for column, text in cells.items():
-        strange = [one for one in text if (not one.isprintable() if column in words else category(one) == "Cc")]
-        if strange:
-            raise UserError(f"{where}: {column} {text!r} holds the character {strange[0]!a}; type it again")
 
 
 def _others(task: Task) -> list[str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganatomy.case import Case
-from ganatomy.data.cases import check_cells, column_name, rows_of
 from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
+from ganatomy.data.tables import check_cells, column_name, rows_of
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source
 from ganatomy.images.paths import safe_name, unique_name
