@@ -44,22 +44,33 @@ def usable(task: Task, samples: Sequence[Sample]) -> list[Range]:
         if fit is None:
             ranges.append(Range(sample, 0, sample.shape[0]))
             continue
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], fit, [False]]).astype(np.int8)))
-        ranges += [Range(sample, int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+        ranges += _ranges(Range(sample, 0, sample.shape[0]), fit)
     return ranges
 
 
-def hold_out(ranges: Sequence[Range], share: float = 0.15, fewest: int = 1) -> tuple[list[Range], list[Range]]:
-    """Split the slices of every subject in order into training and validation slices.
+BLOCK = 4
+"""Smallest number of consecutive slices that are held out together, where more than one block is (our choice)."""
+BLOCKS, GAP = 5, 2
+"""Largest number of blocks of a subject, and of slices on either side of one that are not used at all (our choice)."""
 
-    The last slices are held out, at least one where a subject has two. This is for data with too few subjects to use
-    one for validation alone; the scores then refer to subjects that were also trained on. Where no subject has two
-    slices, all slices are used for both.
+
+def hold_out(
+    ranges: Sequence[Range], share: float = 0.15, fewest: int = 1, deep: int = 1
+) -> tuple[list[Range], list[Range]]:
+    """Split the slices of every subject into training and validation slices.
+
+    Blocks of slices spread evenly through the subject are held out, at least one slice where a subject has two, so that
+    validation sees what training sees: the last slices of a stack may show nothing but air. Slices beside a block,
+    which look almost like it, are used for neither, as far as no more slices are lost than are held out. This is for
+    data with too few subjects to use one for validation alone; the scores then refer to subjects that were also trained
+    on. Where no subject has two slices, all slices are used for both.
 
     Args:
         ranges: slices that may be used.
         share: share of the slices of a subject that is held out.
         fewest: smallest number of slices held out from all subjects together, as far as one is left of each.
+        deep: number of consecutive slices that training needs; fewer blocks are held out where pieces between them
+            would be shorter, and in the end the last slices.
     """
     kept, held = [], []
     totals = Counter[str]()
@@ -73,13 +84,44 @@ def hold_out(ranges: Sequence[Range], share: float = 0.15, fewest: int = 1) -> t
     least = next(n for n in count(1) if sum(held_of(total, n) for total in totals.values()) >= wanted)
     for subject, total in totals.items():
         own = [item for item in ranges if item.sample.case.subject == subject]
-        left = total - held_of(total, least)
+        chosen = _blocks(total, held_of(total, least), deep)
+        lost = min(int(share * total), total - int(chosen.sum()) - 1)
+        gap = min(GAP, max(lost, 0) // max(1, 2 * _runs(chosen)))
+        start = 0
         for item in own:
-            keep = min(max(left, 0), item.slices)
-            left -= item.slices
-            kept += [Range(item.sample, item.start, item.start + keep)] if keep else []
-            held += [Range(item.sample, item.start + keep, item.stop)] if keep < item.slices else []
+            here = chosen[start : start + item.slices]
+            near = np.convolve(here, np.ones(2 * gap + 1, int))[gap : gap + item.slices] > 0
+            kept += _ranges(item, ~near)
+            held += _ranges(item, here)
+            start += item.slices
     return kept, held or kept
+
+
+def _blocks(total: int, count: int, deep: int) -> NDArray[np.bool_]:
+    """Return which of some slices in a row are held out, (total,), in blocks spread evenly."""
+    blocks = max(1, min(BLOCKS, count // BLOCK))
+    while blocks and (total - count) // (blocks + 1) - 2 * GAP < deep > 1:
+        blocks -= 1
+    chosen = np.zeros(total, bool)
+    if not blocks:
+        chosen[total - count :] = True
+        return chosen
+    for number in range(blocks):
+        start = (number + 1) * (total - count) // (blocks + 1)  # slices before it that are not held out
+        first, last = (part * count // blocks for part in (number, number + 1))
+        chosen[start + first : start + last] = True
+    return chosen
+
+
+def _runs(chosen: NDArray[np.bool_]) -> int:
+    """Return the number of runs of true values."""
+    return int(np.count_nonzero(np.diff(chosen.astype(np.int8), prepend=0) > 0))
+
+
+def _ranges(item: Range, chosen: NDArray[np.bool_]) -> list[Range]:
+    """Return the ranges of the chosen slices of a range, as long as possible."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
+    return [Range(item.sample, item.start + int(a), item.start + int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def check_validation(task: Task, ranges: Sequence[Range]) -> None:

@@ -418,7 +418,8 @@ class Run:
             words = f"{len(idle)} of {len(there)} cases have no slice that may be learned from: {some(idle)}"
             warnings.warn(words, Notice, stacklevel=2)
         if not validation:
-            training, validation = hold_out(training, fewest=self.task.fewest_validation_images)
+            deep = max(stream.patch[0] for stage in self.method.stages() for stream in stage.streams_in_order)
+            training, validation = hold_out(training, fewest=self.task.fewest_validation_images, deep=deep)
         check_validation(self.task, validation)
         return training, validation, told
 
