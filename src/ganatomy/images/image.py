@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -15,7 +15,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ganatomy.errors import UserError
 from ganatomy.images.archives import shown
 
+if TYPE_CHECKING:
+    import torch
+
 Shape4 = tuple[int, int, int, int]
+AXES = ("channels", "slices", "rows", "columns")
+"""Names of the axes of an image's array, in order."""
 Kind = Literal["dicom", "nifti", "itk", "mgh", "raster", "npy", "kspace", "array"]
 
 # DICOM counts mm towards the patient's left and back, nibabel towards the right and the front.
@@ -81,6 +86,8 @@ class RasterMeaning:
         background: Stored number of the colour or grey over which transparent pictures are laid, or None where they
             keep their opacity as a channel.
         nan: Physical value that takes the place of NaN, or None where NaN stays.
+        level: Level of whole slides that is read, 0 for the finest; None means 0.
+        mpp: Size in micrometres of the pixels that are made of whole slides; None means those of the level.
     """
 
     slope: float = 1.0
@@ -89,6 +96,14 @@ class RasterMeaning:
     pixel_mm: float | None = None
     background: float | None = None
     nan: float | None = None
+    level: int | None = None
+    mpp: float | None = None
+
+    def __repr__(self) -> str:
+        # Digests of cases depend on it, so what is said of whole slides counts for these alone.
+        names = ("slope", "intercept", "unit", "pixel_mm", "background", "nan")
+        names += tuple(name for name in ("level", "mpp") if getattr(self, name) is not None)
+        return f"RasterMeaning({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def __post_init__(self) -> None:
         if self.slope == 0 or not np.isfinite((self.slope, self.intercept)).all():
@@ -101,6 +116,12 @@ class RasterMeaning:
         for name, value in (("background of transparent pictures", self.background), ("value for NaN", self.nan)):
             if value is not None and not np.isfinite(value):
                 raise UserError(f"the {name} must be a finite number, not {value}")
+        if self.level is not None and self.level < 0:
+            raise UserError(f"--level {self.level}: levels of whole slides are counted from 0")
+        if self.mpp is not None and not 0 < self.mpp < np.inf:
+            raise UserError(f"--mpp {self.mpp}: the size of pixels in micrometres must be positive")
+        if self.level is not None and self.mpp is not None:
+            raise UserError("--level and --mpp both say which pixels of a whole slide are read; give one of them")
 
     @property
     def scales(self) -> bool:
@@ -109,8 +130,8 @@ class RasterMeaning:
 
     @property
     def geometry(self) -> RasterMeaning:
-        """The pixel size alone, for numbers that are written as they are, such as labels."""
-        return RasterMeaning(pixel_mm=self.pixel_mm)
+        """The pixels without what their numbers mean, for numbers that are written as they are, such as labels."""
+        return RasterMeaning(pixel_mm=self.pixel_mm, level=self.level, mpp=self.mpp)
 
 
 NO_MEANING = RasterMeaning()
@@ -138,6 +159,7 @@ class Header:
         volume: Words that tell the volume from others of the same series at the same positions, such as "echo 2"; None
             where there is one volume.
         colours: Whether the channels are red, green and blue, and opacity if there are four; grey and opacity if two.
+        unspaced: Whether DICOM files state no distance of pixels, so that each counts as 1 mm.
         sized_by: For raster images, the entry of the file that gave the pixel size, where the user gave none.
     """
 
@@ -155,7 +177,14 @@ class Header:
     inverted: bool = False
     volume: str | None = None
     colours: bool = False
+    unspaced: bool = False
     sized_by: str | None = None
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the distance of pixels is known; otherwise each counts as 1 mm."""
+        pictured = self.kind in ("raster", "npy")
+        return self.meaning.pixel_mm is not None if pictured else not self.unspaced
 
     @property
     def label(self) -> str:
@@ -210,17 +239,77 @@ class Image:
         spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
         unit: str | None = None,
         header: Header | None = None,
+        axes: str | Sequence[str] | None = None,
     ) -> Image:
         """Return an image from (rows, columns), (slices, rows, columns) or (channels, slices, rows, columns).
 
         Its orientation is that of an axial slice: columns run to the patient's left, rows to the back, slices to the
-        head. `spacing` is (slice, row, column) in mm.
+        head.
+
+        Args:
+            array: numbers; their order is never guessed from the extents.
+            spacing: (slice, row, column) in mm.
+            unit: unit of the values, such as HU.
+            header: origin of the image.
+            axes: names of the axes where they are in another order, such as ``"columns rows slices"`` for the array of
+                a nibabel image.
+
+        Raises:
+            UserError: the array has too few or too many axes, or the names do not fit them.
         """
         array = np.asanyarray(array)
+        if axes is not None:
+            from ganatomy.images.conversions import ordered
+
+            array = ordered(array, axes)
         if not 2 <= array.ndim <= 4:
             raise UserError(f"an image has 2, 3 or 4 axes, not {array.ndim} (shape {array.shape})")
         array = array.reshape((1,) * (4 - array.ndim) + array.shape)
         return cls(array, axial_affine(spacing), unit, header or Header())
+
+    @classmethod
+    def of(
+        cls,
+        value: Any,
+        spacing: Sequence[float] | None = None,
+        unit: str | None = None,
+        axes: str | Sequence[str] | None = None,
+    ) -> Image:
+        """Return an image of another library as an image.
+
+        nibabel, SimpleITK and MONAI state where voxels lie, which is kept. Others do not: without ``spacing``, a
+        `Notice` says that voxels are taken to be 1 mm apart.
+
+        Args:
+            value: a path; an array of NumPy as for `from_array`; a tensor of torch, (channels, rows, columns), (slices,
+                channels, rows, columns) or (1, channels, slices, rows, columns); a tensor of MONAI with an affine; or
+                an image of nibabel, SimpleITK or Pillow.
+            spacing: mm between (slices,) rows and columns, for values that state none.
+            unit: unit of the values, such as HU, where they state none.
+            axes: names of the axes of an array, see `from_array`.
+
+        Raises:
+            UserError: the type is not known, or a value does not fit its type, or states its own spacing.
+        """
+        from ganatomy.images.conversions import image_of
+
+        return image_of(value, spacing, unit, axes)
+
+    def __repr__(self) -> str:
+        from ganatomy.images.conversions import described
+
+        return f"Image({described(self)}; {self.header.label})"
+
+    def _repr_html_(self) -> str:
+        from ganatomy.images.conversions import html
+
+        return html(self)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        values = self.numpy()
+        if copy is False and (isinstance(self.array, LazyArray) or np.dtype(dtype or values.dtype) != values.dtype):
+            raise ValueError("a lazy image, or another type of its values, can only be had as a copy")
+        return np.array(values, dtype) if copy else np.asarray(values, dtype)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -284,6 +373,46 @@ class Image:
     def numpy(self) -> NDArray[Any]:
         """Return the whole array in memory, (channels, slices, rows, columns)."""
         return self.slab(0, self.shape[0])
+
+    def to_torch(self) -> torch.Tensor:
+        """Return a tensor (slices, channels, rows, columns), which is a copy."""
+        from ganatomy.images.conversions import to_torch
+
+        return to_torch(self)
+
+    def to_nibabel(self) -> Any:
+        """Return a `nibabel.Nifti1Image` with the axes (column, row, slice[, channel]) and the affine in RAS+.
+
+        Raises:
+            UserError: the slices are unevenly spaced, which NIfTI cannot express.
+        """
+        from ganatomy.images.nifti import as_nibabel
+
+        return as_nibabel(self)
+
+    def to_sitk(self) -> Any:
+        """Return an image of SimpleITK with spacing, direction and origin in LPS; channels are numbers per voxel.
+
+        Raises:
+            UserError: the slices are unevenly spaced, which SimpleITK cannot express.
+        """
+        from ganatomy.images.itk import as_sitk
+
+        return as_sitk(self)
+
+    def to_pil(self, index: int | None = None, window: tuple[float, float] | None = None) -> Any:
+        """Return a slice as an 8-bit picture of Pillow, with square pixels.
+
+        Args:
+            index: number of the slice; None means the middle one.
+            window: values that become black and white; None means percentiles of the slice, except for 8-bit colours.
+
+        Raises:
+            UserError: there is no such slice.
+        """
+        from ganatomy.images.conversions import to_pil
+
+        return to_pil(self, index, window)
 
     def with_array(self, array: NDArray[Any] | LazyArray, unit: str | EllipsisType | None = ...) -> Image:
         """Return the image with another array on its grid, in its unit unless another (or None) is given.

@@ -6,11 +6,13 @@ import re
 import shutil
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import LPS_TO_RAS, Header, Image
@@ -53,15 +55,32 @@ def read_itk(path: Path) -> Image:
     files = _files(path, header)
     with parsing(path, "MetaImage or NRRD"):
         itk = _read(path, header, files[-1], begin if len(files) == 1 else 0)
-        dims, width = itk.GetDimension(), itk.GetNumberOfComponentsPerPixel()
-        array = np.asarray(_sitk().GetArrayFromImage(itk))
-        directions = np.reshape(itk.GetDirection(), (dims, dims)) * itk.GetSpacing()
-        origin = itk.GetOrigin()
+        array = np.asarray(sitk().GetArrayFromImage(itk))
+    return as_image(array, itk, header.get("unit"), Header(kind="itk", paths=files), _mm(path, header))
+
+
+def as_image(array: NDArray[Any], itk: Any, unit: str | None, header: Header | None = None, mm: float = 1.0) -> Image:
+    """Return an image of SimpleITK as an image; numbers per voxel and time frames become channels.
+
+    Args:
+        array: its array, axes from the slowest, and the numbers of a voxel.
+        itk: image of SimpleITK, which knows the geometry.
+        unit: unit of the values.
+        header: origin of the image.
+        mm: unit of its distances in mm.
+
+    Raises:
+        UserError: the image has several volumes of several channels, or its affine is singular.
+    """
+    header = header or Header()
+    dims, width = itk.GetDimension(), itk.GetNumberOfComponentsPerPixel()
+    directions = np.reshape(itk.GetDirection(), (dims, dims)) * itk.GetSpacing()
+    origin = itk.GetOrigin()
     if dims == 4 and width > 1 and len(array) > 1:
         raise UserError(
-            f"{path} holds {len(array)} volumes of {width} channels: save each of them as a file of its own"
+            f"{header.label} holds {len(array)} volumes of {width} channels: save each of them as a file of its own"
         )
-    within, mm = min(dims, 3), _mm(path, header)
+    within = min(dims, 3)
     affine = np.eye(4)
     affine[:within, :within] = directions[:within, :within] * mm
     affine[:within, 3] = np.array(origin[:within]) * mm
@@ -70,7 +89,7 @@ def read_itk(path: Path) -> Image:
     shape = (*(1,) * (4 - dims), *array.shape[:dims], width)
     voxels = np.moveaxis(array.reshape(shape), -1, 1).reshape(-1, *shape[1:4])
     colours = width in (3, 4) and array.dtype == np.uint8
-    return Image(voxels, affine[:, [2, 1, 0, 3]], header.get("unit"), Header(kind="itk", paths=files, colours=colours))
+    return Image(voxels, affine[:, [2, 1, 0, 3]], unit, replace(header, colours=colours))
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -120,18 +139,18 @@ def _read(path: Path, header: Mapping[str, str], data: Path, begin: int) -> Any:
         data: file of the voxels.
         begin: byte of it at which they begin.
     """
-    sitk = _sitk()
-    reader = sitk.ImageFileReader()
+    itk = sitk()
+    reader = itk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if "type" in header else "MetaImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         size, kind, width = reader.GetSize(), reader.GetPixelID(), reader.GetNumberOfComponents()
-        if "complex" in (name := sitk.GetPixelIDValueAsString(kind)):
+        if "complex" in (name := itk.GetPixelIDValueAsString(kind)):
             raise UserError(f"{path} holds {name} values; an image has real numbers")
         if not 2 <= len(size) <= 4:
             raise ValueError(f"it has {len(size)} axes")
-        one = sitk.Image([1] * len(size), kind, width)
+        one = itk.Image([1] * len(size), kind, width)
         _check(path, header, data, begin, prod(size) * width * one.GetSizeOfPixelComponent())
         return reader.Execute()
     except RuntimeError as error:
@@ -167,7 +186,7 @@ def _check(path: Path, header: Mapping[str, str], data: Path, begin: int, declar
         raise UserError(f"{path} holds {found} bytes of voxels, but its header states {declared}: convert it again")
 
 
-def _sitk() -> Any:
+def sitk() -> Any:
     """Return SimpleITK, which has no types, and takes so long to import that only its formats pay for it."""
     import SimpleITK
 
@@ -187,18 +206,8 @@ def write_itk(path: Path, image: Image) -> None:
             f"{image.header.label} has unevenly spaced slices, which {path.suffix} cannot express: write a DICOM "
             "folder instead"
         )
-    kept = {np.dtype(np.bool_): np.uint8, np.dtype(np.float16): np.float32}
-    array = image.numpy().astype(kept.get(image.dtype, image.dtype.newbyteorder("=")), copy=False)
-    sitk, several = _sitk(), image.channels > 1
-    itk = sitk.GetImageFromArray(np.moveaxis(array, 0, -1) if several else array[0], isVector=several)
-    affine = LPS_TO_RAS @ image.affine[:3, [2, 1, 0, 3]]
-    spacing = np.linalg.norm(affine[:, :3], axis=0)
-    itk.SetSpacing(spacing.tolist())
-    itk.SetDirection((affine[:, :3] / spacing).ravel().tolist())
-    itk.SetOrigin(affine[:, 3].tolist())
-    if image.unit:
-        itk.SetMetaData("unit", image.unit)
-    writer = sitk.ImageFileWriter()
+    itk = as_sitk(image)
+    writer = sitk().ImageFileWriter()
     writer.SetImageIO("NrrdImageIO" if path.suffix.lower() == ".nrrd" else "MetaImageIO")
     writer.SetUseCompression(True)
     with replacing(path) as temporary:
@@ -213,6 +222,28 @@ def write_itk(path: Path, image: Image) -> None:
             raise UserError(f"cannot write {path}: {_last_line(error)}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_sitk(image: Image) -> Any:
+    """Return an image of SimpleITK in mm and LPS, with the unit as metadata; channels are numbers per voxel.
+
+    Raises:
+        UserError: the slices are unevenly spaced.
+    """
+    if image.uneven:
+        raise UserError(f"{image.header.label} has unevenly spaced slices, which SimpleITK cannot express")
+    kept = {np.dtype(np.bool_): np.uint8, np.dtype(np.float16): np.float32}
+    array = image.numpy().astype(kept.get(image.dtype, image.dtype.newbyteorder("=")), copy=False)
+    several = image.channels > 1
+    itk = sitk().GetImageFromArray(np.moveaxis(array, 0, -1) if several else array[0], isVector=several)
+    affine = LPS_TO_RAS @ image.affine[:3, [2, 1, 0, 3]]
+    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    itk.SetSpacing(spacing.tolist())
+    itk.SetDirection((affine[:, :3] / spacing).ravel().tolist())
+    itk.SetOrigin(affine[:, 3].tolist())
+    if image.unit:
+        itk.SetMetaData("unit", image.unit)
+    return itk
 
 
 def _last_line(error: RuntimeError) -> str:

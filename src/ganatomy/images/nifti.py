@@ -40,20 +40,32 @@ def read_nifti(path: Path) -> Image:
     with parsing(path, "NIfTI"):
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
         coded = header.get_qform(coded=True), header.get_sform(coded=True)
-    mm = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    mm = scale_in_mm(header)
     # A matrix that the file does not use may be damaged; it is not written again.
     forms = [
         (_scaled(form, mm), int(code)) if form is not None and np.isfinite(form).all() else (None, 0)
         for form, code in coded
     ]
-    marked = re.search(r"unit=(\S+)", bytes(header["descrip"]).rstrip(b"\0").decode("latin-1"))
     array = NiftiArray(path, header)
     return Image(
         array,
         _scaled(affine, mm)[:, [2, 1, 0, 3]],
-        marked[1] if marked else None,
+        unit_of(header),
         Header(kind="nifti", paths=(path,), forms=tuple(forms), colours=array.colours > 1),
     )
+
+
+def scale_in_mm(header: Any) -> float:
+    """Return the unit of distances of a header of nibabel in mm; 1 for formats that state none."""
+    return _MM.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, nib.Nifti1Header) else 1.0
+
+
+def unit_of(header: Any) -> str | None:
+    """Return the unit of the values that `write_nifti` writes into a header; None where there is none."""
+    if not isinstance(header, nib.Nifti1Header):
+        return None
+    found = re.search(r"unit=(\S+)", bytes(header["descrip"]).rstrip(b"\0").decode("latin-1"))
+    return found[1] if found else None
 
 
 def _scaled(affine: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
@@ -198,6 +210,20 @@ def write_nifti(path: Path, image: Image) -> None:
                 write_planes(stream, image, dtype)
         if compressed and seeks:
             _compress(temporary)
+
+
+def as_nibabel(image: Image) -> Any:
+    """Return a `nibabel.Nifti1Image` with the header that `write_nifti` writes; 8-bit colours are the fourth axis.
+
+    Raises:
+        UserError: the slices are unevenly spaced.
+    """
+    if image.uneven:
+        raise UserError(f"{image.header.label} has unevenly spaced slices, which NIfTI cannot express")
+    dtype = _storable(image.dtype)
+    values = image.numpy().astype(dtype, copy=False).transpose(3, 2, 1, 0)
+    values = values if image.channels > 1 else values[..., 0]
+    return nib.Nifti1Image(values, image.affine[:, [2, 1, 0, 3]], _header(image, dtype, image.channels), dtype=dtype)
 
 
 _COLOURS = {3: np.dtype([(name, np.uint8) for name in "RGB"]), 4: np.dtype([(name, np.uint8) for name in "RGBA"])}

@@ -101,7 +101,7 @@ def _picture(path: Path, labels: bool) -> _Stored:
         # Further pictures of a photograph are previews and depths of the first one.
         count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
         for frame in islice(ImageSequence.Iterator(file), count):
-            pages.append(_page(frame, labels))
+            pages.append(page(frame, labels))
             check_size(path, pages[0].nbytes * len(pages), compressed=True)
         if len(pages) != count:
             raise UserError(f"{path} is truncated: {len(pages)} of {count} frames; copy or export it again")
@@ -142,7 +142,7 @@ def _deep_colour(path: Path, raw: str) -> NDArray[np.uint16]:
     return np.moveaxis(halves[0] * 256 + halves[1], -1, 0)[:, None]
 
 
-def _page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
+def page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
     """Return one frame as (channels, rows, columns)."""
     if labels and frame.mode in ("P", "1"):
         return np.asarray(frame).astype(np.uint8)[None]
