@@ -5,7 +5,7 @@ import pydicom
 import pytest
 
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
 from ganatomy.images.files import find, write
 from ganatomy.images.image import Header, Image
 
@@ -115,6 +115,22 @@ def test_a_pattern_that_fits_two_files_of_a_case_is_refused_with_both_names(tmp_
         save(tmp_path / "anna" / f"{name}.nii.gz")
     with pytest.raises(UserError, match=r"t1=\*T1\* fits both T1\.nii\.gz and T1_POST\.nii\.gz in .*anna"):
         by_patterns(tmp_path, {"flair": "*flair*", "t1": "*T1*"})
+
+
+def test_images_that_cannot_be_read_and_fit_no_pattern_are_named(tmp_path):
+    for role in ROLES:
+        save(tmp_path / "anna" / f"anna_{role}.nii.gz")
+    (tmp_path / "anna" / "anna_flari.nii.gz").write_bytes(b"")
+    (tmp_path / "anna" / "anna_t2.nii.gz").write_bytes(b"")
+    with pytest.warns(Notice, match=r"fit no pattern of --roles \(2\): \S*anna_flari\.nii\.gz, \S*anna_t2.* is empty"):
+        assert len(by_patterns(tmp_path, ROLES)) == 1
+
+
+def test_damaged_dicom_files_that_belong_to_no_series_are_named(study, tmp_path):
+    study("AX T1")
+    (tmp_path / "study" / "lost.dcm").write_bytes(b"")
+    with pytest.warns(Notice, match=r"fit no pattern of --series \(1\): \S*lost\.dcm"):
+        assert len(by_series(find(tmp_path / "study"), {"t1": "AX T1"})) == 1
 
 
 def test_a_pattern_that_fits_nothing_is_named(tmp_path):

@@ -1,12 +1,17 @@
-import numpy as np
-import pytest
+from types import SimpleNamespace
 
-from ganatomy.data.cases import DataConfig, discover
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Picture
+
+from ganatomy.data.cases import DataConfig, discover, find_cases, names_of_images
 from ganatomy.data.overview import items_of, prepared_items, sentences, write_manifest
 from ganatomy.data.store import Store
 from ganatomy.errors import Shortage, UserError
-from ganatomy.images.files import Source, write
-from ganatomy.images.image import Image
+from ganatomy.images.files import Source, find, write
+from ganatomy.images.image import Header, Image
+from ganatomy.inference.gather import gather
 from ganatomy.inference.model import build
 
 
@@ -57,8 +62,8 @@ def test_a_shortage_stops_the_overview(task, folder, monkeypatch):
 
 
 def test_a_written_manifest_reads_as_the_same_cases(task, folder):
-    before = discover(task, DataConfig(data=folder, **CONFIG))
-    write_manifest(folder / "manifest.csv", before, DataConfig(pixel_mm=0.7))
+    before = discover(task, DataConfig(data=folder, pixel_mm=0.7, **CONFIG))
+    write_manifest(folder / "manifest.csv", before)
     text = (folder / "manifest.csv").read_text()
     assert text.splitlines()[:2] == ["subject,t1,t2,split,pixel_mm", "p0,p0/p0_t1.nii.gz,p0/p0_t2.nii.gz,train,0.7"]
     after = discover(task, DataConfig(data=folder / "manifest.csv"))
@@ -73,25 +78,114 @@ def test_a_manifest_is_never_overwritten_and_phantoms_have_none(task, folder):
     cases = discover(task, DataConfig(data=folder, **CONFIG))
     (folder / "manifest.csv").write_text("mine")
     with pytest.raises(UserError, match=r"--write .*manifest.csv: exists already"):
-        write_manifest(folder / "manifest.csv", cases, DataConfig())
+        write_manifest(folder / "manifest.csv", cases)
     assert (folder / "manifest.csv").read_text() == "mine"
     with pytest.raises(UserError, match="phantoms have no files"):
-        write_manifest(folder / "new.csv", discover(task, DataConfig(phantom_subjects=3)), DataConfig())
+        write_manifest(folder / "new.csv", discover(task, DataConfig(phantom_subjects=3)))
 
 
-def test_images_that_no_path_names_alone_are_refused(tmp_path):
-    task = build("wgan-vgg", {}).task
-    for number in range(2):
-        write(tmp_path / "in" / f"series{number}", Image.from_array(np.zeros((3, 8, 8), np.int16) - number, unit="HU"))
-    both = tmp_path / "both"
-    both.mkdir()
-    for file in (tmp_path / "in").rglob("*.dcm"):
-        file.rename(both / f"{file.parent.name}-{file.name}")
-    cases = discover(task, DataConfig(data=both))
-    assert len(cases) == 2
-    with pytest.raises(UserError, match="both holds other images, too"):
-        write_manifest(tmp_path / "manifest.csv", cases, DataConfig())
+@pytest.fixture
+def echoes(tmp_path):
+    """A folder with a series of two echoes, and another series; their values are 100, 200 and 300."""
+    folder = tmp_path / "both"
+    folder.mkdir()
+    for number in range(3):
+        values = np.full((3, 8, 12), 100 * (number + 1), np.int16)
+        values[0, 0, 0] = 0
+        write(tmp_path / str(number), Image.from_array(values, (4.0, 1.0, 2.0), "a.u.", Header(modality="MR")))
+        for path in (tmp_path / str(number)).iterdir():
+            file = pydicom.dcmread(path)
+            file.PatientID, file.StudyInstanceUID = "ann", "1.2.3"
+            if number < 2:
+                file.SeriesInstanceUID, file.EchoNumbers, file.SeriesDescription = "1.2.3.4", number + 1, "two echoes"
+            file.save_as(folder / f"{number}-{path.name}")
+            path.unlink()
+        (tmp_path / str(number)).rmdir()
+    return folder
+
+
+def test_volumes_and_series_that_share_a_folder_are_named_behind_a_mark(echoes, tmp_path):
+    task = build("caae", {}).task
+    before = find_cases(task, DataConfig(data=echoes))
+    write_manifest(tmp_path / "manifest.csv", before)
+    cells = [line.split(",")[1] for line in (tmp_path / "manifest.csv").read_text().splitlines()[1:]]
+    assert cells[:2] == ["both#echo 1", "both#echo 2"] and cells[2] == "both#Written by Ganatomy"
+    after = find_cases(task, DataConfig(data=tmp_path / "manifest.csv"))
+    assert [one.sources["image"].paths for one in after] == [one.sources["image"].paths for one in before]
+    values = [int(case.sources["image"].open().numpy().max()) for case in after]
+    assert values == [100, 200, 300] and {case.subject for case in after} == {"ann"}
+    assert len({case.name for case in after}) == 3
+    (tmp_path / "manifest.csv").write_text("subject,image\nann,both#echo 3\n")
+    with pytest.raises(
+        UserError, match=r"both#echo 3: there is no 'echo 3'; it holds .Written by Ganatomy., .echo 1., .echo 2."
+    ):
+        find_cases(task, DataConfig(data=tmp_path / "manifest.csv"))
+    (tmp_path / "manifest.csv").write_text("subject,image\nann,both\n")
+    with pytest.raises(UserError, match="both holds 3 images; name one of them, such as both#echo 1"):
+        find_cases(task, DataConfig(data=tmp_path / "manifest.csv"))
+
+
+def test_a_trained_method_is_applied_to_the_volume_that_a_manifest_names(echoes, tmp_path):
+    (tmp_path / "list.csv").write_text("name,image\nsecond,both#echo 2\n")
+    (job,) = gather([str(tmp_path / "list.csv")], SimpleNamespace(inputs=("image",), optional=()), find)
+    assert job.name == "second" and int(job.main.open().numpy().max()) == 200
+
+
+def test_series_that_nothing_tells_apart_are_refused(echoes, tmp_path, monkeypatch):
+    cases = find_cases(build("caae", {}).task, DataConfig(data=echoes))
+    monkeypatch.setattr("ganatomy.data.parts.names_of", lambda source: ["a series"])
+    with pytest.raises(UserError, match="both holds other images, too, and no name tells this one from them"):
+        write_manifest(tmp_path / "manifest.csv", cases)
     assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_parts_of_files_read_back_as_the_same_parts(tmp_path):
+    pixels = np.arange(12 * 24, dtype=np.uint8).reshape(12, 24) % 251
+    for number in range(3):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        Picture.fromarray(pixels + number).save(tmp_path / "train" / f"{number}.png")
+    task = build("pix2pix", {"size": (32, 32), "levels": 3}).task
+    before = find_cases(task, DataConfig(data=tmp_path, halves=("t2", "t1")))
+    write_manifest(tmp_path / "pairs.csv", before)
+    assert (tmp_path / "pairs.csv").read_text().splitlines()[
+        1
+    ] == "0,train/0.png#left half,train/0.png#right half,train"
+    write(tmp_path / "cine.npy", Image.from_array(np.arange(4 * 60, dtype=np.int16).reshape(4, 3, 4, 5)))
+    one = build("caae", {}).task
+    beats = find_cases(one, DataConfig(data=tmp_path / "cine.npy", frames=("ed=0", "es=2")))
+    write_manifest(tmp_path / "cine.csv", beats)
+    arrays = {f"{side}_{part}": np.arange(3 * size, dtype=np.uint8).reshape(3, *shape) for side in ("train", "test")
+              for part, size, shape in (("images", 56, (7, 8)), ("labels", 1, (1,)))}  # fmt: skip
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    pictures = find_cases(one, DataConfig(data=tmp_path / "mnist.npz"))
+    write_manifest(tmp_path / "mnist.csv", pictures)
+    for name, system, known in (("pairs", task, before), ("cine", one, beats), ("mnist", one, pictures)):
+        again = find_cases(system, DataConfig(data=tmp_path / f"{name}.csv"))
+        assert [(case.subject, case.split, case.label) for case in again] == [
+            (case.subject, case.split, case.label) for case in known
+        ]
+        for one_case, other in zip(again, known, strict=True):
+            for role, source in one_case.sources.items():
+                np.testing.assert_array_equal(source.open().numpy(), other.sources[role].open().numpy())
+
+
+def test_images_of_one_case_may_have_units_of_their_own(tmp_path):
+    for name in ("mr", "ct"):
+        write(tmp_path / f"{name}.nii.gz", Image.from_array(np.arange(3 * 16 * 20, dtype=np.int16).reshape(3, 16, 20)))
+    task = build("pix2pix", {"source": "mr", "target": "ct", "size": (32, 32), "levels": 3}).task
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("subject,mr,ct,CT.Unit,mr.unit,unit\nann,mr.nii.gz,ct.nii.gz,HU,,T\n")
+    (case,) = find_cases(task, DataConfig(data=manifest))
+    assert {role: source.open().unit for role, source in case.sources.items()} == {"mr": "T", "ct": "HU"}
+    assert names_of_images(DataConfig(data=manifest)) == ["mr", "ct"]
+    manifest.write_text("subject,mr,ct,ct.unit\nann,mr.nii.gz,ct.nii.gz,HU\n")
+    (case,) = find_cases(task, DataConfig(data=manifest))
+    assert {role: source.open().unit for role, source in case.sources.items()} == {"mr": None, "ct": "HU"}
+    write_manifest(tmp_path / "again.csv", [case])
+    assert (tmp_path / "again.csv").read_text() == "subject,mr,ct,split,ct.unit\nann,mr.nii.gz,ct.nii.gz,train,HU\n"
+    manifest.write_text("subject,mr,ct,pet.unit\nann,mr.nii.gz,ct.nii.gz,HU\n")
+    with pytest.raises(UserError, match=r"column pet\.unit: there is no role pet; the manifest has mr, ct"):
+        find_cases(task, DataConfig(data=manifest))
 
 
 def test_prepared_cases_are_described_as_networks_see_them(task, folder, tmp_path):

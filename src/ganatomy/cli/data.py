@@ -58,26 +58,26 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     given = [*arguments[1:], "--data", named]
     name = peek(given, "for").get("for")
-    write, config, cases = _assigned(name, given) if name else _found(given)
+    write, cases = _assigned(name, given) if name else _found(given)
     items = list(items_of(cases))
     _show(items, divided=name is not None)
     for sentence in sentences(items, divided=name is not None):
         print(sentence)
     if write:
-        write_manifest(write, cases, config)
+        write_manifest(write, cases)
         print(f"{write}: the manifest; correct it where it is wrong, and train with --data {write}")
     return SOME_LEFT_OUT if any(one.problem for one in items) else DONE
 
 
-def _assigned(name: str, arguments: Sequence[str]) -> tuple[Path | None, DataConfig, list[Case]]:
+def _assigned(name: str, arguments: Sequence[str]) -> tuple[Path | None, list[Case]]:
     """Return the cases as a training of the system would use them."""
     system = catalogue.resolve(name)
     options = train.read_options(system, arguments, Choice, "data")
     task = build(system, options.method.model_dump(mode="json")).task
-    return options.general.write, options.data, discover(task, options.data, options.training.seed)
+    return options.general.write, discover(task, options.data, options.training.seed)
 
 
-def _found(arguments: Sequence[str]) -> tuple[None, DataConfig, list[Case]]:
+def _found(arguments: Sequence[str]) -> tuple[None, list[Case]]:
     """Return a case for each image that is found."""
     kind = dataclasses.make_dataclass("Options", [("general", Listing), ("data", DataConfig)])
     options: Any = parse(kind, arguments, "ganatomy data FOLDER", kind(Listing(), DataConfig()))
@@ -86,7 +86,7 @@ def _found(arguments: Sequence[str]) -> tuple[None, DataConfig, list[Case]]:
     config: DataConfig = options.data
     assert config.data is not None
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
-    return None, config, [Case(source.name, source.subject, "train", {source.kind: source}) for source in sources]
+    return None, [Case(source.name, source.subject, "train", {source.kind: source}) for source in sources]
 
 
 def _show(items: Sequence[Item], divided: bool) -> None:

@@ -1,5 +1,6 @@
 """Discovery of the cases of a data set in manifests, folders and phantoms, with their subjects and splits."""
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from ganatomy.data.folders import cache_folder
 from ganatomy.data.frames import in_frames
 from ganatomy.data.known_layouts import cases_of_layout, channels_of_layout
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns, title_of
+from ganatomy.data.parts import MARK, in_parts, names_of, open_part
 from ganatomy.data.splits import divide, some
 from ganatomy.data.tables import (
     IMAGE_COLUMNS,
@@ -32,11 +34,13 @@ from ganatomy.data.tables import (
 )
 from ganatomy.errors import Notice, Shortage, UserError
 from ganatomy.images.files import Source, find, place_of
-from ganatomy.images.image import RasterMeaning
+from ganatomy.images.image import NO_MEANING, RasterMeaning
 from ganatomy.images.parsing import exists
 from ganatomy.images.paths import distinct_names, unique_name
 
-MANIFEST_OPTIONS = ("split", "slope", "intercept", "unit", "pixel_mm")
+MEANINGS = ("slope", "intercept", "unit", "pixel_mm")
+"""Columns that say what numbers mean, for all images of a row, or with the name of a role before them for one."""
+MANIFEST_OPTIONS = ("split", *MEANINGS)
 MOST_LABELS = 12
 """Largest number of different values with which an image of integers counts as a label map."""
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
@@ -64,6 +68,8 @@ class DataConfig(BaseModel):
     pixel_mm: float | None = None  # pixel size in mm, for raster images; none means that of the file, if it has one
     backdrop: float | None = None  # stored number (0 to 255 in 8 bits) of the grey behind transparent pictures
     nan: float | None = None  # physical value that takes the place of NaN, such as -1024; none refuses images with NaN
+    level: int | None = None  # level of whole slides, 0 for the finest; none means 0, which is refused if too large
+    mpp: float | None = None  # size in µm of the pixels that are made of whole slides, in place of a level
     uneven: bool = False  # accept series with missing or unevenly spaced slices; each slice keeps its own position
     phantom_subjects: int | None = Field(
         None, ge=3, le=100_000
@@ -83,7 +89,9 @@ class DataConfig(BaseModel):
         """Settings by which files are read that say less than DICOM."""
         scaled = self.slope != 1.0 or self.intercept != 0.0
         unit = self.unit or ("HU" if scaled else None)
-        return RasterMeaning(self.slope, self.intercept, unit, self.pixel_mm, self.backdrop, self.nan)
+        return RasterMeaning(
+            self.slope, self.intercept, unit, self.pixel_mm, self.backdrop, self.nan, self.level, self.mpp
+        )
 
 
 @dataclass(frozen=True)
@@ -381,6 +389,7 @@ def names_of_images(config: DataConfig) -> list[str]:
         return channels_of_layout(config.data)
     header, *rows = raw_rows(path) or [[]]
     told = {*SUBJECT_COLUMNS, *LABEL_COLUMNS, *MANIFEST_OPTIONS}
+    told |= {name for name in header if name.rpartition(".")[2] in MEANINGS}
     first = {
         name: next((row[at] for row in rows if row[at : at + 1] and row[at]), "") for at, name in enumerate(header)
     }
@@ -389,25 +398,27 @@ def names_of_images(config: DataConfig) -> list[str]:
 
 def _is_image(path: Path) -> bool:
     """Return whether a path holds one image that is no label map, which has few different values, all integers."""
-    if not exists(path):
+    place, part = in_parts(path)
+    if not exists(place):
         return False
     try:
-        found = find(path)
+        found = [open_part(place, part, NO_MEANING)] if part else find(place)
         if len(found) != 1:
             return False
         values = np.unique(found[0].open().numpy()[..., ::2, ::2])
     except Shortage:
         raise
     except UserError:
-        return path.is_file()  # the reason is reported when the case is read
+        return place.is_file()  # the reason is reported when the case is read
     return len(values) > MOST_LABELS or bool((values != np.rint(values)).any())
 
 
 def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
     """Read the cases of a CSV file with one column per role and ``subject``, optionally ``split`` and ``label``.
 
-    Paths are relative to the file. The columns ``slope``, ``intercept``, ``unit`` and ``pixel_mm`` override the options
-    of the same names.
+    Paths are relative to the file; ``#`` stands before a part of a file, see `ganatomy.data.parts`. The columns
+    ``slope``, ``intercept``, ``unit`` and ``pixel_mm`` override the options of the same names; ``ROLE.unit`` is that of
+    one role.
 
     Raises:
         UserError: the file, a column, an image or a subject is missing, or a split is unknown.
@@ -424,7 +435,8 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
     taken: set[str] = set()
     header, rows = rows_of(path)
     labels = next((name for name in LABEL_COLUMNS if name in header), None)
-    words = {*MANIFEST_OPTIONS, columns["subject"], *([labels] if labels else [])}
+    own = _options_of_roles(path, header, columns)
+    words = {*MANIFEST_OPTIONS, *own.values(), columns["subject"], *([labels] if labels else [])}
     owners: dict[Path, str] = {}
     for where, row in rows:
         check_cells(where, {name: row[name] for name in header if name in {*columns.values(), *words}}, words)
@@ -432,7 +444,8 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         for role, column in columns.items():
             if role == "subject" or not row[column]:
                 continue
-            read = partial(_row_source, row=row, config=config, where=where, manifest=path)
+            meant = {name: row.get(own.get((role, name), "")) or row.get(name, "") for name in MEANINGS}
+            read = partial(_row_source, meant=meant, config=config, where=where, manifest=path)
             sources[role] = task.roles[role].source(row[column], path.parent, read)
         subject, split = normalize("NFC", row[columns["subject"]]), (row.get("split") or "train").lower()
         if not subject:
@@ -448,8 +461,7 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
                     f"{where}: {image} is an image of subject {owners[image.resolve()]!r} in a row above; an image "
                     "belongs to one subject, or the split by subject says nothing"
                 )
-        file = Path(row[columns[first]])
-        name = unique_name((file.with_suffix("") if file.name else file).as_posix().replace("/", "_"), taken)
+        name = unique_name(_title(path.parent, row[columns[first]]), taken)
         label = normalize("NFC", row[labels]) if labels and row[labels] else None
         cases.append(Case(name, subject, split, sources, label, config.resample_to))  # type: ignore[arg-type]
     if not cases:
@@ -462,24 +474,52 @@ def _others(task: Task) -> list[str]:
     return [role for role in task.roles if role not in (task.given, *LABEL_COLUMNS)]
 
 
-def _row_source(path: Path, row: Mapping[str, str], config: DataConfig, where: str, manifest: Path) -> Source:
-    if not exists(path):
+def _options_of_roles(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Return role and option to the column of a manifest that holds it for this role alone, such as ``ct.unit``."""
+    found = {}
+    for column in header:
+        role, dot, option = column.rpartition(".")
+        if not dot or option not in MEANINGS:
+            continue
+        named = [one for one, own in columns.items() if role in (own, column_name(one)) and one != "subject"]
+        if not named:
+            there = ", ".join(one for one in columns if one != "subject")
+            raise UserError(f"{path}: column {column}: there is no role {role}; the manifest has {there}")
+        found[named[0], option] = column
+    return found
+
+
+def _title(folder: Path, cell: str) -> str:
+    """Return the name of a case by the cell of its first image."""
+    _, part = in_parts(folder / cell)
+    file = Path(cell[: len(cell) - len(part)].rstrip(MARK + " ") if part else cell)
+    name = (file.with_suffix("") if file.name else file).as_posix().replace("/", "_")
+    return "_".join([name, *re.findall(r"\w+", part)])
+
+
+def _row_source(path: Path, meant: Mapping[str, str], config: DataConfig, where: str, manifest: Path) -> Openable:
+    place, part = in_parts(path)
+    if not exists(place):
         raise UserError(f"{where}: {path} does not exist; paths are relative to the manifest")
-    if path.resolve() in manifest.resolve().parent.parents:
+    if place.resolve() in manifest.resolve().parent.parents:
         raise UserError(
             f"{where}: {path} is a folder that holds the folder of the manifest; name an image or its series"
         )
     numbers = {}
-    for name in ("slope", "intercept", "pixel_mm"):
-        if row.get(name):
+    for name in MEANINGS:
+        if name != "unit" and meant[name]:
             try:
-                numbers[name] = float(row[name])
+                numbers[name] = float(meant[name])
                 if not isfinite(numbers[name]):
                     raise ValueError
             except ValueError:
-                raise UserError(f"{where}: {name} {row[name]!r} is not a number") from None
-    options = config.model_copy(update={**numbers, **({"unit": row["unit"]} if row.get("unit") else {})})
-    found = find(path, meaning=options.meaning, uneven=config.uneven)
+                raise UserError(f"{where}: {name} {meant[name]!r} is not a number") from None
+    options = config.model_copy(update={**numbers, **({"unit": meant["unit"]} if meant["unit"] else {})})
+    if part:
+        return open_part(place, part, options.meaning, config.uneven)
+    found = find(place, meaning=options.meaning, uneven=config.uneven)
     if len(found) != 1:
-        raise UserError(f"{where}: {path} holds {len(found)} images; name one of them")
+        named = next(iter(names_of(found[0])), None)
+        told = f", such as {place.name}{MARK}{named}" if named else ""
+        raise UserError(f"{where}: {path} holds {len(found)} images; name one of them{told}")
     return found[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.paths import distinct_names
 
@@ -77,7 +78,10 @@ def by_patterns(
     Raises:
         UserError: a pattern fits no file, or fits two files of one case.
     """
-    members = {role: _members(root, pattern, find_all(root)) for role, pattern in patterns.items()}
+    there = find_all(root)
+    members = {role: _members(root, pattern, there) for role, pattern in patterns.items()}
+    used = {member.source.paths for found in members.values() for member in found}
+    _tell_unread([source for source in there if source.paths not in used], "--roles")
     for role, found in members.items():
         if not found:
             raise UserError(f"{root}: no image fits --roles {role}={patterns[role]}")
@@ -95,6 +99,15 @@ def by_patterns(
             cases.append((subject, {role: member.source for role, member in group.items()}))
     names = distinct_names(texts, origins)
     return [(name, subject or name, sources) for name, (subject, sources) in zip(names, cases, strict=True)]
+
+
+def _tell_unread(sources: Sequence[Source], option: str) -> None:
+    """Name images that cannot be read and that no pattern fits, since they may be the ones that are missing."""
+    problems = [source for source in sources if source.problem]
+    if problems:
+        names = ", ".join(str(source.places[0]) for source in problems[:6]) + (", ..." if len(problems) > 6 else "")
+        told = f"left out: images that cannot be read and fit no pattern of {option} ({len(problems)}): {names}"
+        warnings.warn(f"{told}; the first: {problems[0].problem}", Notice, stacklevel=3)
 
 
 def _members(root: Path, pattern: str, sources: Sequence[Source]) -> list[Member]:
@@ -192,6 +205,7 @@ def by_series(sources: Sequence[Source], patterns: Patterns) -> list[tuple[str, 
         UserError: a pattern fits two series of a study, or no series at all.
     """
     studies: dict[str, list[Source]] = {}
+    _tell_unread([source for source in sources if not source.frames], "--series")
     for source in sources:
         if source.frames:
             studies.setdefault(f"{source.subject}|{source.frames[0].study}", []).append(source)

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.case import Case, Openable, Sample, Split, slab
-from ganatomy.data.cases import DataConfig
+from ganatomy.data.cases import MEANINGS
+from ganatomy.data.parts import MARK, cell_of
 from ganatomy.errors import Shortage, UserError
-from ganatomy.images.archives import archive_of, is_archive
-from ganatomy.images.files import find
-from ganatomy.images.image import Image
+from ganatomy.images.archives import archive_of
+from ganatomy.images.image import NO_MEANING, Image
 from ganatomy.images.paths import replacing
 
 
@@ -161,16 +161,18 @@ def _range(low: float, high: float) -> str:
     return first if first == last else f"{first}-{last}"
 
 
-def write_manifest(path: Path, cases: Sequence[Case], config: DataConfig) -> None:
+def write_manifest(path: Path, cases: Sequence[Case]) -> None:
     """Write the manifest of cases, which reads as the same cases; paths are relative to it where they lie below it.
+
+    Where a file or folder holds several images, the part stands behind ``#``, see `ganatomy.data.parts`. Statements on
+    numbers, such as the unit, have a column; one for each role where images of one case differ.
 
     Args:
         path: file, which must not exist.
         cases: cases with their sides of the split.
-        config: how the images were found and read.
 
     Raises:
-        UserError: the file exists or cannot be written, or no path names one of the images alone.
+        UserError: the file exists or cannot be written, or nothing names one of the images alone.
     """
     if path.exists():
         raise UserError(f"--write {path}: exists already; choose another name or remove it")
@@ -178,34 +180,42 @@ def write_manifest(path: Path, cases: Sequence[Case], config: DataConfig) -> Non
     if not roles:
         raise UserError(f"--write {path}: phantoms have no files that a manifest could name; give a folder of images")
     labelled = any(case.label for case in cases)
-    meaning = _meaning(config)
-    header = ["subject", *roles, "split", *(["label"] if labelled else []), *meaning]
+    meanings = [_meanings(case, roles) for case in cases]
+    columns = list(dict.fromkeys(name for one in meanings for name in one))
+    header = ["subject", *roles, "split", *(["label"] if labelled else []), *columns]
     with replacing(path) as work, work.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(header)
-        for case in cases:
+        for case, meaning in zip(cases, meanings, strict=True):
             cells = [_cell(path, case, case.sources.get(role)) for role in roles]
             label = [case.label or ""] if labelled else []
-            rows.writerow([case.subject, *cells, case.split, *label, *meaning.values()])
+            rows.writerow([case.subject, *cells, case.split, *label, *(meaning.get(name, "") for name in columns)])
 
 
-def _meaning(config: DataConfig) -> Mapping[str, object]:
-    """Return the columns that say what numbers of pictures mean, where the user has said so."""
-    usual = DataConfig()
-    names = ("slope", "intercept", "unit", "pixel_mm")
-    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(usual, name)}
+def _meanings(case: Case, roles: Sequence[str]) -> Mapping[str, object]:
+    """Return column to statement on the numbers of a case, for all its roles or for each, where they are not usual."""
+    found: dict[str, object] = {}
+    for name in MEANINGS:
+        told = {
+            role: getattr(meaning, name)
+            for role in roles
+            if role in case.sources and (meaning := getattr(case.sources[role], "meaning", None)) is not None
+        }
+        usual = getattr(NO_MEANING, name)
+        if all(value == usual for value in told.values()):
+            continue
+        if len(set(told.values())) == 1 and len(told) == len(case.sources):
+            found[name] = next(iter(told.values()))
+        else:
+            found |= {f"{role}.{name}": value for role, value in told.items() if value != usual}
+    return found
 
 
 def _cell(path: Path, case: Case, source: Openable | None) -> str:
-    place = place_of(source) if source else None
-    if place is None or source is None:
+    named = cell_of(source) if source else None
+    if named is None:
         return ""
-    if (place.is_dir() or is_archive(place)) and len(find(place)) != 1:
-        raise UserError(
-            f"{case.name}: {place} holds other images, too, so no path names this one alone; move its files to "
-            "a folder of their own"
-        )
-    if case.frame is not None:
-        raise UserError(f"{case.name}: a manifest names no time frames; give --frames with each command instead")
+    place, part = named
     root = path.resolve().parent
-    return str(place.resolve().relative_to(root) if place.resolve().is_relative_to(root) else place.resolve())
+    told = str(place.resolve().relative_to(root) if place.resolve().is_relative_to(root) else place.resolve())
+    return f"{told}{MARK}{part}" if part else told

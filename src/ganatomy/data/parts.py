@@ -181,6 +181,21 @@ def open_part(path: Path, part: str, meaning: RasterMeaning, uneven: bool = Fals
     found = find(path, meaning=meaning, uneven=uneven)
     if len(found) == 1 and part in HALVES:
         return Half(found[0], HALVES[HALVES.index(part)])
+    return volume_of(found, path, part)
+
+
+def volume_of(found: Sequence[Source], path: Path, part: str) -> Source:
+    """Return the volume, series or time frame among the images of a path that a part names.
+
+    Args:
+        found: images of the path.
+        path: file or folder, for the message.
+        part: part of it, as in a manifest.
+
+    Raises:
+        UserError: there is no such part.
+    """
+    side, _, number = part.rpartition(" ")
     if len(found) == 1 and side == "frame" and number.isdecimal():
         return replace(found[0], frame=int(number))
     fitting = [one for one in found if part in names_of(one)]

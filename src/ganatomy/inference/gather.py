@@ -9,6 +9,7 @@ from pathlib import Path
 from ganatomy.case import Case
 from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
+from ganatomy.data.parts import in_parts, volume_of
 from ganatomy.data.tables import check_cells, column_name, rows_of
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source
@@ -149,7 +150,10 @@ def _from_manifest(
         for name, column in columns.items():
             if not row.get(column):
                 continue
-            found = find_all(path.parent / row[column])
+            place, part = in_parts(path.parent / row[column])
+            found = find_all(place)
+            if part:
+                found = [volume_of(found, place, part)]
             if len(found) != 1:
                 raise UserError(f"{where}: {row[column]} holds {len(found)} images; name one of them")
             sources[name] = found[0]
