@@ -758,6 +758,9 @@ def notes_on(values: Iterable[Any]) -> Iterator[str]:
             _, rows, columns = image.spacing
             told = f"{image.header.sized_by} says pixels of {rows:.4g} x {columns:.4g} mm"
             yield f"{image.header.label}: {told}; --pixel-mm states another size"
+        if image.header.unspaced and image.header.modality in ("CT", "MR", "PT"):
+            told = "its files state no distance of pixels, each of which counts as 1 mm"
+            yield f"{image.header.label}: {told}; lengths, areas and volumes in mm are not known"
     frames = {header.frame_of_reference for header in headers} - {None}
     if len({header.subject for header in headers} - {None}) > 1:
         yield "the images are of different patients, according to their files"

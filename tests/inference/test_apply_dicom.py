@@ -83,14 +83,14 @@ def test_a_mask_of_an_image_from_elsewhere_is_nifti(tmp_path, detector):
 
 @pytest.mark.parametrize(("weight", "words"), [(1.0, "trained against an adversary"), (0.0, "trained without an")])
 def test_a_translated_image_says_so_and_does_not_have_its_sources_acquisition(tmp_path, weight, words):
-    windows = {"t1": {"window": (0.0, 1200.0)}, "t2": {"window": (0.0, 1200.0)}}
+    windows = {"t1": {"window": (0.0, 200.0)}, "t2": {"window": (0.0, 200.0)}}
     run = make_run(tmp_path / "run", "pix2pix", {**SMALL, "adversarial_weight": weight, "roles": windows})
     write_series(tmp_path / "in", "MR", rows=32, columns=32)
     apply(Applier(run), tmp_path / "in", tmp_path / "out")
     out = first(tmp_path / "out")
     assert (out.Modality, out.SyntheticData, out.EchoTime) == ("MR", "YES", None)
     assert "FlipAngle" not in out
-    assert (out.WindowCenter, out.WindowWidth) == (600, 1200)
+    assert (out.WindowCenter, out.WindowWidth) == (100, 200)
     assert words in out.DerivationDescription
     assert errors(tmp_path / "out" / "00001.dcm") == set()
 
@@ -182,6 +182,27 @@ def test_warnings_name_files_on_the_screen_and_not_in_notes(tmp_path, monkeypatc
         == "its file is odd, as its file is"
     )
     assert b"jane" not in everything(tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_an_unknown_distance_of_pixels_is_in_the_note_of_every_format(tmp_path, kind):
+    run = make_run(tmp_path / "run", "brain-manifold-dcgan", {"variant": "denoiser", "size": (32, 32)})
+    write_series(tmp_path / "in", "MR", rows=32, columns=32, PixelSpacing=[0, 0])
+    name = "out" if kind == "dicom" else "out.nii.gz"
+    apply(Applier(run), tmp_path / "in", tmp_path / name, kind)
+    assert "each of which counts as 1 mm" in json.loads((tmp_path / f"{name}.json").read_text())["warnings"][0]
+    if kind == "dicom":
+        out = first(tmp_path / "out")
+        assert (out.SOPClassUID, out.Modality) == (SecondaryCaptureImageStorage, "MR") and "PixelSpacing" not in out
+
+
+@pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
+def test_a_mask_of_an_unknown_distance_of_pixels_is_no_segmentation(tmp_path, detector):
+    lesions(tmp_path / "in", PixelSpacing=[0, 0])
+    apply(Applier(detector), tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out-mask.nii.gz").is_file()
+    assert first(tmp_path / "out").SOPClassUID == SecondaryCaptureImageStorage
 
 
 def test_text_in_the_pixels_is_refused_before_anything_is_written(tmp_path, detector, capsys):

@@ -43,7 +43,8 @@ IMPLEMENTATION_UID = "2.25.327542966975912446904325834199825990013"
 IMPLEMENTATION_NAME = "GANATOMY_1"
 
 _CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
-SECTIONAL = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+_MODALITIES = {CTImageStorage: "CT", MRImageStorage: "MR", PositronEmissionTomographyImageStorage: "PT"}
+SECTIONAL = tuple(_MODALITIES)
 """Classes whose images are slices with a place in the patient."""
 _XRAY = (
     DigitalMammographyXRayImageStorageForPresentation,
@@ -162,9 +163,10 @@ def write_dicom(
 
     From a DICOM image, each slice keeps the modality, the class and the attributes of its source except private ones,
     overlays and those that the new pixels make untrue, and refers to its frame. Frames of multi-frame files become
-    files of the single-frame class of their modality, or Secondary Capture where there is none. An image of another
-    contrast than its source keeps patient, study and place only. From any other image, the series is a minimal one: CT
-    for HU, MR for a.u., else Secondary Capture.
+    files of the single-frame class of their modality, or Secondary Capture where there is none. CT, MR and PET of
+    unknown pixel size become Secondary Captures, which need not state one. An image of another contrast than its source
+    keeps patient, study and place only. From any other image, the series is a minimal one: CT for HU, MR for a.u., else
+    Secondary Capture.
 
     Stored numbers have 8 or 16 bits. Integers are exact. Real HU are stored in steps of 1/16 HU (coarser, slice by
     slice, only where the values span more than 4096 HU), real PET values in the finest step of each slice. Other real
@@ -202,7 +204,9 @@ class _Series:
         source = self._sources.frame(0)
         self._now = self._sources.now()
         first = source.header if source else None
-        self._kind = _sop_class(image, first, derivation)
+        # What the values are, and so how they are stored; files of an unknown scale may be of another class.
+        self._content = _sop_class(image, first, derivation)
+        self._kind = self._content if image.header.scaled else _without_spacing(self._content)
         self._shared = _common_uids(first, seed)
         if not self._is_placed():
             del self._shared["FrameOfReferenceUID"]
@@ -215,10 +219,10 @@ class _Series:
         Where the encoding depends on all slices, these are computed first, into a file without a name in the folder
         ``scratch``.
         """
-        image, streamed = self._image, self._kind in (CTImageStorage, PositronEmissionTomographyImageStorage)
+        image, streamed = self._image, self._content in (CTImageStorage, PositronEmissionTomographyImageStorage)
         planes = (plane for slab in image.slabs() for plane in np.moveaxis(slab, 1, 0))
         if streamed and image.dtype.kind == "f":
-            yield from ((plane, encoding_of([plane], image, self._kind)) for plane in planes)
+            yield from ((plane, encoding_of([plane], image, self._content)) for plane in planes)
         elif image.dtype in (np.uint8, np.int16, np.uint16):
             yield from ((plane, Encoding(image.dtype)) for plane in planes)
         else:
@@ -227,7 +231,7 @@ class _Series:
                 computed = np.memmap(file, image.dtype, "w+", shape=(slices, image.channels, *plane_shape))
                 for index, plane in enumerate(planes):
                     computed[index] = plane
-                encoding = encoding_of(computed, image, self._kind)
+                encoding = encoding_of(computed, image, self._content)
                 yield from ((np.asarray(plane), encoding) for plane in computed)
                 del computed  # before its file is closed
 
@@ -235,6 +239,10 @@ class _Series:
         """Return the finished dataset of slice `index` from its (channels, rows, columns) values."""
         source = self._sources.frame(index)
         dataset = _template(source.header if source else None, self._kind, self._derivation.new_contrast)
+        if self._kind != self._content:
+            dataset.Modality = _MODALITIES[self._content]
+            if self._content == PositronEmissionTomographyImageStorage and source is not None:
+                dataset.Units = source.header.get("Units")
         self._identify(dataset, index)
         self._describe(dataset, source)
         if self._is_placed():
@@ -282,7 +290,7 @@ class _Series:
         header = self._image.header
         if self._kind in SECTIONAL or header.positions is not None:
             return True
-        return header.kind not in ("dicom", "raster") or header.meaning.pixel_mm is not None
+        return header.kind != "dicom" and header.scaled
 
     def _put_pixels(self, dataset: Dataset, stored: NDArray[Any], encoding: Encoding) -> None:
         """Set (channels, rows, columns) stored numbers, what they mean, and how they are shown."""
@@ -328,6 +336,15 @@ def _sop_class(image: Image, source: Dataset | None, derivation: Derivation) -> 
         return SecondaryCaptureImageStorage
     colours = 3 if source.get("PhotometricInterpretation") == "PALETTE COLOR" else source.get("SamplesPerPixel", 1)
     return own if colours == image.channels else SecondaryCaptureImageStorage
+
+
+def _without_spacing(content: UID) -> UID:
+    """Return the class for images whose distance of pixels is unknown.
+
+    Files of slices must state a distance, and the one that is counted with would be taken for a measured one. Secondary
+    Captures may leave it out; they keep modality, places and the meaning of the values, and lose the acquisition.
+    """
+    return SecondaryCaptureImageStorage if content in SECTIONAL else content
 
 
 def _template(source: Dataset | None, kind: UID, new_contrast: bool) -> Dataset:

@@ -42,9 +42,13 @@ def plane_of(image: Image) -> Plane:
 
 
 def place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> None:
-    """Write the geometry of a slice; the strings of the source are kept where they still hold."""
+    """Write the geometry of a slice; the strings of the source are kept where they still hold.
+
+    A distance of pixels that the source does not state is not stated either.
+    """
     plane = plane_of(image)
-    put_numbers(dataset, "PixelSpacing", plane.spacing)
+    if image.header.scaled:
+        put_numbers(dataset, "PixelSpacing", plane.spacing)
     put_numbers(dataset, "ImageOrientationPatient", (*plane.right, *plane.down))
     if put_numbers(dataset, "ImagePositionPatient", LPS_TO_RAS @ position) and "SliceLocation" in dataset:
         del dataset.SliceLocation

@@ -42,7 +42,8 @@ _UNITS = {
 def can_refer(image: Image, planes: bool = False) -> bool:
     """Return whether a segmentation or a parametric map can refer to the frames that an image was read from.
 
-    These are the frames of one DICOM file, or the files of one series. Several of them need places in the patient.
+    These are the frames of one DICOM file, or the files of one series. Several of them need places in the patient, and
+    these a distance of pixels.
 
     Args:
         image: any image.
@@ -55,7 +56,7 @@ def can_refer(image: Image, planes: bool = False) -> bool:
     if holds_frames(first) and not has_groups(first):
         return False
     if header.positions is not None and header.frame_of_reference:
-        return True
+        return header.scaled
     placeless = not header.frame_of_reference and first.SOPClassUID not in SECTIONAL
     return not planes and placeless and len(header.paths) == image.shape[0] == 1
 
@@ -218,7 +219,8 @@ def _places(image: Image, source: Dataset) -> dict[str, Any]:
     plane = plane_of(image)
     measures = {"pixel_measures": PixelMeasuresSequence(plane.spacing, plane.distance, plane.distance)}
     if image.header.positions is None:
-        return measures if "PixelSpacing" in source or "ImagerPixelSpacing" in source else {}
+        stated = "PixelSpacing" in source or "ImagerPixelSpacing" in source
+        return measures if stated and image.header.scaled else {}
     return {
         **measures,
         "plane_orientation": PlaneOrientationSequence("PATIENT", [*plane.right, *plane.down]),

@@ -228,6 +228,7 @@ def open_series(series: Series, uneven: bool = False) -> Image:
         frame_of_reference=first.frame_of_reference,
         inverted=first.inverted,
         volume=series.volume,
+        unspaced=first.spacing is None,
     )
     return Image(DicomArray(frames), affine, first.values.unit, header, offsets)
 

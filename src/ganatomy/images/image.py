@@ -160,6 +160,7 @@ class Header:
             where there is one volume.
         colours: Whether the channels are red, green and blue, and opacity if there are four; grey and opacity if two.
         unspaced: Whether DICOM files state no distance of pixels, so that each counts as 1 mm.
+        unspaced: Whether DICOM files state no distance of pixels, so that each counts as 1 mm.
         sized_by: For raster images, the entry of the file that gave the pixel size, where the user gave none.
     """
 
@@ -178,7 +179,14 @@ class Header:
     volume: str | None = None
     colours: bool = False
     unspaced: bool = False
+    unspaced: bool = False
     sized_by: str | None = None
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the distance of pixels is known; otherwise each counts as 1 mm."""
+        pictured = self.kind in ("raster", "npy")
+        return self.meaning.pixel_mm is not None if pictured else not self.unspaced
 
     @property
     def scaled(self) -> bool:

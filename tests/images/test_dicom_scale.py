@@ -1,0 +1,76 @@
+"""Slices of which no file states how far apart the pixels are do not come back with a distance that nobody measured."""
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Pillow
+from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage, UltrasoundImageStorage
+
+from dicom_kinds import errors, write_file, write_series
+from ganatomy.images.dicom_out import Derivation, write_dicom
+from ganatomy.images.dicom_seg import can_refer
+from ganatomy.images.files import read
+from ganatomy.images.image import RasterMeaning
+
+OBLIQUE = [1, 0, 0, 0, 0.6, 0.8]
+TOLD = pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
+
+
+@TOLD
+@pytest.mark.parametrize("value", [[0, 0], None])
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_an_unknown_distance_of_pixels_stays_unknown(tmp_path, modality, value):
+    write_series(tmp_path / "in", modality, PixelSpacing=value, ImageOrientationPatient=OBLIQUE)
+    image = read(tmp_path / "in")
+    assert not image.header.scaled and not can_refer(image)
+    write_dicom(tmp_path / "out", image)
+    for path in sorted((tmp_path / "out").iterdir()):
+        out = pydicom.dcmread(path)
+        assert (out.SOPClassUID, out.Modality) == (SecondaryCaptureImageStorage, modality)
+        assert not any("Spacing" in element.keyword for element in out)
+        assert out.ImageOrientationPatient == OBLIQUE and out.FrameOfReferenceUID == "1.2.3.5"
+    back = read(tmp_path / "out")
+    assert (back.unit, back.header.scaled) == (image.unit, False)
+    np.testing.assert_array_equal(back.numpy(), image.numpy())
+    np.testing.assert_allclose(back.slice_positions, image.slice_positions)
+    assert errors(tmp_path / "out" / "00001.dcm") == set()
+
+
+@TOLD
+def test_real_values_and_another_contrast_are_stored_as_in_their_own_class(tmp_path):
+    write_series(tmp_path / "in", "CT", PixelSpacing=None)
+    image = read(tmp_path / "in")
+    real = image.with_array(image.numpy().astype(np.float32) + np.float32(0.0625))
+    write_dicom(tmp_path / "real", real)
+    np.testing.assert_array_equal(read(tmp_path / "real").numpy(), real.numpy())
+    assert pydicom.dcmread(tmp_path / "real" / "00001.dcm").RescaleType == "HU"
+    other = real.with_array(real.numpy() * np.float32(2), unit="a.u.")
+    write_dicom(tmp_path / "other", other, Derivation("Made.", "m", "", "", "", new_contrast=True))
+    made = pydicom.dcmread(tmp_path / "other" / "00001.dcm")
+    assert (made.Modality, "PixelSpacing" in made, read(tmp_path / "other").unit) == ("MR", False, "a.u.")
+
+
+def test_a_stated_distance_stays_stated(tmp_path):
+    write_series(tmp_path / "in", "CT", PixelSpacing=[0.75, 0.5])
+    write_dicom(tmp_path / "out", read(tmp_path / "in"))
+    out = pydicom.dcmread(tmp_path / "out" / "00001.dcm")
+    assert (out.SOPClassUID, out.PixelSpacing) == (CTImageStorage, [0.75, 0.5])
+
+
+def test_an_ultrasound_image_keeps_its_class_and_gains_no_distance(tmp_path):
+    place = {"ImagePositionPatient": [1, 2, 3], "ImageOrientationPatient": OBLIQUE, "FrameOfReferenceUID": "1.2.3.5"}
+    write_file(tmp_path / "in", "US", np.zeros((5, 4), np.uint8), **place)
+    write_dicom(tmp_path / "out", read(tmp_path / "in"))
+    out = pydicom.dcmread(tmp_path / "out" / "00001.dcm")
+    assert out.SOPClassUID == UltrasoundImageStorage and "PixelSpacing" not in out
+
+
+@pytest.mark.parametrize(("size", "kind"), [(None, SecondaryCaptureImageStorage), (0.5, CTImageStorage)])
+def test_pictures_of_ct_become_ct_where_their_size_is_known(tmp_path, size, kind):
+    Pillow.fromarray(np.arange(20, dtype=np.uint16).reshape(5, 4)).save(tmp_path / "in.png")
+    image = read(tmp_path / "in.png", meaning=RasterMeaning(intercept=-1024, unit="HU", pixel_mm=size))
+    write_dicom(tmp_path / "out", image)
+    out = pydicom.dcmread(tmp_path / "out" / "00001.dcm")
+    assert (out.SOPClassUID, out.Modality, out.get("PixelSpacing")) == (kind, "CT", size and [size, size])
+    back = read(tmp_path / "out")
+    assert back.unit == "HU" and back.numpy().min() == -1024
