@@ -90,3 +90,13 @@ def test_mistakes_are_told_in_one_line(folder, capsys, words, told):
 def test_the_help_explains_the_command(capsys):
     assert main(["data", "--help"]) == 0
     assert "ganatomy data FOLDER [--for SYSTEM]" in capsys.readouterr().out
+
+
+def test_the_help_of_a_system_is_that_of_this_command(folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["data", str(folder), "--for", "wgan-vgg", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("usage: ganatomy data FOLDER --for wgan-vgg ")
+    assert "Show what WGAN-VGG would learn from in a data set." in told and "--write" in told
+    assert main(["data", str(folder), "--for", "wgan-vgg", "--nothing", "1"]) == 2
+    assert "(see ganatomy data FOLDER --for wgan-vgg --help)" in capsys.readouterr().err

@@ -72,7 +72,9 @@ def run(arguments: Sequence[str]) -> int:
 def _assigned(name: str, arguments: Sequence[str]) -> tuple[Path | None, list[Case]]:
     """Return the cases as a training of the system would use them."""
     system = catalogue.resolve(name)
-    options = train.read_options(system, arguments, Choice, "data")
+    options = train.read_options(
+        system, arguments, Choice, "data FOLDER --for {system}", "Show what {title} would learn from in a data set."
+    )
     task = build(system, options.method.model_dump(mode="json")).task
     return options.general.write, discover(task, options.data, options.training.seed)
 

@@ -104,7 +104,7 @@ def read_options(name: str, arguments: Sequence[str]) -> tuple[System, Any]:
     folder = Path(name)
     if not folder.is_dir():
         system = catalogue.resolve(name)
-        return system, read_system_options(system, arguments, Choice, "study")
+        return system, read_system_options(system, arguments, Choice, "study {system}", "Study {title}.")
     early = peek(arguments, "secret", "folds", "downstream", "data")
     secret = Path(early["secret"]) if early.get("secret") else None
     dealt = "folds" in early or "downstream" in early

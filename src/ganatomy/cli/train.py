@@ -197,14 +197,21 @@ def one_fold(number: int, count: int) -> Fold:
         raise UserError(f"--fold {number} --folds {count}: folds are at least 2, counted from 0") from None
 
 
-def read_options(system: System, arguments: Sequence[str], choice: type[Any] = Choice, command: str = "train") -> Any:
+def read_options(
+    system: System,
+    arguments: Sequence[str],
+    choice: type[Any] = Choice,
+    command: str = "train {system}",
+    about: str = "Train {title}.",
+) -> Any:
     """Parse all options of a system: those of its preset or run.yaml, overridden by the command line.
 
     Args:
         system: system to be trained.
         arguments: arguments after the name of the system.
         choice: dataclass of the options that the command adds; its first field is the output folder, which is required.
-        command: name of the command, for messages.
+        command: command as it is typed, for messages and the help; ``{system}`` stands for the system.
+        about: first sentence of the help; ``{title}`` stands for the title of the system.
 
     Raises:
         UserError: an option is unknown, or a value is invalid.
@@ -228,10 +235,11 @@ def read_options(system: System, arguments: Sequence[str], choice: type[Any] = C
     kind = dataclasses.make_dataclass(
         "Options",
         [("general", choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
-        namespace={"__doc__": f"{command.capitalize()} {system.title}."},
+        namespace={"__doc__": about.format(title=system.title)},
     )
     chosen = choice(tyro.MISSING, **({"folds": fold.of, "fold": fold.number} if fold else {}))
-    parsed: Any = parse(kind, arguments, f"ganatomy {command} {system.slug}", kind(chosen, data, training, defaults))
+    program = f"ganatomy {command.format(system=system.slug)}"
+    parsed: Any = parse(kind, arguments, program, kind(chosen, data, training, defaults))
     parsed.method = settled(cls.Config, parsed.method)
     return parsed
 
