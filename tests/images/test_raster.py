@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from ganatomy.errors import UserError
-from ganatomy.images.files import read, write
+from ganatomy.images.files import find, read, write
 from ganatomy.images.image import ComputedArray, Image, RasterMeaning
 
 AS_HU = RasterMeaning(slope=1, intercept=-1024, unit="HU", pixel_mm=0.75)
@@ -49,12 +49,6 @@ def test_png_of_any_depth_is_read_bit_for_bit(tmp_path, channels, dtype):
     assert image.dtype == dtype
     assert image.unit is None
     np.testing.assert_array_equal(image.numpy()[:, 0], np.moveaxis(pixels, -1, 0))
-
-
-def test_16_bit_grey_with_alpha_is_refused_rather_than_cut(tmp_path):
-    png_with_every_filter(tmp_path / "a.png", noise((4, 4, 2), np.uint16))
-    with pytest.raises(UserError, match="lose bits"):
-        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -424,6 +418,61 @@ def test_transparent_pictures_lie_on_a_background_where_one_is_given(tmp_path, m
     assert image.channels == colours + (background is None)
     values = image.numpy()[:colours, 0, 0]
     assert values.tolist() == [[background or 0, 255]] * colours
+
+
+def chunk(name, body):
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png_with_a_clear_colour(path, bits, values, clear):
+    """Write one row of greys, or of colours that are tuples, of which one is transparent by a tRNS chunk."""
+    colours = [np.atleast_1d(value).tolist() for value in values]
+    line = "".join(f"{number:0{bits}b}" for colour in colours for number in colour)
+    line = line.ljust(-(-len(line) // 8) * 8, "0")
+    head = struct.pack(">IIBBBBB", len(values), 1, bits, 0 if len(colours[0]) == 1 else 2, 0, 0, 0)
+    key = np.atleast_1d(clear).astype(">u2").tobytes()
+    body = zlib.compress(b"\0" + int(line, 2).to_bytes(len(line) // 8, "big"))
+    chunks = [(b"IHDR", head), (b"tRNS", key), (b"IDAT", body), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks))
+
+
+@pytest.mark.parametrize(
+    ("bits", "values", "clear", "shown"),
+    [
+        (1, [0, 1, 1], 1, [[0, 255, 255], [255, 0, 0]]),
+        (2, [0, 1, 3], 1, [[0, 85, 255], [255, 0, 255]]),
+        (4, [0, 7, 15], 15, [[0, 119, 255], [255, 255, 0]]),
+        (8, [0, 99, 255], 99, [[0, 99, 255], [255, 0, 255]]),
+        (16, [0, 1000, 65535], 1000, [[0, 1000, 65535], [65535, 0, 65535]]),
+        (16, [0, 1000, 1001], 0, [[0, 1000, 1001], [0, 65535, 65535]]),
+        (8, [(1, 2, 3), (1, 2, 4)], (1, 2, 3), [[1, 1], [2, 2], [3, 4], [0, 255]]),
+        (16, [(1, 2, 300), (1, 2, 44)], (1, 2, 300), [[1, 1], [2, 2], [300, 44], [0, 65535]]),
+        (16, [5, 6], 7, [[5, 6]]),
+    ],
+)
+def test_the_clear_colour_of_a_png_is_an_opacity_in_any_number_of_bits(tmp_path, bits, values, clear, shown):
+    png_with_a_clear_colour(tmp_path / "a.png", bits, values, clear)
+    image = read(tmp_path / "a.png")
+    assert image.numpy()[:, 0, 0].tolist() == shown
+    assert image.header.colours == (len(shown) > 1)
+    laid = read(tmp_path / "a.png", meaning=RasterMeaning(background=4)).numpy()[:, 0, 0]
+    colours, opaque = (shown[:-1], shown[-1]) if len(shown) in (2, 4) else (shown, [1] * len(values))
+    assert laid.tolist() == [[one if seen else 4 for one, seen in zip(row, opaque, strict=True)] for row in colours]
+
+
+def test_a_clear_grey_of_labels_stays_a_label(tmp_path):
+    png_with_a_clear_colour(tmp_path / "a.png", 2, [0, 1, 3], 1)
+    (source,) = find(tmp_path / "a.png")
+    assert source.labelled().open().numpy().ravel().tolist() == [0, 1, 3]
+
+
+def test_grey_of_16_bits_with_opacity_is_read_and_written_with_all_bits(tmp_path):
+    pixels = noise((7, 5, 2), np.uint16)
+    png_with_every_filter(tmp_path / "a.png", pixels)
+    image = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.numpy()[:, 0], np.moveaxis(pixels, -1, 0))
+    write(tmp_path / "b.png", image)
+    np.testing.assert_array_equal(read(tmp_path / "b.png").numpy(), image.numpy())
 
 
 def test_half_transparent_pixels_are_mixed_with_the_background(tmp_path):

@@ -93,8 +93,7 @@ def _picture(path: Path, labels: bool) -> _Stored:
     with Pillow.open(path, formats=FORMATS) as file:
         raw = file.tile[0].args if file.format == "PNG" and file.tile else ""
         size = of_picture(file)
-        if raw == "LA;16B":
-            raise UserError(f"{path} is 16-bit grey with transparency, which would lose bits: save it without")
+        clear = file.info.get("transparency")
         if file.format == "GIF" and not path.read_bytes().rstrip(b"\0").endswith(b";"):
             raise UserError(f"{path} is truncated: a GIF ends with a semicolon; copy or export it again")
         pages: list[NDArray[Any]] = []
@@ -108,10 +107,12 @@ def _picture(path: Path, labels: bool) -> _Stored:
         # Pillow itself turns TIFF alone.
         orientation = 1 if file.format == "TIFF" else file.getexif().get(ORIENTATION, 1)
     stack = np.stack(pages, axis=1)
-    if raw in ("RGB;16B", "RGBA;16B"):
+    if raw == "LA;16B":
+        stack = _deep_grey(path)
+    elif raw in ("RGB;16B", "RGBA;16B"):
         stack = _deep_colour(path, str(raw))
-    # Pillow scales greys of 2 and 4 bits to 8 bits.
-    stack = stack // {"L;2": 85, "L;4": 17}.get(str(raw), 1) if labels else stack
+        stack = stack if clear is None else _with_opacity(stack, clear)
+    stack = stack // _STEPS.get(str(raw), 1) if labels else stack
     return _upright(_Stored(stack, size, True), orientation)
 
 
@@ -142,13 +143,37 @@ def _deep_colour(path: Path, raw: str) -> NDArray[np.uint16]:
     return np.moveaxis(halves[0] * 256 + halves[1], -1, 0)[:, None]
 
 
+_STEPS = {"L;2": 85, "L;4": 17}
+"""Mode of greys in a PNG to the distance of neighbouring ones after Pillow scaled them to 8 bits."""
+
+
+def _deep_grey(path: Path) -> NDArray[np.uint16]:
+    """Read a 16-bit grey PNG with opacity, for which Pillow has no mode: its four bytes are those of four colours."""
+    with Pillow.open(path, formats=FORMATS) as file:
+        file.tile = [tile._replace(args="RGBA") for tile in file.tile]
+        pairs = np.asarray(file).astype(np.uint16)
+    return np.moveaxis(pairs[..., 0::2] * 256 + pairs[..., 1::2], -1, 0)[:, None]
+
+
+def _with_opacity(colours: NDArray[Any], clear: Any) -> NDArray[Any]:
+    """Return colours (channels, ...) with a channel of opacity, which is 0 where they are the one that is `clear`."""
+    wanted = np.reshape(clear, (-1, *(1,) * (colours.ndim - 1)))
+    opaque = (colours != wanted).any(axis=0, keepdims=True)
+    return np.concatenate([colours, opaque * colours.dtype.type(np.iinfo(colours.dtype).max)])
+
+
 def page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
     """Return one frame as (channels, rows, columns)."""
     if labels and frame.mode in ("P", "1"):
         return np.asarray(frame).astype(np.uint8)[None]
-    if "transparency" in frame.info and frame.format == "PNG" and frame.mode in ("P", "L", "RGB"):
-        frame = frame.convert("LA" if frame.mode == "L" else "RGBA")
-    elif frame.mode == "P":
+    clear = None
+    if "transparency" in frame.info and frame.format == "PNG" and frame.mode == "P":
+        frame = frame.convert("RGBA")
+    elif "transparency" in frame.info and frame.format == "PNG" and not labels:
+        # One grey or colour is transparent, told in the bits of the file; the tile is gone once pixels are loaded.
+        tiles = getattr(frame, "tile", None)
+        clear = np.multiply(frame.info["transparency"], _STEPS.get(str(tiles[0].args), 1) if tiles else 1)
+    if frame.mode == "P":
         frame = frame.convert("RGB")
         red, green, blue = frame.split()
         if red.tobytes() == green.tobytes() == blue.tobytes():
@@ -157,7 +182,8 @@ def page(frame: Pillow.Image, labels: bool) -> NDArray[Any]:
         frame = frame.convert("L" if frame.mode == "1" else "RGB")
     pixels = np.asarray(frame)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    return pixels if clear is None else _with_opacity(pixels, clear)
 
 
 def _tiff(path: Path, labels: bool) -> _Stored:
