@@ -261,6 +261,13 @@ def make_images(folder: Path) -> list[Path]:
             archive.write(path, f"ct/{path.name}")
     first = min((folder / "series").iterdir())
     (folder / "slice.dcm.gz").write_bytes(gzip.compress(first.read_bytes()))
+    (folder / "diffusion").mkdir()
+    for number, path in enumerate(sorted((folder / "series").iterdir())):
+        file = pydicom.dcmread(path)
+        file.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", 700 * (number % 2))
+        file.ImagePositionPatient = [*file.ImagePositionPatient[:2], 4.0 * (number // 2)]
+        file.save_as(folder / "diffusion" / path.name)
+    Picture.fromarray(stored).save(folder / "clear.png", transparency=1000)
     for name in COMPRESSED:
         if found := get_testdata_file(name, download=False):
             shutil.copy(str(found), folder / name)
