@@ -84,13 +84,16 @@ def record(model: str) -> dict[str, Any]:
             entries.append(Entry("between", between(task)))
         if isinstance(judge, SegmentationJudge):
             entries.append(Entry("shifted", shifted(task)))
-        classical = None if model in SEARCHING else judge.classical()
-        entries = judge.with_references(*entries, *([classical] if classical else []))
         judge.cache = Path(folder)
         judge.learn(training)
+        classical = () if model in SEARCHING else judge.classical()
+        tuned = tune(judge, classical, judge.references()[0], training[:1])
+        entries = judge.with_references(*entries, *tuned.entries)
         rows = [row for case in tested for row in judge.score_case(entries, case)]
         rows += judge.score_all(entries, tested, training)
-        judgement = Judgement(entries, tested, Scores(rows))
+        simple = [entry.name for entry in (*judge.references()[0], *tuned.entries)]
+        reference = choose(judge, tuned, simple, Scores(rows))
+        judgement = Judgement(entries, tested, Scores(rows), reference.name)
         page = Page("", made=None)
         judge.illustrate(page, judgement)
         predictor = trained.predictor()

@@ -12,7 +12,9 @@ Nothing in this module knows a network, a device, or a kind of task.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -544,6 +546,8 @@ class Task(ABC):
     """Role to properties that its images should have (`ganatomy.roles.expectations`), checked where possible."""
     fitted: Mapping[str, NDArray[Any]]
     """Numbers learned from training cases, by name; empty before training."""
+    own_scales: frozenset[str] = frozenset()
+    """Roles whose scale is that of one case, in a task that is bound to the case."""
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -640,6 +644,17 @@ class Task(ABC):
             seed: seed of the case.
         """
         return sample
+
+    def bound_to(self, sample: Sample) -> Self:
+        """Return this task with the scales of one case, with which that case is scored and displayed.
+
+        The copy shares everything else with this task. Roles that the case lacks keep their unbound codecs.
+        """
+        own = {name: sample.role(name) for name, role in self.roles.items() if role.adaptive and name in sample.arrays}
+        bound = copy.copy(self)
+        bound.roles = {**self.roles, **own}
+        bound.own_scales = frozenset(own)
+        return bound
 
     def same_contrast(self, output: str) -> str | None:
         """Return the input that has the contrast, and so the scale, of an output; None where there is none."""
@@ -828,8 +843,19 @@ def in_channels(values: NDArray[Any], channels: int) -> Volume:
 
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 """Quantiles of the intensities of an image that `intensity_statistics` keeps."""
-MOST_VOXELS = 2**16
-"""Largest number of voxels of a case that its quantiles are taken over, evenly spaced."""
+MOST_VOXELS, MOST_SLICES = 2**16, 64
+"""Approximate largest number of voxels of a case, and largest number of its slices, that its quantiles are taken over;
+both are evenly spaced."""
+
+
+def intensity_quantiles(array: Array) -> NDArray[np.float32]:
+    """Return the `QUANTILES` of an image, (channels, slices, rows, columns), of which a part is read."""
+    slices = int(array.shape[1])
+    chosen = np.unique(np.linspace(0, slices - 1, min(slices, MOST_SLICES)).round().astype(int))
+    size = len(chosen) * math.prod(array.shape) // slices
+    step = max(1, size // MOST_VOXELS)
+    some = [slab(array, int(number), int(number) + 1).reshape(-1)[::step] for number in chosen]
+    return np.asarray(np.quantile(np.concatenate(some), QUANTILES), np.float32)
 
 
 def intensity_statistics(samples: Iterable[Sample]) -> dict[str, NDArray[np.float32]]:
@@ -844,9 +870,7 @@ def intensity_statistics(samples: Iterable[Sample]) -> dict[str, NDArray[np.floa
         for name, array in sample.arrays.items():
             if not (sample.roles[name].has_intensities and name in sample.affines):
                 continue
-            values = np.asarray(array[:] if isinstance(array, np.ndarray) else array).reshape(-1)
-            some = values[:: max(1, len(values) // MOST_VOXELS)]
-            found.setdefault(f"quantiles.{name}", []).append(np.quantile(some, QUANTILES).astype(np.float32))
+            found.setdefault(f"quantiles.{name}", []).append(intensity_quantiles(array))
             codec = sample.role(name).codec
             if sample.roles[name].adaptive and codec is not None:
                 ends = codec.decode(np.array([0.0, 1.0], np.float32))

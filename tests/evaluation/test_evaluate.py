@@ -60,11 +60,15 @@ def test_a_run_is_judged_on_the_subjects_it_kept_aside(run: Path, result: Evalua
     facts = json.loads((run / "evaluation" / "metrics.json").read_text(), parse_constant=lambda text: pytest.fail(text))
     subjects = sorted(short(mine, name) for name in TEST)
     assert facts["subjects"] == subjects and facts["headline"] == result.headline
-    assert list(facts["methods"]) == [INPUT, OUTPUT, "non-local means", TARGET]
+    classical = ["non-local means", "total variation", "wavelets"]
+    assert list(facts["methods"]) == [INPUT, OUTPUT, *classical, TARGET]
+    assert facts["reference"]["name"] in (INPUT, *classical)
+    assert facts["reference"]["chosen"].endswith("which favours it: no validation case is at hand")
     psnr = facts["scores"][PSNR]
-    assert set(psnr["methods"]) == {INPUT, OUTPUT, "non-local means"} and psnr["methods"][OUTPUT]["n"] == 2
-    assert [found["second"] for found in psnr["comparisons"]] == [INPUT, "non-local means"]
-    assert facts["training"]["seed"] == 0 and facts["versions"]["torch"] and facts["notes"] == []
+    assert set(psnr["methods"]) == {INPUT, OUTPUT, *classical} and psnr["methods"][OUTPUT]["n"] == 2
+    assert [found["second"] for found in psnr["comparisons"]] == [INPUT, *classical]
+    assert facts["training"]["seed"] == 0 and facts["versions"]["torch"]
+    assert len(facts["notes"]) == 1 and "without its adversary was not compared" in facts["notes"][0]
     assert facts["training"]["subjects"] == {"train": [short(mine, "phantom000")], "val": [], "test": subjects}
     assert "agatston error" in facts["scores"]
     with (run / "evaluation" / "cases.csv").open() as stream:
@@ -123,11 +127,11 @@ def test_a_baseline_that_has_seen_what_is_judged_is_named(
     split = facts.split.model_copy(update={"train": (mine.subject("ben lee"),), "test": ()})
     write_run(other, facts.model_copy(update={"split": split}))
     evaluate(run, two, [other], out=tmp_path / "e")
-    (note,) = json.loads((tmp_path / "e" / "metrics.json").read_text())["notes"]
+    note, *_ = json.loads((tmp_path / "e" / "metrics.json").read_text())["notes"]
     assert note == f"the run {other} was trained on {short(mine, 'ben lee')}, which are judged here"
     write_run(other, facts.model_copy(update={"split": split.model_copy(update={"secret": "another"})}))
     evaluate(run, two, [other], out=tmp_path / "e")
-    (note,) = json.loads((tmp_path / "e" / "metrics.json").read_text())["notes"]
+    note, *_ = json.loads((tmp_path / "e" / "metrics.json").read_text())["notes"]
     assert "cannot be checked: another secret" in note
 
 
@@ -169,7 +173,7 @@ def test_with_another_secret_overlap_is_said_to_be_unknown(run: Path, two: DataC
     evaluate(run, two, out=tmp_path / "e", secret=tmp_path / "theirs")
     facts = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert len(facts["subjects"]) == 2
-    (note,) = facts["notes"]
+    note, *_ = facts["notes"]
     assert "whether cases were seen in training cannot be checked" in note
     assert "hether cases were seen in training cannot be checked" in (tmp_path / "e" / "report.html").read_text()
     with pytest.raises(UserError, match=r"kept for testing cannot be told, .* --secret FILE, or a manifest"):

@@ -103,6 +103,6 @@ def test_a_made_image_of_the_contrast_of_its_input_has_its_scale():
     seen = ImageRole("low", Window(low=-7, high=13))
     task = SimpleNamespace(fitted={"scale.high": np.array([[0.0, 1.0]])}, same_contrast=lambda name: "low")
     role = decoding_role(task, ImageRole("high", codec), SimpleNamespace(role=lambda name: {"low": seen}[name]))
-    assert role.codec == Window(low=-7, high=13)
+    assert role.codec == Window(low=-7, high=13, to=(0, 1)), "its physical ends in the output's own range"
     fixed = ImageRole("high", Window(low=0, high=4))
     assert decoding_role(task, fixed) is fixed, "one window for all cases is nobody's own"

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
+from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation, lanczos
 
 KINDS = (
     Bicubic((1, 2, 4), blur=1.0),
@@ -101,3 +101,16 @@ def test_sizes_that_do_not_divide_are_refused():
         Bicubic((2, 2, 2))(torch.zeros(1, 4, 4, 4))
     with pytest.raises(ValueError, match="same pixels"):
         ThickSlices((2, 2, 1))(torch.zeros(1, 4, 4, 4))
+
+
+def test_lanczos_keeps_means_ramps_and_the_field_of_view():
+    flat = np.full((2, 5, 7), 3.5, np.float32)
+    np.testing.assert_allclose(lanczos(flat, (1, 4, 3)), 3.5, rtol=1e-6)
+    ramp = np.broadcast_to(np.arange(12, dtype=np.float32), (2, 5, 12)).copy()
+    fine = lanczos(ramp, (1, 2, 4))
+    assert fine.shape == (2, 10, 48)
+    places = (np.arange(48) + 0.5) / 4 - 0.5
+    np.testing.assert_allclose(fine[0, 0, 12:-12], places[12:-12], atol=0.08)
+    waves = np.sin(2 * np.pi * np.arange(24) / 8)[None, None].astype(np.float32)
+    wanted = np.sin(2 * np.pi * ((np.arange(72) + 0.5) / 3 - 0.5) / 8)
+    np.testing.assert_allclose(lanczos(waves, (1, 1, 3))[0, 0, 9:-9], wanted[9:-9], atol=0.02)

@@ -26,8 +26,16 @@ def grey(low, high, shape=(2, 5, 7)):
         (
             {"scale": "percentile", "percentiles": (1, 98), "over": "all"},
             True,
-            PercentileWindow(p_low=1, p_high=98, to=(0, 1), clip=True, unit="a.u."),
+            PercentileWindow(p_low=1, p_high=98, low_over="all", to=(0, 1), clip=True, unit="a.u."),
         ),
+        (
+            {},
+            True,
+            PercentileWindow(p_low=0.5, p_high=99.9, low_over="all", over="body", to=(0, 1), clip=True, unit="a.u."),
+        ),
+        ({"window": (0, 83)}, True, Window(low=0, high=83, to=(0, 1), clip=True, unit="a.u.")),
+        ({"unit": "HU"}, True, Window(low=-1000, high=1000, to=(0, 1), clip=True, unit="HU")),
+        ({"unit": "SUV"}, True, Window(low=0, high=20, to=(0, 1), clip=True, unit="SUV")),
         (
             {"scale": "zscore", "deviations": 2},
             True,
@@ -41,10 +49,15 @@ def test_options_say_which_codec_a_role_has(options, limited, codec):
     assert (role.name, role.codec, role.adaptive) == ("t1", codec, codec.adaptive)
 
 
+def test_a_window_that_is_not_given_is_refused():
+    with pytest.raises(ValueError, match="the scale is a window, but none is given"):
+        ImageOptions(scale="window")
+
+
 def test_images_are_filled_up_with_air():
     assert ImageOptions(window=(-160, 240), unit="HU").air == -160
     assert ImageOptions(scale="percentile", unit="HU").air == AIR_HU
-    assert ImageOptions(scale="zscore").air == 0
+    assert ImageOptions(scale="zscore").air == ImageOptions().air == 0
 
 
 @pytest.mark.parametrize("values", [{"window": (3, 3)}, {"percentiles": (99, 1)}, {"channels": 0}, {"deviations": 0}])
@@ -57,6 +70,7 @@ def test_impossible_options_are_refused(values):
     ("image", "told"),
     [
         (picture(grey(0, 9000)), r"values from .* to 9000, but --t1-c\.window is 0 1200; train with --t1-c\.window"),
+        (picture(grey(0, 83)), r"values from .* to 83, but --t1-c\.window is 0 1200; train with --t1-c\.window"),
         (picture(np.stack([grey(0, 1000)] * 3)), r"3 channels, but .* 1 for t1_c; train with other --t1-c\.channels"),
         (
             picture(grey(0, 1000), "HU"),
@@ -66,17 +80,24 @@ def test_impossible_options_are_refused(values):
     ],
 )
 def test_a_refused_image_is_told_with_the_options_of_its_role(image, told):
-    role = ImageOptions().role("t1_c", modality="MR")
+    role = ImageOptions(window=(0, 1200)).role("t1_c", modality="MR")
     with pytest.raises(UserError, match=told):
         role.check(image)
 
 
 def test_the_values_of_a_scale_that_every_image_has_are_not_looked_at():
-    ImageOptions(scale="percentile").role("t1").check(picture(grey(0, 9000)))
+    ImageOptions().role("t1").check(picture(grey(0, 9000)))
+
+
+def test_pictures_of_8_bits_may_be_dark():
+    dark = Image.from_array(np.uint8(grey(0, 30)), (3.0, 1.0, 1.5))
+    ImageOptions(window=(0, 255), unit=None).role("photo").check(dark)
+    with pytest.raises(UserError, match=r"values from 15 to 30, but --t1\.window is 0 1200"):
+        ImageOptions(window=(0, 1200)).role("t1").check(dark)
 
 
 def test_a_role_without_an_option_for_its_window_takes_values_as_they_are():
-    replace(ImageOptions().role("t1"), option=None).check(picture(grey(0, 9000)))
+    replace(ImageOptions(window=(0, 1200)).role("t1"), option=None).check(picture(grey(0, 9000)))
     with pytest.raises(UserError, match="2 channels, but the system works with 1 for t1; give other images"):
         ImageRole("t1", None).check(picture(np.stack([grey(0, 1)] * 2)))
 

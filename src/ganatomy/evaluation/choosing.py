@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ganatomy.case import Case, Task
 from ganatomy.data.cases import DataConfig, find_cases
@@ -139,8 +139,10 @@ def _of_own_data(
     return Chosen(cases, [], True)
 
 
-def seen_cases(task: Task, facts: RunFile, pseudonyms: Pseudonyms | None) -> list[Case]:
-    """Return the training cases of a run; none where its images are gone or its secret is not known."""
+def seen_cases(
+    task: Task, facts: RunFile, pseudonyms: Pseudonyms | None, side: Literal["train", "val"] = "train"
+) -> list[Case]:
+    """Return the training or validation cases of a run; none where images are gone or its secret is not known."""
     if (own := recognising(pseudonyms, facts)) is None:
         return []
     try:
@@ -149,7 +151,7 @@ def seen_cases(task: Task, facts: RunFile, pseudonyms: Pseudonyms | None) -> lis
         raise
     except UserError:
         return []
-    return [case for case in found if own.subject(case.subject) in facts.split.train]
+    return [case for case in found if own.subject(case.subject) in getattr(facts.split, side)]
 
 
 def same_place(first: Path | None, second: Path | None) -> bool:

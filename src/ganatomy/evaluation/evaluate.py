@@ -37,11 +37,14 @@ from ganatomy.evaluation.choosing import (
 from ganatomy.evaluation.judging import OUTPUT, RESERVED, Entry, Judge, Judgement, Row, Scores, judge_of
 from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
+from ganatomy.evaluation.references import MOST_SUBJECTS, Tuned, choose, tune
 from ganatomy.images.atomic import replacing_results, write_atomically, write_text
 from ganatomy.images.paths import check_free
+from ganatomy.inference.familiarity import unfamiliar
 from ganatomy.inference.model import Model, Which, load
 from ganatomy.inference.runfile import RUN_FILE, RunFile, is_run_of, read_run
 from ganatomy.metrics.statistics import count
+from ganatomy.reports import terminal
 from ganatomy.reports.report import Report
 
 METRICS, CASES, REPORT = "metrics.json", "cases.csv", "report.html"
@@ -111,33 +114,41 @@ def evaluate(
     task = model.method.task
     judge = judge_of(task, options)
     runs = load_others(against, task, which, device, named)
-    classical = judge.classical()
     facts, own = run_facts(model), data or run_facts(model).data
     pseudonyms = users_pseudonyms(secret)
     chosen = choose_cases(task, facts, data, pseudonyms)
     out = out or run / "evaluation"
     check_evaluation(out, model)
-    others = [judge.entry(other, name) for name, other in runs.items()] + ([classical] if classical else [])
-    entries = judge.with_references(judge.entry(model, OUTPUT), *others)
-    known = seen_cases(task, facts, pseudonyms)
-    labels = Labels([*chosen.cases, *chosen.seen, *known], pseudonyms or Pseudonyms.passing(), names)
+    others = [judge.entry(other, name) for name, other in runs.items()]
+    known, validation = (seen_cases(task, facts, pseudonyms, side) for side in ("train", "val"))
+    labels = Labels([*chosen.cases, *chosen.seen, *known, *validation], pseudonyms or Pseudonyms.passing(), names)
+    console = terminal.console(show)
+    store = Store(task, own.cache_folder)
+    training = learn(judge, known, store, labels)
+    tuned = tuned_references(judge, runs, validation, store, console, labels)
+    entries = judge.with_references(judge.entry(model, OUTPUT), *others, *tuned.entries)
     opinions: list[Row] = []
     if ratings:
         opinions = _opinions(ratings, chosen.cases, labels, [entry.name for entry in entries])
         judge.scores = (*judge.scores, OPINION)
-    console = Console(stderr=True, quiet=not show)
-    store = Store(task, own.cache_folder)
     remarks = [*chosen.notes(labels), *changed_since(facts, own, chosen.cases, pseudonyms, store.folder, labels)]
     with replacing_results(out, (METRICS, CASES, REPORT)) as work:
-        prepared, rows, problems = judge_cases(judge, entries, chosen.cases, store, console, labels, known)
+        prepared, rows, problems = judge_cases(judge, entries, chosen.cases, store, console, labels, training)
         if not rows:
             raise UserError(f"no case could be judged: {problems[0].case}: {problems[0].told}")
-        judgement = Judgement(entries, prepared, Scores([*rows, *opinions]))
+        plain_runs = [name for name, other in runs.items() if not other.method.adversarial]
+        simple = [*[entry.name for entry in (*judge.references()[0], *tuned.entries)], *plain_runs]
+        reference = choose(judge, tuned, simple, Scores(rows))
+        judgement = Judgement(entries, prepared, Scores([*rows, *opinions]), reference.name)
         judged = [case for case in chosen.cases if labels.cases[case.name] in {one.case.name for one in prepared}]
         unfair = [note for other in runs.values() for note in _unfair(other, model, judged, pseudonyms, labels)]
         headline, outcome = judge.verdict(judgement)
         notes = [*remarks, *[problem.written for problem in problems]]
-        about = describe(model, which, own, judgement, labels, [*notes, *unfair])
+        missing = [NOT_COMPARED] if model.method.adversarial and not plain_runs else []
+        about = describe(
+            model, which, own, judgement, labels, [*notes, *unfair, *unlike_training(task, prepared), *missing]
+        )
+        about["reference"] = {"name": reference.name, "chosen": reference.chosen}
         table = tabulate(judge, judgement.scores)
         write_text(work / METRICS, json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
         write_cases(work / CASES, judgement.scores)
@@ -267,6 +278,51 @@ def check_evaluation(out: Path, model: Model) -> None:
         raise UserError(f"--out {out}: holds the evaluation of {judged}; choose another folder for this run's")
 
 
+def learn(judge: Judge, known: Sequence[Case], store: Store, labels: Labels) -> list[Sample]:
+    """Let a judge learn from the training cases of the runs; returns them, where the judge compares with them.
+
+    Args:
+        judge: judge of the task.
+        known: training cases of the runs.
+        store: store of prepared cases.
+        labels: names for cases and subjects in the result.
+    """
+    judge.cache = store.folder
+    needed = known[: judge.most_training_cases] if judge.compares_with_training else ()
+    training = [labels.sample(one) for one in store.get_all(needed)[0]]
+    judge.learn(training)
+    return training
+
+
+def tuned_references(
+    judge: Judge, runs: Mapping[str, Model], cases: Sequence[Case], store: Store, console: Console, labels: Labels
+) -> Tuned:
+    """Tune the classical methods of a judge on validation cases, and score all methods without an adversary on them.
+
+    Args:
+        judge: judge of the task, which has learned from the training cases.
+        runs: further runs by the names of their entries; those that were trained without an adversary are scored.
+        cases: validation cases.
+        store: store of prepared cases.
+        console: terminal for progress.
+        labels: names for cases and subjects in the result.
+    """
+    classical, before = judge.classical(), judge.references()[0]
+    if taken := {method.name for method in classical} & set(runs):
+        raise UserError(f"--against {runs[taken.pop()].folder}: named like a method that is judged anyway; rename it")
+    others = [judge.entry(model, name) for name, model in runs.items() if not model.method.adversarial]
+    if not (classical or others):
+        return Tuned([], [], 0)
+    if not cases:
+        return tune(judge, classical, [], [])
+    subjects = sorted({case.subject for case in cases})[:MOST_SUBJECTS]
+    chosen = [case for case in cases if case.subject in subjects]
+    with _bar(console) as bar:
+        work = bar.add_task("choosing the strongest reference on validation cases", total=len(chosen))
+        prepared = [labels.sample(one) for one in store.get_all(chosen)[0]]
+        return tune(judge, classical, [*before, *others], prepared, lambda: bar.advance(work))
+
+
 class Problem(NamedTuple):
     """The reason why a case was left out, in two wordings."""
 
@@ -285,7 +341,7 @@ def judge_cases(
     store: Store,
     console: Console,
     labels: Labels,
-    known: Sequence[Case] = (),
+    training: Sequence[Sample] = (),
 ) -> tuple[list[Sample], list[Row], list[Problem]]:
     """Prepare and score cases one by one, then all of them together; a case that fails does not stop the others.
 
@@ -296,7 +352,7 @@ def judge_cases(
         store: store of prepared cases.
         console: terminal for progress and messages.
         labels: names for cases and subjects in the result.
-        known: training cases of the runs; they are prepared only where the judge compares with them.
+        training: prepared training cases of the runs, from which the judge has learned.
 
     Returns:
         The prepared cases that were judged, the rows of all entries, and the cases that failed.
@@ -307,8 +363,6 @@ def judge_cases(
     with _bar(console) as bar:
         work = bar.add_task("judging", total=len(cases) * len(entries))
         judge.cache = store.folder
-        training = [labels.sample(one) for one in store.get_all(known if judge.compares_with_training else ())[0]]
-        judge.learn(training)
         for number, case in enumerate(cases, start=1):
             bar.update(work, description=f"judging {case.name}")
             try:
@@ -332,6 +386,21 @@ def _bar(console: Console) -> Iterator[Progress]:
     columns = TextColumn("{task.description}", "bold", markup=False), BarColumn(bar_width=30), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
         yield bar
+
+
+def unlike_training(task: Task, cases: Sequence[Sample]) -> Iterator[str]:
+    """Yield a sentence if intensities of judged cases are unlike those of all training cases."""
+    strange = [case.case.name for case in cases if next(unfamiliar(task, case), None)]
+    if strange:
+        which = f"{strange[0]}, for example" if len(strange) > 1 else strange[0]
+        cases_told = f"{len(strange)} of {count(len(cases), 'case')}"
+        yield f"{cases_told} have intensities unlike those of all training cases ({which})"
+
+
+NOT_COMPARED = (
+    "the same network without its adversary was not compared: train it with --baseline, and name its run with --against"
+)
+"""Note on an adversarial run that no run without an adversary is judged beside."""
 
 
 def describe(

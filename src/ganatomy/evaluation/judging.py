@@ -79,6 +79,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Classical:
+    """A method without an adversary that is judged beside every run, and that the run must improve on.
+
+    Args:
+        name: name of the method in tables.
+        about: description in one line.
+        settings: settings to choose from on validation cases: description, and function as of `Entry.run`.
+    """
+
+    name: str
+    about: str
+    settings: Sequence[tuple[str, Callable[..., Any]]]
+
+
+@dataclass(frozen=True)
 class Row:
     """Scores of one method on a block of slices of one case.
 
@@ -172,16 +187,23 @@ class Judgement:
         entries: all entries of the tables, references included.
         cases: prepared cases that were judged.
         scores: rows of all entries on all cases.
+        reference: name of the entry that the run must improve on: the strongest without an adversary.
     """
 
     entries: Sequence[Entry]
     cases: Sequence[Sample]
     scores: Scores
+    reference: str = INPUT
 
     @property
     def baselines(self) -> list[str]:
         """Names of the entries other than the input, the output and the target."""
         return [entry.name for entry in self.entries if entry.name not in RESERVED]
+
+    @property
+    def others(self) -> list[str]:
+        """Names of the entries that the output is compared with beside the reference, the input first."""
+        return [entry.name for entry in self.entries if entry.name not in (OUTPUT, TARGET, self.reference)]
 
 
 class Judge(ABC):
@@ -198,14 +220,18 @@ class Judge(ABC):
     """Scores of whole phantoms, which need their ground truth."""
     leading: ClassVar[tuple[str, ...]]
     """Names of the most important scores; the first one ranks the cases."""
+    decisive: ClassVar[str | None] = None
+    """Name of the score of the verdict, by which references are ranked; None means the first leading one."""
     plotted: ClassVar[tuple[str, ...]]
     """Names of the scores that are plotted subject by subject."""
     reference: ClassVar[str] = INPUT
-    """Name of the entry that a trained run must improve on."""
+    """Name of the entry that a trained run must improve on where no stronger one is known."""
     resampled: ClassVar[str] = "subjects"
     """Units over which intervals are computed, in words."""
     compares_with_training: ClassVar[bool] = False
     """Whether `learn` and `score_all` need the training cases of the runs."""
+    most_training_cases: ClassVar[int | None] = None
+    """Largest number of training cases that are prepared for them; None means all."""
 
     Options: ClassVar[type[Options]] = Options
     """Options that the judge adds to ``evaluate``."""
@@ -230,9 +256,13 @@ class Judge(ABC):
         """Return the reference entries of every judgement: those before the runs in a table, and those after them."""
         return (), ()
 
-    def classical(self) -> Entry | None:
-        """Return a baseline without training, or None where the task has none."""
-        return None
+    def classical(self) -> Sequence[Classical]:
+        """Return the methods without an adversary that are judged beside every run; called after `learn`."""
+        return ()
+
+    def called(self, name: str) -> str:
+        """Return the words for an entry in sentences."""
+        return f"the {name}" if name in RESERVED else name
 
     def with_references(self, *entries: Entry) -> list[Entry]:
         """Return the entries with the reference entries before and after them."""

@@ -116,12 +116,13 @@ def add_training(report: Report, model: Model) -> None:
 
 
 def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> dict[str, str]:
-    training, selection = facts["training"], facts["training"]["selection"]
+    training, selection, reference = facts["training"], facts["training"]["selection"], facts["reference"]
     rounds = ", ".join(f"{name} {number}" for name, number in training["rounds"].items())
     return {
         "Data": f"{facts['data']}: {count(len(facts['subjects']), 'test subject')} ({', '.join(facts['subjects'])}), "
         f"{count(len(judgement.cases), 'case')}, {count(facts['slices'], 'slice')}",
         **judge.measured(),
+        **({"Verdict against": f"{reference['name']}, {reference['chosen']}"} if reference["chosen"] else {}),
         "Compared with": "; ".join(f"{name}: {about}" for name, about in facts["methods"].items() if about),
         "Intervals and tests": f"95 %, bootstrap over {judge.resampled}; Wilcoxon signed-rank over them, not adjusted "
         "for the number of scores",

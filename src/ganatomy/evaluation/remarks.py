@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ganatomy.case import Sample
 from ganatomy.data.cases import PhantomSource
-from ganatomy.evaluation.judging import BLOCK, OUTPUT, Judgement, Score, limits
+from ganatomy.evaluation.judging import BLOCK, INPUT, OUTPUT, Judge, Judgement, Score, limits
 from ganatomy.metrics.statistics import Comparison, count
 from ganatomy.reports.report import Outcome
 
@@ -52,7 +52,40 @@ def nearness(found: Comparison, truth: str, other: str) -> str:
     return f"The output {relations[found.outcome]}: PSNR {limits(found.difference, 'dB', signed=True)}{improved(found)}"
 
 
-def against(judgement: Judgement, baselines: Iterable[str], score: Score, called: str) -> Iterator[str]:
+def distance(judge: Judge, judgement: Judgement, name: str, truth: str) -> tuple[str, Comparison | None]:
+    """Return sentences on whether the output is nearer to the truth than the strongest method without an adversary.
+
+    Where that is not the unchanged input, a further sentence compares the output with the input.
+
+    Args:
+        judge: judge of the task.
+        judgement: judgement of all entries.
+        name: name of a PSNR.
+        truth: words for the target, such as "the complete scan".
+
+    Returns:
+        The sentences, and the comparison with the reference, which is None where no case has a true image.
+    """
+    score, reference = judge.named(name), judgement.reference
+    found = judgement.scores.compare(OUTPUT, reference, score)
+    if found is None:
+        return "", None
+    others = [INPUT] if reference != INPUT else []
+    words = sentences(
+        nearness(found, truth, judge.called(reference)),
+        *against(judgement, others, score, "PSNR", judge.called),
+        single_subject(found),
+    )
+    return words, found
+
+
+def against(
+    judgement: Judgement,
+    baselines: Iterable[str],
+    score: Score,
+    called: str,
+    words: Callable[[str], str] = lambda name: name,
+) -> Iterator[str]:
     """Yield a sentence on the output against every baseline that has a score.
 
     Args:
@@ -60,11 +93,12 @@ def against(judgement: Judgement, baselines: Iterable[str], score: Score, called
         baselines: names of entries.
         score: score by which the output is compared with them.
         called: words for the score in the sentence.
+        words: function from the name of an entry to words for it.
     """
     for baseline in baselines:
         if found := judgement.scores.compare(OUTPUT, baseline, score):
             amount = limits(found.difference, score.unit, signed=True)
-            yield f"Against {baseline}: {called} {amount}, {found.outcome}."
+            yield f"Against {words(baseline)}: {called} {amount}, {found.outcome}."
 
 
 def of_phantoms(cases: Iterable[Sample]) -> bool:

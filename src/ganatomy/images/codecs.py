@@ -263,11 +263,14 @@ class PercentileWindow(_FoundWindow):
     Attributes:
         p_low: Percentile that becomes `to[0]`.
         p_high: Percentile that becomes `to[1]`.
+        low_over: Voxels over which the lower percentile is taken; None means those of `over`. With ``all`` beside a
+            percentile of the body, dark tissue keeps its contrast although the body's threshold excludes it.
     """
 
     kind: Literal["percentile"] = "percentile"
     p_low: float = Field(default=0.5, ge=0, le=100)
     p_high: float = Field(default=99.5, ge=0, le=100)
+    low_over: Over | None = None
 
     def bind(self, image: Image | Any, mask: Any = None) -> Window:
         """Return the window between this image's (masked) percentiles, of at most 2^24 evenly strided values."""
@@ -275,12 +278,13 @@ class PercentileWindow(_FoundWindow):
         stride = math.ceil(size / _MOST_VALUES)
         above = self._threshold(image)
         # A copy, since views would keep the whole image in memory.
-        pieces = [np.ascontiguousarray(values[::stride]) for values in _pieces(image, mask, above)]
-        values = np.concatenate(pieces)
-        if not len(values):
+        values = np.concatenate([np.ascontiguousarray(values[::stride]) for values in _pieces(image, mask)])
+        inside = values if above is None else values[values > above]
+        if not len(inside):
             where = "inside its mask: check the mask" if above is None else f"above {above:g}: check the file"
             raise UserError(f"{_label(image)} has nothing {where}")
-        low, high = (float(number) for number in np.percentile(values, [self.p_low, self.p_high]))
+        below = values if self.low_over == "all" else inside
+        low, high = float(np.percentile(below, self.p_low)), float(np.percentile(inside, self.p_high))
         if not low < high:
             raise UserError(
                 f"{_label(image)} has the value {low:g} at percentiles {self.p_low:g} and {self.p_high:g}: "
@@ -339,6 +343,22 @@ class OpticalDensity(IntensityCodec):
 
 
 Codec = Annotated[Window | ZScore | PercentileWindow | DeviationWindow | OpticalDensity, Field(discriminator="kind")]
+
+
+def described(codec: IntensityCodec | None) -> str:
+    """Describe in words which physical values of an image become the ends of the range of the networks."""
+    match codec:
+        case Window(low=low, high=high):
+            return f"from {low:g} to {high:g} {codec.unit or ''}".rstrip()
+        case PercentileWindow(p_low=first, p_high=last, over=over, low_over=low_over):
+            part = {"all": "all its voxels", "body": "its body"}
+            start = f"percentile {first:g} of {part[low_over or over]}"
+            return f"from {start} to percentile {last:g} of {part[over]}"
+        case DeviationWindow(deviations=deviations):
+            return f"{deviations:g} standard deviations to either side of its mean"
+        case ZScore():
+            return "3 standard deviations to either side of its mean"
+    return "as it is"
 
 
 def body_above(image: Image | Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import Method
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import ComputedArray, LazyArray
+from ganatomy.inference.familiarity import unfamiliar
 from ganatomy.inference.tiling import Reader, Tiler
 
 
@@ -141,7 +143,8 @@ class Predictor(ABC):
             raise UserError(f"{unknown[0]}: not an input of this system; it takes {', '.join(known) or 'nothing'}")
         if missing := [name for name in self.inputs if name not in values]:
             raise UserError(f"{', '.join(missing)}: missing; this system needs {', '.join(self.inputs)}")
-        return self.task.frame(values)  # type: ignore[no-any-return]
+        sample: Sample = self.task.frame(values)
+        return replace(sample, notes=(*sample.notes, *unfamiliar(self.task, sample)))
 
     def takes(self, sample: Sample) -> bool:
         """Whether a case has all roles that `predict` needs."""
@@ -166,7 +169,7 @@ class Predictor(ABC):
 
     def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
         """Compute the task's scores of slices ``start`` to ``stop`` of a prediction, over all channels."""
-        task: Task = self.task
+        task: Task = self.task.bound_to(sample)
         channels = next(iter(self.outputs.values())).channels
         output, known = (one.slices(start, stop, channels) for one in (prediction, sample))
         return task.scores(output, known, sample.spacing)
@@ -245,7 +248,9 @@ def decoding_role(task: Task, role: Role, sample: Sample | None = None) -> Role:
     if not role.adaptive:
         return role
     if sample is not None and (like := task.same_contrast(role.name)) is not None:
-        return role.with_numbers(sample.role(like).numbers())
+        # The range of the networks may differ between input and output; the physical ends are those of the input.
+        to = getattr(role.codec, "to", None)
+        return role.with_numbers({**sample.role(like).numbers(), **({"to": to} if to else {})})
     scales = task.fitted.get(f"scale.{role.name}")
     if scales is None:
         raise UserError(f"{role.name}: its scale was not learned in training; train again")

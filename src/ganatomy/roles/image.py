@@ -22,6 +22,10 @@ from ganatomy.roles.scaled import ScaledRole
 
 AIR_HU = -1000.0
 """CT number of air."""
+USUAL_WINDOWS: Mapping[str, tuple[float, float]] = {"HU": (AIR_HU, 1000.0), "SUV": (0.0, 20.0)}
+"""Unit with a physical meaning to the window of its images where none is given (our choice)."""
+FILLED = 0.2
+"""Share of a window, from its lower end, that the values of an image must exceed (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,9 @@ class ImageOptions(RoleOptions):
 
     by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ct": {"unit": "HU", "window": (-1000.0, 1000.0)}}
 
-    scale: Literal["window", "percentile", "zscore"] = "window"  # one window for all images, or statistics of each one
-    window: tuple[float, float] = (0.0, 1200.0)  # window: values mapped to the ends of the networks' range (our choice)
-    percentiles: tuple[float, float] = (0.5, 99.5)  # percentile: those mapped to the ends of the range (our choice)
+    window: tuple[float, float] | None = None  # values mapped to the ends of the range of the networks, in all images
+    scale: Literal["window", "percentile", "zscore"] | None = None  # none: window if given or for HU, else percentile
+    percentiles: tuple[float, float] = (0.5, 99.9)  # percentile: those mapped to the ends of the range (our choice)
     deviations: float = Field(3.0, gt=0)  # zscore: SDs from the mean to the ends of a limited range (our choice)
     over: Over = "body"  # percentile, zscore: voxels that the statistics are taken over, all or those of the body only
     unit: str | None = "a.u."  # unit of the values, such as HU
@@ -158,28 +162,38 @@ class ImageOptions(RoleOptions):
 
     def codec(self, to: tuple[float, float] = (-1.0, 1.0), *, clip: bool = False, limited: bool = False) -> Codec:
         """Return the codec from physical values to the range ``to`` of the networks; see `role` for the arguments."""
-        low, high = self.percentiles
-        if self.scale == "percentile":
-            return PercentileWindow(p_low=low, p_high=high, to=to, clip=clip, unit=self.unit, over=self.over)
+        if self.fixed is not None:
+            return Window(low=self.fixed[0], high=self.fixed[1], to=to, clip=clip, unit=self.unit)
         if self.scale == "zscore" and limited:
             return DeviationWindow(deviations=self.deviations, to=to, clip=clip, unit=self.unit, over=self.over)
         if self.scale == "zscore":
             return ZScore(unit=self.unit, over=self.over)
-        return Window(low=self.window[0], high=self.window[1], to=to, clip=clip, unit=self.unit)
+        low, high = self.percentiles
+        return PercentileWindow(
+            p_low=low, p_high=high, low_over="all", to=to, clip=clip, unit=self.unit, over=self.over
+        )
+
+    @property
+    def fixed(self) -> tuple[float, float] | None:
+        """Window that is the same in all images; None where each image has a scale of its own."""
+        if self.scale not in (None, "window"):
+            return None
+        return self.window or USUAL_WINDOWS.get(self.unit or "")
 
     @property
     def air(self) -> float:
         """Value of the air around the body, with which images are padded."""
-        if self.scale == "window":
-            return self.window[0]
+        if self.fixed is not None:
+            return self.fixed[0]
         return AIR_HU if self.unit == "HU" else 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("window", "percentiles"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise ValueError(f"{name} goes from a lower to a higher number, not from {low:g} to {high:g}")
+        for name, ends in (("window", self.window), ("percentiles", self.percentiles)):
+            if ends is not None and not ends[0] < ends[1]:
+                raise ValueError(f"{name} goes from a lower to a higher number, not from {ends[0]:g} to {ends[1]:g}")
+        if self.scale == "window" and self.fixed is None:
+            raise ValueError("the scale is a window, but none is given: give its lower and its higher end as window")
         return self
 
 
@@ -192,11 +206,16 @@ def check_window(image: Image, codec: Window, option: str = "--window") -> None:
         option: option that sets the window, for the message.
 
     Raises:
-        UserError: the values reach far beyond the window, or cover less than 2 % of it.
+        UserError: the values reach far beyond the window, do not leave its lowest fifth, or cover less than 2 % of it.
+            Pictures of 8 bits whose window is that of 8 bits may be as dark as they are.
     """
     values = image.slab(image.shape[0] // 2, image.shape[0] // 2 + 1)
     low, high, width = float(values.min()), float(values.max()), codec.high - codec.low
-    if low < codec.low - width or high > codec.high + width or (low < high and high - low < width / 50):
+    # A constant slice may be an empty one of a volume; dark pictures of 8 bits in a window of 8 bits are as they are.
+    faint = low < high and (high - low < width / 50 or high < codec.low + FILLED * width)
+    if faint and image.dtype == np.uint8 and (codec.low, codec.high) == (0, 255):
+        faint = False
+    if low < codec.low - width or high > codec.high + width or faint:
         raise UserError(
             f"{image.header.label}: values from {low:g} to {high:g}, but {option} is {codec.low:g} {codec.high:g}; "
             f"train with {option} {low:g} {high:g}, or with a range that fits all images"

@@ -19,7 +19,7 @@ from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import label
 from ganatomy.evaluation.choosing import place
-from ganatomy.evaluation.evaluate import Problem, judge_cases
+from ganatomy.evaluation.evaluate import Problem, judge_cases, learn
 from ganatomy.evaluation.judging import Entry, Judge, Row
 from ganatomy.game import Method, MethodConfig
 from ganatomy.inference.model import Model, load
@@ -170,7 +170,8 @@ def judge_models(
         UserError: no case could be judged.
     """
     entries = judge.with_references(*[judge.entry(model, name) for name, model in models.items()])
-    prepared, rows, problems = judge_cases(judge, entries, cases, store, console, labels, known)
+    training = learn(judge, known, store, labels)
+    prepared, rows, problems = judge_cases(judge, entries, cases, store, console, labels, training)
     if not rows:
         raise UserError(f"no case could be judged: {problems[0].told if problems else 'there is none'}")
     return Judged(entries, prepared, rows, problems)

@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +34,9 @@ from ganatomy.tasks.anomaly_detection.judge import (
     SENSITIVITY,
     SPECIFICITY,
     jackknifed_areas,
+    unseen,
 )
+from ganatomy.tasks.anomaly_detection.predictor import Calibration
 
 COHORT = [patient(f"p{number}", sick=number % 2 == 1) for number in range(8)]
 
@@ -119,6 +123,44 @@ def test_cases_without_masks_are_judged_as_images_only():
     page = Report("t")
     judge.illustrate(page, judgement)
     assert "Most abnormal case" in page.html() and "Least abnormal case" in page.html()
+
+
+def unlabelled(name, **options):
+    sample = patient(name, masked=False, **options)
+    return replace(sample, case=replace(sample.case, label=None))
+
+
+def test_no_rate_is_printed_for_cases_whose_truth_nobody_knows():
+    cases = [unlabelled(f"p{number}", sick=number % 2 == 1) for number in range(6)]
+    judge, judgement = judged(cases)
+    for name in (PIXEL_AUC, IMAGE_AUC, DICE, SENSITIVITY, SPECIFICITY, LESIONS, ALARMS, RESIDUAL):
+        assert judgement.scores.interval(OUTPUT, name) is None
+    words, outcome = judge.verdict(judgement)
+    assert outcome == "undecided" and "nobody knows what is abnormal in them" in words
+    assert "6 of 6 cases have neither mask nor label" in " ".join(judge.caveats(judgement))
+    page = Report("t")
+    judge.illustrate(page, judgement)
+    assert "Most abnormal case" in page.html() and "specificity" not in page.html()
+
+
+def test_unknown_cases_beside_known_ones_change_no_rate():
+    _, alone = judged(COHORT)
+    strange = [unlabelled("u"), patient("s", sick=True, masked=False)]
+    judge, together = judged([*COHORT, *strange])
+    for name in (PIXEL_AUC, IMAGE_AUC, DICE, SENSITIVITY, SPECIFICITY, ALARMS):
+        assert mean(together, name) == mean(alone, name)
+    assert "Image AUC 1.000 (1.000 to 1.000) over 24 images" in judge.verdict(together)[0]
+    task = Template().task
+    assert task.image_truth(strange[1], volumes=False) is None, "which slices show the lesion is not known"
+    assert task.image_truth(strange[1], volumes=True).tolist() == [True]
+
+
+def test_the_share_of_false_alarms_on_unseen_data_is_told():
+    judge, judgement = judged()
+    words = " ".join(judge.caveats(judgement))
+    assert re.search(r"not found on, [3-8]\.\d% of the healthy pixels .* \(cross-validation over 6 subjects\)", words)
+    lone = Calibration(1.0, 1.0, 0.05, 9, 9, 1, "")
+    assert "is not known" in unseen(lone)
 
 
 def test_a_case_without_numbers_is_left_out_for_all():

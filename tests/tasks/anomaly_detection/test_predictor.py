@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from toy_detector import LESION, SIZE, Template, anatomy, patient, save_run, stand_in
 
 from ganatomy.data.batches import Range
-from ganatomy.errors import UserError
+from ganatomy.errors import NotCalibrated, UserError
 from ganatomy.images.files import find, read
 from ganatomy.images.image import ComputedArray, Image, RasterMeaning
 from ganatomy.images.labelmaps import placed
@@ -23,6 +23,7 @@ from ganatomy.inference.tiling import rolling
 from ganatomy.tasks.anomaly_detection import detecting, predictor, refinement
 from ganatomy.tasks.anomaly_detection.predictor import Calibration, DetectionPredictor, reached, scored_images
 from ganatomy.tasks.anomaly_detection.task import Detection, FeatureAttribution
+from ganatomy.tasks.anomaly_detection.thresholds import share_on_unseen, threshold_of
 
 THRESHOLDS = Calibration(100.0, 0.01, 0.05, 2592, 18, 6, "other subjects")
 OBLIQUE = np.array([[-0.7, 0.1, 0.2, 5], [0.1, -0.8, 0.2, 6], [0.05, 0.1, 2.5, 7], [0, 0, 0, 1]])
@@ -475,10 +476,47 @@ def test_only_the_slices_of_the_ranges_count():
     assert found["images"] == 2 and found["pixels"] == 2 * 144
 
 
-def test_flat_maps_call_nothing():
-    found = detector(calibrated=False, gain=0.0).calibrate(ranges(3), 0.05, "")
-    assert not reached(np.zeros(3, np.float32), found["pixel"]).any()
-    assert reached(np.full(1, 1e-30, np.float32), found["pixel"]).all()
+def test_flat_maps_have_no_threshold_and_that_is_said():
+    with pytest.raises(NotCalibrated, match=r"100% of 1296 healthy pixels have the same value 0.* less --erosion"):
+        detector(calibrated=False, gain=0.0).calibrate(ranges(3), 0.05, "")
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-42, 0.7])
+def test_values_that_tie_or_are_rounding_have_no_threshold(value):
+    rng = np.random.default_rng(0)
+    spread = rng.uniform(1, 2, 1000).astype(np.float32)
+    tied = np.where(np.arange(1000) < 970, np.float32(value), spread)
+    with pytest.raises(NotCalibrated, match="97% of 1000 healthy pixels have the same value"):
+        threshold_of(tied, 0.05, "pixels", "train longer")
+    few = np.where(np.arange(1000) < 900, np.float32(value), spread)
+    assert reached(few, threshold_of(few, 0.05, "pixels", "")).mean() == 0.05, "ties far below the threshold do no harm"
+    with pytest.raises(NotCalibrated, match="which is rounding"):
+        threshold_of(np.geomspace(1e-44, 1e-39, 30).astype(np.float32), 0.5, "pixels", "")
+    with pytest.raises(NotCalibrated, match="67% of 3 healthy images"):
+        threshold_of(np.float32([1, 2, 2]), 0.05, "images", "")
+    assert threshold_of(np.float32([1, 2]), 0.05, "images", "") > 2
+
+
+def test_the_share_on_unseen_data_is_that_of_other_subjects():
+    rng = np.random.default_rng(0)
+    same = [rng.normal(0, 1, 4000) for _ in range(7)]
+    assert share_on_unseen(same, 0.05) == pytest.approx(0.05, abs=0.01)
+    shifted = [rng.normal(shift, 0.1, 500) for shift in range(4)]
+    assert share_on_unseen(shifted, 0.05) == pytest.approx(0.25, abs=0.02), "the last one is called abnormal as a whole"
+    assert share_on_unseen([same[0], same[0][:0]], 0.05) is None
+
+
+def test_calibration_reports_the_share_reached_on_unseen_subjects_or_blocks():
+    one = detector(calibrated=False)
+    found = one.calibrate(ranges(12), 0.05, "")
+    assert found["parts"] == "12 subjects" and found["unseen_pixels"] == pytest.approx(0.05, abs=0.02)
+    assert 0 <= found["unseen_images"] <= 0.25
+    case = patient("v", slices=12)
+    found = one.calibrate([Range(case, 0, 3), Range(case, 6, 9), Range(case, 10, 12)], 0.05, "")
+    assert found["parts"] == "3 blocks of slices" and found["images"] == 8
+    assert found["unseen_pixels"] == pytest.approx(0.05, abs=0.03)
+    alone = one.calibrate([Range(case, 0, 3)], 0.05, "")
+    assert alone["parts"] == "" and alone["unseen_pixels"] is alone["unseen_images"] is None
 
 
 def test_a_latent_search_is_spared_the_rest_of_many_cases(monkeypatch):

@@ -36,7 +36,10 @@ def whole(array):
 
 def refined(refinement, map, image, tissue, pixel_mm, thickness=2):
     found = refinement.refined(
-        Counted(map, thickness), lambda start, stop: image[start:stop], lambda shown: tissue(shown), pixel_mm
+        Counted(map, thickness),
+        lambda start, stop: image[start:stop],
+        lambda start, stop: tissue(image[start:stop]),
+        pixel_mm,
     )
     return whole(found)
 
@@ -68,7 +71,7 @@ def test_dark_tissue_is_passed_over():
 def test_a_quantile_of_very_many_voxels_is_that_of_some(monkeypatch):
     image = np.random.default_rng(0).permutation(4000).astype(np.float32).reshape(5, 20, 40)
     read = lambda start, stop: image[start:stop]  # noqa: E731
-    inside = lambda shown: shown >= 1000  # noqa: E731
+    inside = lambda start, stop: image[start:stop] >= 1000  # noqa: E731
     assert quantile_inside(read, inside, 5, 2, 0.5) == np.quantile(image[image >= 1000], 0.5)
     monkeypatch.setattr("ganatomy.tasks.anomaly_detection.refinement.MOST", 500)
     found = quantile_inside(read, inside, 5, 2, 0.5)

@@ -68,7 +68,7 @@ def test_z_scores_are_those_of_the_tissue_of_the_whole_case():
     values, tissue = scaled(one, sample)["image"], image.numpy()[0] > 0
     assert abs(values[tissue].mean()) < 1e-4 and abs(values[tissue].std() - 1) < 1e-4
     assert (values[~tissue] == -3.5).all()
-    assert np.array_equal(one.tissue(values), tissue)
+    assert np.array_equal(one.tissue_in(sample, 0, 3), tissue)
     assert np.array_equal(sample.role("image").encoded(image.numpy())[0], values), "networks see the scale itself"
     brighter = framed(one, image=image.with_array(3 * image.numpy()))
     assert np.allclose(scaled(one, brighter)["image"], values, atol=1e-4)
@@ -77,8 +77,7 @@ def test_z_scores_are_those_of_the_tissue_of_the_whole_case():
 def test_tissue_lies_above_a_stated_value():
     one, image = standardised(above=600.0), brain()
     sample = framed(one, image=image)
-    values = scaled(one, sample)["image"]
-    assert np.array_equal(one.tissue(values), image.numpy()[0] > 600)
+    assert np.array_equal(scaled(one, sample)["tissue"], image.numpy()[0] > 600)
     assert sample.role("image").codec.mean == pytest.approx(image.numpy()[image.numpy() > 600].mean(), rel=1e-5)
 
 
@@ -129,18 +128,50 @@ def test_what_is_padded_is_no_tissue(one, air):
         array = np.asarray(sample.arrays[role])
         assert array.shape == (1, 3, 16, 24) and (array[..., :4] == air).all() and (array[..., 20:] == air).all()
     assert not np.asarray(sample.arrays["mask"])[..., :4].any()
-    values = scaled(one, sample)["image"]
-    assert not one.tissue(values)[..., :4].any() and not one.tissue(values)[..., 20:].any()
+    tissue = scaled(one, sample)["tissue"]
+    assert not tissue[..., :4].any() and not tissue[..., 20:].any() and tissue.any()
 
 
-@pytest.mark.parametrize("scale", [Window(low=-1000, high=400, unit="HU"), PercentileWindow(p_low=0, p_high=99)])
-def test_rounding_makes_no_tissue_of_air(scale):
-    values = np.random.default_rng(0).uniform(-100, 100, (2, 50, 46)).astype(np.float32)
-    values[:, :, :30] = -1000
-    one = task(scale, size=(32, 24), fit="cover")
-    sample = framed(one, image=Image.from_array(values, SPACING, "HU"))
-    tissue = one.tissue(scaled(one, sample)["image"])
-    assert not tissue[..., :12].any() and tissue[..., 18:].all()
+SCALES = (
+    Window(low=-1000, high=400, unit="HU"),
+    PercentileWindow(p_low=0, p_high=99),
+    ZScore(over="body", above=-1000.0, background=-3.5),
+)
+
+
+def head(dust=0.0):
+    """Make slices of tissue in air of -1000, the first of which is air alone; dust is what interpolation leaves."""
+    rng = np.random.default_rng(0)
+    values = rng.uniform(-100, 100, (3, 90, 74)).astype(np.float32)
+    values[0], values[:, :, :38] = -1000, -1000
+    ripple = dust * np.sin(np.arange(74)) * np.cos(np.arange(90))[:, None]
+    return Image.from_array((values + ripple).astype(np.float32), (3.0, 1.1, 1.0), "HU")
+
+
+@pytest.mark.parametrize("dust", [0.0, 0.01])
+@pytest.mark.parametrize("scale", SCALES, ids=lambda scale: scale.kind)
+@pytest.mark.parametrize("size", [(64, 64), (32, 24), (128, 100)])
+def test_interpolation_makes_no_tissue_of_air(scale, size, dust):
+    one = task(scale, size=size)
+    sample = framed(one, image=head(dust))
+    tissue = one.tissue_in(sample, 0, 3)
+    assert not tissue[0].any() and one.tissue_shares(sample)[0] == 0
+    ones = head().with_array((head().numpy() > -900).astype(np.float32))
+    share = np.asarray(sample.frames["tissue"].into(ones).array)[0]
+    sure = (share < 0.25) | (share > 0.75)
+    assert np.array_equal(tissue[sure], share[sure] > 0.5) and sure.mean() > 0.95, "no more and no less than there is"
+    outside = sample.role("image").encoded(np.asarray(sample.arrays["image"]))[0, 0]
+    assert np.ptp(outside) < 1e-3 * np.ptp(sample.role("image").encoded(head().numpy())), "networks see even air"
+
+
+def test_a_given_mask_is_the_tissue():
+    brain_mask = np.zeros((3, 24, 16), np.uint8)
+    brain_mask[1:, 4:20, 4:12] = 1
+    image = Image.from_array(brain_mask * np.float32(500) + np.arange(24, dtype=np.float32)[:, None], SPACING, "a.u.")
+    one = task(size=(24, 16))
+    sample = framed(one, image=image, tissue=image.with_array(brain_mask[None], unit=None))
+    assert np.array_equal(scaled(one, sample)["tissue"], brain_mask)
+    assert np.array_equal(one.tissue_reader(sample)(1, 3), brain_mask[1:])
 
 
 def test_scales_stay_out_of_the_preparation():
@@ -220,12 +251,12 @@ def test_scores_of_perfect_and_of_inverted_maps():
     mask[1, 8:12, 8:12] = 1
     truth = mask.astype(np.float32)
     one = task()
-    perfect = one.scores(found(truth, image), {"image": image, "mask": mask}, SPACING)
+    perfect = one.scores(found(truth, image), {"image": image, "tissue": image > 0, "mask": mask}, SPACING)
     assert perfect == {"residual": 0.0, "score": 1.0, "pixel auc": 1.0, "ncc": pytest.approx(1.0)}
-    inverted = one.scores(found(1 - truth, image - 50), {"image": image, "mask": mask}, SPACING)
+    inverted = one.scores(found(1 - truth, image - 50), {"image": image, "tissue": image > 0, "mask": mask}, SPACING)
     assert inverted["pixel auc"] == 0.0 and inverted["ncc"] == pytest.approx(-1.0)
     assert inverted["residual"] == pytest.approx(50, rel=1e-4)
-    assert set(one.scores(found(truth, image), {"image": image}, SPACING)) == {"residual", "score"}
+    assert set(one.scores(found(truth, image), {"image": image, "tissue": image > 0}, SPACING)) == {"residual", "score"}
     assert set(perfect) <= set(one.directions)
 
 
@@ -234,7 +265,10 @@ def test_the_background_does_not_make_a_map_better():
     mask = np.zeros(image.shape, np.uint8)
     mask[:, 8:12, 8:12] = 1
     inside = (image > 0).astype(np.float32)
-    assert task().scores(found(inside, image), {"image": image, "mask": mask}, SPACING)["pixel auc"] == 0.5
+    assert (
+        task().scores(found(inside, image), {"image": image, "tissue": image > 0, "mask": mask}, SPACING)["pixel auc"]
+        == 0.5
+    )
 
 
 def test_a_mask_may_hold_any_two_values():
@@ -249,7 +283,7 @@ def test_whichever_group_a_case_is_of_it_is_looked_at():
     one = task(kind=FeatureAttribution)
     mask = brain().with_array((brain().numpy() > 600).astype(np.uint8), unit=None)
     baseline, effect = framed(one, baseline=brain()), framed(one, effect=brain(1), mask=mask)
-    assert set(baseline.arrays) == {"baseline"} and set(effect.arrays) == {"effect", "mask"}
+    assert set(baseline.arrays) == {"baseline", "tissue"} and set(effect.arrays) == {"effect", "mask", "tissue"}
     assert np.array_equal(scaled(one, baseline)["image"], brain().numpy()[0])
     assert np.array_equal(scaled(one, effect)["image"], brain(1).numpy()[0])
     unknown = framed(one, image=brain(2))

@@ -7,8 +7,9 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement,
 from ganatomy.images.codecs import Window
 from ganatomy.phantoms import make
 from ganatomy.physics.ct import LowDoseScan
-from ganatomy.tasks.ct_denoising.judge import RMSE, TEXTURE, DenoisingJudge, _segment, non_local_means, risk_agreement
+from ganatomy.tasks.ct_denoising.judge import RMSE, TEXTURE, DenoisingJudge, _segment, measured_noise, risk_agreement
 from ganatomy.tasks.ct_denoising.task import CTDenoising
+from ganatomy.tasks.restoration.classical import non_local_means, slice_by_slice
 from ganatomy.tasks.restoration.judge import role
 
 TASK = CTDenoising(LowDoseScan(views=60), Window(low=-1000, high=1000), "rmse", 2)
@@ -63,11 +64,12 @@ def test_a_perfect_output_is_found_better(judge: DenoisingJudge) -> None:
 
 
 def test_the_verdict_says_who_wins(judge: DenoisingJudge) -> None:
-    classical = judge.classical()
+    means, *_ = judge.classical()
+    assert means.name == "non-local means"
     entries = [
         role(INPUT),
-        Entry(OUTPUT, classical.run),
-        Entry("baseline", role("input").run),
+        Entry(OUTPUT, means.settings[1][1]),
+        Entry("baseline", lambda case, a, b: 0.9 * role("input").run(case, a, b) + 0.1 * role(TARGET).run(case, a, b)),
         role(TARGET),
     ]
     cases = [toy(f"s{seed}", seed) for seed in range(4)]
@@ -75,7 +77,10 @@ def test_the_verdict_says_who_wins(judge: DenoisingJudge) -> None:
     words, outcome = judge.verdict(Judgement(entries, cases, scores))
     assert outcome == "better"
     assert words.startswith("The output is closer to the routine-dose scan than the low-dose input: PSNR +")
-    assert "4 of 4 subjects" in words and "baseline" in words
+    assert "4 of 4 subjects" in words and "baseline" not in words
+    words, _ = judge.verdict(Judgement(entries, cases, scores, "baseline"))
+    assert words.startswith("The output is closer to the routine-dose scan than baseline: PSNR +")
+    assert "Against the low-dose input: PSNR +" in words and "noise left by baseline" in words
 
 
 def test_inverted_contrast_is_reported(judge: DenoisingJudge) -> None:
@@ -88,7 +93,8 @@ def test_inverted_contrast_is_reported(judge: DenoisingJudge) -> None:
 
 def test_classical_denoising_keeps_edges_and_removes_noise() -> None:
     arrays = toy("s", 0).arrays
-    restored = non_local_means(arrays["input"][0], (1.5, 1.5))
+    sigma = measured_noise(arrays["input"][0], (1.5, 1.5))
+    restored = slice_by_slice(non_local_means, arrays["input"][0], [0.8 * sigma] * len(arrays["input"][0]))
     assert restored[:, 24:40, 24:40].std() < 0.5 * arrays["input"][0, :, 24:40, 24:40].std()
     step = restored[:, 20:44, 18].mean() - restored[:, 20:44, 13].mean()
     assert step == pytest.approx(160, abs=8)

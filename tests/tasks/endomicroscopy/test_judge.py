@@ -9,6 +9,7 @@ from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
+from ganatomy.evaluation.references import tune
 from ganatomy.phantoms.endomicroscopy import EndomicroscopyMosaic
 from ganatomy.tasks.endomicroscopy.judge import TOTAL, unsharp
 from ganatomy.tasks.endomicroscopy.task import (
@@ -43,7 +44,8 @@ def shown(role):
 
 def judged(run, cases):
     judge = judge_of(FibreSuperResolution(FibreConfig(), SSIM))
-    entries = judge.with_references(judge.classical(), Entry(OUTPUT, run))
+    (mask,) = tune(judge, judge.classical(), [], []).entries
+    entries = judge.with_references(mask, Entry(OUTPUT, run))
     rows = [row for one in cases for row in judge.score_case(entries, one)]
     return judge, Judgement(entries, cases, Scores(rows))
 
@@ -84,10 +86,10 @@ def test_an_unsharp_mask_sharpens_and_knows_nothing_from_outside():
     field = np.zeros((1, 20, 20), bool)
     field[:, 4:16, 4:16] = True
     flat = np.where(field, 50.0, 0.0).astype(np.float32)
-    np.testing.assert_allclose(unsharp(flat, field, 2.0), flat, rtol=1e-5)
+    np.testing.assert_allclose(unsharp(flat, field, 2.0, 1.0), flat, rtol=1e-5)
     edge = flat.copy()
     edge[:, :, 10:16] *= 2
-    sharp = unsharp(edge, field, 2.0)
+    sharp = unsharp(edge, field, 2.0, 1.0)
     assert sharp[0, 10, 9] < 50 and sharp[0, 10, 10] > 100 and (sharp[~field] == 0).all()
 
 

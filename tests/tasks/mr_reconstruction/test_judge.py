@@ -10,6 +10,7 @@ from ganatomy.claims.decide import find_claim
 from ganatomy.data.cases import DataConfig, PhantomSource
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
+from ganatomy.evaluation.references import choose, tune
 from ganatomy.images.image import Image
 from ganatomy.methods.reconstruction.dagan import DAGAN
 from ganatomy.physics.coils import Encoding
@@ -59,9 +60,11 @@ def case(seed=0, asked=None):
 
 def judged(run, asked=None, count=4):
     judge, cases = judge_of(asked or task()), [case(seed, asked) for seed in range(count)]
-    entries = judge.with_references(Entry(OUTPUT, run), judge.classical())
+    tuned = tune(judge, judge.classical(), [], [])
+    entries = judge.with_references(Entry(OUTPUT, run), *tuned.entries)
     rows = [row for one in cases for row in judge.score_case(entries, one)]
-    return judge, Judgement(entries, cases, Scores(rows))
+    reference = choose(judge, tuned, [INPUT, *(one.name for one in tuned.entries)], Scores(rows))
+    return judge, Judgement(entries, cases, Scores(rows), reference.name)
 
 
 def right(one, start, stop):
@@ -104,6 +107,9 @@ def test_the_complete_scan_is_perfect_and_the_references_are_in_order():
     assert judgement.scores.interval(TARGET, RESIDUAL).mean == pytest.approx(0, abs=1e-5)
     compared = judgement.scores.compare("total variation", INPUT, judge.named(PSNR))
     assert compared.outcome == "better"
+    compared = judgement.scores.compare("wavelets", INPUT, judge.named(PSNR))
+    assert compared.outcome == "better"
+    assert judgement.reference == "total variation" and "from total variation" in judge.verdict(judgement)[0]
 
 
 def test_slices_without_tissue_are_left_out():
@@ -121,8 +127,8 @@ def test_slices_without_tissue_are_left_out():
 def test_the_verdict_says_who_is_nearer_and_what_contradicts():
     judge, judgement = judged(brighter)
     sentence, outcome = judge.verdict(judgement)
-    assert outcome == "better" and "closer to the complete scan than the zero-filled image" in sentence
-    assert "total variation" in sentence and "data-consistency residual is 10.0 %" in sentence
+    assert outcome == "worse" and "farther from the complete scan than total variation" in sentence
+    assert "Against the zero-filled image: PSNR +" in sentence and "data-consistency residual is 10.0 %" in sentence
     points = " ".join(judge.caveats(judgement))
     assert "contradicts what was measured" in points and "phantoms" in points and "without phase" in points
     judge, judgement = judged(lambda one, start, stop: 0 * right(one, start, stop))

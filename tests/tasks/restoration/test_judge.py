@@ -35,7 +35,7 @@ def case(name, slices=11):
 
 @pytest.mark.parametrize("name", ["scan", "phantom"])
 def test_blocks_are_scored_by_themselves_and_phantoms_as_a_whole(name):
-    judge = Sums(SimpleNamespace(out_channels=1))
+    judge = Sums(SimpleNamespace(out_channels=1, bound_to=lambda case: judge.task))
     output, target = (
         Entry(who, lambda one, start, stop, role=role: one.arrays[role][0, start:stop])
         for who, role in ((OUTPUT, "input"), (TARGET, "target"))

@@ -102,7 +102,8 @@ def test_what_was_cropped_away_is_dark(scale):
 
 
 def test_several_channels_become_one():
-    config = TranslationConfig.preset("paper", fit="patches", t1={"channels": 3})
+    own = {"window": (0, 1200)}
+    config = TranslationConfig.preset("paper", fit="patches", t1={"channels": 3, **own}, t2=own)
     method = Inverting(config)
     method.restore = lambda input: input.mean(dim=1, keepdim=True)
     values = np.stack([np.full((2, 5, 7), 100.0 * channel + np.arange(7)) for channel in (1, 2, 6)])

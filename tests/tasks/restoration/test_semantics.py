@@ -3,11 +3,14 @@ import pytest
 import torch
 
 from ganatomy.case import Case, Sample
+from ganatomy.images.codecs import PercentileWindow
 from ganatomy.images.image import axial_affine
+from ganatomy.roles.image import ImageRole
+from ganatomy.roles.labels import LabelRole
 from ganatomy.tasks.restoration.semantics import DICE, INTERPRETABILITY, semantic_scores, train_segmenter
 
 
-def case(number, slices=12, size=30, masked=True):
+def case(number, slices=12, size=30, masked=True, factor=1.0, scale=None):
     """Draw discs on a noisy background; the bright ones are the structure."""
     rng = np.random.default_rng(number)
     y, x = np.indices((size, size))
@@ -18,10 +21,11 @@ def case(number, slices=12, size=30, masked=True):
             disc = (y - row) ** 2 + (x - column) ** 2 < 25
             plane[disc] = value + rng.normal(0, 0.1, disc.sum())
             inside[disc] = value == 1.0
-    arrays = {"target": image[None].astype(np.float32)}
+    arrays = {"target": factor * image[None].astype(np.float32)}
     arrays |= {"mask": mask[None].astype(np.uint8)} if masked else {}
     affines = dict.fromkeys(arrays, axial_affine((3.0, 0.9, 0.9)))
-    return Sample(Case(f"c{number}", f"c{number}", "train", {}), arrays, affines, {})
+    roles = {"target": ImageRole("target", scale), "mask": LabelRole("mask", any_two=True)}
+    return Sample(Case(f"c{number}", f"c{number}", "train", {}), arrays, affines, roles)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,15 @@ def test_of_many_slices_a_share_of_every_case_is_held(monkeypatch):
     cases = [case(number) for number in range(2)]
     train_segmenter(cases, "target")
     np.testing.assert_array_equal(held[0].numpy(), np.concatenate([one.arrays["target"][0, ::3] for one in cases]))
+
+
+def test_images_of_different_scales_are_learned_from_alike(monkeypatch):
+    held = []
+    monkeypatch.setattr("ganatomy.tasks.restoration.semantics.Segmenter", lambda images, masks: held.append(images))
+    scale = PercentileWindow(p_low=0, p_high=100)
+    for factor in (1.0, 50.0):
+        train_segmenter([case(3, factor=factor, scale=scale)], "target")
+    np.testing.assert_allclose(held[0].numpy(), held[1].numpy(), atol=1e-5)
 
 
 def test_learning_leaves_the_random_numbers_alone(monkeypatch):

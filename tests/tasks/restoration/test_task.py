@@ -50,7 +50,8 @@ def test_a_window_says_what_is_shown_and_what_is_dark():
     task = Toy(Window(low=-5, high=15))
     assert task.window("target") == (-5, 15)
     assert task.above("input") == -5 and task.above("input", 0.25) == 0
-    assert not any(name.startswith("above") for name in task.fit(samples(task)))
+    bound = task.bound_to(samples(task)[1])
+    assert bound.window("target") == (-5, 15) and bound.above("input") == -5, "one window for all cases"
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,40 @@ def test_where_every_image_has_a_scale_of_its_own_that_of_the_median_training_ca
     assert task.window("target") == pytest.approx(window, rel=1e-3)
 
 
-def test_the_body_is_told_from_the_air_by_the_case_until_training_cases_have_been_learned_from():
-    task = Toy(ZScore())
-    array = samples(task)[0].arrays["input"] - 7
-    assert task.above("input", array=array) == -7
-    with pytest.raises(UserError, match="input: its scale was not learned"):
-        task.above("input")
-    task.fitted = {"above.input": np.array([3.0, 5.0, 4.0])}
-    assert task.above("input", array=array) == task.above("input") == 4
+def test_a_case_with_a_scale_of_its_own_is_scored_and_shown_in_it():
+    task = Toy(PercentileWindow(p_low=0, p_high=100, to=(-1, 1)))
+    cases = samples(task)
+    task.fitted = task.fit(iter(cases))
+    bound = [task.bound_to(case) for case in cases]
+    assert [one.window("target") for one in bound] == [(0, 300), (0, 2700), (0, 600)]
+    assert [one.above("input") for one in bound] == [15, 135, 30], "noise of the air is no content"
+    assert bound[0].above("input", 0.5) == 150
+    assert task.window("target") == (0, 600), "the task itself is not changed"
+
+
+def test_an_output_without_a_true_image_has_the_scale_of_its_input_or_of_the_median_training_case():
+    task = Toy(PercentileWindow(p_low=0, p_high=100))
+    cases = samples(task)
+    alone = cases[1].without(["target"])
+    assert task.bound_to(alone).window("target") == (0, 2700)
+
+    class Other(Toy):
+        def same_contrast(self, output):
+            return None
+
+    other = Other(PercentileWindow(p_low=0, p_high=100))
+    assert other.bound_to(alone).roles["target"].adaptive, "before training there is no scale"
+    other.fitted = other.fit(iter(cases))
+    assert other.bound_to(alone).window("target") == (0, 600)
+    assert other.bound_to(alone).window("input") == (0, 2700)
+
+
+def test_slices_for_training_are_chosen_by_the_scale_of_their_case():
+    class Choosing(Toy):
+        def trainable(self, label, arrays):
+            return (np.asarray(arrays["input"]) > self.above("input")).mean(axis=(0, 2, 3)) > 0
+
+    task = Choosing(PercentileWindow(p_low=0, p_high=100))
+    for case in samples(task, (1e-3, 1e3)):
+        case.arrays["input"][:, 1] *= 0.01
+        assert task.trainable_slices(case).tolist() == [True, False, True]

@@ -17,7 +17,7 @@ class Levels(Segmenter):
     """A segmentation method whose inputs are the probabilities of the regions, in thousandths."""
 
     class Config(SegmentationConfig):
-        role_defaults: ClassVar = {"inputs": {"scale": "window", "window": (0.0, 1000.0)}}
+        role_defaults: ClassVar = {"inputs": {"window": (0.0, 1000.0)}}
 
         inputs: tuple[str, ...] = ("t1", "t2")
         labels: str = "tumour"

@@ -75,7 +75,7 @@ def test_scores_of_regions_are_those_of_their_masks_and_means_are_over_regions()
 
 
 def test_regions_that_are_empty_on_one_side_are_as_far_as_the_corners():
-    task, nothing = Levels().task, 0.1 * CORE
+    task, nothing = Levels().task, 0.3 * CORE
     judge, judgement = judged(
         [
             case(task, "missed", **images(WHOLE, nothing), tumour=TRUTH),
@@ -151,9 +151,9 @@ def test_the_threshold_is_what_a_run_must_beat():
     assert scores_of(judgement, THRESHOLD)["dice"] == 1 and judge.reference == THRESHOLD
     headline, outcome = judge.verdict(judgement)
     assert outcome == "undecided" and "cannot be told from thresholds" in headline and "1.000 against 1.000" in headline
-    dim = [case(task, name, t1=700.0 * WHOLE + 600.0 * (~WHOLE), t2=700.0 * CORE + k * WHOLE, tumour=TRUTH)
+    dim = [case(task, name, t1=1000.0 * WHOLE + 600.0 * (~WHOLE), t2=700.0 * CORE + k * WHOLE, tumour=TRUTH)
            for k, name in enumerate("abc")]  # fmt: skip
-    judge, judgement = judged(dim, [case(task, "t", t1=700.0 * WHOLE + 600.0 * ~WHOLE, t2=700.0 * CORE, tumour=TRUTH)])
+    judge, judgement = judged(dim, [case(task, "t", t1=1000.0 * WHOLE + 600.0 * ~WHOLE, t2=700.0 * CORE, tumour=TRUTH)])
     headline, outcome = judge.verdict(judgement)
     assert outcome == "worse" and "agrees less" in headline
 

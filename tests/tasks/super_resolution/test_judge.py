@@ -11,7 +11,7 @@ from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import axial_affine
-from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation
+from ganatomy.physics.resolution import Bicubic, Decimation, ThickSlices, Truncation, lanczos
 from ganatomy.tasks.restoration.likeness import MAE, PSNR
 from ganatomy.tasks.super_resolution.task import SuperResolution
 
@@ -60,6 +60,16 @@ def test_slabs_are_interpolated_as_parts_of_the_volume(degradation):
     whole = degradation.interpolated(one.arrays["low"][0])
     for start, stop in ((0, 8), (20, 27), (41, 48)):
         np.testing.assert_allclose(interpolated.run(one, start, stop), whole[start:stop], atol=1e-2)
+
+
+@pytest.mark.parametrize("degradation", KINDS)
+def test_a_windowed_sinc_is_compared_where_there_is_something_to_interpolate(degradation):
+    methods = judge_of(task(degradation)).classical()
+    assert [one.name for one in methods] == ([] if degradation.same_grid else ["Lanczos"])
+    if methods:
+        fine = np.random.default_rng(0).uniform(100, 900, (1, 48, 8, 8)).astype(np.float32)
+        one, ((_, run),) = case(degradation, fine), methods[0].settings
+        np.testing.assert_allclose(run(one, 20, 27), lanczos(one.arrays["low"][0], degradation.scale)[20:27], atol=1e-2)
 
 
 def test_colours_are_interpolated_one_by_one():

@@ -106,8 +106,12 @@ def test_the_input_is_shown_in_the_window_of_the_product():
     for one in cases:
         values = shown.run(one, 0, 4)
         assert (values.min(), values.max()) == pytest.approx((low, high)), "whatever the scale of the input"
-    assert judge.score(cases[2].arrays["b"][0], cases[2].slices(0, 4), cases[2].spacing)[MAE] == 0
-    assert "median training case" in judge.measured()["Window"]
+    for one in cases:
+        rows = judge.score_case([role(OUTPUT, "b")], one)
+        assert [row.scores[MAE] for row in rows] == [0]
+    told = judge.measured()
+    assert "median training case" in told["Scale of the output"]
+    assert "each true image's own range, from percentile 0 of all its voxels" in told["Window and data range"]
 
 
 def test_without_true_images_the_verdict_says_so():
@@ -156,7 +160,8 @@ def test_a_run_whose_images_have_scales_of_their_own_is_trained_judged_and_appli
     options = TrainConfig(rounds=2, validate_every=2, validation_slices=2, threads=1, diagnose=False)
     model = train("cyclegan", tmp_path / "run", config, data, options)
     found = evaluate(tmp_path / "run")
-    assert found.scores.methods == [INPUT, OUTPUT, TARGET] and found.leading[0] == PSNR
+    maps = ["constant", "linear map", "monotone map"]
+    assert found.scores.methods == [INPUT, OUTPUT, *maps, TARGET] and found.leading[0] == PSNR
     assert BEST not in found.scores.rows[0].scores
     assert "<img" in (tmp_path / "run" / "evaluation" / "report.html").read_text()
     rng = np.random.default_rng(0)

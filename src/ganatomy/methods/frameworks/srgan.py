@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from ganatomy.game import Batch, Method, Player, Progress, Stage, Stream, Tiling, Turn, adam
-from ganatomy.images.codecs import Window
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.nets.residual import SRDiscriminator, SRResNet
 from ganatomy.physics.resolution import Bicubic, enlarged
 from ganatomy.tasks.restoration.likeness import BEST, MAE
-from ganatomy.tasks.super_resolution.task import SuperResolution, SuperResolutionConfig, parts_of
+from ganatomy.tasks.super_resolution.task import SuperResolution, SuperResolutionConfig, parts_of, scale_of
 
 
 class SRGAN(Method):
@@ -95,7 +94,7 @@ class SRGAN(Method):
 
     def build_task(self) -> SuperResolution:
         c = self.config
-        codec = Window(low=c.window[0], high=c.window[1], unit=c.window_unit, clip=True)
+        codec = scale_of(c, (-1.0, 1.0))
         degradation = Bicubic((1, c.factor, c.factor), c.blur)
         selection = BEST if self.adversarial else MAE
         return SuperResolution(degradation, codec, (0.0, 1.0), c.channels, self.dims, c.phantom, parts_of(c), selection)

@@ -100,7 +100,7 @@ class SegAN(Segmenter):
             "paper": {},
             "isic": {
                 "inputs": ("image",),
-                "roles": {"inputs": {"channels": 3, "scale": "window", "window": (0.0, 255.0), "unit": None}},
+                "roles": {"inputs": {"channels": 3, "window": (0.0, 255.0), "unit": None}},
                 "labels": "lesion",
                 "regions": {"lesion": (1,)},
                 "architecture": "isic",

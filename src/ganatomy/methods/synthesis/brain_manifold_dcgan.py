@@ -56,7 +56,7 @@ class BrainManifoldDCGAN(Pair):
         """The paper's size and length; layers and optimiser are our choices."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-            "images": {"window": (0.0, 1200.0), "unit": "a.u."},
+            "images": {"window": None, "unit": "a.u."},
             "image": {"part": "t1"},
         }
 

@@ -24,10 +24,10 @@ class ProstateLesionDCGAN(Synthesiser):
     """
 
     class Config(SynthesisConfig):
-        """The networks and numbers of the authors' program; the window of every image is mapped to [0, 1]."""
+        """The networks and numbers of the authors' program; the scale of every image is mapped to [0, 1]."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-            "t2": {"window": (0.0, 500.0), "unit": "a.u."},
+            "t2": {"window": None, "unit": "a.u."},
             "adc": {"window": (0.0, 3000.0), "unit": "1e-6 mm²/s"},
             "ktrans": {"window": (0.0, 5.0), "unit": "1/min"},
         }

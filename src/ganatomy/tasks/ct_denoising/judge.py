@@ -17,7 +17,7 @@ from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
     TARGET,
-    Entry,
+    Classical,
     Judgement,
     Score,
     Scores,
@@ -25,7 +25,7 @@ from ganatomy.evaluation.judging import (
     middle_slice,
     side_by_side,
 )
-from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, nearness, phantoms, sentences, single_subject
+from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, distance, phantoms, sentences
 from ganatomy.metrics.agatston import agatston, risk_class, weighted_kappa
 from ganatomy.metrics.regions import Box, Region, compare_regions, cut, homogeneous_regions, region_statistics
 from ganatomy.metrics.sharpness import Point, gradient_ratio
@@ -34,9 +34,8 @@ from ganatomy.reports.figures import nps_plot, profile_plot, region_plot
 from ganatomy.reports.report import Column, Outcome, Report
 from ganatomy.reports.style import minus, title
 from ganatomy.tasks.ct_denoising.task import ABDOMEN
-from ganatomy.tasks.restoration import non_local_means as classical
+from ganatomy.tasks.restoration.classical import denoisers
 from ganatomy.tasks.restoration.judge import RestorationJudge
-from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH
 
 PSNR, SSIM, RMSE, TEXTURE = "psnr[-160,240]", "ssim[-160,240]", "rmse", "noise sd error"
 NPS, EDGES = "nps distance", "gradient ratio[-160,240]"
@@ -50,16 +49,15 @@ LEAST_NOISE = 1.0
 """Lower limit of the measured noise in HU."""
 
 
-def non_local_means(image: Volume, spacing_mm: tuple[float, float]) -> Volume:
-    """Denoise slices by non-local means with the noise measured in their flat soft tissue.
+def measured_noise(image: Volume, spacing_mm: tuple[float, float]) -> float:
+    """Measure the standard deviation of the noise in flat soft tissue in HU, at least `LEAST_NOISE`.
 
     Args:
         image: slices in HU, (slices, rows, columns).
         spacing_mm: mm between rows and between columns.
     """
     boxes = homogeneous_regions(image, spacing_mm, count=2 * len(image))
-    sigma = max(noise_sd(cut(image, boxes)) if boxes else 0.0, LEAST_NOISE)
-    return classical.non_local_means(image, [sigma] * len(image))
+    return max(noise_sd(cut(image, boxes)) if boxes else 0.0, LEAST_NOISE)
 
 
 class DenoisingJudge(RestorationJudge):
@@ -123,25 +121,23 @@ class DenoisingJudge(RestorationJudge):
             else math.nan,
         }
 
-    def classical(self) -> Entry:
-        """Return the baseline of non-local means."""
-        return Entry(
-            "non-local means",
-            lambda case, start, stop: non_local_means(case.slices(start, stop)[INPUT], case.spacing[1:]),
-            f"classical, no training; patches of {PATCH} pixels, search of {REACH}, strength {STRENGTH} times the "
-            "noise in the input's own flat soft tissue, not tuned to these data",
-        )
+    def classical(self) -> Sequence[Classical]:
+        """Return classical denoisers, which measure the noise in the input's own flat soft tissue."""
+
+        def noisy(case: Sample, start: int, stop: int) -> tuple[Volume, list[float]]:
+            image = case.slices(start, stop)[INPUT]
+            return image, [measured_noise(image, case.spacing[1:])] * len(image)
+
+        return denoisers(noisy, "the noise in the input's own flat soft tissue")
+
+    def called(self, name: str) -> str:
+        return "the low-dose input" if name == INPUT else super().called(name)
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Return whether the output is nearer to routine dose than the input, by how much, and which noise is."""
-        fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
-        assert fidelity is not None
-        words = sentences(
-            nearness(fidelity, "the routine-dose scan", "the low-dose input"),
-            *[self._texture(judgement, baseline) for baseline in judgement.baselines[:1]],
-            single_subject(fidelity),
-        )
-        return words, fidelity.outcome
+        """Return whether the output is nearer to routine dose than the strongest reference, and which noise is."""
+        words, found = distance(self, judgement, PSNR, "the routine-dose scan")
+        assert found is not None
+        return sentences(words, self._texture(judgement, judgement.reference)), found.outcome
 
     def _texture(self, judgement: Judgement, baseline: str) -> str:
         """Return a sentence on whether the output or a baseline has noise nearer to that of routine dose."""

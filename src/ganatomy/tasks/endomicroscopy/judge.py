@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ganatomy.case import Sample, Volume
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Row, Score, limits
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry, Judgement, Row, Score, limits
 from ganatomy.metrics.contrast import total_scores
 from ganatomy.reports.report import Outcome
 from ganatomy.tasks.endomicroscopy.task import CONSISTENCY, CONTRAST_LOW, CONTRAST_TRUE
@@ -25,8 +25,8 @@ VISIBILITY, EVIDENCE = "Contrast", "Agreement with the fibres"
 RANKED: Mapping[str, Literal["higher", "lower"]] = {SSIM: "higher", CONTRAST_TRUE: "higher", CONTRAST_LOW: "higher"}
 """Scores of the total score; more contrast counts as better, even beyond that of the truth (our choice)."""
 
-AMOUNT = 1.0
-"""Strength of the unsharp mask: the share of the difference from the blurred copy that is added (our choice)."""
+AMOUNTS = (-0.5, 0.5, 1.0)
+"""Strengths of the unsharp mask: shares of the difference from the blurred copy that are added (our choice)."""
 REACH = 0.5
 """SD of the blur of the unsharp mask relative to the pitch of the fibres (our choice)."""
 CONTRADICTION = 0.25
@@ -48,6 +48,7 @@ class FibreJudge(NearnessJudge):
         Score(INFORMATION, None, "bits", "Of output and frame.", EVIDENCE),
     )  # fmt: skip
     leading = (SSIM, PSNR, MAE, CONSISTENCY)
+    decisive = PSNR
     plotted = (SSIM, CONSISTENCY)
     warning = (
         "Detail finer than the fibres is likely, not seen: it may be wrong where it looks sharpest. An image that "
@@ -58,19 +59,22 @@ class FibreJudge(NearnessJudge):
         """Return the unchanged frame, and the true image."""
         return [role(INPUT, self.task.input)], [role(TARGET, self.task.output)]
 
-    def classical(self) -> Entry:
-        """Return the baseline of an unsharp mask."""
+    def classical(self) -> Sequence[Classical]:
+        """Return an unsharp mask, of which blurring by a negative amount is a special case."""
         sigma = REACH * self.task.bundle.pitch
 
-        def sharpened(case: Sample, start: int, stop: int) -> Volume:
-            sample = case.slices(start, stop)
-            return unsharp(sample["low"], sample["cells"] >= 0, sigma)
+        def run(amount: float) -> Callable[..., Volume]:
+            def sharpened(case: Sample, start: int, stop: int) -> Volume:
+                sample = case.slices(start, stop)
+                return unsharp(sample["low"], sample["cells"] >= 0, sigma, amount)
 
-        return Entry(
-            "unsharp mask",
-            sharpened,
-            f"classical, no training; adds {AMOUNT:g} times the difference from a copy blurred by {sigma:g} pixels",
-        )
+            return sharpened
+
+        about = f"classical, no training; adds a share of the difference from a copy blurred by {sigma:g} pixels"
+        return (Classical("unsharp mask", about, [(f"share {amount:g}", run(amount)) for amount in AMOUNTS]),)
+
+    def called(self, name: str) -> str:
+        return "the frame" if name == INPUT else super().called(name)
 
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
@@ -129,7 +133,7 @@ class FibreJudge(NearnessJudge):
         ]
 
 
-def unsharp(image: Volume, field: NDArray[np.bool_], sigma: float, amount: float = AMOUNT) -> Volume:
+def unsharp(image: Volume, field: NDArray[np.bool_], sigma: float, amount: float) -> Volume:
     """Sharpen an image by an unsharp mask whose blur leaves out pixels outside of the field of view.
 
     Args:

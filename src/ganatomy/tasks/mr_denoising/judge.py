@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Score
-from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, against, nearness, phantoms, sentences, single_subject
+from ganatomy.evaluation.judging import INPUT, TARGET, Classical, Judgement, Score
+from ganatomy.evaluation.remarks import BLOCKS, UNSEEN, distance, phantoms
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.mr_denoising.task import PSNR, RMSE, SSIM
+from ganatomy.tasks.restoration.classical import denoisers
 from ganatomy.tasks.restoration.judge import RestorationJudge
-from ganatomy.tasks.restoration.non_local_means import PATCH, REACH, STRENGTH, non_local_means
 
 
 class MRDenoisingJudge(RestorationJudge):
@@ -32,41 +32,29 @@ class MRDenoisingJudge(RestorationJudge):
         found: dict[str, float] = self.task.scores({self.task.output: output}, sample, spacing)
         return found
 
-    def classical(self) -> Entry:
-        """Return the baseline of non-local means with the true standard deviation of the noise."""
+    def classical(self) -> Sequence[Classical]:
+        """Return classical denoisers, which are told the true standard deviation of the noise."""
 
-        def run(case: Sample, start: int, stop: int) -> Volume:
+        def noisy(case: Sample, start: int, stop: int) -> tuple[Volume, list[float]]:
             sample = case.slices(start, stop)
-            noise, inside = sample[INPUT] - sample[TARGET], self.task.head(sample[TARGET])
+            noise, inside = sample[INPUT] - sample[TARGET], self.task.bound_to(case).head(sample[TARGET])
             pairs = zip(noise, inside, strict=True)
-            return non_local_means(
-                sample[INPUT], [float(one[where].std()) if where.any() else 0 for one, where in pairs]
-            )
+            return sample[INPUT], [float(one[where].std()) if where.any() else 0.0 for one, where in pairs]
 
-        return Entry(
-            "non-local means",
-            run,
-            f"classical, no training; patches of {PATCH} pixels, search of {REACH}, strength {STRENGTH} times the true "
-            "noise, which it is told; not tuned to these data",
-        )
+        return denoisers(noisy, "the true noise, which it is told")
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Return whether the output is nearer to the clean slices than the input and than the first baseline."""
-        fidelity = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
-        assert fidelity is not None
-        words = sentences(
-            nearness(fidelity, "the clean slices", "the input"),
-            *against(judgement, judgement.baselines[:1], self.named(PSNR), "PSNR"),
-            single_subject(fidelity),
-        )
-        return words, fidelity.outcome
+        """Return whether the output is nearer to the clean slices than the strongest reference, and by how much."""
+        words, found = distance(self, judgement, PSNR, "the clean slices")
+        assert found is not None
+        return words, found.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Add strips of the median, worst and best case."""
         for label, case in self.examples(judgement).items():
             unit = self.task.codecs[TARGET].unit or ""
             report.figure(
-                strip(judgement.entries, case, judgement, PSNR, self.task.window(TARGET), unit),
+                strip(judgement.entries, case, judgement, PSNR, self.task.bound_to(case).window(TARGET), unit),
                 f"{caption(label, case, judgement, 'PSNR')} {DIFFERENCES} folds of the brain there were "
                 "smoothed away or made up. Frames are magnified below.",
             )
@@ -82,7 +70,7 @@ class MRDenoisingJudge(RestorationJudge):
     @property
     def _above(self) -> str:
         if self.task.roles[TARGET].adaptive:
-            return "above the air of the median training case"
+            return "5 % of the slice's own range above its lower end"
         return "5 % of the window above its lower end"
 
     def caveats(self, judgement: Judgement) -> list[str]:

@@ -81,7 +81,7 @@ class MRDenoising(Restoration):
 
     def trainable(self, label: str | None, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
         target = np.asarray(arrays["target"])
-        inside = head(target[0], self.above("target", FOREGROUND, target))
+        inside = head(target[0], self.above("target", FOREGROUND))
         return np.asarray(inside.mean(axis=(1, 2)) >= CONTENT)
 
     def simulate(self, sample: Sample, seed: int) -> Sample:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,18 +78,24 @@ class RestorationJudge(Judge):
         channels = task.out_channels
         return [role(INPUT, task.input, channels)], [role(TARGET, task.output, channels)]
 
+    def bound_to(self, case: Sample) -> Self:
+        """Return this judge with the scales of one case, where every image has a scale of its own."""
+        bound = copy.copy(self)
+        bound.task = self.task.bound_to(case)
+        return bound
+
     def score_case(
         self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
     ) -> list[Row]:
         """Score every entry in blocks of slices, and phantoms also as a whole against their ground truth."""
-        truth = self.truth(case.case)
+        truth, own = self.truth(case.case), self.bound_to(case)
         rows = []
         for entry in entries:
             kept = {score.name for score in self.scores if score.better is None or entry.name != TARGET}
             outputs = []
             for start, stop in blocks(case.shape[0]):
                 output = entry.run(case, start, stop)
-                scores = self.score(output, self.sample(case, start, stop), case.spacing)
+                scores = own.score(output, self.sample(case, start, stop), case.spacing)
                 found = {name: value for name, value in scores.items() if name in kept}
                 rows.append(Row(case.case.name, case.case.subject, (start, stop), entry.name, found))
                 if truth is not None:

@@ -11,8 +11,9 @@ import numpy as np
 from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Row, Score
-from ganatomy.evaluation.remarks import BLOCKS, nearness, phantoms, sentences, single_subject
+from ganatomy.evaluation.judging import OUTPUT, TARGET, Entry, Judgement, Row, Score
+from ganatomy.evaluation.remarks import BLOCKS, distance, phantoms
+from ganatomy.images.codecs import Window, described
 from ganatomy.metrics.diversity import spectrum_ratio_db
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.restoration.judge import RestorationJudge
@@ -27,7 +28,7 @@ QUIET = 1e-9
 """Share of the largest power below which frequencies are not compared, since smooth images have little detail."""
 
 NEARNESS = (
-    Score(PSNR, "higher", "dB", "Both images clipped to the window of the output, whose width is the data range.",
+    Score(PSNR, "higher", "dB", "Both images clipped to the window of the true one, whose width is the data range.",
           FIDELITY),
     Score(SSIM, "higher", "", "As above; 11x11 Gaussian window, mean over 2D slices.", FIDELITY),
     Score(MAE, "lower", "", "Mean absolute error in the unit of the output, clipped as above.", FIDELITY),
@@ -93,11 +94,9 @@ class NearnessJudge(RestorationJudge):
         return [one for one in entries if one.name != TARGET or self.task.output in case.arrays]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Return whether the output is nearer to the true image than the input, and by how much."""
-        found = judgement.scores.compare(OUTPUT, INPUT, self.named(PSNR))
-        if found is None:
-            return self.verdict_without_truth(judgement)
-        return sentences(nearness(found, "the true image", "the input"), single_subject(found)), found.outcome
+        """Return whether the output is nearer to the true image than the strongest reference, and by how much."""
+        words, found = distance(self, judgement, PSNR, "the true image")
+        return (words, found.outcome) if found else self.verdict_without_truth(judgement)
 
     def verdict_without_truth(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Return the headline where no case has a true image."""
@@ -115,20 +114,26 @@ class NearnessJudge(RestorationJudge):
         for label, case in self.examples(judgement, by).items():
             shown = self.present(judgement.entries, case)
             report.figure(
-                strip(shown, case, judgement, PSNR, self.window, self.unit, (OUTPUT,)),
+                strip(shown, case, judgement, PSNR, self.bound_to(case).window, self.unit, (OUTPUT,)),
                 f"{caption(label, case, judgement, 'PSNR' if paired else INFORMATION)} {look}",
             )
 
     def measured(self) -> dict[str, str]:
         """Describe the window, the channels, the blocks, and what a kind of task adds."""
-        low, high = self.window
         return {
-            "Window and data range": f"{low:g} to {high:g} {self.unit}".rstrip()
-            + ", outputs and true images clipped to it",
+            "Window and data range": self._range(),
             "Channels": "where there are several, each is compared for itself: errors are means over all of them",
             "Unit of scoring": f"{BLOCKS}; slices with next to nothing to see are left out",
             **self.particulars(),
         }
+
+    def _range(self) -> str:
+        """Describe the range of values in which images are displayed and scored."""
+        codec = self.task.roles[self.task.output].codec
+        if not isinstance(codec, Window):
+            return f"each true image's own range, {described(codec)}; it and the outputs are clipped to it"
+        low, high = self.window
+        return f"{low:g} to {high:g} {self.unit}".rstrip() + ", outputs and true images clipped to it"
 
     def particulars(self) -> dict[str, str]:
         """Describe how scores particular to a kind of task were measured, for the report's list of facts."""

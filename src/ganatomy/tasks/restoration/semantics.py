@@ -100,7 +100,8 @@ class SemanticJudge(RestorationJudge):
         """Compute both semantic scores of a block of slices; nothing without a segmenter or a mask."""
         if self.segmenter is None or "mask" not in sample:
             return {}
-        volumes = (output, sample[self.task.output], sample["mask"])
+        scaled = self.task.roles[self.task.output].encoded
+        volumes = (scaled(output), scaled(sample[self.task.output]), sample["mask"])
         return semantic_scores(self.segmenter, *(grey(self.apart(volume)) for volume in volumes))
 
     @property
@@ -114,17 +115,17 @@ def train_segmenter(training: Sequence[Sample], role: str) -> Segmenter | None:
 
     Args:
         training: training cases, some of which may have a ``mask``.
-        role: role of the real images.
+        role: role of the real images, which are mapped to the range of the networks by the scale of each case.
     """
     masked = [case for case in training if "mask" in case.arrays]
     images, masks = [], []
     for case in masked:
-        mask = np.asarray(case.arrays["mask"])[0] > 0
+        mask, scaled = np.asarray(case.arrays["mask"])[0] > 0, case.role(role).encoded
         places = np.flatnonzero(mask.any(axis=(1, 2)))
         for place in places[:: -(-len(places) * len(masked) // MOST) or 1]:
             masks.append(torch.from_numpy(mask[place]))
             shown = slab(case.arrays[role], place, place + 1)[:, 0]
-            images.append(torch.from_numpy(np.array(shown, np.float32).mean(axis=0)))
+            images.append(torch.from_numpy(scaled(shown).mean(axis=0)))
     if len(masks) < FEWEST or len({part.shape for part in masks}) > 1:
         return None
     return Segmenter(torch.stack(images), torch.stack(masks))

@@ -1,19 +1,21 @@
 """The base task of image-to-image tasks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.case import Array, Sample, Task
-from ganatomy.errors import UserError
-from ganatomy.images.codecs import Window, body_above
+from ganatomy.case import Sample, Task
+from ganatomy.images.codecs import Window, ZScore
 from ganatomy.images.image import Image
+from ganatomy.inference.predictor import decoding_role
 
 CONTENT = 0.02
 """Share of a slice that must lie above the window's lower end for the slice to be learned from."""
+NOISE = 0.05
+"""Share of a window found in an image, from its lower end, that counts as noise of the air (our choice)."""
 
 
 class Restoration(Task):
@@ -45,55 +47,49 @@ class Restoration(Task):
         """Return the input of the same contrast as the output; None in tasks of different contrasts."""
         return self.input
 
-    def fit(self, samples: Iterable[Sample]) -> Mapping[str, NDArray[Any]]:
-        """Fit the statistics of the base class and, for roles with codecs bound per case, ``above.ROLE``.
+    def bound_to(self, sample: Sample) -> Self:
+        """Return this task with the scales of one case; an output without a true image is scored with its own scale.
 
-        ``above.ROLE`` holds the value above which the body lies, for every training case.
+        The scale of such an output is that of the input of the same contrast, or the median of the training cases.
         """
-        cases = list(samples)
-        found = dict(super().fit(cases))
-        for name, role in self.roles.items():
-            if role.adaptive and f"scale.{name}" in found:
-                above = [body_above(case.arrays[name]) for case in cases if name in case.arrays]
-                found[f"above.{name}"] = np.array(above, np.float32)
-        return found
+        bound, role = super().bound_to(sample), self.roles[self.output]
+        like = self.same_contrast(self.output)
+        known = like in sample.arrays if like else f"scale.{self.output}" in self.fitted
+        if role.adaptive and self.output not in bound.own_scales and known:
+            bound.roles = {**bound.roles, self.output: decoding_role(self, role, sample)}
+        return bound
+
+    def trainable_slices(self, sample: Sample) -> NDArray[np.bool_] | None:
+        """Return which slices of a sample may be used for training, by the scale of the case."""
+        return super(Restoration, self.bound_to(sample)).trainable_slices(sample)
 
     def window(self, role: str) -> tuple[float, float]:
         """Return the lowest and the highest value of a role that are displayed and scored, in physical units.
 
-        These are the ends of its window. Where codecs are bound per case, they are those of the median training case:
-        the ends of the range of the networks, or three standard deviations around the mean.
+        These are the ends of its window, or three standard deviations around the mean of a z-score. Where every case
+        has a scale of its own, they are those of the case that the task is bound to (`bound_to`), and else those of
+        the median training case.
 
         Raises:
             UserError: the scales of training cases are not known.
         """
-        codec = self.roles[role].codec
-        if isinstance(codec, Window):
+        codec = decoding_role(self, self.roles[role]).codec
+        assert codec is not None
+        if isinstance(codec, Window) and not isinstance(self.roles[role].codec, ZScore):
             return codec.low, codec.high
-        zero, one = np.median(self._learned(f"scale.{role}"), axis=0)
-        low, high = (float(zero + end * (one - zero)) for end in getattr(codec, "to", (-3.0, 3.0)))
-        return low, high
+        low, high = codec.decode(np.array([-3.0, 3.0]))
+        return float(low), float(high)
 
-    def above(self, role: str, part: float = 0.0, array: Array | None = None) -> float:
+    def above(self, role: str, part: float = 0.0) -> float:
         """Return the value of a role above which an image has content.
 
         Args:
             role: role of an image.
-            part: share of the window, from the lower end, that counts as dark. Where codecs are bound per case, the
-                value is instead the one above which the body lies in the median training case.
-            array: image of a case, from which the value is found before the statistics of training cases are known.
+            part: share of the window, from the lower end, that counts as dark; at least `NOISE` of it where every case
+                has a window of its own, since it begins amid the noise of the air.
         """
-        codec = self.roles[role].codec
-        if isinstance(codec, Window):
-            return codec.low + part * (codec.high - codec.low)
-        if array is not None and f"above.{role}" not in self.fitted:
-            return body_above(np.asarray(array))
-        return float(np.median(self._learned(f"above.{role}")))
-
-    def _learned(self, name: str) -> NDArray[Any]:
-        if name not in self.fitted:
-            raise UserError(f"{name.partition('.')[2]}: its scale was not learned in training; train again")
-        return self.fitted[name]
+        low, high = self.window(role)
+        return low + max(part, NOISE if role in self.own_scales else 0.0) * (high - low)
 
     def visible(self, sample: Sample) -> Image:
         """Return the input as an image on its own grid, for comparison with the output."""

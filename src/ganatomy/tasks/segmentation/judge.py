@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Sample, Volume, slab
 from ganatomy.errors import UserError
-from ganatomy.evaluation.illustrations import caption, examples
+from ganatomy.evaluation.illustrations import Grounds, caption, examples
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import against, improved, phantoms, sentences, single_subject
 from ganatomy.inference.model import Model
@@ -21,7 +21,8 @@ from ganatomy.metrics.segmentation import RegionScores, score_region
 from ganatomy.metrics.statistics import bland_altman, count, significant_digits
 from ganatomy.reports.report import Column, Outcome, Report
 from ganatomy.reports.style import minus
-from ganatomy.tasks.segmentation.pictures import outline_strip, volume_plot
+from ganatomy.reports.viewer import Illustration, Stack, kept_slices
+from ganatomy.tasks.segmentation.pictures import outline_stack, outline_strip, volume_plot
 from ganatomy.tasks.segmentation.task import Segmentation
 
 THRESHOLD = "threshold"
@@ -187,23 +188,27 @@ class SegmentationJudge(Judge):
         """Return the name of a score of a region, which for a single region is that of the mean."""
         return f"{name} {region}" if len(self.regions) > 1 else name
 
+    def called(self, name: str) -> str:
+        return "thresholds" if name == THRESHOLD else super().called(name)
+
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Return whether the output is better than thresholds, by how much, and its comparison with other baselines."""
+        """Return whether the output is better than the strongest reference, by how much, and than other baselines."""
         scores, score = judgement.scores, self.named(DICE)
+        reference = judgement.reference if judgement.reference in judgement.baselines else THRESHOLD
         found, ours, theirs = (
-            scores.compare(OUTPUT, THRESHOLD, score),
-            *(scores.interval(name, DICE) for name in (OUTPUT, THRESHOLD)),
+            scores.compare(OUTPUT, reference, score),
+            *(scores.interval(name, DICE) for name in (OUTPUT, reference)),
         )
         assert ours is not None
-        others = [name for name in judgement.baselines if name != THRESHOLD]
+        others = [name for name in judgement.baselines if name != reference]
         baselines = list(against(judgement, others, score, "Dice"))
         if found is None or theirs is None:
             alone = f"Dice {limits(ours)}; without training cases at hand there is no threshold to compare with."
             return sentences(alone, *baselines), "undecided"
         relation = {
-            "better": "agrees better with the annotation than thresholds do",
-            "worse": "agrees less with the annotation than thresholds do",
-            "undecided": "cannot be told from thresholds by its agreement with the annotation",
+            "better": f"agrees better with the annotation than {self.called(reference)}",
+            "worse": f"agrees less with the annotation than {self.called(reference)}",
+            "undecided": f"cannot be told from {self.called(reference)} by its agreement with the annotation",
         }[found.outcome]
         words = sentences(
             f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}{improved(found)}",
@@ -255,17 +260,39 @@ class SegmentationJudge(Judge):
             wrong.append((errors, sum(int(part.true.sum()) for part in parts)))
         return max(range(len(wrong)), key=lambda plane: wrong[plane])
 
-    def _strip(self, case: Sample, plane: int, judgement: Judgement) -> Any:
+    def _strip(self, case: Sample, plane: int, judgement: Judgement) -> Illustration:
         images = {role: image[0] for role, image in self._shown_inputs(case, plane).items()}
-        truth = self._named(self.task.inside(self.task.annotation(case, plane, plane + 1)[self.task.labels]))
-        found = {
-            entry.name: self._named(entry.run(case, plane, plane + 1))
-            for entry in judgement.entries
-            if self._exists(entry, case)
-        }
+        entries = [entry for entry in judgement.entries if self._exists(entry, case)]
+        found = {entry.name: self._named(entry.run(case, plane, plane + 1)) for entry in entries}
         ranked = {name: judgement.scores.by_case(name, DICE).get(case.case.name) for name in found}
         notes = {name: f"Dice {value:.3f}" for name, value in ranked.items() if value is not None}
-        return outline_strip(images, truth, found, spacing_mm=case.spacing[1:], notes=notes)
+        figure = outline_strip(images, self._true(case, plane), found, spacing_mm=case.spacing[1:], notes=notes)
+
+        def stack() -> Stack:
+            kept = kept_slices(case.shape[0], plane, len(images) * case.shape[1] * case.shape[2])
+            shown = [self._shown_inputs(case, number) for number in kept]
+            true = [self._true(case, number) for number in kept]
+            return outline_stack(
+                {role: [one[role][0] for one in shown] for role in images},
+                {region: [one[region] for one in true] for region in self.regions},
+                {entry.name: self._masks(entry, case, kept) for entry in entries},
+                kept,
+                case.shape[0],
+                plane,
+                spacing_mm=case.spacing[1:],
+                grounds=Grounds.of(case),
+                notes=notes,
+            )
+
+        return Illustration(figure, stack)
+
+    def _true(self, case: Sample, plane: int) -> dict[str, Mask]:
+        return self._named(self.task.inside(self.task.annotation(case, plane, plane + 1)[self.task.labels]))
+
+    def _masks(self, entry: Entry, case: Sample, kept: Sequence[int]) -> dict[str, list[Mask]]:
+        """Return the masks of an entry in some slices, by region."""
+        found = [self._named(entry.run(case, number, number + 1)) for number in kept]
+        return {region: [one[region] for one in found] for region in self.regions}
 
     def _shown_inputs(self, case: Sample, plane: int) -> dict[str, Volume]:
         """Return the inputs to draw: those of the thresholds first, `SHOWN` at most."""

@@ -66,9 +66,7 @@ class SegmentationConfig(RolesConfig):
         "field_of_view": MaskOptions,
         "observer": MaskOptions,
     }
-    role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "inputs": {"scale": "percentile", "percentiles": (0.0, 99.5), "over": "all"}
-    }
+    role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"inputs": {"percentiles": (0.0, 99.5), "over": "all"}}
 
     inputs: tuple[str, ...] = ("flair", "t1", "t1c", "t2")  # names of the aligned images, in order of channels
     optional_inputs: tuple[str, ...] = ()  # inputs that a case may lack; they are replaced by 0, the background

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig
-from ganatomy.images.codecs import Window
+from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.images.frames import Frame, Turn
 from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.physics.resolution import Degradation, Factors
 from ganatomy.roles.expectations import CLOSE, Expectation
-from ganatomy.roles.image import ImageRole
+from ganatomy.roles.image import ImageOptions, ImageRole
 from ganatomy.roles.labels import LabelRole
 from ganatomy.tasks.restoration.likeness import BEST, EDGES, MAE, PSNR, SSIM, likeness
 from ganatomy.tasks.restoration.task import CONTENT, Restoration
@@ -41,7 +41,7 @@ class SuperResolutionConfig(MethodConfig):
     factor: int = Field(4, ge=2, le=16)  # output pixels per input pixel along rows and columns, a power of two
     blur: float = 1.0  # SD of the Gaussian blur before subsampling, in pixels of the fine image (our choice)
     channels: int = 1  # number of channels of the images; 3 for colours
-    window: tuple[float, float] = (0.0, 1200.0)  # values mapped to [-1, 1], coarse ones to [0, 1] (our choice)
+    window: tuple[float, float] | None = None  # values mapped to [-1, 1], coarse ones to [0, 1]; none: each image's own
     window_unit: str | None = "a.u."  # unit of the image values, such as HU
     phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
     part: str = "t1"  # image of the phantom to super-resolve
@@ -51,7 +51,7 @@ class SuperResolutionConfig(MethodConfig):
 class VolumeConfig(MethodConfig):
     """Options of super-resolution of volumes: the intensity scale and the phantom."""
 
-    window: tuple[float, float] = (0.0, 1200.0)  # values mapped to the range of the networks (our choice)
+    window: tuple[float, float] | None = None  # values mapped to the range of the networks; none: each image's own
     window_unit: str | None = "a.u."  # unit of the image values, such as HU
     phantom: str = "brain-mr"  # embedded phantom to learn from where no data are given
     part: str = "t1"  # image of the phantom to super-resolve
@@ -124,7 +124,7 @@ class SuperResolution(Restoration):
     def __init__(
         self,
         degradation: Degradation,
-        codec: Window,
+        codec: Window | PercentileWindow,
         shown: tuple[float, float],
         channels: int,
         dims: int,
@@ -160,7 +160,7 @@ class SuperResolution(Restoration):
         return self._selection
 
     def trainable(self, label: str | None, arrays: Mapping[str, Array]) -> NDArray[np.bool_]:
-        return np.asarray((np.asarray(arrays["image"]) > self.codec.low).mean(axis=(0, 2, 3)) >= CONTENT)
+        return np.asarray((np.asarray(arrays["image"]) > self.above("image")).mean(axis=(0, 2, 3)) >= CONTENT)
 
     def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
         if {"image", LOW} <= set(values) and not self.degradation.same_grid:
@@ -203,7 +203,19 @@ class SuperResolution(Restoration):
         self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> Scores:
         """Score fidelity and sharpness of the super-resolved image, see `likeness`."""
-        return likeness(output["image"], sample["image"], (self.codec.low, self.codec.high), spacing)
+        return likeness(output["image"], sample["image"], self.window("image"), spacing)
+
+
+def scale_of(config: SuperResolutionConfig | VolumeConfig, to: tuple[float, float]) -> Window | PercentileWindow:
+    """Return the codec of fine images: the given window, or else that of the unit, or each image's percentiles.
+
+    Args:
+        config: options of the method.
+        to: range of the networks.
+    """
+    codec = ImageOptions(window=config.window, unit=config.window_unit).codec(to, clip=True)
+    assert isinstance(codec, Window | PercentileWindow)
+    return codec
 
 
 def parts_of(config: SuperResolutionConfig | VolumeConfig) -> dict[str, str]:
@@ -271,7 +283,7 @@ class VolumeResolver(Method):
 
     def build_task(self) -> SuperResolution:
         c = self.config
-        codec = Window(low=c.window[0], high=c.window[1], to=self.span, unit=c.window_unit, clip=True)
+        codec = scale_of(c, self.span)
         # The mean absolute error would weigh faint noise in the air around a head more than its detail.
         selection = BEST if self.adversarial else PSNR
         return SuperResolution(self.degradation, codec, self.span, 1, self.dims, c.phantom, parts_of(c), selection)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ganatomy.case import Sample, Volume
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Score, limits
+from ganatomy.case import Sample, Volume, slab
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry, Judgement, Score, limits
 from ganatomy.evaluation.remarks import sentences
-from ganatomy.images.codecs import Window
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
+from ganatomy.inference.predictor import decoding_role
 from ganatomy.reports.report import Outcome
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
+from ganatomy.tasks.translation.maps import MOST_CASES, Fitted, Map, fit_maps
 from ganatomy.tasks.translation.task import CONTRAST
 
 ANATOMY = "Contrast and content"
@@ -40,24 +41,45 @@ class TranslationJudge(NearnessJudge):
         "sees it. Look at the differences, and at the cases."
     )
 
+    compares_with_training = True
+    most_training_cases = MOST_CASES
+
+    maps: Sequence[Fitted] = ()
+    """Maps of values that were fitted to training images."""
+
+    def learn(self, training: Sequence[Sample]) -> None:
+        """Fit maps of values to training images."""
+        self.maps = fit_maps(self.task, training)
+
+    def classical(self) -> Sequence[Classical]:
+        """Return the maps of values that were fitted to training images."""
+        return [Classical(name, about, [("", self._mapped(one))]) for name, about, one in self.maps]
+
+    def _mapped(self, mapping: Map) -> Callable[..., Volume]:
+        task, made = self.task, decoding_role(self.task, self.task.roles[self.task.output])
+
+        def mapped(case: Sample, start: int, stop: int) -> Volume:
+            given = case.role(task.input).encoded(slab(case.arrays[task.input], start, stop))
+            values = made.decoded(mapping(given))
+            return np.asarray(values.reshape(-1, *values.shape[2:]))
+
+        return mapped
+
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """Return the input mapped from its window to that of the output, and the true image."""
         task = self.task
-        low, high = self.window
 
         def shown(case: Sample, start: int, stop: int) -> Volume:
-            source = case.role(task.input).codec
-            assert isinstance(source, Window)
-            wanted = Window(low=low, high=high, to=source.to)
+            source, wanted = task.contrasts(case)
             given = case.slices(start, stop, task.out_channels)[task.input]
-            return np.asarray(wanted.decode(source.encode(given)), np.float32)
+            return np.asarray(wanted.model_copy(update={"to": source.to}).decode(source.encode(given)), np.float32)
 
         return [Entry(INPUT, shown, "shown in the window of the output")], [
             role(TARGET, task.output, task.out_channels)
         ]
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Return whether the output is nearer to the true image than the input, and its contrast."""
+        """Return whether the output is nearer to the true image than the strongest reference, and its contrast."""
         words, outcome = super().verdict(judgement)
         contrast = judgement.scores.interval(OUTPUT, CONTRAST)
         if contrast is None:
@@ -77,8 +99,9 @@ class TranslationJudge(NearnessJudge):
     def particulars(self) -> dict[str, str]:
         if any(self.task.roles[name].adaptive for name in (self.task.input, self.task.output)):
             return {
-                "Window": "of the median training case, since every image has a scale of its own",
-                "Tissue": "where the input or the true image rises above what was dark in the median training case",
+                "Scale of the output": "of the median training case, since every image has a scale of its own; a "
+                "difference of the true image's scale counts as error",
+                "Tissue": "where the input or the true image rises 5 % of its own range above the lower end",
             }
         return {"Tissue": "where the input or the true image rises 5 % of its window above the lower end"}
 

@@ -15,6 +15,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import Method, RolesConfig, Stream
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit
+from ganatomy.inference.predictor import decoding_role
 from ganatomy.metrics.dependence import correlation, mutual_information
 from ganatomy.roles.image import ImageOptions
 from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
@@ -43,7 +44,8 @@ class TranslationConfig(RolesConfig):
 class Translation(Restoration):
     """Task of image translation, learned from paired or unpaired images.
 
-    Where codecs are bound per case, outputs have the median scale of the training cases, in which they are also scored.
+    Where codecs are bound per case, outputs have the median scale of the training cases, and are scored in the range of
+    the true image.
 
     Args:
         config: names of the roles and their options, size and phantom.
@@ -102,16 +104,16 @@ class Translation(Restoration):
         return super().frame(values, case)
 
     def contrasts(self, sample: Sample) -> tuple[Window, Window]:
-        source, (low, high) = sample.role(self.input).codec, self.window(self.output)
-        assert isinstance(source, Window)
-        return source, Window(low=low, high=high)
+        given, made = sample.role(self.input), decoding_role(self, self.roles[self.output])
+        assert isinstance(given.codec, Window) and isinstance(made.codec, Window)
+        return given.codec, made.codec
 
     def same_contrast(self, output: str) -> str | None:
         return None
 
     def trainable(self, label: str | None, arrays: Mapping[str, Array]) -> NDArray[np.bool_] | None:
         shares = [
-            (np.asarray(values) > self.above(name, array=values)).mean(axis=(0, 2, 3))
+            (np.asarray(values) > self.above(name)).mean(axis=(0, 2, 3))
             for name, values in arrays.items()
             if name in self.roles
         ]

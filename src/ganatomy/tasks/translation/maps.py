@@ -1,0 +1,142 @@
+"""Maps of single values between two contrasts, fitted to training images, which every translator must improve on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from ganatomy.case import Sample, slab
+from ganatomy.tasks.restoration.task import Restoration
+
+Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Function from values (input channels, ...) to values (output channels, ...), both in the range of the networks."""
+
+MOST_CASES, MOST_VOXELS = 24, 2**15
+"""Largest number of training cases, and approximate largest number of voxels of each, that maps are fitted to."""
+BINS = 256
+"""Number of intervals of the input's values between which a monotone map is interpolated."""
+
+
+class Fitted(NamedTuple):
+    """A map with its name and description."""
+
+    name: str
+    about: str
+    map: Map
+
+
+def fit_maps(task: Restoration, training: Sequence[Sample]) -> list[Fitted]:
+    """Fit a constant, a linear and a monotone map of values to training images; nothing where images are missing.
+
+    Pairs are fitted by least squares. Where no case has both images, mean and standard deviation or the histograms of
+    the two sets of images are matched.
+
+    Args:
+        task: task with the roles of the input and of the output.
+        training: prepared training cases.
+    """
+    pairs = [case for case in training if {task.input, task.output} <= set(case.arrays)][:MOST_CASES]
+    if pairs:
+        values = [_voxels(case, (task.input, task.output)) for case in pairs]
+        given, wanted = (np.concatenate(parts, axis=1) for parts in zip(*values, strict=True))
+        told = f"fitted to the values of {len(pairs)} training pairs"
+        linear, monotone = _line(given, wanted), _isotonic(given, wanted)
+    else:
+        found = {
+            name: [_voxels(case, (name,))[0] for case in training if name in case.arrays][:MOST_CASES]
+            for name in (task.input, task.output)
+        }
+        if not all(found.values()):
+            return []
+        given, wanted = (np.concatenate(parts, axis=1) for parts in found.values())
+        told = "matched to the values of unpaired training images"
+        linear, monotone = _matched_moments(given, wanted), _matched_histogram(given, wanted)
+    mean = wanted.mean(axis=1, dtype=np.float64)
+
+    def constant(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _spread(mean, values.shape[1:])
+
+    return [
+        Fitted("constant", f"no image at all; {told}", constant),
+        Fitted("linear map", f"of single values; {told}", linear),
+        Fitted("monotone map", f"of single values; {told}", monotone),
+    ]
+
+
+def _voxels(case: Sample, names: Sequence[str]) -> list[NDArray[np.float32]]:
+    """Return the same voxels of several roles, (channels, n), in the range of the networks."""
+    slices, size = case.shape[0], int(np.prod(case.shape))
+    planes = np.unique(np.linspace(0, slices - 1, min(slices, 16)).round().astype(int))
+    step = max(1, size // slices * len(planes) // MOST_VOXELS)
+    found = []
+    for name in names:
+        parts = [slab(case.arrays[name], int(plane), int(plane) + 1) for plane in planes]
+        flat = np.concatenate([part.reshape(len(part), -1)[:, ::step] for part in parts], axis=1)
+        found.append(case.role(name).encoded(flat))
+    return found
+
+
+def _spread(numbers: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.broadcast_to(numbers.reshape(-1, *[1] * len(shape)), (len(numbers), *shape)).astype(np.float32)
+
+
+def _line(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
+    """Return the linear map with the least squared error, of all input channels to each output channel."""
+    design = np.concatenate([given, np.ones_like(given[:1])]).T.astype(np.float64)
+    weights, *_ = np.linalg.lstsq(design, wanted.T.astype(np.float64), rcond=None)
+    slopes, offsets = weights[:-1], weights[-1]
+
+    def linear(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(np.tensordot(slopes.T, values, 1) + _spread(offsets, values.shape[1:]), np.float32)
+
+    return linear
+
+
+def _isotonic(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
+    """Return the monotone map of the mean input channel with the least squared error, rising or falling."""
+    grey = given.mean(axis=0)
+    edges = np.unique(np.quantile(grey, np.linspace(0, 1, BINS + 1)))
+    bins = np.clip(np.searchsorted(edges, grey, side="right") - 1, 0, max(len(edges) - 2, 0))
+    bins = np.unique(bins, return_inverse=True)[1]
+    weights = np.bincount(bins).astype(np.float64)
+    middles = np.bincount(bins, grey) / weights
+    curves = []
+    for channel in wanted:
+        means = np.bincount(bins, channel) / weights
+        fits = [isotonic_regression(means, weights=weights, increasing=rising).x for rising in (True, False)]
+        errors = [float(weights @ (fit - means) ** 2) for fit in fits]
+        curves.append(fits[int(np.argmin(errors))])
+    return _curve(middles, curves)
+
+
+def _matched_moments(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
+    """Return the rising linear map that gives the mean input channel the mean and SD of each output channel."""
+    grey = given.mean(axis=0, dtype=np.float64)
+    slopes = wanted.std(axis=1, dtype=np.float64) / max(float(grey.std()), 1e-12)
+    offsets = wanted.mean(axis=1, dtype=np.float64) - slopes * grey.mean()
+
+    def linear(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        shown = values.mean(axis=0)
+        return np.asarray(_spread(slopes, shown.shape) * shown + _spread(offsets, shown.shape), np.float32)
+
+    return linear
+
+
+def _matched_histogram(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
+    """Return the rising map that gives the mean input channel the histogram of each output channel."""
+    levels = np.linspace(0, 1, BINS + 1)
+    places = np.quantile(given.mean(axis=0), levels)
+    first = np.flatnonzero(np.diff(places, prepend=-np.inf) > 0)
+    return _curve(places[first], [np.quantile(channel, levels)[first] for channel in wanted])
+
+
+def _curve(places: NDArray[np.float64], curves: Sequence[NDArray[np.float64]]) -> Map:
+    def mapped(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        grey = values.mean(axis=0)
+        return np.stack([np.interp(grey, places, curve) for curve in curves]).astype(np.float32)
+
+    return mapped

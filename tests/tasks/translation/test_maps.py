@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from ganatomy.case import Case, Sample
+from ganatomy.images.image import axial_affine
+from ganatomy.tasks.translation.maps import fit_maps
+from ganatomy.tasks.translation.task import Translation, TranslationConfig
+
+
+def task(channels=(1, 1), **options):
+    own = [{"window": (0, 2), "channels": number, **options} for number in channels]
+    config = TranslationConfig.preset("paper", source="a", target="b", a=own[0], b=own[1])
+    return Translation(config, True, "mae[window]")
+
+
+def sample(asked, **arrays):
+    affine = axial_affine((3.0, 1.0, 1.5))
+    return Sample(Case("p", "p", "train", {}), arrays, dict.fromkeys(arrays, affine), asked.roles)
+
+
+def images(seed, channels=1):
+    return np.random.default_rng(seed).uniform(0, 2, (channels, 3, 13, 11)).astype(np.float32)
+
+
+def mapped(asked, fitted, values):
+    """Apply a map to physical values (channels, ...)."""
+    given, made = (asked.roles[name] for name in (asked.input, asked.output))
+    return made.decoded(fitted.map(given.encoded(values)))
+
+
+def by_name(asked, training):
+    return {one.name: one for one in fit_maps(asked, training)}
+
+
+def test_pairs_are_fitted_by_a_constant_a_line_and_a_falling_curve():
+    asked = task()
+    training = [sample(asked, a=images(seed), b=2 - 0.5 * images(seed) ** 2) for seed in range(3)]
+    found, values = by_name(asked, training), images(9)
+    true = 2 - 0.5 * values**2
+    errors = {name: np.abs(mapped(asked, one, values) - true).mean() for name, one in found.items()}
+    assert errors["monotone map"] < 0.02 < errors["linear map"] < errors["constant"] / 3
+    np.testing.assert_allclose(
+        mapped(asked, found["constant"], values), np.mean([one.arrays["b"] for one in training]), atol=1e-4
+    )
+    assert "3 training pairs" in found["linear map"].about
+
+
+def test_a_curve_rises_or_falls_but_does_not_turn():
+    asked = task()
+    training = [sample(asked, a=images(0), b=np.abs(images(0) - 0.4))]
+    curve = mapped(asked, by_name(asked, training)["monotone map"], np.linspace(0, 2, 50, dtype=np.float32)[None])[0]
+    assert (np.diff(curve) >= -1e-6).all() and curve[-1] > 1.5
+
+
+def test_channels_are_mapped_together():
+    asked = task((2, 3))
+    given = images(0, 2)
+    made = np.stack([given[0], 0.5 * given[0] + 0.5 * given[1], 2 - given[1]])
+    found = by_name(asked, [sample(asked, a=given, b=made)])
+    np.testing.assert_allclose(mapped(asked, found["linear map"], given), made, atol=1e-4)
+    assert mapped(asked, found["monotone map"], given).shape == made.shape
+
+
+def test_unpaired_images_are_matched_by_moments_and_histograms():
+    asked = task()
+    training = [sample(asked, a=images(0)), sample(asked, b=1.5 + 0.25 * images(0)[:, ::-1] ** 2 / 2)]
+    found, values = by_name(asked, training), images(9)
+    assert "unpaired" in found["monotone map"].about
+    curve = mapped(asked, found["monotone map"], values)
+    np.testing.assert_allclose(curve, 1.5 + 0.25 * values**2 / 2, atol=0.03)
+    line = mapped(asked, found["linear map"], values)
+    assert line.mean() == pytest.approx(curve.mean(), abs=0.01) and line.std() == pytest.approx(curve.std(), rel=0.05)
+
+
+def test_images_with_scales_of_their_own_are_fitted_in_the_range_of_the_networks():
+    asked = task(window=None, percentiles=(0, 100), over="all")
+    training = [
+        sample(asked, a=factor * images(seed), b=3 * factor * (2 - images(seed))) for seed, factor in enumerate((1, 40))
+    ]
+    line = by_name(asked, training)["linear map"]
+    encoded = np.linspace(-1, 1, 7, dtype=np.float32)[None]
+    np.testing.assert_allclose(line.map(encoded), -encoded, atol=0.02)
+
+
+def test_without_images_of_both_kinds_there_is_nothing_to_fit():
+    asked = task()
+    assert fit_maps(asked, [sample(asked, a=images(0))]) == fit_maps(asked, []) == []
