@@ -57,7 +57,7 @@ from ganatomy import catalogue, cli
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.errors import UserError
 from ganatomy.images.files import find, write
-from ganatomy.images.image import Header, Image
+from ganatomy.images.image import Header, Image, RasterMeaning
 from ganatomy.inference.model import build
 from ganatomy.roles.points import read_points
 from ganatomy.roles.pose import read_poses
@@ -251,6 +251,13 @@ def make_images(folder: Path) -> list[Path]:
     options = {"ImageJ": {"imagej": True, "metadata": {"unit": "um", "spacing": 2.0}}, "OME": {"ome": True}}
     for name, header in options.items():
         tifffile.imwrite(folder / f"{name}.tif", stored[None], resolution=(2, 4), **header)
+    for name in ("pyramid.tif", "slide.svs"):
+        with tifffile.TiffWriter(folder / name) as file:
+            for number in (1, 2, 4):
+                level = np.kron(colours, np.ones((4, 4, 1), np.uint8))[::number, ::number]
+                kind = {"description": f"Aperio Image Library v12\r\n{level.shape[1]}x{level.shape[0]}|MPP = 0.5"}
+                kind = kind if number == 1 else {"subfiletype": 1}
+                file.write(level, photometric="rgb", tile=(16, 32), compression="deflate", metadata=None, **kind)
     kspace = np.random.default_rng(1).normal(size=(3, 2, 20, 24)).astype(np.complex64)
     np.save(folder / "kspace.npy", kspace)
     np.savez(folder / "kspace.npz", kspace=kspace, mask=np.ones(24, bool))
@@ -310,7 +317,8 @@ def _read_images(path: Path, slices: int | None) -> str:
         slices: number of slices that the images must have in all; None for any number.
     """
     told, total, refused = [], 0, ""
-    for source in find(path):
+    sources = find(path, meaning=RasterMeaning(level=1) if path.name.startswith(("pyramid", "slide.svs")) else None)
+    for source in sources:
         try:
             image = source.open()
             values = image.numpy()

@@ -4,6 +4,7 @@ import zipfile
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as Pillow
 from runs import make_run
 
@@ -73,6 +74,24 @@ def test_an_archive_is_a_batch_and_its_notes_name_places_in_it(tmp_path, run, ca
         assert list(sources.values()) == [str(tmp_path / "in.zip" / name)]
         again = nibabel.load(tmp_path / "in" / name)
         np.testing.assert_allclose(np.asarray(nibabel.load(path).dataobj), np.asarray(again.dataobj), atol=1)
+
+
+def test_a_whole_slide_at_a_level_and_with_pixels_of_a_size(tmp_path, run, capsys):
+    values = np.random.default_rng(0).integers(300, 2000, (128, 192)).astype(np.uint16)
+    with tifffile.TiffWriter(tmp_path / "in.tif") as file:
+        for factor in (1, 4):
+            options = {"tile": (16, 32), "resolution": (2e4 / factor, 2e4 / factor), "resolutionunit": "CENTIMETER"}
+            file.write(values[::factor, ::factor], metadata=None, subfiletype=int(factor > 1), **options)
+    for words, level, size in ((["--level", "1"], values[::4, ::4], 2.0), (["--mpp", "0.5"], values, 0.5)):
+        out = tmp_path / f"out-{size}.tif"
+        options = ["--unit", "HU", "--intercept", "-1024", *words]
+        assert main(["apply", str(run), str(tmp_path / "in.tif"), str(out), *options]) == 0
+        np.testing.assert_allclose(tifffile.imread(out)[0], level, atol=1)
+        with tifffile.TiffFile(out) as file:
+            across, per = file.pages[0].tags["XResolution"].value
+            np.testing.assert_allclose(1e4 * per / across, size)
+    assert main(["apply", str(run), str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--mpp", "0.1"]) == 2
+    assert "--mpp 0.1 is finer than its finest level (0: 192 x 128 pixels of 0.5 µm; 1: 48" in capsys.readouterr().err
 
 
 def test_pictures_with_an_offset(tmp_path, run):

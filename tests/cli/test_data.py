@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tifffile
 
 from ganatomy.cli import main
 from ganatomy.images.files import write
@@ -60,6 +61,19 @@ def test_archives_of_images_are_cases_with_a_stable_identity(folder, tmp_path, c
     )
     runs = [subprocess.run([sys.executable, "-c", script, folder], capture_output=True, check=True) for _ in range(2)]
     assert runs[0].stdout == runs[1].stdout and len(runs[0].stdout.split()) == 2
+
+
+def test_cases_of_whole_slides_have_pixels_of_the_size_that_is_asked_for(tmp_path, capsys):
+    (tmp_path / "slides").mkdir()
+    for number in range(4):
+        with tifffile.TiffWriter(tmp_path / "slides" / f"{number}.tif") as file:
+            for factor in (1, 2):
+                values = np.full((96 // factor, 128 // factor, 3), 90 + number, np.uint8)
+                options = {"tile": (16, 16), "resolution": (2e4 / factor, 2e4 / factor), "photometric": "rgb"}
+                file.write(values, metadata=None, resolutionunit="CENTIMETER", subfiletype=factor - 1, **options)
+    words = ["data", str(tmp_path / "slides"), "--for", "cyclegan", "--source", "he", "--target", "ihc"]
+    assert main([*words, "--mpp", "2", "--roles", "he=*.tif"]) == 0
+    assert "he: 1 x 24 x 32 voxels; 1 x 0.002 x 0.002 mm; 90 to 93 in middle slices" in capsys.readouterr().out
 
 
 def test_an_archive_of_several_images_is_no_place_of_one(folder, tmp_path, capsys):

@@ -256,13 +256,13 @@ def test_what_is_not_read_in_archives_is_told(tmp_path):
     write(tmp_path / "v.nii", VOLUME)
     folder = tmp_path / "all"
     folder.mkdir()
-    members = {"v.nii": (tmp_path / "v.nii").read_bytes(), "slide.svs": b"x", "__MACOSX/._v.nii": b"x"}
+    members = {"v.nii": (tmp_path / "v.nii").read_bytes(), "slide.czi": b"x", "__MACOSX/._v.nii": b"x"}
     packed(folder / "a.zip", members)
     packed(folder / "notes.zip", {"notes.txt": b"text"})
     found = survey(folder)
     assert [one.name for one in found.sources] == ["a_v"]
     assert found.left_out == [
-        "files of a kind that is not read (1): slide.svs",
+        "files of a kind that is not read (1): slide.czi",
         "archives without an image (1): notes.zip",
     ]
 

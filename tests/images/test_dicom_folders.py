@@ -145,12 +145,12 @@ def test_what_was_written_here_without_a_unit_is_an_image_again(tmp_path, slice_
 
 def test_files_of_kinds_that_are_not_read_are_named(tmp_path, series, slice_file):
     series(tmp_path / "scan")
-    (tmp_path / "slide.svs").write_bytes(b"II*\0" * 99)
+    (tmp_path / "slide.mrxs").write_bytes(b"II*\0" * 99)
     for number in range(8):
         (tmp_path / "scan" / f"{number}.czi").write_bytes(b"ZISRAW" * 99)
     (tmp_path / "notes.txt").write_text("no image")
     slice_file(tmp_path / "report.dcm", grey(), SOPClassUID=BasicTextSRStorage, Rows=None)
-    told = r"an image \(1\): report\.dcm; files of a kind that is not read \(9\): slide\.svs, 0\.czi, .*, \.\.\."
+    told = r"an image \(1\): report\.dcm; files of a kind that is not read \(9\): slide\.mrxs, 0\.czi, .*, \.\.\."
     with pytest.warns(Notice, match=told):
         (source,) = find(tmp_path)
     assert source.problem is None

@@ -100,6 +100,10 @@ class Options:
     """Stored number (0 to 255 in 8 bits) of the grey over which transparent pictures are laid."""
     nan: float | None = None
     """Physical value that takes the place of NaN, such as -1024; none refuses images with NaN."""
+    level: int | None = None
+    """Level of whole slides that is read, 0 for the finest; none means 0, which is refused where it is too large."""
+    mpp: float | None = None
+    """Size in µm of the pixels that are made of whole slides, in place of a level."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -107,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
     options, own = read_options(arguments)
     texts, out = places(options)
     stated = (options.slope, options.intercept, options.unit, options.pixel_mm, options.backdrop, options.nan)
-    meaning = RasterMeaning(*stated)
+    meaning = RasterMeaning(*stated, options.level, options.mpp)
     if options.secret and not options.deidentify:
         raise UserError("--secret: only --deidentify makes pseudonyms here; add it, or leave --secret away")
     pseudonyms = Pseudonyms.of_user(options.secret) if options.deidentify else None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import Notice, UserError, shortage
-from ganatomy.images import archives, dicom, itk, kspace, labelmaps, mgh, nifti, npy, raster
+from ganatomy.images import archives, dicom, itk, kspace, labelmaps, mgh, nifti, npy, raster, slides
 from ganatomy.images.archives import shown
 from ganatomy.images.dicom_folders import read_folders
 from ganatomy.images.dicom_frames import Frame
@@ -26,7 +26,7 @@ from ganatomy.images.paths import distinct_names
 
 _UNREAD = frozenset(
     (
-        *(".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi"),
+        *(".mrxs", ".vms", ".vmu", ".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi"),
         *(".mnc", ".hdr", ".img", ".par", ".rec", ".v", ".gipl"),
         *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".dng", ".psd", ".svg", ".npz", ".mat", ".zarr"),
         *(".avi", ".mp4", ".mov", ".mkv", ".wmv", ".zip", ".gz", ".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz"),
@@ -35,7 +35,7 @@ _UNREAD = frozenset(
 """Endings of names of images, recordings and archives that some version may not read, and that are named then."""
 _READABLE = (
     "DICOM, NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd), NRRD (.nrrd, .nhdr), .mgz, PNG, JPEG, TIFF, BMP, GIF, WebP, "
-    ".npy, raw MR data (.h5, .mrd) or a .zip"
+    "whole slides (.svs, .ndpi), .npy, raw MR data (.h5, .mrd) or a .zip"
 )
 
 
@@ -123,6 +123,8 @@ class Source:
             return mgh.read_mgh(self.paths[0])
         if self.kind == "kspace":
             return kspace.open_kspace(self.paths[0])
+        if slides.is_slide(self.paths[0], self.meaning.level is not None or self.meaning.mpp is not None):
+            return slides.read_slide(self.paths[0], self.meaning, self.labels)
         return raster.read_raster(self.paths[0], self.meaning, self.labels)
 
 
@@ -325,7 +327,7 @@ def _kind(path: Path) -> Kind | None:
         "nifti": nifti.SUFFIXES,
         "itk": itk.SUFFIXES,
         "mgh": mgh.SUFFIXES,
-        "raster": raster.SUFFIXES,
+        "raster": (*raster.SUFFIXES, *slides.SUFFIXES),
         "npy": npy.SUFFIXES,
         "kspace": kspace.SUFFIXES,
         "dicom": dicom.SUFFIXES,
@@ -458,7 +460,7 @@ def _name(root: Path, path: Path) -> str:
 def place_of(root: Path, path: Path) -> str:
     """Return the path from the root to a file or folder, without the suffix of an image."""
     parts = shown(path).relative_to(root).parts or (path.resolve().name,)
-    images = (nifti, itk, mgh, raster, npy, kspace, archives, dicom)
+    images = (nifti, itk, mgh, raster, slides, npy, kspace, archives, dicom)
     known = tuple(suffix for format in images for suffix in format.SUFFIXES)
     ending = next((end for end in known if parts[-1].lower().endswith(end)), "")
     folders = [_without_zip(part) for part in parts[:-1]]

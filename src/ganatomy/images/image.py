@@ -101,8 +101,8 @@ class RasterMeaning:
 
     def __repr__(self) -> str:
         # Digests of cases depend on it, so what is said of whole slides counts for these alone.
-        names = ("slope", "intercept", "unit", "pixel_mm", "background", "nan")
-        names += tuple(name for name in ("level", "mpp") if getattr(self, name) is not None)
+        names = ["slope", "intercept", "unit", "pixel_mm", "background", "nan"]
+        names += [name for name in ("level", "mpp") if getattr(self, name) is not None]
         return f"RasterMeaning({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def __post_init__(self) -> None:
@@ -160,7 +160,6 @@ class Header:
             where there is one volume.
         colours: Whether the channels are red, green and blue, and opacity if there are four; grey and opacity if two.
         unspaced: Whether DICOM files state no distance of pixels, so that each counts as 1 mm.
-        unspaced: Whether DICOM files state no distance of pixels, so that each counts as 1 mm.
         sized_by: For raster images, the entry of the file that gave the pixel size, where the user gave none.
     """
 
@@ -179,14 +178,7 @@ class Header:
     volume: str | None = None
     colours: bool = False
     unspaced: bool = False
-    unspaced: bool = False
     sized_by: str | None = None
-
-    @property
-    def scaled(self) -> bool:
-        """Whether the distance of pixels is known; otherwise each counts as 1 mm."""
-        pictured = self.kind in ("raster", "npy")
-        return self.meaning.pixel_mm is not None if pictured else not self.unspaced
 
     @property
     def scaled(self) -> bool:

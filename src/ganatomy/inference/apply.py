@@ -21,7 +21,7 @@ from ganatomy.case import Case, Compared, Prediction
 from ganatomy.catalogue import System
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.errors import Shortage, UserError, shortage
-from ganatomy.images import mgh, nifti, npy, raster
+from ganatomy.images import mgh, nifti, npy, raster, slides
 from ganatomy.images.dicom_out import Derivation, is_own_dicom, write_dicom
 from ganatomy.images.dicom_profile import BasicProfile, check_burned_in
 from ganatomy.images.dicom_seg import can_refer, write_map, write_segmentation
@@ -128,6 +128,8 @@ def _kind(source: Source) -> Format:
         return "dicom" if source.kind == "dicom" else "nifti"
     if source.kind == "itk":  # the voxels of some lie in a file beside their header
         return "mha" if source.paths[0].suffix.lower() in (".mha", ".mhd") else "nrrd"
+    if source.paths[0].name.lower().endswith(slides.SUFFIXES):
+        return "tiff"
     return _format_of(source.paths[0]) or "nifti"
 
 
@@ -347,8 +349,8 @@ class Applier:
                 other = owners.setdefault(str(path.absolute()).casefold(), number)
                 if other != number:
                     raise UserError(
-                        f"{sources[other].places[0]} and {source.places[0]}: both would be written to {path}; rename one "
-                        "of them, or give them different output folders"
+                        f"{sources[other].places[0]} and {source.places[0]}: both would be written to {path}; rename "
+                        "one of them, or give them different output folders"
                     )
 
     def _places(
