@@ -118,6 +118,16 @@ def judged() -> tuple[SynthesisJudge, Judgement]:
     return judge, Judgement(entries, TEST, Scores(judge.score_all(entries, TEST, KNOWN)))
 
 
+def test_there_is_no_verdict_where_the_real_images_are_all_alike():
+    task = plain()
+    flat = [replace(case, arrays={"image": np.full_like(case.arrays["image"], 20.0)}) for case in TEST]
+    judge = judge_of(task)
+    entries = judge.with_references(sampler(Fake(task, "constant"), OUTPUT))
+    rows = judge.score_all(entries, flat, [])
+    words, outcome = judge.verdict(Judgement(entries, flat, Scores(rows)))
+    assert outcome == "undecided" and words.startswith("No verdict: the real images hardly differ")
+
+
 def as_output(judgement: Judgement, name: str) -> Judgement:
     """Return the judgement with another entry in place of the output."""
     names = {name: OUTPUT, OUTPUT: "other"}

@@ -67,6 +67,8 @@ from ganatomy.tasks.synthesis.sets import (
 )
 
 NOISE = "noise"
+ALIKE = 1e-3
+"""Standard deviation of a pixel over real images, in units of half the window, below which they are equal."""
 MOST_KNOWN = 1000
 """Largest number of training images that samples are compared with."""
 PAIRS = 64
@@ -227,6 +229,9 @@ class SynthesisJudge(Judge):
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Return how near the samples are to real images, and whether they look collapsed or copied."""
+        if self.alike:
+            told = "No verdict: the real images hardly differ from each other, so that any constant looks right."
+            return told, "undecided"
         way, collapse, copies = self.position(judgement, OUTPUT), self.collapse(judgement), self.copied(judgement)
         words = sentences(
             _nearness(OUTPUT, way),
@@ -235,10 +240,15 @@ class SynthesisJudge(Judge):
             copies or ("No sign of copied training images." if len(self.known) > 1 else ""),
         )
         beyond = judgement.scores.compare(OUTPUT, NOISE, self.named(KERNEL))
-        outcome: Outcome = beyond.outcome if beyond else "undecided"
+        outcome: Outcome = beyond.outcome if beyond and not math.isnan(way) else "undecided"
         if collapse or copies:
             outcome = "worse"
         return words, outcome
+
+    @property
+    def alike(self) -> bool:
+        """Whether the held-out real images are (almost) equal, for which no distance between sets has a meaning."""
+        return len(self.held) > 1 and float(self.held.images.std(dim=0).mean()) < ALIKE
 
     def position(self, judgement: Judgement, name: str) -> float:
         """Return where an entry lies between noise (0) and real images (1), by the root of the kernel distance."""
