@@ -74,3 +74,17 @@ def test_pictures_of_ct_become_ct_where_their_size_is_known(tmp_path, size, kind
     assert (out.SOPClassUID, out.Modality, out.get("PixelSpacing")) == (kind, "CT", size and [size, size])
     back = read(tmp_path / "out")
     assert back.unit == "HU" and back.numpy().min() == -1024
+
+
+@TOLD
+def test_slices_without_place_and_distance_come_back_as_one_volume(tmp_path):
+    write_series(tmp_path / "in", "CT", PixelSpacing=None, SliceThickness=None)
+    for path in (tmp_path / "in").iterdir():
+        file = pydicom.dcmread(path)
+        del file.ImagePositionPatient, file.ImageOrientationPatient
+        file.save_as(path)
+    image = read(tmp_path / "in")
+    write_dicom(tmp_path / "out", image)
+    assert image.shape[0] == 3
+    np.testing.assert_array_equal(read(tmp_path / "out").numpy(), image.numpy())
+    assert "ImagePositionPatient" not in pydicom.dcmread(tmp_path / "out" / "00001.dcm")

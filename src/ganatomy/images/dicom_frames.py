@@ -16,7 +16,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from ganatomy.errors import UserError
-from ganatomy.images.dicom import DicomStream, check_pixels, read_file, read_stream
+from ganatomy.images.dicom import IMPLEMENTATION_UID, DicomStream, check_pixels, read_file, read_stream
 from ganatomy.images.dicom_marks import MARKS, marks_of, several
 from ganatomy.images.dicom_private import TAGS as PRIVATE_TAGS
 from ganatomy.images.dicom_private import diffusion_of
@@ -54,6 +54,7 @@ _WITH_PIXELS = ("Image Storage", "Segmentation Storage", "Parametric Map Storage
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SLICED = ("CT", "MR", "PT")
 """Modalities of slices, in which pictures without a place are no images of the scan."""
+_PLACELESS = "secondary capture without a place in the patient"
 _CAPTURES = ("SCREEN SAVE", "SCREENSHOT", "SCREEN SHOT", "DOSE_INFO", "DOSE INFO", "DOSE REPORT")
 """Values of ImageType by which scanners mark pages with the dose or protocol, and pictures of a screen."""
 
@@ -180,7 +181,10 @@ def read_frames(path: Path) -> list[Frame]:
             return [replace(_frame(top, path, None, pixels), problem=tiled)]
         check_pixels(path, file, count, left)
         if count == 1:
-            return [_frame(top, path, None, pixels)]
+            frame = _frame(top, path, None, pixels)
+            own = file.file_meta.get("ImplementationClassUID") == IMPLEMENTATION_UID
+            # What ganatomy wrote has no place where its source has none.
+            return [replace(frame, aside=None) if own and frame.aside == _PLACELESS else frame]
         if top.get("GridFrameOffsetVector"):
             return _dose_planes(top, path, count, pixels)
         groups = top.get("PerFrameFunctionalGroupsSequence") or []
@@ -361,5 +365,5 @@ def _aside(types: Sequence[str], modality: str | None, sop_class: str, placed: b
     if any(value in _CAPTURES or value.endswith(" PROT") for value in types):
         return "screen capture or dose page"
     if sop_class.startswith(_SECONDARY_CAPTURE) and modality in SLICED and not placed:
-        return "secondary capture without a place in the patient"
+        return _PLACELESS
     return None

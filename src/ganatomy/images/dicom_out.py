@@ -31,6 +31,7 @@ from pydicom.uid import (
 )
 
 from ganatomy.errors import UserError
+from ganatomy.images.dicom import IMPLEMENTATION_UID
 from ganatomy.images.dicom_pixels import Encoding, encoding_of
 from ganatomy.images.dicom_planes import place, put_numbers
 from ganatomy.images.dicom_profile import BasicProfile
@@ -38,8 +39,6 @@ from ganatomy.images.dicom_source import SourceFiles, SourceFrame, code
 from ganatomy.images.image import Image
 from ganatomy.images.paths import replacing_folder
 
-# A root made from a UUID (PS3.5 B.2) needs no registration.
-IMPLEMENTATION_UID = "2.25.327542966975912446904325834199825990013"
 IMPLEMENTATION_NAME = "GANATOMY_1"
 
 _CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
