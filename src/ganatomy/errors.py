@@ -24,6 +24,10 @@ class Shortage(UserError):
     """
 
 
+class NotCalibrated(UserError):
+    """An error of data or weights from which no thresholds can be found; the weights can be used without them."""
+
+
 class Notice(UserWarning):
     """A warning to the user that does not stop the run; the message is one line.
 

@@ -9,7 +9,8 @@ from toy_detector import patient, save_run, stand_in
 from ganatomy import catalogue
 from ganatomy.data.batches import Range
 from ganatomy.data.cases import DataConfig
-from ganatomy.errors import UserError
+from ganatomy.errors import Notice, UserError
+from ganatomy.images.image import Image
 from ganatomy.inference.model import CALIBRATION, WEIGHTS, load
 from ganatomy.inference.runfile import digest_of, read_run, write_run
 from ganatomy.training.calibration import calibrate_run
@@ -59,6 +60,24 @@ def test_damaged_thresholds_are_told_in_a_line(tmp_path, toys, text):
     with pytest.raises(UserError, match=r"calibration\.json: damaged") as error:
         load(run).predictor()
     assert "\n" not in str(error.value)
+
+
+def test_weights_without_thresholds_can_be_used_and_the_reason_is_said(tmp_path, toys):
+    run = save_run(tmp_path / "run", gain=0.0)
+    with pytest.warns(Notice, match="weights get no thresholds: 100% of 1296 healthy pixels"):
+        calibrate_run(run, ranges(3), 0.05, "other subjects")
+    assert (
+        load(run).calibration is None
+        and "no calibrated thresholds"
+        in load(run)
+        .predictor()
+        .predict(
+            load(run)
+            .predictor()
+            .sample_of({"image": Image.from_array(patient("v").arrays["image"][0], (3.0, 1.0, 1.0))})
+        )
+        .notes[0]
+    )
 
 
 def test_systems_that_calibrate_nothing_get_no_file(tmp_path, toys, monkeypatch):

@@ -1,12 +1,14 @@
 """Calibration of the weights of a run, such as its thresholds, on data that it was not trained on."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ganatomy.catalogue import System
 from ganatomy.data.batches import Range
+from ganatomy.errors import NotCalibrated, Notice
 from ganatomy.images.atomic import write_text
 from ganatomy.inference.model import CALIBRATION, WEIGHTS, Which, load
 
@@ -21,9 +23,9 @@ def calibrate_run(
 ) -> None:
     """Calibrate the best and the last weights of a run and write ``calibration.json`` into its folder.
 
-    Results are stored under the digest of the weights, so that equal weights are calibrated once, also where a finished
-    run is resumed. Those of weights that training has replaced since are dropped. A system without calibration gets no
-    file.
+    Weights for which no numbers can be found get none, and a `Notice` says why. Results are stored under the digest of
+    the weights, so that equal weights are calibrated once, also where a finished run is resumed. Those of weights that
+    training has replaced since are dropped. A system without calibration gets no file.
 
     Args:
         folder: run folder.
@@ -47,6 +49,10 @@ def calibrate_run(
         predictor = model.predictor()
         if not predictor.calibrates:
             return
-        numbers = predictor.calibrate(ranges, rate, source)
+        try:
+            numbers = predictor.calibrate(ranges, rate, source)
+        except NotCalibrated as error:  # weights that took days of training can be used without thresholds
+            warnings.warn(f"the {which} weights get no thresholds: {error}", Notice, stacklevel=2)
+            numbers = None
         found[model.identity] = None if numbers is None else dict(numbers)
     write_text(folder / CALIBRATION, json.dumps(found, indent=1) + "\n")

@@ -29,7 +29,7 @@ from ganatomy.tasks.anomaly_detection.predictor import (
     scored_images,
 )
 from ganatomy.tasks.anomaly_detection.refinement import Mask
-from ganatomy.tasks.anomaly_detection.task import HEALTHY, IMAGE, MASK, AnomalyDetection
+from ganatomy.tasks.anomaly_detection.task import HEALTHY, IMAGE, MASK, TISSUE, AnomalyDetection
 
 INTENSITY = "intensity"
 PIXEL_AUC, IMAGE_AUC, PRECISION = "pixel auc", "image auc", "average precision"
@@ -60,8 +60,9 @@ class Evidence:
 
     Attributes:
         subject: name of the subject.
-        scores: anomaly scores of its images, (n,).
+        scores: anomaly scores of its images, (n,); empty where nobody knows which of them are abnormal.
         abnormal: which of these images are abnormal, (n,).
+        highest: highest anomaly score of its images; minus infinity without any.
         pixels: some values of the map in tissue, (m,); empty where the truth is not known.
         truth: which of these pixels are abnormal, (m,).
     """
@@ -69,6 +70,7 @@ class Evidence:
     subject: str
     scores: NDArray[np.float32]
     abnormal: NDArray[np.bool_]
+    highest: float
     pixels: NDArray[np.float32]
     truth: Mask
 
@@ -161,8 +163,9 @@ class DetectionJudge(Judge):
         return [DetectorEntry(INTENSITY, self._brightness, words, rebuilds=False)], []
 
     def _brightness(self, case: Sample) -> Found:
-        image = self._scaled(case)[IMAGE]
-        map, tissue = image - self.task.shown[0], self.task.tissue(image)
+        sample = self._scaled(case)
+        image, tissue = sample[IMAGE], sample[TISSUE] > 0
+        map = image - self.task.shown[0]
         totals = (map * tissue).sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)
         if len(self.task.size) == 3:
             totals = map[tissue].mean(keepdims=True)
@@ -171,10 +174,10 @@ class DetectionJudge(Judge):
     def truth(self, case: Sample) -> Mask | None:
         """Return the abnormal voxels in the tissue of a case, (slices, rows, columns); None if they are not known."""
         sample = self._scaled(case)
-        tissue = self.task.tissue(sample[IMAGE])
+        tissue = sample[TISSUE] > 0
         if MASK in sample:
             return np.asarray((sample[MASK] > 0) & tissue)
-        return np.zeros_like(tissue) if self.task.known_healthy(case) else None
+        return np.zeros_like(tissue) if self.task.truth_is_known(case) else None
 
     def score_case(
         self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
@@ -200,15 +203,19 @@ class DetectionJudge(Judge):
         return rows
 
     def _evidence(self, found: Found, case: Sample, truth: Mask | None) -> Evidence:
-        tissue = self.task.tissue(self._scaled(case)[IMAGE])
+        tissue = self.task.tissue_in(case, 0, case.shape[0])
         inside = np.flatnonzero(tissue) if truth is not None else np.zeros(0, np.intp)
         some = inside[np.linspace(0, len(inside) - 1, min(len(inside), KEPT)).astype(int)]
         pixels, abnormal = found.map.ravel()[some], (tissue if truth is None else truth).ravel()[some]
-        return Evidence(case.case.subject, *scored_images(self.task, case, found.score), pixels, abnormal)
+        scores, images = scored_images(self.task, case, found.score)
+        highest = float(scores.max()) if len(scores) else -np.inf
+        if self.task.image_truth(case, len(found.score) != case.shape[0]) is None:
+            scores, images = scores[:0], images[:0]
+        return Evidence(case.case.subject, scores, images, highest, pixels, abnormal)
 
     def _scores(self, found: Found, case: Sample, truth: Mask | None, detector: DetectorEntry) -> dict[str, float]:
         sample = self._scaled(case)
-        image, tissue = sample[IMAGE], self.task.tissue(sample[IMAGE])
+        image, tissue = sample[IMAGE], sample[TISSUE] > 0
         scores: dict[str, float] = {}
         if truth is not None and 0 < truth.sum() < tissue.sum():
             curve = roc_curve(found.map, truth, tissue)
@@ -248,6 +255,8 @@ class DetectionJudge(Judge):
         found = scores.compare(OUTPUT, INTENSITY, self.named(name))
         if found is None:
             words = "Nothing can be said: no image has a mask, and all of them are healthy, or all are abnormal."
+            if not any(map(self._known, judgement.cases)):
+                words = "Nothing can be said: no case has a mask or a label, so nobody knows what is abnormal in them."
             return words, "undecided"
         relation = {
             "better": "The method tells what is abnormal better than brightness alone",
@@ -264,6 +273,11 @@ class DetectionJudge(Judge):
             single_subject(found),
         )
         return words, found.outcome
+
+    def _known(self, case: Sample) -> bool:
+        """Whether anything is known about what is abnormal in a case."""
+        volumes = len(self.task.size) == 3 and not self.task.patches
+        return self.task.truth_is_known(case) or self.task.image_truth(case, volumes) is not None
 
     @staticmethod
     def _areas(interval: Interval | None) -> str:
@@ -355,7 +369,7 @@ class DetectionJudge(Judge):
         ranked, labels = judgement.scores.by_case(OUTPUT, PIXEL_AUC), dict[str, str]()
         if not ranked:
             found = _detector(judgement, OUTPUT).evidence
-            ranked = {name: float(case.scores.max()) for name, case in found.items() if len(case.scores)}
+            ranked = {name: case.highest for name, case in found.items() if np.isfinite(case.highest)}
             labels = {"Worst": "Least abnormal", "Best": "Most abnormal"}
         chosen = examples(judgement, ranked, ("Best", "Worst", "Median"))
         return {labels.get(label, label): case for label, case in chosen.items()}
@@ -378,7 +392,7 @@ class DetectionJudge(Judge):
     def _finding(self, detector: DetectorEntry, case: Sample, plane: int) -> Finding:
         found, called = detector.run(case), None
         if detector.calibration:
-            tissue = self.task.tissue(self._scaled(case)[IMAGE])
+            tissue = self.task.tissue_in(case, 0, case.shape[0])
             called = abnormal_voxels(self.task.refinement, found.map, tissue, detector.calibration.pixel)[plane]
         return Finding(found.healthy[plane], found.map[plane], called)
 
@@ -399,7 +413,8 @@ class DetectionJudge(Judge):
         return {
             "Pixels": "of tissue, after post-processing of the whole case; others do not count",
             "Images": "slices that show tissue, or whole cases where volumes are seen; abnormal where their mask is "
-            "not empty, without masks where the case's label says so",
+            "not empty, without masks where the case's label says so; a label alone does not tell of single slices of "
+            "an abnormal case, and without both nobody knows",
             "Lesions": "connected components, corners connect; found where any voxel of them is called abnormal",
             "Image AUC": "over all images; its interval from jackknife values of the subjects (Hanley and "
             "Hajian-Tilaki, doi:10.1016/S1076-6332(97)80161-4), whose ranks, counts and Wilcoxon tests mean nothing",
@@ -413,15 +428,33 @@ class DetectionJudge(Judge):
             points.append(
                 f"The thresholds rest on {count(calibration.images, 'healthy image')} of "
                 f"{count(calibration.subjects, 'subject')} ({calibration.source}) and {calibration.pixels} pixels; "
-                f"another scanner moves the {calibration.rate:.0%} of false alarms that they allow."
+                f"another scanner moves the {calibration.rate:.0%} of false alarms that they allow. "
+                f"{unseen(calibration)}"
             )
         else:
             points.append("These weights have no calibrated thresholds, so nothing is said about findings as such.")
+        if strange := [case for case in judgement.cases if not self._known(case)]:
+            points.append(
+                f"{len(strange)} of {count(len(judgement.cases), 'case')} {'has' if len(strange) == 1 else 'have'} "
+                "neither mask nor label, so nobody knows what is abnormal there: no rate counts them."
+            )
         return [
             *points,
             *phantoms(judgement.cases),
             "Where brightness alone does as well, nothing was learned about health: bright lesions need no network.",
         ]
+
+
+def unseen(calibration: Calibration) -> str:
+    """Return a sentence on the share of false alarms on data that the thresholds were not found on."""
+    shares = (calibration.unseen_pixels, calibration.unseen_images)
+    if None in shares or not calibration.parts:
+        return "They were found on a single part of the data, so what they reach on other data is not known."
+    pixels, images = (f"{share:.1%}" for share in shares)
+    return (
+        f"On data that a threshold was not found on, {pixels} of the healthy pixels and {images} of the healthy images "
+        f"reach it (cross-validation over {calibration.parts})."
+    )
 
 
 def _at_threshold(called: Mask, truth: Mask, tissue: Mask) -> dict[str, float]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from ganatomy.game import Method
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.inference.predictor import Predictor
-from ganatomy.metrics.detection import threshold_at_false_positive_rate
 from ganatomy.roles.image import ImageRole
 from ganatomy.tasks.anomaly_detection.detecting import CachedSlices, Findings, image_scores
 from ganatomy.tasks.anomaly_detection.refinement import MOST, Mask, Refinement, strided
 from ganatomy.tasks.anomaly_detection.task import CONTENT, HEALTHY, IMAGE, MASK, AnomalyDetection
+from ganatomy.tasks.anomaly_detection.thresholds import share_on_unseen, threshold_of
 
 MAP, SCORE, UNREFINED = "map", "score", "unrefined map"
 
@@ -44,6 +44,10 @@ class Calibration:
         images: number of healthy slices or volumes used.
         subjects: number of subjects of these images.
         source: where the images come from, in words.
+        unseen_pixels: share of healthy pixels that reaches a threshold found without their part of the data, by
+            cross-validation; None where there is one part only.
+        unseen_images: the same for images.
+        parts: what the parts are, in words.
     """
 
     pixel: float
@@ -53,6 +57,9 @@ class Calibration:
     images: int
     subjects: int
     source: str
+    unseen_pixels: float | None = None
+    unseen_images: float | None = None
+    parts: str = ""
 
     @classmethod
     def of(cls, numbers: Mapping[str, Any] | None) -> Calibration | None:
@@ -68,6 +75,24 @@ class Calibration:
                 "calibration.json: damaged (other thresholds than those of this system); delete it, and train with "
                 "--resume"
             ) from None
+
+
+class HealthyPart(NamedTuple):
+    """Values of healthy tissue and images of a block of slices."""
+
+    subject: str
+    pixels: NDArray[np.float32]
+    """Values of the map in tissue, (n,)."""
+    scores: NDArray[np.float32]
+    """Anomaly scores of the images, (m,)."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[HealthyPart]) -> HealthyPart:
+        """Return the values of several parts as those of one, under the subject of the first."""
+        empty = np.zeros(0, np.float32)
+        subject = parts[0].subject if parts else ""
+        pixels = np.concatenate([empty, *(part.pixels for part in parts)])
+        return cls(subject, pixels, np.concatenate([empty, *(part.scores for part in parts)]))
 
 
 class LazyFacts(Mapping[str, Any]):
@@ -180,7 +205,7 @@ class DetectionPredictor(Predictor):
             return scale.of_image(slab(array, start, stop)[0])
 
         pixel_mm = sample.spacing_of(found.role.name)[2]
-        map = refinement.refined(found.map, image, task.tissue, pixel_mm)
+        map = refinement.refined(found.map, image, partial(task.tissue_in, sample), pixel_mm)
         return CachedSlices(map) if refinement.median > 1 else map
 
     def _outputs(
@@ -192,8 +217,10 @@ class DetectionPredictor(Predictor):
         placed_map, placed_healthy = (checked_finite(lazy(frame.back(array)), given) for array in (map, healthy))
         looked_at = covered_by(frame)
 
+        inside = task.tissue_reader(sample)
+
         def tissue(start: int, stop: int) -> NDArray[np.bool_]:
-            return task.tissue(scale.of_image(given.slab(start, stop)))
+            return inside(start, stop)[None]
 
         def rebuilt(start: int, stop: int) -> NDArray[np.float32]:
             inside = looked_at(start, stop) & tissue(start, stop) if scale.own else looked_at(start, stop)
@@ -240,6 +267,8 @@ class DetectionPredictor(Predictor):
         """Find thresholds that at most a given share of healthy pixels, and of healthy images, reaches.
 
         Maps are refined as in `predict`. Slices with lesions are left out, and so are abnormal cases without a mask.
+        The share that is reached on data that a threshold was not found on is estimated by cross-validation over
+        subjects, or over blocks of slices of a single one.
 
         Args:
             pieces: slices of validation cases.
@@ -248,42 +277,74 @@ class DetectionPredictor(Predictor):
 
         Returns:
             The attributes of a `Calibration`; None where there are no healthy images.
+
+        Raises:
+            NotCalibrated: so many healthy values are equal that no threshold has this share above it.
         """
+        parts = list(self._healthy_parts(list(_chosen(pieces))))
+        _, values, images = HealthyPart.joined(parts)
+        if not (values.size and images.size):
+            return None
+        pixel = threshold_of(values, rate, "pixels", FLAT)
+        image = threshold_of(images, rate, "images", "train longer, or validate on more and other images")
+        subjects = {part.subject for part in parts}
+        by_subject = len(subjects) > 1
+        groups: dict[Any, list[HealthyPart]] = {}
+        for number, part in enumerate(parts):
+            groups.setdefault(part.subject if by_subject else number, []).append(part)
+        together = [HealthyPart.joined(group) for group in groups.values()]
+        words = f"{len(groups)} {'subjects' if by_subject else 'blocks of slices'}" if len(groups) > 1 else ""
+        return asdict(
+            Calibration(
+                pixel,
+                image,
+                rate,
+                values.size,
+                images.size,
+                len(subjects),
+                source,
+                share_on_unseen([part.pixels for part in together], rate),
+                share_on_unseen([part.scores for part in together], rate),
+                words,
+            )
+        )
+
+    def _healthy_parts(self, chosen: Sequence[tuple[Sample, NDArray[np.bool_]]]) -> Iterator[HealthyPart]:
+        """Yield healthy values of every block of consecutive slices of some cases."""
         task: AnomalyDetection = self.task
-        pixels, scores, subjects = [], [], set()
-        chosen = list(_chosen(pieces))
         for sample, slices in chosen:
             healthy = slices & ~task.abnormal_slices(sample)
             if not healthy.any():
                 continue
             prediction = self.predict(sample)
-            pixels.append(self._healthy_pixels(prediction, sample, healthy, len(chosen)))
-            score, abnormal = scored_images(task, sample, self.scores_of(prediction), healthy)
-            scores.append(score[~abnormal])
-            subjects.add(sample.case.subject)
-        values, images = (np.concatenate(found) if found else np.zeros(0) for found in (pixels, scores))
-        if not (values.size and images.size):
-            return None
-        thresholds = threshold_at_false_positive_rate(values, rate), threshold_at_false_positive_rate(images, rate)
-        return asdict(Calibration(*thresholds, rate, values.size, images.size, len(subjects), source))
+            scores = self.scores_of(prediction)
+            _, _, rows, columns = prediction.arrays[MAP].shape
+            total = round(float(task.tissue_shares(sample)[healthy].sum()) * rows * columns)
+            step = 1 + total * len(chosen) // MOST
+            for number, block in enumerate(_blocks(slices)):
+                wanted = healthy & block
+                pixels = self._healthy_pixels(prediction, sample, wanted, step)
+                # The score of a whole volume counts once.
+                score, abnormal = scored_images(task, sample, scores, wanted)
+                score = score[~abnormal] if number == 0 or len(scores) > 1 else score[:0]
+                yield HealthyPart(sample.case.subject, pixels, score)
 
     def _healthy_pixels(
-        self, prediction: Prediction, sample: Sample, healthy: NDArray[np.bool_], cases: int
+        self, prediction: Prediction, sample: Sample, healthy: NDArray[np.bool_], step: int
     ) -> NDArray[np.float32]:
-        """Return values of the map in the tissue of the healthy slices, evenly strided where there are too many."""
+        """Return every ``step``-th value of the map in the tissue of the healthy slices."""
         task: AnomalyDetection = self.task
         map: Any = prediction.arrays[MAP]
-        slices, rows, columns = map.shape[1:]
-        total = round(float(task.tissue_shares(sample)[healthy].sum()) * rows * columns)
+        slices = map.shape[1]
 
         def values() -> Iterator[NDArray[np.float32]]:
             for start in range(0, slices, map.thickness):
                 stop = min(start + map.thickness, slices)
                 if (wanted := healthy[start:stop]).any():
-                    tissue = task.tissue(task.scaled(sample, start, stop)[IMAGE])[wanted]
+                    tissue = task.tissue_in(sample, start, stop)[wanted]
                     yield map.slab(start, stop)[0][wanted][tissue]
 
-        return strided(values(), 1 + total * cases // MOST)
+        return strided(values(), step)
 
     def scores_of(self, prediction: Prediction) -> NDArray[np.float32]:
         """Return the anomaly scores of a case, (n,): one for each slice, or one for the volume with a 3D detector."""
@@ -291,8 +352,11 @@ class DetectionPredictor(Predictor):
 
 
 UNCALIBRATED = (
-    "no mask: these weights have no calibrated thresholds; ganatomy train with --resume calibrates them at its end"
+    "no mask: these weights have no calibrated thresholds; ganatomy train with --resume calibrates them at its end, or "
+    "says why it cannot"
 )
+FLAT = "train longer, or with less --erosion, --median or --brightest, which set maps to 0"
+"""Remedy where maps are equal in so many pixels that no threshold can be found."""
 
 
 def lazy(array: Array) -> LazyArray:
@@ -365,6 +429,12 @@ def scored_images(
     shown = task.tissue_shares(sample) >= CONTENT
     shown = shown if kept is None else shown & kept
     return scores[shown], abnormal[shown]
+
+
+def _blocks(slices: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return the runs of true values of a mask, each as a mask of its own."""
+    starts = np.cumsum(np.diff(slices.astype(np.int8), prepend=0) > 0)
+    return [slices & (starts == number) for number in range(1, int(starts[-1]) + 1)]
 
 
 def _chosen(pieces: Sequence[Range]) -> Iterator[tuple[Sample, NDArray[np.bool_]]]:

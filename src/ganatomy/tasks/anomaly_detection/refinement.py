@@ -42,7 +42,7 @@ class Refinement:
     smallest: int = 1
 
     def refined(
-        self, map: LazyArray, image: Reader, tissue: Callable[[Volume], Mask], pixel_mm: float
+        self, map: LazyArray, image: Reader, tissue: Callable[[int, int], Mask], pixel_mm: float
     ) -> LazyArray:  # fmt: skip
         """Refine a map before thresholding, slab by slab.
 
@@ -51,7 +51,7 @@ class Refinement:
         Args:
             map: anomaly map, (1, slices, rows, columns).
             image: reads slices of the input on the same grid.
-            tissue: returns the mask of tissue of some slices.
+            tissue: reads the mask of tissue of slices on this grid.
             pixel_mm: mm between columns.
         """
         slices, thickness = map.shape[1], map.thickness
@@ -60,7 +60,7 @@ class Refinement:
         def masked(start: int, stop: int) -> NDArray[np.float32]:
             kept, shown = map.slab(start, stop), image(start, stop)
             if self.erosion:
-                kept = kept * eroded(tissue(shown), round(self.erosion / pixel_mm))
+                kept = kept * eroded(tissue(start, stop), round(self.erosion / pixel_mm))
             return kept * (shown >= darkest()) if self.brightest else kept
 
         needed = self.erosion or self.brightest
@@ -121,13 +121,13 @@ def with_neighbours(
 
 
 def quantile_inside(
-    image: Reader, tissue: Callable[[Volume], Mask], slices: int, thickness: int, quantile: float
+    image: Reader, tissue: Callable[[int, int], Mask], slices: int, thickness: int, quantile: float
 ) -> Any:
     """Return a quantile of an image's values in tissue; minus infinity where there is no tissue.
 
     Args:
         image: reads slices of the image; every slice is read twice.
-        tissue: returns the mask of tissue of some slices.
+        tissue: reads the mask of tissue of slices.
         slices: number of slices of the image.
         thickness: number of slices of a slab.
         quantile: 0 to 1.
@@ -135,8 +135,8 @@ def quantile_inside(
 
     def values() -> Iterator[NDArray[np.float32]]:
         for start in range(0, slices, thickness):
-            shown = image(start, min(start + thickness, slices))
-            yield shown[tissue(shown)]
+            stop = min(start + thickness, slices)
+            yield image(start, stop)[tissue(start, stop)]
 
     total = sum(part.size for part in values())
     return np.quantile(strided(values(), 1 + total // MOST), quantile) if total else -np.inf

@@ -1,20 +1,20 @@
 """The task of anomaly detection: find abnormal regions after learning from healthy images."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from ganatomy.case import Better, Preparation, Role, Sample, Scores, Task, Volume, slab
+from ganatomy.case import Better, Case, Preparation, Role, Sample, Scores, Task, Volume, slab
 from ganatomy.game import Method, MethodConfig, Stream, Triple
 from ganatomy.images.codecs import Codec, PercentileWindow, Window, ZScore
 from ganatomy.images.frames import Fit, Frame
-from ganatomy.images.image import Image
+from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.metrics.detection import auc, normalised_cross_correlation
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole, share_of
@@ -25,7 +25,7 @@ Scale = Literal["window", "zscore", "percentiles"]
 Sign = Literal["absolute", "bright", "dark"]
 """Sign of the differences from the healthy image that count as abnormal."""
 
-IMAGE, MASK, HEALTHY = "image", "mask", "healthy"
+IMAGE, MASK, HEALTHY, TISSUE = "image", "mask", "healthy", "tissue"
 BASELINE, EFFECT = "baseline", "effect"
 
 EFFECTS = {"squares": "effect"}
@@ -33,8 +33,11 @@ EFFECTS = {"squares": "effect"}
 
 CONTENT = 0.02
 """Share of a slice that must be tissue for the slice to be learned from."""
-ROUNDING = 1e-5
-"""Tolerance for air above its value after resampling, as a share of the displayed range."""
+DUST = 1e-3
+"""Share of the displayed range up to which values above that of air are air (our choice).
+
+Interpolation leaves such values where there was nothing: that of other tools in the files that they write, and our own
+by rounding."""
 
 
 class Detection(NamedTuple):
@@ -134,8 +137,27 @@ class CaseScale:
         return np.asarray((values - low) / (high - low), np.float32)
 
 
+@dataclass(frozen=True)
+class ExaminedRole(ImageRole):
+    """Role of an image in which anomalies are detected; dust in the air is no tissue for its z-score."""
+
+    def bind(self, value: Any) -> Self:
+        """Bind the codec to a case, and where it is a z-score over tissue, raise the value of air by `DUST`."""
+        bound = super().bind(value)
+        match bound.scale:
+            case ZScore(above=float(above), std=float(std), background=float(background)) if self.adaptive:
+                clean = above + 2 * abs(background) * DUST * std
+                again = replace(self, scale=self.scale.model_copy(update={"above": clean}))  # type: ignore[union-attr]
+                return super(ExaminedRole, again).bind(value)
+        return bound
+
+
 class AnomalyDetection(Task):
     """Task of anomaly detection: healthy images are learned from, others, with or without masks, are tested.
+
+    Which voxels are tissue is decided on the grid of the source, and carried to the working grid as a label map, so
+    that interpolation makes no tissue of air. The role ``tissue`` of a case, such as a mask of the brain, takes its
+    place.
 
     Args:
         scale: codec between physical values and the range of the networks: a window, percentiles, or a z-score over
@@ -187,11 +209,12 @@ class AnomalyDetection(Task):
             **self.images(),
             MASK: LabelRole(MASK, {"lesion": (1,)}, optional=True, any_two=True),
             HEALTHY: ImageRole(HEALTHY, optional=True, checked=False),
+            TISSUE: LabelRole(TISSUE, {"tissue": (1,)}, optional=True, any_two=True),
         }
 
     def images(self) -> dict[str, Role]:
         """Return the roles of the images in which anomalies may be detected."""
-        return {IMAGE: ImageRole(IMAGE, self.scale)}
+        return {IMAGE: ExaminedRole(IMAGE, self.scale)}
 
     def seen(self, roles: Mapping[str, Any]) -> str:
         """Return the role of the image in which anomalies are detected.
@@ -250,29 +273,81 @@ class AnomalyDetection(Task):
                 return CaseScale(codec, (0.0, 1.0))
         return CaseScale(codec, codec.to)
 
+    def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
+        """Return a sample made from values, with the mask of tissue on the working grid.
+
+        Raises:
+            UserError: a value does not fit its role, or two of them do not lie on one grid.
+        """
+        sample = super().frame(values, case)
+        name = self.seen(sample.arrays)
+        if TISSUE in sample.arrays or name not in sample.frames:
+            return sample
+        given, frame = sample.values[name], replace(sample.frames[name], fill=0.0)
+        inside = self.tissue_reader(sample)
+        thickness = given.array.thickness if isinstance(given.array, LazyArray) else 1
+        labels = ComputedArray(
+            (1, *given.shape), np.uint8, lambda start, stop: inside(start, stop)[None].astype(np.uint8), thickness
+        )
+        return replace(
+            sample,
+            arrays={**sample.arrays, TISSUE: frame.into(given.with_array(labels), "labels").array},
+            affines={**sample.affines, TISSUE: frame.working_affine},
+            frames={**sample.frames, TISSUE: frame},
+        )
+
+    def tissue_reader(self, sample: Sample) -> Callable[[int, int], Mask]:
+        """Return a function of a range of slices that reads the mask of tissue on the grid of the source.
+
+        The function returns (slices, rows, columns), from the case's role ``tissue`` where it has one.
+        """
+        if TISSUE in sample.values:
+            labels: Image = sample.values[TISSUE]
+            return lambda start, stop: np.asarray(labels.slab(start, stop)[0] > 0)
+        image: Image = sample.values[self.seen(sample.arrays)]
+
+        def inside(start: int, stop: int) -> Mask:
+            return self._inside(sample, image.slab(start, stop)[0])
+
+        return inside
+
+    def _inside(self, sample: Sample, values: NDArray[Any]) -> Mask:
+        """Return which values of the examined image of a case, in physical units, are those of tissue."""
+        scale = self.scale_of(sample)
+        match scale.codec:
+            case ZScore(above=float(above)):
+                return np.asarray(values > above)
+        low, high = self.shown
+        return np.asarray(scale.of_image(values) > low + DUST * (high - low))
+
+    def tissue_in(self, sample: Sample, start: int, stop: int) -> Mask:
+        """Return the mask of tissue of slices ``start`` to ``stop`` on the working grid, (slices, rows, columns)."""
+        if TISSUE in sample.arrays:
+            return np.asarray(slab(sample.arrays[TISSUE], start, stop)[0] > 0)
+        return self._inside(sample, slab(sample.arrays[self.seen(sample.arrays)], start, stop)[0])
+
     def scaled(self, sample: Sample, start: int, stop: int) -> dict[str, Volume]:
-        """Return slices ``start`` to ``stop`` of the image, the healthy image and the mask, on the scale of the case.
+        """Return slices ``start`` to ``stop`` of the image, its tissue, the healthy image and the mask.
+
+        Images are on the scale of the case.
 
         Returns:
             Role to (slices, rows, columns). The image in which anomalies are detected is ``image``, whatever its role.
         """
         scale, image = self.scale_of(sample), self.seen(sample.arrays)
         found = {IMAGE: scale.of_image(slab(sample.arrays[image], start, stop)[0])}
+        found[TISSUE] = self.tissue_in(sample, start, stop).astype(np.float32)
         if HEALTHY in sample.arrays:
             found[HEALTHY] = scale.of_image(slab(sample.arrays[HEALTHY], start, stop)[0])
         if MASK in sample.arrays:
             found[MASK] = slab(sample.arrays[MASK], start, stop)[0]
         return found
 
-    def tissue(self, scaled: NDArray[np.float32]) -> Mask:
-        """Return the mask of tissue, in which maps are judged, of an image on the scale of its case."""
-        low, high = self.shown
-        return np.asarray(scaled > low + ROUNDING * (high - low))
-
     def tissue_shares(self, sample: Sample) -> NDArray[np.float64]:
         """Return the share of tissue in every slice, (slices,)."""
-        scale = self.scale_of(sample)
-        return share_of(sample.arrays[self.seen(sample.arrays)], lambda values: self.tissue(scale.of_image(values)))
+        return np.array(
+            [self.tissue_in(sample, number, number + 1).mean() for number in range(sample.shape[0])], np.float64
+        )
 
     def healthy(self, label: str | None) -> bool:
         """Whether a class label marks healthy cases, so that they are learned from without a mask."""
@@ -295,6 +370,29 @@ class AnomalyDetection(Task):
         """Whether a case without a mask counts as healthy, by its class label."""
         return self.healthy(sample.case.label)
 
+    def truth_is_known(self, sample: Sample) -> bool:
+        """Whether a mask, or the class label of a healthy case, says which voxels of a case are abnormal.
+
+        Without both, a case may be learned from as a healthy one, since its user says so, but nothing can be counted as
+        right or wrong in it.
+        """
+        return MASK in sample.arrays or (sample.case.label is not None and self.known_healthy(sample))
+
+    def image_truth(self, sample: Sample, volumes: bool) -> NDArray[np.bool_] | None:
+        """Return which images of a case are abnormal, (slices,) or (1,); None where nobody knows.
+
+        A class label tells it of a volume, and of the slices of a healthy case, but not which slices of an abnormal
+        case show something.
+
+        Args:
+            sample: prepared case.
+            volumes: whether an image is the whole volume, not a slice.
+        """
+        abnormal = self.abnormal_slices(sample)
+        if self.truth_is_known(sample) or (sample.case.label is not None and (volumes or len(abnormal) == 1)):
+            return np.array([abnormal.any()]) if volumes else abnormal
+        return None
+
     def trainable_slices(self, sample: Sample) -> NDArray[np.bool_] | None:
         label = sample.case.label
         if self.only_tested(label) or (not self.healthy(label) and MASK not in sample.arrays):
@@ -311,10 +409,10 @@ class AnomalyDetection(Task):
 
         Args:
             output: ``map``, ``healthy`` and ``score``, on the scale of the case.
-            sample: ``image`` and perhaps ``mask``, as from `scaled`.
+            sample: ``image``, ``tissue`` and perhaps ``mask``, as from `scaled`.
             spacing: mm between slices, rows and columns.
         """
-        image, map, tissue = sample[IMAGE], output["map"], self.tissue(sample[IMAGE])
+        image, map, tissue = sample[IMAGE], output["map"], sample[TISSUE] > 0
         scores = {
             "residual": float(np.abs(output[HEALTHY] - image).mean()),
             "score": float(output["score"].mean()),
@@ -348,8 +446,8 @@ class FeatureAttribution(AnomalyDetection):
     given = EFFECT
 
     def images(self) -> dict[str, Role]:
-        roles = {name: ImageRole(name, self.scale) for name in (BASELINE, EFFECT)}
-        return {**roles, IMAGE: ImageRole(IMAGE, self.scale, optional=True)}
+        roles = {name: ExaminedRole(name, self.scale) for name in (BASELINE, EFFECT)}
+        return {**roles, IMAGE: ExaminedRole(IMAGE, self.scale, optional=True)}
 
     def seen(self, roles: Mapping[str, Any]) -> str:
         return next(name for name in (IMAGE, EFFECT, BASELINE) if name in roles)
@@ -371,6 +469,16 @@ class FeatureAttribution(AnomalyDetection):
 
     def known_healthy(self, sample: Sample) -> bool:
         return super().known_healthy(sample) if sample.case.label is not None else EFFECT not in sample.arrays
+
+    def truth_is_known(self, sample: Sample) -> bool:
+        return super().truth_is_known(sample) or (sample.case.label is None and BASELINE in sample.arrays)
+
+    def image_truth(self, sample: Sample, volumes: bool) -> NDArray[np.bool_] | None:
+        found = super().image_truth(sample, volumes)
+        if found is None and EFFECT in sample.arrays and sample.case.label is None:
+            abnormal = self.abnormal_slices(sample)  # all of them, since the role says so
+            return np.array([abnormal.any()]) if volumes else abnormal
+        return found
 
     def trainable_slices(self, sample: Sample) -> NDArray[np.bool_] | None:
         return self.tissue_shares(sample) >= CONTENT
