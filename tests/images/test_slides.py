@@ -1,3 +1,4 @@
+import io
 import struct
 import sys
 import warnings
@@ -5,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
 from ganatomy.errors import UserError
 from ganatomy.images import slides
@@ -260,3 +262,41 @@ def test_digests_of_cases_without_slides_stay(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert repr(RasterMeaning(mpp=0.5)) != repr(RasterMeaning(mpp=1.0))
+
+
+def test_a_pyramid_compressed_as_jpeg_is_read_by_openslide(tmp_path):
+    pytest.importorskip("openslide")
+    smooth = np.stack(np.broadcast_arrays(*np.indices((128, 192)), 70), -1).astype(np.uint8)
+
+    def encoded(level):
+        for y in range(0, level.shape[0], 32):
+            for x in range(0, level.shape[1], 48):
+                stream = io.BytesIO()
+                Pillow.fromarray(level[y : y + 32, x : x + 48]).save(stream, "JPEG", quality=100, keep_rgb=True)
+                yield stream.getvalue()
+
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for factor in (1, 2):
+            level = smooth[::factor, ::factor]
+            options = {"shape": level.shape, "dtype": "uint8", "tile": (32, 48), "photometric": "rgb"}
+            options |= {"compression": "deflate", "metadata": None, "subfiletype": factor - 1}
+            file.write(encoded(level), resolution=(2e4 / factor,) * 2, resolutionunit="CENTIMETER", **options)
+    marks = [struct.pack("<HHII", 259, 3, 1, number) for number in (32946, 7)]
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes().replace(*marks))
+    image = read(tmp_path / "a.tif", meaning=RasterMeaning(mpp=1.0))
+    np.testing.assert_allclose(image.spacing[1:], [0.001, 0.001])
+    shown = np.moveaxis(smooth[::2, ::2], -1, 0)
+    assert np.abs(image.numpy()[:, 0].astype(int) - shown).max() <= 3
+    assert np.abs(read(tmp_path / "a.tif").numpy()[:, 0].astype(int) - np.moveaxis(smooth, -1, 0)).max() <= 3
+
+
+def test_a_tiff_whose_levels_belong_to_its_only_page_is_read_by_pillow_as_before(tmp_path, monkeypatch):
+    lzw = tmp_path / "lzw.tif"
+    Pillow.fromarray(stain()).save(lzw, compression="tiff_lzw")
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    np.testing.assert_array_equal(read(lzw).numpy()[:, 0], np.moveaxis(stain(), -1, 0))
+    path = pyramid(tmp_path / "a.tif", layout="subifds")
+    monkeypatch.setattr(slides, "_decodes", lambda pages: False)
+    np.testing.assert_array_equal(read(path).numpy()[:, 0], np.moveaxis(stain(), -1, 0))
+    with pytest.raises(UserError, match=r"ganatomy\[slides\]"):
+        read(path, meaning=RasterMeaning(level=1))

@@ -210,16 +210,10 @@ class TiffSlide(Slide):
 
     @staticmethod
     def reads(file: tifffile.TiffFile) -> bool:
-        """Return whether tifffile knows the compression and the meaning of the numbers of all levels."""
-        for one in _pyramid(file):
-            page: Any = one.keyframe
-            try:
-                tifffile.TIFF.DECOMPRESSORS[page.compression]
-            except KeyError:
-                return False
-            if page.photometric not in _READABLE or page.tags.valueof(_ORIENTATION, default=1) != 1:
-                return False
-        return True
+        """Return whether the compression and the meaning of the numbers of all levels are known."""
+        pages: list[Any] = [one.keyframe for one in _pyramid(file)]
+        plain = [page.photometric in _READABLE and page.tags.valueof(_ORIENTATION, default=1) == 1 for page in pages]
+        return all(plain) and _decodes(pages)
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[Any]:
         page = self._pages[level]
@@ -338,12 +332,21 @@ def _pyramid(file: tifffile.TiffFile) -> list[Any]:
     return sorted(found, key=lambda level: -int(level.keyframe.imagelength))
 
 
+def _decodes(pages: list[Any]) -> bool:
+    """Return whether tifffile knows the compression of pages without a further package."""
+    try:
+        return all(tifffile.TIFF.DECOMPRESSORS[page.compression] is not None or page.compression == 1 for page in pages)
+    except KeyError:
+        return False
+
+
 def is_slide(path: Path, chosen: bool = True) -> bool:
     """Return whether a file is read as a whole slide: by its suffix, or a TIFF of several levels.
 
     Args:
         path: file.
-        chosen: whether the user has chosen a level; otherwise a TIFF that can be held as a whole is an ordinary one.
+        chosen: whether the user has chosen a level; otherwise a TIFF that can be held as a whole is an ordinary one,
+            unless only OpenSlide knows its compression and its levels are pages.
     """
     name = path.name.lower()
     if not name.endswith(TIFF_SUFFIXES):
@@ -352,7 +355,10 @@ def is_slide(path: Path, chosen: bool = True) -> bool:
         if not file.series or file.series[0].keyframe.imagedepth > 1 or len(file.series[0]) > 1:
             return False
         page: Any = file.series[0].keyframe
-        return (chosen and len(_pyramid(file)) > 1) or page.imagelength * page.imagewidth > MOST_PIXELS
+        levels = [one.keyframe for one in _pyramid(file)]
+        # Pillow knows more compressions, but takes levels that are pages for slices.
+        pyramid = len(levels) > 1 and (chosen or (len(file.pages) > 1 and not _decodes(levels)))
+        return pyramid or page.imagelength * page.imagewidth > MOST_PIXELS
 
 
 @contextmanager
