@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ganatomy.errors import Notice, Shortage, UserError
-from ganatomy.images import archives, parsing
+from ganatomy.images import archives, leftovers, parsing
 from ganatomy.images.files import find, read, survey, write
 from ganatomy.images.image import Image
 from ganatomy.images.parsing import CEILING
@@ -298,11 +298,15 @@ def test_a_full_disk_is_a_shortage(tmp_path, monkeypatch):
 def test_nothing_unpacked_stays_and_nobody_else_may_read_it(tmp_path):
     write(tmp_path / "v.nii", VOLUME)
     path = packed(tmp_path / "a.zip", {"v.nii": (tmp_path / "v.nii").read_bytes()})
-    (tmp_path / "t").mkdir()
+    killed, elsewhere = (
+        tmp_path / "t" / f"ganatomy-unpacked-{where}-999999999-12345678" for where in (leftovers.machine(), "0" * 8)
+    )
+    for left in (killed, elsewhere):
+        (left / "x").mkdir(parents=True)
     script = (
         "import os, sys; from pathlib import Path; from ganatomy.images.files import find\n"
-        "paths = find(sys.argv[1])[0].paths; home = next(Path(os.environ['TMPDIR']).iterdir())\n"
-        "assert home in paths[0].parents; print(oct(home.stat().st_mode & 0o777))\n"
+        "paths = find(sys.argv[1])[0].paths; home = paths[0].parents[2]\n"
+        "assert home.parent == Path(os.environ['TMPDIR']); print(oct(home.stat().st_mode & 0o777))\n"
         "os.fork() or sys.exit(); os.wait(); assert paths[0].exists()"
     )
     run = subprocess.run(
@@ -312,7 +316,7 @@ def test_nothing_unpacked_stays_and_nobody_else_may_read_it(tmp_path):
         text=True,
     )
     assert (run.returncode, run.stdout) == (0, "0o700\n"), run.stderr
-    assert not any((tmp_path / "t").iterdir())
+    assert list((tmp_path / "t").iterdir()) == [elsewhere]
 
 
 def test_the_archive_of_a_file_is_told(tmp_path, series):
@@ -323,6 +327,14 @@ def test_the_archive_of_a_file_is_told(tmp_path, series):
     assert {archives.archive_of(path) for path in whole.paths} == {tmp_path / "scan.zip"}
     assert {archives.archive_of(path) for path in parts.paths} == set((tmp_path / "gz").iterdir())
     assert archives.archive_of(tmp_path / "scan.zip") == tmp_path / "scan.zip"
+
+
+def test_warnings_name_the_place_in_the_archive(tmp_path, slice_file):
+    slice_file(tmp_path / "a.dcm", np.zeros((4, 6), np.uint16), PixelSpacing=None)
+    packed(tmp_path / "scan.zip", {"a.dcm": (tmp_path / "a.dcm").read_bytes()})
+    with pytest.warns(Notice, match=r"scan\.zip/a\.dcm states no distance") as heard:
+        read(tmp_path / "scan.zip")
+    assert "unpacked" not in str(heard[0].message)
 
 
 def test_what_was_not_unpacked_is_shown_as_it_is():

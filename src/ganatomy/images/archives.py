@@ -20,7 +20,7 @@ from unicodedata import normalize
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from ganatomy.errors import Shortage, UserError
-from ganatomy.images.leftovers import mark, sweep_once
+from ganatomy.images.leftovers import machine, mark, sweep_once
 from ganatomy.images.parsing import check_size, fault, parsing
 
 ZIP = ".zip"
@@ -268,7 +268,8 @@ def _home() -> Path:
 def _made(process: int) -> Path:
     """Return a folder of this process that nobody else may read; what killed processes have left is removed."""
     root = Path(tempfile.gettempdir())
-    sweep_once(root, f"{_PREFIX}*")
+    # Those of other machines may be in use for days by what is trained there, which nothing here tells.
+    sweep_once(root, f"{_PREFIX}{machine()}-*")
     home = root / f"{_PREFIX}{mark()}"
     home.mkdir(mode=0o700)
     atexit.register(_remove, home, process)

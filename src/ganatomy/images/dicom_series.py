@@ -203,7 +203,7 @@ def open_series(series: Series, uneven: bool = False) -> Image:
     """
     frames = series.frames
     first = frames[0]
-    place = series.paths[0] if len(series.paths) == 1 else series.folder
+    place = shown(series.paths[0]) if len(series.paths) == 1 else series.folder
     stated = all(frame.position is not None for frame in frames)
     positions = _positions(frames)
     if not stated and len(series.paths) > 1:
