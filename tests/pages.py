@@ -32,8 +32,10 @@ from ganatomy.data.batches import Range  # noqa: E402
 from ganatomy.data.cases import DataConfig, find_cases  # noqa: E402
 from ganatomy.data.store import Store  # noqa: E402
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judgement, Scores, judge_of  # noqa: E402
+from ganatomy.evaluation.references import choose, tune  # noqa: E402
 from ganatomy.inference.model import Model  # noqa: E402
 from ganatomy.reports.report import Report  # noqa: E402
+from ganatomy.reports.viewer import Illustration, Stack  # noqa: E402
 from ganatomy.tasks.restoration import semantics  # noqa: E402
 from ganatomy.tasks.restoration.judge import RestorationJudge  # noqa: E402
 from ganatomy.tasks.segmentation.judge import SegmentationJudge  # noqa: E402
@@ -166,8 +168,22 @@ def told(prediction: Prediction) -> dict[str, Any]:
     }
 
 
+def scrolled(stack: Stack) -> dict[str, Any]:
+    """Return what a viewer is given to scroll through."""
+    return {
+        "panels": [[one.name, one.shows, one.minus, one.map, one.note] for one in stack.panels],
+        "outlines": [[one.name, *one.regions.masks] for one in stack.panels if one.regions],
+        "layers": {name: [one.kind, numbers(np.stack(one.slices))] for name, one in stack.layers.items()},
+        "slices": [list(stack.numbers), stack.total, stack.first],
+        "window": [*stack.window, stack.unit],
+        "grid": [*stack.spacing_mm, stack.sized, stack.affine is not None],
+    }
+
+
 def drawn(figure: Figure) -> Any:
     """Return what is seen of a figure: its size, and of all axes texts, limits, lines, images and collections."""
+    if isinstance(figure, Illustration):
+        return {**drawn(figure.figure), "stack": scrolled(figure.stack()) if figure.stack else None}
     if isinstance(figure, bytes):
         return len(figure)
     return {

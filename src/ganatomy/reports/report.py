@@ -20,9 +20,14 @@ from matplotlib.figure import Figure
 from ganatomy.images.atomic import write_text
 from ganatomy.metrics.statistics import Interval, significant_digits
 from ganatomy.reports.style import to_png, to_svg
+from ganatomy.reports.viewer import SCRIPT as VIEWER
+from ganatomy.reports.viewer import Illustration, embedded
 
 Outcome = Literal["better", "worse", "undecided"]
 Cell = str | float | Interval | None
+
+LONGEST_WORD = 28
+"""Number of letters of a word in a table beyond which its middle is left out; the whole word is its tooltip."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Report:
     def __init__(self, title: str, subtitle: str = "", made: date | None = None):
         self.title, self.subtitle, self.made = title, subtitle, made or date.today()
         self._parts: list[str] = []
+        self._stacks = False
 
     def headline(self, text: str, outcome: Outcome | None = None) -> Self:
         """Add the verdict in a sentence or two; the outcome determines the colour of its border."""
@@ -67,17 +73,24 @@ class Report:
         """Add plain paragraphs."""
         return self._add(*(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs))
 
-    def figure(self, figure: Figure | bytes, caption: str, alt: str = "") -> Self:
+    def figure(self, figure: Figure | bytes | Illustration, caption: str, alt: str = "") -> Self:
         """Add a figure with its caption.
 
         Args:
-            figure: matplotlib figure, or the bytes of a PNG or SVG. Figures without images are drawn as vectors.
+            figure: matplotlib figure, the bytes of a PNG or SVG, or an illustration with a stack of slices. Figures
+                without images are drawn as vectors.
             caption: caption that is understandable without knowing this kind of figure.
             alt: alternative text; the caption unless given.
         """
+        stack, kind = "", ""
+        if isinstance(figure, Illustration):
+            if figure.stack is not None:
+                stack, kind = f'<script type="application/json">{embedded(figure.stack())}</script>', ' class="stack"'
+                self._stacks = True
+            figure = figure.figure
         source = _data_uri(figure if isinstance(figure, bytes) else _drawn(figure))
         return self._add(
-            f'<figure><img src="{source}" alt="{escape(alt or caption)}">'
+            f'<figure{kind}><img src="{source}" alt="{escape(alt or caption)}">{stack}'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
@@ -117,8 +130,10 @@ class Report:
 
     def html(self) -> str:
         """Return the whole page as HTML."""
-        digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+        scripts = [SCRIPT, VIEWER] if self._stacks else [SCRIPT]
+        allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+        last = "".join(f"<script>{script}</script>\n" for script in scripts)
         body = "\n".join(self._parts)
         return f"""<!DOCTYPE html>
 <html lang="en">
@@ -136,8 +151,7 @@ class Report:
 {body}
 <footer>Made with Ganatomy on {self.made.isoformat()}. For research; not for diagnosis.</footer>
 </main>
-<script>{SCRIPT}</script>
-</body>
+{last}</body>
 </html>
 """
 
@@ -157,6 +171,10 @@ class Report:
         return self
 
 
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
 def _drawn(figure: Figure) -> bytes:
     return to_png(figure) if any(axes.images for axes in figure.axes) else to_svg(figure)
 
@@ -169,7 +187,7 @@ def _data_uri(image: bytes) -> str:
 def _table(rows: Sequence[Sequence[Cell]], columns: Sequence[Column], caption: str, sortable: bool) -> str:
     notes = _Notes()
     head = "".join(_heading(column, notes) for column in columns)
-    names = [f'<th scope="row">{escape(str(row[0]))}</th>' for row in rows]
+    names = [f'<th scope="row">{_words(str(row[0]))}</th>' for row in rows]
     cells = [_column(column, [row[i] for row in rows], notes) for i, column in enumerate(columns[1:], start=1)]
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(names, *cells, strict=True))
     titled = f"<caption>{escape(caption)}</caption>" if caption else ""
@@ -219,7 +237,7 @@ def _cell(cell: Cell, number: float, digits: int, best: bool, notes: _Notes) -> 
     if cell is None:
         return '<td class="nothing">–</td>'
     if isinstance(cell, str):
-        return f"<td>{escape(cell)}</td>"
+        return f'<td class="words">{_words(cell)}</td>'
     shown = _fixed(number, digits)
     shown = f"<strong>{shown}</strong>" if best else shown
     if isinstance(cell, Interval):
@@ -229,6 +247,13 @@ def _cell(cell: Cell, number: float, digits: int, best: bool, notes: _Notes) -> 
             shown += f' <span class="interval">{limits}</span>'
     value = "" if math.isnan(number) else f' data-value="{str(number).replace("inf", "Infinity")}"'
     return f"<td{value}>{shown}</td>"
+
+
+def _words(text: str) -> str:
+    """Escape a text, and shorten long words in it, such as digests and paths, to their beginning and end."""
+    half = LONGEST_WORD // 2 - 1
+    short = " ".join(f"{word[:half]}…{word[-half:]}" if len(word) > LONGEST_WORD else word for word in text.split(" "))
+    return escape(text) if short == text else f'<span title="{escape(text)}">{escape(short)}</span>'
 
 
 def _number(cell: Cell) -> float:
@@ -310,7 +335,9 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .4rem; }
 th, td { padding: .45rem 1.1rem .45rem 0; text-align: right; vertical-align: baseline; white-space: nowrap; }
 tr > :first-child { text-align: left; }
-tbody th { font-weight: 400; }
+tbody th { font-weight: 400; position: sticky; left: 0; background: var(--paper); min-width: 8rem; max-width: 24rem; }
+tbody th, td.words { white-space: normal; overflow-wrap: break-word; }
+td.words { max-width: 22rem; }
 thead th { font-size: .9rem; border-bottom: 2px solid var(--line); vertical-align: bottom; }
 tbody tr { border-bottom: 1px solid var(--line); }
 .sortable thead th { cursor: pointer; }
@@ -322,7 +349,44 @@ sup { line-height: 0; font-size: .72em; font-weight: 400; padding-left: .1em; }
 .notes p { margin: .15rem 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1.4rem; margin: 0; }
 dt { color: var(--soft); }
-dd { margin: 0; }
+dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
+.viewer { display: none; outline-offset: 4px; }
+.live > .viewer { display: block; }
+.live > img { display: none; }
+.live.still > img { display: block; margin-top: .8rem; }
+.panels { display: grid; grid-template-columns: repeat(var(--across), minmax(0, 1fr)); gap: .9rem .7rem; }
+.panels { touch-action: pan-y; user-select: none; }
+.panel { min-width: 0; }
+.single .panels { display: block; }
+.name { display: flex; justify-content: space-between; gap: .5rem; font-size: .88rem; }
+.name b { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.value { color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
+.field { position: relative; background: #000; cursor: crosshair; overflow: hidden; }
+.field canvas { display: block; width: 100%; height: 100%; }
+.single .field canvas { image-rendering: pixelated; }
+.side, .bar {
+  position: absolute; color: #fff; font-size: .75rem; line-height: 1; text-shadow: 0 0 3px #000, 0 0 3px #000;
+}
+.side.left { left: .25rem; top: 50%; }
+.side.right { right: .25rem; top: 50%; }
+.side.top { top: .25rem; left: 50%; }
+.side.bottom { bottom: .25rem; left: 50%; }
+.bar { left: .4rem; bottom: .4rem; border-bottom: 2px solid #fff; padding-bottom: .15rem; white-space: nowrap; }
+.scale { font-size: .75rem; color: var(--soft); padding-top: .3rem; max-width: 24rem; }
+.colours { height: .5rem; }
+.ends { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums; }
+.panel .note { color: var(--soft); font-size: .82rem; }
+.mark { display: inline-block; width: .6em; height: .6em; border-radius: 2px; }
+.controls { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; font-size: .88rem; margin-top: .3rem; }
+.slider { flex: 0 1 16rem; accent-color: var(--better); }
+.told { min-width: 21rem; font-variant-numeric: tabular-nums; }
+.told:empty { display: none; }
+.controls button {
+  font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: 6px;
+  padding: .15rem .6rem; cursor: pointer;
+}
+.controls button[aria-pressed="false"] { opacity: .55; }
+.hint { color: var(--soft); font-size: .82rem; margin: .4rem 0 0; max-width: none; }
 .caveats {
   background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: 1.1rem 1.4rem; margin: 2.6rem 0 0; max-width: 50rem;
@@ -331,6 +395,7 @@ dd { margin: 0; }
 .caveats ul { margin: 0; padding-left: 1.2rem; }
 footer { color: var(--soft); font-size: .85rem; margin-top: 3rem; }
 @media (max-width: 40rem) {
+  .panels { grid-template-columns: 1fr 1fr; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .6rem; }
 }
@@ -338,6 +403,8 @@ footer { color: var(--soft); font-size: .85rem; margin-top: 3rem; }
   :root { --paper: #fff; --ink: #000; --soft: #444; --line: #ccc; --card: #fff; }
   body { font-size: 11px; }
   main { max-width: none; padding: 0; }
+  .live > .viewer { display: none; }
+  .live > img { display: block; }
   figure, table, .caveats { break-inside: avoid; }
   h2 { break-after: avoid; }
 }

@@ -23,6 +23,7 @@ from ganatomy.reports.style import (
     STYLE,
     mark_segment,
     minus,
+    nice_length,
     plain,
     show_image,
     title,
@@ -33,7 +34,6 @@ MARGIN, GAP, FOOT = 0.06, 0.07, 0.22
 COLUMN_WIDTHS = (1.7, 3.4)
 TALLEST = 4.5
 LETTER_WIDTH = 0.0092  # inches per point of type size, for bold capitals and small letters mixed
-NICE_LENGTHS_MM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 @rc_context(STYLE)
@@ -209,7 +209,7 @@ class _Strip:
         for row, columns in enumerate(widths):
             assert self.spacing_mm is not None
             field = columns * self.spacing_mm[1]
-            length = max((nice for nice in NICE_LENGTHS_MM if nice <= field / 3), default=field / 3)
+            length = nice_length(field)
             overlay = self._axes(left, row, self.column)
             overlay.set(xlim=(0, self.column), ylim=(0, self.heights[row]))
             overlay.axis("off")

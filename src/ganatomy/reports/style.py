@@ -19,7 +19,10 @@ INK, SOFT, FAINT = "#22262b", "#6b727b", "#d9dce0"
 ROLES = {"input": "#9aa1aa", "output": "#1f6fb2", "target": INK}
 OTHERS = ("#d9822b", "#2e8b6f", "#8a5fa8", "#c0504d", "#7a6a3f", "#4aa3c7")
 MARKS = ("#f5b301", "#35c4b5", "#f0609e", "#8ccf4d")
-DIVERGING = "RdBu_r"
+DIVERGING, SEQUENTIAL = "RdBu_r", "inferno"
+"""Colours of differences, and of maps that are bright where something was found."""
+NICE_LENGTHS_MM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+"""Lengths of scale bars."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -75,6 +78,11 @@ def minus(number: str) -> str:
     return number.replace("-", "−")
 
 
+def nice_length(field_mm: float) -> float:
+    """Return a round length in mm for a scale bar, at most a third of the field of view."""
+    return max((nice for nice in NICE_LENGTHS_MM if nice <= field_mm / 3), default=field_mm / 3)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Create an empty figure of a size in inches with constrained layout."""
     return Figure((width, height), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
@@ -103,6 +111,14 @@ def show_image(
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(False)
+
+
+def colour_bar(axes: Axes, top: float) -> None:
+    """Draw the colours of the image in axes beside it, from 0 to the value of the brightest."""
+    figure = axes.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(axes.images[0], ax=axes, ticks=[0, top], format="%.3g", fraction=0.06, pad=0.03)
+    bar.outline.set_visible(False)
 
 
 def mark_segment(axes: Axes, segment: tuple[Point, Point]) -> None:

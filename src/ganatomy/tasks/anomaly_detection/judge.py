@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
-from ganatomy.evaluation.illustrations import examples
+from ganatomy.evaluation.illustrations import Grounds, examples, most_to_see, tissue_window
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import improved, phantoms, sentences, single_subject
 from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
 from ganatomy.metrics.statistics import Interval, count
 from ganatomy.reports.report import Outcome, Report
+from ganatomy.reports.viewer import Illustration
 from ganatomy.tasks.anomaly_detection.pictures import Finding, finding_strip, roc_plot, score_plot
 from ganatomy.tasks.anomaly_detection.predictor import (
     MAP,
@@ -374,32 +374,34 @@ class DetectionJudge(Judge):
         chosen = examples(judgement, ranked, ("Best", "Worst", "Median"))
         return {labels.get(label, label): case for label, case in chosen.items()}
 
-    def _strip(self, judgement: Judgement, case: Sample) -> Figure:
-        truth, plane = self.truth(case), self._plane(case)
-        image = self.task.scaled(case, plane, plane + 1)[IMAGE][0]
-        findings = {}
-        for detector in map(DetectorEntry.of, judgement.entries):
-            if detector.rebuilds:
-                findings[detector.name] = self._finding(detector, case, plane)
+    def _strip(self, judgement: Judgement, case: Sample) -> Illustration:
+        image, plane = self._scaled(case)[IMAGE], self._plane(case)
+        detectors = [one for one in map(DetectorEntry.of, judgement.entries) if one.rebuilds]
         return finding_strip(
             image,
-            None if truth is None else truth[plane],
-            findings,
-            window=self.task.shown,
+            self.truth(case),
+            {detector.name: self._finding(detector, case) for detector in detectors},
+            plane,
+            window=tissue_window(image[plane], self.task.shown),
             spacing_mm=case.spacing[1:],
+            grounds=Grounds.of(case),
         )
 
-    def _finding(self, detector: DetectorEntry, case: Sample, plane: int) -> Finding:
+    def _finding(self, detector: DetectorEntry, case: Sample) -> Finding:
         found, called = detector.run(case), None
         if detector.calibration:
             tissue = self.task.tissue_in(case, 0, case.shape[0])
-            called = abnormal_voxels(self.task.refinement, found.map, tissue, detector.calibration.pixel)[plane]
-        return Finding(found.healthy[plane], found.map[plane], called)
+            called = abnormal_voxels(self.task.refinement, found.map, tissue, detector.calibration.pixel)
+        return Finding(found.healthy, found.map, called)
 
     def _plane(self, case: Sample) -> int:
-        """Return the index of the slice with the largest lesion area, or of the middle one."""
+        """Return the index of the slice with the largest lesion area, or else with the most to see."""
         truth = self.truth(case)
-        return int(truth.sum(axis=(1, 2)).argmax()) if truth is not None and truth.any() else case.shape[0] // 2
+        if truth is None or not truth.any():
+            return most_to_see(case)
+        areas = truth.sum(axis=(1, 2))
+        largest = np.flatnonzero(areas == areas.max())
+        return int(largest[len(largest) // 2])
 
     def _strip_words(self, label: str, case: Sample) -> str:
         return (

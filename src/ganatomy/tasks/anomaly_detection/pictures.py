@@ -13,24 +13,37 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from ganatomy.evaluation.illustrations import Grounds
 from ganatomy.metrics.detection import RocCurve
 from ganatomy.metrics.metric import Mask, Window
-from ganatomy.reports.style import INK, MARKS, ROLES, SOFT, STYLE, colours, new_figure, show_image, title
+from ganatomy.reports.style import (
+    INK,
+    MARKS,
+    ROLES,
+    SEQUENTIAL,
+    SOFT,
+    STYLE,
+    colour_bar,
+    colours,
+    new_figure,
+    show_image,
+    title,
+)
+from ganatomy.reports.viewer import Illustration, Layer, Panel, Regions, Stack, bright, kept_slices
 
 PANEL = 1.9
 """Width of an image in inches."""
 ABNORMAL = "#c0504d"
-MAP = "inferno"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Results of one method on one slice; all (rows, columns).
+    """Results of one method on a case; all (slices, rows, columns).
 
     Attributes:
         healthy: healthy image.
         map: anomaly map.
-        called: mask of pixels at or above the threshold; None without a threshold.
+        called: mask of voxels at or above the threshold; None without a threshold.
     """
 
     healthy: npt.NDArray[np.float32]
@@ -38,47 +51,102 @@ class Finding:
     called: Mask | None
 
 
-@rc_context(STYLE)
 def finding_strip(
     image: npt.NDArray[np.float32],
     truth: Mask | None,
     findings: Mapping[str, Finding],
+    plane: int,
     *,
     window: Window,
     spacing_mm: tuple[float, float],
-) -> Figure:
-    """Draw image, healthy image, map, pixels called abnormal, and truth, with a row for each method.
+    grounds: Grounds,
+) -> Illustration:
+    """Show image, healthy image, map, voxels called abnormal, and truth for each method.
 
     Args:
-        image: input, (rows, columns).
-        truth: mask of the abnormal pixels; None where it is not known.
+        image: input, (slices, rows, columns).
+        truth: mask of the abnormal voxels; None where it is not known.
         findings: method to its results.
+        plane: index of the slice of the still picture, from which a viewer starts.
         window: values shown black and white.
         spacing_mm: mm between rows and between columns.
+        grounds: knowledge about the grid.
     """
-    tall = image.shape[0] * spacing_mm[0] / (image.shape[1] * spacing_mm[1])
+    still = _still(image, truth, findings, plane, window, spacing_mm)
+    return Illustration(still, lambda: _stack(image, truth, findings, plane, window, spacing_mm, grounds))
+
+
+@rc_context(STYLE)
+def _still(
+    image: npt.NDArray[np.float32],
+    truth: Mask | None,
+    findings: Mapping[str, Finding],
+    plane: int,
+    window: Window,
+    spacing_mm: tuple[float, float],
+) -> Figure:
+    tall = image.shape[1] * spacing_mm[0] / (image.shape[2] * spacing_mm[1])
     figure = new_figure(5 * PANEL, len(findings) * (PANEL * tall + 0.2) + 0.1)
     rows = figure.subplots(len(findings), 5, squeeze=False)
     for axes, (name, found) in zip(rows, findings.items(), strict=True):
-        show_image(axes[0], image, window, spacing_mm)
-        show_image(axes[1], found.healthy, window, spacing_mm)
-        show_image(axes[2], found.map, (0, _bright(found.map)), spacing_mm, MAP)
+        show_image(axes[0], image[plane], window, spacing_mm)
+        show_image(axes[1], found.healthy[plane], window, spacing_mm)
+        map = found.map[plane]
+        top = bright([map])
+        show_image(axes[2], map, (0, top), spacing_mm, SEQUENTIAL)
+        colour_bar(axes[2], top)
         covers = ((axes[3], found.called, MARKS[0], "no threshold"), (axes[4], truth, MARKS[1], "not known"))
         for place, mask, colour, otherwise in covers:
-            show_image(place, image, window, spacing_mm)
+            show_image(place, image[plane], window, spacing_mm)
             if mask is None:
                 place.text(0.5, 0.5, otherwise, transform=place.transAxes, ha="center", color="white")
             else:
-                _cover(place, mask, colour, spacing_mm)
+                _cover(place, mask[plane], colour, spacing_mm)
         headings = ("Image", f"{title(name)}: healthy", "Map", "Called abnormal", "Truth")
         for place, heading in zip(axes, headings, strict=True):
             place.set_title(heading)
     return figure
 
 
-def _bright(map: npt.NDArray[np.float32]) -> float:
-    """Return the upper end of the colour scale of a map, which few pixels exceed."""
-    return float(np.quantile(map, 0.998)) or float(map.max()) or 1.0
+def _stack(
+    image: npt.NDArray[np.float32],
+    truth: Mask | None,
+    findings: Mapping[str, Finding],
+    plane: int,
+    window: Window,
+    spacing_mm: tuple[float, float],
+    grounds: Grounds,
+) -> Stack:
+    slices, rows, columns = image.shape
+    kept = kept_slices(slices, plane, (1 + 2 * len(findings)) * rows * columns)
+    layers = {"image": Layer([image[number] for number in kept])}
+    known = () if truth is None else (("truth", truth, MARKS[1]),)
+    panels = [Panel("image", "image", regions=_regions(known, kept), note="" if known else "the truth is not known")]
+    for name, found in findings.items():
+        layers[f"{name}: healthy"] = Layer([found.healthy[number] for number in kept])
+        layers[f"{name}: map"] = Layer([found.map[number] for number in kept], "map")
+        called = () if found.called is None else (("called abnormal", found.called, MARKS[0]),)
+        panels += [
+            Panel(f"{name}: healthy", f"{name}: healthy"),
+            Panel(f"{name}: map", f"{name}: map"),
+            Panel(
+                f"{name}: findings",
+                "image",
+                map=f"{name}: map",
+                regions=_regions((*known, *called), kept),
+                note="" if called else "no threshold",
+            ),
+        ]
+    return Stack(layers, panels, kept, slices, plane, window, "", spacing_mm, grounds.sized, grounds.affine)
+
+
+def _regions(masks: Sequence[tuple[str, Mask, str]], kept: Sequence[int]) -> Regions | None:
+    if not masks:
+        return None
+    return Regions(
+        {name: [mask[number] for number in kept] for name, mask, _ in masks},
+        {name: colour for name, _, colour in masks},
+    )
 
 
 def _cover(axes: Axes, mask: Mask, colour: str, spacing_mm: tuple[float, float]) -> None:

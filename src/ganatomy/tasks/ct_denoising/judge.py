@@ -160,9 +160,9 @@ class DenoisingJudge(RestorationJudge):
         examples = self.examples(judgement)
         for label, case in examples.items():
             report.figure(
-                strip(judgement.entries, case, judgement, PSNR, ABDOMEN, "HU"),
+                strip(judgement.entries, case, judgement, PSNR, ABDOMEN, "HU", fitted=False),
                 f"{caption(label, case, judgement, 'PSNR')} {DIFFERENCES} a good output leaves noise "
-                "there, no anatomy. Frames are magnified below.",
+                "there, no anatomy. The still picture magnifies the frames.",
             )
         median = next(iter(examples.values()))
         views = side_by_side(judgement.entries, median, *_middle_block(median))

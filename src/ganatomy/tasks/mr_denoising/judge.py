@@ -56,7 +56,7 @@ class MRDenoisingJudge(RestorationJudge):
             report.figure(
                 strip(judgement.entries, case, judgement, PSNR, self.task.bound_to(case).window(TARGET), unit),
                 f"{caption(label, case, judgement, 'PSNR')} {DIFFERENCES} folds of the brain there were "
-                "smoothed away or made up. Frames are magnified below.",
+                "smoothed away or made up. The still picture magnifies the frames.",
             )
 
     def measured(self) -> dict[str, str]:

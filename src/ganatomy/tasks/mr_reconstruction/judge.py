@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganatomy.case import Sample, Volume, slab
-from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
+from ganatomy.evaluation.illustrations import DIFFERENCES, caption, most_to_see, strip
 from ganatomy.evaluation.judging import (
     INPUT,
     OUTPUT,
@@ -24,14 +24,13 @@ from ganatomy.evaluation.judging import (
     Entry,
     Judgement,
     Score,
-    middle_slice,
     side_by_side,
 )
 from ganatomy.evaluation.remarks import BLOCKS, distance, phantoms, sentences
 from ganatomy.metrics.reconstruction import BANDS, LIMITS
 from ganatomy.physics.consistency import consistency_residual
 from ganatomy.reports.report import Outcome, Report
-from ganatomy.reports.style import STYLE, new_figure, show_image
+from ganatomy.reports.style import STYLE, colour_bar, new_figure, show_image
 from ganatomy.tasks.mr_reconstruction.scan import RANGE, Scan
 from ganatomy.tasks.mr_reconstruction.task import (
     CONTENT,
@@ -241,7 +240,7 @@ class ReconstructionJudge(SemanticJudge):
             report.figure(
                 strip(judgement.entries, case, judgement, PSNR, RANGE),
                 f"{caption(label, case, judgement, 'PSNR')} The input is the zero-filled scan. {DIFFERENCES} "
-                "edges there are detail that was lost or made up. Frames are magnified below.",
+                "edges there are detail that was lost or made up. The still picture magnifies the frames.",
             )
         median = next(iter(examples.values()))
         report.section("What was measured, and what was not")
@@ -254,7 +253,7 @@ class ReconstructionJudge(SemanticJudge):
 
     @rc_context(STYLE)
     def _residuals(self, judgement: Judgement, case: Sample) -> Figure:
-        plane = middle_slice(case)
+        plane = most_to_see(case)
         seen = Measurement.of(self.sample(case, plane, plane + 1))
         views = side_by_side(judgement.entries, case, plane, plane + 1)
         maps = {name: seen.residual_map(image)[0] for name, image in views.items() if name not in (INPUT, TARGET)}
@@ -264,6 +263,7 @@ class ReconstructionJudge(SemanticJudge):
         first.set_title("K-space mask")
         for axes, (name, image) in zip(others, maps.items(), strict=True):
             show_image(axes, image, (0, SHOWN), case.spacing[1:], "magma")
+            colour_bar(axes, SHOWN)
             axes.set_title(f"Residual of {name}" if name != OUTPUT else "Residual of the output")
         return figure
 

@@ -107,7 +107,7 @@ class NearnessJudge(RestorationJudge):
         paired = bool(judgement.scores.by_case(OUTPUT, PSNR))
         by = PSNR if paired else INFORMATION
         look = (
-            f"{DIFFERENCES} whole structures there were made up or lost. Frames are magnified below."
+            f"{DIFFERENCES} whole structures there were made up or lost. The still picture magnifies the frames."
             if paired
             else "There is no true image; look for tissues that changed places, vanished or appeared."
         )

@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ganatomy.evaluation.illustrations import Grounds
 from ganatomy.evaluation.judging import OUTPUT
 from ganatomy.metrics.metric import Mask, Window
 from ganatomy.metrics.regions import Box
 from ganatomy.reports.style import INK, MARKS, OTHERS, SOFT, STYLE, colours, new_figure, show_image, title
+from ganatomy.reports.viewer import Layer, Panel, Regions, Stack
 
 PANEL = 2.6
 """Width of an image in inches."""
@@ -103,6 +105,48 @@ def outline_strip(
     handles = [Line2D([], [], color=hue, label=region) for region, hue in hues.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
+
+
+def outline_stack(
+    images: Mapping[str, Sequence[npt.NDArray[np.float32]]],
+    truth: Mapping[str, Sequence[Mask]],
+    found: Mapping[str, Mapping[str, Sequence[Mask]]],
+    kept: Sequence[int],
+    total: int,
+    first: int,
+    *,
+    spacing_mm: tuple[float, float],
+    grounds: Grounds,
+    notes: Mapping[str, str] | None = None,
+) -> Stack:
+    """Return a stack for a viewer: inputs, and outlines of each method's regions over the first input.
+
+    Inputs have scales of their own and are brought to the window of the first one, so that one window fits all.
+
+    Args:
+        images: input to its kept slices, (rows, columns) each.
+        truth: region to true masks of these slices.
+        found: method to region to predicted masks of these slices.
+        kept: index of every kept slice in the whole stack.
+        total: number of slices of the whole stack.
+        first: index of the slice that is shown first.
+        spacing_mm: mm between rows and between columns.
+        grounds: knowledge about the grid.
+        notes: method to a line below it, such as a score.
+    """
+    hues = dict(zip(truth, HUES * len(truth), strict=False))
+    windows = {name: _window(np.stack(slices)) for name, slices in images.items()}
+    lead = next(iter(images))
+    low, high = windows[lead]
+    layers = {}
+    for name, slices in images.items():
+        dark, bright = windows[name]
+        layers[name] = Layer([low + (one - dark) * (high - low) / (bright - dark) for one in slices])
+    panels = [Panel(name, name) for name in images]
+    for name, regions in {"truth": truth, **found}.items():
+        panels.append(Panel(name, lead, regions=Regions(regions, hues), note=(notes or {}).get(name, "")))
+    unit = "" if len(images) == 1 else f"(scale of {lead})"
+    return Stack(layers, panels, kept, total, first, (low, high), unit, spacing_mm, grounds.sized, grounds.affine)
 
 
 def _window(image: npt.NDArray[np.float32]) -> Window:
