@@ -26,10 +26,12 @@ def refused(capfd, tmp_path):
         code = main([str(word) for word in words])
         said = capfd.readouterr()
         assert code == 2, said.err
-        assert said.err.startswith("ganatomy: ") and said.err.count("\n") == 1, said.err
+        told, advice, _ = said.err.partition("What can be given to --data:")
+        assert told.startswith("ganatomy: ") and told.count("\n") == 1, said.err
+        assert not advice or "\n    subject," in said.err, "advice ends with a manifest"
         assert said.out == ""
         assert set(tmp_path.rglob("*")) - before <= {tmp_path / "cache"}
-        return said.err.removeprefix("ganatomy: ").rstrip("\n")
+        return told.removeprefix("ganatomy: ").rstrip("\n")
 
     return run
 
@@ -205,6 +207,11 @@ def test_images_of_one_kind_where_two_are_needed(refused, tmp_path, tmp_path_fac
         image = Image.from_array(np.random.default_rng(number).uniform(0, 900, (2, 64, 64)).astype(np.float32))
         write(tmp_path / "images" / f"{number}.nii.gz", image)
     words = ("--data", tmp_path / "images", "--out", tmp_path / "run", "--cache", tmp_path_factory.mktemp("cache"))
+    told = refused("train", "cyclegan", "--preset", "small", *words)
+    assert "images: nothing says which of its images are t1 and which are t2; assign them with --roles, such as" in told
+    (tmp_path / "images").rename(tmp_path / "t1")
+    (tmp_path / "list.csv").write_text("subject,t1\n" + "".join(f"{n},t1/{n}.nii.gz\n" for n in range(6)))
+    words = ("--data", tmp_path / "list.csv", *words[2:])
     assert refused("train", "cyclegan", "--preset", "small", *words) == "no training case has the roles t2"
 
 

@@ -114,3 +114,30 @@ def test_the_help_of_a_system_is_that_of_this_command(folder, capsys):
     assert "Show what WGAN-VGG would learn from in a data set." in told and "--write" in told
     assert main(["data", str(folder), "--for", "wgan-vgg", "--nothing", "1"]) == 2
     assert "(see ganatomy data FOLDER --for wgan-vgg --help)" in capsys.readouterr().err
+
+
+def test_both_sides_of_a_patient_are_one_subject_unless_a_pattern_says_otherwise(tmp_path, capsys):
+    for name in ("7_left", "7_right"):
+        write(tmp_path / "eyes" / f"{name}.nii.gz", Image.from_array(np.arange(768, dtype=np.int16).reshape(3, 16, 16)))
+    assert main(["data", str(tmp_path / "eyes")]) == 0
+    assert "1 subjects, 2 images" in capsys.readouterr().out
+    assert main(["data", str(tmp_path / "eyes"), "--subject-pattern", "left|right"]) == 0
+    assert "2 subjects, 2 images" in capsys.readouterr().out
+    assert main(["data", str(tmp_path / "eyes"), "--for", "srgan"]) == 0
+    assert "2 cases are of 1 subjects by their names: 7_left" in capsys.readouterr().err
+
+
+def test_data_that_do_not_fit_are_refused_with_a_manifest_that_would_do(folder, capsys):
+    for path in folder.rglob("*.nii.gz"):
+        write(path, Image.from_array(np.arange(768, dtype=np.int16).reshape(3, 16, 16)))
+    assert main(["data", str(folder), "--for", "pix2pix", "--source", "mr", "--target", "ct"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ganatomy: ") and "nothing says which of its images are mr and which are ct" in said
+    assert "    subject,mr,ct,split\n    anna,anna/mr.nii.gz,anna/ct.nii.gz,train\n" in said
+
+
+def test_the_help_of_a_training_names_the_roles_as_they_are_called(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "pix2pix", "--source", "mr", "--target", "ct", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "mr: image (needed: yes); ct: image, in HU (needed: yes)" in told and "`subject,mr,ct,split`" in told

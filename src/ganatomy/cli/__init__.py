@@ -135,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # raises BrokenPipeError here, and not at exit, where the reader of a pipe has gone
     except UserError as error:
         code = complain(" ".join(str(error).split()), SHORT if isinstance(error, Shortage) else UNUSABLE)
+        for note in getattr(error, "__notes__", ()) if speaks() else ():
+            print(note, file=sys.stderr)
     except KeyboardInterrupt:
         code = complain("interrupted", 130)
     except BrokenPipeError:

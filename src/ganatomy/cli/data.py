@@ -14,8 +14,9 @@ from ganatomy import catalogue
 from ganatomy.case import Case
 from ganatomy.cli import DONE, SOME_LEFT_OUT, train
 from ganatomy.cli.options import leading, parse, peek
-from ganatomy.data.cases import DataConfig, discover
+from ganatomy.data.cases import DataConfig, discover, subject_of
 from ganatomy.data.overview import Item, items_of, sentences, write_manifest
+from ganatomy.data.subjects import with_pattern
 from ganatomy.errors import UserError
 from ganatomy.images.files import find
 from ganatomy.inference.model import build
@@ -88,7 +89,8 @@ def _found(arguments: Sequence[str]) -> tuple[None, list[Case]]:
     config: DataConfig = options.data
     assert config.data is not None
     sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
-    return None, [Case(source.name, source.subject, "train", {source.kind: source}) for source in sources]
+    cases = [Case(source.name, subject_of(config.data, source), "train", {source.kind: source}) for source in sources]
+    return None, with_pattern(cases, config.data, config.subject_pattern) if config.subject_pattern else cases
 
 
 def _show(items: Sequence[Item], divided: bool) -> None:

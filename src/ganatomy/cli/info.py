@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from ganatomy import catalogue
 from ganatomy.catalogue import System
+from ganatomy.data.wanted import layouts_for, manifest_for, wanted
 from ganatomy.errors import UserError
 from ganatomy.game import RolesConfig
+from ganatomy.inference.model import build
 from ganatomy.roles.options import RoleOptions
 
 
@@ -40,6 +42,7 @@ def page(system: System) -> str:
     ]
     if system.state == "ready":
         lines += _numbers(system.cls)
+        lines += _data(system)
     return "\n".join(lines)
 
 
@@ -57,6 +60,16 @@ def _numbers(cls: Any) -> Iterator[str]:
     for preset, values in cls.Config.presets.items():
         yield f"- `{preset}`: {_changes(cls.Config, values) or 'as above'}"
     yield f"- `--baseline`, the same network without the adversary: {_changes(cls.Config, cls.Config.baseline)}"
+
+
+def _data(system: System) -> Iterator[str]:
+    """Yield the roles of a system with its usual names, and a manifest that it could be trained on."""
+    task = build(system, {}).task
+    yield from ("", "## Data", "", "A case has these roles, which are columns of a manifest:", "")
+    yield from ("| role | kind | needed |", "|---|---|---|")
+    yield from (f"| `{row.name}` | {row.what} | {row.needed} |" for row in wanted(task))
+    yield from ("", "A manifest that would do:", "", "```", *manifest_for(task), "```", "", "Also accepted:", "")
+    yield from (f"- {line}" for line in layouts_for(task)[:-1])
 
 
 def _changes(kind: type[BaseModel], values: Mapping[str, Any]) -> str:

@@ -18,9 +18,11 @@ from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse,
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import Fold
+from ganatomy.data.wanted import layouts_for, manifest_for, wanted
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import same_place
-from ganatomy.game import RolesConfig
+from ganatomy.game import MethodConfig, RolesConfig
+from ganatomy.inference.model import build
 from ganatomy.inference.runfile import RunFile, is_run_of, parse_run, read_run
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import ChangedData, TrainConfig, train
@@ -235,13 +237,26 @@ def read_options(
     kind = dataclasses.make_dataclass(
         "Options",
         [("general", choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
-        namespace={"__doc__": about.format(title=system.title)},
+        namespace={"__doc__": about.format(title=system.title) + _roles(system, method, arguments)},
     )
     chosen = choice(tyro.MISSING, **({"folds": fold.of, "fold": fold.number} if fold else {}))
     program = f"ganatomy {command.format(system=system.slug)}"
     parsed: Any = parse(kind, arguments, program, kind(chosen, data, training, defaults))
     parsed.method = settled(cls.Config, parsed.method)
     return parsed
+
+
+def _roles(system: System, method: MethodConfig, arguments: Sequence[str]) -> str:
+    """Return the roles of a system for its help, with the names that were given; nothing where no help is asked for."""
+    if not {"-h", "--help"} & set(arguments):
+        return ""
+    task = build(system, method.model_dump(mode="json")).task
+    rows = [f"{row.name}: {row.what} (needed: {row.needed})" for row in wanted(task)]
+    manifest = [f"`{line}`" for line in manifest_for(task)[:2]]
+    return (
+        f"\n\nRoles of a case in --data: {'; '.join(rows)}.\n\nA manifest that would do has the lines "
+        f"{' and '.join(manifest)}. --data also takes {'; '.join(layouts_for(task)[:-1])}."
+    )
 
 
 def _images(data: DataConfig, arguments: Sequence[str]) -> DataConfig:

@@ -18,11 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from ganatomy import phantoms
 from ganatomy.case import Case, Openable, Task
 from ganatomy.data.folders import cache_folder
+from ganatomy.data.found import Unfit, needed_images
 from ganatomy.data.frames import in_frames
+from ganatomy.data.kinds import MOST_LABELS, is_mask_by_name, kinds_of, masks_by_value, suggested
 from ganatomy.data.known_layouts import cases_of_layout, channels_of_layout
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns, title_of
 from ganatomy.data.parts import MARK, in_parts, names_of, open_part
 from ganatomy.data.splits import divide, some
+from ganatomy.data.subjects import merged, place_below, subject_of_place, with_pattern
 from ganatomy.data.tables import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
@@ -32,6 +35,7 @@ from ganatomy.data.tables import (
     raw_rows,
     rows_of,
 )
+from ganatomy.data.wanted import advice
 from ganatomy.errors import Notice, Shortage, UserError
 from ganatomy.images.files import Source, find, place_of
 from ganatomy.images.image import NO_MEANING, RasterMeaning
@@ -41,8 +45,6 @@ from ganatomy.images.paths import distinct_names, unique_name
 MEANINGS = ("slope", "intercept", "unit", "pixel_mm")
 """Columns that say what numbers mean, for all images of a row, or with the name of a role before them for one."""
 MANIFEST_OPTIONS = ("split", *MEANINGS)
-MOST_LABELS = 12
-"""Largest number of different values with which an image of integers counts as a label map."""
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
 
 
@@ -60,6 +62,9 @@ class DataConfig(BaseModel):
         None, ge=0
     )  # fold that is held out, where a MONAI datalist has folds; none means 0
     frames: tuple[str, ...] = ()  # time frames of recordings over time: all, numbers, or NAME=NUMBER such as ed=0 es=9
+    subject_pattern: str | None = (
+        None  # regular expression that finds the subject in a path; none: by folders and names
+    )
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
     slope: float = 1.0  # physical value per stored step, for raster images (PNG, TIFF) without units
@@ -147,7 +152,12 @@ def find_cases(task: Task, config: DataConfig) -> list[Case]:
     Raises:
         UserError: there are no usable cases, or a manifest lacks columns or files.
     """
-    cases = in_frames(_all_cases(task, config), config.frames) if config.frames else _all_cases(task, config)
+    try:
+        cases = _all_cases(task, config)
+    except Unfit as error:
+        error.add_note(advice(task))
+        raise
+    cases = in_frames(cases, config.frames) if config.frames else cases
     if not task.classes:
         return cases
     labels = {case.label for case in cases}
@@ -166,15 +176,44 @@ def _all_cases(task: Task, config: DataConfig) -> list[Case]:
         raise UserError("--roles and --series name images of a folder: give it with --data, too")
     if config.data is None:
         return _phantom_cases(task, config)
-    if config.roles or config.series:
-        return _pattern_cases(task, config)
-    if config.data.is_dir():
-        manifests = [config.data / name for name in MANIFEST_NAMES if (config.data / name).is_file()]
-        usable = [path for path in manifests if _columns(path, task)]
-        return read_manifest(usable[0], task, config) if usable else _folder_cases(task, config)
-    if config.data.suffix.lower() == ".csv":
-        return read_manifest(config.data, task, config)
-    return _folder_cases(task, config)
+    manifest = None if config.roles or config.series else _manifest(config.data, task)
+    if manifest is not None:
+        if config.subject_pattern is not None:
+            raise UserError(f"--subject-pattern: {manifest} states the subjects; leave it out, or change the manifest")
+        return read_manifest(manifest, task, config)
+    cases = _pattern_cases(task, config) if config.roles or config.series else _folder_cases(task, config)
+    if config.subject_pattern is not None:
+        return with_pattern(cases, config.data, config.subject_pattern)
+    if told := merged(cases):
+        warnings.warn(told, Notice, stacklevel=2)
+    return cases
+
+
+def _manifest(place: Path, task: Task) -> Path | None:
+    """Return the manifest that a place is, or that a folder holds; None where there is none.
+
+    Raises:
+        Unfit: a folder has manifests, none of which says which file is which.
+    """
+    if not place.is_dir():
+        return place if place.suffix.lower() == ".csv" else None
+    manifests = [path for path in (place / name for name in MANIFEST_NAMES) if path.is_file()]
+    usable = [path for path in manifests if _columns(path, task)]
+    if manifests and not usable:
+        raise _no_columns(manifests[0], task)
+    return usable[0] if usable else None
+
+
+def _no_columns(path: Path, task: Task) -> Unfit:
+    """Return the error for a manifest that lacks the columns of a system."""
+    there = ", ".join(name for name in next(iter(raw_rows(path)), []) if name) or "none"
+    needed = needed_images(task)
+    columns = f"subject and {' or '.join(needed) if task.groups else ' and '.join(needed)}"
+    others = [*(name for name in _others(task) if name not in needed), *LABEL_COLUMNS[:1], *MANIFEST_OPTIONS]
+    return Unfit(
+        f"{path}: a manifest for {task.name} needs the columns {columns} (others: {', '.join(others)}); its columns "
+        f"are {there}. Correct it, move it out of the folder, or assign files with --roles"
+    )
 
 
 def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
@@ -209,17 +248,74 @@ def _folder_cases(task: Task, config: DataConfig) -> list[Case]:
         _tell_incomplete(config.data, task, {case.name: case.sources for case in known})
         return known
     sources = find_all(config.data)
+    if task.roles[task.given].has_intensities:
+        sources = _scans(config.data, task, sources)
     # Where labels are needed, folders are classes and not patients.
     return [
         Case(
             source.name,
-            source.name if task.classes else source.subject,
+            subject_of(config.data, source, bool(task.classes)),
             "train",
             {task.given: task.roles[task.given].adopt(source)},
             source.places[0].parent.name,
         )
         for source in sources
     ]
+
+
+def subject_of(root: Path, source: Source, classes: bool = False) -> str:
+    """Return the subject of an image in a folder: the patient of its header, else what folders and its name tell.
+
+    Args:
+        root: folder of the data.
+        source: image.
+        classes: whether folders are classes and no patients.
+    """
+    if source.kind == "dicom":
+        return source.name if classes else source.subject
+    found = subject_of_place(place_below(root, source.places[0]), classes)
+    # What is no UTF-8 in a name can be written nowhere; different names stay different.
+    return found.encode(errors="backslashreplace").decode()
+
+
+def _scans(place: object, task: Task, sources: Sequence[Source]) -> list[Source]:
+    """Return the images that are no masks, if they are of one kind.
+
+    Args:
+        place: folder, file or manifest for messages; names of folders count below a folder.
+        task: task, whose given role the images would be.
+        sources: images of which nobody has said what they are.
+
+    Raises:
+        Unfit: they are of several kinds, the system needs several images for each case, or all are masks.
+    """
+    root = Path(str(place)) if isinstance(place, Path) and place.is_dir() else sources[0].places[0].parent
+    given, needed = task.given, needed_images(task)
+    named = [one for one in sources if is_mask_by_name(root, one, folders=not task.classes)]
+    valued = masks_by_value([one for one in sources if one not in named])
+    scans = [one for one in sources if one not in named and one not in valued]
+    told = "; ".join(
+        f"{some(one.places[0].name for one in masks)} ({len(masks)}, by {how})"
+        for how, masks in (("name", named), ("values", valued)) if masks
+    )  # fmt: skip
+    if not scans:
+        raise Unfit(f"{place}: all images are masks or label maps: {told}; --roles {given}='*' uses them as {given}")
+    if told:
+        warnings.warn(f"{place}: masks are left out: {told}; --roles {given}='*' uses all as {given}", Notice, 2)
+    paired = len(needed) > 1 and given in needed
+    if kinds := kinds_of(root, scans):
+        counts = ", ".join(f"{kind} ({len(own)})" for kind, own in kinds.items())
+        all_alike = "" if paired else f", or all with --roles {given}='*'"
+        raise Unfit(
+            f"{place}: its images are of several kinds by their names: {counts}; choose, such as "
+            f"{suggested(kinds, needed)}{all_alike}"
+        )
+    if paired:
+        raise Unfit(
+            f"{place}: nothing says which of its images are {' and which are '.join(needed)}; assign them with "
+            f"--roles, such as {' '.join(f'{name}={chr(39)}*_{name}.nii.gz{chr(39)}' for name in needed)}"
+        )
+    return scans
 
 
 def _seen(task: Task) -> list[str]:
@@ -238,7 +334,7 @@ def _file_cases(folder: Path, task: Task) -> list[Case]:
     role = task.roles[task.given]
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in role.suffixes and path.is_file())
     if not paths:
-        raise UserError(f"{folder}: no {' or '.join(role.suffixes)} files, which {task.given} is read from")
+        raise Unfit(f"{folder}: no {' or '.join(role.suffixes)} files, which {task.given} is read from")
 
     def unreadable(path: Path) -> Openable:
         raise UserError(f"{path}: {task.given} is read from {' or '.join(role.suffixes)} files")
@@ -271,7 +367,7 @@ def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
     if not usable:
         name, _, chosen = found[0]
         missing = [role for role in _seen(task) if role not in chosen]
-        raise UserError(f"{config.data}: no case has all roles; {name} lacks {', '.join(missing)}")
+        raise Unfit(f"{config.data}: no case has all roles; {name} lacks {', '.join(missing)}")
     cases = []
     for name, subject, chosen in usable:
         adopted = {role: kind.adopt(chosen[role]) for role, kind in task.roles.items() if role in chosen}
@@ -300,7 +396,7 @@ def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
     cases = [
         Case(
             name,
-            next(iter(sources.values())).subject,
+            subject_of(folder / next(iter(sources)), next(iter(sources.values()))),
             "train",
             {role: task.roles[role].adopt(source) for role, source in sources.items()},
             None,
@@ -310,7 +406,7 @@ def _role_cases(folder: Path, task: Task, config: DataConfig) -> list[Case]:
         if task.usable(sources)
     ]
     if not cases:
-        raise UserError(f"{folder}: no {task.given} image in its subfolder {task.given}")
+        raise Unfit(f"{folder}: no {task.given} image in its subfolder {task.given}")
     return cases
 
 
@@ -364,7 +460,8 @@ def _columns(path: Path, task: Task) -> dict[str, str] | None:
     if image and task.given not in columns:
         columns[task.given] = image
     subject = [name for name in SUBJECT_COLUMNS if name in header]
-    if not subject or not task.usable(columns):
+    lacking = not task.groups and task.given in (needed := needed_images(task)) and not set(needed) <= set(columns)
+    if not subject or not task.usable(columns) or lacking:
         return None
     return {**columns, "subject": subject[0]}
 
@@ -427,10 +524,7 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         raise UserError(f"{path}: no such manifest")
     columns = _columns(path, task)
     if columns is None:
-        raise UserError(
-            f"{path}: a manifest for {task.name} needs the columns subject and {task.given} "
-            f"(others: {', '.join([*_others(task), *LABEL_COLUMNS[:1], 'split', 'pixel_mm'])})"
-        )
+        raise _no_columns(path, task)
     cases: list[Case] = []
     taken: set[str] = set()
     header, rows = rows_of(path)
@@ -466,8 +560,20 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
         cases.append(Case(name, subject, split, sources, label, config.resample_to))  # type: ignore[arg-type]
     if not cases:
         raise UserError(f"{path}: the manifest has no rows")
+    if columns.get(task.given) in IMAGE_COLUMNS and columns[task.given] != task.given:
+        cases = _of_one_kind(path, task, cases)
     _tell_incomplete(path, task, {case.name: case.sources for case in cases})
     return cases
+
+
+def _of_one_kind(path: Path, task: Task, cases: Sequence[Case]) -> list[Case]:
+    """Return the cases of a manifest whose column of files says not what they are, without those of masks."""
+    sources = [source for case in cases if isinstance(source := case.sources.get(task.given), Source)]
+    if not sources or not task.roles[task.given].has_intensities:
+        return list(cases)
+    kept = _scans(path, task, sources)
+    left = [source for source in sources if source not in kept]
+    return [case for case in cases if case.sources.get(task.given) not in left]
 
 
 def _others(task: Task) -> list[str]:

@@ -118,8 +118,8 @@ def is_label_map(image: Image) -> bool:
 def masks_by_value(sources: Sequence[Source], opened: Callable[[Source], Image] = Source.open) -> list[Source]:
     """Return the images that are label maps by their values.
 
-    Of images in one folder whose names differ in numbers only, the first is opened, and the others only if that one is
-    a label map.
+    Of images whose names, and those of their folders, differ in numbers only, the first is opened, and the others only
+    if that one is a label map.
 
     Args:
         sources: images; those that cannot be read are left to later steps.
@@ -139,7 +139,8 @@ def masks_by_value(sources: Sequence[Source], opened: Callable[[Source], Image] 
     groups: dict[tuple[Path, str], list[Source]] = {}
     for source in sources:
         path = source.places[0]
-        groups.setdefault((path.parent, re.sub(r"\d+", "0", path.name)), []).append(source)
+        alike = re.sub(r"\d+", "0", f"{path.parent.name}/{path.name}")
+        groups.setdefault((path.parent.parent, alike), []).append(source)
     found = [source for own in groups.values() if one(own[0]) for source in own if source is own[0] or one(source)]
     return [source for source in sources if source in found]
 

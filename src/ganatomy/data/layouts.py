@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from ganatomy.data.subjects import subject_of_place
 from ganatomy.errors import Notice, UserError
 from ganatomy.images.files import Source, find
 from ganatomy.images.paths import distinct_names
@@ -95,7 +96,8 @@ def by_patterns(
             origins.append("/".join([*way, *stars]))
             first = next(iter(group.values()))
             patient = next((one.source.frames[0].patient for one in group.values() if one.source.frames), None)
-            subject = patient or (way[0] if way else first.inner or "_".join(stars))
+            place = [*way, *([first.inner] if first.inner else []), "_".join(stars)]
+            subject = patient or subject_of_place("/".join(place))
             cases.append((subject, {role: member.source for role, member in group.items()}))
     names = distinct_names(texts, origins)
     return [(name, subject or name, sources) for name, (subject, sources) in zip(names, cases, strict=True)]

@@ -62,7 +62,11 @@ def divide(
     names = {case.subject for case in tested}
     rest = [case for case in cases if case.subject not in names]
     if not rest:
-        raise UserError(f"no case of {task.name} can be trained on: all labels are only for testing")
+        labels = some(sorted({case.label or "none" for case in cases}))
+        raise UserError(
+            f"no case of {task.name} can be trained on: all labels are only for testing ({labels}); without a manifest "
+            "the label of an image is the name of its folder"
+        )
     extra = [replace(case, split="test") for case in cases if case.subject in names]
     if fold:
         test = folds([case.subject for case in rest], fold.of, seed)[fold.number]

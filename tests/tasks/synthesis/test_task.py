@@ -107,7 +107,7 @@ def test_folders_and_columns_are_called_like_the_roles(tmp_path):
     with pytest.raises(UserError, match=r"lesions.csv line 3: no .* image"):
         find_cases(several, DataConfig(data=lesions))
     lesions.write_text("t2,subject\nt2/a.png,p1\n")
-    with pytest.raises(UserError, match=r"needs the columns subject and t2 \(others: adc, label"):
+    with pytest.raises(UserError, match=r"needs the columns subject and t2 and adc \(others: label"):
         find_cases(several, DataConfig(data=lesions))
 
 
