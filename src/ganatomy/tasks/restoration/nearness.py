@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
-from ganatomy.evaluation.illustrations import DIFFERENCES, caption, strip
+from ganatomy.evaluation.illustrations import DIFFERENCES, caption, in_colours, strip
 from ganatomy.evaluation.judging import OUTPUT, TARGET, Entry, Judgement, Row, Score
 from ganatomy.evaluation.remarks import BLOCKS, distance, phantoms
 from ganatomy.images.codecs import Window, described
+from ganatomy.metrics.colour import delta_e_2000
 from ganatomy.metrics.diversity import spectrum_ratio_db
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.restoration.judge import RestorationJudge
 from ganatomy.tasks.restoration.likeness import EDGES, INFORMATION, MAE, PSNR, SSIM
 
 SHARPNESS_ERROR, SPECTRUM = "sharpness error", "spectrum distance"
+COLOURS = "colour difference"
 FIDELITY, DETAIL = "Fidelity", "Sharpness and texture"
 
 BAND = (0.1, 0.5)
 """Band of spatial frequencies whose power is compared, in cycles per pixel."""
+UNITS_OF_PICTURES = ("", "a.u.")
+"""Units of images whose three channels are red, green and blue."""
 QUIET = 1e-9
 """Share of the largest power below which frequencies are not compared, since smooth images have little detail."""
 
@@ -38,6 +42,14 @@ NEARNESS = (
           f"{BAND[0]:g} to {BAND[1]:g} cycles per pixel.", DETAIL),
 )  # fmt: skip
 
+COLOUR_DIFFERENCE = Score(
+    COLOURS,
+    "lower",
+    "ΔE2000",
+    "Mean over pixels; the window is taken for the range of sRGB. About 1 is just noticeable.",
+    FIDELITY,
+)
+
 
 class NearnessJudge(RestorationJudge):
     """Judges images by their distance from true ones, clipped to the window of the output.
@@ -51,6 +63,16 @@ class NearnessJudge(RestorationJudge):
     warning: ClassVar[str]
     """Caveat on errors that no score of this kind of task detects."""
 
+    def __init__(self, task: Any, options: Any = None):
+        super().__init__(task, options)
+        if self.coloured:
+            self.scores = (*self.scores, COLOUR_DIFFERENCE)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether outputs are pictures in colour: three channels without a physical unit."""
+        return self.task.out_channels == 3 and self.unit in UNITS_OF_PICTURES
+
     def score(
         self, output: Volume, sample: Mapping[str, Volume], spacing: tuple[float, float, float]
     ) -> dict[str, float]:
@@ -63,6 +85,9 @@ class NearnessJudge(RestorationJudge):
             low, high = self.window
             scores[SHARPNESS_ERROR] = abs(scores[EDGES] - 1)
             scores[SPECTRUM] = spectrum_distance(np.clip(output, low, high), sample[self.task.output].clip(low, high))
+            if self.coloured:
+                shown = (in_colours(self.apart(one), (low, high)) for one in (output, sample[self.task.output]))
+                scores[COLOURS] = delta_e_2000(*shown)
         return scores
 
     @property
