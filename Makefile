@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-method test-slow fuzz kill lint bench table clean
+.PHONY: demo test test-method test-slow fuzz kill lint lock bench table clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Versions of everything that is installed, for Linux, macOS and Windows and Python 3.11 to 3.13.
+lock: $(READY)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --constraint constraints.txt --no-header --quiet --output-file requirements.lock
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py

@@ -303,3 +303,37 @@ def test_tensors_of_all_types_have_digests(dtype):
     assert digest_of({"a": ones}) != digest_of({"a": zeros}) and digest_of({"a": ones[:0]}) == digest_of(
         {"a": zeros[:0]}
     )
+
+
+def test_relative_paths_of_data_start_from_the_run(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "pairs").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    method = build("wgan-vgg", SMALL)
+    folder = Path("runs/a")
+    folder.mkdir(parents=True)
+    write_run(folder, facts_of(method, data=DataConfig(data=Path("../pairs"))))
+    assert yaml.safe_load((folder / "run.yaml").read_text())["data"]["data"] == "../../../pairs"
+    assert read_run(folder).data.data == Path("../pairs")
+    monkeypatch.chdir(tmp_path)
+    assert read_run(Path("work/runs/a")).data.data == Path("pairs")
+    assert read_run(tmp_path / "work" / "runs" / "a").data.data == tmp_path / "pairs"
+
+
+def test_relative_paths_of_older_runs_start_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "pairs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    write_run(folder, facts_of(build("wgan-vgg", SMALL), data=DataConfig(data=Path("pairs"))))
+    plain = yaml.safe_load((folder / "run.yaml").read_text())
+    plain["data"]["data"] = "pairs"
+    (folder / "run.yaml").write_text(yaml.safe_dump(plain))
+    assert read_run(folder).data.data == Path("pairs")
+
+
+def test_absolute_paths_of_data_stay(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_run(folder, facts_of(build("wgan-vgg", SMALL), data=DataConfig(data=tmp_path / "pairs")))
+    assert read_run(folder).data.data == tmp_path / "pairs"

@@ -651,3 +651,9 @@ def test_what_cannot_be_learned_is_found_before_anything_is_written(tiny, tmp_pa
     with pytest.raises(UserError, match="--patch 32: too small"):
         tiny("wgan-vgg", tmp_path / "run")
     assert not seen and not (tmp_path / "run").exists()
+
+
+def test_weights_may_be_read_by_those_who_may_read_the_folder(trained):
+    folder = trained[0] if isinstance(trained, tuple) else trained
+    allowed = folder.stat().st_mode & 0o444
+    assert {path.stat().st_mode & 0o444 for path in folder.glob("*.safetensors")} == {allowed}

@@ -2,14 +2,16 @@
 
 The file documents a run and allows to repeat it. It never decides which code is imported: systems are looked up by slug
 or by a name that an installed package has registered, and others must be named again by the user. Nor does it decide
-where prepared cases are kept. It holds keyed pseudonyms instead of names of subjects; the path of the data is written
-as the user gave it.
+where prepared cases are kept. It holds keyed pseudonyms instead of names of subjects. The path of the data is written
+as the user gave it if it is absolute, and else relative to the run, so that both may be moved together and a run may be
+used from any folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -185,6 +187,8 @@ def write_run(folder: Path, facts: RunFile) -> None:
         UserError: the folder cannot be written.
     """
     plain = facts.model_dump(mode="json")
+    if facts.data.data is not None and not facts.data.data.is_absolute():
+        plain["data"]["data"] = Path(os.path.relpath(facts.data.data.absolute(), folder.absolute())).as_posix()
     write_text(folder / RUN_FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
 
 
@@ -199,7 +203,16 @@ def read_run(folder: Path) -> RunFile:
         raise UserError(
             f"{folder}: no run here (run.yaml is missing); give the folder that `ganatomy train --out` made"
         )
-    return parse_run(path)
+    facts = parse_run(path)
+    return facts.model_copy(update={"data": facts.data.model_copy(update={"data": _data_of(folder, facts.data.data)})})
+
+
+def _data_of(folder: Path, data: Path | None) -> Path | None:
+    """Return the path of the data of a run; in older run files relative ones start from the current folder."""
+    if data is None or data.is_absolute():
+        return data
+    beside = Path(os.path.normpath(folder / data))
+    return data if data.exists() and not beside.exists() else beside
 
 
 def parse_run(path: Path) -> RunFile:

@@ -66,6 +66,7 @@ from ganatomy.inference.runfile import (
 )
 from ganatomy.inference.runfile import TrainConfig as TrainConfig
 from ganatomy.inference.validation import in_inference_mode, validate
+from ganatomy.reports import terminal
 from ganatomy.reports.measures import GAIN_ALONE, GRADIENT_NORM, ROTATION, Measure
 from ganatomy.training.annotations import choose_annotated, learned_roles, without_annotations
 from ganatomy.training.calibration import calibrate_run
@@ -141,7 +142,7 @@ def train(
         )
         check_new(out)
     fabric = launch(request.options)
-    console = Console(stderr=True, quiet=not show or fabric.global_rank > 0, soft_wrap=True)
+    console = terminal.console(show and fabric.global_rank == 0)
     torch.manual_seed(request.options.seed)
     if facts:
         method = build_run(out, facts, system)
@@ -764,7 +765,7 @@ class Run:
         digests = dict.fromkeys(kinds, digest_of(tensors))
         self._write_facts(self.facts.about_to_write(digests))
         for which in digests:
-            write_atomically(self.out / WEIGHTS[which], lambda path: save_file(dict(tensors), path, metadata=metadata))
+            write_atomically(self.out / WEIGHTS[which], lambda path: _save(path, tensors, metadata))
         self._write_facts(self.facts.with_weights(digests))
 
     def _calibrate(self) -> None:
@@ -790,6 +791,12 @@ def round_of(weights: Path) -> int:
             return int((file.metadata() or {}).get("round", 0))
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{weights}: cannot be read as safetensors ({error}); train in another --out") from None
+
+
+def _save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write weights, readable by those who may read the folder; safetensors makes files for their owner only."""
+    save_file(dict(tensors), path, metadata=dict(metadata))
+    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def _link(source: Path, target: Path) -> None:
