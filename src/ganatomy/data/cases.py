@@ -292,11 +292,13 @@ def _scans(place: object, task: Task, sources: Sequence[Source]) -> list[Source]
     root = Path(str(place)) if isinstance(place, Path) and place.is_dir() else sources[0].places[0].parent
     given, needed = task.given, needed_images(task)
     named = [one for one in sources if is_mask_by_name(root, one, folders=not task.classes)]
-    valued = masks_by_value([one for one in sources if one not in named])
-    scans = [one for one in sources if one not in named and one not in valued]
+    by_name = {id(one) for one in named}
+    valued = masks_by_value([one for one in sources if id(one) not in by_name])
+    masks = by_name | {id(one) for one in valued}
+    scans = [one for one in sources if id(one) not in masks]
     told = "; ".join(
-        f"{some(one.places[0].name for one in masks)} ({len(masks)}, by {how})"
-        for how, masks in (("name", named), ("values", valued)) if masks
+        f"{some(one.places[0].name for one in found)} ({len(found)}, by {how})"
+        for how, found in (("name", named), ("values", valued)) if found
     )  # fmt: skip
     if not scans:
         raise Unfit(f"{place}: all images are masks or label maps: {told}; --roles {given}='*' uses them as {given}")
@@ -572,8 +574,8 @@ def _of_one_kind(path: Path, task: Task, cases: Sequence[Case]) -> list[Case]:
     if not sources or not task.roles[task.given].has_intensities:
         return list(cases)
     kept = _scans(path, task, sources)
-    left = [source for source in sources if source not in kept]
-    return [case for case in cases if case.sources.get(task.given) not in left]
+    left = {id(source) for source in sources} - {id(source) for source in kept}
+    return [case for case in cases if id(case.sources.get(task.given)) not in left]
 
 
 def _others(task: Task) -> list[str]:

@@ -141,8 +141,8 @@ def masks_by_value(sources: Sequence[Source], opened: Callable[[Source], Image] 
         path = source.places[0]
         alike = re.sub(r"\d+", "0", f"{path.parent.name}/{path.name}")
         groups.setdefault((path.parent.parent, alike), []).append(source)
-    found = [source for own in groups.values() if one(own[0]) for source in own if source is own[0] or one(source)]
-    return [source for source in sources if source in found]
+    found = {id(source) for own in groups.values() if one(own[0]) for source in own if source is own[0] or one(source)}
+    return [source for source in sources if id(source) in found]
 
 
 def suggested(kinds: Mapping[str, Sequence[Source]], images: Sequence[str]) -> str:
