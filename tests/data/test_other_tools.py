@@ -102,6 +102,19 @@ def test_systems_of_one_image_take_the_only_suffix_and_ask_where_there_are_sever
     assert len(found) == 4 and {case.subject for case in found} == {"sub-01", "sub-02", "sub-A3"}
 
 
+def test_patterns_fit_images_of_subjects_unless_they_name_the_derivatives(bids):
+    for path in [*bids.glob("sub-*/**/*_FLAIR.nii.gz")]:
+        image(bids / "derivatives" / "registered" / path.relative_to(bids), 7)
+    task = build("caae", {}).task
+    with pytest.warns(Notice, match=r"images in derivatives are left out unless a pattern names the folder \(12\)"):
+        found = find_cases(task, DataConfig(data=bids, roles=("image=*_FLAIR.nii.gz",)))
+    assert len(found) == 4 and {case.subject for case in found} == {"sub-01", "sub-02", "sub-A3"}
+    assert {source.open().numpy().max() for case in found for source in case.sources.values()} == {3}
+    pattern = "image=derivatives/registered/*/*/*_FLAIR.nii.gz"
+    found = find_cases(task, DataConfig(data=bids, roles=(pattern,)))
+    assert {case.subject for case in found} == {"sub-02", "sub-A3"}
+
+
 @pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
 def test_runs_of_a_session_are_cases_and_other_doubles_are_refused(bids):
     for suffix in ("T1w", "T2w"):

@@ -51,6 +51,22 @@ def is_bids(folder: Path) -> bool:
     )  # fmt: skip
 
 
+def without_derivatives(folder: Path, sources: Sequence[Source], patterns: Sequence[str]) -> list[Source]:
+    """Return the images of subjects, for patterns of names, which images in the derivatives fit, too.
+
+    Args:
+        folder: folder of the data set.
+        sources: images below it.
+        patterns: patterns as typed; those of a folder that one names are kept.
+    """
+    aside = {name for name in ASIDE if not any(name in text for text in patterns)}
+    left = [one for one in sources if one.places[0].relative_to(folder).parts[0] in aside]
+    places = sorted({one.places[0].relative_to(folder).parts[0] for one in left})
+    tell(folder, f"images in {', '.join(places)} are left out unless a pattern names the folder ({len(left)})", left)
+    ids = {id(one) for one in left}
+    return [one for one in sources if id(one) not in ids]
+
+
 def cases_of_bids(task: Task, folder: Path, find: Find) -> list[Found]:
     """Return the cases of a data set, one for each session, or for each run where a session has several.
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ganatomy import phantoms
 from ganatomy.case import Case, Openable, Task
+from ganatomy.data.bids import is_bids, without_derivatives
 from ganatomy.data.folders import cache_folder
 from ganatomy.data.found import Unfit, needed_images
 from ganatomy.data.frames import in_frames
@@ -356,7 +357,8 @@ def _pattern_cases(task: Task, config: DataConfig) -> list[Case]:
     assert config.data is not None
 
     def sources(folder: Path) -> list[Source]:
-        return find(folder, meaning=config.meaning, uneven=config.uneven)
+        found = find(folder, meaning=config.meaning, uneven=config.uneven)
+        return without_derivatives(folder, found, config.roles) if is_bids(folder) else found
 
     if config.roles and config.series:
         raise UserError("--roles and --series: give patterns of file names, or of DICOM series, not both")
