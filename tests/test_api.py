@@ -1,14 +1,20 @@
-"""Training from Python, with options by name."""
+"""The functions of the package: what the commands do, from Python, with options by name."""
 
+import json
 from importlib.metadata import version
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import Dataset
 
 import ganatomy
 from ganatomy import DataConfig, Image, UserError, catalogue
 from ganatomy.api import TAKEN, configured, sorted_options, train, with_options
+from ganatomy.cli import main
 from ganatomy.cli.train import Choice
+from ganatomy.errors import LeftOut, Notice
 from ganatomy.inference.runfile import TrainConfig, read_run
 from ganatomy.methods.denoising.wgan_vgg import WGANVGG
 from ganatomy.methods.frameworks.pix2pix import Pix2Pix
@@ -133,3 +139,228 @@ def test_no_method_has_an_option_of_a_name_that_every_training_has():
     for system in catalogue.ready():
         # Options of roles are told apart by their prefix, and --roles is the user's word for patterns.
         assert not TAKEN & set(system.cls.Config.model_fields) - {"roles"}, system.slug
+
+
+TINY = {**SMALL, "preset": "small", "source": "mr", "target": "ct", "rounds": 2, "threads": 1, "diagnose": False}
+CT = {"window": (-1000, 600), "unit": "HU"}
+
+
+class Pairs(Dataset):
+    """A map-style data set, whose MR is an array and whose CT an image of nibabel."""
+
+    def __init__(self, folder, count=3, shift=0.0):
+        self.folder, self.count, self.shift = folder, count, shift
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        mr = ganatomy.read(self.folder / "mr" / f"p{index}.nii.gz")
+        ct = nib.load(self.folder / "ct" / f"p{index}.nii.gz")
+        return {"mr": mr.numpy()[0] + self.shift, "ct": ct, "subject": f"p{index}", "spacing": mr.spacing}
+
+
+def test_cases_in_memory_train_the_weights_that_their_files_train(pairs, cases, tmp_path):
+    from_files = train("pix2pix", pairs, out=tmp_path / "files", ct=CT, cache=cases, **TINY)
+    from_memory = train("pix2pix", Pairs(pairs), out=tmp_path / "memory", ct=CT, cache=cases, **TINY)
+    assert from_memory.identity == from_files.identity
+    facts = read_run(tmp_path / "memory")
+    assert facts.split.train == read_run(tmp_path / "files").split.train
+    assert str(facts.data.data).startswith("memory-") and str(pairs) not in (tmp_path / "memory/run.yaml").read_text()
+
+
+@pytest.fixture
+def run(pairs, cases, tmp_path):
+    """A run on cases in memory."""
+    return train("pix2pix", Pairs(pairs), out=tmp_path / "run", ct=CT, cache=cases, **TINY)
+
+
+def test_a_run_on_cases_in_memory_goes_on_and_is_judged_with_the_same_values_alone(run, pairs, tmp_path, capsys):
+    train("pix2pix", Pairs(pairs), out=tmp_path / "run", resume=True, rounds=3, threads=1)
+    assert read_run(tmp_path / "run").training.rounds == 3
+    found = ganatomy.evaluate(run)
+    assert (tmp_path / "run" / "evaluation" / "report.html").is_file() and found.headline
+    scored = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    assert len(scored["subjects"]) == 1
+    from ganatomy.data import memory
+
+    memory._held.clear()
+    assert main(["evaluate", str(tmp_path / "run")]) == 2
+    assert "give them again, as in ganatomy.evaluate(RUN, data)" in capsys.readouterr().err
+    again = ganatomy.evaluate(tmp_path / "run", Pairs(pairs))
+    assert json.loads((again.out / "metrics.json").read_text())["subjects"] == scored["subjects"]
+    with pytest.raises(UserError, match="not the data that the run began with; give the same"):
+        train("pix2pix", Pairs(pairs, shift=1.0), out=tmp_path / "run", resume=True, rounds=4, threads=1)
+
+
+def test_a_run_is_applied_to_files_and_to_values_alike(run, pairs, tmp_path):
+    path = pairs / "mr" / "p0.nii.gz"
+    applied = ganatomy.apply(run, path, tmp_path / "ct.nii.gz", device="cpu")
+    assert applied.outputs == [tmp_path / "ct.nii.gz"] and not applied.left_out
+    written = Image.of(tmp_path / "ct.nii.gz")
+    image = Image.of(path)
+    values = [path, str(path), image, nib.load(path), image.to_sitk(), image.to_torch()]
+    for value in values:
+        made = run(value, spacing=image.spacing if isinstance(value, torch.Tensor) else None)["ct"]
+        assert np.allclose(made.numpy(), written.numpy(), atol=1e-3), type(value)
+        assert isinstance(value, torch.Tensor) or np.allclose(made.affine, image.affine, atol=1e-4)
+    with pytest.warns(Notice, match="2 axial slices of 40 x 30 pixels, 1 mm apart"):
+        assert run(image.numpy())["ct"].spacing == (1, 1, 1)
+    named = ganatomy.apply(tmp_path / "run", {"mr": path}, tmp_path / "OUT", which="last")
+    assert named.outputs[0].parent == tmp_path / "OUT"
+    with pytest.raises(UserError, match="exists already"):
+        ganatomy.apply(run, path, tmp_path / "ct.nii.gz")
+    with pytest.raises(UserError, match="no option of this system here"):
+        ganatomy.apply(run, path, tmp_path / "b.nii.gz", trehsold=3)
+
+
+def test_a_model_moves_to_a_device(run):
+    assert run.to("cpu") is run and run.device == "cpu"
+    with pytest.raises(UserError, match="use cpu, cuda or auto"):
+        run.to("gpu")
+
+
+def test_a_data_set_is_shown_before_anything_is_trained(pairs, tmp_path):
+    data = ganatomy.dataset(pairs, "pix2pix", source="mr", target="ct")
+    assert len(data) == 3 and "ct: 2 x 40 x 30 voxels; 3 x 1 x 1.2 mm" in str(data) and not data.problems
+    assert "<td>mr</td>" in data._repr_html_() and "<script" not in data._repr_html_()
+    assert data.write(tmp_path / "pairs.csv").read_text().startswith("subject,mr,ct,split")
+    plain = ganatomy.dataset(pairs)
+    assert len(plain) == 6 and "3 subjects, 6 images" not in repr(plain)
+    with pytest.raises(UserError, match="name it, as in dataset"):
+        plain.write(tmp_path / "b.csv")
+    patterns = ganatomy.dataset(pairs, roles={"mr": "mr/*.nii.gz", "ct": "ct/*.nii.gz"})
+    assert patterns.config.roles == ("mr=mr/*.nii.gz", "ct=ct/*.nii.gz")
+    memory = ganatomy.dataset(Pairs(pairs), "pix2pix", source="mr", target="ct")
+    assert len(memory) == 3
+    with pytest.raises(UserError, match="no files that a manifest could name"):
+        memory.write(tmp_path / "b.csv")
+    assert {one.role for one in ganatomy.dataset(Pairs(pairs)).items} == {"mr", "ct"}
+    with pytest.raises(UserError, match="name the system whose option it is"):
+        ganatomy.dataset(pairs, levels=3)
+
+
+def volume(number=0):
+    return np.random.default_rng(number).uniform(1, 9, (2, 40, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (volume(), "a ndarray is neither a path nor a sequence of cases; give a list"),
+        ([], "no items"),
+        ([{}], "item 0 of the data set has no values"),
+        ([(volume(), 1)], "item 0 of the data set is a tuple; an item is a mapping"),
+        ([{"mr": volume(), "CT": volume()}], "'CT' is no role .* roles are mr, ct; is it meant to be 'ct'"),
+        ([{"pet": volume()}], "no case has the images .* roles are mr, ct; case0000 has pet"),
+        ([{"mr": volume(), "ct": volume(), "split": "dev"}], "item 0 .* split 'dev'; use train, val or test"),
+        ({"mr": [volume()], "ct": [volume(), volume()]}, "a list for every role, all of one length"),
+        ([{1: volume()}], "its keys are names of roles"),
+        (7, "a int is neither a path"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
+def test_cases_in_memory_that_cannot_be_used_are_told_before_anything_is_made(data, told, tmp_path):
+    with pytest.raises(UserError, match=told) as error:
+        train("pix2pix", data, out=tmp_path / "run", **TINY)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_lists_of_roles_and_single_values_are_cases(pairs):
+    images = [Image.from_array(volume(number), (3.0, 1.0, 1.2)) for number in range(3)]
+    paths = [pairs / "ct" / f"p{number}.nii.gz" for number in range(3)]
+    data = ganatomy.dataset({"mr": images, "ct": paths}, "pix2pix", source="mr", target="ct")
+    assert [case.subject for case in data.cases] == ["case0000", "case0001", "case0002"]
+    assert {one.unit for one in data.items if one.role == "ct"} == {"HU"}
+    single = ganatomy.dataset(images, "wgan-gp")
+    assert [list(case.sources) for case in single.cases] == [["image"]] * 3
+
+
+def test_a_case_without_a_role_is_named_and_left_out(pairs):
+    items = [*[Pairs(pairs)[index] for index in range(3)], {"ct": pairs / "ct" / "p0.nii.gz", "subject": "alone"}]
+    with pytest.warns(LeftOut, match="1 of 4 cases lack images that .* needs: alone"):
+        assert len(ganatomy.dataset(items, "pix2pix", source="mr", target="ct")) == 3
+
+
+def test_a_data_set_that_changes_its_values_is_refused(tmp_path):
+    class Random(Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return {"image": Image.from_array(np.random.default_rng().uniform(size=(1, 32, 32)))}
+
+    data = ganatomy.dataset(Random(), "wgan-gp")
+    next(iter(data.cases)).sources["image"].dataset._last = None
+    with pytest.raises(UserError, match="other values than when it was first asked for"):
+        data.cases[0].sources["image"].open()
+
+
+def test_a_class_is_a_system_by_whatever_it_is_called():
+    assert catalogue.resolve(Pix2Pix) is catalogue.resolve("pix2pix")
+    with pytest.raises(UserError, match="not a method"):
+        catalogue.resolve(dict)
+
+    class Mine(Pix2Pix):
+        pass
+
+    with pytest.raises(UserError, match="Mine: defined in a function"):
+        catalogue.resolve(Mine)
+    with pytest.raises(UserError, match="not by a int"):
+        catalogue.resolve(3)
+
+
+def test_systems_are_listed_by_pattern_and_state():
+    assert {one.slug for one in ganatomy.list_systems("denois")} >= {"wgan-vgg"}
+    assert len(ganatomy.list_systems()) == len(catalogue.SYSTEMS)
+    assert ganatomy.list_systems(state="ready") == catalogue.ready()
+
+
+def test_samples_are_written(cases, tmp_path):
+    small = {"width": 4, "size": (16, 16), "batch_size": 2, "rounds": 1, "threads": 1, "diagnose": False}
+    images = [
+        Image.from_array(np.random.default_rng(n).uniform(0, 255, (1, 16, 16)).astype(np.uint8)) for n in range(6)
+    ]
+    model = train(
+        "dcgan",
+        images,
+        out=tmp_path / "run",
+        preset="small",
+        image={"window": (0, 255), "unit": None, "channels": 1},
+        cache=cases,
+        **small,
+    )
+    paths = ganatomy.sample(model, tmp_path / "S", 2, seed=5, device="cpu")
+    assert [path.parent for path in paths] == [tmp_path / "S"] * 2 and all(path.is_file() for path in paths)
+    assert json.loads((tmp_path / "S" / "synthetic.json").read_text())["seeds"] == [5, 6]
+
+
+def test_a_study_has_the_arguments_of_the_command(tmp_path):
+    with pytest.raises(UserError, match="nothing to compare"):
+        ganatomy.study("pix2pix", out=tmp_path / "S", **{**TINY, "source": "t1", "target": "t2"})
+    with pytest.raises(UserError, match="it cannot be combined with label_fraction"):
+        ganatomy.study("ac-gan", out=tmp_path / "S", downstream=True, against=["baseline"])
+    assert not (tmp_path / "S").exists()
+
+
+def test_every_public_name_is_there():
+    assert set(ganatomy.__all__) == {*ganatomy._HOMES, "__version__"} <= set(dir(ganatomy))
+    assert all(getattr(ganatomy, name).__doc__ for name in ganatomy.__all__)
+
+
+@pytest.mark.parametrize(("kernel", "quiet"), [(True, False), (False, True)])
+def test_notebooks_show_progress_unless_told_otherwise(kernel, quiet, monkeypatch):
+    import io
+    import sys
+    from types import SimpleNamespace
+
+    from ganatomy.reports import terminal
+    from ganatomy.training.monitor import Bar
+
+    shell = type("ZMQInteractiveShell" if kernel else "TerminalInteractiveShell", (), {})()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert terminal.chosen(None) is kernel and terminal.chosen(False) is False
+    bar = Bar(3, 1, terminal.console(terminal.chosen(None)), True)
+    bar.close()
+    assert ("1/3" in sys.stderr.getvalue()) is not quiet

@@ -8,39 +8,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganatomy.api import train
+    from ganatomy.api import apply, dataset, evaluate, list_systems, sample, study, train
     from ganatomy.data.cases import DataConfig
-    from ganatomy.errors import UserError
+    from ganatomy.data.listing import Dataset
+    from ganatomy.errors import Notice, UserError
     from ganatomy.images.files import find, read, write
     from ganatomy.images.image import Image
     from ganatomy.inference.model import Model, load
     from ganatomy.inference.runfile import TrainConfig
 
+    __version__: str
+
 _HOMES = {
     "DataConfig": "ganatomy.data.cases",
+    "Dataset": "ganatomy.data.listing",
     "Image": "ganatomy.images.image",
     "Model": "ganatomy.inference.model",
+    "Notice": "ganatomy.errors",
     "TrainConfig": "ganatomy.inference.runfile",
     "UserError": "ganatomy.errors",
+    "apply": "ganatomy.api",
+    "dataset": "ganatomy.api",
+    "evaluate": "ganatomy.api",
     "find": "ganatomy.images.files",
+    "list_systems": "ganatomy.api",
     "load": "ganatomy.inference.model",
     "read": "ganatomy.images.files",
+    "sample": "ganatomy.api",
+    "study": "ganatomy.api",
     "train": "ganatomy.api",
     "write": "ganatomy.images.files",
 }
 
 __all__ = [
     "DataConfig",
+    "Dataset",
     "Image",
     "Model",
+    "Notice",
     "TrainConfig",
     "UserError",
+    "__version__",
+    "apply",
+    "dataset",
+    "evaluate",
     "find",
+    "list_systems",
     "load",
     "read",
+    "sample",
+    "study",
     "train",
     "write",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -365,18 +365,23 @@ _BY_NAME = {name: system for system in SYSTEMS for name in (system.slug, *system
 _BY_TITLE = {system.title.lower(): system for system in SYSTEMS}
 
 
-def resolve(name: "str | System") -> System:
+def resolve(name: "str | System | type[Any]") -> System:
     """Return the system that a user names; this may import code.
 
     Args:
         name: a slug or alias, in upper or lower case; a name that an installed package has registered; a method as
-            `package.module:Class` or `path/to/file.py:Class`; or a system, which is returned unchanged.
+            `package.module:Class` or `path/to/file.py:Class`; the class of a method; or a system, which is returned
+            unchanged.
 
     Raises:
         UserError: there is no such system, file, module or class, or the class is no method or cannot be imported.
     """
     if isinstance(name, System):
         return name
+    if isinstance(name, type):
+        return _of_class(name)
+    if not isinstance(name, str):
+        raise UserError(f"a system is named by a text or the class of a method, and not by a {type(name).__name__}")
     if name.endswith(".py"):
         raise UserError(f"{name}: name the class of the method, too, as {name}:Class")
     if ":" not in name:
@@ -411,6 +416,20 @@ def known(name: str) -> System:
 def registered(group: str) -> dict[str, EntryPoint]:
     """Return the entry points of a group that installed packages have registered, by name; nothing is imported."""
     return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _of_class(cls: type[Any]) -> System:
+    """Return the system of a class: its row, the name under which it is registered, or its module and name.
+
+    Raises:
+        UserError: the class is no complete method, or is defined where no name leads to it.
+    """
+    place = f"{cls.__module__}:{cls.__qualname__}"
+    if "<locals>" in place:
+        raise UserError(f"{cls.__name__}: defined in a function; define it in a module, or in a cell of its own")
+    registered_as = next((name for name, entry in registered(METHODS).items() if entry.value == place), None)
+    script = getattr(sys.modules.get(cls.__module__), "__file__", None) if cls.__module__ == "__main__" else None
+    return _outside(registered_as or (f"{Path(script).name}:{cls.__qualname__}" if script else place), place)
 
 
 def _nearest(name: str, entries: Mapping[str, EntryPoint]) -> list[str]:
@@ -525,7 +544,7 @@ def source_of(cls: Any) -> str | None:
         return None
     try:
         path = inspect.getsourcefile(cls)
-    except TypeError:
+    except (TypeError, OSError):  # defined in a notebook
         path = None
     return f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}" if path else None
 

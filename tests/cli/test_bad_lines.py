@@ -16,7 +16,7 @@ from ganatomy.errors import UserError
 WORK = {
     "train": ("train", "train_folds"),
     "evaluate": ("evaluate",),
-    "apply": ("Applier",),
+    "apply": ("apply_run",),
     "sample": ("load",),
     "turing": ("load", "score_answers"),
     "study": ("study", "downstream"),

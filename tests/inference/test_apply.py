@@ -545,7 +545,7 @@ def test_images_smaller_than_the_margin_work(applier):
 
 
 def test_sigterm_unwinds(tmp_path, applier, monkeypatch):
-    from ganatomy.cli.apply import _terminable
+    from ganatomy.inference.applying import _terminable
 
     source = ct_series(tmp_path / "in", body())
 

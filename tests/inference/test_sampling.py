@@ -11,12 +11,13 @@ from PIL import Image as Pillow
 from ganatomy import catalogue
 from ganatomy.case import Prediction
 from ganatomy.data.cases import DataConfig
+from ganatomy.data.memory import only_source
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
 from ganatomy.images.atomic import locked
 from ganatomy.images.files import read
 from ganatomy.images.image import Image
-from ganatomy.inference.model import Model, only_source
+from ganatomy.inference.model import Model
 from ganatomy.inference.runfile import RunFile
 from ganatomy.inference.sampling import LIST, NOTE, sampling_ability, write_samples
 from ganatomy.roles.image import ImageOptions

@@ -1,28 +1,30 @@
 """``ganatomy apply RUN INPUT... --out OUT``."""
 
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, make_dataclass, replace
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from tyro.conf import Positional, arg
 
-from ganatomy.case import Case
 from ganatomy.cli import DONE
 from ganatomy.cli.options import named_system, parse, peek
-from ganatomy.data.pseudonyms import Labels, Pseudonyms
-from ganatomy.data.store import tell_left_out
-from ganatomy.errors import Shortage, UserError
-from ganatomy.images.files import Source, find
+from ganatomy.errors import UserError
 from ganatomy.images.image import RasterMeaning
-from ganatomy.inference.apply import Applier, Format, Output, check_meaning, plan, select
-from ganatomy.inference.gather import Job, gather, in_time_frames
+from ganatomy.inference.apply import Format
+from ganatomy.inference.applying import Listener, apply_run
 from ganatomy.inference.model import Which, build_run
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.runfile import read_run
@@ -112,44 +114,31 @@ def run(arguments: Sequence[str]) -> int:
     texts, out = places(options)
     stated = (options.slope, options.intercept, options.unit, options.pixel_mm, options.backdrop, options.nan)
     meaning = RasterMeaning(*stated, options.level, options.mpp)
-    if options.secret and not options.deidentify:
-        raise UserError("--secret: only --deidentify makes pseudonyms here; add it, or leave --secret away")
-    pseudonyms = Pseudonyms.of_user(options.secret) if options.deidentify else None
-    applier = Applier(
-        options.run,
-        options.which,
-        options.device,
-        options.ability,
-        own,
-        ensemble=list(options.ensemble),
-        system=options.system,
-        pseudonyms=pseudonyms,
-    )
-
-    def find_all(path: Path) -> list[Source]:
-        return select(find(path, uneven=options.uneven, meaning=meaning), out, path)
-
-    jobs = gather(texts, applier.predictor, find_all, options.roles, options.series)
-    if options.frames:
-        jobs = in_time_frames(jobs, options.frames)
-    outputs = plan(named(jobs, pseudonyms), out, options.format, real=applier.real)
-    applier.check_apart([job.main for job in jobs], outputs)
-    for job, output in zip(jobs, outputs, strict=True):
-        check_meaning(job.sources.values(), [output] * len(job.sources))
-    with _terminable():
-        problems = _apply(applier, list(zip(jobs, outputs, strict=True)), options)
-    tell_left_out(problems, len(jobs))
-    if len(problems) == len(jobs):
-        raise UserError(problems[0][1] if len(jobs) == 1 else f"none of the {len(jobs)} cases can be used")
+    with _shown(options.deidentify) as listener:
+        apply_run(
+            options.run,
+            texts,
+            out,
+            roles=options.roles,
+            series=options.series,
+            frames=options.frames,
+            resample_to=options.resample_to,
+            ensemble=options.ensemble,
+            system=options.system,
+            ability=options.ability,
+            which=options.which,
+            device=options.device,
+            format=options.format,
+            seed=options.seed,
+            overwrite=options.overwrite,
+            deidentify=options.deidentify,
+            secret=options.secret,
+            uneven=options.uneven,
+            meaning=meaning,
+            options=own,
+            listener=listener,
+        )
     return DONE
-
-
-def named(jobs: Sequence[Job], pseudonyms: Pseudonyms | None) -> list[Source]:
-    """Return the main source of every job, called as its output is: by its name, or by a label without identity."""
-    if pseudonyms is None:
-        return [job.main for job in jobs]
-    labels = Labels([Case(job.name, job.main.subject, "test", job.sources) for job in jobs], pseudonyms)
-    return [replace(job.main, name=labels.cases[job.name]) for job in jobs]
 
 
 def read_options(arguments: Sequence[str]) -> tuple[Options, dict[str, Any]]:
@@ -200,9 +189,45 @@ def places(options: Options) -> tuple[list[str], Path]:
     return texts, options.out
 
 
-def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Options) -> list[tuple[str, str]]:
-    """Apply the run to every case, and return the name of each that cannot be used, with the reason."""
-    problems: list[tuple[str, str]] = []
+class _Progress(Listener):
+    """Shows a bar for the current case, and prints the path of every output and the warnings about it.
+
+    Args:
+        progress: bar on the terminal.
+        named: whether a path is printed with the name of its case, since it tells no more whose it is.
+    """
+
+    def __init__(self, progress: Progress, named: bool):
+        self.progress, self.named = progress, named
+        self.task: TaskID | None = None
+
+    def begin(self, number: int, total: int, name: str) -> None:
+        """Show a bar for the case."""
+        self.task = self.progress.add_task(f"{number}/{total} {name}", total=None)
+
+    def advance(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if self.task is not None:
+            self.progress.update(self.task, completed=done, total=total)
+
+    def made(self, name: str, path: Path, warnings: Sequence[str]) -> None:
+        """Print the path and the warnings."""
+        console = self.progress.console
+        if self.named:
+            console.print(f"{name} -> {path}", markup=False, highlight=False, soft_wrap=True)
+        print(path)
+        for told in warnings:
+            console.print(f"{path}: {told}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def end(self) -> None:
+        """Remove the bar."""
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+
+
+@contextmanager
+def _shown(named: bool) -> Iterator[Listener]:
+    """Yield a listener that shows progress on the terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -212,42 +237,4 @@ def _apply(applier: Applier, jobs: Sequence[tuple[Job, Output]], options: Option
     )
     times, hidden = (TimeElapsedColumn(), TimeRemainingColumn()), not console.is_terminal
     with Progress(*columns, *times, console=console, transient=True, disable=hidden) as progress:
-        for number, (job, output) in enumerate(jobs, start=1):
-            task = progress.add_task(f"{number}/{len(jobs)} {job.name}", total=None)
-
-            def advance(done: int, total: int, task=task) -> None:  # type: ignore[no-untyped-def]
-                progress.update(task, completed=done, total=total)
-
-            try:
-                doubts = applier(job.sources, output, options.overwrite, advance, options.resample_to, options.seed)
-            except Shortage:
-                raise
-            except UserError as error:
-                problems.append((job.name, str(error)))
-            else:
-                made = applier.place(job.main, output)
-                if options.deidentify:  # the name of the output tells no more whose it is
-                    console.print(f"{job.name} -> {made}", markup=False, highlight=False, soft_wrap=True)
-                print(made)
-                for doubt in doubts:
-                    console.print(f"{made}: {doubt}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-            progress.remove_task(task)
-    return problems
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit meanwhile, so that half-written outputs are removed."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not in the main thread: the embedding program handles its own signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        yield _Progress(progress, named)

@@ -14,11 +14,10 @@ from ganatomy import catalogue
 from ganatomy.case import Case
 from ganatomy.cli import DONE, SOME_LEFT_OUT, train
 from ganatomy.cli.options import leading, parse, peek
-from ganatomy.data.cases import DataConfig, discover, subject_of
+from ganatomy.data.cases import DataConfig, discover
+from ganatomy.data.listing import listed
 from ganatomy.data.overview import Item, items_of, sentences, write_manifest
-from ganatomy.data.subjects import with_pattern
 from ganatomy.errors import UserError
-from ganatomy.images.files import find
 from ganatomy.inference.model import build
 
 SHOWN = 40
@@ -86,11 +85,7 @@ def _found(arguments: Sequence[str]) -> tuple[None, list[Case]]:
     options: Any = parse(kind, arguments, "ganatomy data FOLDER", kind(Listing(), DataConfig()))
     if options.general.write:
         raise UserError(f"--write {options.general.write}: a manifest has the roles of a system; add --for SYSTEM")
-    config: DataConfig = options.data
-    assert config.data is not None
-    sources = find(config.data, meaning=config.meaning, uneven=config.uneven)
-    cases = [Case(source.name, subject_of(config.data, source), "train", {source.kind: source}) for source in sources]
-    return None, with_pattern(cases, config.data, config.subject_pattern) if config.subject_pattern else cases
+    return None, listed(options.data)
 
 
 def _show(items: Sequence[Item], divided: bool) -> None:

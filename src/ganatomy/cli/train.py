@@ -11,7 +11,7 @@ import tyro
 from pydantic import BaseModel
 
 from ganatomy import catalogue
-from ganatomy.api import configured, named_by_data
+from ganatomy.api import configured, named_by_data, one_fold
 from ganatomy.catalogue import System
 from ganatomy.cli import complain, speaks
 from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, peek_all, settled, with_roles
@@ -185,18 +185,6 @@ def _equal(name: str, wanted: Any, own: Any, secret: Path | None) -> bool:
     return len(wanted) == len(own) and all(
         any(full == pseudonyms.subject(one) or full.startswith(one) for full in own) for one in wanted
     )
-
-
-def one_fold(number: int, count: int) -> Fold:
-    """Return fold ``number`` of ``count``.
-
-    Raises:
-        UserError: there are fewer than two folds, or the number is out of range.
-    """
-    try:
-        return Fold(number=number, of=count)
-    except ValueError:
-        raise UserError(f"--fold {number} --folds {count}: folds are at least 2, counted from 0") from None
 
 
 def read_options(

@@ -24,6 +24,7 @@ from ganatomy.data.frames import in_frames
 from ganatomy.data.kinds import MOST_LABELS, is_mask_by_name, kinds_of, masks_by_value, suggested
 from ganatomy.data.known_layouts import cases_of_layout, channels_of_layout
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns, title_of
+from ganatomy.data.memory import cases_in_memory, held_at, images_in_memory
 from ganatomy.data.parts import MARK, in_parts, names_of, open_part
 from ganatomy.data.splits import divide, some
 from ganatomy.data.subjects import merged, place_below, subject_of_place, with_pattern
@@ -177,6 +178,8 @@ def _all_cases(task: Task, config: DataConfig) -> list[Case]:
         raise UserError("--roles and --series name images of a folder: give it with --data, too")
     if config.data is None:
         return _phantom_cases(task, config)
+    if held := held_at(config.data):
+        return cases_in_memory(held, task, config.meaning.unit, config.resample_to)
     manifest = None if config.roles or config.series else _manifest(config.data, task)
     if manifest is not None:
         if config.subject_pattern is not None:
@@ -484,6 +487,8 @@ def names_of_images(config: DataConfig) -> list[str]:
     patterns = [text.partition("=")[0] for text in (*config.roles, *config.series)]
     if patterns or config.data is None:
         return patterns
+    if held := held_at(config.data):
+        return images_in_memory(held)
     paths = [config.data / name for name in MANIFEST_NAMES] if config.data.is_dir() else [config.data]
     path = next((path for path in paths if path.is_file() and path.suffix.lower() == ".csv"), None)
     if path is None:

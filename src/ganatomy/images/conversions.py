@@ -23,8 +23,8 @@ from ganatomy.images.image import AXES, Header, Image, axial_affine
 if TYPE_CHECKING:
     import torch
 
-LIBRARIES = ("nibabel", "SimpleITK", "PIL", "torch")
-"""Packages whose image types are converted, besides NumPy; tensors of MONAI are tensors of torch, too."""
+LIBRARIES = {"nibabel": "SpatialImage", "SimpleITK": "Image", "PIL": "Image", "torch": "Tensor"}
+"""Package to the class of its images, besides NumPy; tensors of MONAI are tensors of torch, too."""
 SHOWN = 256
 """Largest number of rows and columns of the picture that notebooks show."""
 ENDS = (0.5, 99.5)
@@ -33,8 +33,8 @@ ENDS = (0.5, 99.5)
 
 def library_of(value: Any) -> str | None:
     """Return the package that a value's type belongs to, ``numpy`` for all other arrays; None for other values."""
-    packages = {cls.__module__.partition(".")[0] for cls in type(value).__mro__}
-    if found := next((name for name in LIBRARIES if name in packages), None):
+    classes = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(value).__mro__}
+    if found := next((package for package, name in LIBRARIES.items() if (package, name) in classes), None):
         return found
     return "numpy" if hasattr(value, "__array__") and not isinstance(value, Image) else None
 
@@ -68,9 +68,9 @@ def image_of(
 
         value = read(value)
     kind = library_of(value)
-    if kind == "torch" and hasattr(value, "affine") and hasattr(value, "meta"):
+    if kind == "torch" and has_geometry(value):
         kind = "monai"
-    if (isinstance(value, Image) or kind in ("nibabel", "SimpleITK", "monai")) and (spacing or axes):
+    if has_geometry(value) and (spacing or axes):
         raise UserError(f"spacing and axes: a {type(value).__name__} states them itself; leave them away")
     if axes and kind != "numpy":
         raise UserError(f"axes: only arrays of NumPy take the names of their axes, and not a {type(value).__name__}")
@@ -95,6 +95,14 @@ def image_of(
                 "torch, or an image of nibabel, SimpleITK or Pillow"
             )
     return image if image.unit is not None or unit is None else image.with_array(image.array, unit)
+
+
+def has_geometry(value: Any) -> bool:
+    """Return whether a value states where its voxels lie, as a tensor of MONAI does with its affine."""
+    if isinstance(value, Image):
+        return True
+    kind = library_of(value)
+    return kind in ("nibabel", "SimpleITK") or (kind == "torch" and hasattr(value, "affine") and hasattr(value, "meta"))
 
 
 def _placed(image: Image, spacing: Sequence[float] | None, like: Image | None, what: str) -> Image:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ganatomy import catalogue
-from ganatomy.case import Held, Openable, Prediction, Role
+from ganatomy.case import Prediction
 from ganatomy.catalogue import System
+from ganatomy.data.memory import opened_values
 from ganatomy.errors import UserError, shortage
 from ganatomy.game import Method
-from ganatomy.images.files import find
-from ganatomy.images.image import Image
 from ganatomy.inference.predictor import Options, Predictor, predictor_class, predictor_of
 from ganatomy.inference.runfile import RUN_FILE, RunFile, check_method, digest_of, read_run, system_of
 from ganatomy.inference.runfile import Which as Which
@@ -111,7 +109,12 @@ def chosen_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load(folder: str | Path, which: Which = "best", device: str = "cpu", system: str | System | None = None) -> Model:
+def load(
+    folder: str | Path,
+    which: Which = "best",
+    device: str = "cpu",
+    system: str | System | type[Method] | None = None,
+) -> Model:
     """Load a trained method from its run folder.
 
     Args:
@@ -119,7 +122,8 @@ def load(folder: str | Path, which: Which = "best", device: str = "cpu", system:
         which: weights to load, ``best`` on the validation data or ``last``.
         device: device of the networks, such as ``cuda``, or ``auto``.
         system: system of the run. A method from outside that no installed package has registered must be named, as
-            ``file.py:Class`` or ``package.module:Class``, since code is never imported because of a run folder.
+            ``file.py:Class`` or ``package.module:Class``, or given as its class, since code is never imported because
+            of a run folder.
 
     Raises:
         UserError: the folder holds no run, one of another system or of one that must be named, no weights yet, or
@@ -226,6 +230,16 @@ class Model:
     identity: str = ""
     system: System | None = None
 
+    def to(self, device: str) -> Self:
+        """Move the networks to a device, such as ``cuda``, ``cpu`` or ``auto``, and return the model.
+
+        Raises:
+            UserError: the device is not available.
+        """
+        self.device = chosen_device(device)
+        self.method.to(self.device)
+        return self
+
     def predictor(self, ability: str | None = None, options: Options | None = None) -> Predictor:
         """Return the predictor for an ability, by default the first ability.
 
@@ -235,15 +249,25 @@ class Model:
         return predictor_of(self.method, self.device, ability, options, self.calibration)
 
     def __call__(
-        self, image: Any = None, /, *, ability: str | None = None, unit: str | None = None, seed: int = 0, **values: Any
+        self,
+        image: Any = None,
+        /,
+        *,
+        ability: str | None = None,
+        unit: str | None = None,
+        spacing: Sequence[float] | None = None,
+        seed: int = 0,
+        **values: Any,
     ) -> Prediction:
         """Apply the method to one case.
 
         Args:
-            image: value of the main input: a path, an image, or an array (rows, columns), (slices, rows, columns) or
-                (channels, slices, rows, columns).
+            image: value of the main input: a path, an `Image`, an array (rows, columns), (slices, rows, columns) or
+                (channels, slices, rows, columns), a tensor of torch (slices, channels, rows, columns), or an image of
+                nibabel, SimpleITK or Pillow; see `Image.of`.
             ability: ability to use; None means the first.
-            unit: unit of arrays, such as ``HU``.
+            unit: unit of images that state none, such as ``HU``.
+            spacing: mm between slices, rows and columns, for arrays and other images that state none.
             seed: seed of random draws, for methods that have any.
             values: role to value for systems with several inputs, and options of the predictor.
 
@@ -255,44 +279,5 @@ class Model:
         predictor = self.predictor(ability, options)
         if image is not None:
             values = {predictor.inputs[0]: image, **values}
-        return predictor.predict(predictor.sample_of(opened_values(values, self.method.task.roles, unit)), seed)
-
-
-def opened_values(values: Mapping[str, Any], roles: Mapping[str, Role], unit: str | None = None) -> dict[str, Any]:
-    """Convert paths and arrays of one case to values of its roles.
-
-    An array gets the affine of the first image of the case if both have the same number of voxels.
-
-    Args:
-        values: role to path, array or value.
-        roles: name to role.
-        unit: unit of arrays.
-
-    Raises:
-        UserError: a path cannot be read or holds several images.
-    """
-    opened = {
-        name: roles[name].source(str(value), Path(), only_source).open()
-        if isinstance(value, str | Path) and name in roles
-        else value
-        for name, value in values.items()
-    }
-    grid = next((value for value in opened.values() if isinstance(value, Image)), None)
-    for name, value in opened.items():
-        if isinstance(value, np.ndarray) and name in roles and roles[name].on_grid:
-            image = Image.from_array(value, unit=unit)
-            beside = grid is not None and image.shape == grid.shape
-            opened[name] = replace(image, affine=grid.affine, offsets=grid.offsets) if beside and grid else image
-    return opened
-
-
-def only_source(path: Path) -> Openable:
-    """Return the source of the only image at a path.
-
-    Raises:
-        UserError: the path holds no image, or several.
-    """
-    from ganatomy.images.files import read
-
-    sources = find(path)
-    return sources[0] if len(sources) == 1 else Held(read(path), (path,))
+        opened = opened_values(values, self.method.task.roles, unit, spacing)
+        return predictor.predict(predictor.sample_of(opened), seed)

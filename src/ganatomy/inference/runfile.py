@@ -33,6 +33,7 @@ from pydantic import (
 from ganatomy.case import Split
 from ganatomy.catalogue import System, known, source_of
 from ganatomy.data.cases import DataConfig
+from ganatomy.data.memory import is_memory
 from ganatomy.data.pseudonyms import DIGITS, DIGITS_OF_CONTENT
 from ganatomy.data.splits import Fold
 from ganatomy.errors import Notice, UserError
@@ -187,8 +188,9 @@ def write_run(folder: Path, facts: RunFile) -> None:
         UserError: the folder cannot be written.
     """
     plain = facts.model_dump(mode="json")
-    if facts.data.data is not None and not facts.data.data.is_absolute():
-        plain["data"]["data"] = Path(os.path.relpath(facts.data.data.absolute(), folder.absolute())).as_posix()
+    data = facts.data.data
+    if data is not None and not (data.is_absolute() or is_memory(data)):
+        plain["data"]["data"] = Path(os.path.relpath(data.absolute(), folder.absolute())).as_posix()
     write_text(folder / RUN_FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
 
 
@@ -209,7 +211,7 @@ def read_run(folder: Path) -> RunFile:
 
 def _data_of(folder: Path, data: Path | None) -> Path | None:
     """Return the path of the data of a run; in older run files relative ones start from the current folder."""
-    if data is None or data.is_absolute():
+    if data is None or data.is_absolute() or is_memory(data):
         return data
     beside = Path(os.path.normpath(folder / data))
     return data if data.exists() and not beside.exists() else beside

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from ganatomy import catalogue
 from ganatomy.case import Sample, slab
@@ -31,6 +30,7 @@ from ganatomy.inference.model import Model, load
 from ganatomy.inference.predictor import decoding_role
 from ganatomy.inference.runfile import TrainConfig
 from ganatomy.metrics.statistics import Interval, count, crossed_interval
+from ganatomy.reports import terminal
 from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import STYLE, new_figure
 from ganatomy.reports.style import plain as literal
@@ -159,7 +159,7 @@ def downstream(
         secret=pseudonyms.fingerprint,
     )
     open_folder(out, wanted)
-    console, labels = Console(stderr=True, quiet=not show), Labels(cases, pseudonyms)
+    console, labels = terminal.console(show), Labels(cases, pseudonyms)
     everybody, examples = {case.subject for case in cases}, list[ImageSet]()
 
     def learn(fold: int, training: ImageSet, choosing: ImageSet) -> Generate:

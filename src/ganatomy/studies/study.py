@@ -27,6 +27,7 @@ from ganatomy.images.atomic import replacing_together, write_text
 from ganatomy.inference.model import Model
 from ganatomy.inference.runfile import TrainConfig, read_run
 from ganatomy.metrics.statistics import count
+from ganatomy.reports import terminal
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.studies.comparison import Comparison, compare_arms, tabulated, write_table
 from ganatomy.studies.page import compose
@@ -121,7 +122,7 @@ def study(
         secret=pseudonyms.fingerprint,
     )
     open_folder(out, wanted)
-    console, labels = Console(stderr=True, quiet=not show), Labels(cases, pseudonyms)
+    console, labels = terminal.console(show), Labels(cases, pseudonyms)
     numbers = range(options.seed, options.seed + seeds)
     judge, judged = judge_of(task), list[Judged]()
     for group in groups_of(list(runs_of(arms, numbers, folds))):

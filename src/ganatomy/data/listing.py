@@ -1,0 +1,112 @@
+"""Data sets as they are understood before anything is trained, for notebooks and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+from ganatomy.case import Case
+from ganatomy.data.cases import DataConfig, subject_of
+from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
+from ganatomy.data.memory import held_at, images_in_memory
+from ganatomy.data.overview import Item, items_of, sentences, write_manifest
+from ganatomy.data.subjects import with_pattern
+from ganatomy.errors import UserError
+from ganatomy.images.files import Source, find
+
+SHOWN = 20
+"""Number of rows of the table in a notebook; the sentences below it count all images."""
+
+
+class Dataset:
+    """The cases of a data set, with what is understood of them; `print` shows it in sentences, notebooks as a table.
+
+    Args:
+        config: where the images are and how they are read.
+        cases: the cases.
+        divided: whether the cases have sides of a split, which they get for a system.
+    """
+
+    def __init__(self, config: DataConfig, cases: Sequence[Case], divided: bool):
+        self.config, self.cases, self.divided = config, list(cases), divided
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """Every image, or other part, of every case; each is opened once."""
+        return list(items_of(self.cases))
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Name of each case that cannot be read, with the reason."""
+        return {one.case: one.problem for one in self.items if one.problem}
+
+    def write(self, path: str | Path) -> Path:
+        """Write the manifest of the cases as a CSV file, which can be corrected and given to `train`.
+
+        Raises:
+            UserError: the cases have no roles yet, the file exists, or the images are no files.
+        """
+        if not self.divided:
+            raise UserError("a manifest has the roles of a system; name it, as in dataset(FOLDER, 'pix2pix')")
+        if held_at(self.config.data) is not None:
+            raise UserError("cases in memory have no files that a manifest could name")
+        write_manifest(Path(path), self.cases)
+        return Path(path)
+
+    def __str__(self) -> str:
+        return "\n".join(sentences(self.items, self.divided))
+
+    def __repr__(self) -> str:
+        return f"<Dataset of {len(self)} cases: {self.config.data or 'embedded phantoms'}>"
+
+    def _repr_html_(self) -> str:
+        head = ("subject", "case", "role" if self.divided else "kind", "split", "voxels", "mm", "values")
+        rows = [_row(one, self.divided) for one in self.items[:SHOWN]]
+        more = len(self.items) - SHOWN
+        cells = [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+        told = [*([f"and {more} more images"] if more > 0 else []), *sentences(self.items, self.divided)]
+        return (
+            f"<table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{''.join(cells)}</table>"
+            f"<p>{'<br>'.join(map(escape, told))}</p>"
+        )
+
+
+def _row(one: Item, divided: bool) -> tuple[str, ...]:
+    voxels, spacing = (" x ".join(f"{number:.3g}" for number in part or ()) for part in (one.shape, one.spacing))
+    values = f"{one.span[0]:.4g} to {one.span[1]:.4g} {one.unit or ''}" if one.span else one.problem or ""
+    return one.subject, one.case, one.role, one.split if divided else "", voxels, spacing, values
+
+
+def listed(config: DataConfig) -> list[Case]:
+    """Return the cases of a data set without a system: by the roles that the user names, else one for each image.
+
+    Raises:
+        UserError: there is no image, a pattern matches none, or no data are given.
+    """
+    if config.data is None:
+        raise UserError("give the folder, file or list of the images, or name a system, which has an embedded phantom")
+
+    def sources(path: Path) -> list[Source]:
+        return find(path, meaning=config.meaning, uneven=config.uneven)
+
+    if held := held_at(config.data):
+        roles = images_in_memory(held)
+        return [
+            Case(one.name, one.subject, one.split, held.sources_of_images(index, roles), one.label)
+            for index, one in enumerate(held.entries)
+        ]
+    texts, option = (config.series, "--series") if config.series else (config.roles, "--roles")
+    if texts:
+        patterns = parse_patterns(texts, option, [text.partition("=")[0] for text in texts])
+        found = (
+            by_series(sources(config.data), patterns) if config.series else by_patterns(config.data, patterns, sources)
+        )
+        return [Case(name, subject, "train", chosen) for name, subject, chosen in found]
+    root = config.data
+    cases = [Case(one.name, subject_of(root, one), "train", {one.kind: one}) for one in sources(root)]
+    return with_pattern(cases, root, config.subject_pattern) if config.subject_pattern else cases
