@@ -240,6 +240,24 @@ class Model:
         self.method.to(self.device)
         return self
 
+    def export_onnx(self, path: str | Path, ability: str | None = None, overwrite: bool = False) -> Path:
+        """Write the network as ONNX, and beside it as JSON the roles, codecs and tiling with which it is used.
+
+        Needs the extra ``ganatomy[onnx]``. ONNX Runtime must give the outputs of torch before anything is written.
+
+        Args:
+            path: file with the suffix .onnx; the description has its name and .json.
+            ability: ability to export; None means the first.
+            overwrite: whether to replace existing files.
+
+        Raises:
+            UserError: packages are missing, files are in the way, or predictions of the system are more than a network
+                that is applied to encoded images, such as those of a search or a scan.
+        """
+        from ganatomy.inference.export import export_onnx
+
+        return export_onnx(self, path, ability, overwrite)
+
     def predictor(self, ability: str | None = None, options: Options | None = None) -> Predictor:
         """Return the predictor for an ability, by default the first ability.
 
