@@ -16,6 +16,7 @@ from ganatomy.evaluation.choosing import choose_cases
 from ganatomy.evaluation.evaluate import Evaluation, evaluate, load_others
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET
 from ganatomy.images.atomic import locked
+from ganatomy.images.files import read
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import read_run, write_run
 from ganatomy.metrics.fidelity import rmse
@@ -73,7 +74,7 @@ def test_a_run_is_judged_on_the_subjects_it_kept_aside(run: Path, result: Evalua
     assert "agatston error" in facts["scores"]
     with (run / "evaluation" / "cases.csv").open() as stream:
         lines = list(csv.DictReader(stream))
-    assert len(lines) == 2 * 4 and {line["subject"] for line in lines} == set(subjects)
+    assert len(lines) == 2 * len(facts["methods"]) and {line["subject"] for line in lines} == set(subjects)
     page = (run / "evaluation" / "report.html").read_text()
     assert page.index("<img") < page.index("<table") and "How this was measured" in page and "rotation" in page
 
@@ -219,22 +220,43 @@ def test_an_evaluation_replaces_its_own_kind_only(
     assert evaluate(other, two).out == other / "evaluation"
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_new_evaluation_replaces_the_old_one_as_a_whole_and_a_failed_one_nothing(
     run: Path, two: DataConfig, tmp_path: Path
 ) -> None:
     out = tmp_path / "e"
-    evaluate(run, two, out=out)
+    kept = evaluate(run, two, out=out, keep_images=True)
     (out / "mine.txt").write_text("mine")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
     with pytest.raises(UserError, match="no case could be judged"):
-        evaluate(run, manifest(tmp_path, [("c", "p1", "")], broken="c"), out=out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+        evaluate(run, manifest(tmp_path, [("c", "p1", "")], broken="c"), out=out, keep_images=True)
+    assert contents(out) == before
     with locked(out, tmp_path / ".e.lock"), pytest.raises(UserError, match="another process is writing there"):
         evaluate(run, two, out=out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(out) == before
+    images_are_kept(kept, run, two)
     evaluate(run, two, out=out, names=True)
     assert (out / "mine.txt").read_text() == "mine" and "anna kim" in (out / "cases.csv").read_text()
-    assert not list(tmp_path.glob(".e.*"))
+    assert not list(tmp_path.glob(".e.*")) and not (out / "images").exists(), "kept images belong to their evaluation"
+
+
+def images_are_kept(result: Evaluation, run: Path, data: DataConfig) -> None:
+    """Compare the images beside a report with the outputs, and their scores with those of the report."""
+    model, folder = load(run), result.out / "images"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(result.scores.cases)
+    assert "images/, a folder for each case" in (result.out / "report.html").read_text()
+    for label in result.scores.cases:
+        found = {path.name.removesuffix(".nii.gz"): read(path) for path in (folder / label).iterdir()}
+        assert set(found) == {INPUT, OUTPUT, "non-local-means", "total-variation", "wavelets", TARGET}
+        output, target = (found[name].numpy()[0] for name in (OUTPUT, TARGET))
+        assert rmse(output, target) == pytest.approx(result.scores.by_case(OUTPUT, RMSE)[label], rel=1e-4)
+        assert found[OUTPUT].spacing == pytest.approx((1.0, 1.5, 1.5))
+    store = Store(model.method.task, data.cache_folder)
+    true = {store.get(case).arrays[TARGET][0].tobytes() for case in find_cases(model.method.task, data)}
+    assert true == {read(folder / label / f"{TARGET}.nii.gz").numpy()[0].tobytes() for label in result.scores.cases}
 
 
 def test_test_cases_that_have_changed_since_the_run_began_are_named(tmp_path: Path, mine: Pseudonyms) -> None:

@@ -43,6 +43,8 @@ class Choice:
     """File with the secret that was used in training, to recognise the run's subjects; none means your own."""
     names: bool = False
     """Write the real names of subjects and cases instead of pseudonyms."""
+    keep_images: bool = False
+    """Leave the outputs, and what they are compared with, as files in the folder images beside the report."""
     device: str = "cpu"
     """Device on which networks run: cpu or cuda."""
     system: tuple[str, ...] = ()
@@ -71,6 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         device=choice.device,
         show=True,
         systems=choice.system,
+        keep_images=choice.keep_images,
     )
     show(result)
     return 0

@@ -25,6 +25,7 @@ from ganatomy.data.contents import changes_of, content_of
 from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
 from ganatomy.data.store import Store, tell_left_out
 from ganatomy.errors import Notice, Shortage, UserError
+from ganatomy.evaluation import keeping
 from ganatomy.evaluation.choosing import (
     choose_cases,
     place,
@@ -84,6 +85,7 @@ def evaluate(
     device: str = "cpu",
     show: bool = False,
     systems: Sequence[str | System] = (),
+    keep_images: bool = False,
 ) -> Evaluation:
     """Evaluate a run on cases of subjects that it was not trained on.
 
@@ -104,6 +106,7 @@ def evaluate(
         show: whether to show a progress bar on the terminal.
         systems: systems of the runs, as ``file.py:Class`` or ``package.module:Class``; only needed for methods from
             outside that no installed package has registered.
+        keep_images: whether to write the outputs, and what they are compared with, into the folder ``images``.
 
     Raises:
         UserError: a folder holds no run or a run of another task, no case can be judged, ratings name other cases, the
@@ -113,6 +116,8 @@ def evaluate(
     model = load(run, which, device, named[run])
     task = model.method.task
     judge = judge_of(task, options)
+    if keep_images:
+        keeping.check_keeping(judge)
     runs = load_others(against, task, which, device, named)
     facts, own = run_facts(model), data or run_facts(model).data
     pseudonyms = users_pseudonyms(secret)
@@ -132,7 +137,7 @@ def evaluate(
         opinions = _opinions(ratings, chosen.cases, labels, [entry.name for entry in entries])
         judge.scores = (*judge.scores, OPINION)
     remarks = [*chosen.notes(labels), *changed_since(facts, own, chosen.cases, pseudonyms, store.folder, labels)]
-    with replacing_results(out, (METRICS, CASES, REPORT)) as work:
+    with replacing_results(out, (METRICS, CASES, REPORT, keeping.IMAGES)) as work:
         prepared, rows, problems = judge_cases(judge, entries, chosen.cases, store, console, labels, training)
         if not rows:
             raise UserError(f"no case could be judged: {problems[0].case}: {problems[0].told}")
@@ -148,6 +153,10 @@ def evaluate(
         about = describe(
             model, which, own, judgement, labels, [*notes, *unfair, *unlike_training(task, prepared), *missing]
         )
+        if keep_images:
+            about["images"] = (
+                f"{keeping.IMAGES}/, a folder for each case, on the working grid that scores were taken on"
+            )
         about["reference"] = {"name": reference.name, "chosen": reference.chosen}
         table = tabulate(judge, judgement.scores)
         write_text(work / METRICS, json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
@@ -156,6 +165,8 @@ def evaluate(
             f"{model.system.title if model.system else facts.system}: evaluation",
             f"{run} on {about['data']}, {count(len(about['subjects']), 'subject')}",
         ).headline(headline, outcome)
+        if keep_images:
+            keeping.keep_images(judge, judgement, work / keeping.IMAGES)
         compose(page, judge, judgement, model, about).save(work / REPORT)
     return Evaluation(out, judgement.scores, judge.leading, headline, notes)
 

@@ -140,14 +140,22 @@ class Grounds:
     @classmethod
     def of(cls, case: Sample) -> Grounds:
         """Look up what the sources of a case state; nothing is known of sources that cannot be opened any more."""
-        for source in (
-            case.case.sources[name] for name in (case.first, *case.case.sources) if name in case.case.sources
-        ):
+        image = source_image(case)
+        if image is None:
+            return cls()
+        return cls(_sized(image), case.affines.get(case.first) if _oriented(image) else None)
+
+
+def source_image(case: Sample) -> Image | None:
+    """Return the first image that a source of a case opens; None where none can be opened any more."""
+    sources = case.case.sources
+    for name in (case.first, *sources):
+        if name in sources:
             with suppress(UserError, OSError):
-                image = source.open()
+                image = sources[name].open()
                 if isinstance(image, Image):
-                    return cls(_sized(image), case.affines.get(case.first) if _oriented(image) else None)
-        return cls()
+                    return image
+    return None
 
 
 def _sized(image: Image) -> bool:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ganatomy.case import Sample, Task, Volume, grey
 from ganatomy.catalogue import attribute
+from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import Options
 from ganatomy.metrics.statistics import (
@@ -233,6 +234,9 @@ class Judge(ABC):
     most_training_cases: ClassVar[int | None] = None
     """Largest number of training cases that are prepared for them; None means all."""
 
+    keeps_images: ClassVar[bool] = False
+    """Whether outputs are images of cases, which `images` returns."""
+
     Options: ClassVar[type[Options]] = Options
     """Options that the judge adds to ``evaluate``."""
 
@@ -293,6 +297,10 @@ class Judge(ABC):
             training: prepared training cases of the run.
         """
         return []
+
+    def images(self, entries: Sequence[Entry], case: Sample) -> Mapping[str, Image]:
+        """Return the outputs of all entries on a case and what they are compared with, by name, on the working grid."""
+        return {}
 
     @abstractmethod
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:

@@ -128,6 +128,7 @@ def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> d
         "for the number of scores",
         "Trained on": f"{training['data']}, {count(len(training['subjects']['train']), 'subject')}, seed "
         f"{training['seed']}, rounds: {rounds}",
+        **({"Images": facts["images"]} if "images" in facts else {}),
         "Weights": f"{facts['weights']}; the best are chosen on validation data by {selection['score']} "
         f"({selection['better']} is better)",
         **{title(name): value for name, value in facts["provenance"].items()},

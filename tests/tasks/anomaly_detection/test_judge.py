@@ -254,3 +254,16 @@ def test_the_whole_page_can_be_made(tmp_path):
     table = json.loads(json.dumps(plain(tabulate(judge, judgement.scores)), allow_nan=False))
     assert table["scores"][IMAGE_AUC]["methods"][OUTPUT]["mean"] == 1
     assert [found["second"] for found in table["scores"][PIXEL_AUC]["comparisons"]] == [INTENSITY, "baseline"]
+
+
+def test_kept_images_are_maps_healthy_images_findings_and_the_truth():
+    judge, judgement = judged(COHORT[:2])
+    sick = COHORT[1]
+    found = {name: image.numpy()[0] for name, image in judge.images(judgement.entries, sick).items()}
+    assert set(found) == {
+        *("image", "truth", f"{INTENSITY} map"),
+        *(f"{OUTPUT} {part}" for part in ("map", "healthy", "called abnormal")),
+    }
+    assert np.array_equal(found["truth"], judge.truth(sick)) and found["truth"].any()
+    assert found["output map"][found["truth"] > 0].min() > found["output map"][found["truth"] == 0].max()
+    assert found["output called abnormal"].dtype == np.uint8 and found["image"].shape == sick.shape

@@ -238,3 +238,15 @@ def test_sizes_agree_within_limits():
     bias, limits = _agreement([1.5, 2.0, 4.0], [1.0, 2.0, 3.0])
     assert bias == "+0.50" and limits == "−0.48 to +1.48"
     assert _agreement([1.5], [1.0])[1] == "–"
+
+
+def test_kept_images_are_the_masks_of_every_region():
+    task = Levels().task
+    one = case(task, **images(WHOLE, CORE), tumour=TRUTH)
+    judge, judgement = judged([one])
+    found = judge.images(judgement.entries, one)
+    assert set(found) == {f"{name} {region}" for name in (OUTPUT, "truth") for region in ("whole", "core")}
+    for name, mask in (("whole", WHOLE), ("core", CORE)):
+        assert np.array_equal(found[f"truth {name}"].numpy()[0], mask)
+        assert np.array_equal(found[f"{OUTPUT} {name}"].numpy()[0], mask)
+    assert found["truth whole"].spacing == pytest.approx(SPACING)

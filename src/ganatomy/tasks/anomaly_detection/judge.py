@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import Grounds, examples, most_to_see, tissue_window
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import improved, phantoms, sentences, single_subject
+from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
 from ganatomy.metrics.statistics import Interval, count
@@ -137,6 +138,7 @@ class DetectionJudge(Judge):
     leading = (PIXEL_AUC, IMAGE_AUC, DICE)
     plotted = (PIXEL_AUC,)
     reference = INTENSITY
+    keeps_images = True
 
     def entry(self, model: Model, name: str) -> Entry:
         """Return a trained detector as an entry of the judgement."""
@@ -231,6 +233,21 @@ class DetectionJudge(Judge):
         if HEALTHY in sample and tissue.any():
             scores[HEALTHY_ERROR] = float(np.abs(found.healthy - sample[HEALTHY])[tissue].mean())
         return scores
+
+    def images(self, entries: Sequence[Entry], case: Sample) -> Mapping[str, Image]:
+        """Return image, maps and healthy images on the scale of the maps, voxels called abnormal, and the true ones."""
+        affine, truth = case.affines[case.first], self.truth(case)
+        found: dict[str, NDArray[Any]] = {"image": self._scaled(case)[IMAGE]}
+        for detector in map(DetectorEntry.of, entries):
+            finding = self._finding(detector, case)
+            found[f"{detector.name} map"] = finding.map
+            if detector.rebuilds:
+                found[f"{detector.name} healthy"] = finding.healthy
+            if finding.called is not None:
+                found[f"{detector.name} called abnormal"] = finding.called.astype(np.uint8)
+        if truth is not None:
+            found["truth"] = truth.astype(np.uint8)
+        return {name: Image(values[None], affine) for name, values in found.items()}
 
     def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
         """Compute the image AUC of every entry, as one value per subject whose mean is the area."""

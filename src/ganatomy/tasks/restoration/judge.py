@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from ganatomy.case import Case, Sample, Volume
 from ganatomy.evaluation.illustrations import examples
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judge, Judgement, Row, about, blocks
+from ganatomy.evaluation.judging import BLOCK, INPUT, OUTPUT, TARGET, Entry, Judge, Judgement, Row, about, blocks
+from ganatomy.evaluation.keeping import as_source
+from ganatomy.images.image import ComputedArray, Image
 from ganatomy.inference.model import Model
 
 
 class RestorationJudge(Judge):
     """Base class of the judges of image-to-image tasks; they score cases in blocks of slices."""
+
+    keeps_images = True
 
     @abstractmethod
     def score(
@@ -77,6 +81,21 @@ class RestorationJudge(Judge):
         task = self.task
         channels = task.out_channels
         return [role(INPUT, task.input, channels)], [role(TARGET, task.output, channels)]
+
+    def images(self, entries: Sequence[Entry], case: Sample) -> Mapping[str, Image]:
+        """Return what every entry makes of a case, in physical units."""
+        role = self.task.roles[self.task.output]
+        affine, unit = case.affines[case.first], role.codec.unit if role.codec else None
+
+        def image(entry: Entry) -> Image:
+            def run(start: int, stop: int) -> NDArray[Any]:
+                return self.apart(np.asarray(entry.run(case, start, stop), np.float32))
+
+            array = ComputedArray((self.task.out_channels, *case.shape), np.float32, run, BLOCK)
+            return as_source(Image(array, affine, unit), case)
+
+        there = (entry for entry in entries if entry.name != TARGET or self.task.output in case.arrays)
+        return {entry.name: image(entry) for entry in there}
 
     def bound_to(self, case: Sample) -> Self:
         """Return this judge with the scales of one case, where every image has a scale of its own."""

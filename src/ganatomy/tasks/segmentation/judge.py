@@ -15,6 +15,7 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import Grounds, caption, examples
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import against, improved, phantoms, sentences, single_subject
+from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.metrics.metric import Mask
 from ganatomy.metrics.segmentation import RegionScores, score_region
@@ -91,6 +92,7 @@ class SegmentationJudge(Judge):
     plotted = (DICE, HD95)
     reference = THRESHOLD
     compares_with_training = True
+    keeps_images = True
 
     def __init__(self, task: Segmentation, options: Any = None):
         super().__init__(task, options)
@@ -147,6 +149,17 @@ class SegmentationJudge(Judge):
     def _observer(self, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
         labels = slab(case.arrays[self.task.config.observer], start, stop)
         return self.task.inside(labels[0])  # type: ignore[no-any-return]
+
+    def images(self, entries: Sequence[Entry], case: Sample) -> Mapping[str, Image]:
+        """Return the mask of every region by every entry, and the true ones."""
+        whole, affine = case.shape[0], case.affines[case.first]
+        masks = {entry.name: entry.run(case, 0, whole) for entry in entries if self._exists(entry, case)}
+        masks["truth"] = self.task.inside(self.task.annotation(case, 0, whole)[self.task.labels])
+        return {
+            f"{name} {region}" if len(self.regions) > 1 else name: Image(mask[None].astype(np.uint8), affine)
+            for name, found in masks.items()
+            for region, mask in zip(self.regions, found, strict=True)
+        }
 
     def score_case(
         self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
