@@ -33,6 +33,7 @@ from ganatomy.tasks.anomaly_detection.judge import (
     RESIDUAL,
     SENSITIVITY,
     SPECIFICITY,
+    ZSCORE,
     jackknifed_areas,
     unseen,
 )
@@ -94,6 +95,20 @@ def test_specks_are_removed_before_findings_are_counted():
     _, clean = judged(smallest=6)
     assert mean(raw, ALARMS) > 2 > mean(clean, ALARMS)
     assert mean(clean, SENSITIVITY) == 1 and mean(clean, DICE) > mean(raw, DICE)
+
+
+def test_the_verdict_names_the_stronger_of_both_simple_baselines():
+    judge, judgement = judged()
+    better, _ = sorted((INTENSITY, ZSCORE), key=lambda name: -mean(judgement, PIXEL_AUC, name))
+    words, _ = judge.verdict(replace(judgement, reference=better))
+    assert f"than {judge.called(better)}: pixel AUC 1.000" in words
+    assert f"against {mean(judgement, PIXEL_AUC, better):.3f}" in words
+    one = judge.references()[0][1].run(COHORT[1])
+    inside = judge.task.scaled(COHORT[1], 0, 3)
+    image, tissue = inside["image"], inside["tissue"] > 0
+    np.testing.assert_allclose(
+        one.map[tissue], np.abs(image - np.median(image[tissue]))[tissue] / image[tissue].std(), rtol=1e-4
+    )
 
 
 def test_a_detector_worse_than_brightness_is_told_so_first():
@@ -253,7 +268,7 @@ def test_the_whole_page_can_be_made(tmp_path):
         assert words in page
     table = json.loads(json.dumps(plain(tabulate(judge, judgement.scores)), allow_nan=False))
     assert table["scores"][IMAGE_AUC]["methods"][OUTPUT]["mean"] == 1
-    assert [found["second"] for found in table["scores"][PIXEL_AUC]["comparisons"]] == [INTENSITY, "baseline"]
+    assert [found["second"] for found in table["scores"][PIXEL_AUC]["comparisons"]] == [INTENSITY, ZSCORE, "baseline"]
 
 
 def test_kept_images_are_maps_healthy_images_findings_and_the_truth():
@@ -261,7 +276,7 @@ def test_kept_images_are_maps_healthy_images_findings_and_the_truth():
     sick = COHORT[1]
     found = {name: image.numpy()[0] for name, image in judge.images(judgement.entries, sick).items()}
     assert set(found) == {
-        *("image", "truth", f"{INTENSITY} map"),
+        *("image", "truth", f"{INTENSITY} map", f"{ZSCORE} map"),
         *(f"{OUTPUT} {part}" for part in ("map", "healthy", "called abnormal")),
     }
     assert np.array_equal(found["truth"], judge.truth(sick)) and found["truth"].any()

@@ -19,6 +19,7 @@ from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
 from ganatomy.metrics.statistics import Interval, count
 from ganatomy.reports.report import Outcome, Report
+from ganatomy.reports.style import title
 from ganatomy.reports.viewer import Illustration
 from ganatomy.tasks.anomaly_detection.pictures import Finding, finding_strip, roc_plot, score_plot
 from ganatomy.tasks.anomaly_detection.predictor import (
@@ -32,7 +33,7 @@ from ganatomy.tasks.anomaly_detection.predictor import (
 from ganatomy.tasks.anomaly_detection.refinement import Mask
 from ganatomy.tasks.anomaly_detection.task import HEALTHY, IMAGE, MASK, TISSUE, AnomalyDetection
 
-INTENSITY = "intensity"
+INTENSITY, ZSCORE = "intensity", "z-score"
 PIXEL_AUC, IMAGE_AUC, PRECISION = "pixel auc", "image auc", "average precision"
 DICE, BEST_DICE = "dice", "best dice"
 SENSITIVITY, SPECIFICITY, LESIONS, ALARMS = "sensitivity", "specificity", "lesion sensitivity", "false positives"
@@ -156,22 +157,42 @@ class DetectionJudge(Judge):
         return self.task.scaled(case, 0, case.shape[0])
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """Return the baseline of brightness alone, which detects many lesions without a network.
+        """Return the baselines of brightness and of unusual values alone, which detect many lesions without a network.
 
         Meissen et al., Challenging current semi-supervised anomaly segmentation methods for brain MRI, 2021.
         arXiv 2109.06023.
         """
-        words = "the image's own brightness as map, its mean over the tissue as score; no training"
-        return [DetectorEntry(INTENSITY, self._brightness, words, rebuilds=False)], []
+        bright = "the image's own brightness as map, its mean over the tissue as score; no training"
+        unusual = (
+            "distance of a value from the median of its case's tissue in SDs as map, its mean as score; no training"
+        )
+        return [
+            DetectorEntry(INTENSITY, self._brightness, bright, rebuilds=False),
+            DetectorEntry(ZSCORE, self._unusual, unusual, rebuilds=False),
+        ], []
+
+    def called(self, name: str) -> str:
+        return {INTENSITY: "brightness alone", ZSCORE: "the z-score alone"}.get(name) or super().called(name)
 
     def _brightness(self, case: Sample) -> Found:
         sample = self._scaled(case)
-        image, tissue = sample[IMAGE], sample[TISSUE] > 0
-        map = image - self.task.shown[0]
+        return self._simple(sample[IMAGE] - self.task.shown[0], sample)
+
+    def _unusual(self, case: Sample) -> Found:
+        sample = self._scaled(case)
+        inside = sample[IMAGE][sample[TISSUE] > 0]
+        if not inside.size:
+            return self._simple(np.zeros_like(sample[IMAGE]), sample)
+        middle, spread = np.median(inside), max(float(inside.std()), np.finfo(np.float32).tiny)
+        return self._simple(np.abs(sample[IMAGE] - middle) / spread, sample)
+
+    def _simple(self, map: Volume, sample: Mapping[str, Volume]) -> Found:
+        """Return a map whose mean over the tissue is the score of an image."""
+        tissue = sample[TISSUE] > 0
         totals = (map * tissue).sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)
         if len(self.task.size) == 3:
             totals = map[tissue].mean(keepdims=True)
-        return Found(np.maximum(map, 0), totals.astype(np.float32), image)
+        return Found(np.maximum(map, 0), totals.astype(np.float32), sample[IMAGE])
 
     def truth(self, case: Sample) -> Mask | None:
         """Return the abnormal voxels in the tissue of a case, (slices, rows, columns); None if they are not known."""
@@ -266,30 +287,34 @@ class DetectionJudge(Judge):
         return rows
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
-        """Return whether the output is better than brightness alone, by how much, and its Dice at the threshold."""
-        scores = judgement.scores
+        """Return whether the output is better than the strongest baseline, by how much, and its Dice."""
+        scores, reference = judgement.scores, self._reference(judgement)
         name = PIXEL_AUC if scores.interval(OUTPUT, PIXEL_AUC) else IMAGE_AUC
-        found = scores.compare(OUTPUT, INTENSITY, self.named(name))
+        found = scores.compare(OUTPUT, reference, self.named(name))
         if found is None:
             words = "Nothing can be said: no image has a mask, and all of them are healthy, or all are abnormal."
             if not any(map(self._known, judgement.cases)):
                 words = "Nothing can be said: no case has a mask or a label, so nobody knows what is abnormal in them."
             return words, "undecided"
         relation = {
-            "better": "The method tells what is abnormal better than brightness alone",
-            "worse": "Brightness alone tells what is abnormal better than the method",
-            "undecided": "The method cannot be told from brightness alone",
+            "better": f"The method tells what is abnormal better than {self.called(reference)}",
+            "worse": f"{title(self.called(reference))} tells what is abnormal better than the method",
+            "undecided": f"The method cannot be told from {self.called(reference)}",
         }[found.outcome]
         by_case = name == PIXEL_AUC
         words = sentences(
             f"{relation}: {_capital(name)} {self._areas(scores.interval(OUTPUT, name))} against "
-            f"{self._areas(scores.interval(INTENSITY, name))}, difference {limits(found.difference, signed=True)}"
+            f"{self._areas(scores.interval(reference, name))}, difference {limits(found.difference, signed=True)}"
             # Jackknife values of single subjects are no areas, so it means nothing whose is larger.
             + (improved(found) if by_case else "."),
             *([self._images_in_words(judgement), self._dice_in_words(judgement)] if by_case else []),
             single_subject(found),
         )
         return words, found.outcome
+
+    @staticmethod
+    def _reference(judgement: Judgement) -> str:
+        return judgement.reference if judgement.reference in judgement.baselines else INTENSITY
 
     def _known(self, case: Sample) -> bool:
         """Whether anything is known about what is abnormal in a case."""
@@ -306,20 +331,20 @@ class DetectionJudge(Judge):
         return f"{interval.mean:.3f} ({max(interval.low, 0):.3f} to {min(interval.high, 1):.3f})"
 
     def _images_in_words(self, judgement: Judgement) -> str:
-        scores = judgement.scores
-        found = scores.compare(OUTPUT, INTENSITY, self.named(IMAGE_AUC))
+        scores, reference = judgement.scores, self._reference(judgement)
+        found = scores.compare(OUTPUT, reference, self.named(IMAGE_AUC))
         if found is None:
             return ""
         relation = {
-            "better": "more than brightness",
-            "worse": "less than brightness",
-            "undecided": "which cannot be told from brightness",
+            "better": f"more than {self.called(reference)}",
+            "worse": f"less than {self.called(reference)}",
+            "undecided": f"which cannot be told from {self.called(reference)}",
         }[found.outcome]
         abnormal = np.concatenate([case.abnormal for case in _detector(judgement, OUTPUT).evidence.values()])
         return (
             f"Image AUC {self._areas(scores.interval(OUTPUT, IMAGE_AUC))} over {count(abnormal.size, 'image')}, "
             f"{abnormal.sum()} of them abnormal, {relation} with "
-            f"{self._areas(scores.interval(INTENSITY, IMAGE_AUC))}."
+            f"{self._areas(scores.interval(reference, IMAGE_AUC))}."
         )
 
     def _dice_in_words(self, judgement: Judgement) -> str:
