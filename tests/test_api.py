@@ -187,7 +187,9 @@ def test_a_run_on_cases_in_memory_goes_on_and_is_judged_with_the_same_values_alo
     memory._held.clear()
     assert main(["evaluate", str(tmp_path / "run")]) == 2
     assert "give them again, as in ganatomy.evaluate(RUN, data)" in capsys.readouterr().err
-    again = ganatomy.evaluate(tmp_path / "run", Pairs(pairs))
+    again = ganatomy.evaluate(tmp_path / "run", Pairs(pairs), keep_images=True)
+    kept = {path.name for path in again.out.glob("images/*/*")}
+    assert {"input.nii.gz", "output.nii.gz", "target.nii.gz"} <= kept
     assert json.loads((again.out / "metrics.json").read_text())["subjects"] == scored["subjects"]
     with pytest.raises(UserError, match="not the data that the run began with; give the same"):
         train("pix2pix", Pairs(pairs, shift=1.0), out=tmp_path / "run", resume=True, rounds=4, threads=1)

@@ -161,6 +161,7 @@ def evaluate(
     show: bool | None = None,
     secret: str | Path | None = None,
     system: Named | Sequence[Named] = (),
+    keep_images: bool = False,
     **options: Any,
 ) -> Evaluation:
     """Score a run on test cases, and write metrics.json, cases.csv and report.html.
@@ -177,6 +178,7 @@ def evaluate(
         show: show progress; None means in notebooks and on terminals.
         secret: file with the secret that was used in training; None means the user's own.
         system: systems of the runs, where they are neither built in nor registered.
+        keep_images: leave the outputs, and what they are compared with, as files in the folder ``images``.
         options: options of the data and of the judge of the run's task.
 
     Raises:
@@ -205,6 +207,7 @@ def evaluate(
         device=device,
         show=chosen(show),
         systems=list(dict.fromkeys([*named, *loaded])),
+        keep_images=keep_images,
     )
 
 

@@ -36,6 +36,7 @@ def test_a_caption_says_which_case_and_slice():
     whole = judgement(["p", "q"])
     assert caption("Worst", whole.cases[0], whole, "PSNR") == "Worst of 2 cases by PSNR: p, slice 4 of 7."
     assert caption("Only", whole.cases[1], whole, "PSNR", plane=0) == "The only case: q, slice 1 of 7."
+    assert caption("Best", placed(Image.from_array(np.zeros((4, 3)))), whole, "PSNR") == "Best of 2 cases by PSNR: p."
 
 
 def placed(image, **roles):

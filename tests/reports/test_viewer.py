@@ -283,6 +283,8 @@ def test_a_click_shows_one_panel_in_whole_pixels_and_escape_all(shown):
     tab.until(seen + " == 1")
     width = tab.run("return document.querySelectorAll('canvas')[2].getBoundingClientRect().width * devicePixelRatio")
     assert width / COLUMNS == pytest.approx(round(width / COLUMNS)) and width > 600
+    heading = tab.run("return document.querySelectorAll('.name b')[2].textContent")
+    assert heading == f"Target, {round(width / COLUMNS)} : 1"
     tab.press(".viewer", "\ue00c")
     tab.until(seen + " == 5")
 

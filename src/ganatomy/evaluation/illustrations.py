@@ -56,7 +56,7 @@ def examples(
 
 
 def caption(label: str, case: Sample, judgement: Judgement, by: str, plane: int | None = None) -> str:
-    """Return the first sentence of a caption, which names the case, its rank and the slice.
+    """Return the first sentence of a caption, which names the case, its rank, and the slice where there are several.
 
     Args:
         label: rank of the case among the `examples`.
@@ -66,6 +66,8 @@ def caption(label: str, case: Sample, judgement: Judgement, by: str, plane: int 
         plane: index of the slice; None means that of `most_to_see`.
     """
     which = "The only case" if label == "Only" else f"{label} of {len(judgement.cases)} cases by {by}"
+    if case.shape[0] == 1:
+        return f"{which}: {case.case.name}."
     shown = most_to_see(case) if plane is None else plane
     return f"{which}: {case.case.name}, slice {shown + 1} of {case.shape[0]}."
 

@@ -154,10 +154,10 @@ class Viewer {
       below.append(" ", mark, ` ${region.name}`);
     }
     const value = element("span", "value");
-    const heading = element("div", "name", element("b", "", panel.name), value);
-    const box = element("div", "panel", heading, field, below);
+    const heading = element("b", "", panel.name);
+    const box = element("div", "panel", element("div", "name", heading, value), field, below);
     this.listen(field, index);
-    return {...panel, kind, canvas, field, box, value};
+    return {...panel, kind, canvas, field, box, value, heading};
   }
 
   // A bar of the colours of a difference or a map, with the values at its ends.
@@ -234,12 +234,13 @@ class Viewer {
     this.panels.forEach((panel, i) => {
       panel.box.hidden = index !== null && i !== index;
       panel.field.style.width = "";
+      panel.heading.textContent = panel.name;
       if (i !== index) return;
-      const ratio = devicePixelRatio || 1, room = this.root.clientWidth - 90;
-      const times = Math.max(1, Math.floor(room * ratio / panel.canvas.width));
-      const tall = Math.max(1, Math.floor(innerHeight * ratio * 0.85 / (panel.canvas.height * this.stack.spacing[0] / this.stack.spacing[1])));
-      panel.field.style.width = `${panel.canvas.width * Math.min(times, tall) / ratio}px`;
-      panel.field.dataset.times = Math.min(times, tall);
+      const ratio = devicePixelRatio || 1, {width, height} = panel.canvas, [down, across] = this.stack.spacing;
+      const times = Math.max(1, Math.floor(Math.min(
+        this.root.clientWidth * ratio / width, 0.85 * innerHeight * ratio * across / (height * down))));
+      panel.field.style.width = `${width * times / ratio}px`;
+      panel.heading.textContent = `${panel.name}, ${times} : 1`;
     });
   }
 
