@@ -322,7 +322,7 @@ def tuned_references(
     if taken := {method.name for method in classical} & set(runs):
         raise UserError(f"--against {runs[taken.pop()].folder}: named like a method that is judged anyway; rename it")
     others = [judge.entry(model, name) for name, model in runs.items() if not model.method.adversarial]
-    if len(classical) + len(others) + len(before) < 2:
+    if not classical and len(others) + len(before) < 2:
         return Tuned([], [], 0)
     if not cases:
         return tune(judge, classical, [], [])
