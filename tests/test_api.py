@@ -1,6 +1,10 @@
 """The functions of the package: what the commands do, from Python, with options by name."""
 
+import inspect
 import json
+import pickle
+from dataclasses import fields
+from importlib import import_module
 from importlib.metadata import version
 
 import nibabel as nib
@@ -15,6 +19,7 @@ from ganatomy.api import TAKEN, configured, sorted_options, train, with_options
 from ganatomy.cli import main
 from ganatomy.cli.train import Choice
 from ganatomy.errors import LeftOut, Notice
+from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.runfile import TrainConfig, read_run
 from ganatomy.methods.denoising.wgan_vgg import WGANVGG
 from ganatomy.methods.frameworks.pix2pix import Pix2Pix
@@ -143,6 +148,8 @@ def test_no_method_has_an_option_of_a_name_that_every_training_has():
 
 TINY = {**SMALL, "preset": "small", "source": "mr", "target": "ct", "rounds": 2, "threads": 1, "diagnose": False}
 CT = {"window": (-1000, 600), "unit": "HU"}
+MEANINGS = {"backdrop" if one.name == "background" else one.name: "options" for one in fields(RasterMeaning)}
+"""Statements on files that say less than DICOM, which `apply` takes among its further options."""
 
 
 class Pairs(Dataset):
@@ -259,6 +266,8 @@ def volume(number=0):
         ({"mr": [volume()], "ct": [volume(), volume()]}, "a list for every role, all of one length"),
         ([{1: volume()}], "its keys are names of roles"),
         (7, "a int is neither a path"),
+        ([{"mr": volume(), "ct": lambda: 0}], "a value that is a function cannot be used"),
+        (type("Table", (), {"iloc": 0})(), r"rows of a table as mappings, as in table.to_dict"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
@@ -296,6 +305,42 @@ def test_a_data_set_that_changes_its_values_is_refused(tmp_path):
     next(iter(data.cases)).sources["image"].dataset._last = None
     with pytest.raises(UserError, match="other values than when it was first asked for"):
         data.cases[0].sources["image"].open()
+
+
+def test_processes_that_cut_patches_are_sent_no_values(pairs):
+    data = ganatomy.dataset(Pairs(pairs), "pix2pix", source="mr", target="ct")
+    sent = pickle.dumps(data.cases)
+    assert len(sent) < volume().nbytes
+    image = pickle.loads(sent)[0].sources["mr"].open()
+    assert np.array_equal(image.numpy(), data.cases[0].sources["mr"].open().numpy())
+
+
+def test_another_run_is_repeated_wherever_its_data_lie(pairs, cases, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = train("pix2pix", "pairs", out="runs/a", ct=CT, cache=cases, **TINY)
+    monkeypatch.chdir(tmp_path / "runs")
+    again = train("pix2pix", out="b", config="a/run.yaml", cache=cases)
+    assert again.identity == first.identity
+    assert read_run(tmp_path / "runs" / "b").data.data == tmp_path / "pairs"
+    other = train("pix2pix", out="c", config="a/run.yaml", cache=cases, rounds=1, levels=2)
+    assert (other.facts.config["levels"], other.facts.config["source"]) == (2, "mr")
+    assert other.facts.rounds == {"game": 1}
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "renamed"),
+    [
+        (train, Choice, {}),
+        (ganatomy.evaluate, import_module("ganatomy.cli.evaluate").Choice, {}),
+        (ganatomy.apply, import_module("ganatomy.cli.apply").Options, MEANINGS),
+        (ganatomy.sample, import_module("ganatomy.cli.sample").Choice, {}),
+        (ganatomy.study, import_module("ganatomy.cli.study").Choice, {"system": "run_system"}),
+    ],
+)
+def test_a_function_takes_every_option_of_its_command(function, options, renamed):
+    there = set(inspect.signature(function).parameters)
+    wanted = {renamed.get(name, name) for name in options.__dataclass_fields__}
+    assert wanted <= there, sorted(wanted - there)
 
 
 def test_a_class_is_a_system_by_whatever_it_is_called():

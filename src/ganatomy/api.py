@@ -24,7 +24,7 @@ from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.apply import Format
 from ganatomy.inference.applying import Applied, apply_run
 from ganatomy.inference.model import Model, Which, build, load
-from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.inference.runfile import TrainConfig, is_run_of, parse_run, read_run
 from ganatomy.inference.sampling import Format as SampleFormat
 from ganatomy.inference.sampling import write_samples
 from ganatomy.reports.terminal import chosen
@@ -90,6 +90,7 @@ def train(
     out: str | Path,
     preset: str = "paper",
     baseline: bool = False,
+    config: str | Path | None = None,
     resume: bool = False,
     changed_data: training.ChangedData = "refuse",
     fold: int | None = None,
@@ -113,6 +114,7 @@ def train(
         out: run folder, created if necessary; must not hold a run unless ``resume``.
         preset: named configuration of the system; ``small`` suits a workstation without a GPU.
         baseline: train the same network without the adversary.
+        config: ``run.yaml`` of another run, whose options, data and fold are repeated where no others are given.
         resume: continue from the last checkpoint in ``out``; of the options only ``rounds`` and ``cache`` have an
             effect then. Cases in memory have to be given again.
         changed_data: what to do with ``resume`` where the data have changed: ``refuse`` to go on, or ``ignore`` it.
@@ -130,20 +132,21 @@ def train(
     kind = found.cls.Config
     if (fold is None) != (folds is None):
         raise UserError("fold and folds: give both, the number of the fold and that of all folds")
-    config = data_config(data, options)
+    base, before, usual, dealt = ({}, None, TrainConfig(), None) if config is None else repeated(Path(config), found)
+    reading = data_config(before if data is None else data, options)
     if resume and data is not None:
-        _check_again(Path(out), config)
-    method = None if resume else method_config(kind, preset, baseline, options, config)
+        _check_again(Path(out), reading)
+    method = None if resume else method_config(kind, preset, baseline, options, reading, base)
     return training.train(
         found,
         Path(out),
         method,
-        config,
-        with_options(TrainConfig(), _of(TrainConfig, options)),
+        reading,
+        with_options(usual, _of(TrainConfig, options)),
         resume=resume,
         show=chosen(show),
         secret=_path(secret),
-        fold=None if fold is None or folds is None else one_fold(fold, folds),
+        fold=dealt if fold is None or folds is None else one_fold(fold, folds),
         changed_data=changed_data,
     )
 
@@ -434,16 +437,44 @@ def data_config(data: Any, options: Mapping[str, Any] = {}) -> DataConfig:
 
 
 def method_config(
-    kind: type[MethodConfig], preset: str, baseline: bool, options: Mapping[str, Any], data: DataConfig
+    kind: type[MethodConfig],
+    preset: str,
+    baseline: bool,
+    options: Mapping[str, Any],
+    data: DataConfig,
+    base: Mapping[str, Any] = {},
 ) -> MethodConfig:
     """Return the configuration of a method from all options of a user, of which those of data and training are checked.
+
+    Args:
+        kind: class of the configuration.
+        preset: name of the preset.
+        baseline: whether the adversary is left out.
+        options: option to value.
+        data: place of the images.
+        base: configuration of another run, which overrides the preset.
 
     Raises:
         UserError: an option or the preset does not exist, or a value is invalid.
     """
-    options = {**named_by_data(kind, preset, options, data), **options}
-    method, _, _ = sorted_options(kind, preset, options)
-    return configured(kind, preset, baseline, {}, method)
+    options = {**named_by_data(kind, preset, {**base, **options}, data), **options}
+    named = {name: base[name] for name in getattr(kind, "role_fields", ()) if name in base}
+    method, _, _ = sorted_options(kind, preset, {**named, **options})
+    return configured(kind, preset, baseline, base, method)
+
+
+def repeated(path: Path, system: System) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:
+    """Return configuration, data, training and fold of another run; its subjects are named by pseudonym.
+
+    Raises:
+        UserError: there is no run file, or it is that of another system.
+    """
+    if not path.is_file():
+        raise UserError(f"--config {path}: no such file; give the run.yaml of a run")
+    facts = parse_run(path)
+    if not is_run_of(facts, system):
+        raise UserError(f"--config {path}: a run of {facts.system}, not of {system.slug}")
+    return facts.config, facts.data, facts.training, facts.split.fold
 
 
 def _check_again(out: Path, data: DataConfig) -> None:

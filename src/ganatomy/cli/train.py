@@ -11,19 +11,18 @@ import tyro
 from pydantic import BaseModel
 
 from ganatomy import catalogue
-from ganatomy.api import configured, named_by_data, one_fold
+from ganatomy.api import configured, named_by_data, one_fold, repeated
 from ganatomy.catalogue import System
 from ganatomy.cli import complain, speaks
 from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, peek_all, settled, with_roles
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
-from ganatomy.data.splits import Fold
 from ganatomy.data.wanted import layouts_for, manifest_for, wanted
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import same_place
 from ganatomy.game import MethodConfig, RolesConfig
 from ganatomy.inference.model import build
-from ganatomy.inference.runfile import RunFile, is_run_of, parse_run, read_run
+from ganatomy.inference.runfile import RunFile, is_run_of, read_run
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import ChangedData, TrainConfig, train
 from ganatomy.training.series import train_folds
@@ -211,7 +210,7 @@ def read_options(
     base: dict[str, Any] = {}
     data, training, fold = DataConfig(), TrainConfig(), None
     if early.get("config"):
-        base, data, training, fold = _repeat(Path(early["config"]), system)
+        base, data, training, fold = repeated(Path(early["config"]), system)
     names = names_of_roles(cls.Config, arguments)
     images = _images(data, arguments)
     found = named_by_data(cls.Config, early.get("preset", "paper"), {**base, **names}, images)
@@ -253,13 +252,3 @@ def _images(data: DataConfig, arguments: Sequence[str]) -> DataConfig:
     places = [Path(value) for value in given.pop("data", [])[:1]]
     names = {name: tuple(values) for name, values in given.items()}
     return data.model_copy(update={**names, **({"data": places[0]} if places else {})})
-
-
-def _repeat(path: Path, system: System) -> tuple[dict[str, Any], DataConfig, TrainConfig, Fold | None]:
-    """Return configuration, data, training and fold of another run; its subjects are named by pseudonym."""
-    if not path.is_file():
-        raise UserError(f"--config {path}: no such file; give the run.yaml of a run")
-    facts = parse_run(path)
-    if not is_run_of(facts, system):
-        raise UserError(f"--config {path}: a run of {facts.system}, not of {system.slug}")
-    return facts.config, facts.data, facts.training, facts.split.fold

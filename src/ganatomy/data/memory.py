@@ -127,9 +127,15 @@ class MemoryDataset:
         facts = [(one.name, one.subject, one.split, one.label, sorted(one.values.items())) for one in self.entries]
         self.place = Path(f"memory-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Processes that cut patches from prepared cases are sent the names of cases, and not all values.
+        return {**self.__dict__, "items": None, "_last": None}
+
     def _item(self, index: int) -> Mapping[str, Any]:
         if self._last is None or self._last[0] != index:
-            found = self.items[index]
+            there = self if self.items is not None else held_at(self.place)
+            assert there is not None
+            found = there.items[index]
             self._last = index, found if isinstance(found, Mapping) else {GIVEN: found}
         item: Mapping[str, Any] = self._last[1]
         return item
@@ -272,7 +278,10 @@ def digest_of(value: Any) -> str:
         for slab in value.slabs():
             digest.update(np.ascontiguousarray(slab).tobytes())
     else:
-        digest.update(pickle.dumps(value))
+        try:
+            digest.update(pickle.dumps(value))
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise UserError(f"data: a value that is a {type(value).__name__} cannot be used ({error})") from None
     return digest.hexdigest()[:32]
 
 
@@ -294,6 +303,8 @@ def hand_over(data: Any) -> Path:
                 "mapping: [{...}]"
             )
         data = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)] if lengths else []
+    if hasattr(data, "iloc"):
+        raise UserError("data: give the rows of a table as mappings, as in table.to_dict('records')")
     if is_image(data) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise UserError(
             f"data: a {type(data).__name__} is neither a path nor a sequence of cases; give a list with a mapping from "

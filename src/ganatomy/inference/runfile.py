@@ -205,8 +205,7 @@ def read_run(folder: Path) -> RunFile:
         raise UserError(
             f"{folder}: no run here (run.yaml is missing); give the folder that `ganatomy train --out` made"
         )
-    facts = parse_run(path)
-    return facts.model_copy(update={"data": facts.data.model_copy(update={"data": _data_of(folder, facts.data.data)})})
+    return parse_run(path)
 
 
 def _data_of(folder: Path, data: Path | None) -> Path | None:
@@ -218,7 +217,7 @@ def _data_of(folder: Path, data: Path | None) -> Path | None:
 
 
 def parse_run(path: Path) -> RunFile:
-    """Read a run file of any name.
+    """Read a run file of any name; relative paths of its data start from its folder.
 
     Raises:
         UserError: the file does not exist, is damaged, or has a format that this version does not read.
@@ -243,10 +242,12 @@ def parse_run(path: Path) -> RunFile:
             "use the version that made it"
         )
     try:
-        return RunFile.model_validate(plain)
+        facts = RunFile.model_validate(plain)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _damaged(path, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}") from None
+    data = facts.data.model_copy(update={"data": _data_of(path.parent, facts.data.data)})
+    return facts.model_copy(update={"data": data})
 
 
 def _damaged(path: Path, reason: str) -> UserError:
