@@ -6,7 +6,7 @@ import pytest
 
 from ganatomy import catalogue
 from ganatomy.claims.decide import CLAIMS, Predicate, check, find_claim, overall
-from ganatomy.claims.reproduction import reproduce
+from ganatomy.claims.reproduction import arms_of, reproduce
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
@@ -90,13 +90,22 @@ def test_the_sentence_counts_the_parts(judge: Judge) -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.slug)
 def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ignore[no-untyped-def]
-    methods = {arm: method(claim.system(arm), **own) for arm, own in claim.arms.items()}
+    methods = {arm: method(claim.system(arm), **{**claim.phantom, **own}) for arm, own in claim.arms.items()}
     judge = judge_of(next(iter(methods.values())).task)
     assert len({m.task.preparation.digest for m in methods.values()}) == 1
     references = {entry.name for part in judge.references() for entry in part}
     for predicate in claim.predicates:
         assert {predicate.first, predicate.second} <= {*references, *claim.arms}
         assert judge.named(predicate.score).better is not None
+
+
+def test_claims_tell_which_phantom_they_were_tested_on_and_take_the_images_of_users_as_they_are() -> None:
+    claim = find_claim("ac-gan")
+    tested = [arm.method.config for arm in arms_of(claim, "small")]
+    assert {one.phantom for one in tested} == {"liver-lesion"}
+    assert {one.roles["image"].unit for one in tested} == {"HU"} and len(tested[0].classes) == 3
+    own = [arm.method.config for arm in arms_of(claim, "small", on_phantom=False)]
+    assert {(one.roles["image"].unit, one.channels) for one in own} == {(None, 3)}
 
 
 def test_systems_without_a_claim_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +138,9 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     assert finished(folder, read_run(folder))
     options = TrainConfig(rounds=4)
     before = (folder / "weights-last.safetensors").stat().st_mtime_ns
-    train_once("wgan-vgg", folder, system.Config.preset("small", variant="cnn-mse"), data, options)
+    own = find_claim("wgan-vgg").arms["cnn-mse"]
+    train_once("wgan-vgg", folder, system.Config.preset("small", **own), data, options)
     assert (folder / "weights-last.safetensors").stat().st_mtime_ns == before
-    config = system.Config.preset("small", variant="cnn-mse", width=8)
+    config = system.Config.preset("small", **own, width=8)
     with pytest.raises(UserError, match="another width"):
         train_once("wgan-vgg", folder, config, data, options)

@@ -15,8 +15,9 @@ from ganatomy.training.run import TrainConfig, train
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
     # An untrained generator makes values near the middle of the window: in a wide one they differ by whole HU.
-    image = {"window": (-20_000.0, 30_000.0)}
-    config = catalogue.load("dcgan").Config.preset("small", width=4, batch_size=4, image=image)
+    image = {"window": (-20_000.0, 30_000.0), "unit": "HU", "channels": 1}
+    liver = {"phantom": "liver-lesion", "image": image}
+    config = catalogue.load("dcgan").Config.preset("small", width=4, batch_size=4, **liver)
     data = DataConfig(phantom_subjects=4, cache=folder / "cache")
     options = TrainConfig(rounds=3, device="cpu", threads=1, diagnose=False)
     train("dcgan", folder / "run", config, data, options)

@@ -65,11 +65,11 @@ def test_every_option_can_be_typed(system, values):
 
 def test_the_preset_has_options_for_roles_of_any_name():
     options = read_options(resolve("dcgan"), ["--out", "r", "--preset", "small", "--images", "first", "second"])
-    assert [options.method.roles[name].unit for name in ("first", "second")] == ["HU", "HU"]
+    assert [options.method.roles[name].window for name in ("first", "second")] == [(0, 255), (0, 255)]
     own = read_options(
-        resolve("dcgan"), ["--out", "r", "--preset", "small", "--images", "a", "b", "--b.unit", "None"]
+        resolve("dcgan"), ["--out", "r", "--preset", "small", "--images", "a", "b", "--b.unit", "HU"]
     ).method
-    assert [own.roles[name].unit for name in "ab"] == ["HU", None]
+    assert [own.roles[name].unit for name in "ab"] == [None, "HU"]
 
 
 def test_the_comparison_has_the_same_roles():
@@ -102,7 +102,7 @@ def test_another_run_is_repeated_with_other_names(cases, tmp_path):
     again = read_options(resolve("pix2pix"), facts).method
     assert again.levels == 3 and again.roles["pd"].part == "t1" and again.roles["t2"].window == (0, 900)
     other = read_options(resolve("pix2pix"), [*facts, "--target", "flair", "--pd.channels", "2"]).method
-    assert list(other.roles) == ["pd", "flair"] and other.roles["flair"].window == (0, 1200)
+    assert list(other.roles) == ["pd", "flair"] and other.roles["flair"].window is None
     assert (other.roles["pd"].part, other.roles["pd"].channels) == ("t1", 2)
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pydantic
@@ -179,6 +180,17 @@ def test_unbound_codecs_do_not_encode(codec):
 def test_check_names_what_is_wrong(codec, values, unit, words):
     with pytest.raises(UserError, match=words):
         codec.check(image(values, unit))
+
+
+def test_what_is_no_ct_is_not_told_to_become_hu():
+    picture = image(np.uint8([[0, 255]]), None)
+    colours = image(np.uint16([[[[0, 255]]]] * 3), None)
+    magnetic = image(np.float32([[0, 255]]), None)
+    magnetic = replace(magnetic, header=replace(magnetic.header, modality="MR"))
+    for wrong in (picture, colours, magnetic):
+        with pytest.raises(UserError, match="is no CT") as told:
+            CT.check(wrong)
+        assert "intercept" not in str(told.value)
 
 
 def test_check_accepts_what_is_right():

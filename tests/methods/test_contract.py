@@ -11,15 +11,18 @@ from small import READY, Samples, ability_of, build, results, results_with_slope
 from torch import nn
 
 from ganatomy import catalogue
-from ganatomy.cli.info import field_comments
+from ganatomy.cli.info import field_comments, page
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import judge_of
-from ganatomy.game import Noise, moves
+from ganatomy.game import Noise, RolesConfig, moves
 from ganatomy.inference.predictor import predictor_of
+from ganatomy.roles.image import ImageOptions
 from ganatomy.training.loop import Trainer
 
 MODELS = [*READY, "brain-manifold-dcgan:small-denoiser"]
 """Systems with their small presets, and presets that make another model."""
+OTHER_DATA = {("segan", "isic"), ("segan", "brats"), ("va-gan", "volumes")}
+"""Presets for other images than those of the first experiment of a paper, which their names say."""
 HALFLIFE = 7.0
 """Images; what averages are asked for, where a system has the option."""
 NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -265,6 +268,34 @@ def test_every_preset_and_the_baseline_are_valid(slug):
         kind.preset("nix")
     with pytest.raises(UserError, match="option no_such_thing"):
         kind.preset("paper", no_such_thing=1)
+
+
+def images_of(config):
+    """Return the phantom of a system, and window, unit and channels of its images as options of it or of its roles."""
+    found = {name: getattr(config, name, None) for name in ("phantom", "window", "window_unit", "unit", "channels")}
+    if not isinstance(config, RolesConfig):
+        return {**found, "images": set()}
+    found.pop("channels")  # the sum over all roles
+    images = [one for one in config.roles.values() if isinstance(one, ImageOptions)]
+    return {**found, "images": {(one.window, one.unit, one.channels) for one in images}}
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_presets_do_not_change_which_images_a_system_takes(slug):
+    cls = catalogue.load(slug)
+    for preset in cls.Config.presets:
+        if (slug, preset) not in OTHER_DATA:
+            assert images_of(cls.Config.preset(preset)) == images_of(cls.Config()), preset
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_the_page_lists_the_loss_weights_that_the_small_preset_changes(slug):
+    kind = catalogue.load(slug).Config
+    small, paper = kind.preset("small").model_dump(), kind().model_dump()
+    changed = [name for name in paper if "weight" in name and small[name] != paper[name]]
+    told = [line for line in page(catalogue.resolve(slug)).splitlines() if "loss weights that `small` changes" in line]
+    assert len(told) == bool(changed)
+    assert all(f"`{name}` from " in told[0] for name in changed)
 
 
 @pytest.mark.parametrize("slug", READY)

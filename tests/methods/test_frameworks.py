@@ -45,7 +45,7 @@ def paper(kind, **values):
 def tiny(slug, **values):
     torch.manual_seed(0)
     kind = catalogue.load(slug)
-    given = {"size": (16, 16), "batch_size": 8, "latent": 8, "ema_halflife": None, **TINY[slug]}
+    given = {"size": (16, 16), "batch_size": 8, "latent": 8, "ema_halflife": None, **GREY, **TINY[slug]}
     if slug in ("cgan", "ac-gan") or values.get("auxiliary"):
         given |= LABELLED
     return kind(kind.Config.preset("small", **{**given, **values})).train()

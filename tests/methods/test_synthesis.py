@@ -328,7 +328,7 @@ def test_vae_gan_learning_rate_falls_by_a_quarter_every_epoch():
 
 
 def test_aae_networks_and_updates():
-    method = paper(AAE)
+    method = paper(AAE, roles={"image": {"channels": 1}})
     assert count(method.encoder) == 785 * 1000 + 1001 * 1000 + 1001 * 8
     assert count(method.decoder) == 9 * 1000 + 1001 * 1000 + 1001 * 784
     assert count(method.discriminator) == 9 * 1000 + 1001 * 1000 + 1001

@@ -35,6 +35,8 @@ class Claim:
             the paper proposes.
         predicates: parts of the claim, which are tested one by one.
         systems: name to slug, for arms that are other systems.
+        phantom: options of all arms where no data are given: the phantom on which the claim is tested, and how its
+            images are read.
     """
 
     slug: str
@@ -42,6 +44,7 @@ class Claim:
     arms: Mapping[str, Mapping[str, Any]]
     predicates: Sequence[Predicate]
     systems: Mapping[str, str] = field(default_factory=dict)
+    phantom: Mapping[str, Any] = field(default_factory=dict)
 
     def system(self, arm: str) -> str:
         """Return the slug of an arm's system."""

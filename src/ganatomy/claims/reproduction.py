@@ -83,7 +83,7 @@ def reproduce(
         UserError: the system is unknown, has no claim or no test subject, or ``out`` holds other runs.
     """
     claim = find_claim(slug)
-    arms = arms_of(claim, preset, rounds)
+    arms = arms_of(claim, preset, rounds, on_phantom=data is None or data.data is None)
     task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
     data = pinned(data or DataConfig(), task, pseudonyms)
     check_results(out, slug)
@@ -147,18 +147,19 @@ def _reproduce(
     return found
 
 
-def arms_of(claim: Claim, preset: str, rounds: int | None = None) -> list[Arm]:
+def arms_of(claim: Claim, preset: str, rounds: int | None = None, *, on_phantom: bool = True) -> list[Arm]:
     """Return the arms of a claim, the proposed method first.
 
     Args:
         claim: claim to be tested.
         preset: name of the preset of every arm.
         rounds: rounds of the proposed method; other arms get as many per stage. None means those of the preset.
+        on_phantom: whether no data are given, so that the options of the claim's phantom hold.
     """
-    arms = []
+    arms, common = [], claim.phantom if on_phantom else {}
     for name, own in claim.arms.items():
         system = catalogue.resolve(claim.system(name))
-        arms.append(Arm(name, system, system.cls.Config.preset(preset, **own)))
+        arms.append(Arm(name, system, system.cls.Config.preset(preset, **{**common, **own})))
     proposed = arms[0].method
     return [replace(arm, rounds=share(rounds, arm.method, proposed)) for arm in arms]
 

@@ -10,7 +10,7 @@ from ganatomy import catalogue
 from ganatomy.catalogue import System
 from ganatomy.data.wanted import layouts_for, manifest_for, wanted
 from ganatomy.errors import UserError
-from ganatomy.game import RolesConfig
+from ganatomy.game import MethodConfig, RolesConfig
 from ganatomy.inference.model import build
 from ganatomy.roles.options import RoleOptions
 
@@ -59,6 +59,8 @@ def _numbers(cls: Any) -> Iterator[str]:
     yield from ("", "## Presets", "")
     for preset, values in cls.Config.presets.items():
         yield f"- `{preset}`: {_changes(cls.Config, values) or 'as above'}"
+        if preset == "small" and (told := _weights(cls.Config)):
+            yield f"  - loss weights that `small` changes: {told}"
     yield f"- `--baseline`, the same network without the adversary: {_changes(cls.Config, cls.Config.baseline)}"
 
 
@@ -88,6 +90,16 @@ def _changes(kind: type[BaseModel], values: Mapping[str, Any]) -> str:
         else:
             told.append(f"{name} {_plain(value)}")
     return ", ".join(told)
+
+
+def _weights(kind: type[MethodConfig]) -> str:
+    """Return the weights of loss terms that ``small`` changes, on one line; nothing where it changes none."""
+    small, paper = kind.preset("small"), kind.preset("paper")
+    return ", ".join(
+        f"`{name}` from {_plain(was)} to {_plain(now)}"
+        for name, now in small
+        if "weight" in name and (was := getattr(paper, name)) != now
+    )
 
 
 def _rows(config: BaseModel) -> Iterator[str]:

@@ -83,10 +83,20 @@ class IntensityCodec(BaseModel):
         if low == high:
             raise UserError(f"{label} has the same value {low:g} everywhere: it holds no picture; check the file")
         if self.unit == "HU" and image.unit is None and low >= -200:
+            if not may_be_ct(image):
+                raise UserError(f"{label} is no CT, but the model works in HU: give it CT images in HU")
             raise UserError(
                 f"{label} names no unit, and its values, {low:g} to {high:g}, cannot be HU (air is -1000): "
                 "say how they map to HU (e.g. intercept -1024), or use a file that is in HU"
             )
+
+
+def may_be_ct(image: Image) -> bool:
+    """Return whether an image without a unit may hold CT numbers, with some intercept.
+
+    Colour pictures, images of another modality, and grey levels of 8 bits, which are too few for air to bone, do not.
+    """
+    return image.channels == 1 and image.dtype != np.uint8 and image.header.modality in (None, "CT")
 
 
 class Window(IntensityCodec):

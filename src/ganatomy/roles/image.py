@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from ganatomy.case import Array, Openable, Preparation
 from ganatomy.errors import UserError
 from ganatomy.images.augmentation import Movement
-from ganatomy.images.codecs import Codec, DeviationWindow, Over, PercentileWindow, Window, ZScore
+from ganatomy.images.codecs import Codec, DeviationWindow, Over, PercentileWindow, Window, ZScore, may_be_ct
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import Image
 from ganatomy.roles.options import RoleOptions
@@ -85,6 +85,12 @@ class ImageRole(ScaledRole):
             raise UserError(
                 f"{label} is in {value.unit}, but {self.name} in {unit}: give matching images, or train with "
                 f"{other} {value.unit} and a {self.option} that suits it"
+            )
+        if self.widened_by and self.option and unit == "HU" and value.unit is None and not may_be_ct(value):
+            other = self.option.replace("window", "unit")
+            window = "0 255" if value.dtype == np.uint8 else "LOW HIGH"
+            raise UserError(
+                f"{label} is no CT, but {self.name} is in HU: train with {other} None and {self.option} {window}"
             )
         self.scale.check(value)
         # Windows in HU are left out: CT numbers may lie far outside of a narrow window, such as one of soft tissue.

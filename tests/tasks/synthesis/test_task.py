@@ -71,6 +71,12 @@ def test_images_that_do_not_fit_are_refused_with_the_remedy(values, options, mes
         task(**options).frame({"image": Image.from_array(values.astype(np.float32))})
 
 
+def test_a_picture_is_not_told_to_become_hu():
+    picture = Image.from_array(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    with pytest.raises(UserError, match=r"is no CT.*--image.unit None and --image.window 0 255"):
+        task(unit="HU", low=-100, high=300).frame({"image": picture})
+
+
 def test_truncation_pulls_towards_the_centre():
     method = small()
     full, half = method.draw(range(5)), method.draw(range(5), truncation=0.5)
@@ -79,7 +85,7 @@ def test_truncation_pulls_towards_the_centre():
 
 
 def test_several_roles_are_made_together():
-    method = small(images=("t2", "adc"), roles={"adc": {"window": (0, 3000)}, "t2": {"channels": 3}})
+    method = small(images=("t2", "adc"), roles={"adc": {"window": (0, 3000), "channels": 1}, "t2": {"channels": 3}})
     assert list(method.task.roles) == ["t2", "adc"] and method.config.channels == 4
     assert method.task.phantom_parts(None) == {"t2": "t2", "adc": "adc"}
     joined = method.real({"adc": torch.ones(3, 1, 16, 16), "t2": torch.zeros(3, 3, 16, 16)})

@@ -4,16 +4,18 @@ from ganatomy.claims.claim import Claim, Predicate
 
 PSNR, SSIM, RMSE = "psnr[-160,240]", "ssim[-160,240]", "rmse"
 SD, SPECTRUM = "noise sd error", "nps distance"
+SOFT_TISSUE = (-300.0, 500.0)
+"""Window in HU in which the claims were tested; the loss weights beside it were chosen for it."""
 
 WOLTERINK = Claim(
     "wolterink-ldct",
     "A network trained with a voxel loss alone has the highest PSNR but over-smooths; with an adversary the image "
     "statistics match those of routine dose better; calcium is quantified better than in the low-dose scan.",
     {
-        "g-voxel-adv": {},
-        "g-voxel": {"variant": "g-voxel"},
+        "g-voxel-adv": {"window": SOFT_TISSUE, "adversarial_weight": 1e-2},
+        "g-voxel": {"variant": "g-voxel", "window": SOFT_TISSUE},
         # Without a voxel loss only a small learning rate keeps the CT numbers from drifting.
-        "g-adv": {"variant": "g-adv", "learning_rate": 2e-4},
+        "g-adv": {"variant": "g-adv", "window": SOFT_TISSUE, "learning_rate": 2e-4},
     },
     (
         Predicate("the voxel loss alone has a higher PSNR than both losses", PSNR, "g-voxel", "g-voxel-adv"),
@@ -28,7 +30,10 @@ WGAN_VGG = Claim(
     "wgan-vgg",
     "The method beats the low-dose scan on PSNR, SSIM and RMSE. A network trained for squared error alone has the "
     "higher PSNR but over-smooths: the method's noise is nearer to that of normal dose, in amount and in texture.",
-    {"wgan-vgg": {}, "cnn-mse": {"variant": "cnn-mse"}},
+    {
+        "wgan-vgg": {"window": SOFT_TISSUE, "scale": 10.0, "content_weight": 1.0},
+        "cnn-mse": {"variant": "cnn-mse", "window": SOFT_TISSUE, "scale": 10.0},
+    },
     (
         Predicate("PSNR is higher than the low-dose scan's", PSNR, "wgan-vgg"),
         Predicate("SSIM is higher than the low-dose scan's", SSIM, "wgan-vgg"),

@@ -1,10 +1,21 @@
 """Claims of the papers behind the base frameworks."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ganatomy.claims.claim import Claim, Predicate
 
 KERNEL, FRECHET, COVERAGE, ACCURACY = "kernel distance", "frechet distance", "coverage", "label accuracy"
 SLICED = "sliced wasserstein"
 NOISE = "noise"
+
+LIVER: Mapping[str, Any] = {
+    "phantom": "liver-lesion",
+    "roles": {"images": {"channels": 1, "window": (-100.0, 300.0), "unit": "HU"}},
+}
+"""Options of the systems for the phantom of lesions in CT, on which claims about images from noise are tested."""
+LIVER_CLASSES: Mapping[str, Any] = {**LIVER, "classes": ("cyst", "metastasis", "haemangioma")}
+"""Options of the systems that learn the classes of these lesions, too."""
 
 GAN = Claim(
     "gan",
@@ -16,6 +27,7 @@ GAN = Claim(
         Predicate("they cover more of the real images than noise does", COVERAGE, "gan", NOISE),
         Predicate("they are nearer than with the minimax loss", KERNEL, "gan", "minimax"),
     ),
+    phantom=LIVER,
 )
 
 DCGAN = Claim(
@@ -28,6 +40,7 @@ DCGAN = Claim(
         Predicate("they cover more of the real images", COVERAGE, "dcgan", "dense"),
     ),
     {"dense": "gan"},
+    phantom=LIVER,
 )
 
 CGAN = Claim(
@@ -40,6 +53,7 @@ CGAN = Claim(
         Predicate("labels are recognised more often", ACCURACY, "cgan", "one player told"),
     ),
     {"one player told": "ac-gan"},
+    phantom=LIVER_CLASSES,
 )
 
 AC_GAN = Claim(
@@ -51,6 +65,7 @@ AC_GAN = Claim(
         Predicate("classes are recognised more often than without", ACCURACY, "ac-gan", "without classifier"),
         Predicate("samples are nearer to real images than without", KERNEL, "ac-gan", "without classifier"),
     ),
+    phantom=LIVER_CLASSES,
 )
 
 WGAN = Claim(
@@ -73,6 +88,7 @@ WGAN = Claim(
         ),
     ),
     {"dcgan without norm": "dcgan"},
+    phantom=LIVER,
 )
 
 WGAN_GP = Claim(
@@ -85,6 +101,7 @@ WGAN_GP = Claim(
         Predicate("they cover more of the real images than with clipping", COVERAGE, "wgan-gp", "clipping"),
     ),
     {"clipping": "wgan"},
+    phantom=LIVER,
 )
 
 LSGAN = Claim(
@@ -96,6 +113,7 @@ LSGAN = Claim(
         Predicate("samples are nearer to real images than with the logarithmic loss", KERNEL, "lsgan", "logarithmic"),
         Predicate("so by the Fréchet distance", FRECHET, "lsgan", "logarithmic"),
     ),
+    phantom=LIVER,
 )
 
 LAPGAN = Claim(
@@ -143,6 +161,7 @@ VAE_GAN = Claim(
         Predicate("samples are nearer to real images than with likeness alone", KERNEL, "vae-gan", "likeness alone"),
         Predicate("their patches are nearer at all scales", SLICED, "vae-gan", "likeness alone"),
     ),
+    phantom=LIVER,
 )
 
 PSNR, SSIM, ERROR, CONTRAST = "psnr[window]", "ssim[window]", "mae[window]", "contrast"

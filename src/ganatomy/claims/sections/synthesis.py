@@ -43,6 +43,7 @@ LIVER = Claim(
         Predicate("kinds are recognised more often than in those of the AC-GAN", ACCURACY, "dcgan", "acgan"),
         Predicate("samples are nearer to real lesions than those of the AC-GAN", KERNEL, "dcgan", "acgan"),
     ),
+    phantom={"roles": {"images": {"window": (-100.0, 300.0)}}},
 )
 
 NODULE = Claim(

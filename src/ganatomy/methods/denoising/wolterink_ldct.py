@@ -124,8 +124,6 @@ class WolterinkLDCT(CTDenoiser):
                 "learning_rate": 1e-3,
                 "widths": (8, 8, 8, 16, 16, 16),
                 "discriminator_widths": (8, 16, 32),
-                "adversarial_weight": 1e-2,
-                "window": (-300.0, 500.0),
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"variant": "g-voxel"}

@@ -61,10 +61,6 @@ class AAE(Pair):
     class Config(PairConfig):
         """Dense networks for images of 28 pixels."""
 
-        role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-            "images": {"window": (0.0, 255.0), "unit": None, "channels": 1}
-        }
-
         size: tuple[int, ...] = (28, 28)  # rows and columns made
         game_rounds: int = 60_000  # updates; 100 epochs of 60 000 images (our choice)
         batch_size: int = 100  # images (our choice)
@@ -88,7 +84,6 @@ class AAE(Pair):
             "paper": {},
             "small": {
                 "size": (32, 32),
-                "roles": {"images": {"channels": 3}},
                 "game_rounds": 2500,
                 "batch_size": 64,
                 "scale": 1.0,

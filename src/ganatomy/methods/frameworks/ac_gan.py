@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch.nn.functional import cross_entropy
 
 from ganatomy.game import Batch, Turn
-from ganatomy.methods.frameworks.pair import LIVER, LIVER_CLASSES, Aided, AidedConfig, check_classes, logarithmic
+from ganatomy.methods.frameworks.pair import Aided, AidedConfig, check_classes, logarithmic
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
 
@@ -38,8 +38,7 @@ class ACGAN(Aided):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                **LIVER,
-                "classes": LIVER_CLASSES,
+                "size": (32, 32),
                 "game_rounds": 1200,
                 "batch_size": 16,
                 "learning_rate": 5e-4,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganatomy.game import Batch, Turn
 from ganatomy.methods.frameworks.gan import GAN
-from ganatomy.methods.frameworks.pair import LIVER, LIVER_CLASSES, check_classes
+from ganatomy.methods.frameworks.pair import check_classes
 from ganatomy.nets.aids import base_size, centre_crop, normalisation
 from ganatomy.nets.dcgan import DOUBLING, Kernel, init_dcgan
 from ganatomy.nets.layers import CONVOLUTION, TRANSPOSED
@@ -55,8 +55,7 @@ class CGAN(GAN):
                 "decay_start": 0.5,
             },
             "small": {
-                **LIVER,
-                "classes": LIVER_CLASSES,
+                "size": (32, 32),
                 "networks": "dcgan",
                 "optimizer": "adam",
                 "learning_rate": 5e-4,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ganatomy.game import Batch, Turn
-from ganatomy.methods.frameworks.pair import LIVER, Aided, AidedConfig, logarithmic
+from ganatomy.methods.frameworks.pair import Aided, AidedConfig, logarithmic
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
 
@@ -31,7 +31,7 @@ class DCGAN(Aided):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                **LIVER,
+                "size": (32, 32),
                 "game_rounds": 1500,
                 "batch_size": 32,
                 "width": 32,

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam, exponential_decay, linear_decay, linear_rise, sgd
-from ganatomy.methods.frameworks.pair import LIVER, Pair, PairConfig, logarithmic
+from ganatomy.methods.frameworks.pair import Pair, PairConfig, logarithmic
 from ganatomy.nets.mlp import MLP, MaxoutDiscriminator, init_uniform
 
 
@@ -48,7 +48,7 @@ class GAN(Pair):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                **LIVER,
+                "size": (32, 32),
                 "game_rounds": 3000,
                 "batch_size": 32,
                 "optimizer": "adam",

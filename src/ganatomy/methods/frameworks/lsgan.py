@@ -9,7 +9,7 @@ from torch import Tensor
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Turn
 from ganatomy.losses.adversarial import GAMES, AdversarialLoss, least_squares_discriminator, least_squares_generator
-from ganatomy.methods.frameworks.pair import LIVER, Aided, AidedConfig
+from ganatomy.methods.frameworks.pair import Aided, AidedConfig
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
 
@@ -49,7 +49,7 @@ class LSGAN(Aided):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                **LIVER,
+                "size": (32, 32),
                 "game_rounds": 1500,
                 "batch_size": 16,
                 "learning_rate": 5e-4,

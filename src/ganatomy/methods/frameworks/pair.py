@@ -1,7 +1,7 @@
 """Base of the frameworks that make images from noise: generator, discriminator, labels, and training aids."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -27,14 +27,6 @@ from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 DiscriminatorNorm = Literal["batch", "instance", "layer", "none"]
 Penalty = Literal["none", "r1", "dragan", "gradient"]
-
-LIVER: Mapping[str, Any] = {
-    "size": (32, 32),
-    "roles": {"images": {"channels": 1, "window": (-100.0, 300.0), "unit": "HU"}},
-    "phantom": "liver-lesion",
-}
-"""Options of the small presets for their training data, the embedded liver-lesion phantom."""
-LIVER_CLASSES = ("cyst", "metastasis", "haemangioma")
 
 
 class PairConfig(SynthesisConfig):

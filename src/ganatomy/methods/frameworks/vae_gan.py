@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganatomy.game import Batch, Player, Stage, Turn, exponential_decay, over_processes, rmsprop
 from ganatomy.losses.adversarial import GAMES, nonsaturating_discriminator
 from ganatomy.losses.matching import kl_standard_normal
-from ganatomy.methods.frameworks.pair import LIVER, Pair, PairConfig
+from ganatomy.methods.frameworks.pair import Pair, PairConfig
 from ganatomy.nets.aids import base_size
 from ganatomy.nets.dcgan import DCGenerator, init_dcgan
 
@@ -114,7 +114,7 @@ class VAEGAN(Pair):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                **LIVER,
+                "size": (32, 32),
                 "game_rounds": 800,
                 "batch_size": 32,
                 "learning_rate": 1e-3,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ganatomy.game import Batch, Player, Stage, Turn, rmsprop
 from ganatomy.losses.adversarial import wasserstein_critic, wasserstein_generator
-from ganatomy.methods.frameworks.pair import LIVER, DiscriminatorNorm, Pair, PairConfig
+from ganatomy.methods.frameworks.pair import DiscriminatorNorm, Pair, PairConfig
 from ganatomy.nets.aids import Norm
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
 from ganatomy.nets.mlp import MLP
@@ -43,7 +43,7 @@ class WGAN(Pair):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                **LIVER,
+                "size": (32, 32),
                 "game_rounds": 500,
                 "batch_size": 32,
                 "learning_rate": 5e-4,

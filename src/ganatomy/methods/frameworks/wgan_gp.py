@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from ganatomy.game import Batch, Player, Stage, Turn, adam, linear_decay
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
-from ganatomy.methods.frameworks.pair import LIVER, Pair, PairConfig, check_classes
+from ganatomy.methods.frameworks.pair import Pair, PairConfig, check_classes
 from ganatomy.nets.aids import Norm
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
 from ganatomy.nets.residual import PreactivationCritic, PreactivationGenerator
@@ -48,7 +48,7 @@ class WGANGP(Pair):
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
-                **LIVER,
+                "size": (32, 32),
                 "networks": "dcgan",
                 "game_rounds": 1000,
                 "batch_size": 32,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from ganatomy.methods.frameworks.pair import LIVER, LIVER_CLASSES
 from ganatomy.methods.synthesis.lesion_dcgan import LesionConfig, LesionDCGAN
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
 
@@ -22,7 +21,7 @@ class LiverDCGAN(LesionDCGAN):
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"images": {"window": (-100.0, 200.0), "unit": "HU"}}
 
         size: tuple[int, ...] = (64, 64)  # rows and columns around a lesion
-        classes: tuple[str, ...] = LIVER_CLASSES  # kinds of lesion
+        classes: tuple[str, ...] = ("cyst", "metastasis", "haemangioma")  # kinds of lesion
         phantom: str = "liver-lesion"  # embedded phantom used without --data
         game_rounds: int = 3_600  # updates of each player: 70 epochs of 3300 augmented lesions of a kind (our guess)
         generator_widths: tuple[int, ...] = (1024, 512, 256, 128)  # channels of the dense layer and hidden doublings
@@ -35,7 +34,7 @@ class LiverDCGAN(LesionDCGAN):
             "paper": {},
             "acgan": {"variant": "acgan", "learning_rate": 1e-4, "game_rounds": 7_800},
             "small": {
-                **LIVER,
+                "size": (32, 32),
                 "game_rounds": 900,
                 "batch_size": 16,
                 "learning_rate": 5e-4,
