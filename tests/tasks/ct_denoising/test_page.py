@@ -6,6 +6,7 @@ from ganatomy.case import Case, Sample
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.images.codecs import Window
 from ganatomy.physics.ct import LowDoseScan
+from ganatomy.reports.viewer import Illustration
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.tasks.restoration.judge import role
 
@@ -21,6 +22,9 @@ class Page:
         self.captions, self.sections = [], []
 
     def figure(self, figure, caption):
+        if isinstance(figure, Illustration):
+            assert figure.stack().total == 3
+            figure = figure.figure
         assert figure.axes
         self.captions.append(caption)
 
