@@ -69,9 +69,10 @@ class Browser:
             time.sleep(0.02)
         return found
 
-    def wheel(self, selector: str, times: int) -> None:
-        """Turn the wheel over the middle of an element, by so many notches towards the user."""
-        turn = {"type": "scroll", "x": 0, "y": 0, "deltaX": 0, "deltaY": 40 if times > 0 else -40, "duration": 0}
+    def wheel(self, selector: str, times: int, pixels: int = 120) -> None:
+        """Turn the wheel over the middle of an element, by so many notches of some pixels towards the user."""
+        down = pixels if times > 0 else -pixels
+        turn = {"type": "scroll", "x": 0, "y": 0, "deltaX": 0, "deltaY": down, "duration": 0}
         turns = [{**turn, "origin": self._find(selector)}] * abs(times)
         self._act([{"type": "wheel", "id": "wheel", "actions": turns}])
 

@@ -144,6 +144,7 @@ def test_a_crossed_interval_of_equal_runs_is_students() -> None:
     found, expected = crossed_interval([values] * 3), ttest_1samp(values, 0).confidence_interval()
     assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), expected.low, expected.high))
     assert found.caveat == "" and found.n == 7
+    assert bootstrap_mean([1.0], ["a"]).caveat == "1 subject: there is no interval"
 
 
 def test_a_crossed_interval_knows_its_limits() -> None:

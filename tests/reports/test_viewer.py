@@ -9,11 +9,13 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from nibabel.orientations import aff2axcodes
 from PIL import Image as Pillow
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -101,6 +103,15 @@ def test_values_are_kept_in_the_stated_steps_also_outside_the_window():
     for place, true in enumerate(volumes()["input"]):
         values = image["base"] + image["step"] * unpacked(image["data"][place], ROWS, COLUMNS)
         assert np.abs(values - true).max() <= image["step"] / 2 + 1e-4
+
+
+def test_letters_agree_with_nibabel_in_every_orientation():
+    for axes in permutations(range(3)):
+        for signs in product((-1, 1), repeat=3):
+            affine = np.eye(4)
+            affine[:3, :3] = np.diag([3.0, 1.5, 0.75])[axes, :] * np.array(signs)[:, None]
+            _, bottom, right = aff2axcodes(affine)
+            assert (sides(affine)["bottom"], sides(affine)["right"]) == (bottom, right)
 
 
 def test_letters_name_the_sides_of_the_patient():
@@ -219,6 +230,8 @@ def test_wheel_and_keys_move_all_panels_through_the_slices(shown):
         if name != "output":  # overlays cover a part of the output
             step = 255 / 256
             assert np.abs(pixels(tab, panel)[..., 0] - grey(volumes()[name][3])).max() <= 1 + step, name
+    tab.wheel(".field", -2, pixels=25)  # a touchpad
+    tab.until("return document.querySelector('.viewer').dataset.slice == 3")
     tab.wheel(".field", 9)
     tab.until("return document.querySelector('.viewer').dataset.slice == 5")
     tab.press(".viewer", "\ue013\ue013")  # twice up

@@ -52,7 +52,8 @@ class Interval:
         if self.unit_of_resampling == "slice":
             notes.append("1 subject: interval over slices, not over patients")
         elif self.n < 6 and self.resampled:
-            notes.append(f"{self.n} subjects: the interval cannot reach beyond those seen")
+            several = f"{self.n} subjects: the interval cannot reach beyond those seen"
+            notes.append(several if self.n > 1 else "1 subject: there is no interval")
         if self.excluded:
             notes.append(f"{self.excluded} undefined value{'s' * (self.excluded > 1)} left out")
         return "; ".join(notes)

@@ -38,8 +38,8 @@ const element = (name, kind, ...inside) => {
   return made;
 };
 const written = number => {
-  const size = Math.abs(number), digits = size >= 100 || Number.isInteger(number) ? 0 : size >= 1 ? 1 : 3;
-  return number.toFixed(digits).replace("-", "\u2212");
+  const size = Math.abs(number), digits = size >= 100 || Number.isInteger(number) ? 0 : 1;
+  return (size < 1 && size ? number.toPrecision(3) : number.toFixed(digits)).replaceAll("-", "\u2212");
 };
 const within = (number, low, high) => Math.min(Math.max(number, low), high);
 
@@ -105,13 +105,15 @@ class Viewer {
     this.figure.prepend(this.root);
     this.figure.classList.add("live");
     this.root.addEventListener("keydown", event => this.key(event));
+    // A notch of a wheel is one slice; the small steps of a touchpad add up to one.
     inside.addEventListener("wheel", event => {
-      if (stack.slices.length < 2) return;
+      if (stack.slices.length < 2 || event.ctrlKey) return;
       event.preventDefault();
-      this.turned = (this.turned || 0) + (event.deltaMode ? 40 * event.deltaY : event.deltaY);
+      const notch = event.deltaMode || Math.abs(event.deltaY) >= 50;
+      this.turned = notch ? 40 * Math.sign(event.deltaY) : (this.turned || 0) + event.deltaY;
       const steps = Math.trunc(this.turned / 40);
       this.turned -= 40 * steps;
-      if (steps) this.go(this.place + within(steps, -3, 3));
+      if (steps) this.go(this.place + steps);
     }, {passive: false});
     addEventListener("resize", () => this.enlarge(this.enlarged));
   }
