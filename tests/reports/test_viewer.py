@@ -22,7 +22,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from browser import CHROMIUM, DRIVER, browsing, driver
 from ganatomy.reports import viewer
 from ganatomy.reports.report import Report
-from ganatomy.reports.viewer import Illustration, Layer, Panel, Regions, Stack, encoded, kept_slices, packed, sides
+from ganatomy.reports.viewer import (
+    Illustration,
+    Layer,
+    Panel,
+    Regions,
+    Stack,
+    averaged,
+    encoded,
+    kept_slices,
+    packed,
+    sides,
+)
 
 SLICES, ROWS, COLUMNS = 5, 24, 40
 SPACING = (1.5, 0.75)
@@ -124,10 +135,29 @@ def test_letters_name_the_sides_of_the_patient():
 
 
 @pytest.mark.parametrize(("total", "first", "size"), [(5, 2, 1e3), (400, 37, 1e4), (400, 37, 2e6), (400, 0, 1e9)])
-def test_kept_slices_are_evenly_spaced_and_hold_the_first(total, first, size):
-    kept = kept_slices(total, first, size)
-    assert first in kept and len(set(np.diff(kept))) <= 1
-    assert len(kept) <= min(viewer.MOST_SLICES, max(1, viewer.MOST_BYTES / size)) and kept[-1] < total
+@pytest.mark.parametrize("rows", [256, 512])
+def test_kept_slices_are_evenly_spaced_and_hold_the_first(total, first, size, rows):
+    kept, times = kept_slices(total, first, size, (rows, rows))
+    assert first in kept and len(set(np.diff(kept))) <= 1 and kept[-1] < total
+    assert len(kept) <= viewer.MOST_SLICES and size * (1 + (len(kept) - 1) / times**2) <= max(viewer.MOST_BYTES, size)
+    assert times == (2 if rows == 512 and size > 1e6 else 1)
+
+
+def test_a_large_ct_can_be_scrolled():
+    kept, times = kept_slices(60, 31, 4 * 512 * 512, (512, 512))
+    assert len(kept) >= 20 and times == 2 and viewer.fits(60, 6 * 512 * 512, (512, 512))
+
+
+def test_other_slices_of_a_large_stack_are_averages_and_the_first_is_not():
+    plain, true = encoded(stack(times=2)), volumes()["input"]
+    image = plain["images"][0]
+    for place in range(SLICES):
+        times = 1 if place == 2 else 2
+        expected = true[place].reshape(ROWS // times, times, COLUMNS // times, times).mean((1, 3))
+        values = image["base"] + image["step"] * unpacked(image["data"][place], ROWS // times, COLUMNS // times)
+        assert np.abs(values - expected).max() <= image["step"] / 2 + 1e-3
+    assert "Slice 3 is kept pixel by pixel, others averaged over 2 × 2." in plain["about"]
+    assert averaged(np.arange(15.0).reshape(3, 5), 2).tolist() == [[3, 5, 6.5], [10.5, 12.5, 14]]
 
 
 def test_a_stack_never_exceeds_its_size_and_says_what_is_missing(monkeypatch):
@@ -240,6 +270,16 @@ def test_wheel_and_keys_move_all_panels_through_the_slices(shown):
     tab.until("return document.querySelector('.viewer').dataset.slice == 5")
     tab.press(".viewer", "r")
     tab.until("return document.querySelector('.viewer').dataset.slice == 3")
+
+
+@in_browser
+def test_averaged_slices_have_the_size_of_all(shown):
+    odd = {name: Layer([one[:-1, :-1] for one in layer.slices]) for name, layer in stack().layers.items()}
+    tab = shown(stack(layers=odd, panels=[Panel("input", "input")], times=2))
+    tab.press(".viewer", "\ue015")  # down
+    tab.until("return document.querySelector('.viewer').dataset.slice == 4")
+    expected = averaged(odd["input"].slices[3], 2).repeat(2, 0).repeat(2, 1)[: ROWS - 1, : COLUMNS - 1]
+    assert np.abs(pixels(tab, 0)[..., 0] - grey(expected)).max() <= 2
 
 
 @in_browser

@@ -65,10 +65,23 @@ class Viewer {
   image(index) {
     const key = `${index}:${this.place}`, image = this.stack.images[index];
     if (!this.known.has(key)) {
-      const length = image.rows * image.columns * (image.kind === "colour" ? 3 : 1);
-      this.known.set(key, unpacked(image.data[this.place], length, image.columns));
+      this.known.set(key, this.unpacked(image, image.data[this.place], this.place === this.stack.first ? 1 : this.stack.times));
     }
     return this.known.get(key);
+  }
+
+  // Unpack a slice; one that was averaged over squares of pixels gets its size back.
+  async unpacked(image, text, times) {
+    const {rows, columns} = image, channels = image.kind === "colour" ? 3 : 1;
+    const [down, across] = [rows, columns].map(length => Math.ceil(length / times));
+    const small = await unpacked(text, channels * down * across, across);
+    if (times === 1) return small;
+    const values = new Uint16Array(channels * rows * columns);
+    for (let c = 0, i = 0; c < channels; c++)
+      for (let row = 0; row < rows; row++)
+        for (let column = 0; column < columns; column++)
+          values[i++] = small[(c * down + Math.floor(row / times)) * across + Math.floor(column / times)];
+    return values;
   }
 
   build() {

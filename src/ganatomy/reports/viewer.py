@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ MOST_SLICES = 24
 """Largest number of slices of a stack in a report; of longer stacks evenly spaced ones are kept (our choice)."""
 MOST_BYTES = 6 * 2**20
 """Largest size of a stack in a report in bytes, beyond which fewer slices are kept (our choice)."""
+LARGE = 384
+"""Number of rows and columns from which slices may be kept at half the resolution (our choice)."""
 FEWEST_SLICES = 8
 """Number of slices, or all if there are fewer, for which images of lesser interest are left out (our choice)."""
 STEPS = 256
@@ -115,6 +117,7 @@ class Stack:
         affine: affine (4, 4) from (slice, row, column) to mm in RAS+ space; None where the patient's sides are unknown.
         difference: difference that is shown in full colour; a quarter of the window unless given.
         left_out: names of methods that only the still picture shows.
+        times: number of rows and of columns that slices other than the first one shown are averaged over.
     """
 
     layers: Mapping[str, Layer]
@@ -129,6 +132,7 @@ class Stack:
     affine: npt.NDArray[np.float64] | None = None
     difference: float | None = None
     left_out: Sequence[str] = ()
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,23 +148,37 @@ class Illustration:
     stack: Callable[[], Stack] | None = field(default=None)
 
 
-def kept_slices(total: int, first: int, bytes_each: float, most: int = MOST_SLICES) -> list[int]:
+class Kept(NamedTuple):
+    """Slices of a stack that are kept in a page."""
+
+    numbers: Sequence[int]
+    """Index of every kept slice in the whole stack."""
+    times: int
+    """Number of rows and of columns that slices other than the first one shown are averaged over."""
+
+
+def kept_slices(total: int, first: int, bytes_each: float, shape: tuple[int, int]) -> Kept:
     """Choose evenly spaced slices of a stack, among them the one that is shown first.
+
+    Where large slices are too many for a page, all but the first one shown have half the resolution.
 
     Args:
         total: number of slices.
         first: index of the slice that is shown first.
         bytes_each: expected size of one slice of all layers, of which `MOST_BYTES` are allowed altogether.
-        most: largest number of slices.
+        shape: rows and columns of a slice.
     """
-    count = max(1, min(total, most, int(MOST_BYTES / max(bytes_each, 1))))
+    wanted, share = min(total, MOST_SLICES), MOST_BYTES / max(bytes_each, 1)
+    times = 2 if wanted > share and min(shape) >= LARGE else 1
+    count = max(1, min(wanted, 1 + int((share - 1) * times**2)))
     step = math.ceil(total / count)
-    return list(range(first % step, total, step))
+    return Kept(list(range(first % step, total, step)), times)
 
 
-def fits(total: int, bytes_each: float) -> bool:
+def fits(total: int, bytes_each: float, shape: tuple[int, int]) -> bool:
     """Whether `FEWEST_SLICES` slices, or all, fit into a page."""
-    return bytes_each * min(total, FEWEST_SLICES) <= MOST_BYTES
+    times = 2 if min(shape) >= LARGE else 1
+    return bytes_each * (1 + (min(total, FEWEST_SLICES) - 1) / times**2) <= MOST_BYTES
 
 
 def sides(affine: npt.NDArray[np.float64]) -> dict[str, str]:
@@ -202,8 +220,10 @@ def encoded(stack: Stack) -> dict[str, Any]:
     """
     order = sorted(range(len(stack.numbers)), key=lambda place: (abs(stack.numbers[place] - stack.first), place))
     names = list(stack.layers)
-    layers = {name: _layer(layer, stack.window) for name, layer in stack.layers.items()}
-    outlines = {index: _bits(panel.regions) for index, panel in enumerate(stack.panels) if panel.regions}
+    lead = list(stack.numbers).index(stack.first)
+    times = [1 if place == lead else stack.times for place in range(len(stack.numbers))]
+    layers = {name: _layer(layer, stack.window, times) for name, layer in stack.layers.items()}
+    outlines = {index: _bits(panel.regions, times) for index, panel in enumerate(stack.panels) if panel.regions}
     kept: dict[int, list[str]] = {}
     size = 0
     for place in order:
@@ -236,7 +256,8 @@ def encoded(stack: Stack) -> dict[str, Any]:
         "panels": panels,
         "slices": [stack.numbers[place] for place in places],
         "total": stack.total,
-        "first": places.index(list(stack.numbers).index(stack.first)),
+        "first": places.index(lead),
+        "times": stack.times,
         "window": list(stack.window),
         "step": step,
         "unit": stack.unit,
@@ -264,19 +285,35 @@ def _about(stack: Stack, kept: int, step: float | None) -> str:
         told.append(f"Only in the still picture: {', '.join(stack.left_out)}.")
     if kept < stack.total:
         told.append(f"{kept} of {stack.total} slices are kept in this page.")
+    if stack.times > 1 and kept > 1:
+        told.append(
+            f"Slice {stack.first + 1} is kept pixel by pixel, others averaged over {stack.times} × {stack.times}."
+        )
     if step is not None:
         told.append(f"Values are kept in steps of {step:.3g} {stack.unit}".rstrip(" .") + ".")
     return " ".join(told)
 
 
-def _layer(layer: Layer, window: Window) -> dict[str, Any]:
+def averaged(picture: npt.NDArray[Any], times: int) -> npt.NDArray[Any]:
+    """Average a picture, (rows, columns, ...), over squares of so many pixels; edges are repeated to fill the last."""
+    if times == 1:
+        return picture
+    rows, columns = picture.shape[:2]
+    more = [(0, -rows % times), (0, -columns % times), *[(0, 0)] * (picture.ndim - 2)]
+    padded = np.pad(picture, more, mode="edge").astype(np.float64)
+    blocks = padded.reshape(-(-rows // times), times, -(-columns // times), times, *picture.shape[2:])
+    return np.asarray(blocks.mean((1, 3)))
+
+
+def _layer(layer: Layer, window: Window, times: Sequence[int]) -> dict[str, Any]:
     rows, columns = layer.slices[0].shape[:2]
     shared = {"rows": rows, "columns": columns, "kind": layer.kind}
     if layer.kind == "colour":
 
         def colours(place: int) -> npt.NDArray[np.integer[Any]]:
-            levels = np.rint(255 * np.clip(layer.slices[place], 0, 1)).astype(np.uint8)
-            return np.asarray(np.moveaxis(levels, -1, 0).reshape(-1, columns))
+            picture = averaged(layer.slices[place], times[place])
+            levels = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+            return np.asarray(np.moveaxis(levels, -1, 0).reshape(-1, picture.shape[1]))
 
         return {**shared, "base": 0.0, "step": 1 / 255, "steps": colours}
     ends = [(float(one.min()), float(one.max())) for one in layer.slices]
@@ -290,7 +327,7 @@ def _layer(layer: Layer, window: Window) -> dict[str, Any]:
         step, most = (window[1] - window[0]) / STEPS or 1.0, 2**16 - 1
 
     def steps(place: int) -> npt.NDArray[np.integer[Any]]:
-        levels = np.rint((layer.slices[place].astype(np.float64) - base) / step)
+        levels = np.rint((averaged(layer.slices[place], times[place]).astype(np.float64) - base) / step)
         return np.clip(levels, 0, most).astype(np.uint16)
 
     return {**shared, "base": base, "step": step, "steps": steps}
@@ -302,7 +339,7 @@ def bright(slices: Sequence[npt.NDArray[Any]]) -> float:
     return float(np.quantile(values, 0.998)) or float(values.max()) or 1.0
 
 
-def _bits(regions: Regions) -> dict[str, Any]:
+def _bits(regions: Regions, times: Sequence[int]) -> dict[str, Any]:
     several = list(regions.masks.values())[:16]
     rows, columns = several[0][0].shape
 
@@ -310,7 +347,7 @@ def _bits(regions: Regions) -> dict[str, Any]:
         bits = np.zeros((rows, columns), np.uint16)
         for bit, masks in enumerate(several):
             bits |= masks[place].astype(np.uint16) << bit
-        return bits
+        return bits[:: times[place], :: times[place]]
 
     return {"rows": rows, "columns": columns, "kind": "mask", "base": 0, "step": 1, "steps": steps}
 

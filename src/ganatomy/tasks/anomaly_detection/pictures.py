@@ -118,7 +118,7 @@ def _stack(
     grounds: Grounds,
 ) -> Stack:
     slices, rows, columns = image.shape
-    kept = kept_slices(slices, plane, (1 + 2 * len(findings)) * rows * columns)
+    kept, times = kept_slices(slices, plane, (1 + 2 * len(findings)) * rows * columns, (rows, columns))
     layers = {"image": Layer([image[number] for number in kept])}
     known = () if truth is None else (("truth", truth, MARKS[1]),)
     panels = [Panel("image", "image", regions=_regions(known, kept), note="" if known else "the truth is not known")]
@@ -137,7 +137,9 @@ def _stack(
                 note="" if called else "no threshold",
             ),
         ]
-    return Stack(layers, panels, kept, slices, plane, window, "", spacing_mm, grounds.sized, grounds.affine)
+    return Stack(
+        layers, panels, kept, slices, plane, window, "", spacing_mm, grounds.sized, grounds.affine, times=times
+    )
 
 
 def _regions(masks: Sequence[tuple[str, Mask, str]], kept: Sequence[int]) -> Regions | None:

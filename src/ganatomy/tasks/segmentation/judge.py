@@ -282,15 +282,16 @@ class SegmentationJudge(Judge):
         figure = outline_strip(images, self._true(case, plane), found, spacing_mm=case.spacing[1:], notes=notes)
 
         def stack() -> Stack:
-            kept = kept_slices(case.shape[0], plane, len(images) * case.shape[1] * case.shape[2])
-            shown = [self._shown_inputs(case, number) for number in kept]
-            true = [self._true(case, number) for number in kept]
+            total, rows, columns = case.shape
+            kept = kept_slices(total, plane, len(images) * rows * columns, (rows, columns))
+            shown = [self._shown_inputs(case, number) for number in kept.numbers]
+            true = [self._true(case, number) for number in kept.numbers]
             return outline_stack(
                 {role: [one[role][0] for one in shown] for role in images},
                 {region: [one[region] for one in true] for region in self.regions},
-                {entry.name: self._masks(entry, case, kept) for entry in entries},
+                {entry.name: self._masks(entry, case, kept.numbers) for entry in entries},
                 kept,
-                case.shape[0],
+                total,
                 plane,
                 spacing_mm=case.spacing[1:],
                 grounds=Grounds.of(case),

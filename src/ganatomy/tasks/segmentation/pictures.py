@@ -16,7 +16,7 @@ from ganatomy.evaluation.judging import OUTPUT
 from ganatomy.metrics.metric import Mask, Window
 from ganatomy.metrics.regions import Box
 from ganatomy.reports.style import INK, MARKS, OTHERS, SOFT, STYLE, colours, new_figure, show_image, title
-from ganatomy.reports.viewer import Layer, Panel, Regions, Stack
+from ganatomy.reports.viewer import Kept, Layer, Panel, Regions, Stack
 
 PANEL = 2.6
 """Width of an image in inches."""
@@ -111,7 +111,7 @@ def outline_stack(
     images: Mapping[str, Sequence[npt.NDArray[np.float32]]],
     truth: Mapping[str, Sequence[Mask]],
     found: Mapping[str, Mapping[str, Sequence[Mask]]],
-    kept: Sequence[int],
+    kept: Kept,
     total: int,
     first: int,
     *,
@@ -127,7 +127,7 @@ def outline_stack(
         images: input to its kept slices, (rows, columns) each.
         truth: region to true masks of these slices.
         found: method to region to predicted masks of these slices.
-        kept: index of every kept slice in the whole stack.
+        kept: kept slices of the whole stack.
         total: number of slices of the whole stack.
         first: index of the slice that is shown first.
         spacing_mm: mm between rows and between columns.
@@ -146,7 +146,8 @@ def outline_stack(
     for name, regions in {"truth": truth, **found}.items():
         panels.append(Panel(name, lead, regions=Regions(regions, hues), note=(notes or {}).get(name, "")))
     unit = "" if len(images) == 1 else f"(scale of {lead})"
-    return Stack(layers, panels, kept, total, first, (low, high), unit, spacing_mm, grounds.sized, grounds.affine)
+    window, sized, affine = (low, high), grounds.sized, grounds.affine
+    return Stack(layers, panels, kept.numbers, total, first, window, unit, spacing_mm, sized, affine, times=kept.times)
 
 
 def _window(image: npt.NDArray[np.float32]) -> Window:
