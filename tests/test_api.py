@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 
 import ganatomy
 from ganatomy import DataConfig, Image, UserError, catalogue
-from ganatomy.api import TAKEN, configured, sorted_options, train, with_options
+from ganatomy.api import TAKEN, configured, data_config, sorted_options, train, with_options
 from ganatomy.cli import main
 from ganatomy.cli.train import Choice
+from ganatomy.data import memory
 from ganatomy.errors import LeftOut, Notice
+from ganatomy.evaluation.choosing import choose_cases, users_pseudonyms
 from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.runfile import TrainConfig, read_run
 from ganatomy.methods.denoising.wgan_vgg import WGANVGG
@@ -185,19 +187,15 @@ def run(pairs, cases, tmp_path):
 def test_a_run_on_cases_in_memory_goes_on_and_is_judged_with_the_same_values_alone(run, pairs, tmp_path, capsys):
     train("pix2pix", Pairs(pairs), out=tmp_path / "run", resume=True, rounds=3, threads=1)
     assert read_run(tmp_path / "run").training.rounds == 3
-    found = ganatomy.evaluate(run)
-    assert (tmp_path / "run" / "evaluation" / "report.html").is_file() and found.headline
-    scored = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
-    assert len(scored["subjects"]) == 1
-    from ganatomy.data import memory
-
+    found = ganatomy.evaluate(run, keep_images=True)
+    assert (found.out / "report.html").is_file() and found.headline
+    kept = {path.name for path in found.out.glob("images/*/*")}
+    assert {"input.nii.gz", "output.nii.gz", "target.nii.gz"} <= kept
     memory._held.clear()
     assert main(["evaluate", str(tmp_path / "run")]) == 2
     assert "give them again, as in ganatomy.evaluate(RUN, data)" in capsys.readouterr().err
-    again = ganatomy.evaluate(tmp_path / "run", Pairs(pairs), keep_images=True)
-    kept = {path.name for path in again.out.glob("images/*/*")}
-    assert {"input.nii.gz", "output.nii.gz", "target.nii.gz"} <= kept
-    assert json.loads((again.out / "metrics.json").read_text())["subjects"] == scored["subjects"]
+    again = choose_cases(run.method.task, run.facts, data_config(Pairs(pairs)), users_pseudonyms(None))
+    assert again.checked and [case.split for case in again.cases] == ["test"]
     with pytest.raises(UserError, match="not the data that the run began with; give the same"):
         train("pix2pix", Pairs(pairs, shift=1.0), out=tmp_path / "run", resume=True, rounds=4, threads=1)
 

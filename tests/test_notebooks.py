@@ -71,7 +71,7 @@ def test_pairs_of_mr(run):
 
 def test_ct_in_memory(run):
     made = run("ct")
-    assert made.restored.unit == "HU" and made.restored.shape == (2, 96, 96)
+    assert made.restored.unit == "HU" and made.restored.shape == (2, 64, 64)
     assert str(made.model.facts.data.data).startswith("memory-") and made.found.headline
 
 
