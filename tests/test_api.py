@@ -98,6 +98,7 @@ def test_options_find_their_place():
     [
         ({"levls": 3}, "option levls: there is none; did you mean levels?"),
         ({"zzz": 3}, "option zzz: there is none"),
+        ({"presets": "small"}, "option presets: there is none; did you mean preset?"),
         ({"pet": {"window": (0, 1)}, "source": "mr"}, "option pet: there is none; .*mr"),
         ({"levels": "x"}, "option levels: input should be a valid integer"),
         ({"t1": {"window": (3, 1)}}, "option t1: window goes from a lower to a higher number"),
@@ -289,6 +290,13 @@ def test_a_case_without_a_role_is_named_and_left_out(pairs):
     items = [*[Pairs(pairs)[index] for index in range(3)], {"ct": pairs / "ct" / "p0.nii.gz", "subject": "alone"}]
     with pytest.warns(LeftOut, match="1 of 4 cases lack images that .* needs: alone"):
         assert len(ganatomy.dataset(items, "pix2pix", source="mr", target="ct")) == 3
+
+
+def test_a_file_is_an_image_of_one_subject(pairs):
+    items = [{"mr": pairs / "mr" / "p0.nii.gz", "ct": pairs / "ct" / "p0.nii.gz"}] * 3
+    with pytest.raises(UserError, match=r"case0001: .*p0\.nii\.gz is an image of subject 'case0000', too"):
+        ganatomy.dataset(items, "pix2pix", source="mr", target="ct")
+    assert len(ganatomy.dataset([{**one, "subject": "p0"} for one in items], "pix2pix", source="mr", target="ct")) == 3
 
 
 def test_a_data_set_that_changes_its_values_is_refused(tmp_path):

@@ -47,6 +47,10 @@ TAKEN = frozenset({*DataConfig.model_fields, *TrainConfig.model_fields, "fold", 
 """Names of the options that every system has; they cannot be names of roles."""
 
 
+ARGUMENTS = ("out", "preset", "baseline", "config", "resume", "show", "secret", "system", "device", "against", "seeds")
+"""Arguments of functions that are no options of a system, which a misspelt option may mean, too."""
+
+
 def list_systems(pattern: str | None = None, state: Literal["ready", "planned"] | None = None) -> list[System]:
     """Return the systems of the catalogue in the survey's order.
 
@@ -617,9 +621,10 @@ def sorted_options(
     known = [name for group in groups for name in group]
     for name in options:
         if name not in known:
-            nearest = get_close_matches(name, known, n=1)
+            mapping = isinstance(options[name], Mapping)
+            nearest = get_close_matches(name, known if mapping else [*known, *ARGUMENTS], n=1)
             guess = f"; did you mean {nearest[0]}?" if nearest else ""
-            there = f"; the roles are {', '.join(roles)}" if roles and isinstance(options[name], Mapping) else ""
+            there = f"; the roles are {', '.join(roles)}" if roles and mapping else ""
             raise UserError(f"option {name}: there is none{guess or there}")
     method, reading, training = ({name: options[name] for name in options if name in group} for group in groups)
     return method, reading, training

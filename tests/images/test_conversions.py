@@ -148,6 +148,8 @@ def test_geometry_that_is_stated_is_not_overridden():
         Image.of(volume().to_nibabel(), spacing=SPACING)
     with pytest.raises(UserError, match="a dict is no image"):
         Image.of({"a": 1})
+    with pytest.raises(UserError, match="a ndarray of complex64 is no image"):
+        Image.of(np.zeros((3, 4), np.complex64), spacing=(1, 1))
 
 
 def test_uneven_slices_are_refused_where_they_would_be_lost():

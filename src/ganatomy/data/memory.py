@@ -348,7 +348,7 @@ def cases_in_memory(dataset: MemoryDataset, task: Task, unit: str | None, resamp
     Raises:
         UserError: no case has the roles that the task needs, or a name is nearly that of a role which is missing.
     """
-    cases, lacking = list[Case](), list[str]()
+    cases, lacking, owners = list[Case](), list[str](), dict[Path, str]()
     for index, entry in enumerate(dataset.entries):
         sources = dataset.sources(index, task.roles, task.given, unit)
         for name in entry.values:
@@ -359,14 +359,21 @@ def cases_in_memory(dataset: MemoryDataset, task: Task, unit: str | None, resamp
                     f"is it meant to be {near[0]!r}?"
                 )
         if task.usable(sources):
+            first = task.given if task.given in sources else next(iter(sources))
+            for image in sources[first].paths:
+                if owners.setdefault(image.resolve(), entry.subject) != entry.subject:
+                    raise UserError(
+                        f"{entry.name}: {image} is an image of subject {owners[image.resolve()]!r}, too; an image "
+                        "belongs to one subject, or the split by subject says nothing"
+                    )
             cases.append(Case(entry.name, entry.subject, entry.split, sources, entry.label, resample_to))
         else:
             lacking.append(entry.name)
     if not cases:
-        first = dataset.entries[0]
+        one = dataset.entries[0]
         raise UserError(
             f"data: no case has the images that {task.name} needs: its roles are {', '.join(task.roles)}; "
-            f"{first.name} has {some(first.values)}"
+            f"{one.name} has {some(one.values)}"
         )
     if lacking:
         told = f"{len(lacking)} of {len(dataset.entries)} cases lack images that {task.name} needs: {some(lacking)}"

@@ -94,6 +94,8 @@ def image_of(
                 f"a {type(value).__name__} is no image: give a path, a ganatomy.Image, an array of NumPy, a tensor of "
                 "torch, or an image of nibabel, SimpleITK or Pillow"
             )
+    if image.dtype.kind not in "biuf":
+        raise UserError(f"a {type(value).__name__} of {image.dtype} is no image, which has real numbers")
     return image if image.unit is not None or unit is None else image.with_array(image.array, unit)
 
 
