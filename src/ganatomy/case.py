@@ -93,6 +93,7 @@ class Case:
         frame: name or number of the time frame, where the object was recorded over time.
         resample_to: role to whose grid the other images are resampled before anything else; None where all must lie on
             one grid.
+        site: hospital, scanner or other site where it was recorded, as the data name it; None where they do not.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Case:
     label: str | None = None
     resample_to: str | None = None
     frame: str | None = None
+    site: str | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -113,6 +113,28 @@ def test_columns_of_images_are_told_from_those_of_label_maps_and_words(folder):
     assert names_of_images(patterns) == ["t2", "seg"] and names_of_images(DataConfig()) == []
 
 
+def test_sites_are_those_of_the_first_column_that_names_them(folder):
+    config = manifest(
+        folder,
+        "subject,target,Scanner,site\na,ann/one.nii.gz,Mira,Nord \na,ann/two.nii.gz,Mira,Süd\nb,bob/one.nii.gz,,n/a\n",
+    )
+    assert [case.site for case in find_cases(TASK, config)] == ["Nord", "Süd", None]
+    assert names_of_images(config) == ["target"]
+    alone = manifest(folder, "subject,target,Scanner\na,ann/one.nii.gz,Mira\nb,bob/one.nii.gz,\n")
+    assert [case.site for case in find_cases(TASK, alone)] == ["Mira", None]
+
+
+def test_a_column_of_paths_names_no_sites(folder):
+    (folder / "Nord.csv").write_text("x,y,z,r\n0,0,0,1\n0.5,0,0,1\n")
+
+    class Scanned(Poles):
+        given = "site"
+        roles: ClassVar = {"site": CentrelineRole("site")}
+
+    (case,) = find_cases(Scanned(), manifest(folder, "subject,site\na,Nord.csv\n"))
+    assert case.site is None and list(case.sources) == ["site"]
+
+
 def test_rows_about_one_image_keep_apart(folder):
     config = manifest(
         folder, "subject,target,input\nA,ann/one.nii.gz,ann/two.nii.gz\n\n,,\nA,ann/one.nii.gz,bob/one.nii.gz\n"

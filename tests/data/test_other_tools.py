@@ -73,6 +73,20 @@ def test_suffixes_are_roles_and_sessions_of_a_subject_stay_together(bids):
 
 
 @pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
+def test_participants_may_have_sites(bids):
+    task, table = translation("flair", "t2"), bids / "participants.tsv"
+    assert {case.site for case in find_cases(task, DataConfig(data=bids))} == {None}
+    table.write_text("participant_id\tcenter\nsub-01\tNord\nA3\tn/a\n")
+    found = find_cases(task, DataConfig(data=bids))
+    assert {case.name: case.site for case in found} == {
+        "sub-01_ses-1": "Nord",
+        "sub-01_ses-2": "Nord",
+        "sub-02": None,
+        "sub-A3": None,
+    }
+
+
+@pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
 def test_label_maps_come_from_the_derivatives_and_brain_masks_are_none(bids):
     found = find_cases(segmentation("flair", "t1w"), DataConfig(data=bids))
     assert names(found[0])["tumour"] == "anat/sub-01_ses-1_dseg.nii.gz" and found[0].sources["tumour"].labels

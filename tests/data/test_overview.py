@@ -74,6 +74,19 @@ def test_a_written_manifest_reads_as_the_same_cases(task, folder):
         }
 
 
+def test_sites_are_told_with_their_sides_and_written_to_the_manifest(task, folder):
+    rows = [("p0", "train", "Ost"), ("p1", "val", "Ost"), ("p2", "test", "West"), ("p4", "train", "")]
+    lines = [f"{name},{name}/{name}_t1.nii.gz,{name}/{name}_t2.nii.gz,{side},{site}" for name, side, site in rows]
+    (folder / "list.csv").write_text("\n".join(["subject,t1,t2,split,scanner", *lines]) + "\n")
+    cases = find_cases(task, DataConfig(data=folder / "list.csv"))
+    told = sentences(list(items_of(cases)))[-1]
+    assert told == "sites (subjects for): Ost (training 1, validation 1), West (testing 1), not known (training 1)"
+    assert sentences(list(items_of(cases)), divided=False)[-1] == "sites (subjects): Ost (2), West (1), not known (1)"
+    write_manifest(folder / "again.csv", cases)
+    again = find_cases(task, DataConfig(data=folder / "again.csv"))
+    assert [case.site for case in again] == ["Ost", "Ost", "West", None]
+
+
 def test_a_manifest_is_never_overwritten_and_phantoms_have_none(task, folder):
     cases = discover(task, DataConfig(data=folder, **CONFIG))
     (folder / "manifest.csv").write_text("mine")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ganatomy.case import Openable, Task
 from ganatomy.data.found import Find, Found, Unfit, images_of, tell
 from ganatomy.data.splits import some
-from ganatomy.data.tables import LABEL_COLUMNS, rows_of
+from ganatomy.data.tables import LABEL_COLUMNS, rows_of, site_column, site_of
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source
 
@@ -73,7 +73,7 @@ def cases_of_bids(task: Task, folder: Path, find: Find) -> list[Found]:
     Raises:
         Unfit: suffixes and roles do not fit together, or a session has several files of one role.
     """
-    subjects, labels = _participants(folder)
+    subjects, labels, sites = _participants(folder)
     files: dict[str, list[File]] = {}
     empty = []
     for place in sorted(one for one in folder.glob("sub-*") if one.is_dir()):
@@ -97,15 +97,15 @@ def cases_of_bids(task: Task, folder: Path, find: Find) -> list[Found]:
             chosen: dict[str, Openable] = dict(sources)
             if (there_is := maps.get((subject, session))) is not None and sources:
                 chosen[task.label_maps[0]] = there_is
-            found.append(Found(name, subject, "train", chosen, labels.get(subject), stated=True))
+            found.append(Found(name, subject, "train", chosen, labels.get(subject), True, sites.get(subject)))
     return found
 
 
-def _participants(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the subjects of ``participants.tsv``, and subject to class where it has a column of classes."""
+def _participants(folder: Path) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Return the subjects of ``participants.tsv``, subject to class, and subject to site, where it has such columns."""
     path = folder / PARTICIPANTS
     if not path.is_file():
-        return [], {}
+        return [], {}, {}
     header, rows = rows_of(path)
     if "participant_id" not in header:
         raise UserError(f"{path}: no column participant_id, which names the subjects; add it or remove the file")
@@ -113,7 +113,10 @@ def _participants(folder: Path) -> tuple[list[str], dict[str, str]]:
     names = [row["participant_id"] for _, row in rows]
     names = [name if name.startswith("sub-") else f"sub-{name}" for name in names]
     words = [row[column] if column else "" for _, row in rows]
-    return names, {name: word for name, word in zip(names, words, strict=True) if word not in ("", "n/a")}
+    labels = {name: word for name, word in zip(names, words, strict=True) if word not in ("", "n/a")}
+    sites = site_column(header)
+    told = {name: site_of(row[sites]) for name, (_, row) in zip(names, rows, strict=True)} if sites else {}
+    return names, labels, {name: site for name, site in told.items() if site}
 
 
 def _file(source: Source) -> File | None:

@@ -31,11 +31,14 @@ from ganatomy.data.subjects import merged, place_below, subject_of_place, with_p
 from ganatomy.data.tables import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    SITE_COLUMNS,
     SUBJECT_COLUMNS,
     check_cells,
     column_name,
     raw_rows,
     rows_of,
+    site_column,
+    site_of,
 )
 from ganatomy.data.wanted import advice
 from ganatomy.errors import Notice, Shortage, UserError
@@ -213,7 +216,8 @@ def _no_columns(path: Path, task: Task) -> Unfit:
     there = ", ".join(name for name in next(iter(raw_rows(path)), []) if name) or "none"
     needed = needed_images(task)
     columns = f"subject and {' or '.join(needed) if task.groups else ' and '.join(needed)}"
-    others = [*(name for name in _others(task) if name not in needed), *LABEL_COLUMNS[:1], *MANIFEST_OPTIONS]
+    images = [name for name in _others(task) if name not in needed]
+    others = [*images, *LABEL_COLUMNS[:1], *SITE_COLUMNS[:1], *MANIFEST_OPTIONS]
     return Unfit(
         f"{path}: a manifest for {task.name} needs the columns {columns} (others: {', '.join(others)}); its columns "
         f"are {there}. Correct it, move it out of the folder, or assign files with --roles"
@@ -494,7 +498,7 @@ def names_of_images(config: DataConfig) -> list[str]:
     if path is None:
         return channels_of_layout(config.data)
     header, *rows = raw_rows(path) or [[]]
-    told = {*SUBJECT_COLUMNS, *LABEL_COLUMNS, *MANIFEST_OPTIONS}
+    told = {*SUBJECT_COLUMNS, *LABEL_COLUMNS, *SITE_COLUMNS, *MANIFEST_OPTIONS}
     told |= {name for name in header if name.rpartition(".")[2] in MEANINGS}
     first = {
         name: next((row[at] for row in rows if row[at : at + 1] and row[at]), "") for at, name in enumerate(header)
@@ -520,7 +524,7 @@ def _is_image(path: Path) -> bool:
 
 
 def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
-    """Read the cases of a CSV file with one column per role and ``subject``, optionally ``split`` and ``label``.
+    """Read the cases of a CSV file with one column per role and ``subject``, optionally ``split``, ``label``, ``site``.
 
     Paths are relative to the file; ``#`` stands before a part of a file, see `ganatomy.data.parts`. The columns
     ``slope``, ``intercept``, ``unit`` and ``pixel_mm`` override the options of the same names; ``ROLE.unit`` is that of
@@ -539,7 +543,8 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
     header, rows = rows_of(path)
     labels = next((name for name in LABEL_COLUMNS if name in header), None)
     own = _options_of_roles(path, header, columns)
-    words = {*MANIFEST_OPTIONS, *own.values(), columns["subject"], *([labels] if labels else [])}
+    sites = site_column(header, columns.values())
+    words = {*MANIFEST_OPTIONS, *own.values(), columns["subject"], *filter(None, (labels, sites))}
     owners: dict[Path, str] = {}
     for where, row in rows:
         check_cells(where, {name: row[name] for name in header if name in {*columns.values(), *words}}, words)
@@ -566,7 +571,8 @@ def read_manifest(path: Path, task: Task, config: DataConfig) -> list[Case]:
                 )
         name = unique_name(_title(path.parent, row[columns[first]]), taken)
         label = normalize("NFC", row[labels]) if labels and row[labels] else None
-        cases.append(Case(name, subject, split, sources, label, config.resample_to))  # type: ignore[arg-type]
+        site = site_of(row[sites]) if sites else None
+        cases.append(Case(name, subject, split, sources, label, config.resample_to, site=site))  # type: ignore[arg-type]
     if not cases:
         raise UserError(f"{path}: the manifest has no rows")
     if columns.get(task.given) in IMAGE_COLUMNS and columns[task.given] != task.given:

@@ -35,6 +35,8 @@ class Found(NamedTuple):
     """Class of the case."""
     stated: bool = False
     """Whether the subject is stated by a list or by the layout, and not taken from a name."""
+    site: str | None = None
+    """Site where it was recorded, as a list names it."""
 
 
 def cases_of(found: Sequence[Found], task: Task, where: object, resample_to: str | None) -> list[Case]:
@@ -71,6 +73,7 @@ def cases_of(found: Sequence[Found], task: Task, where: object, resample_to: str
             },
             one.label,
             resample_to,
+            site=one.site,
         )
         for name, one in zip(names, usable, strict=True)
     ]

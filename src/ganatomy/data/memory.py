@@ -21,13 +21,14 @@ import numpy as np
 from ganatomy.case import Case, Held, Openable, Role, Split, Task
 from ganatomy.data.kinds import is_label_map
 from ganatomy.data.splits import some
+from ganatomy.data.tables import site_of
 from ganatomy.errors import LeftOut, UserError
 from ganatomy.images.conversions import has_geometry, image_of, is_image
 from ganatomy.images.files import find
 from ganatomy.images.image import Image
 from ganatomy.images.paths import safe_name, unique_name
 
-ABOUT = ("name", "subject", "split", "label", "spacing", "unit")
+ABOUT = ("name", "subject", "split", "label", "site", "spacing", "unit")
 """Keys of an item that say something about the case; all others are names of roles."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NAME = re.compile("memory-[0-9a-f]{16}")
@@ -92,6 +93,7 @@ class Entry:
         split: side of the split.
         label: class of the case; None where it is not known.
         values: role to the digest of its value, or to the text or path that names it.
+        site: site where it was recorded; None where it is not known.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Entry:
     split: Split
     label: str | None
     values: Mapping[str, str | Text]
+    site: str | None = None
 
 
 class Text(str):
@@ -124,7 +127,10 @@ class MemoryDataset:
             self.entries.append(self._entry(index, taken))
         if not self.entries:
             raise UserError("the data set has no items; give at least one case")
-        facts = [(one.name, one.subject, one.split, one.label, sorted(one.values.items())) for one in self.entries]
+        facts = [
+            (one.name, one.subject, one.split, one.label, sorted(one.values.items()), *([one.site] if one.site else []))
+            for one in self.entries
+        ]
         self.place = Path(f"memory-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -163,7 +169,9 @@ class MemoryDataset:
             raise UserError(f"{where}: split {split!r}; use train, val or test")
         subject = str(item["subject"]) if item.get("subject") is not None else f"case{index:04d}"
         label = None if item.get("label") is None else str(item["label"])
-        return Entry(unique_name(safe_name(str(item.get("name") or subject)), taken), subject, split, label, values)
+        site = None if item.get("site") is None else site_of(str(item["site"]).strip())
+        name = unique_name(safe_name(str(item.get("name") or subject)), taken)
+        return Entry(name, subject, split, label, values, site)
 
     def value(self, index: int, role: str) -> Any:
         """Return the value of an item, images of all libraries as `Image`."""
@@ -366,7 +374,8 @@ def cases_in_memory(dataset: MemoryDataset, task: Task, unit: str | None, resamp
                         f"{entry.name}: {image} is an image of subject {owners[image.resolve()]!r}, too; an image "
                         "belongs to one subject, or the split by subject says nothing"
                     )
-            cases.append(Case(entry.name, entry.subject, entry.split, sources, entry.label, resample_to))
+            about = (entry.name, entry.subject, entry.split, sources, entry.label, resample_to)
+            cases.append(Case(*about, site=entry.site))
         else:
             lacking.append(entry.name)
     if not cases:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from ganatomy.errors import Shortage, UserError
 from ganatomy.images.archives import archive_of
 from ganatomy.images.image import NO_MEANING, Image
 from ganatomy.images.paths import replacing
+
+SIDES: Mapping[str, str] = {"train": "training", "val": "validation", "test": "testing"}
+"""Side of the split to its word."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Item:
         span: lowest and highest value of the middle slice, NaN aside.
         unit: unit of the values; None where the file states none.
         problem: reason why it cannot be read; None where it can.
+        site: site where the case was recorded; None where it is not known.
     """
 
     case: str
@@ -52,6 +56,7 @@ class Item:
     span: tuple[float, float] | None = None
     unit: str | None = None
     problem: str | None = None
+    site: str | None = None
 
 
 def items_of(cases: Iterable[Case]) -> Iterator[Item]:
@@ -62,7 +67,7 @@ def items_of(cases: Iterable[Case]) -> Iterator[Item]:
     """
     for case in cases:
         for role, source in case.sources.items():
-            yield _item(case, role, source)
+            yield replace(_item(case, role, source), site=case.site)
 
 
 def _item(case: Case, role: str, source: Openable) -> Item:
@@ -93,14 +98,14 @@ def prepared_items(cases: Iterable[Case], samples: Iterable[Sample]) -> Iterator
         for role in sample.arrays if sample else case.sources:
             about = (case.name, case.subject, case.split, case.label, role, None)
             if sample is None or role not in sample.affines:
-                yield Item(*about)
+                yield Item(*about, site=case.site)
                 continue
             array = sample.arrays[role]
             _, slices, rows, columns = array.shape
             span = _span(slab(array, slices // 2, slices // 2 + 1))
             codec = sample.roles[role].codec
             unit = codec.unit if codec else None
-            yield Item(*about, (slices, rows, columns), sample.spacing_of(role), span, unit)
+            yield Item(*about, (slices, rows, columns), sample.spacing_of(role), span, unit, site=case.site)
 
 
 def _span(values: NDArray[Any]) -> tuple[float, float] | None:
@@ -123,8 +128,7 @@ def sentences(items: Sequence[Item], divided: bool = True) -> list[str]:
     """
     subjects = {side: {one.subject for one in items if one.split == side} for side in ("train", "val", "test")}
     cases = {side: {one.case for one in items if one.split == side} for side in subjects}
-    words = {"train": "for training", "val": "for validation", "test": "for testing"}
-    parts = [f"{len(subjects[side])} {words[side]} ({len(cases[side])})" for side in subjects if cases[side]]
+    parts = [f"{len(subjects[side])} for {SIDES[side]} ({len(cases[side])})" for side in subjects if cases[side]]
     told = [f"subjects (cases): {', '.join(parts)}"]
     if not divided:
         told = [f"{len({one.subject for one in items})} subjects, {len({one.case for one in items})} images"]
@@ -134,8 +138,24 @@ def sentences(items: Sequence[Item], divided: bool = True) -> list[str]:
             told.append(f"{role}: {_extents(read)}; {_spacings(read)}; {_values(read)}")
     if labels := sorted({one.label for one in items if one.label}):
         told.append(f"labels: {', '.join(labels)}")
+    told += _sites(items, divided)
     told += [f"cannot be read: {one.case} {one.role}: {one.problem}" for one in items if one.problem]
     return told
+
+
+def _sites(items: Sequence[Item], divided: bool) -> list[str]:
+    """Return the numbers of subjects of each site, on each side of the split; nothing where no site is known."""
+    sites = sorted({one.site for one in items if one.site})
+    if not sites:
+        return []
+    told = []
+    for site in (*sites, None):
+        own = [one for one in items if one.site == site]
+        sides = {side: len({one.subject for one in own if one.split == side}) for side in ("train", "val", "test")}
+        parts = ", ".join(f"{SIDES[side]} {number}" for side, number in sides.items() if number)
+        number = parts if divided else str(len({one.subject for one in own}))
+        told += [f"{site or 'not known'} ({number})"] if own else []
+    return [f"sites (subjects{' for' if divided else ''}): {', '.join(told)}"]
 
 
 def _extents(items: Sequence[Item]) -> str:
@@ -179,17 +199,17 @@ def write_manifest(path: Path, cases: Sequence[Case]) -> None:
     roles = list(dict.fromkeys(role for case in cases for role in case.sources if case.sources[role].paths))
     if not roles:
         raise UserError(f"--write {path}: phantoms have no files that a manifest could name; give a folder of images")
-    labelled = any(case.label for case in cases)
+    labelled, sited = (any(getattr(case, name) for case in cases) for name in ("label", "site"))
     meanings = [_meanings(case, roles) for case in cases]
     columns = list(dict.fromkeys(name for one in meanings for name in one))
-    header = ["subject", *roles, "split", *(["label"] if labelled else []), *columns]
+    header = ["subject", *roles, "split", *(["label"] if labelled else []), *(["site"] if sited else []), *columns]
     with replacing(path) as work, work.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(header)
         for case, meaning in zip(cases, meanings, strict=True):
             cells = [_cell(path, case, case.sources.get(role)) for role in roles]
-            label = [case.label or ""] if labelled else []
-            rows.writerow([case.subject, *cells, case.split, *label, *(meaning.get(name, "") for name in columns)])
+            about = [*([case.label or ""] if labelled else []), *([case.site or ""] if sited else [])]
+            rows.writerow([case.subject, *cells, case.split, *about, *(meaning.get(name, "") for name in columns)])
 
 
 def _meanings(case: Case, roles: Sequence[str]) -> Mapping[str, object]:

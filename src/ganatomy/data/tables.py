@@ -6,13 +6,17 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from unicodedata import category
+from unicodedata import category, normalize
 
 from ganatomy.errors import UserError, shortage
 
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
 LABEL_COLUMNS = ("label", "class", "diagnosis")
+SITE_COLUMNS = ("site", "site_id", "scanner", "center", "centre")
+"""Columns that name the site where a case was recorded; the first one that there is counts."""
+UNKNOWN_SITES = ("", "n/a")
+"""Cells of such a column that name no site."""
 
 
 def raw_rows(path: Path) -> list[list[str]]:
@@ -59,6 +63,21 @@ def rows_of(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
         if any(values):
             found.append((where, dict(zip_longest(header, values[: len(header)], fillvalue=""))))
     return header, found
+
+
+def site_column(header: Collection[str], taken: Collection[str] = ()) -> str | None:
+    """Return the column that names sites; None where there is none.
+
+    Args:
+        header: names of the columns.
+        taken: columns that hold something else, such as paths of a role called ``scanner``.
+    """
+    return next((name for name in SITE_COLUMNS if name in header and name not in taken), None)
+
+
+def site_of(cell: str) -> str | None:
+    """Return the site that a cell names; None where it names none."""
+    return None if cell.lower() in UNKNOWN_SITES else normalize("NFC", cell)
 
 
 def check_cells(where: str, cells: Mapping[str, str], words: Collection[str]) -> None:
