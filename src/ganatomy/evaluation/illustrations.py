@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.case import Sample, grey, slab
-from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import BLOCK, INPUT, OUTPUT, RESERVED, TARGET, Entry, Judgement
 from ganatomy.images.image import Image
+from ganatomy.inference.resolution import is_sized, source_image
 from ganatomy.reports.strip import comparison_strip, detail_boxes
 from ganatomy.reports.style import title
 from ganatomy.reports.viewer import Illustration, Kind, Layer, Panel, Stack, fits, kept_slices
@@ -145,24 +144,7 @@ class Grounds:
         image = source_image(case)
         if image is None:
             return cls()
-        return cls(_sized(image), case.affines.get(case.first) if _oriented(image) else None)
-
-
-def source_image(case: Sample) -> Image | None:
-    """Return the first image that a source of a case opens; None where none can be opened any more."""
-    sources = case.case.sources
-    for name in (case.first, *sources):
-        if name in sources:
-            with suppress(UserError, OSError):
-                image = sources[name].open()
-                if isinstance(image, Image):
-                    return image
-    return None
-
-
-def _sized(image: Image) -> bool:
-    # Grids in memory have pixels of 1 mm where none is stated.
-    return image.header.scaled and (image.header.kind != "array" or image.spacing[1:] != (1.0, 1.0))
+        return cls(is_sized(image), case.affines.get(case.first) if _oriented(image) else None)
 
 
 def _oriented(image: Image) -> bool:

@@ -11,10 +11,10 @@ import numpy as np
 
 from ganatomy.case import Sample
 from ganatomy.errors import UserError
-from ganatomy.evaluation.illustrations import source_image
 from ganatomy.evaluation.judging import Judge, Judgement
 from ganatomy.images.files import write
 from ganatomy.images.image import Header, Image
+from ganatomy.inference.resolution import source_image
 
 IMAGES = "images"
 """Folder of the kept images within an evaluation."""

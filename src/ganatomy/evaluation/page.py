@@ -129,6 +129,7 @@ def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> d
         "Trained on": f"{training['data']}, {count(len(training['subjects']['train']), 'subject')}, seed "
         f"{training['seed']}, rounds: {rounds}",
         **({"Images": facts["images"]} if "images" in facts else {}),
+        **({"Resolution": facts["resolution"]} if facts.get("resolution") else {}),
         "Weights": f"{facts['weights']}; the best are chosen on validation data by {selection['score']} "
         f"({selection['better']} is better)",
         **{title(name): value for name, value in facts["provenance"].items()},
@@ -140,5 +141,7 @@ def _caveats(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> li
     points = judge.caveats(judgement)
     if (number := len(facts["subjects"])) < FEW:
         points.insert(0, f"Only {count(number, 'test subject')}: intervals are wide, and other patients may differ.")
+    if facts.get("resolution"):
+        points.append(title(facts["resolution"]) + ".")
     points += [f"{title(name)}: {value}." for name, value in facts["provenance"].items() if "substitute" in value]
     return points + [title(note) + "." for note in facts["notes"]]

@@ -33,6 +33,7 @@ from ganatomy.inference.checks import Comparison
 from ganatomy.inference.ensemble import Ensemble
 from ganatomy.inference.model import WEIGHTS, Model, Which, load
 from ganatomy.inference.predictor import predictor_class
+from ganatomy.inference.resolution import resolution
 from ganatomy.inference.tiling import rolling
 
 Format = Literal["dicom", "nifti", "mha", "nrrd", "mgz", "png", "tiff", "npy"]
@@ -312,7 +313,9 @@ class Applier:
         for name in prediction.missing:
             _remove(self._place(name, output, False, _refers(values), main.uneven).path)
         warnings += [told for value in values.values() for told in self._spacing(value)]
-        return self._note(sources, prediction, places, written, checks, warnings), warnings
+        note = self._note(sources, prediction, places, written, checks, warnings)
+        seen = resolution(self.model.method.task.preparation, [sample])
+        return note | ({"resolution": seen} if seen else {}), warnings
 
     def _burned_in(self, sources: Iterable[Source]) -> list[str]:
         """Return warnings about text in the pixels of what is de-identified, and refuse it where it is certain."""

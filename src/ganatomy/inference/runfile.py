@@ -123,6 +123,7 @@ class RunFile(_Part):
     split: Sides  # of the subjects
     cases: dict[Pseudonym, dict[Pseudonym, Content]]  # subject to its cases, and these to keyed digests of content
     validation: str  # where the validation slices come from, in words
+    resolution: str = ""  # at which networks see images, in words; empty where it is that of the data
     selection: Selection  # of the best weights
     provenance: dict[str, str]  # facts that every result must carry
     left_out: tuple[str, ...] = ()  # cases that could not be used or changed before a resumption, by label, and how

@@ -215,6 +215,7 @@ def note(
         "suffixes": dict(suffixes),
         "options": predictor.options.model_dump(mode="json"),
         "codecs": {name: codec.model_dump(mode="json") for name, codec in codecs.items()},
+        **({"resolution": facts.resolution} if facts.resolution else {}),
         "units": {name: codec.unit for name, codec in codecs.items()},
         **_common([one.facts for one in made]),
         "use": "research only, not for diagnosis; may resemble training images",
