@@ -5,6 +5,7 @@ that ``import ganatomy`` and the command line start at once.
 """
 
 from importlib import import_module
+from logging import NullHandler, getLogger
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ganatomy.inference.runfile import TrainConfig
 
     __version__: str
+
+getLogger(__name__).addHandler(NullHandler())  # a library is silent until a program configures the log
 
 _HOMES = {
     "DataConfig": "ganatomy.data.cases",

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ganatomy import catalogue
 from ganatomy.claims.claim import Claim
 from ganatomy.claims.decide import Result, check, find_claim, overall
@@ -24,6 +22,7 @@ from ganatomy.evaluation.judging import FEW, Judge, Judgement, Scores, judge_of,
 from ganatomy.images.atomic import locked, make_folder, replacing_together, write_text
 from ganatomy.inference.runfile import RunFile, TrainConfig
 from ganatomy.metrics.statistics import count, crossed_interval
+from ganatomy.reports import terminal
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, share, train_run
 
@@ -120,7 +119,7 @@ def _reproduce(
 ) -> Reproduction:
     """Train and judge all arms, and write the results; the arguments are those of `reproduce`."""
     task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
-    console, training = Console(stderr=True, quiet=not show), options or TrainConfig()
+    console, training = terminal.console(show), options or TrainConfig()
     models = {run.label: train_run(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
     judge, store = judge_of(task), Store(task, data.cache_folder)
     cases = [case for case in discover(task, data) if case.split == "test"]

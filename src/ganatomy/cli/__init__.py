@@ -4,15 +4,17 @@ The module of a command is imported only when that command runs, so that ``--hel
 """
 
 import errno
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from ganatomy.errors import LeftOut, Notice, Shortage, UserError, shortage
 
@@ -30,6 +32,11 @@ COMMANDS = {
     "info": "describe a system, its options and its presets",
 }
 
+
+Loudness = Literal["quiet", "usual", "verbose"]
+"""How much a command says: errors only, messages and progress, or details as well."""
+WRITING = frozenset({"train", "evaluate", "apply", "sample", "turing", "reproduce", "study"})
+"""Commands whose results are files."""
 
 DONE, BROKEN, UNUSABLE, SOME_LEFT_OUT, SHORT = range(5)
 STATUSES = {
@@ -57,6 +64,8 @@ def usage() -> str:
         "A SYSTEM is a published method, such as wgan-vgg; a RUN is the folder where `train` keeps a trained system.",
         "`ganatomy COMMAND --help` explains a command; `ganatomy train SYSTEM --help` shows all options of a system.",
         "",
+        "All commands take --quiet, to print errors only, and --verbose, to print details as well.",
+        "",
         "To begin, without images of your own:",
         "  ganatomy train wgan-vgg --preset small --out runs/first",
         "  ganatomy evaluate runs/first",
@@ -79,11 +88,37 @@ def complain(sentence: str, code: int) -> int:
     return code
 
 
+def loudness_of(arguments: Sequence[str]) -> tuple[Loudness, list[str]]:
+    """Return how much a command says, by the last of ``--verbose`` and ``--quiet``, and the other arguments."""
+    asked = [word for word in arguments if word in ("--verbose", "--quiet")]
+    loudness: Loudness = "usual" if not asked else "quiet" if asked[-1] == "--quiet" else "verbose"
+    return loudness, [word for word in arguments if word not in asked]
+
+
 @contextmanager
-def notices() -> Iterator[list[str]]:
+def spoken(loudness: Loudness, command: str) -> Iterator[None]:
+    """Write the log of the library to the standard error stream meanwhile; with ``quiet``, nothing but errors.
+
+    Quiet commands whose results are files say nothing on the standard output either.
+    """
+    from ganatomy.reports import terminal
+
+    levels = {"quiet": logging.ERROR, "usual": logging.INFO, "verbose": logging.DEBUG}
+    with ExitStack() as held:
+        if loudness == "quiet" and command in WRITING:
+            held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
+        held.enter_context(terminal.spoken(speaks(), levels[loudness]))
+        yield
+
+
+@contextmanager
+def notices(silent: bool = False) -> Iterator[list[str]]:
     """Print each `Notice` once, on a line of its own, and yield a list of those on cases that were left out.
 
     Other warnings are shown as usual.
+
+    Args:
+        silent: whether nothing is printed.
     """
     left_out: list[str] = []
     with warnings.catch_warnings():
@@ -92,11 +127,12 @@ def notices() -> Iterator[list[str]]:
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
             if not issubclass(category, Notice):
-                usual(message, category, *rest, **more)
+                if not silent:
+                    usual(message, category, *rest, **more)
                 return
             if issubclass(category, LeftOut):
                 left_out.append(str(message))
-            if speaks():
+            if speaks() and not silent:
                 print(f"ganatomy: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
         warnings.showwarning = show
@@ -111,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Not list(...): importing the command `list` puts its module under that name here and hides the built-in.
     arguments = [*(sys.argv[1:] if arguments is None else arguments)]
+    loudness, arguments = loudness_of(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return DONE if arguments else UNUSABLE
@@ -129,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             nearest = get_close_matches(command, COMMANDS, n=1)
             guess = f"did you mean {nearest[0]}? " if nearest else ""
             raise UserError(f"unknown command {command!r}; {guess}there are {', '.join(COMMANDS)}")
-        with notices() as left_out:
+        with spoken(loudness, command), notices(silent=loudness == "quiet") as left_out:
             code = int(import_module(f"ganatomy.cli.{command}").run(rest))
         code = code or (SOME_LEFT_OUT if left_out else DONE)
         sys.stdout.flush()  # raises BrokenPipeError here, and not at exit, where the reader of a pipe has gone

@@ -1,5 +1,6 @@
 """``ganatomy apply RUN INPUT... --out OUT``."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, make_dataclass
@@ -7,16 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 from tyro.conf import Positional, arg
 
 from ganatomy.cli import DONE
@@ -28,6 +20,9 @@ from ganatomy.inference.applying import Listener, apply_run
 from ganatomy.inference.model import Which, build_run
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.runfile import read_run
+from ganatomy.reports import terminal
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -199,11 +194,13 @@ class _Progress(Listener):
 
     def __init__(self, progress: Progress, named: bool):
         self.progress, self.named = progress, named
+        self.number, self.total = 0, 0
         self.task: TaskID | None = None
 
     def begin(self, number: int, total: int, name: str) -> None:
         """Show a bar for the case."""
         self.task = self.progress.add_task(f"{number}/{total} {name}", total=None)
+        self.number, self.total = number, total
 
     def advance(self, done: int, total: int) -> None:
         """Move the bar."""
@@ -223,18 +220,13 @@ class _Progress(Listener):
         """Remove the bar."""
         if self.task is not None:
             self.progress.remove_task(self.task)
+        # Without names: a log is kept, and they may be those of patients.
+        if self.total > 1 and not self.progress.console.is_terminal and terminal.is_told(self.number, self.total):
+            log.info("%d of %d cases processed", self.number, self.total)
 
 
 @contextmanager
 def _shown(named: bool) -> Iterator[Listener]:
     """Yield a listener that shows progress on the terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("slices"),
-    )
-    times, hidden = (TimeElapsedColumn(), TimeRemainingColumn()), not console.is_terminal
-    with Progress(*columns, *times, console=console, transient=True, disable=hidden) as progress:
+    with terminal.bar(terminal.console(True), unit="slices", transient=True) as progress:
         yield _Progress(progress, named)

@@ -1,13 +1,13 @@
 """``ganatomy sample RUN``."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import arg
 
 from ganatomy.cli.options import leading, named_system, parse, peek
@@ -15,6 +15,9 @@ from ganatomy.inference.model import Which, build_run, load
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.runfile import read_run
 from ganatomy.inference.sampling import LIST, NOTE, Format, sampling_ability, write_samples
+from ganatomy.reports import terminal
+
+log = logging.getLogger(__name__)
 
 HELP = """usage: ganatomy sample RUN --out DIR [-n N] [--seed SEED] [--format png|tiff|nifti|npy] [...]
 
@@ -58,17 +61,16 @@ def run(arguments: Sequence[str]) -> int:
     options = read_options(folder, arguments[1:])
     choice: Choice = options.general
     model = load(folder, choice.which, choice.device, choice.system)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("samples"),
-    )
-    console = Console(stderr=True)
-    times = TimeElapsedColumn(), TimeRemainingColumn()
-    hidden = not console.is_terminal
-    with Progress(*columns, *times, console=console, transient=True, disable=hidden) as progress:
+    console = terminal.console(True)
+    with terminal.bar(console, unit="samples", transient=True) as progress:
         task = progress.add_task("sampling", total=max(choice.n, 0))
+        done = count(1)
+
+        def advance() -> None:
+            progress.advance(task)
+            if (number := next(done)) and not console.is_terminal and terminal.is_told(number, choice.n):
+                log.info("%d of %d samples done", number, choice.n)
+
         files = write_samples(
             model,
             choice.out,
@@ -79,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
             which=choice.which,
             format=choice.format,
             overwrite=choice.overwrite,
-            advance=lambda: progress.advance(task),
+            advance=advance,
         )
     for file in files:
         print(file)

@@ -1,8 +1,8 @@
 """``ganatomy train SYSTEM --out RUN``."""
 
 import dataclasses
+import logging
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from ganatomy.inference.runfile import RunFile, is_run_of, read_run
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import ChangedData, TrainConfig, train
 from ganatomy.training.series import train_folds
+
+log = logging.getLogger(__name__)
 
 HELP = """usage: ganatomy train SYSTEM --out RUN [--data FOLDER] [--preset small] [--rounds N] [...]
 
@@ -215,8 +217,7 @@ def read_options(
     images = _images(data, arguments)
     found = named_by_data(cls.Config, early.get("preset", "paper"), {**base, **names}, images)
     for name, values in found.items():
-        if speaks():
-            print(f"--{name.replace('_', '-')} {' '.join(values)}: the images in {images.data}", file=sys.stderr)
+        log.info("--%s %s: the images in %s", name.replace("_", "-"), " ".join(values), images.data)
     names |= found
     method = configured(cls.Config, early.get("preset", "paper"), "baseline" in early, base, names)
     check_prefixes(method, arguments)

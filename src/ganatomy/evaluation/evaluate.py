@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import platform
 import warnings
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from ganatomy import catalogue
 from ganatomy.case import Case, Sample, Task
@@ -43,10 +44,13 @@ from ganatomy.images.atomic import replacing_results, write_atomically, write_te
 from ganatomy.images.paths import check_free
 from ganatomy.inference.familiarity import unfamiliar
 from ganatomy.inference.model import Model, Which, load
+from ganatomy.inference.resolution import resolution
 from ganatomy.inference.runfile import RUN_FILE, RunFile, is_run_of, read_run
 from ganatomy.metrics.statistics import count
 from ganatomy.reports import terminal
 from ganatomy.reports.report import Report
+
+log = logging.getLogger(__name__)
 
 METRICS, CASES, REPORT = "metrics.json", "cases.csv", "report.html"
 """Files of an evaluation, the first being that by which its folder is recognised."""
@@ -385,6 +389,8 @@ def judge_cases(
             except (UserError, ValueError) as error:
                 problems.append(Problem(case.name, str(error), labels.told(str(error), case)))
             bar.update(work, completed=number * len(entries))
+            if not console.is_terminal and terminal.is_told(number, len(cases)):
+                log.info("%d of %d cases processed", number, len(cases))
         tell_left_out([(problem.case, problem.told) for problem in problems], len(cases))
         if prepared:
             bar.update(work, description="judging all together")
@@ -394,8 +400,7 @@ def judge_cases(
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Progress]:
-    columns = TextColumn("{task.description}", "bold", markup=False), BarColumn(bar_width=30), MofNCompleteColumn()
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+    with terminal.spoken(not console.quiet), terminal.bar(console) as bar:
         yield bar
 
 
@@ -431,6 +436,7 @@ def describe(
         "data": labels.place(place(data)),
         "subjects": sorted({case.case.subject for case in judgement.cases}),
         "slices": sum(case.shape[0] for case in judgement.cases),
+        "resolution": resolution(model.method.task.preparation, judgement.cases),
         "methods": {entry.name: entry.about for entry in judgement.entries},
         "notes": list(notes),
         "provenance": facts.provenance,

@@ -1,6 +1,7 @@
 """Monitoring of training: ``metrics.csv``, TensorBoard, a progress bar, and a check that losses stay finite."""
 
 import csv
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,25 +9,22 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 
 from ganatomy.errors import UserError
 from ganatomy.game import Progress as Where
 from ganatomy.game import Turn
 from ganatomy.images.atomic import write_atomically
+from ganatomy.reports import terminal
 from ganatomy.reports.curves import COLUMNS
 from ganatomy.reports.measures import GRADIENT_NORM, Measure
 from ganatomy.training.loop import Diverged
 
 METRICS, EVENTS = "metrics.csv", "events"
+LONG, SHORT, MANY = 20.0, 4.0, 50
+"""Seconds of a first round that suffice for a forecast; seconds, or number, of later ones that do (our choice)."""
+
+log = logging.getLogger(__name__)
 
 
 class Monitor:
@@ -209,27 +207,21 @@ def _keep_until(path: Path, last_round: int) -> None:
 
 
 class Bar:
-    """A progress bar with the remaining time.
+    """A progress bar with the remaining time; lines in the log where there is no terminal.
 
     Args:
         total: number of rounds of the run.
         done: number of rounds before this start.
-        console: terminal; without one nothing is shown.
-        show: whether to show the bar.
+        console: terminal; without one there are lines.
+        show: whether to show anything.
+        clock: clock that tells when a line is due.
     """
 
-    def __init__(self, total: int, done: int, console: Console, show: bool):
-        self.progress = Progress(
-            TextColumn("{task.description}", "bold", markup=False),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=console,
-            disable=not (show and console.is_terminal),
-        )
+    def __init__(self, total: int, done: int, console: Console, show: bool, clock: terminal.Clock | None = None):
+        self.total, self.done, self.clock = total, done, clock or terminal.Clock()
+        self.lines, self.line, self.written = show and not console.is_terminal, "", ""
+        shown = console if show else Console(quiet=True)
+        self.progress = terminal.bar(shown, noted=True, expand=True)
         self.task = self.progress.add_task("training", total=total, completed=done, note="")
         self.progress.start()
 
@@ -237,7 +229,58 @@ class Bar:
         """Show the round and some named numbers."""
         note = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
         self.progress.update(self.task, completed=where.round, description=where.stage, note=note)
+        if self.lines:
+            self.line = f"round {where.round} of {self.total} ({where.stage}){': ' if note else ''}{note}"
+            pace = (where.round - self.done) / max(self.clock.elapsed, 1e-9)
+            left = terminal.duration((self.total - where.round) / pace) if pace else "unknown"
+            rate = f"{pace:.3g} rounds a second" if pace >= 1 else f"{1 / pace:.3g} seconds a round" if pace else ""
+            self.line += f"; {rate}, {left} left" if rate else ""
+            if self.clock.is_due():
+                self._write()
+
+    def _write(self) -> None:
+        if self.line != self.written:
+            log.info("%s", self.line)
+            self.written = self.line
 
     def close(self) -> None:
-        """Stop updating the bar and leave it on the terminal."""
+        """Stop updating the bar and leave it on the terminal; write the last line."""
+        self._write()
         self.progress.stop()
+
+
+class Forecast:
+    """Forecast of the time that a run takes, from its first rounds.
+
+    Args:
+        total: number of rounds of the run.
+        done: number of rounds before this start.
+        clock: clock that began before the first round.
+    """
+
+    def __init__(self, total: int, done: int, clock: terminal.Clock):
+        self.total, self.done, self.clock = total, done, clock
+        self.first: float | None = None
+        self.made = False
+
+    def after(self, number: int) -> float | None:
+        """Return the seconds that the rest of the run will take, once, as soon as they can be told; else None.
+
+        The first round is slower than the others and is left out, unless it takes so long that it is all there is.
+
+        Args:
+            number: round that is done, counted from 1.
+        """
+        rounds, elapsed = number - self.done, self.clock.elapsed
+        if self.made or rounds < 1:
+            return None
+        if self.first is None:
+            self.first = elapsed
+            pace = elapsed if elapsed >= LONG else None
+        else:
+            later = elapsed - self.first
+            pace = later / (rounds - 1) if rounds > 1 and (later >= SHORT or rounds > MANY) else None
+        if pace is None:
+            return None
+        self.made = True
+        return pace * (self.total - number)

@@ -53,6 +53,7 @@ from ganatomy.inference.model import (
     read_calibration,
     read_weights,
 )
+from ganatomy.inference.resolution import resolution
 from ganatomy.inference.runfile import (
     RUN_FILE,
     RunFile,
@@ -75,10 +76,12 @@ from ganatomy.training.checkpoint import BEST, LAST, read_checkpoint
 from ganatomy.training.derive import with_derived_roles
 from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
-from ganatomy.training.monitor import EVENTS, METRICS, Bar, Monitor, read_rows
+from ganatomy.training.monitor import EVENTS, METRICS, Bar, Forecast, Monitor, read_rows
 from ganatomy.training.shapes import check_turns
 
 CARD, DERIVED = "card.md", "derived"
+LONG_RUN = 3600.0
+"""Seconds from which a user is told how long a run on a CPU will take (our choice)."""
 GAP_EVERY = 5
 """Number of validations between two estimates of the duality gap, which costs ten rounds per player."""
 PATIENCE = timedelta(days=7)
@@ -88,6 +91,8 @@ ChangedData = Literal["refuse", "ignore"]
 """Reaction of a resumed run where cases were added, are missing or have other content than when it began."""
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -149,7 +154,8 @@ def train(
     else:
         method = build(system, (config or system.cls.Config()).model_dump(mode="json"))
     method.noise = Noise(request.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
-    return Run(method, request, out, fabric, console, show).go()
+    with terminal.spoken(show and fabric.global_rank == 0):
+        return Run(method, request, out, fabric, console, show).go()
 
 
 def check_new(out: Path) -> None:
@@ -255,6 +261,16 @@ def check_stages(stages: Sequence[Stage]) -> None:
                 raise UserError(f"the optimiser of {player.name!r}: {error}") from None
 
 
+def is_small(config: MethodConfig) -> bool:
+    """Return whether a configuration is mostly that of the preset ``small``, or there is no such preset."""
+    kind = type(config)
+    if "small" not in kind.presets:
+        return True
+    small, paper = kind.preset("small"), kind.preset("paper")
+    changed = [name for name, value in small if getattr(paper, name) != value]
+    return 2 * [getattr(config, name) == getattr(small, name) for name in changed].count(True) >= len(changed)
+
+
 def without_names(data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonyms) -> DataConfig:
     """Return the data options with pseudonyms in place of subjects' names, as run files hold them.
 
@@ -328,10 +344,19 @@ class Run:
         self.train_ranges, self.val_ranges, self.left_out = self._prepared_ranges()
         self.ranges = self.train_ranges
         self._check_roles()
-        for sentence in self.understood:
-            self.console.print(sentence, markup=False, highlight=False)
+        self.resolution = resolution(self.task.preparation, self._samples())
+        if self.is_rank_zero:
+            self._announce()
+
+    def _announce(self) -> None:
+        """Say before the training what was understood, what networks see, and what stands in for something else."""
+        for sentence in (*self.understood, *filter(None, [self.resolution])):
+            log.info("%s", sentence)
+        for name, value in self.method.provenance().items():
+            if "substitute" in value:
+                log.warning("%s: %s; results may be worse than with the real ones", name, value)
         for doubt in self.method.check_samples(list(self._samples())):
-            self.console.print(f"warning: {doubt}", style="yellow", markup=False, highlight=False)
+            log.warning("%s", doubt)
 
     def _plan(self) -> None:
         """Decide the number of rounds and the validation interval, and compose the run file."""
@@ -378,9 +403,7 @@ class Run:
                 f"{place(self.data)}: not the data that the run began with ({changes}); put them back, or add "
                 "--changed-data ignore to leave out added cases and go on with the others as they are now"
             )
-        self.console.print(
-            f"data have changed since the run began: {changes}", style="yellow", markup=False, highlight=False
-        )
+        log.warning("data have changed since the run began: %s", changes)
         self.unlike = [
             *[f"{labels.cases[case.name]}: added since the run began, not used" for case in changes.added],
             *[f"{label}: missing when the run was resumed" for label in changes.missing],
@@ -482,6 +505,7 @@ class Run:
             rounds=self._planned(),
             split=split,
             cases=on_rank_zero(self.fabric, self._contents) or {},
+            resolution=self.resolution,
             validation="other subjects" if split.val else "slices held out of the training subjects",
             selection=Selection(score=self.best.name, better="lower" if self.best.better == "lower" else "higher"),
             provenance=self.method.provenance(),
@@ -511,7 +535,9 @@ class Run:
         done = self.trainer.progress.round
         on_rank_zero(self.fabric, self._make_folder)
         self.monitor.begin(done)
-        self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.is_rank_zero)
+        clock = terminal.Clock()
+        self.bar = Bar(sum(self.rounds), done, self.console, self.show and self.is_rank_zero, clock)
+        self.forecast = Forecast(sum(self.rounds), done, clock)
         try:
             if state:
                 on_rank_zero(self.fabric, lambda: self._restore_weights(state))
@@ -688,6 +714,7 @@ class Run:
         """Validate and save when due; every process calls this and rank zero writes."""
         where = trainer.progress
         self.bar.update(where, _shown(self.monitor.latest, self.best.name))
+        self._foretell(where.round)
         due = ending or where.round % self.validate_every == 0
         if not (due or trainer.stopping):
             return
@@ -700,6 +727,16 @@ class Run:
                 "train in another --out with a lower --learning-rate"
             )
         on_rank_zero(self.fabric, lambda: self._record(trainer, due, ending, heard))
+
+    def _foretell(self, number: int) -> None:
+        """Say once, as soon as it is known, how long a run on a CPU will take, where that is long."""
+        seconds = self.forecast.after(number)
+        if seconds is None or seconds < LONG_RUN or self.fabric.device.type != "cpu" or not self.is_rank_zero:
+            return
+        small = "" if is_small(self.method.config) else "; --preset small is for computers like this one"
+        log.warning(
+            "at the pace of the first rounds this training takes %s on this CPU%s", terminal.duration(seconds), small
+        )
 
     def _record(self, trainer: Trainer, due: bool, ending: bool, heard: dict[str, Any]) -> None:
         """Diagnose, validate and save; a stop between two validations only saves, to leave no trace in the run."""
@@ -737,6 +774,7 @@ class Run:
         if not self.best.improved_by(score):
             return False
         self.best.score, self.best.round = score, trainer.progress.round
+        log.debug("round %d: the weights are the best so far, %s %.4g", self.best.round, self.best.name, score)
         return True
 
     def _save(self, trainer: Trainer, improved: bool, heard: dict[str, Any]) -> None:
