@@ -71,7 +71,7 @@ def test_impossible_options_are_refused(values):
     [
         (picture(grey(0, 9000)), r"values from .* to 9000, but --t1-c\.window is 0 1200; train with --t1-c\.window"),
         (picture(grey(0, 83)), r"values from .* to 83, but --t1-c\.window is 0 1200; train with --t1-c\.window"),
-        (picture(np.stack([grey(0, 1000)] * 3)), r"3 channels, but .* 1 for t1_c; train with other --t1-c\.channels"),
+        (picture(np.stack([grey(0, 1000)] * 3)), r"3 channels, but .* 1 for t1_c; train with --t1-c\.channels 3"),
         (
             picture(grey(0, 1000), "HU"),
             r"is in HU, but t1_c in a\.u\.: .* train with --t1-c\.unit HU and a --t1-c\.window",

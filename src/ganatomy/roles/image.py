@@ -68,7 +68,7 @@ class ImageRole(ScaledRole):
                 f"{label}: modality {value.header.modality}, but this system takes {self.modality} as {self.name}"
             )
         if value.channels != self.width:
-            told = f"train with other {self.widened_by}, or give" if self.widened_by else "give"
+            told = f"train with {self.widened_by} {value.channels}, or give" if self.widened_by else "give"
             if value.header.colours and value.channels in (2, 4):
                 told = f"lay transparent pictures over a grey with --backdrop, or {told}"
             elif value.header.kind in ("nifti", "itk", "mgh", "npy", "raster") and not value.header.colours:
@@ -80,10 +80,11 @@ class ImageRole(ScaledRole):
         if self.scale is None or not self.checked:
             return
         unit = self.scale.unit
-        if self.widened_by and self.option and unit and value.unit not in (None, unit):
-            other = self.option.replace("window", "unit")
+        # An image in arbitrary units may be one without a unit.
+        if self.widened_by and self.option and value.unit not in (None, unit, None if unit else "a.u."):
+            other, own = self.option.replace("window", "unit"), f"in {unit}" if unit else "has no unit"
             raise UserError(
-                f"{label} is in {value.unit}, but {self.name} in {unit}: give matching images, or train with "
+                f"{label} is in {value.unit}, but {self.name} {own}: give matching images, or train with "
                 f"{other} {value.unit} and a {self.option} that suits it"
             )
         if self.widened_by and self.option and unit == "HU" and value.unit is None and not may_be_ct(value):

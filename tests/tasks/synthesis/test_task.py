@@ -77,6 +77,13 @@ def test_a_picture_is_not_told_to_become_hu():
         task(unit="HU", low=-100, high=300).frame({"image": picture})
 
 
+def test_ct_is_not_seen_through_a_window_of_8_bits():
+    ct = Image.from_array(np.linspace(-1000, 2000, 256, dtype=np.float32).reshape(16, 16), unit="HU")
+    with pytest.raises(UserError, match=r"is in HU, but image has no unit: .* --image.unit HU and a --image.window"):
+        task().frame({"image": ct})
+    task(unit="HU", low=-100, high=300).frame({"image": ct})
+
+
 def test_truncation_pulls_towards_the_centre():
     method = small()
     full, half = method.draw(range(5)), method.draw(range(5), truncation=0.5)
