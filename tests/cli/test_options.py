@@ -103,7 +103,7 @@ def test_names_with_values_are_one_option():
         ("--regions a=1 a=2", "--regions: a is given twice"),
         ("--shares a=1,2", "--shares: 'a=1,2' is not NAME=FLOAT"),
         ("--t2.window 0 1", "--t2.window: no role is called t2; the roles are flair (--inputs), t1 (--inputs), tumour"),
-        ("--t1.windo 0 1", "--t1.windo, 0, 1 - perhaps you meant --t1.window FLOAT FLOAT"),
+        ("--t1.windo 0 1", "--t1.windo, 0, 1 - perhaps you meant --t1.window {None}|{FLOAT FLOAT}"),
         ("--t1.channels=0", "option --t1.channels: input should be greater than or equal to 1, got 0"),
         ("--t1.window 3 2", "option --t1: window goes from a lower to a higher number, not from 3 to 2"),
         ("--t1.scale none", "'none' for argument '--t1.scale'"),
@@ -126,8 +126,8 @@ def test_the_help_has_the_comments_of_every_option(capsys):
         read("--inputs", "pd", "--help")
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for text in (
-        "--pd.window FLOAT FLOAT",
-        "window: values mapped to the ends",
+        "--pd.window {None}|{FLOAT FLOAT}",
+        "values mapped to the ends",
         "name of the label map",
         "projections",
     ):

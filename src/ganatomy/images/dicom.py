@@ -26,7 +26,7 @@ SUFFIXES = (".dcm", ".ima", ".dicom")
 """Endings of the names of DICOM files, which many have none of."""
 # A root made from a UUID (PS3.5 B.2) needs no registration.
 IMPLEMENTATION_UID = "2.25.327542966975912446904325834199825990013"
-"""What the meta header of files names that Ganatomy wrote."""
+"""Implementation that the meta headers of files written by Ganatomy name."""
 _UNCOMPRESSED = (
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
