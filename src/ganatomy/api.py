@@ -36,6 +36,7 @@ from ganatomy.studies.plan import of_run
 from ganatomy.studies.study import Study
 from ganatomy.studies.study import study as study_arms
 from ganatomy.training import run as training
+from ganatomy.training.series import fold_of
 
 B = TypeVar("B", bound=BaseModel)
 Named = str | System | type[Method]
@@ -98,7 +99,7 @@ def train(
     resume: bool = False,
     changed_data: training.ChangedData = "refuse",
     fold: int | None = None,
-    folds: int | None = None,
+    folds: int | Literal["sites"] | None = None,
     show: bool | None = None,
     secret: str | Path | None = None,
     **options: Any,
@@ -123,7 +124,7 @@ def train(
             effect then. Cases in memory have to be given again.
         changed_data: what to do with ``resume`` where the data have changed: ``refuse`` to go on, or ``ignore`` it.
         fold: fold of a cross-validation whose subjects are kept for testing, counted from 0.
-        folds: number of folds.
+        folds: number of folds, or ``sites`` for one fold for each site that the data name.
         show: show progress and messages; None means in notebooks and on terminals.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         options: options of the method, the data and the training, named as on the command line, with underscores; for
@@ -150,7 +151,7 @@ def train(
         resume=resume,
         show=chosen(show),
         secret=_path(secret),
-        fold=dealt if fold is None or folds is None else one_fold(fold, folds),
+        fold=dealt if fold is None or folds is None or method is None else fold_of(found, method, reading, fold, folds),
         changed_data=changed_data,
     )
 
@@ -492,18 +493,6 @@ def _check_again(out: Path, data: DataConfig) -> None:
     began = read_run(out).data.data
     if began is None or data.data is None or began.name != data.data.name:
         raise UserError(f"{out}: these are not the data that the run began with; give the same cases with equal values")
-
-
-def one_fold(number: int, count: int) -> Fold:
-    """Return fold ``number`` of ``count``.
-
-    Raises:
-        UserError: there are fewer than two folds, or the number is out of range.
-    """
-    try:
-        return Fold(number=number, of=count)
-    except ValueError:
-        raise UserError(f"--fold {number} --folds {count}: folds are at least 2, counted from 0") from None
 
 
 def _of(kind: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import signal
 
+import numpy as np
 import pytest
 
 from ganatomy.catalogue import resolve
@@ -9,6 +10,8 @@ from ganatomy.cli import main
 from ganatomy.cli.train import read_options
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import Fold
+from ganatomy.images.files import write
+from ganatomy.images.image import Image
 from ganatomy.inference.runfile import read_run
 from ganatomy.training.loop import Stopped
 
@@ -88,3 +91,38 @@ def test_runs_of_one_secret_name_subjects_alike_whoever_trains(words, tmp_path, 
     assert read_run(tmp_path / "run").rounds == {"denoise": 2}
     assert "kept for testing cannot be told" in told(capsys, "evaluate", str(tmp_path / "run"))
     assert "--secret nowhere: No such file" in told(capsys, "evaluate", str(tmp_path / "run"), "--secret", "nowhere")
+
+
+def test_sites_as_folds_need_data_that_name_them(words, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert "--folds sites: each site is a fold" in told(capsys, *words, "--folds", "sites", "--out", out)
+    assert "no case says its site" in told(capsys, *words, "--folds", "sites", "--fold", "1", "--out", out)
+    assert "no case is of site 'Nord'" in told(capsys, *words, "--hold-out-site", "Nord", "--out", out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_of_the_sites_is_left_out_and_the_run_repeated_and_resumed(tmp_path, cases, capsys):
+    lines = ["subject,target,site"]
+    for number, site in enumerate(("Nord", "Nord", "Ost", "Nord", "Süd")):
+        values = np.random.default_rng(number).normal(40, 200, (2, 24, 20)).astype(np.float32)
+        write(tmp_path / f"{number}.nii.gz", Image.from_array(values, (3.0, 1.25, 1.25), unit="HU"))
+        lines.append(f"p{number},{number}.nii.gz,{site}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    plain = ["train", "wgan-vgg", *f"{SYSTEM} {TRAINING}".split(), "--cache", str(cases)]
+    data = ["--data", str(tmp_path / "list.csv")]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main([*plain, *data, "--folds", "sites", "--fold", "2", "--out", str(one)]) == 0
+    assert "sites (subjects for): Nord (" in capsys.readouterr().err
+    facts = read_run(one)
+    assert facts.split.fold == Fold(number=2, of=3, by="sites")
+    assert "--fold 3 --folds sites" in told(capsys, *plain, *data, "--folds", "sites", "--fold", "3", "--out", str(two))
+    words = ["train", "wgan-vgg", "--config", str(one / "run.yaml"), "--cache", str(cases)]
+    assert main([*words, "--out", str(two)]) == 0 and read_run(two).split == facts.split
+    more = ["--folds", "sites", "--fold", "2", "--resume", "--rounds", "2", "--out", str(two)]
+    assert main(["train", "wgan-vgg", *more, "--cache", str(cases)]) == 0
+    held = ["--hold-out-site", "Nord", "--out", str(tmp_path / "three")]
+    assert main([*plain, *data, *held]) == 0 and len(read_run(tmp_path / "three").split.test) == 3
+    assert main(["train", "wgan-vgg", *held, "--resume", "--cache", str(cases)]) == 0
+    capsys.readouterr()
+    other = ["train", "wgan-vgg", "--hold-out-site", "Ost", *held[2:], "--resume"]
+    assert "--hold-out-site: a resumed run keeps its own" in told(capsys, *other)

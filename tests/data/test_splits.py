@@ -5,15 +5,28 @@ from pydantic import ValidationError
 
 from ganatomy.case import Case
 from ganatomy.data.pseudonyms import Pseudonyms
-from ganatomy.data.splits import Fold, divide, folds, recorded, split_by_subject
+from ganatomy.data.splits import Fold, divide, folds, recorded, sites_of, split_by_site, split_by_subject
 from ganatomy.errors import UserError
 from ganatomy.images.codecs import Window
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 
 
-def case(name, subject, split="train", label=None):
-    return Case(name, subject, split, {}, label)
+def case(name, subject, split="train", label=None, site=None):
+    return Case(name, subject, split, {}, label, site=site)
+
+
+def of_sites(**sizes):
+    """Return a case for each subject of some sites, and the cases' sides by site."""
+    return [case(f"{site}{n}", f"{site}{n}", site=site) for site, size in sizes.items() for n in range(size)]
+
+
+def by_site(cases):
+    """Return site to the numbers of its cases for training, validation and testing."""
+    return {
+        site: tuple(sum(c.split == side for c in cases if c.site == site) for side in ("train", "val", "test"))
+        for site in dict.fromkeys(c.site for c in cases)
+    }
 
 
 @given(
@@ -151,6 +164,76 @@ def test_every_subject_is_tested_in_one_fold_and_those_that_are_only_tested_in_a
 def test_folds_are_refused_where_the_sides_are_given(cases, named, told):
     with pytest.raises(UserError, match=told):
         divide(TASK, cases, fold=Fold(number=0, of=2), **named)
+
+
+def test_sites_that_are_held_out_are_tested_and_each_other_one_gives_subjects_for_validation():
+    cases = of_sites(nord=23, ost=4, west=1, sued=6)
+    found = divide(TASK, cases, held_out=["sued"])
+    assert by_site(found) == {"nord": (21, 2, 0), "ost": (3, 1, 0), "west": (1, 0, 0), "sued": (0, 0, 6)}
+    assert found == divide(TASK, cases[::-1], held_out=["sued"])[::-1] != divide(TASK, cases, seed=1, held_out=["sued"])
+    assert by_site(divide(TASK, cases, held_out=["nord", "sued"]))["ost"] == (3, 1, 0)
+    assert by_site(divide(TASK, cases[23:28], held_out=["west"])) == {"ost": (4, 0, 0), "west": (0, 0, 1)}
+    named = divide(TASK, cases, val=["nord7"], held_out=["sued"])
+    assert [c.subject for c in named if c.split == "val"] == ["nord7"]
+
+
+def test_as_many_subjects_of_all_sites_are_drawn_as_validation_needs():
+    for fewest, wanted in ((1, 2), (4, 4), (99, 7)):
+        found = split_by_site(of_sites(a=6, b=3, c=2), ["c"], "", [], fewest=fewest)
+        assert sum(c.split == "val" for c in found) == wanted and all(by_site(found)[site][0] for site in "ab")
+
+
+def test_each_site_is_left_out_once():
+    cases = [*of_sites(nord=5, ost=3, west=2), case("x", "x", label="sick", site="ost")]
+    tested = []
+    for number in range(3):
+        found = divide(TASK, cases, fold=Fold(number=number, of=3, by="sites"))
+        numbers = by_site([c for c in found if c.subject != "x"])
+        (left,) = [site for site, (train, val, test) in numbers.items() if test]
+        assert not any(numbers[left][:2]) and all(
+            train and not test for s, (train, _, test) in numbers.items() if s != left
+        )
+        tested.append(left)
+    assert tested == ["nord", "ost", "west"] == sites_of(cases)
+    last = divide(TASK, cases[:10], fold=Fold(number=2, of=3, by="sites"), order=lambda site: site[1:])
+    assert {c.site for c in last if c.split == "test"} == {"ost"}, "sites are ordered by the key"
+
+
+SITES = of_sites(nord=3, ost=2, west=2)
+
+
+@pytest.mark.parametrize(
+    ("cases", "options", "told"),
+    [
+        (
+            SITES,
+            {"held_out": ["bern"]},
+            "--hold-out-site bern: no case is of site 'bern'; the sites are nord, ost, west",
+        ),
+        ([case("a", "a")], {"held_out": ["bern"]}, "no case says its site .*column site"),
+        (SITES, {"held_out": ["nord", "ost", "west"]}, "no subject is left for training; validation has none"),
+        (
+            SITES,
+            {"held_out": ["nord"], "val": ["nord1"]},
+            "--val-subjects: subject 'nord1' is of site nord, which is held",
+        ),
+        (SITES, {"held_out": ["nord"], "val": ["eve"]}, "--val-subjects: subject 'eve' is not in the data"),
+        (SITES, {"held_out": ["nord"], "test": ["ost1"]}, "--hold-out-site nord: .* given by --test-subjects; leave"),
+        (SITES, {"held_out": ["nord"], "fold": Fold(number=0, of=2)}, "--folds 2: .* given by --hold-out-site; leave"),
+        ([*SITES, case("t", "t", "test", site="ost")], {"held_out": ["nord"]}, "nord: .* given by a manifest"),
+        ([*SITES, case("a", "eve")], {"held_out": ["nord"]}, "the site of eve is not known"),
+        (
+            [*SITES, case("a", "ost0", site="west")],
+            {"held_out": ["nord"]},
+            r"'ost0' was at several sites \(ost, west\)",
+        ),
+        (SITES, {"fold": Fold(number=0, of=4, by="sites")}, "--folds sites: the data have 3 sites and not 4"),
+        (SITES[:3], {"fold": Fold(number=0, of=2, by="sites")}, "--folds sites: .* two are needed; the sites are nord"),
+    ],
+)
+def test_splits_by_site_that_cannot_be_are_refused(cases, options, told):
+    with pytest.raises(UserError, match=told):
+        divide(TASK, cases, **options)
 
 
 def test_the_sides_of_a_run_are_found_again_by_pseudonym():

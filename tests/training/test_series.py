@@ -9,7 +9,11 @@ from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
+from ganatomy.evaluation.choosing import choose_cases
+from ganatomy.images.files import write
+from ganatomy.images.image import Image
 from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.training.run import train
 from ganatomy.training.series import finished, train_folds, train_once
 
 SMALL = {"variant": "cnn-mse", "width": 2, "batch_size": 2, "patch": 16, "scan": {"views": 20}}
@@ -106,3 +110,71 @@ def test_weights_that_do_not_say_their_round_are_damaged(folds, tmp_path):
     save_file(load_file(run / "weights-last.safetensors"), run / "weights-last.safetensors")
     with pytest.raises(UserError, match=r"weights-last\.safetensors: damaged weights"):
         finished(run, read_run(run))
+
+
+SITES = {"Nordklinik": 3, "Ostklinik": 2, "Westklinik": 1}
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory, cases):
+    """Six CT images from three sites of different sizes."""
+    folder = tmp_path_factory.mktemp("scanned")
+    lines = ["subject,target,scanner"]
+    for site, count in SITES.items():
+        for number in range(count):
+            name = f"{site[:1].lower()}{number}"
+            values = np.random.default_rng([count, number]).normal(40, 200, (2, 24, 20)).astype(np.float32)
+            values[:, :4] = -1000
+            write(folder / f"{name}.nii.gz", Image.from_array(values, (3.0, 1.25, 1.25), unit="HU"))
+            lines.append(f"subject{name},{name}.nii.gz,{site}")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return DataConfig(data=folder / "list.csv", cache=cases)
+
+
+def sites_of_subjects(scanned):
+    rows = [line.split(",") for line in scanned.data.read_text().splitlines()[1:]]
+    return {Pseudonyms.of_user().subject(row[0]): Pseudonyms.of_user().site(row[2]) for row in rows}
+
+
+def test_each_site_of_the_data_is_left_out_by_one_fold_and_named_nowhere(scanned, tmp_path):
+    models = train_folds("wgan-vgg", tmp_path / "cv", "sites", CONFIG, scanned, OPTIONS)
+    site, tested = sites_of_subjects(scanned), []
+    for number, facts in enumerate(model.facts for model in models):
+        assert facts.split.fold == Fold(number=number, of=3, by="sites")
+        (left,) = facts.split.sites["test"]
+        assert {one for one in site if site[one] == left} == set(facts.split.test)
+        assert left not in (*facts.split.sites["train"], *facts.split.sites.get("val", ()))
+        tested.append(left)
+        for path in (tmp_path / "cv" / f"fold{number}").rglob("*"):
+            assert path.is_dir() or not any(name.encode() in path.read_bytes() for name in SITES), path
+        card = (tmp_path / "cv" / f"fold{number}" / "card.md").read_text()
+        assert f"fold {number} of 3, which are sites" in card and "1 site, 1 of them not trained on" in card
+    assert tested == sorted(Pseudonyms.of_user().site(name) for name in SITES)
+    again = train_once("wgan-vgg", tmp_path / "cv" / "fold1", CONFIG, scanned, OPTIONS, fold=models[1].facts.split.fold)
+    assert again.identity == models[1].identity
+
+
+def test_sites_that_are_held_out_are_recorded_by_pseudonym_and_judged_where_they_are_named(scanned, tmp_path):
+    data = scanned.model_copy(update={"hold_out_site": ("Ostklinik", "Westklinik")})
+    model = train("wgan-vgg", tmp_path / "run", CONFIG, data, OPTIONS)
+    mine = Pseudonyms.of_user()
+    ost, west = map(mine.site, data.hold_out_site)
+    assert model.facts.data.hold_out_site == (ost, west) and model.facts.split.sites["test"] == tuple(
+        sorted((ost, west))
+    )
+    assert sorted(sites_of_subjects(scanned)[one] for one in model.facts.split.test) == sorted([ost, ost, west])
+    again = data.model_copy(update={"hold_out_site": (ost[:8], "Westklinik")})
+    assert train_once("wgan-vgg", tmp_path / "run", CONFIG, again, OPTIONS).identity == model.identity
+    with pytest.raises(UserError, match="another hold_out_site"):
+        train_once("wgan-vgg", tmp_path / "run", CONFIG, scanned, OPTIONS)
+
+    def judged(*sites, **options):
+        asked = scanned.model_copy(update={"hold_out_site": sites, **options})
+        return sorted(case.subject for case in choose_cases(model.method.task, model.facts, asked, mine).cases)
+
+    assert judged(*model.facts.data.hold_out_site) == ["subjecto0", "subjecto1", "subjectw0"]
+    assert judged("Westklinik") == ["subjectw0"] == judged(west[:8])
+    copied = shutil.copytree(scanned.data.parent, tmp_path / "other")
+    assert judged("Ostklinik", data=copied / "list.csv") == ["subjecto0", "subjecto1"]
+    with pytest.raises(UserError, match=r"--hold-out-site Bern: no case in .* is of it"):
+        judged("Bern")

@@ -5,18 +5,19 @@ import logging
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from pydantic import BaseModel
 
 from ganatomy import catalogue
-from ganatomy.api import configured, named_by_data, one_fold, repeated
+from ganatomy.api import configured, named_by_data, repeated
 from ganatomy.catalogue import System
 from ganatomy.cli import complain, speaks
 from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, peek_all, settled, with_roles
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
+from ganatomy.data.splits import SITES
 from ganatomy.data.wanted import layouts_for, manifest_for, wanted
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import same_place
@@ -25,7 +26,7 @@ from ganatomy.inference.model import build
 from ganatomy.inference.runfile import RunFile, is_run_of, read_run
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import ChangedData, TrainConfig, train
-from ganatomy.training.series import train_folds
+from ganatomy.training.series import fold_of, train_folds
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,9 @@ class Choice:
     changed_data: ChangedData = "refuse"
     """With --resume, where cases were added, are missing or have changed since the run began: refuse to go on, or
     ignore it, which leaves added cases out, goes on without missing ones and uses changed ones as they are."""
-    folds: int | None = None
-    """Number of folds of a cross-validation: one run per fold in OUT/fold0, OUT/fold1, ...; none means one run."""
+    folds: int | Literal["sites"] | None = None
+    """Number of folds of a cross-validation, or `sites` to leave out one site of the data at a time: one run per fold
+    in OUT/fold0, OUT/fold1, ...; none means one run."""
     fold: int | None = None
     """With --folds: train only this fold, counted from 0, into OUT."""
     secret: Path | None = None
@@ -91,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
         )
     if speaks():
         run = choice.out / "fold0" if several else choice.out
-        done = f"{choice.folds} folds are done" if several else "done"
+        done = f"{'all' if choice.folds == SITES else choice.folds} folds are done" if several else "done"
         again = f" --system {name}" if ":" in name else ""
         print(f"{choice.out}: {done}; weights are the best by {best}. Judge them: ganatomy evaluate {run}{again}")
     return 0
@@ -101,8 +103,8 @@ def _train(system: System, options: Any) -> str:
     """Train one run, and return the name of the score that selected its weights."""
     choice: Choice = options.general
     fold = None
-    if choice.folds is not None:
-        fold = one_fold(choice.fold or 0, choice.folds)
+    if choice.folds is not None and not choice.resume:  # a resumed run has its own
+        fold = fold_of(system, options.method, options.data, choice.fold or 0, choice.folds)
     model = train(
         system,
         choice.out,
@@ -154,7 +156,7 @@ def check_same(options: Any, arguments: Sequence[str], facts: RunFile) -> None:
     own = {**_flat(facts.data), **_flat(facts.training), **_flat(type(method).preset("paper", **facts.config))}
     if "config" in given:
         given |= wanted.keys()
-    own |= {"folds": fold.of if fold else None, "fold": fold.number if fold else None}
+    own |= {"folds": fold.folds if fold else None, "fold": fold.number if fold else None}
     for name in sorted((given & own.keys()) - {"rounds", "cache"}):
         if not _equal(name, wanted[name], own[name], options.general.secret):
             raise UserError(
@@ -177,14 +179,15 @@ def _flat(config: BaseModel) -> dict[str, Any]:
 
 
 def _equal(name: str, wanted: Any, own: Any, secret: Path | None) -> bool:
-    """Whether an option means what a run was made with; a run names subjects by pseudonym."""
+    """Whether an option means what a run was made with; a run names subjects and sites by pseudonym."""
     if name == "data":
         return same_place(wanted, own)
-    if name not in ("test_subjects", "val_subjects"):
+    if name not in ("test_subjects", "val_subjects", "hold_out_site"):
         return bool(wanted == own)
     pseudonyms = Pseudonyms.of_user(secret)
+    of = pseudonyms.site if name == "hold_out_site" else pseudonyms.subject
     return len(wanted) == len(own) and all(
-        any(full == pseudonyms.subject(one) or full.startswith(one) for full in own) for one in wanted
+        any(full == of(one) or full.startswith(one) for full in own) for one in wanted
     )
 
 
@@ -227,7 +230,7 @@ def read_options(
         [("general", choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
         namespace={"__doc__": about.format(title=system.title) + _roles(system, method, arguments)},
     )
-    chosen = choice(tyro.MISSING, **({"folds": fold.of, "fold": fold.number} if fold else {}))
+    chosen = choice(tyro.MISSING, **({"folds": fold.folds, "fold": fold.number} if fold else {}))
     program = f"ganatomy {command.format(system=system.slug)}"
     parsed: Any = parse(kind, arguments, program, kind(chosen, data, training, defaults))
     parsed.method = settled(cls.Config, parsed.method)

@@ -72,6 +72,7 @@ class DataConfig(BaseModel):
     )
     test_subjects: tuple[str, ...] = ()  # subjects kept for testing; none means a fifth, drawn by the seed
     val_subjects: tuple[str, ...] = ()  # subjects that choose the best weights; none means drawn, or slices held out
+    hold_out_site: tuple[str, ...] = ()  # sites (column site of a manifest) all of whose subjects are kept for testing
     slope: float = 1.0  # physical value per stored step, for raster images (PNG, TIFF) without units
     intercept: float = 0.0  # physical value of a stored 0, for raster images without units; -1024 for HU + 1024
     unit: str | None = None  # unit of images without one, as in NIfTI; HU is assumed where slope or intercept is given
@@ -145,7 +146,9 @@ def discover(task: Task, config: DataConfig, seed: int = 0) -> list[Case]:
     Raises:
         UserError: there are no usable cases, a manifest lacks columns or files, or a named subject does not exist.
     """
-    return divide(task, find_cases(task, config), config.test_subjects, config.val_subjects, seed)
+    return divide(
+        task, find_cases(task, config), config.test_subjects, config.val_subjects, seed, None, config.hold_out_site
+    )
 
 
 def find_cases(task: Task, config: DataConfig) -> list[Case]:

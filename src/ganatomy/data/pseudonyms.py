@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from ganatomy.case import Case, Sample
+from ganatomy.case import Case, Sample, Split
 from ganatomy.data.folders import config_folder
 from ganatomy.errors import UserError
 from ganatomy.images.archives import shown
@@ -77,6 +77,10 @@ class Pseudonyms:
         """Return the pseudonym of a case, 32 hexadecimal digits."""
         return self._digest("case", name)[:DIGITS]
 
+    def site(self, name: str) -> str:
+        """Return the pseudonym of a site, 32 hexadecimal digits; its name may be that of a hospital."""
+        return self._digest("site", name)[:DIGITS]
+
     def content(self, digest: str) -> str:
         """Return the keyed form of a digest of content, 16 hexadecimal digits, in which known files cannot be found."""
         return self._digest("content", digest)[:DIGITS_OF_CONTENT]
@@ -94,13 +98,32 @@ class Pseudonyms:
         Raises:
             UserError: a shortened pseudonym fits several subjects.
         """
-        names = set(subjects)
-        by_pseudonym = {self.subject(name): name for name in sorted(names)}
+        return self._named(wanted, {self.subject(name): name for name in sorted(set(subjects))}, "subjects")
+
+    def named_sites(self, wanted: Iterable[str], sites: Iterable[str | None]) -> tuple[str, ...]:
+        """Return the names of sites that are given by name or by a pseudonym, as `named` does for subjects.
+
+        Raises:
+            UserError: a shortened pseudonym fits several sites.
+        """
+        return self._named(wanted, {self.site(name): name for name in sorted(set(filter(None, sites)))}, "sites")
+
+    def sites_by_side(self, cases: Iterable[Case]) -> dict[Split, tuple[str, ...]]:
+        """Return side of the split to sorted pseudonyms of the sites of its cases; empty where no site is known."""
+        found: dict[Split, set[str]] = {}
+        for case in cases:
+            if case.site:
+                found.setdefault(case.split, set()).add(self.site(case.site))
+        return {side: tuple(sorted(found[side])) for side in sorted(found)}
+
+    @staticmethod
+    def _named(wanted: Iterable[str], by_pseudonym: Mapping[str, str], what: str) -> tuple[str, ...]:
+        names = set(by_pseudonym.values())
         found = []
         for one in wanted:
             meant = [name for full, name in by_pseudonym.items() if len(one) >= SHOWN and full.startswith(one)]
             if one not in names and len(meant) > 1:
-                raise UserError(f"{one}: is short for {len(meant)} subjects; give more digits")
+                raise UserError(f"{one}: is short for {len(meant)} {what}; give more digits")
             found.append(one if one in names or not meant else meant[0])
         return tuple(found)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +16,9 @@ from ganatomy.errors import UserError
 FEWEST = 5
 """Smallest number of training subjects from which one is taken for validation."""
 
+SITES: Literal["sites"] = "sites"
+"""Value of ``--folds`` for a cross-validation that leaves one site out at a time."""
+
 
 class Fold(BaseModel):
     """One fold of a cross-validation: its subjects are for testing, those of the other folds for training."""
@@ -24,12 +27,18 @@ class Fold(BaseModel):
 
     number: int = Field(ge=0)  # number of this fold, counted from 0
     of: int = Field(ge=2)  # number of folds
+    by: Literal["subjects", "sites"] = "subjects"  # what is dealt into folds; of sites, each is a fold
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if self.number >= self.of:
             raise ValueError(f"{self.of} folds have the numbers 0 to {self.of - 1}, not {self.number}")
         return self
+
+    @property
+    def folds(self) -> int | Literal["sites"]:
+        """Value of the option ``--folds``."""
+        return SITES if self.by == "sites" else self.of
 
 
 def divide(
@@ -39,6 +48,8 @@ def divide(
     val: Sequence[str] = (),
     seed: int = 0,
     fold: Fold | None = None,
+    held_out: Sequence[str] = (),
+    order: Callable[[str], str] = str,
 ) -> list[Case]:
     """Return the cases with their sides of the split; cases that the task only tests on are always for testing.
 
@@ -49,15 +60,25 @@ def divide(
         val: names of subjects by which the best weights are chosen.
         seed: seed of random splits.
         fold: fold whose subjects are tested on, in place of named or drawn ones.
+        held_out: names of sites whose subjects are all kept for testing.
+        order: key by which sites are ordered as folds. Where the folder of a fold is shared, it should be a keyed
+            pseudonym: the number of a fold would else tell the place of its site in the alphabet.
 
     Raises:
-        UserError: a named subject does not exist, nothing is left for training, there are fewer subjects than folds,
-            or a fold is given although the sides are, too.
+        UserError: a named subject or site does not exist, nothing is left for training, there are fewer subjects than
+            folds, or a fold or site is given although the sides are, too.
     """
     told = {case.split for case in cases} != {"train"}
-    if fold and (told or test or val):
-        given = "a manifest" if told else "--test-subjects or --val-subjects"
-        raise UserError(f"--folds {fold.of}: the sides of subjects are given by {given}; leave one of the two out")
+    asked = f"--folds {fold.folds}" if fold else f"--hold-out-site {' '.join(held_out)}"
+    if (fold and (told or test or val or held_out)) or (held_out and (told or test)):
+        given = "a manifest" if told else "--hold-out-site" if fold and held_out else "--test-subjects"
+        given += " or --val-subjects" if fold and not told and not held_out else ""
+        raise UserError(f"{asked}: the sides of subjects are given by {given}; leave one of the two out")
+    if fold and fold.by == "sites":
+        held_out = (sorted(sites_of(cases, fold.of), key=order)[fold.number],)
+    elif held_out and (unknown := set(held_out) - {case.site for case in cases}):
+        there = some(sorted({case.site for case in cases if case.site}))
+        raise UserError(f"{asked}: no case is of site {sorted(unknown)[0]!r}; {_there(there)}")
     tested = [] if told else [case for case in cases if task.only_tested(case.label)]
     names = {case.subject for case in tested}
     rest = [case for case in cases if case.subject not in names]
@@ -68,9 +89,11 @@ def divide(
             "the label of an image is the name of its folder"
         )
     extra = [replace(case, split="test") for case in cases if case.subject in names]
+    fewest = task.fewest_validation_images
+    if held_out:
+        return split_by_site(rest, held_out, asked, val, seed, fewest) + extra
     if fold:
         test = folds([case.subject for case in rest], fold.of, seed)[fold.number]
-    fewest = task.fewest_validation_images
     return split_by_subject(rest, [name for name in test if name not in names], val, seed, fewest) + extra
 
 
@@ -90,6 +113,103 @@ def folds(subjects: Iterable[str], count: int, seed: int = 0) -> list[list[str]]
         raise UserError(f"--folds {count}: there are only {len(names)} subjects; give at most {len(names)} folds")
     order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
     return [order[start::count] for start in range(count)]
+
+
+def sites_of(cases: Iterable[Case], count: int | None = None) -> list[str]:
+    """Return the names of the sites of cases, sorted, for a cross-validation in which each is a fold.
+
+    Args:
+        cases: all cases.
+        count: number that there must be; None accepts any from 2 on.
+
+    Raises:
+        UserError: there are fewer than two sites, or another number of them.
+    """
+    sites = sorted({case.site for case in cases if case.site})
+    if len(sites) < 2:
+        raise UserError(f"--folds {SITES}: each site is a fold, so that two are needed; {_there(some(sites))}")
+    if count not in (None, len(sites)):
+        raise UserError(f"--folds {SITES}: the data have {len(sites)} sites and not {count}: {some(sites)}")
+    return sites
+
+
+def _there(sites: str) -> str:
+    named = "a column site of a manifest, or of participants.tsv in BIDS, names them"
+    return f"the sites are {sites} ({named})" if sites else f"no case says its site ({named})"
+
+
+def split_by_site(
+    cases: Sequence[Case], held_out: Collection[str], asked: str, val: Sequence[str], seed: int = 0, fewest: int = 1
+) -> list[Case]:
+    """Return the cases with all subjects of some sites for testing, and those of the other sites for training.
+
+    Validation takes a tenth of the subjects of every site that is trained on, at least one where another is left of
+    the site, and more if ``fewest`` are needed; as for random splits, none where fewer than five are left. A whole site
+    for validation would show how weights do on another scanner, but would take a scanner from training, of which few
+    data sets have more than three; for methods that have to generalise to other domains, selection by a held-out domain
+    was not better than by a share of those trained on (Gulrajani and Lopez-Paz, ICLR 2021, arXiv:2007.01434).
+
+    Args:
+        cases: cases that may be trained on.
+        held_out: sites that are kept for testing.
+        asked: option that asks for this split, for messages.
+        val: names of subjects by which the best weights are chosen; empty means drawn ones.
+        seed: seed of the drawn subjects.
+        fewest: smallest number of drawn subjects.
+
+    Raises:
+        UserError: the site of a subject is not known, a subject was at several sites, a named subject does not exist or
+            is held out, or nothing is left for training.
+    """
+    places: dict[str, set[str | None]] = {}
+    for case in cases:
+        places.setdefault(case.subject, set()).add(case.site)
+    if unknown := sorted(subject for subject, sites in places.items() if None in sites):
+        raise UserError(f"{asked}: the site of {some(unknown)} is not known; name it, or leave these subjects out")
+    if several := sorted(subject for subject, sites in places.items() if len(sites) > 1):
+        sites = some(sorted(filter(None, places[several[0]])))
+        raise UserError(
+            f"{asked}: subject {several[0]!r} was at several sites ({sites}), and would be learned from and tested on; "
+            "leave such subjects out, or state the sides in a column split"
+        )
+    site = {subject: next(filter(None, sites)) for subject, sites in places.items()}
+    rest = sorted(subject for subject in site if site[subject] not in held_out)
+    for name in val:
+        if name not in rest:
+            what = f"of site {site[name]}, which is held out" if name in site else "not in the data"
+            raise UserError(f"--val-subjects: subject {name!r} is {what}; there are {some(rest)}")
+    if not val and len(rest) >= FEWEST:
+        val = _of_every_site(
+            [rest[index] for index in np.random.default_rng(seed).permutation(len(rest))], site, fewest
+        )
+    if not set(rest) - set(val):
+        raise UserError(f"{asked}: no subject is left for training; validation has {some(val) or 'none'}")
+    sides: dict[str, Split] = {
+        **dict.fromkeys(site, "test"),
+        **dict.fromkeys(rest, "train"),
+        **dict.fromkeys(val, "val"),
+    }
+    return [replace(case, split=sides[case.subject]) for case in cases]
+
+
+def _of_every_site(order: Sequence[str], site: Mapping[str, str], fewest: int) -> list[str]:
+    """Return a tenth of the subjects of every site, one or more where two are there, and ``fewest`` if possible.
+
+    Args:
+        order: subjects in random order.
+        site: subject to site.
+        fewest: smallest number of subjects.
+    """
+    own: dict[str, list[str]] = {}
+    for name in order:
+        own.setdefault(site[name], []).append(name)
+    drawn = {place: min(max(1, round(len(names) / 10)), len(names) - 1) for place, names in own.items()}
+    while sum(drawn.values()) < fewest:
+        most = max(own, key=lambda place: len(own[place]) - drawn[place])
+        if len(own[most]) - drawn[most] < 2:
+            break
+        drawn[most] += 1
+    return [name for place, names in own.items() for name in names[: drawn[place]]]
 
 
 def recorded(

@@ -74,9 +74,10 @@ def choose_cases(
     """Choose the cases that a run may be judged on.
 
     On the run's own data these are the cases of its recorded test subjects. On other data they are those of the
-    subjects named with ``test_subjects``, else the rows that a manifest marks ``test``, else all cases; subjects of the
-    run's training or validation are left out. With another secret than that of the run its subjects cannot be
-    recognised: nothing is left out, and on the run's own data only the rows that a manifest marks ``test`` are judged.
+    subjects named with ``test_subjects`` and of the sites named with ``hold_out_site``, else the rows that a manifest
+    marks ``test``, else all cases; subjects of the run's training or validation are left out. With another secret than
+    that of the run its subjects cannot be recognised: nothing is left out, and on the run's own data only the rows that
+    a manifest marks ``test`` are judged.
 
     Args:
         task: task of the run.
@@ -94,6 +95,11 @@ def choose_cases(
     named = set(pseudonyms.named(wanted, [case.subject for case in found]) if pseudonyms else wanted)
     if unknown := named - {case.subject for case in found}:
         raise UserError(f"--test-subjects {' '.join(sorted(unknown))}: not in {place(data)}")
+    places = () if own_data and data.hold_out_site == facts.data.hold_out_site else data.hold_out_site
+    sites = set(pseudonyms.named_sites(places, [case.site for case in found]) if pseudonyms else places)
+    if unknown := sites - {case.site for case in found}:
+        raise UserError(f"--hold-out-site {' '.join(sorted(unknown))}: no case in {place(data)} is of it")
+    named |= {case.subject for case in found if case.site in sites}
     if own_data:
         return _of_own_data(facts, data, found, named, recognising(pseudonyms, facts))
     marked = [case for case in found if case.subject in named]

@@ -192,7 +192,7 @@ def changed_since(
     if known is None or not same_place(data.data, facts.data.data):
         return []
     wanted = {known.subject(case.subject) for case in cases}
-    if data.test_subjects == facts.data.test_subjects:
+    if (data.test_subjects, data.hold_out_site) == (facts.data.test_subjects, facts.data.hold_out_site):
         wanted |= set(facts.split.test)
     recorded = {subject: own for subject, own in facts.cases.items() if subject in wanted}
     changes = changes_of(cases, recorded, known, lambda case: content_of(case, known, cache, data.data))

@@ -87,6 +87,7 @@ class Sides(_Part):
     fold: Fold | None = None  # of a cross-validation
     label_fraction: float | None = None  # share of the annotated training subjects whose annotations were learned from
     annotated: tuple[Pseudonym, ...] = ()  # those subjects, where it was not all of them
+    sites: dict[Split, tuple[Pseudonym, ...]] = {}  # side to the sites of its subjects, where the data name them
 
     @model_validator(mode="after")
     def _one_side_each(self) -> Self:

@@ -141,8 +141,10 @@ def downstream(
     refuse_others(method, system.slug)
     data, pseudonyms = with_phantoms(data or DataConfig(), method.task), Pseudonyms.of_user(secret)
     cases = find_cases(method.task, data)
-    if data.test_subjects or data.val_subjects:
-        raise UserError("--downstream: every subject is tested once; leave out --test-subjects and --val-subjects")
+    if data.test_subjects or data.val_subjects or data.hold_out_site:
+        raise UserError(
+            "--downstream: every subject is tested once; leave out --test-subjects, --val-subjects and --hold-out-site"
+        )
     samples = Store(method.task, data.cache_folder).get_all(cases)[0]
     pictures = pictures_of(method, samples)
     check_folds(pictures, folds)

@@ -80,7 +80,7 @@ def of_run(folder: Path, named: System | None = None, *, folds: bool = False, se
     method = build_run(folder, facts, named)
     data, split = facts.data, facts.split
     own = split.test and not split.fold and split.secret == Pseudonyms.of_user(secret).fingerprint
-    drawn = own and not folds and not data.test_subjects
+    drawn = own and not folds and not data.test_subjects and not data.hold_out_site
     if drawn and {case.split for case in find_cases(method.task, data)} == {"train"}:
         data = data.model_copy(update={"test_subjects": split.test})
     return Asked(system, method.config, data, facts.training)

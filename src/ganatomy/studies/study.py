@@ -182,7 +182,7 @@ def settled_data(
         return data, find_cases(task, data)
     data = with_phantoms(data, task)
     cases = find_cases(task, data)
-    divide(task, cases, data.test_subjects, data.val_subjects, seed, Fold(number=0, of=folds))
+    divide(task, cases, data.test_subjects, data.val_subjects, seed, Fold(number=0, of=folds), data.hold_out_site)
     return data, cases
 
 

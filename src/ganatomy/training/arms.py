@@ -192,6 +192,9 @@ def pinned(data: DataConfig, task: Task, pseudonyms: Pseudonyms) -> DataConfig:
     found = find_cases(task, data)
     named = pseudonyms.named(data.test_subjects, [case.subject for case in found])
     data = data.model_copy(update={"test_subjects": named})
+    if data.hold_out_site:
+        sites = pseudonyms.named_sites(data.hold_out_site, [case.site for case in found])
+        return data.model_copy(update={"hold_out_site": sites})
     if named or {case.split for case in found} != {"train"}:
         return data
     if data.data is None:

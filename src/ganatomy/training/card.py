@@ -1,11 +1,13 @@
 """The model card of a run, in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ganatomy.case import Split
 from ganatomy.catalogue import System
 from ganatomy.data.pseudonyms import shortened
-from ganatomy.data.splits import some
+from ganatomy.data.splits import Fold, some
 from ganatomy.inference.runfile import RunFile
+from ganatomy.metrics.statistics import count
 from ganatomy.reports.measures import Measure
 from ganatomy.training.loop import Best
 
@@ -25,7 +27,7 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
     tested = (
         f"{len(split.test)} subjects, by pseudonym {some(short[one] for one in split.test)}" if split.test else "none"
     )
-    fold = f" (fold {split.fold.number} of {split.fold.of})" if split.fold else ""
+    fold = f" (fold {split.fold.number} of {split.fold.of}{_sites(split.fold)})" if split.fold else ""
     lines = [
         f"# {system.title} ({system.slug})",
         "",
@@ -38,6 +40,7 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
         f"- Weights chosen at round {best.round} by {best.name} on {facts.validation}"
         + (f" ({best.score:.4g})." if best.score is not None else "."),
         *([f"- Resolution: {facts.resolution}."] if facts.resolution else []),
+        *([_scanners(split.sites)] if split.sites else []),
         *[f"- {name}: {value}." for name, value in facts.provenance.items()],
         "",
         "## Validation at the last reading",
@@ -51,3 +54,15 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
         "",
     ]
     return "\n".join(lines)
+
+
+def _sites(fold: Fold) -> str:
+    return ", which are sites" if fold.by == "sites" else ""
+
+
+def _scanners(sites: Mapping[Split, Sequence[str]]) -> str:
+    """Return a line on the sites of training and of testing."""
+    learned = {*sites.get("train", ()), *sites.get("val", ())}
+    kept = set(sites.get("test", ()))
+    new = f", {len(kept - learned)} of them not trained on" if kept else ""
+    return f"- Sites: {count(len(learned), 'site')} trained on; test subjects of {count(len(kept), 'site')}{new}."

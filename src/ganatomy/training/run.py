@@ -272,7 +272,7 @@ def is_small(config: MethodConfig) -> bool:
 
 
 def without_names(data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonyms) -> DataConfig:
-    """Return the data options with pseudonyms in place of subjects' names, as run files hold them.
+    """Return the data options with pseudonyms in place of the names of subjects and sites, as run files hold them.
 
     Args:
         data: options as the user gave them.
@@ -284,6 +284,8 @@ def without_names(data: DataConfig, cases: Sequence[Case], pseudonyms: Pseudonym
         option: tuple(pseudonyms.subject(name) for name in pseudonyms.named(getattr(data, option), subjects))
         for option in ("test_subjects", "val_subjects")
     }
+    sites = pseudonyms.named_sites(data.hold_out_site, [case.site for case in cases])
+    named["hold_out_site"] = tuple(pseudonyms.site(name) for name in sites)
     return data.model_copy(update={**named, "cache": None})
 
 
@@ -375,7 +377,9 @@ class Run:
             test, val = (
                 request.pseudonyms.named(names, subjects) for names in (self.data.test_subjects, self.data.val_subjects)
             )
-            return divide(self.task, cases, test, val, self.options.seed, request.fold)
+            sites = request.pseudonyms.named_sites(self.data.hold_out_site, [case.site for case in cases])
+            order = request.pseudonyms.site
+            return divide(self.task, cases, test, val, self.options.seed, request.fold, sites, order)
         changes = on_rank_zero(self.fabric, lambda: self._changes(cases)) or self._changes(cases)
         self._tell(changes, Labels(cases, request.pseudonyms))
         added = {case.name for case in changes.added}
@@ -493,7 +497,9 @@ class Run:
             fold=self.request.fold,
             label_fraction=self.request.label_fraction,
             annotated=tuple(sorted(pseudonyms.subject(one) for one in self.annotated)),
+            sites=pseudonyms.sites_by_side(kept),
         )
+        by_sites = bool(self.data.hold_out_site or (split.fold and split.fold.by == "sites"))
         return RunFile(
             system=self.request.system.slug,
             revision=cls.revision,
@@ -506,7 +512,9 @@ class Run:
             split=split,
             cases=on_rank_zero(self.fabric, self._contents) or {},
             resolution=self.resolution,
-            validation="other subjects" if split.val else "slices held out of the training subjects",
+            validation=f"other subjects{' of the sites trained on' if by_sites else ''}"
+            if split.val
+            else "slices held out of the training subjects",
             selection=Selection(score=self.best.name, better="lower" if self.best.better == "lower" else "higher"),
             provenance=self.method.provenance(),
             left_out=tuple(problems),

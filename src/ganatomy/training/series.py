@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -10,7 +11,7 @@ from ganatomy import catalogue
 from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Pseudonyms
-from ganatomy.data.splits import Fold
+from ganatomy.data.splits import SITES, Fold, sites_of
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
 from ganatomy.inference.model import WEIGHTS, Model, build, load
@@ -24,7 +25,7 @@ DECIDING = {"rounds", "seed", "monitor"}
 def train_folds(
     system: str | System,
     out: Path,
-    count: int,
+    count: int | Literal["sites"],
     config: MethodConfig | None = None,
     data: DataConfig | None = None,
     options: TrainConfig | None = None,
@@ -39,7 +40,8 @@ def train_folds(
     Args:
         system: the system, or a name that `catalogue.resolve` accepts.
         out: folder of the folds.
-        count: number of folds, at least 2; subjects are dealt into folds by the seed of ``options``.
+        count: number of folds, at least 2, into which subjects are dealt by the seed of ``options``; or ``sites``, for
+            a fold for each site that the data name.
         config: options of the method; None means those of its paper.
         data: how to find and read images; None means the embedded phantom.
         options: how to train.
@@ -47,18 +49,45 @@ def train_folds(
         secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
 
     Raises:
-        UserError: any reason of `train`, fewer subjects than folds, or a folder that holds another run.
+        UserError: any reason of `train`, fewer subjects than folds, fewer than two sites, or a folder that holds
+            another run.
         Stopped: a signal asked to stop; the state is saved.
     """
-    if count < 2:
+    if count != SITES and count < 2:
         raise UserError(f"--folds {count}: give at least 2 folds")
     system = catalogue.resolve(system)
     config = config or system.cls.Config()
     plan = data or DataConfig(), options or TrainConfig()
+    parts = [fold_of(system, config, plan[0], 0, count)]
+    parts += [parts[0].model_copy(update={"number": number}) for number in range(1, parts[0].of)]
     return [
-        train_once(system, out / f"fold{number}", config, *plan, show, secret, Fold(number=number, of=count))
-        for number in range(count)
+        train_once(system, out / f"fold{number}", config, *plan, show, secret, fold)
+        for number, fold in enumerate(parts)
     ]
+
+
+def fold_of(system: System, config: MethodConfig, data: DataConfig, number: int, count: int | Literal["sites"]) -> Fold:
+    """Return a fold of a cross-validation.
+
+    Args:
+        system: system to train.
+        config: options of its method.
+        data: how to find images, whose sites are counted where they are the folds.
+        number: number of the fold, from 0.
+        count: number of folds, or ``sites``.
+
+    Raises:
+        UserError: there are fewer than two folds or sites, or the number is out of range.
+    """
+    by: Literal["subjects", "sites"] = "sites" if count == SITES else "subjects"
+    of = (
+        len(sites_of(find_cases(build(system, config.model_dump(mode="json")).task, data))) if count == SITES else count
+    )
+    try:
+        return Fold(number=number, of=of, by=by)
+    except ValueError:
+        there = f" (there are {of})" if count == SITES else ""
+        raise UserError(f"--fold {number} --folds {count}: folds are at least 2{there}, counted from 0") from None
 
 
 def train_once(
