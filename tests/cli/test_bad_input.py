@@ -23,7 +23,7 @@ def refused(capfd, tmp_path):
 
     def run(*words):
         before = set(tmp_path.rglob("*"))
-        code = main([str(word) for word in words])
+        code = main(["--quiet", *[str(word) for word in words]])
         said = capfd.readouterr()
         assert code == 2, said.err
         told, advice, _ = said.err.partition("What can be given to --data:")
@@ -181,7 +181,7 @@ def test_another_modality(trains, tmp_path):
     [
         ("flat.nii.gz", np.full((2, 16, 16), 7, np.float32), "same value 7 everywhere"),
         ("nan.nii.gz", np.where(np.eye(16) > 0, np.nan, -100).astype(np.float32)[None], "NaN or infinite"),
-        ("grey.png", np.arange(256, dtype=np.uint8).reshape(1, 16, 16), "names no unit"),
+        ("grey.png", np.arange(256, dtype=np.uint8).reshape(1, 16, 16), "is no CT"),
         (
             "red.png",
             np.arange(768, dtype=np.uint8).reshape(3, 1, 16, 16),

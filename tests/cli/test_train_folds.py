@@ -27,7 +27,8 @@ def words(cases):
 
 def told(capsys, *arguments):
     """Run a command that must fail, and return its error message."""
-    assert main(arguments) == 2
+    capsys.readouterr()
+    assert main(["--quiet", *arguments]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     return lines[0]

@@ -49,7 +49,9 @@ def pair(command, tmp_path):
         ways = {"one": ((), None), "two": (("--processes", "2"), script)}
         for name, (more, console) in ways.items():
             done = command("--out", str(tmp_path / name), *options, *more, console=console)
-            assert (done.returncode, done.stderr) == (0, "")
+            said = done.stderr.splitlines()
+            assert done.returncode == 0 and len(said) == len(set(said)), "only one process speaks"
+            assert said[-1].startswith("round ") and len(said) <= 2, said
             assert done.stdout.count("\n") == 1 and done.stdout.startswith(f"{tmp_path / name}: done")
         return [tmp_path / name for name in ways]
 
@@ -100,13 +102,13 @@ def test_two_processes_play_the_same_game(pair):
     ],
 )
 def test_bad_input_ends_both_processes_with_one_line(command, tmp_path, options, told):
-    done = command("--out", str(tmp_path / "run"), "--processes", "2", *options)
+    done = command("--out", str(tmp_path / "run"), "--processes", "2", "--quiet", *options)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and told in done.stderr
 
 
 def test_an_out_that_only_the_first_process_can_try_ends_both(command, tmp_path):
     (tmp_path / "file").write_text("mine")
-    done = command("--out", str(tmp_path / "file" / "run"), "--processes", "2")
+    done = command("--out", str(tmp_path / "file" / "run"), "--processes", "2", "--quiet")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "choose a folder you may write to" in done.stderr
