@@ -29,8 +29,8 @@ DIGITS = 32
 """Hexadecimal digits of a pseudonym; with 128 bits, no two patients collide by chance."""
 DIGITS_OF_CONTENT = 16
 """Hexadecimal digits of a keyed digest of content, which is only compared with that of the same case."""
-SHOWN, SHOWN_OF_CASE = 8, 4
-"""Hexadecimal digits of the shortened pseudonyms of subjects and of cases; more are used where these are not unique."""
+SHOWN, SHOWN_OF_CASE, SHOWN_OF_SITE = 8, 4, 4
+"""Hexadecimal digits of shortened pseudonyms of subjects, cases and sites; more are used where these are not unique."""
 SHORTEST_NAME = 3
 """Smallest length of names that are replaced in texts; shorter ones are mostly numbers of slices."""
 PATH = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[/\\][^\s'\":;,()]+")
@@ -186,8 +186,9 @@ def shortened(pseudonyms: Iterable[str], digits: int = SHOWN) -> dict[str, str]:
 class Labels:
     """Names of subjects and cases for reports: shortened pseudonyms, or real names where these are asked for.
 
-    The label of a subject is 8 digits of its pseudonym, that of a case these and 4 digits of its own; labels are equal
-    in all reports of one user. Messages that name files name the case instead.
+    The label of a subject is 8 digits of its pseudonym, that of a case these and 4 digits of its own, that of a site 4
+    digits of its pseudonym; labels are equal in all reports of one user. Messages that name files name the
+    case instead.
 
     Args:
         cases: cases that may be named.
@@ -208,6 +209,11 @@ class Labels:
             name: label for subject in own for name, label in self._called(subject, own[subject]).items()
         }
 
+        sites = {case.site for case in cases if case.site}
+        hidden = {site: site if names else pseudonyms.site(site) for site in sorted(sites)}
+        given = {one: one for one in hidden.values()} if names else shortened(hidden.values(), SHOWN_OF_SITE)
+        self.sites: Mapping[str, str] = {site: given[one] for site, one in hidden.items()}
+
     def _called(self, subject: str, own: Mapping[str, str]) -> dict[str, str]:
         """Return the labels of the cases of a subject, by name."""
         if self.names:
@@ -218,7 +224,9 @@ class Labels:
     def sample(self, sample: Sample) -> Sample:
         """Return a prepared sample under its label; earlier, its real name is needed as the seed of the simulation."""
         case = sample.case
-        return replace(sample, case=replace(case, name=self.cases[case.name], subject=self.subjects[case.subject]))
+        site = self.sites[case.site] if case.site else None
+        named = replace(case, name=self.cases[case.name], subject=self.subjects[case.subject], site=site)
+        return replace(sample, case=named)
 
     def told(self, message: str, case: Case) -> str:
         """Return a message about a case without its subject, its name, its files and other paths, after its label."""
@@ -232,10 +240,10 @@ class Labels:
         return PATH.sub("its file", _without(message, {*known, case.name, case.subject} - {"."}, "its file"))
 
     def place(self, text: str) -> str:
-        """Return the location of images without the names of subjects in it."""
+        """Return the location of images without the names of subjects and sites in it."""
         if self.names:
             return text
-        for name, label in self.subjects.items():
+        for name, label in (*self.subjects.items(), *self.sites.items()):
             text = _without(text, {name}, label)
         return text
 

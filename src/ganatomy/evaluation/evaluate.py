@@ -26,7 +26,7 @@ from ganatomy.data.contents import changes_of, content_of
 from ganatomy.data.pseudonyms import Labels, Pseudonyms, shortened
 from ganatomy.data.store import Store, tell_left_out
 from ganatomy.errors import Notice, Shortage, UserError
-from ganatomy.evaluation import keeping
+from ganatomy.evaluation import keeping, sites
 from ganatomy.evaluation.choosing import (
     choose_cases,
     place,
@@ -151,27 +151,32 @@ def evaluate(
         judgement = Judgement(entries, prepared, Scores([*rows, *opinions]), reference.name)
         judged = [case for case in chosen.cases if labels.cases[case.name] in {one.case.name for one in prepared}]
         unfair = [note for other in runs.values() for note in _unfair(other, model, judged, pseudonyms, labels)]
-        headline, outcome = judge.verdict(judgement)
+        places = sites.judged_sites(judgement, sites.learned_sites(facts, pseudonyms, labels))
+        headline, outcome = sites.with_sites(judge, reference.name, places, *judge.verdict(judgement))
         notes = [*remarks, *[problem.written for problem in problems]]
         missing = [NOT_COMPARED] if model.method.adversarial and not plain_runs else []
-        about = describe(
-            model, which, own, judgement, labels, [*notes, *unfair, *unlike_training(task, prepared), *missing]
-        )
+        limits = [*unlike_training(task, prepared), *sites.notes(judge, reference.name, places), *missing]
+        about = describe(model, which, own, judgement, labels, [*notes, *unfair, *limits])
         if keep_images:
             about["images"] = (
                 f"{keeping.IMAGES}/, a folder for each case, on the working grid that scores were taken on"
             )
         about["reference"] = {"name": reference.name, "chosen": reference.chosen}
+        if places:
+            about["sites"] = sites.as_facts(judge, reference.name, places)
         table = tabulate(judge, judgement.scores)
         write_text(work / METRICS, json.dumps(plain({**about, "headline": headline, **table}), indent=1) + "\n")
-        write_cases(work / CASES, judgement.scores)
+        write_cases(work / CASES, judgement.scores, {one: site.name for site in places for one in site.scores.cases})
         page = Report(
             f"{model.system.title if model.system else facts.system}: evaluation",
             f"{run} on {about['data']}, {count(len(about['subjects']), 'subject')}",
         ).headline(headline, outcome)
         if keep_images:
             keeping.keep_images(judge, judgement, work / keeping.IMAGES)
-        compose(page, judge, judgement, model, about).save(work / REPORT)
+        compose(page, judge, judgement, model, about, places).save(work / REPORT)
+    if not names and len(labels.sites) > 0:
+        meant = ", ".join(f"{label} is {name}" for name, label in labels.sites.items())
+        console.print(f"sites in the results: {meant}", markup=False, highlight=False, soft_wrap=True)
     return Evaluation(out, judgement.scores, judge.leading, headline, notes)
 
 
@@ -486,18 +491,25 @@ def tabulate(judge: Judge, scores: Scores) -> dict[str, Any]:
     return {"scores": table, "cases": cases}
 
 
-def write_cases(path: Path, scores: Scores) -> None:
-    """Write the scores of every case and method as a CSV file, one line each."""
+def write_cases(path: Path, scores: Scores, sites: Mapping[str, str] = {}) -> None:
+    """Write the scores of every case and method as a CSV file, one line each.
+
+    Args:
+        path: file.
+        scores: rows of all cases.
+        sites: case to site; a column where there are any.
+    """
     names = list(dict.fromkeys(name for row in scores.rows for name in row.scores))
 
     def write(work: Path) -> None:
         with work.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             lines = csv.writer(stream)
-            lines.writerow(["case", "subject", "method", *names])
+            lines.writerow(["case", "subject", *(["site"] if sites else []), "method", *names])
             for case, subject in scores.cases.items():
                 for method in scores.methods:
                     found = scores.of_case(case, method)
-                    lines.writerow([case, subject, method, *[_cell(found.get(name)) for name in names]])
+                    own = [case, subject, *([sites.get(case, "")] if sites else [])]
+                    lines.writerow([*own, method, *[_cell(found.get(name)) for name in names]])
 
     write_atomically(path, write)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ganatomy.evaluation.judging import FEW, OUTPUT, TARGET, Judge, Judgement, Scores, limits
+from ganatomy.evaluation.sites import Site, add_sites
 from ganatomy.inference.model import Model
 from ganatomy.metrics.statistics import count
 from ganatomy.reports.curves import read_metrics, training_curves
@@ -16,7 +17,14 @@ from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import title
 
 
-def compose(report: Report, judge: Judge, judgement: Judgement, model: Model, facts: Mapping[str, Any]) -> Report:
+def compose(
+    report: Report,
+    judge: Judge,
+    judgement: Judgement,
+    model: Model,
+    facts: Mapping[str, Any],
+    sites: Sequence[Site] = (),
+) -> Report:
     """Add everything below the headline to a report.
 
     Args:
@@ -25,6 +33,7 @@ def compose(report: Report, judge: Judge, judgement: Judgement, model: Model, fa
         judgement: entries, cases and scores.
         model: run that was judged.
         facts: description of the evaluation, see `ganatomy.evaluation.evaluate.describe`.
+        sites: sites of the judged cases, where they are known.
     """
     scores = judgement.scores
     judge.illustrate(report, judgement)
@@ -39,6 +48,7 @@ def compose(report: Report, judge: Judge, judgement: Judgement, model: Model, fa
                 f"{name}, one line per subject; diamonds are means with their 95 % intervals.",
             )
     add_comparisons(report, judge, scores)
+    add_sites(report, judge, judgement.reference, sites)
     add_cases(report, judge, scores)
     add_training(report, model)
     report.measured(_measured(judge, judgement, facts))
