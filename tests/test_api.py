@@ -19,6 +19,7 @@ from ganatomy.api import TAKEN, configured, data_config, sorted_options, train, 
 from ganatomy.cli import main
 from ganatomy.cli.train import Choice
 from ganatomy.data import memory
+from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import LeftOut, Notice
 from ganatomy.evaluation.choosing import choose_cases, users_pseudonyms
 from ganatomy.images.image import RasterMeaning
@@ -290,6 +291,16 @@ def test_a_case_without_a_role_is_named_and_left_out(pairs):
     items = [*[Pairs(pairs)[index] for index in range(3)], {"ct": pairs / "ct" / "p0.nii.gz", "subject": "alone"}]
     with pytest.warns(LeftOut, match="1 of 4 cases lack images that .* needs: alone"):
         assert len(ganatomy.dataset(items, "pix2pix", source="mr", target="ct")) == 3
+
+
+def test_sites_of_cases_in_memory_can_be_folds(pairs, cases, tmp_path):
+    items = [{**Pairs(pairs)[number], "site": site} for number, site in enumerate(("Nord", "Ost", "Nord"))]
+    data = ganatomy.dataset(items, "pix2pix", source="mr", target="ct", hold_out_site=("Ost",))
+    assert [(case.site, case.split) for case in data.cases] == [("Nord", "train"), ("Ost", "test"), ("Nord", "train")]
+    run = train("pix2pix", items, out=tmp_path / "run", ct=CT, cache=cases, fold=1, folds="sites", **TINY)
+    split = run.facts.split
+    assert split.fold.folds == "sites" and split.fold.number == 1
+    assert len(split.test) == (1 if split.sites["test"] == (Pseudonyms.of_user().site("Ost"),) else 2)
 
 
 def test_a_file_is_an_image_of_one_subject(pairs):

@@ -9,6 +9,8 @@ from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
 from ganatomy.game import Method
+from ganatomy.images.files import write
+from ganatomy.images.image import Image
 from ganatomy.training.arms import Arm, pinned, runs_of, share
 
 
@@ -39,6 +41,19 @@ def test_every_seed_is_tested_on_the_same_subjects(tmp_path: Path) -> None:
     assert pinned(named, task, mine) == named
     hidden = named.model_copy(update={"test_subjects": (mine.subject("phantom000")[:8],)})
     assert pinned(hidden, task, mine) == named, "a pseudonym stands for its subject"
+
+
+def test_every_seed_is_tested_on_the_sites_that_are_held_out(tmp_path: Path) -> None:
+    lines = ["subject,target,site"]
+    for number, site in enumerate(("Nord", "Ost", "Nord")):
+        write(tmp_path / f"{number}.nii.gz", Image.from_array(np.zeros((1, 9, 8), np.float32), unit="HU"))
+        lines.append(f"p{number},{number}.nii.gz,{site}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    task, mine = method(variant="cnn-mse").task, Pseudonyms(b"0123456789abcdef")
+    hidden = DataConfig(data=tmp_path / "list.csv", hold_out_site=(mine.site("Nord")[:8],))
+    data = pinned(hidden, task, mine)
+    assert data == hidden.model_copy(update={"hold_out_site": ("Nord",)}), "a pseudonym stands for its site"
+    assert [case.split for case in discover(task, data, seed=3)] == ["test", "train", "test"]
 
 
 def test_a_subject_is_needed_to_test_on(tmp_path: Path) -> None:
