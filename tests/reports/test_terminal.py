@@ -71,6 +71,7 @@ def test_count_and_time_stay_whole_on_a_narrow_terminal(columns):
         (5399, "90 minutes"),
         (9000, "2.5 hours"),
         (200_000, "2.3 days"),
+        (12_000_000, "139 days"),
     ],
 )
 def test_durations_have_a_unit_that_fits(seconds, words):

@@ -167,6 +167,7 @@ def duration(seconds: float) -> str:
     """Return a duration in words, in a unit that fits: ``40 seconds``, ``12 minutes``, ``3.5 hours``, ``6.2 days``."""
     for unit, length, most in (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 129_600), ("day", 86_400, None)):
         if most is None or seconds < most:
-            number = f"{seconds / length:.0f}" if length < 3600 else f"{seconds / length:.2g}"
+            amount = seconds / length
+            number = f"{amount:.0f}" if length < 3600 or amount >= 10 else f"{amount:.2g}"
             return f"{number} {unit}" if number == "1" else f"{number} {unit}s"
     raise AssertionError
