@@ -146,8 +146,7 @@ def split_by_site(
     Validation takes a tenth of the subjects of every site that is trained on, at least one where another is left of
     the site, and more if ``fewest`` are needed; as for random splits, none where fewer than five are left. A whole site
     for validation would show how weights do on another scanner, but would take a scanner from training, of which few
-    data sets have more than three; for methods that have to generalise to other domains, selection by a held-out domain
-    was not better than by a share of those trained on (Gulrajani and Lopez-Paz, ICLR 2021, arXiv:2007.01434).
+    data sets have more than three (our choice).
 
     Args:
         cases: cases that may be trained on.
