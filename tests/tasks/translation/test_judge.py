@@ -11,6 +11,7 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of, side_by_side
 from ganatomy.images.image import Image
+from ganatomy.inference.predictor import decoding_role
 from ganatomy.reports.report import Report
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.likeness import BEST, INFORMATION, MAE, PSNR, SSIM
@@ -107,11 +108,19 @@ def test_the_input_is_shown_in_the_window_of_the_product():
         values = shown.run(one, 0, 4)
         assert (values.min(), values.max()) == pytest.approx((low, high)), "whatever the scale of the input"
     for one in cases:
-        rows = judge.score_case([role(OUTPUT, "b")], one)
-        assert [row.scores[MAE] for row in rows] == [0]
+        right = Entry(OUTPUT, lambda other, start, stop: on_median_scale(own, other.arrays["b"][0, start:stop], other))
+        rows = judge.score_case([right], one)
+        assert [row.scores[MAE] for row in rows] == pytest.approx([0], abs=0.01 * float(one.arrays["b"].max()))
+        dark = Entry(OUTPUT, lambda *place, run=right.run: 0.5 * run(*place))
+        assert judge.score_case([dark], one)[0].scores[MAE] > 0.1 * one.arrays["b"].max()
     told = judge.measured()
-    assert "median training case" in told["Scale of the output"]
+    assert "compared on that of the true image" in told["Scale of the output"]
     assert "each true image's own range, from percentile 0 of all its voxels" in told["Window and data range"]
+
+
+def on_median_scale(asked, values, one):
+    """Move values from the scale of their own case to that in which outputs are made."""
+    return decoding_role(asked, asked.roles["b"]).decoded(one.role("b").encoded(values))
 
 
 def test_without_true_images_the_verdict_says_so():

@@ -1,11 +1,12 @@
 """The predictor of image-to-image tasks."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ganatomy.case import Array, Compared, Prediction, Role, Sample
+from ganatomy.case import Array, Compared, Prediction, Role, Sample, Scores, slab
 from ganatomy.images.image import ComputedArray
 from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
 
@@ -48,6 +49,15 @@ class RestorationPredictor(VoxelPredictor):
             {made: value},
             compared={made: Compared(self.task.visible(sample), self.task.contrasts(sample))},
         )
+
+    def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
+        """Compute the task's scores of slices, on the scale of the true image (see `Restoration.comparable`)."""
+        made, task = self.task.output, self.task
+        array = prediction.arrays[made]
+        placed = ComputedArray(
+            array.shape, np.float32, lambda first, last: task.comparable(slab(array, first, last), sample)
+        )  # fmt: skip
+        return super().score(replace(prediction, arrays={**prediction.arrays, made: placed}), sample, start, stop)
 
     @property
     def seen(self) -> tuple[str, ...]:

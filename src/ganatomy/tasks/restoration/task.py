@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.case import Sample, Task
+from ganatomy.case import Sample, Task, Volume
 from ganatomy.images.codecs import Window, ZScore
 from ganatomy.images.image import Image
 from ganatomy.inference.predictor import decoding_role
+from ganatomy.roles.scaled import ScaledRole
 
 CONTENT = 0.02
 """Share of a slice that must lie above the window's lower end for the slice to be learned from."""
@@ -58,6 +59,23 @@ class Restoration(Task):
         if role.adaptive and self.output not in bound.own_scales and known:
             bound.roles = {**bound.roles, self.output: decoding_role(self, role, sample)}
         return bound
+
+    def comparable(self, output: Volume, sample: Sample) -> Volume:
+        """Return an output on the scale of the true image of its case, where that scale is arbitrary.
+
+        An output of another contrast than its input has the median scale of the training cases, since nothing tells
+        that of an image which does not exist yet. Between arbitrary units, the factor says nothing about the output.
+
+        Args:
+            output: values in physical units, any shape.
+            sample: case of the output.
+        """
+        role = self.roles[self.output]
+        if not role.adaptive or self.same_contrast(self.output) or self.output not in sample.arrays:
+            return output
+        made, true = decoding_role(self, role), sample.role(self.output)
+        assert isinstance(made, ScaledRole) and isinstance(true, ScaledRole)
+        return true.decoded(made.encoded(output))
 
     def trainable_slices(self, sample: Sample) -> NDArray[np.bool_] | None:
         """Return which slices of a sample may be used for training, by the scale of the case."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,6 +66,19 @@ class TranslationJudge(NearnessJudge):
 
         return mapped
 
+    def present(self, entries: Sequence[Entry], case: Sample) -> list[Entry]:
+        """Return the entries that exist for a case, with outputs on the scale of its true image."""
+
+        task = self.task
+
+        def placed(entry: Entry) -> Entry:
+            if entry.name == TARGET:
+                return entry
+            run = entry.run
+            return replace(entry, run=lambda one, start, stop: task.comparable(run(one, start, stop), one))
+
+        return [placed(entry) for entry in super().present(entries, case)]
+
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """Return the input mapped from its window to that of the output, and the true image."""
         task = self.task
@@ -99,8 +113,8 @@ class TranslationJudge(NearnessJudge):
     def particulars(self) -> dict[str, str]:
         if any(self.task.roles[name].adaptive for name in (self.task.input, self.task.output)):
             return {
-                "Scale of the output": "of the median training case, since every image has a scale of its own; a "
-                "difference of the true image's scale counts as error",
+                "Scale of the output": "each image has a scale of its own, so outputs are compared on that of the true "
+                "image; without one, and in files, theirs is that of the median training case",
                 "Tissue": "where the input or the true image rises 5 % of its own range above the lower end",
             }
         return {"Tissue": "where the input or the true image rises 5 % of its window above the lower end"}
