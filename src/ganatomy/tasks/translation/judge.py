@@ -56,6 +56,10 @@ class TranslationJudge(NearnessJudge):
         """Return the maps of values that were fitted to training images."""
         return [Classical(name, about, [("", self._mapped(one))]) for name, about, one in self.maps]
 
+    def called(self, name: str) -> str:
+        fitted = {"constant": "a constant image", "linear map": "the linear map", "monotone map": "the monotone map"}
+        return fitted.get(name) or super().called(name)
+
     def _mapped(self, mapping: Map) -> Callable[..., Volume]:
         task, made = self.task, decoding_role(self.task, self.task.roles[self.task.output])
 
