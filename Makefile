@@ -24,8 +24,9 @@ demo: $(READY)
 	$(BIN)/ganatomy evaluate demo/pix2pix --against demo/no-adversary
 	@echo "Open demo/pix2pix/evaluation/report.html"
 
+# Tests of one file share what they have trained, so a process takes whole files.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The tests of one system: make test-method NAME=segan
 test-method: $(READY)
