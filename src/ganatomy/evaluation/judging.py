@@ -201,11 +201,6 @@ class Judgement:
         """Names of the entries other than the input, the output and the target."""
         return [entry.name for entry in self.entries if entry.name not in RESERVED]
 
-    @property
-    def others(self) -> list[str]:
-        """Names of the entries that the output is compared with beside the reference, the input first."""
-        return [entry.name for entry in self.entries if entry.name not in (OUTPUT, TARGET, self.reference)]
-
 
 class Judge(ABC):
     """Base class of judges; every kind of task has one.
@@ -321,6 +316,11 @@ class Judge(ABC):
     def named(self, name: str) -> Score:
         """Return the score of a name."""
         return next(score for score in (*self.scores, *self.truths) if score.name == name)
+
+
+def deciding_score(judge: Judge) -> Score:
+    """Return the score of the verdict, by which references are ranked."""
+    return judge.named(judge.decisive or judge.leading[0])
 
 
 def judge_class(task: Task) -> type[Judge]:

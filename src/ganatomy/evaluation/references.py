@@ -10,7 +10,7 @@ import numpy as np
 
 from ganatomy.case import Array, Sample, slab
 from ganatomy.errors import Shortage, UserError
-from ganatomy.evaluation.judging import Classical, Entry, Judge, Row, Score, Scores
+from ganatomy.evaluation.judging import Classical, Entry, Judge, Row, Score, Scores, deciding_score
 from ganatomy.images.image import ComputedArray
 from ganatomy.metrics.statistics import count
 
@@ -71,7 +71,7 @@ def tune(
             continue
         finally:
             advance()
-    scores, ranked = Scores(rows), judge.named(judge.decisive or judge.leading[0])
+    scores, ranked = Scores(rows), deciding_score(judge)
     entries = []
     for method in classical:
         choices = [named[method.name, number] for number in range(len(method.settings))]
@@ -124,7 +124,7 @@ def choose(judge: Judge, tuned: Tuned, names: Sequence[str], judged: Scores) -> 
         names: names of the methods.
         judged: scores of all entries on the judged cases.
     """
-    ranked = judge.named(judge.decisive or judge.leading[0])
+    ranked = deciding_score(judge)
     there = [name for name in names if judged.values(name, ranked.name)[0]]
     if len(there) == 1:
         return Reference(there[0], "")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.evaluation.choosing import recognising
-from ganatomy.evaluation.judging import OUTPUT, Judge, Judgement, Score, Scores
+from ganatomy.evaluation.judging import OUTPUT, Judge, Judgement, Score, Scores, deciding_score
 from ganatomy.evaluation.remarks import of_subjects, sentences
 from ganatomy.inference.runfile import RunFile
 from ganatomy.metrics.statistics import count
@@ -80,14 +80,9 @@ def judged_sites(judgement: Judgement, learned: Collection[str] | None) -> list[
     return found if any(site.name != UNKNOWN for site in found) else []
 
 
-def ranked(judge: Judge) -> Score:
-    """Return the score of the verdict."""
-    return judge.named(judge.decisive or judge.leading[0])
-
-
 def differing(judge: Judge, reference: str, sites: Sequence[Site]) -> str:
     """Return a sentence where the comparison with the reference has not the same outcome at all sites, else nothing."""
-    score = ranked(judge)
+    score = deciding_score(judge)
     by_outcome: dict[Outcome, list[str]] = {}
     for site in sites:
         by_outcome.setdefault(site.outcome(reference, score), []).append(site.name)
@@ -110,7 +105,7 @@ def with_sites(
         headline: verdict over all cases.
         outcome: its outcome; better becomes undecided where the output is worse at a site.
     """
-    found = {site.outcome(reference, ranked(judge)) for site in sites}
+    found = {site.outcome(reference, deciding_score(judge)) for site in sites}
     opposite = {"better": {"worse"}, "worse": {"better"}, "undecided": {"better", "worse"}}[outcome]
     if not found & opposite:
         return headline, outcome
@@ -147,7 +142,7 @@ def add_sites(report: Report, judge: Judge, reference: str, sites: Sequence[Site
     """Add a table of the output and the strongest reference at every site, where there are several."""
     if len(sites) < 2:
         return
-    shown = [judge.named(name) for name in dict.fromkeys((ranked(judge).name, *judge.leading))]
+    shown = [judge.named(name) for name in dict.fromkeys((deciding_score(judge).name, *judge.leading))]
     columns = [Column(name) for name in ("site", "in training", "subjects", "method")]
     columns += [Column(score.name, score.unit, None, score.digits) for score in shown]
     rows: list[list[Cell]] = []
@@ -156,10 +151,12 @@ def add_sites(report: Report, judge: Judge, reference: str, sites: Sequence[Site
         for method in dict.fromkeys((OUTPUT, reference)):
             cells: list[Cell] = [site.scores.interval(method, score.name) for score in shown]
             rows.append([site.name, trained, str(site.subjects), title(method), *cells])
-        rows[-2 if reference != OUTPUT else -1][3] = f"{title(OUTPUT)}: {site.outcome(reference, ranked(judge))}"
+        rows[-2 if reference != OUTPUT else -1][3] = (
+            f"{title(OUTPUT)}: {site.outcome(reference, deciding_score(judge))}"
+        )
     caption = (
         f"By site: means over {judge.resampled}, with 95 % intervals; the verdict on the output against "
-        f"{judge.called(reference)} is by {ranked(judge).name}, and needs two subjects."
+        f"{judge.called(reference)} is by {deciding_score(judge).name}, and needs two subjects."
     )
     report.table(rows, columns, caption=caption)
 
@@ -172,7 +169,7 @@ def as_facts(judge: Judge, reference: str, sites: Sequence[Site]) -> list[Mappin
             "trained": site.trained,
             "cases": sorted(site.scores.cases),
             "subjects": site.subjects,
-            "outcome": site.outcome(reference, ranked(judge)),
+            "outcome": site.outcome(reference, deciding_score(judge)),
             "scores": {
                 score.name: {
                     method: asdict(found)
