@@ -22,9 +22,10 @@ HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--against RUN2 ...] 
 Scores a trained run on test cases and writes metrics.json, cases.csv and report.html with pictures and intervals.
 
 Test cases are the subjects that training kept aside or, with --data, the rows that a manifest marks `test`, or else
-all images there except those of training subjects. The run is compared with baselines of its task, such as its
-unprocessed input or a classical method, and with the runs named with --against, for example one trained with
---baseline. `ganatomy evaluate RUN --help` shows all options, including those of the run's task."""
+all images there except those of training subjects. The run is compared with simple methods of its
+task, such as the unprocessed input, and with the runs named with --against, for example one trained with --baseline.
+The headline is the comparison with the strongest that has no adversary, which is chosen on validation cases.
+`ganatomy evaluate RUN --help` shows all options, including those of the run's task."""
 
 
 @dataclasses.dataclass
