@@ -266,14 +266,14 @@ class ScannedSlide(Slide):
         with parsing(path, "a whole slide"):
             self._slide = openslide.OpenSlide(path)
             stated = self._slide.properties
-            mm = [_micrometres(stated.get(f"openslide.mpp-{axis}")) for axis in "yx"]
+            height, width = (_micrometres(stated.get(f"openslide.mpp-{axis}")) for axis in "yx")
             self._backdrop = tuple(bytes.fromhex(stated.get("openslide.background-color", "FFFFFF")))
             self._factors = self._slide.level_downsamples
             sizes = self._slide.level_dimensions
-        known = mm[0] is not None and mm[1] is not None
-        self.sized_by = "the header of the slide" if known else None
+        mm = None if height is None or width is None else (height, width)
+        self.sized_by = None if mm is None else "the header of the slide"
         self.levels = tuple(
-            Level(rows, columns, (mm[0] * sizes[0][1] / rows, mm[1] * sizes[0][0] / columns) if known else None)  # type: ignore[operator]
+            Level(rows, columns, None if mm is None else (mm[0] * sizes[0][1] / rows, mm[1] * sizes[0][0] / columns))
             for columns, rows in sizes
         )
 
