@@ -72,11 +72,15 @@ def test_a_run_is_judged_on_the_subjects_it_kept_aside(run: Path, result: Evalua
     assert facts["notes"] == [], "the run is a network without an adversary itself"
     assert facts["training"]["subjects"] == {"train": [short(mine, "phantom000")], "val": [], "test": subjects}
     assert "agatston error" in facts["scores"]
+    times = facts["run_time"]
+    assert list(times["methods"]) == [OUTPUT, *classical] and times["image"] == "slice" and times["device"] == "cpu"
+    assert all(found["seconds"] > 0 and found["images"] > 0 for found in times["methods"].values())
     with (run / "evaluation" / "cases.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     assert len(lines) == 2 * len(facts["methods"]) and {line["subject"] for line in lines} == set(subjects)
     page = (run / "evaluation" / "report.html").read_text()
     assert page.index("<img") < page.index("<table") and "How this was measured" in page and "rotation" in page
+    assert "seconds per slice" in page and "Run time" in page
 
 
 def test_nothing_that_is_written_holds_a_real_name(run: Path, result: Evaluation) -> None:

@@ -40,6 +40,7 @@ from ganatomy.evaluation.judging import OUTPUT, RESERVED, Entry, Judge, Judgemen
 from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.evaluation.references import MOST_SUBJECTS, Tuned, choose, tune
+from ganatomy.evaluation.timing import Clock, run_times, timed
 from ganatomy.images.atomic import replacing_results, write_atomically, write_text
 from ganatomy.images.paths import check_free
 from ganatomy.inference.familiarity import unfamiliar
@@ -135,7 +136,9 @@ def evaluate(
     store = Store(task, own.cache_folder)
     training = learn(judge, known, store, labels)
     tuned = tuned_references(judge, runs, validation, store, console, labels)
-    entries = judge.with_references(judge.entry(model, OUTPUT), *others, *tuned.entries)
+    clocks: dict[str, Clock] = {}
+    compared = judge.entry(model, OUTPUT), *others, *tuned.entries
+    entries = judge.with_references(*[timed(entry, clocks) for entry in compared])
     opinions: list[Row] = []
     if ratings:
         opinions = _opinions(ratings, chosen.cases, labels, [entry.name for entry in entries])
@@ -161,6 +164,7 @@ def evaluate(
             about["images"] = (
                 f"{keeping.IMAGES}/, a folder for each case, on the working grid that scores were taken on"
             )
+        about["run_time"] = run_times(clocks, model.device, judge.image)
         about["reference"] = {"name": reference.name, "chosen": reference.chosen}
         if places:
             about["sites"] = sites.as_facts(judge, reference.name, places)

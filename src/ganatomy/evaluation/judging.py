@@ -224,6 +224,8 @@ class Judge(ABC):
     """Name of the entry that a trained run must improve on where no stronger one is known."""
     resampled: ClassVar[str] = "subjects"
     """Units over which intervals are computed, in words."""
+    image: ClassVar[str] = "slice"
+    """What an entry makes at a time, in words, of which the run time is given."""
     compares_with_training: ClassVar[bool] = False
     """Whether `learn` and `score_all` need the training cases of the runs."""
     most_training_cases: ClassVar[int | None] = None

@@ -48,6 +48,7 @@ def compose(
                 f"{name}, one line per subject; diamonds are means with their 95 % intervals.",
             )
     add_comparisons(report, judge, scores)
+    add_run_times(report, facts["run_time"])
     add_sites(report, judge, judgement.reference, sites)
     add_cases(report, judge, scores)
     add_training(report, model)
@@ -82,6 +83,22 @@ def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
     if rows:
         columns = ["output", "difference", "verdict", "better in", "p (Wilcoxon)"]
         report.table(rows, columns, caption="The output compared, subject by subject; undecided if zero is inside.")
+
+
+def add_run_times(report: Report, facts: Mapping[str, Any]) -> None:
+    """Add a table of the run times of all methods, see `ganatomy.evaluation.timing.run_times`."""
+    image = facts["image"]
+    rows: list[list[Cell]] = [
+        [title(name), f"{found['seconds']:g}", str(found["images"])] for name, found in facts["methods"].items()
+    ]
+    columns = ["method", f"seconds per {image}", f"{image}s"]
+    report.table(rows, columns, caption=f"Run time: wall-clock time per {image} {_where(facts)}")
+
+
+def _where(facts: Mapping[str, Any]) -> str:
+    """Return in words where run times were measured."""
+    threads = count(facts["threads"], "CPU thread")
+    return f"on {threads}" if facts["device"] == "cpu" else f"with networks on {facts['device']} and {threads}"
 
 
 def add_cases(report: Report, judge: Judge, scores: Scores) -> None:
@@ -132,6 +149,8 @@ def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> d
         "Data": f"{facts['data']}: {count(len(facts['subjects']), 'test subject')} ({', '.join(facts['subjects'])}), "
         f"{count(len(judgement.cases), 'case')}, {count(facts['slices'], 'slice')}",
         **judge.measured(),
+        "Run time": f"{_where(facts['run_time'])}, from the prepared case to the output in its unit, while scores were "
+        "taken; the first of several calls is left out",
         **({"Verdict against": f"{reference['name']}, {reference['chosen']}"} if reference["chosen"] else {}),
         "Compared with": "; ".join(f"{name}: {about}" for name, about in facts["methods"].items() if about),
         "Intervals and tests": f"95 %, bootstrap over {judge.resampled}; Wilcoxon signed-rank over them, not adjusted "

@@ -254,6 +254,7 @@ def test_the_whole_page_can_be_made(tmp_path):
     training = {"data": "toys", "subjects": {"train": []}, "seed": 0, "rounds": {}}
     training["selection"] = {"score": "residual", "better": "lower"}
     facts = {"subjects": ["p0"], "slices": 24, "data": "toys", "weights": "best", "training": training, "notes": []}
+    facts["run_time"] = {"device": "cpu", "threads": 1, "image": "slice", "methods": {}}
     facts |= {"methods": {}, "provenance": {}, "versions": {}, "reference": {"name": INTENSITY, "chosen": ""}}
     page = compose(Report("t"), judge, judgement, Model(Template(), folder=tmp_path), facts).html()
     for words in (

@@ -139,6 +139,7 @@ class GeometryJudge(Judge):
     plotted = (SHAPE, COVERAGE)
     reference: ClassVar[str] = SHAPE_MODEL
     resampled = "resamplings of the test vessels"
+    image: ClassVar[str] = "vessel"
     compares_with_training = True
 
     def __init__(self, task: VesselGeometry, options: BaseModel | None = None):

@@ -118,6 +118,7 @@ class SynthesisJudge(Judge):
     plotted = (COVERAGE,)
     reference: ClassVar[str] = NOISE
     resampled = "resamplings of the test images"
+    image: ClassVar[str] = "image"
     compares_with_training = True
 
     def __init__(self, task: Any, options: Any = None):
