@@ -225,7 +225,7 @@ class Judge(ABC):
     resampled: ClassVar[str] = "subjects"
     """Units over which intervals are computed, in words."""
     image: ClassVar[str] = "slice"
-    """What an entry makes at a time, in words, of which the run time is given."""
+    """Unit of the run times in words, one of which an entry makes at a time."""
     compares_with_training: ClassVar[bool] = False
     """Whether `learn` and `score_all` need the training cases of the runs."""
     most_training_cases: ClassVar[int | None] = None
