@@ -23,7 +23,7 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import same_place
 from ganatomy.game import MethodConfig, RolesConfig
 from ganatomy.inference.model import build
-from ganatomy.inference.runfile import RunFile, is_run_of, read_run
+from ganatomy.inference.runfile import InitialSource, RunFile, is_run_of, read_run
 from ganatomy.training.loop import Stopped
 from ganatomy.training.run import ChangedData, TrainConfig, train
 from ganatomy.training.series import fold_of, train_folds
@@ -182,6 +182,8 @@ def _equal(name: str, wanted: Any, own: Any, secret: Path | None) -> bool:
     """Whether an option means what a run was made with; a run names subjects and sites by pseudonym."""
     if name == "data":
         return same_place(wanted, own)
+    if name == "init_from":
+        return [_resolved(word) for word in wanted] == [_resolved(word) for word in own]
     if name not in ("test_subjects", "val_subjects", "hold_out_site"):
         return bool(wanted == own)
     pseudonyms = Pseudonyms.of_user(secret)
@@ -189,6 +191,12 @@ def _equal(name: str, wanted: Any, own: Any, secret: Path | None) -> bool:
     return len(wanted) == len(own) and all(
         any(full == of(one) or full.startswith(one) for full in own) for one in wanted
     )
+
+
+def _resolved(word: str) -> InitialSource:
+    """Return a source of initial weights with the full path of its run."""
+    source = InitialSource.parse(word)
+    return source._replace(run=source.run.resolve())
 
 
 def read_options(

@@ -156,6 +156,7 @@ def evaluate(
         unfair = [note for other in runs.values() for note in _unfair(other, model, judged, pseudonyms, labels)]
         places = sites.judged_sites(judgement, sites.learned_sites(facts, pseudonyms, labels))
         headline, outcome = sites.with_sites(judge, reference.name, places, *judge.verdict(judgement))
+        unfair += learned_before(facts, judged, pseudonyms, labels)
         notes = [*remarks, *[problem.written for problem in problems]]
         missing = [NOT_COMPARED] if model.method.adversarial and not plain_runs else []
         limits = [*unlike_training(task, prepared), *sites.notes(judge, reference.name, places), *missing]
@@ -278,6 +279,26 @@ def _unfair(
             yield f"the run {other.folder} was trained on {named}, which are judged here"
     if other.method.task.preparation != model.method.task.preparation:
         yield f"the run {other.folder} was trained for another simulated dose or geometry"
+
+
+def learned_before(
+    facts: RunFile, cases: Sequence[Case], pseudonyms: Pseudonyms | None, labels: Labels
+) -> Iterator[str]:
+    """Yield sentences on judged subjects that a run's initial weights were trained on.
+
+    Args:
+        facts: run file.
+        cases: cases that are judged.
+        pseudonyms: keyed by the secret of the user; None where there is no secret.
+        labels: names of subjects for the sentences.
+    """
+    for one in (each for initial in facts.initial for each in initial.all):
+        told = f"the initial weights of {one.player}, from a run of {one.system},"
+        if pseudonyms is None or pseudonyms.fingerprint != one.secret:
+            yield f"whether {told} were trained on these cases cannot be checked: another secret"
+        elif common := {case.subject for case in cases if pseudonyms.subject(case.subject) in one.subjects}:
+            named = ", ".join(sorted(labels.subjects[subject] for subject in common))
+            yield f"{told} were trained on {named}, which are judged here"
 
 
 def check_evaluation(out: Path, model: Model) -> None:

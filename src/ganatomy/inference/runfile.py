@@ -13,10 +13,10 @@ import hashlib
 import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import torch
 import yaml
@@ -47,6 +47,40 @@ FIRST_FORMAT = "0.1.0"
 Which = Literal["best", "last"]
 
 
+class InitialSource(NamedTuple):
+    """The player of another run whose weights a player begins with, as ``RUN:PLAYER`` or ``RUN:PLAYER=OWN``."""
+
+    run: Path
+    """Folder of the other run."""
+    player: str
+    """Name of its player."""
+    own: str
+    """Name of the player that begins with these weights."""
+
+    @classmethod
+    def parse(cls, word: str) -> InitialSource:
+        """Return the source that a word of the option names.
+
+        Raises:
+            UserError: the word has another form.
+        """
+        run, _, players = word.rpartition(":")
+        player, mark, own = players.partition("=")
+        if not (run and player) or (mark and not own):
+            raise UserError(f"--init-from {word}: give RUN:PLAYER, such as runs/a:generator, or RUN:PLAYER=OWN")
+        return cls(Path(run), player, own or player)
+
+    @property
+    def word(self) -> str:
+        """The source as it is typed."""
+        return f"{self.run.as_posix()}:{self.player}{'' if self.own == self.player else f'={self.own}'}"
+
+    @property
+    def option(self) -> str:
+        """Option with this source, for messages."""
+        return f"--init-from {self.word}"
+
+
 class TrainConfig(BaseModel):
     """Options of the training that every system has."""
 
@@ -65,6 +99,25 @@ class TrainConfig(BaseModel):
     monitor: str | None = None  # validation score by which the best weights are selected; none means the task's own
     diagnose: bool = True  # compute the vector field of the game at validations, to see whether it converges
     false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of healthy pixels, images above a detector's threshold
+    init_from: tuple[str, ...] = ()  # RUN:PLAYER: players that begin with the best weights of another run's player
+
+    @field_validator("init_from", mode="before")
+    @classmethod
+    def _plain_words(cls, words: Any) -> Any:
+        """Check the form of every source; a single one may be given without a sequence."""
+        if not isinstance(words, str | list | tuple):
+            return words
+        return tuple(InitialSource.parse(str(word)).word for word in ([words] if isinstance(words, str) else words))
+
+    @property
+    def sources(self) -> tuple[InitialSource, ...]:
+        """Sources of initial weights."""
+        return tuple(map(InitialSource.parse, self.init_from))
+
+    def beginning(self, place: Callable[[Path], Path]) -> TrainConfig:
+        """Return the options with another place for every run that initial weights come from."""
+        words = tuple(source._replace(run=place(source.run)).word for source in self.sources)
+        return self.model_copy(update={"init_from": words})
 
 
 class _Part(BaseModel):
@@ -102,6 +155,25 @@ class Sides(_Part):
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
+class Initial(_Part):
+    """The initial weights of a player, which another run has learned."""
+
+    player: str  # that began with them
+    system: str  # of the other run
+    of: str  # player of the other run
+    weights: str  # digest of all weights of the other run
+    subjects: tuple[Pseudonym, ...]  # that the other run was trained or validated on
+    secret: str  # fingerprint of the secret behind these pseudonyms
+    earlier: tuple[Initial, ...] = ()  # initial weights of the other run
+
+    @property
+    def all(self) -> Iterator[Initial]:
+        """These initial weights, and those of the runs that they come from."""
+        yield self
+        for one in self.earlier:
+            yield from one.all
+
+
 class Selection(_Part):
     """The criterion by which the best weights were selected."""
 
@@ -121,6 +193,7 @@ class RunFile(_Part):
     data: DataConfig  # how images were found and read; named subjects are pseudonyms
     training: TrainConfig  # how it was trained
     rounds: dict[str, int]  # of each stage
+    initial: tuple[Initial, ...] = ()  # weights that players began with; random ones are not named
     split: Sides  # of the subjects
     cases: dict[Pseudonym, dict[Pseudonym, Content]]  # subject to its cases, and these to keyed digests of content
     validation: str  # where the validation slices come from, in words
@@ -192,8 +265,15 @@ def write_run(folder: Path, facts: RunFile) -> None:
     plain = facts.model_dump(mode="json")
     data = facts.data.data
     if data is not None and not (data.is_absolute() or is_memory(data)):
-        plain["data"]["data"] = Path(os.path.relpath(data.absolute(), folder.absolute())).as_posix()
+        plain["data"]["data"] = _from(folder, data).as_posix()
+    training = facts.training.beginning(lambda run: run if run.is_absolute() else _from(folder, run))
+    plain["training"]["init_from"] = list(training.init_from)
     write_text(folder / RUN_FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _from(folder: Path, path: Path) -> Path:
+    """Return a path as it is reached from a folder."""
+    return Path(os.path.relpath(path.absolute(), folder.absolute()))
 
 
 def read_run(folder: Path) -> RunFile:
@@ -249,7 +329,8 @@ def parse_run(path: Path) -> RunFile:
         first = error.errors(include_url=False)[0]
         raise _damaged(path, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}") from None
     data = facts.data.model_copy(update={"data": _data_of(path.parent, facts.data.data)})
-    return facts.model_copy(update={"data": data})
+    training = facts.training.beginning(lambda run: Path(os.path.normpath(path.parent / run)))
+    return facts.model_copy(update={"data": data, "training": training})
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -22,7 +22,7 @@ from ganatomy.inference.model import build_run
 from ganatomy.inference.runfile import RUN_FILE, TrainConfig, plain_yaml, read_run, system_of
 from ganatomy.training.annotations import learned_roles
 from ganatomy.training.arms import Arm, share
-from ganatomy.training.series import DECIDING
+from ganatomy.training.series import deciding
 
 STUDY_FILE = "study.yaml"
 RESULTS = ("results.json", "table.csv", "report.html")
@@ -126,7 +126,7 @@ def differing(there: StudyFile, wanted: StudyFile) -> list[str]:
         (_simple(there), _simple(wanted)),
         (there.config, wanted.config),
         (there.data.model_dump(mode="json", exclude={"cache"}), wanted.data.model_dump(mode="json", exclude={"cache"})),
-        (there.training.model_dump(include=DECIDING), wanted.training.model_dump(include=DECIDING)),
+        (deciding(there.training), deciding(wanted.training)),
     ]
     names = [name for old, new in pairs for name in {**old, **new} if old.get(name) != new.get(name)]
     return [name.replace("_", "-") for name in names]

@@ -35,6 +35,7 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
         "",
         f"- Trained on: {data}; {len(split.train)} subjects{fold}, seed {facts.training.seed}, "
         f"rounds {', '.join(f'{name} {count}' for name, count in facts.rounds.items())}.",
+        *[f"- Initial weights of {one.player}: those of {one.of} in a run of {one.system}." for one in facts.initial],
         *([f"- Annotations learned from: those of {len(split.annotated)} subjects."] if split.annotated else []),
         f"- Kept for testing: {tested}.",
         f"- Weights chosen at round {best.round} by {best.name} on {facts.validation}"

@@ -75,6 +75,7 @@ from ganatomy.training.card import model_card
 from ganatomy.training.checkpoint import BEST, LAST, read_checkpoint
 from ganatomy.training.derive import with_derived_roles
 from ganatomy.training.diagnostics import duality_gap, vector_field
+from ganatomy.training.initial import initialise
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
 from ganatomy.training.monitor import EVENTS, METRICS, Bar, Forecast, Monitor, read_rows
 from ganatomy.training.shapes import check_turns
@@ -335,6 +336,18 @@ class Run:
         check_stages(self.method.stages())
         self.method.check_sizes()
         check_turns(self.method)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Give players the weights of other runs; a resumed run has all weights in its checkpoint."""
+        facts = self.request.facts
+        if facts and (self.out / LAST).is_file():
+            return
+        self.initial = initialise(self.method, self.options.sources, self.request.system)
+        if facts and facts.initial != self.initial:
+            raise UserError(
+                f"{self.out}: a run that its initial weights come from was trained again; begin anew in another --out"
+            )
 
     def _prepare(self) -> None:
         """Split the cases, bring them to the working grid, and check the training cases."""
@@ -509,6 +522,7 @@ class Run:
             data=without_names(self.data, self.cases, pseudonyms),
             training=self.options,
             rounds=self._planned(),
+            initial=self.initial,
             split=split,
             cases=on_rank_zero(self.fabric, self._contents) or {},
             resolution=self.resolution,

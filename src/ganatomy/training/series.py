@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -18,7 +18,7 @@ from ganatomy.inference.model import WEIGHTS, Model, build, load
 from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, is_run_of, read_run
 from ganatomy.training.run import train, without_names
 
-DECIDING = {"rounds", "seed", "monitor"}
+DECIDING = {"rounds", "seed", "monitor", "init_from"}
 """Options of training that change what is learned; others change how long it takes, or how it is watched."""
 
 
@@ -141,9 +141,14 @@ def _differing(
     pairs = (
         (facts.config, config.model_dump(mode="json")),
         (facts.data.model_dump(exclude={"cache"}), named.model_dump(exclude={"cache"})),
-        (facts.training.model_dump(include=DECIDING), options.model_dump(include=DECIDING)),
+        (deciding(facts.training), deciding(options)),
     )
     return [name for there, wanted in pairs for name, value in wanted.items() if there.get(name) != value]
+
+
+def deciding(options: TrainConfig) -> dict[str, Any]:
+    """Return the options of training that change what is learned, in a form that can be compared."""
+    return options.beginning(Path.resolve).model_dump(include=DECIDING)
 
 
 def finished(folder: Path, facts: RunFile) -> bool:
