@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from ganatomy import catalogue
-from ganatomy.claims.decide import CLAIMS, Predicate, check, find_claim, overall
+from ganatomy.claims.claim import Predicate
+from ganatomy.claims.code import code_digest
+from ganatomy.claims.decide import CLAIMS, check, find_claim, overall
 from ganatomy.claims.reproduction import arms_of, reproduce
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
@@ -38,10 +40,14 @@ def arms(score: str, **tables: list[list[float]]) -> ArmScores:
         for seed, line in enumerate(table)
         for j, value in enumerate(line)
     ]
-    return ArmScores(Scores(rows), range(2))
+    return ArmScores(Scores(rows), range(max(map(len, tables.values()))))
 
 
-GOOD = [[33.0, 34.0, 35.0, 36.0, 33.5, 34.5], [33.2, 34.1, 35.3, 36.1, 33.7, 34.4]]
+GOOD = [
+    [33.0, 34.0, 35.0, 36.0, 33.5, 34.5],
+    [33.2, 34.1, 35.3, 36.1, 33.7, 34.4],
+    [33.1, 34.1, 35.1, 36.2, 33.5, 34.6],
+]
 INPUTS = [[30.0, 31.0, 32.5, 33.0, 30.5, 31.2]]
 
 
@@ -57,20 +63,35 @@ def test_a_clear_disadvantage_is_not(judge: Judge) -> None:
 
 
 def test_seeds_that_disagree_leave_it_open(judge: Judge) -> None:
-    flipped = [GOOD[0], [value - 6 for value in GOOD[1]]]
+    flipped = [*GOOD[:2], [value - 9 for value in GOOD[2]]]
     found = check(Predicate("", PSNR, "a"), arms(PSNR, a=flipped, input=INPUTS), judge)
     assert found.finding == "undecided"
 
 
 def test_one_test_subject_decides_nothing(judge: Judge) -> None:
-    found = check(Predicate("", PSNR, "a"), arms(PSNR, a=[[40.0], [41.0]], input=[[30.0]]), judge)
+    found = check(Predicate("", PSNR, "a"), arms(PSNR, a=[[40.0], [41.0], [40.5]], input=[[30.0]]), judge)
     assert found.finding == "undecided" and np.isnan(found.difference.low)
 
 
-def test_arms_are_compared_seed_by_seed(judge: Judge) -> None:
-    shifted = [[value - 1 for value in line] for line in GOOD]
-    found = check(Predicate("", PSNR, "a", "b"), arms(PSNR, a=GOOD, b=shifted, input=INPUTS), judge)
-    assert found.difference.low == pytest.approx(1) and found.difference.high == pytest.approx(1)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_runs_decide_nothing(judge: Judge, seeds: int) -> None:
+    clear, even = (Predicate("", PSNR, first, second) for first, second in (("a", INPUT), ("a", "a")))
+    scores = arms(PSNR, a=GOOD[:seeds], input=INPUTS)
+    found = [check(part, scores, judge) for part in (clear, even)]
+    assert [one.finding for one in found] == ["not run enough", "undecided"]
+    assert overall(found, miniature=False) == (
+        "Not run enough: a verdict needs at least 3 runs of every arm.",
+        "undecided",
+    )
+
+
+def test_runs_of_two_arms_are_not_paired_by_their_seeds(judge: Judge) -> None:
+    """Two arms differ by 1 for every seed, but their runs differ by more from each other."""
+    spread = [[value + shift for value in GOOD[0]] for shift in (-5, 0, 5)]
+    shifted = [[value - 1 for value in line] for line in spread]
+    found = check(Predicate("", PSNR, "a", "b"), arms(PSNR, a=spread, b=shifted, input=INPUTS), judge)
+    assert found.difference.mean == pytest.approx(1) and found.over_subjects.low == pytest.approx(1)
+    assert found.difference.low < -5 and found.finding == "undecided"
 
 
 def test_the_sentence_counts_the_parts(judge: Judge) -> None:
@@ -79,13 +100,20 @@ def test_the_sentence_counts_the_parts(judge: Judge) -> None:
     opposite = check(Predicate("", PSNR, INPUT, "a"), scores, judge)
     even = check(Predicate("", PSNR, "a", "a"), scores, judge)
     assert even.finding == "undecided"
-    assert overall([held, held]) == ("Reproduced: all 2 parts of the claim hold.", "better")
-    assert overall([held, opposite, even]) == (
+    told = [overall([held, held], miniature=miniature) for miniature in (False, True)]
+    assert told == [
+        ("Reproduced: all 2 parts of the claim hold.", "better"),
+        ("Reproduced in miniature: all 2 parts of the claim hold.", "better"),
+    ]
+    assert overall([held], miniature=False)[0] == "Reproduced: the only part of the claim holds."
+    assert overall([held, opposite, even], miniature=False) == (
         "In part: 1 of 3 parts of the claim reproduced, 1 not reproduced, 1 undecided.",
         "undecided",
     )
-    assert overall([opposite])[1] == "worse" and overall([opposite])[0].startswith("Not reproduced")
-    assert overall([even, opposite])[1] == "worse" and overall([even])[1] == "undecided"
+    told = overall([opposite], miniature=True)
+    assert told == ("Not reproduced in miniature: the opposite holds for the only part of the claim.", "worse")
+    assert overall([even, opposite], miniature=True)[1] == "worse"
+    assert overall([even], miniature=True)[1] == "undecided"
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.slug)
@@ -130,7 +158,13 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     written = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
     assert written and not [path for path in written if "phantom00" in path.read_text()]
     assert facts["rounds"] == {"wgan-vgg": {"denoise": 2}, "cnn-mse": {"denoise": 4}}, "as many images for both"
+    assert facts["weights"] == "last" and facts["threads"] == 1 and 0 < facts["hours"] < 1
+    assert facts["differences"]["wgan-vgg"]["rounds"][0] == "2" and "patch" in facts["differences"]["cnn-mse"]
+    assert facts["code"] == code_digest(find_claim("wgan-vgg"), arms_of(find_claim("wgan-vgg"), "small"))
+    seconds = json.loads((tmp_path / "out" / "seconds.json").read_text())
+    assert set(seconds) == {"wgan-vgg#0", "cnn-mse#0"}
     table = (tmp_path / "out" / "claim.md").read_text()
+    assert f"`{facts['code']}`" in table and "`rounds` 4" in table
     assert all(result.predicate.words in table for result in found.results) and found.sentence in table
     assert found.sentence in (tmp_path / "out" / "report.html").read_text()
 

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
+from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 
 from ganatomy.metrics.statistics import (
     Interval,
     bland_altman,
     bootstrap_mean,
     compare,
+    contrast,
     crossed_interval,
+    difference_interval,
     holm,
     subject_means,
     wilcoxon,
@@ -154,6 +156,63 @@ def test_a_crossed_interval_knows_its_limits() -> None:
     assert same.low == same.mean == same.high and same.caveat == ""
     left = crossed_interval([[1.0, math.nan, 3.0], [2.0, 5.0, 3.5]])
     assert (left.n, left.excluded, left.mean) == (2, 1, 2.375)
+
+
+@pytest.mark.parametrize(("runs", "subjects"), [(1, 10), (2, 4), (3, 3), (3, 10), (5, 6)])
+@pytest.mark.parametrize("sds", [(0.0, 1.0, 0.5), (1.0, 1.0, 1.0), (1.0, 0.0, 0.3), (0.3, 1.0, 0.1)])
+def test_equal_methods_are_rarely_called_different(runs: int, sds: tuple[float, float, float], subjects: int) -> None:
+    """Simulate two methods that differ in their runs only: at most a tenth of the pairs may be decided."""
+    rng, tries = np.random.default_rng(11), 100
+    decided = 0
+    for _ in range(tries):
+        own = sds[1] * rng.normal(size=(1, subjects))
+        first, second = (own + crossed(rng, runs, subjects, (sds[0], 0.0, sds[2])) for _ in range(2))
+        decided += contrast(first, second).outcome in ("better", "worse")
+    assert decided / tries <= (0.1 if runs >= 3 else 0)
+
+
+def test_real_differences_are_found() -> None:
+    rng, tries = np.random.default_rng(12), 40
+    found = []
+    for _ in range(tries):
+        own = rng.normal(size=(1, 8))
+        first, second = (own + crossed(rng, 3, 8, (0.2, 0.0, 0.2)) for _ in range(2))
+        found.append(contrast(first + 1.5, second, better="lower").outcome)
+    assert found.count("worse") >= 0.9 * tries and "better" not in found
+
+
+def test_an_interval_of_a_difference_is_welchs_where_subjects_agree() -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(0, 1, 4), rng.normal(2, 3, 6)
+    own = rng.normal(size=5)
+    found = difference_interval(first[:, None] + own, second[:, None] + own)
+    expected = ttest_ind(first, second, equal_var=False).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_an_interval_of_a_difference_is_students_where_runs_agree() -> None:
+    first, second = np.random.default_rng(4).normal(size=(2, 7))
+    found = difference_interval([first] * 3, [second] * 4)
+    expected = ttest_rel(first, second).confidence_interval()
+    assert (found.mean, found.low, found.high) == pytest.approx(((first - second).mean(), expected.low, expected.high))
+
+
+def test_a_difference_leaves_out_subjects_without_a_value_of_both() -> None:
+    first, second = np.random.default_rng(5).normal(size=(2, 3, 6))
+    first[1, 2], second[0, 4] = math.nan, math.inf
+    found, kept = difference_interval(first, second), [0, 1, 3, 5]
+    alone = difference_interval(first[:, kept], second[:, kept])
+    assert (found.n, found.excluded, found.mean, found.low) == (4, 2, alone.mean, alone.low)
+
+
+def test_a_difference_knows_its_limits() -> None:
+    one = difference_interval([[1.0, 2.0, 4.0]], [[0.0, 0.5, 1.0]] * 3)
+    assert one == bootstrap_mean([1.0, 1.5, 3.0])
+    assert math.isnan(difference_interval([[1.0], [2.0], [3.0]], [[0.0]] * 3).low)
+    same = difference_interval(np.ones((3, 4)), np.zeros((3, 4)))
+    assert same.low == same.mean == same.high == 1
+    assert contrast(np.ones((3, 4)), np.zeros((3, 4))).outcome == "better"
+    assert contrast([[1.0], [2.0], [3.0]], [[0.0]] * 3).outcome == "undecided"
 
 
 def test_exact_p_values() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from ganatomy import catalogue
 from ganatomy.claims.claim import Claim, Predicate
@@ -22,12 +23,18 @@ from ganatomy.claims.sections import (
 from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import ArmScores
 from ganatomy.evaluation.judging import Judge
-from ganatomy.metrics.statistics import Interval, crossed_interval
+from ganatomy.metrics.statistics import FEWEST_RUNS, Interval, RunsOutcome, contrast, crossed_interval
 from ganatomy.reports.report import Outcome
 
-Finding = Literal["reproduced", "not reproduced", "undecided"]
-FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided")
-
+Finding = Literal["reproduced", "not reproduced", "undecided", "not run enough"]
+FINDINGS: tuple[Finding, ...] = ("reproduced", "not reproduced", "undecided", "not run enough")
+FINDING_OF: dict[RunsOutcome, Finding] = {
+    "better": "reproduced",
+    "worse": "not reproduced",
+    "undecided": "undecided",
+    "not run enough": "not run enough",
+}
+"""Outcome of the comparison of two arms to the finding on the part of the claim that the first one is better."""
 
 CLAIMS: dict[str, Claim] = {
     claim.slug: claim
@@ -67,11 +74,13 @@ class Result:
         predicate: the part of the claim that was tested.
         better: direction in which the score is better.
         unit: unit of the score.
-        first: mean of the first arm, with its 95 % interval over subjects and seeds.
+        first: mean of the first arm, with its 95 % interval over subjects and runs.
         second: mean of the second arm, with its interval.
-        difference: first minus second, with its interval.
-        finding: ``reproduced`` where the interval of the difference lies on the claimed side of zero, ``not
-            reproduced`` where it lies on the other one, else ``undecided``.
+        difference: first minus second, with its interval over subjects and runs.
+        over_subjects: the same difference with its interval over subjects alone.
+        finding: ``reproduced`` where both intervals of the difference lie on the claimed side of zero, ``not
+            reproduced`` where they lie on the other one, ``not run enough`` where the interval over subjects excludes
+            zero but there are fewer than `FEWEST_RUNS` runs, else ``undecided``.
     """
 
     predicate: Predicate
@@ -80,7 +89,31 @@ class Result:
     first: Interval
     second: Interval
     difference: Interval
+    over_subjects: Interval
     finding: Finding
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Results of testing a claim.
+
+    Attributes:
+        claim: the claim that was tested.
+        results: result of each predicate.
+        sentence: overall verdict.
+        outcome: overall verdict as an outcome, which decides the colour of the headline.
+        facts: data, subjects, seeds, rounds, options that differ from the papers', code, hours and versions.
+        out: folder with claim.json, claim.md, report.html and the runs.
+        problems: one line for every case that was left out.
+    """
+
+    claim: Claim
+    results: Sequence[Result]
+    sentence: str
+    outcome: Outcome
+    facts: Mapping[str, Any]
+    out: Path
+    problems: Sequence[str]
 
 
 def check(predicate: Predicate, scores: ArmScores, judge: Judge) -> Result:
@@ -88,27 +121,37 @@ def check(predicate: Predicate, scores: ArmScores, judge: Judge) -> Result:
     score = judge.named(predicate.score)
     assert score.better is not None, f"{score.name} has no better direction"
     first, second = scores.table(predicate.first, score.name), scores.table(predicate.second, score.name)
-    difference = crossed_interval(first - second)
-    sign = 1 if score.better == "higher" else -1
-    finding: Finding = "undecided"
-    if difference.low > 0 or difference.high < 0:
-        finding = "reproduced" if sign * difference.mean > 0 else "not reproduced"
+    found = contrast(first, second, better=score.better)
+    finding = FINDING_OF[found.outcome]
     means = crossed_interval(first), crossed_interval(second)
-    return Result(predicate, score.better, score.unit, *means, difference, finding)
+    return Result(predicate, score.better, score.unit, *means, found.difference, found.over_subjects, finding)
 
 
-def overall(results: Sequence[Result]) -> tuple[str, Outcome]:
-    """Return the verdict on all predicates as a sentence, and its outcome."""
+def overall(results: Sequence[Result], *, miniature: bool) -> tuple[str, Outcome]:
+    """Return the verdict on all predicates as a sentence, and its outcome.
+
+    Args:
+        results: results of the predicates.
+        miniature: whether an arm was trained with other numbers than its paper's, such as sizes, weights of losses or
+            rounds, so that the claim of the paper itself was not tested.
+    """
     total = len(results)
     found = {finding: sum(result.finding == finding for result in results) for finding in FINDINGS}
+    how = " in miniature" if miniature else ""
     if found["reproduced"] == total:
-        return f"Reproduced: all {total} parts of the claim hold.", "better"
-    parts = f"{found['reproduced']} of {total} parts of the claim reproduced" + "".join(
+        return f"Reproduced{how}: {_all_of(total)} of the claim hold{'s' if total == 1 else ''}.", "better"
+    if found["not run enough"] and not found["reproduced"] and not found["not reproduced"]:
+        return f"Not run enough: a verdict needs at least {FEWEST_RUNS} runs of every arm.", "undecided"
+    parts = f"{found['reproduced']} of {total} parts of the claim reproduced{how}" + "".join(
         f", {found[other]} {other}" for other in FINDINGS[1:] if found[other]
     )
     if found["not reproduced"] == total:
-        return f"Not reproduced: the opposite holds for all {total} parts of the claim.", "worse"
+        return f"Not reproduced{how}: the opposite holds for {_all_of(total)} of the claim.", "worse"
     if found["reproduced"]:
         return f"In part: {parts}.", "undecided"
     outcome: Outcome = "worse" if found["not reproduced"] else "undecided"
     return f"Not shown: {parts}.", outcome
+
+
+def _all_of(total: int) -> str:
+    return "the only part" if total == 1 else f"all {total} parts"

@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
+
+from rich.console import Console
 
 from ganatomy import catalogue
 from ganatomy.claims.claim import Claim
-from ganatomy.claims.decide import Result, check, find_claim, overall
+from ganatomy.claims.code import code_digest
+from ganatomy.claims.decide import Reproduction, check, find_claim, overall
+from ganatomy.claims.miniature import differences_from_paper
+from ganatomy.claims.page import markdown, write_report
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
 from ganatomy.errors import UserError
-from ganatomy.evaluation.arms import ArmScores, add_arms, label, of_one_seed
+from ganatomy.evaluation.arms import ArmScores, label, of_one_seed
 from ganatomy.evaluation.choosing import place, run_facts, seen_cases
 from ganatomy.evaluation.evaluate import plain, versions
-from ganatomy.evaluation.judging import FEW, Judge, Judgement, Scores, judge_of, limits
+from ganatomy.evaluation.judging import Scores, judge_of
 from ganatomy.images.atomic import locked, make_folder, replacing_together, write_text
-from ganatomy.inference.runfile import RunFile, TrainConfig
-from ganatomy.metrics.statistics import count, crossed_interval
+from ganatomy.inference.model import Model
+from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, read_run
 from ganatomy.reports import terminal
-from ganatomy.reports.report import Outcome, Report
-from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, share, train_run
+from ganatomy.training.arms import WEIGHTS_COMPARED, Arm, Run, judge_models, pinned, runs_of, share, train_run
+from ganatomy.training.series import finished
 
 RESULTS = ("claim.json", "claim.md", "report.html")
 """Files of the results, the first of which tells whose they are."""
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """Results of testing a claim.
-
-    Attributes:
-        claim: the claim that was tested.
-        results: result of each predicate.
-        sentence: overall verdict.
-        outcome: overall verdict as an outcome, which decides the colour of the headline.
-        facts: data, subjects, seeds, rounds and versions.
-        out: folder with claim.json, claim.md, report.html and the runs.
-        problems: one line for every case that was left out.
-    """
-
-    claim: Claim
-    results: Sequence[Result]
-    sentence: str
-    outcome: Outcome
-    facts: Mapping[str, Any]
-    out: Path
-    problems: Sequence[str]
+TIMES = "seconds.json"
+"""File of the seconds that each run has been trained for."""
+THREADS = 1
+"""CPU threads of every training where none are given: results repeat only on the same number of threads."""
 
 
 def reproduce(
@@ -74,7 +62,7 @@ def reproduce(
         seeds: number of seeds, counted from 0.
         rounds: rounds of the proposed method; other arms get as many per stage. None means those of the preset.
         preset: name of the preset of every arm.
-        options: options of the training; seed and rounds are set here.
+        options: options of the training; seed and rounds are set here. None means the defaults on `THREADS` threads.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         show: print progress on the terminal.
 
@@ -119,8 +107,8 @@ def _reproduce(
 ) -> Reproduction:
     """Train and judge all arms, and write the results; the arguments are those of `reproduce`."""
     task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
-    console, training = terminal.console(show), options or TrainConfig()
-    models = {run.label: train_run(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
+    console, training = terminal.console(show), options or TrainConfig(threads=THREADS)
+    models = {run.label: _train_timed(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
     judge, store = judge_of(task), Store(task, data.cache_folder)
     cases = [case for case in discover(task, data) if case.split == "test"]
     facts_of = {name: run_facts(model) for name, model in models.items()}
@@ -130,15 +118,23 @@ def _reproduce(
     scores = ArmScores(Scores(rows), range(seeds))
     results = [check(predicate, scores, judge) for predicate in claim.predicates]
     first = {arm: facts_of[label(arm, 0)] for arm in claim.arms}
+    differences = differences_from_paper(claim, arms)
     subjects = sorted({case.case.subject for case in prepared})
     facts = {
         "data": labels.place(place(data)),
         "preset": preset,
         "test_subjects": subjects,
         "resampled": judge.resampled,
+        "differences": differences,
+        "threads": training.threads,
+        "device": next(iter(models.values())).device,
+        "hours": sum(_seconds(out).values()) / 3600,
+        "code": code_digest(claim, arms),
+        "commit": commit(),
         **_facts(first, seeds),
     }
-    found = Reproduction(claim, results, *overall(results), facts, out, [problem.written for problem in problems])
+    verdict = overall(results, miniature=any(differences.values()))
+    found = Reproduction(claim, results, *verdict, facts, out, [problem.written for problem in problems])
     with replacing_together(out, RESULTS) as work:
         write_text(work / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
         write_text(work / "claim.md", markdown(found))
@@ -169,7 +165,7 @@ def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:
         "seeds": seeds,
         "train_subjects": len(next(iter(runs.values())).split.train),
         "rounds": {arm: facts.rounds for arm, facts in runs.items()},
-        "selection": {arm: facts.selection.score for arm, facts in runs.items()},
+        "weights": WEIGHTS_COMPARED,
         "provenance": {arm: facts.provenance for arm, facts in runs.items()},
         "versions": versions(),
     }
@@ -187,94 +183,40 @@ def as_json(found: Reproduction) -> dict[str, Any]:
     }
 
 
-ARROWS = {"higher": " ↑", "lower": " ↓"}
-HEADINGS = ("claim", "score", "first", "second", "difference", "finding")
+def _train_timed(
+    run: Run, out: Path, data: DataConfig, options: TrainConfig, console: Console, secret: Path | None
+) -> Model:
+    """Train a run as `train_run` does, and add the seconds that this takes to those of earlier attempts."""
+    folder = out / run.place
+    if (folder / RUN_FILE).is_file() and finished(folder, read_run(folder)):
+        return train_run(run, out, data, options, console, secret)
+    begun = monotonic()
+    try:
+        return train_run(run, out, data, options, console, secret)
+    finally:
+        known = _seconds(out)
+        known[run.label] = known.get(run.label, 0.0) + monotonic() - begun
+        write_text(out / TIMES, json.dumps(known, indent=1) + "\n")
 
 
-def cells(result: Result) -> list[str]:
-    """Return the cells of a predicate's row, under `HEADINGS`."""
-    predicate = result.predicate
-    return [
-        predicate.words,
-        predicate.score + ARROWS[result.better],
-        f"{predicate.first}: {limits(result.first, result.unit)}",
-        f"{predicate.second}: {limits(result.second, result.unit)}",
-        limits(result.difference, result.unit, signed=True),
-        result.finding,
-    ]
+def _seconds(out: Path) -> dict[str, float]:
+    """Return the seconds of training of every run so far; what is unreadable counts as nothing."""
+    try:
+        return {str(name): float(value) for name, value in json.loads((out / TIMES).read_text("utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
-def markdown(found: Reproduction) -> str:
-    """Return the results as a Markdown page for the documentation."""
-    facts = found.facts
-    return "\n".join(
-        [
-            f"# {catalogue.resolve(found.claim.slug).title}: is the claim reproduced?",
-            "",
-            f"**Claim.** {found.claim.words}",
-            "",
-            f"**{found.sentence}**",
-            "",
-            f"| {' | '.join(HEADINGS)} |",
-            "|" + "---|" * len(HEADINGS),
-            *[f"| {' | '.join(cells(result))} |" for result in found.results],
-            "",
-            "Arrows point to the better side. Means with 95 % intervals from an analysis of variance over "
-            f"{facts['resampled']} crossed with seeds: a part is reproduced where the interval of the difference lies "
-            "on the claimed side of zero, not reproduced where it lies on the other, else undecided.",
-            "",
-            f"Data: {facts['data']}; {count(facts['train_subjects'], 'training subject')}, "
-            f"{count(len(facts['test_subjects']), 'test subject')}, {count(facts['seeds'], 'seed')}, preset "
-            f"{facts['preset']}. Rounds: {_rounds(facts)}. Weights chosen by "
-            f"{', '.join(f'{name} ({arm})' for arm, name in facts['selection'].items())}.",
-            *[f"\nLeft out: {problem}." for problem in found.problems],
-            "",
-        ]
-    )
+def commit() -> str | None:
+    """Return the commit of the checkout that ganatomy is imported from, with ``+`` where files differ; else None."""
+    here = Path(__file__)
 
+    def told(*words: str) -> str:
+        found = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=True)
+        return found.stdout.strip()
 
-def _rounds(facts: Mapping[str, Any]) -> str:
-    """Return the rounds of every arm and stage as text."""
-    return "; ".join(
-        f"{arm}: {', '.join(f'{stage} {rounds}' for stage, rounds in stages.items())}"
-        for arm, stages in facts["rounds"].items()
-    )
-
-
-def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores: ArmScores, folder: Path) -> None:
-    """Write report.html with the verdict, pictures and scores into a folder."""
-    facts, claim = found.facts, found.claim
-    page = Report(
-        f"{catalogue.resolve(claim.slug).title}: is the claim reproduced?",
-        f"{facts['data']}, {count(facts['seeds'], 'seed')}, {count(len(facts['test_subjects']), 'test subject')}",
-    )
-    page.headline(found.sentence, found.outcome).text(claim.words)
-    # The means of the arms have a table of their own further down.
-    parts = [cells(result) for result in found.results]
-    page.table([[row[0], row[1], *row[4:]] for row in parts], [HEADINGS[0], HEADINGS[1], *HEADINGS[4:]])
-    page.section("Pictures (first seed)")
-    page.text(f"The pictures named output are those of {next(iter(claim.arms))}.")
-    judge.illustrate(page, judgement)
-    page.section("The arms")
-    before = [entry.name for entry in judge.references()[0]]
-    arms = [*before, *claim.arms]
-    wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
-    add_arms(page, judge, scores, arms, wanted, crossed_interval)
-    page.measured(
-        {
-            "Claim": "written down in ganatomy.claims.sections before it was tested",
-            "Finding": "reproduced where the 95 % interval of the difference lies on the claimed side of zero, not "
-            "reproduced where it lies on the other side, undecided where it contains zero",
-            "Intervals": f"analysis of variance over {judge.resampled} and, crossed with them, seeds (Hillis 2007)",
-            "Rounds": _rounds(facts),
-            "Weights chosen by": ", ".join(f"{arm}: {name}" for arm, name in facts["selection"].items()),
-            **judge.measured(),
-            **{arm: ", ".join(named.values()) for arm, named in facts["provenance"].items() if named},
-            "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
-        }
-    )
-    few = len(facts["test_subjects"]) < FEW
-    points = (
-        [f"Only {count(len(facts['test_subjects']), 'test subject')}: other subjects may well differ."] if few else []
-    )
-    page.caveats([*points, *judge.caveats(judgement), *found.problems]).save(folder / "report.html")
+    try:
+        told("ls-files", "--error-unmatch", here.name)  # a package installed within another checkout is no part of it
+        return told("rev-parse", "--short=10", "HEAD") + "+" * bool(told("status", "--porcelain", "--", ".."))
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -175,6 +175,97 @@ def crossed_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
     return Interval(float(mean), low, high, subjects, "subject", level, excluded, resampled=False)
 
 
+FEWEST_RUNS = 3
+"""Number of training runs of each of two methods below which nothing is said about the methods (our choice)."""
+
+RunsOutcome = Literal["better", "worse", "undecided", "not run enough"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Comparison of two methods that were trained several times.
+
+    Attributes:
+        difference: mean of first minus second, with the interval of `difference_interval` over subjects and runs.
+        over_subjects: the same mean with a bootstrap interval over subjects, which takes these very runs for granted.
+        outcome: ``better`` or ``worse`` where both intervals exclude zero and each method has at least `FEWEST_RUNS`
+            runs. Where only the number of runs is too small, ``not run enough``; else ``undecided``.
+    """
+
+    difference: Interval
+    over_subjects: Interval
+    outcome: RunsOutcome
+
+
+def contrast(first: npt.ArrayLike, second: npt.ArrayLike, *, better: Literal["higher", "lower"] = "higher") -> Contrast:
+    """Compare two methods by the scores of several training runs of each on the same subjects.
+
+    A single run has no spread, so that of two equal methods one nearly always looks better on many subjects: below
+    `FEWEST_RUNS` runs of each the difference is never called decided.
+
+    Args:
+        first: (runs, subjects), scores of the first method.
+        second: (runs, subjects), those of the second one, on the same subjects; equal rows for a method that is not
+            trained.
+        better: the direction of improvement.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    difference, over_subjects = difference_interval(a, b), bootstrap_mean(a.mean(axis=0) - b.mean(axis=0))
+    outcome: RunsOutcome = "undecided"
+    if _excludes_zero(over_subjects) and min(len(a), len(b)) < FEWEST_RUNS:
+        outcome = "not run enough"
+    elif _excludes_zero(over_subjects) and _excludes_zero(difference):
+        outcome = "better" if (difference.mean > 0) == (better == "higher") else "worse"
+    return Contrast(difference, over_subjects, outcome)
+
+
+def _excludes_zero(interval: Interval) -> bool:
+    return interval.low > 0 or interval.high < 0
+
+
+def difference_interval(first: npt.ArrayLike, second: npt.ArrayLike, *, level: float = 0.95) -> Interval:
+    """Compute the interval of the mean difference of two methods over subjects and independent training runs.
+
+    This is Welch's t interval of the means of the runs, whose variance also has a component for subjects on which the
+    methods differ more or less than on average, with Satterthwaite's degrees of freedom. Runs of two methods are not
+    paired, even if they have the same seed: the seed of another network means nothing. Subjects with an undefined
+    value are left out.
+
+    Source: Welch, Biometrika 34(1-2):28-35, 1947; components as by Hillis, Stat. Med. 26(3):596-619, 2007.
+
+    Args:
+        first: (runs, subjects), scores of the first method.
+        second: (runs, subjects), those of the second method; numbers of runs may differ.
+        level: confidence level.
+    """
+    tables = [np.asarray(values, dtype=np.float64) for values in (first, second)]
+    defined = np.isfinite(tables[0]).all(axis=0) & np.isfinite(tables[1]).all(axis=0)
+    excluded = int((~defined).sum())
+    a, b = (table[:, defined] for table in tables)
+    subjects = int(defined.sum())
+    if min(len(a), len(b)) == 1 or subjects < 2:
+        return replace(crossed_interval((a.mean(axis=0) - b.mean(axis=0))[None]), excluded=excluded)
+    by_subject = a.mean(axis=0) - b.mean(axis=0)
+    mean = float(by_subject.mean())
+    parts = [(float(table.mean(axis=1).var(ddof=1)) / len(table), len(table) - 1) for table in (a, b)]
+    # What subjects differ by beyond the chance of the runs; a negative estimate is set to zero.
+    chance = sum(_residual_variance(table) / len(table) for table in (a, b))
+    parts.append((max(float(by_subject.var(ddof=1)) - chance, 0.0) / subjects, subjects - 1))
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Interval(mean, mean, mean, subjects, "subject", level, excluded, resampled=False)
+    freedom = variance**2 / sum(part**2 / own for part, own in parts)
+    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
+    return Interval(mean, mean - reach, mean + reach, subjects, "subject", level, excluded, resampled=False)
+
+
+def _residual_variance(table: Array) -> float:
+    """Return the variance of scores (runs, subjects) that neither their run nor their subject explains."""
+    runs, subjects = table.shape
+    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
+    return float(np.square(rest).sum() / ((runs - 1) * (subjects - 1)))
+
+
 def compare(
     first: npt.ArrayLike,
     second: npt.ArrayLike,

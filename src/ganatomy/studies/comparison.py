@@ -14,14 +14,20 @@ from ganatomy.evaluation.arms import ArmScores
 from ganatomy.evaluation.evaluate import plain
 from ganatomy.evaluation.judging import Judge, Score, limits
 from ganatomy.images.atomic import write_atomically
-from ganatomy.metrics.statistics import Interval, crossed_interval
-from ganatomy.reports.report import Outcome
+from ganatomy.metrics.statistics import (
+    FEWEST_RUNS,
+    Interval,
+    RunsOutcome,
+    contrast,
+    crossed_interval,
+    difference_interval,
+)
 from ganatomy.training.arms import Arm
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference of two arms in a score, paired by subject and seed.
+    """Difference of two arms in a score, paired by subject.
 
     Attributes:
         score: score that is compared.
@@ -35,16 +41,20 @@ class Difference:
     arm: str
     reference: str
     interval: Interval
-    outcome: Outcome | None
+    outcome: RunsOutcome | None
 
     @property
     def words(self) -> str:
         """Difference as a sentence."""
         amount = limits(self.interval, self.score.unit, signed=True)
-        if self.outcome in (None, "undecided"):
-            told = "" if self.outcome is None else " and the two cannot be told apart"
-            return f"{self.score.name} of {self.arm} differs from that of {self.reference} by {amount}{told}."
-        return f"{self.arm} is {self.outcome} than {self.reference} in {self.score.name}, by {amount}."
+        if self.outcome in ("better", "worse"):
+            return f"{self.arm} is {self.outcome} than {self.reference} in {self.score.name}, by {amount}."
+        told = {
+            None: "",
+            "undecided": " and the two cannot be told apart",
+            "not run enough": f", which is not run enough for a verdict: that needs at least {FEWEST_RUNS} seeds",
+        }[self.outcome]
+        return f"{self.score.name} of {self.arm} differs from that of {self.reference} by {amount}{told}."
 
 
 @dataclass(frozen=True)
@@ -122,13 +132,10 @@ def difference_of(score: Score, arm: str, reference: str, tables: Mapping[str, A
         reference: name of the arm that it is compared with.
         tables: name of an arm to its values, (seeds, subjects).
     """
-    interval = crossed_interval(tables[arm] - tables[reference])
-    outcome: Outcome | None = None
-    if score.better is not None:
-        outcome = "undecided"
-        if interval.low > 0 or interval.high < 0:
-            outcome = "better" if (interval.mean > 0) == (score.better == "higher") else "worse"
-    return Difference(score, arm, reference, interval, outcome)
+    if score.better is None:
+        return Difference(score, arm, reference, difference_interval(tables[arm], tables[reference]), None)
+    found = contrast(tables[arm], tables[reference], better=score.better)
+    return Difference(score, arm, reference, found.difference, found.outcome)
 
 
 def tabulated(found: Comparison) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ganatomy.evaluation.arms import ArmScores, add_arms
 from ganatomy.evaluation.judging import FEW, Judge, Judgement, Score
-from ganatomy.metrics.statistics import Interval, count, crossed_interval
+from ganatomy.metrics.statistics import FEWEST_RUNS, Interval, count, crossed_interval
 from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import STYLE, colours, new_figure, plain
 from ganatomy.studies.comparison import Comparison
@@ -96,11 +96,13 @@ def compose(
         [one.arm, one.reference, one.score.name, one.interval, one.outcome or "–"] for one in found.differences
     ]
     columns = [Column(name) for name in ("arm", "against", "score", "difference", "the arm is")]
-    page.table(rows, columns, caption="Paired by subject and seed, with 95 % intervals.", sortable=True)
+    page.table(rows, columns, caption="Paired by subject, with 95 % intervals over subjects and seeds.", sortable=True)
     page.measured(
         {
-            "Intervals": f"analysis of variance over {judge.resampled} and, crossed with them, seeds (Hillis 2007)",
-            "Outcome": "better or worse where the 95 % interval of the difference does not contain zero",
+            "Intervals": f"of means: analysis of variance over {judge.resampled} and, crossed with them, seeds (Hillis "
+            f"2007); of differences: Welch's t over seeds, with a component for {judge.resampled}",
+            "Outcome": f"better or worse where neither the 95 % interval of the difference nor that over "
+            f"{judge.resampled} alone contains zero and there are at least {FEWEST_RUNS} seeds",
             "Seeds": ", ".join(map(str, facts["seeds"])),
             "Tested on": f"every subject once, in {facts['folds']} folds" if facts["folds"] else "the same subjects",
             **{name: _told(arm) for name, arm in facts["arms"].items()},
@@ -123,7 +125,7 @@ def _told(arm: Mapping[str, Any]) -> str:
     shown = f"{count(arm['training_subjects'], 'training subject')}"
     if arm["label_fraction"] is not None:
         shown += f", annotations of {arm['annotated_subjects']}"
-    return "; ".join([arm["system"], shown, f"rounds {rounds}", f"weights chosen by {arm['selection']}"])
+    return "; ".join([arm["system"], shown, f"rounds {rounds}", f"{arm['weights']} weights"])
 
 
 def caveats(found: Comparison, facts: Mapping[str, Any]) -> list[str]:
@@ -134,11 +136,11 @@ def caveats(found: Comparison, facts: Mapping[str, Any]) -> list[str]:
         points.append(f"Only {count(subjects, 'test subject')}: other subjects may well differ.")
     if seeds == 1:
         points.append("One seed: intervals cover subjects only, and another seed may reverse the result.")
+    if seeds < FEWEST_RUNS:
+        points.append(f"Not run enough for a verdict: that needs at least {FEWEST_RUNS} seeds.")
     if len(found.differences) > 1:
         points.append(
             f"{len(found.differences)} differences are reported without correction for their number: about one "
             "interval in twenty misses the true difference."
         )
-    if any(arm["label_fraction"] not in (None, 1.0) for arm in facts["arms"].values()):
-        points.append("Validation subjects, which select the best weights, keep their annotations in every arm.")
     return points

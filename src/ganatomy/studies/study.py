@@ -32,7 +32,17 @@ from ganatomy.reports.report import Outcome, Report
 from ganatomy.studies.comparison import Comparison, compare_arms, tabulated, write_table
 from ganatomy.studies.page import compose
 from ganatomy.studies.plan import RESULTS, StudyFile, arms_of, open_folder
-from ganatomy.training.arms import Arm, Judged, Run, judge_models, pinned, runs_of, train_run, with_phantoms
+from ganatomy.training.arms import (
+    WEIGHTS_COMPARED,
+    Arm,
+    Judged,
+    Run,
+    judge_models,
+    pinned,
+    runs_of,
+    train_run,
+    with_phantoms,
+)
 from ganatomy.training.run import without_names
 
 ARMS = Path("arms")
@@ -273,7 +283,7 @@ def facts_of(arm: Arm, out: Path, seeds: Sequence[int], folds: int | None) -> di
         "training_subjects": len(first.split.train),
         "annotated_subjects": len(first.split.annotated) if arm.label_fraction is not None else None,
         "rounds": first.rounds,
-        "selection": first.selection.score,
+        "weights": WEIGHTS_COMPARED,
         "provenance": first.provenance,
         "runs": [run.as_posix() for run in runs],
     }

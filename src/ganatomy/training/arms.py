@@ -23,9 +23,12 @@ from ganatomy.evaluation.evaluate import Problem, judge_cases, learn
 from ganatomy.evaluation.judging import Entry, Judge, Row
 from ganatomy.game import Method, MethodConfig
 from ganatomy.inference.model import Model, load
-from ganatomy.inference.runfile import TrainConfig
+from ganatomy.inference.runfile import TrainConfig, Which
 from ganatomy.training.series import train_once
 
+WEIGHTS_COMPARED: Which = "last"
+"""Weights of every arm that are compared. Those of the last round are chosen by the same rule for all arms, while the
+best ones on validation data are chosen by scores that differ between systems with and without an adversary."""
 PHANTOMS = 18
 """Number of phantom subjects where no data are given, unless the task needs more; the last third is for testing."""
 
@@ -106,7 +109,7 @@ def train_run(
         secret: file with the secret that makes pseudonyms of subjects; None means the user's own.
 
     Returns:
-        The trained model, on the CPU.
+        The trained model with the weights of `WEIGHTS_COMPARED`, on the CPU.
 
     Raises:
         UserError: any reason of `train_once`.
@@ -127,7 +130,7 @@ def train_run(
         fold=run.fold,
         label_fraction=arm.label_fraction,
     )
-    return load(folder, system=arm.system)
+    return load(folder, WEIGHTS_COMPARED, system=arm.system)
 
 
 class Judged(NamedTuple):

@@ -55,8 +55,8 @@ def check_turns(method: Method) -> None:
             raise UserError(f"{_told(method)}: this system works on slices; give rows and columns alone")
         double = copy.deepcopy(method)
         try:
-            with _without_log(), FakeTensorMode(allow_non_fake_inputs=True):
-                _begin(double, number)
+            with without_log(), FakeTensorMode(allow_non_fake_inputs=True):
+                begin_round(double, number)
         except UNKNOWN:
             continue
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
@@ -66,7 +66,7 @@ def check_turns(method: Method) -> None:
 
 
 @contextmanager
-def _without_log() -> Iterator[None]:
+def without_log() -> Iterator[None]:
     """Keep torch from logging the traceback of a failure, which is told in one line."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before, log.disabled = log.disabled, True
@@ -78,13 +78,13 @@ def _without_log() -> Iterator[None]:
 
 def _fails(method: Method, number: int) -> bool:
     try:
-        _begin(method, number, FEW)
+        begin_round(method, number, FEW)
     except (RuntimeError, ValueError, ZeroDivisionError):
         return True
     return False
 
 
-def _begin(method: Method, number: int, most: int | None = None) -> None:
+def begin_round(method: Method, number: int, most: int | None = None) -> None:
     """Compute the losses of the first moves of a round of a stage.
 
     Args:
