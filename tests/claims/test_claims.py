@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ganatomy import catalogue
-from ganatomy.claims.claim import Predicate
+from ganatomy.claims.claim import STRONGEST, Predicate
 from ganatomy.claims.code import code_digest
 from ganatomy.claims.decide import CLAIMS, check, find_claim, overall
 from ganatomy.claims.reproduction import arms_of, reproduce
@@ -121,7 +121,7 @@ def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ign
     methods = {arm: method(claim.system(arm), **{**claim.phantom, **own}) for arm, own in claim.arms.items()}
     judge = judge_of(next(iter(methods.values())).task)
     assert len({m.task.preparation.digest for m in methods.values()}) == 1
-    references = {entry.name for part in judge.references() for entry in part}
+    references = {STRONGEST, *(entry.name for part in judge.references() for entry in part)}
     for predicate in claim.predicates:
         assert {predicate.first, predicate.second} <= {*references, *claim.arms}
         assert judge.named(predicate.score).better is not None
@@ -134,6 +134,11 @@ def test_claims_tell_which_phantom_they_were_tested_on_and_take_the_images_of_us
     assert {one.roles["image"].unit for one in tested} == {"HU"} and len(tested[0].classes) == 3
     own = [arm.method.config for arm in arms_of(claim, "small", on_phantom=False)]
     assert {(one.roles["image"].unit, one.channels) for one in own} == {(None, 3)}
+
+
+def test_a_claim_may_be_held_against_the_strongest_simple_method() -> None:
+    parts = Predicate("", PSNR, "a", STRONGEST), Predicate("", PSNR, "a", "b")
+    assert [part.against("total variation").second for part in parts] == ["total variation", "b"]
 
 
 def test_systems_without_a_claim_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +163,7 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     written = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
     assert written and not [path for path in written if "phantom00" in path.read_text()]
     assert facts["rounds"] == {"wgan-vgg": {"denoise": 2}, "cnn-mse": {"denoise": 4}}, "as many images for both"
+    assert facts["reference"]["name"] in ("non-local means", "total variation", "wavelets", "input", "bm3d")
     assert facts["weights"] == "last" and facts["threads"] == 1 and 0 < facts["hours"] < 1
     assert facts["differences"]["wgan-vgg"]["rounds"][0] == "2" and "patch" in facts["differences"]["cnn-mse"]
     assert facts["code"] == code_digest(find_claim("wgan-vgg"), arms_of(find_claim("wgan-vgg"), "small"))

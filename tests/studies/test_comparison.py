@@ -138,3 +138,21 @@ def test_a_difference_of_too_few_seeds_is_no_verdict(judge):
     (one,) = found.of_score(PSNR)
     assert one.outcome == "not run enough" and "needs at least 3 seeds" in one.words
     assert verdict(judge, found, arms)[2] == "undecided"
+
+
+@pytest.mark.parametrize(("lead", "outcome"), [(4.0, "better"), (0.0, "undecided"), (-4.0, "worse")])
+def test_an_arm_that_wins_must_also_beat_the_strongest_simple_method(judge, lead, outcome):
+    rng = np.random.default_rng(8)
+    subjects, low = rng.normal(0, 3, SUBJECTS), trained(rng) * 0.2
+    lines = {label(one, seed): low[seed] - shift for one, shift in (("a", 0), ("b", 6)) for seed in range(SEEDS)}
+    lines["plain"] = low.mean(axis=0) - lead
+    rows = [
+        Row(f"case{j}", f"subject{j}", (0, 1), name, {PSNR: value})
+        for name, line in lines.items()
+        for j, value in enumerate(subjects + line)
+    ]
+    arms = [arm("a"), arm("b")]
+    found = compare_arms(judge, ArmScores(Scores(rows), range(SEEDS)), arms, "plain")
+    assert [(one.arm, one.reference) for one in found.of_score(PSNR)] == [("b", "a"), ("a", "plain")]
+    _, told, overall = verdict(judge, found, arms)
+    assert overall == outcome and "plain" in told

@@ -87,13 +87,15 @@ def test_numbers_are_those_of_the_runs(done, results, tmp_path):
         expected = alone.scores.by_subject("output", "dice")
         assert {subject: values[seed] for subject, values in found["values"][arm].items()} == pytest.approx(expected)
     assert set(found["values"]["segan-1"]) == set(results["test_subjects"])
-    tables = {name: np.array(list(found["values"][name].values()), float).T for name in names}
+    there = [*names, results["reference"]["name"]]
+    tables = {name: np.array(list(found["values"][name].values()), float).T for name in there}
     for name in names:
         again = crossed_interval(tables[name])
         told = found["means"][name]
         assert (told["mean"], told["low"], told["high"]) == pytest.approx((again.mean, again.low, again.high))
     pairs = [(one["arm"], one["reference"]) for one in found["differences"]]
     expected_pairs = [*[(name, "segan-1") for name in names[1:]], ("baseline-0.3", "segan-0.3")]
+    expected_pairs.append(("segan-1", results["reference"]["name"]))
     assert pairs == expected_pairs
     for one in found["differences"]:
         again = contrast(tables[one["arm"]], tables[one["reference"]])

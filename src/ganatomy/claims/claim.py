@@ -1,10 +1,15 @@
 """Data classes of a claim and of its parts."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ganatomy.evaluation.judging import INPUT
+
+STRONGEST = "strongest reference"
+"""Stands for the strongest method without an adversary or training of its own, which validation cases decide."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +20,17 @@ class Predicate:
         words: the part of the claim as a sentence.
         score: name of the score; the judge of the task knows which direction is better.
         first: name of the arm that is better according to the paper.
-        second: name of another arm or of a baseline such as ``input``.
+        second: name of another arm, of a baseline such as ``input``, or `STRONGEST`.
     """
 
     words: str
     score: str
     first: str
     second: str = INPUT
+
+    def against(self, reference: str) -> Predicate:
+        """Return the predicate with a method in the place of `STRONGEST`."""
+        return replace(self, second=reference) if self.second == STRONGEST else self
 
 
 @dataclass(frozen=True)

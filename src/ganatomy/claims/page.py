@@ -87,6 +87,7 @@ def how_it_was_run(facts: Mapping[str, Any]) -> dict[str, str]:
         values = ", ".join(f"`{name}` {ours} ({paper})" for name, (ours, paper) in options.items())
         told[f"{arm}, options (the paper's)"] = values or "those of the paper"
     told |= {
+        "strongest reference": ": ".join(filter(None, facts["reference"].values())),
         "weights": f"{facts['weights']} of every arm",
         "device": f"{facts['device']}, {'all' if facts['threads'] is None else facts['threads']} "
         f"thread{'' if facts['threads'] == 1 else 's'}",
@@ -113,7 +114,7 @@ def write_report(found: Reproduction, judge: Judge, judgement: Judgement, scores
     judge.illustrate(page, judgement)
     page.section("The arms")
     before = [entry.name for entry in judge.references()[0]]
-    arms = [*before, *claim.arms]
+    arms = list(dict.fromkeys([*before, facts["reference"]["name"], *claim.arms]))
     wanted = list(dict.fromkeys(predicate.score for predicate in claim.predicates))
     add_arms(page, judge, scores, arms, wanted, crossed_interval)
     page.measured(

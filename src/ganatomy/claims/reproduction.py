@@ -112,11 +112,12 @@ def _reproduce(
     judge, store = judge_of(task), Store(task, data.cache_folder)
     cases = [case for case in discover(task, data) if case.split == "test"]
     facts_of = {name: run_facts(model) for name, model in models.items()}
-    known = seen_cases(task, next(iter(facts_of.values())), pseudonyms)
-    labels = Labels([*cases, *known], pseudonyms)
-    entries, prepared, rows, problems = judge_models(judge, models, cases, known, store, labels, console)
+    known, validation = (seen_cases(task, next(iter(facts_of.values())), pseudonyms, side) for side in ("train", "val"))
+    labels = Labels([*cases, *known, *validation], pseudonyms)
+    judged = judge_models(judge, models, cases, known, validation, store, labels, console)
+    entries, prepared, rows, problems, reference = judged
     scores = ArmScores(Scores(rows), range(seeds))
-    results = [check(predicate, scores, judge) for predicate in claim.predicates]
+    results = [check(predicate.against(reference.name), scores, judge) for predicate in claim.predicates]
     first = {arm: facts_of[label(arm, 0)] for arm in claim.arms}
     differences = differences_from_paper(claim, arms)
     subjects = sorted({case.case.subject for case in prepared})
@@ -125,6 +126,7 @@ def _reproduce(
         "preset": preset,
         "test_subjects": subjects,
         "resampled": judge.resampled,
+        "reference": {"name": reference.name, "chosen": reference.chosen},
         "differences": differences,
         "threads": training.threads,
         "device": next(iter(models.values())).device,

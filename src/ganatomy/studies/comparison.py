@@ -88,13 +88,14 @@ def pairs_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     return list(dict.fromkeys([*first, *alike]))
 
 
-def compare_arms(judge: Judge, scores: ArmScores, arms: Sequence[Arm]) -> Comparison:
+def compare_arms(judge: Judge, scores: ArmScores, arms: Sequence[Arm], simple: str | None = None) -> Comparison:
     """Compute means of all arms and baselines, and differences between arms, for every score.
 
     Args:
         judge: judge of the task, which defines the scores.
         scores: scores of all arms and seeds.
         arms: arms of the study; the others are compared with the first one.
+        simple: name of the strongest simple method, which the first arm is compared with; None for no such comparison.
     """
     names = [arm.name for arm in arms]
     others = [method for method in scores.scores.methods if not method.startswith(tuple(f"{arm}#" for arm in names))]
@@ -110,7 +111,7 @@ def compare_arms(judge: Judge, scores: ArmScores, arms: Sequence[Arm]) -> Compar
     differences = [
         difference_of(score, arm, reference, tables[score.name])
         for score in known
-        for arm, reference in pairs_of(arms)
+        for arm, reference in [*pairs_of(arms), *([(arms[0].name, simple)] if simple else [])]
         if arm in tables[score.name] and reference in tables[score.name]
     ]
     means = {one.name: {name: crossed_interval(table) for name, table in tables[one.name].items()} for one in known}

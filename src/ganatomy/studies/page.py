@@ -103,6 +103,7 @@ def compose(
             f"2007); of differences: Welch's t over seeds, with a component for {judge.resampled}",
             "Outcome": f"better or worse where neither the 95 % interval of the difference nor that over "
             f"{judge.resampled} alone contains zero and there are at least {FEWEST_RUNS} seeds",
+            "Strongest simple method": ": ".join(filter(None, facts["reference"].values())),
             "Seeds": ", ".join(map(str, facts["seeds"])),
             "Tested on": f"every subject once, in {facts['folds']} folds" if facts["folds"] else "the same subjects",
             **{name: _told(arm) for name, arm in facts["arms"].items()},

@@ -140,7 +140,8 @@ def study(
         own = judge_of(task) if judged else judge
         judged.append(judge_group(own, models, cases, data, pseudonyms, labels, console))
     scores = ArmScores(Scores([row for one in judged for row in one.rows]), numbers)
-    found = compare_arms(judge, scores, arms)
+    reference = judged[0].reference
+    found = compare_arms(judge, scores, arms, reference.name)
     leading, headline, outcome = verdict(judge, found, arms)
     problems = list(dict.fromkeys(problem.written for one in judged for problem in one.problems))
     facts = {
@@ -153,6 +154,7 @@ def study(
         "folds": folds,
         "test_subjects": sorted({one.case.subject for part in judged for one in part.prepared}),
         "arms": {arm.name: facts_of(arm, out, numbers, folds) for arm in arms},
+        "reference": {"name": reference.name, "chosen": reference.chosen},
         "problems": problems,
         "versions": versions(),
     }
@@ -229,12 +231,15 @@ def judge_group(
     """
     facts = run_facts(next(iter(models.values())))
     tested = [replace(case, split="test") for case in cases if pseudonyms.subject(case.subject) in facts.split.test]
-    known = seen_cases(judge.task, facts, pseudonyms)
-    return judge_models(judge, models, tested, known, Store(judge.task, data.cache_folder), labels, console)
+    known, validation = (seen_cases(judge.task, facts, pseudonyms, side) for side in ("train", "val"))
+    store = Store(judge.task, data.cache_folder)
+    return judge_models(judge, models, tested, known, validation, store, labels, console)
 
 
 def verdict(judge: Judge, found: Comparison, arms: Sequence[Arm]) -> tuple[str, str, Outcome | None]:
     """Return the leading score, the verdict on it in sentences, and the outcome of the first arm.
+
+    The outcome is never ``better`` where the first arm is not better than the strongest simple method, too.
 
     Args:
         judge: judge of the task, which names the leading scores.
@@ -257,7 +262,14 @@ def verdict(judge: Judge, found: Comparison, arms: Sequence[Arm]) -> tuple[str, 
         elif all(one == "worse" for one in outcomes):
             outcome = "better"
     by_name = {arm.name: arm for arm in arms}
-    told = [one.words for one in differences if differ_in_one_thing(by_name[one.arm], by_name[one.reference])]
+    simple = [one for one in differences if one.reference not in by_name]
+    if outcome == "better" and any(one.outcome != "better" for one in simple):
+        outcome = "worse" if any(one.outcome == "worse" for one in simple) else "undecided"
+    told = [
+        one.words
+        for one in differences
+        if one in simple or differ_in_one_thing(by_name[one.arm], by_name[one.reference])
+    ]
     return leading, " ".join(told), outcome
 
 

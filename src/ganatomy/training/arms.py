@@ -19,8 +19,9 @@ from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import label
 from ganatomy.evaluation.choosing import place
-from ganatomy.evaluation.evaluate import Problem, judge_cases, learn
-from ganatomy.evaluation.judging import Entry, Judge, Row
+from ganatomy.evaluation.evaluate import Problem, judge_cases, learn, tuned_references
+from ganatomy.evaluation.judging import Entry, Judge, Row, Scores
+from ganatomy.evaluation.references import Reference, choose
 from ganatomy.game import Method, MethodConfig
 from ganatomy.inference.model import Model, load
 from ganatomy.inference.runfile import TrainConfig, Which
@@ -147,6 +148,8 @@ class Judged(NamedTuple):
     prepared: list[Sample]
     rows: list[Row]
     problems: list[Problem]
+    reference: Reference
+    """Strongest method without training or with few fitted numbers, chosen on validation cases."""
 
 
 def judge_models(
@@ -154,17 +157,19 @@ def judge_models(
     models: Mapping[str, Model],
     cases: Sequence[Case],
     known: Sequence[Case],
+    validation: Sequence[Case],
     store: Store,
     labels: Labels,
     console: Console,
 ) -> Judged:
-    """Judge several trained models and their references on the same cases.
+    """Judge several trained models, the references, and tuned classical methods on the same cases.
 
     Args:
         judge: judge of their task.
         models: name in the table to model.
         cases: cases that no model was trained on.
         known: cases that the models were trained on.
+        validation: cases that classical methods are tuned on, and the reference is chosen on.
         store: store of prepared cases.
         labels: names for cases and subjects in the result.
         console: terminal for progress.
@@ -172,12 +177,14 @@ def judge_models(
     Raises:
         UserError: no case could be judged.
     """
-    entries = judge.with_references(*[judge.entry(model, name) for name, model in models.items()])
     training = learn(judge, known, store, labels)
+    tuned = tuned_references(judge, {}, validation, store, console, labels)
+    entries = judge.with_references(*[judge.entry(model, name) for name, model in models.items()], *tuned.entries)
     prepared, rows, problems = judge_cases(judge, entries, cases, store, console, labels, training)
     if not rows:
         raise UserError(f"no case could be judged: {problems[0].told if problems else 'there is none'}")
-    return Judged(entries, prepared, rows, problems)
+    simple = [entry.name for entry in (*judge.references()[0], *tuned.entries)]
+    return Judged(entries, prepared, rows, problems, choose(judge, tuned, simple, Scores(rows)))
 
 
 def pinned(data: DataConfig, task: Task, pseudonyms: Pseudonyms) -> DataConfig:
