@@ -646,9 +646,20 @@ class Fitted(nn.Module):
         self.keep({name: value.detach().cpu().numpy() for name, value in found.items()})
 
 
-def adam(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> OptimizerFactory:
-    """Return a factory of fused Adam optimisers, Kingma & Ba, arXiv 1412.6980."""
-    return lambda parameters: torch.optim.Adam(parameters, learning_rate, betas=betas, eps=eps, fused=True)
+def adam(
+    learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+) -> OptimizerFactory:
+    """Return a factory of fused Adam optimisers, Kingma & Ba, arXiv 1412.6980.
+
+    Args:
+        learning_rate: step size.
+        betas: decay of the running means of gradients and of squared gradients.
+        eps: number added to the root of the latter.
+        weight_decay: multiple of the weights that is added to their gradient.
+    """
+    return lambda parameters: torch.optim.Adam(
+        parameters, learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
+    )
 
 
 def sgd(learning_rate: float, momentum: float = 0.0) -> OptimizerFactory:

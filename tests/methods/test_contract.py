@@ -3,6 +3,8 @@
 import copy
 import inspect
 import itertools
+import re
+from functools import cache
 
 import pytest
 import torch
@@ -31,6 +33,12 @@ NORMS = (nn.modules.batchnorm._BatchNorm,)
 @pytest.fixture(params=MODELS)
 def method(request):
     return build(request.param)
+
+
+@cache
+def page_of(slug):
+    """Return the page of a system, for which it is built in full size."""
+    return page(catalogue.resolve(slug))
 
 
 def state_of(method):
@@ -293,9 +301,31 @@ def test_the_page_lists_the_loss_weights_that_the_small_preset_changes(slug):
     kind = catalogue.load(slug).Config
     small, paper = kind.preset("small").model_dump(), kind().model_dump()
     changed = [name for name in paper if "weight" in name and small[name] != paper[name]]
-    told = [line for line in page(catalogue.resolve(slug)).splitlines() if "loss weights that `small` changes" in line]
+    told = [line for line in page_of(slug).splitlines() if "loss weights that `small` changes" in line]
     assert len(told) == bool(changed)
     assert all(f"`{name}` from " in told[0] for name in changed)
+
+
+def same_numbers(text, value):
+    """Whether a text on a page is read as the numbers of an option; true of options that hold none."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not numbers or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
+        return True
+    return tuple(float(word) for word in text.split()) == numbers
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_numbers_on_the_page_are_those_of_the_system(slug):
+    kind, text = catalogue.load(slug).Config, page_of(slug)
+    rows = dict(re.findall(r"^\| `--([\w-]+)` \| (.*?) \| ", text, re.MULTILINE))
+    for name, value in kind.preset():
+        if (row := name.replace("_", "-")) in rows:
+            assert same_numbers(rows[row], value), f"--{row} {value} is printed as {rows[row]}"
+    for preset, values in kind.presets.items():
+        (line,) = re.findall(rf"^- `{preset}`: (.*)$", text, re.MULTILINE)
+        told = dict(part.partition(" ")[::2] for part in line.split(", "))
+        for name, value in values.items():
+            assert name == "roles" or same_numbers(told[name], value), f"{preset}: {name} {value} is {told[name]}"
 
 
 @pytest.mark.parametrize("slug", READY)

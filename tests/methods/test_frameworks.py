@@ -13,6 +13,7 @@ from ganatomy.game import Player, Progress, moves, sgd
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.methods.frameworks.ac_gan import ACGAN
 from ganatomy.methods.frameworks.cgan import CGAN, TiledDiscriminator, TiledGenerator, tiled
+from ganatomy.methods.frameworks.dcgan import DCGAN
 from ganatomy.methods.frameworks.gan import GAN
 from ganatomy.methods.frameworks.lsgan import LSGAN
 from ganatomy.methods.frameworks.wgan import WGAN
@@ -71,11 +72,12 @@ def play(method, rounds=1):
     states = {player.name: PlayerState(player) for player in stage.players}
     stream, moved = batches(method), []
     for _ in range(rounds):
-        for turn in stage.turns(stream):
-            state = states[turn.player]
-            turn.total.backward(inputs=state.parameters)
-            state.step(method.progress)
-            moved.append(turn.player)
+        for move in moves(stage.turns(stream)):
+            for turn in move:
+                turn.total.backward(inputs=states[turn.player].parameters, retain_graph=turn is not move[-1])
+            for turn in move:
+                states[turn.player].step(method.progress)
+                moved.append(turn.player)
         method.progress.stage_round += 1
     return moved
 
@@ -111,6 +113,37 @@ def test_gan_networks_have_the_published_sizes():
     weights = [layer.weight for layer in made.generator.modules() if isinstance(layer, nn.Linear)]
     assert all(0.049 < weight.abs().max() <= 0.05 for weight in weights)
     assert max(p.abs().max() for p in made.discriminator.parameters()) <= 0.005
+
+
+def test_convolutional_gan_networks_have_the_published_sizes():
+    with torch.device("meta"):
+        method = GAN(GAN.Config.preset("convolutional"))
+    # The bias of the generated image is one number per pixel and channel.
+    assert count(method.generator) == 101 * 8000 + 8001 * 8000 + 80 * 25 * 3 + 3 * 32 * 32
+    # 32 pixels become 33, 16, 15, 7, 9 and 5: convolutions without stride, pooling with partial last windows.
+    kernels = (3 * 64 + 1) * 64 + (32 * 64 + 1) * 64 + (32 * 25 + 1) * 384
+    assert count(method.discriminator) == kernels + (192 * 5 * 5 + 1) * 2500 + 501
+    assert method.generator(torch.empty(2, 100, device="meta")).shape == (2, 3, 32, 32)
+    assert method.prior == "normal"
+
+
+def test_latent_numbers_of_the_dense_gan_have_a_variance_of_one():
+    drawn = tiny("gan").latents(4000)
+    assert drawn.abs().max().item() == pytest.approx(math.sqrt(3), rel=1e-3)
+    assert drawn.square().mean().item() == pytest.approx(1, rel=0.02)
+
+
+def test_the_published_gan_halves_the_discriminators_loss_and_moves_both_players_at_once():
+    method = tiny("gan", **GAN.Config.presets["code"])
+    method.discriminator = Constant(1.5)
+    (move,) = moves(method.turns(batches(method)))
+    assert [turn.player for turn in move] == ["discriminator", "generator"]
+    # ½ (log(1 + e^-1.5) + log(1 + e^1.5)) and log(1 + e^-1.5)
+    assert move[0].total.item() == pytest.approx(0.9514133)
+    assert move[1].total.item() == pytest.approx(0.2014133)
+    assert len(method.discriminator.seen) == 2, "one set of generated images, and one of real ones"
+    with pytest.raises(UserError, match="--discriminator-steps 2: both players move at once"):
+        tiny("gan", simultaneous=True, discriminator_steps=2)
 
 
 @pytest.mark.parametrize(("loss", "expected"), [("nonsaturating", math.log(2)), ("minimax", -math.log(2))])
@@ -159,11 +192,21 @@ def test_cgan_networks_have_the_published_sizes():
     assert count(dense.generator) == 101 * 200 + 11 * 1000 + 1201 * 1200 + 1201 * 784
     assert count(dense.discriminator) == 785 * 1200 + 11 * 250 + 291 * 960 + 241
     convolutional = paper(CGAN, **GREY, classes=digits, networks="dcgan", optimizer="adam")
-    generator = 110 * 1024 + 2048 + 1034 * 6272 + 2 * 6272 + 25 * 138 * 64 + 128 + 25 * 74 + 1
-    discriminator = 25 * 11 * 64 + 64 + 25 * 74 * 128 + 256 + (6272 + 10) * 1024 + 2048 + 1034 + 1
+    # The four matrices of each player alone: no layer has a bias, and batch norm has no scale and shift.
+    generator = 110 * 1024 + 1034 * 6272 + 25 * 138 * 64 + 25 * 74
+    discriminator = 25 * 11 * 64 + 25 * 74 * 128 + (6272 + 10) * 1024 + 1034
     assert isinstance(convolutional.generator, TiledGenerator) and count(convolutional.generator) == generator
     assert isinstance(convolutional.discriminator, TiledDiscriminator)
     assert count(convolutional.discriminator) == discriminator
+
+
+def test_published_labelled_digits_are_learned_with_a_penalty_on_weights():
+    with torch.device("meta"):
+        (stage,) = CGAN(CGAN.Config.preset("convolutional", **GREY)).stages()
+    for player in stage.players:
+        assert player.optimizer(player.parameters()).defaults["weight_decay"] == 2.5e-5
+        rates = [player.schedule(Progress(stage_round=at, stage_rounds=4)) for at in (0, 2, 3)]
+        assert rates == pytest.approx([1, 1, 0.5])
 
 
 def test_a_condition_becomes_constant_planes():
@@ -194,6 +237,27 @@ def test_cgan_fakes_are_judged_with_the_label_they_were_made_from():
     _, fake_then, fake_now = method.discriminator.seen
     for judged, generated in zip((fake_then, fake_now), made, strict=True):
         assert torch.equal(judged[0], generated[0]) and torch.equal(judged[1], generated[1])
+
+
+def test_dcgan_networks_have_the_published_sizes():
+    method = paper(DCGAN, size=(64, 64))
+    norms = 2 * (256 + 512)
+    kernels = 25 * (1024 * 512 + 512 * 256 + 256 * 128 + 128 * 3)
+    # Every value of the first layer has a scale and a shift, and every channel of the others.
+    assert count(method.generator) == 100 * 1024 * 16 + kernels + 2 * 1024 * 16 + norms + 2 * 128
+    kernels = 25 * (3 * 128 + 128 * 256 + 256 * 512 + 512 * 1024)
+    assert count(method.discriminator) == kernels + norms + 2 * 1024 + 1024 * 16
+
+
+def test_dcgan_players_are_judged_on_images_of_their_own_and_decay():
+    method = tiny("dcgan")
+    method.discriminator = Constant()
+    turns(method)
+    _, first, second = method.discriminator.seen
+    assert not torch.equal(first, second)
+    (stage,) = method.stages()
+    decays = [player.optimizer(player.parameters()).defaults["weight_decay"] for player in stage.players]
+    assert decays == [1e-5, 1e-5]
 
 
 def test_ac_gan_networks_have_the_published_sizes():
@@ -249,9 +313,19 @@ def test_minus_the_loss_of_the_wgan_critic_is_the_difference_of_mean_scores():
     assert turn.total.item() == pytest.approx(-estimate.item(), abs=1e-6)
 
 
+def test_wgan_networks_have_the_published_sizes():
+    method = paper(WGAN)
+    norms = 2 * (256 + 128 + 64)
+    assert count(method.generator) == 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3) + norms + 2 * 512
+    kernels = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
+    assert count(method.critic) == kernels + 2 * (128 + 256 + 512) + 16 * 512
+
+
 def test_wgan_with_dense_networks_has_the_paper_widths():
     method = paper(WGAN, networks="mlp")
-    assert count(method.critic) == 513 * 512 * 2 + (3 * 64 * 64 + 1) * 512 + 513
+    assert count(method.critic) == (3 * 64 * 64 + 1) * 512 + 3 * 513 * 512 + 513
+    assert count(method.generator) == 101 * 512 + 3 * 513 * 512 + 513 * 3 * 64 * 64
+    assert not any(isinstance(layer, nn.Tanh) for layer in method.generator.modules())
     assert tiny("wgan", networks="mlp").generator(torch.rand(2, 8)).shape == (2, 1, 16, 16)
 
 

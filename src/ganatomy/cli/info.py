@@ -146,7 +146,10 @@ def _plain(value: Any) -> str:
         return " ".join(_plain(item) for item in value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if value is None else str(value)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value).lower() if value is None else str(value)
 
 
 def field_comments(config: type) -> dict[str, str]:

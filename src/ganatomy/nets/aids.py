@@ -74,9 +74,9 @@ def centre_crop(image: Tensor, size: Sequence[int]) -> Tensor:
     return image
 
 
-def latents(noise: Noise, rows: int, size: int, prior: Prior = "normal") -> Tensor:
-    """Draw latent vectors from N(0, 1) or U(-1, 1), shape (rows, size)."""
-    return noise.normal(rows, size) if prior == "normal" else 2 * noise.uniform(rows, size) - 1
+def latents(noise: Noise, rows: int, size: int, prior: Prior = "normal", limit: float = 1.0) -> Tensor:
+    """Draw latent vectors from N(0, 1) or U(-limit, limit), shape (rows, size)."""
+    return noise.normal(rows, size) if prior == "normal" else limit * (2 * noise.uniform(rows, size) - 1)
 
 
 class GaussianNoise(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ def init_dcgan(network: nn.Module, std: float = 0.02) -> None:
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, norms):
+        elif isinstance(module, norms) and module.affine:
             nn.init.normal_(module.weight, 1.0, 0.02)
 
 
@@ -44,7 +44,8 @@ class DCGenerator(nn.Module):
     """Latent vector to image: a dense projection, then transposed convolutions that double the size.
 
     Radford et al., arXiv 1511.06434. The projection makes ``channels[0]`` maps of the smallest size that doubles up to
-    ``size`` or beyond; the centre is cropped from larger images. Layers have a bias where no normalisation follows.
+    ``size`` or beyond; the centre is cropped from larger images. Layers have a bias where no normalisation follows;
+    that of the last one can be left out.
 
     Args:
         latent: size of the latent vector, including the condition if there is one.
@@ -54,10 +55,12 @@ class DCGenerator(nn.Module):
         kernel: side of the transposed convolutions.
         strides: strides of the hidden layers; 2 everywhere unless given. A stride of 1 needs an odd kernel.
         norm: normalisation of the hidden layers.
+        unit_norm: whether ``batch`` and ``virtual`` normalise every value of the projection instead of every channel.
         activation: activation of the hidden layers; ``leaky`` has slope 0.2.
         output: activation of the image.
         refine: the image comes from a convolution at full size instead of from one more doubling.
         refine_kernel: side of that convolution.
+        end_bias: whether the last convolution has a bias.
         std: standard deviation of the initial weights.
     """
 
@@ -71,10 +74,12 @@ class DCGenerator(nn.Module):
         kernel: Kernel = 5,
         strides: Sequence[int] | None = None,
         norm: Norm = "batch",
+        unit_norm: bool = False,
         activation: Activation = "relu",
         output: Activation = "tanh",
         refine: bool = False,
         refine_kernel: Kernel = 3,
+        end_bias: bool = True,
         std: float = 0.02,
     ):
         super().__init__()
@@ -91,16 +96,23 @@ class DCGenerator(nn.Module):
             padding, extra = DOUBLING[kernel] if stride == 2 else (kernel // 2, 0)
             return TRANSPOSED[dims](before, after, kernel, stride, padding, extra, bias=bias)
 
-        self.project = nn.Linear(latent, torch.Size(self.base).numel(), bias=plain)
+        values = torch.Size(self.base).numel()
+        self.project = nn.Linear(latent, values, bias=plain)
         layers = hidden(channels[0])
+        units: Any = normalisation(norm, values, 1) if unit_norm and norm in ("batch", "virtual") else None
+        if units:
+            layers[0] = nn.Sequential(nn.Flatten(), units, nn.Unflatten(1, self.base))
         for (before, after), stride in zip(pairwise(channels), strides, strict=True):
             layers += [transposed(before, after, stride, plain), *hidden(after)]
         if refine:
-            layers.append(CONVOLUTION[dims](channels[-1], outputs, refine_kernel, padding=refine_kernel // 2))
+            padding = refine_kernel // 2
+            layers.append(CONVOLUTION[dims](channels[-1], outputs, refine_kernel, padding=padding, bias=end_bias))
         else:
-            layers.append(transposed(channels[-1], outputs, 2, True))
+            layers.append(transposed(channels[-1], outputs, 2, end_bias))
         self.layers = nn.Sequential(*layers, activation_layer(output))
         init_dcgan(self, std)
+        if units:
+            nn.init.normal_(units.weight, 1.0, 0.02)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Generate images (N, outputs, *size) from latent vectors (N, latent)."""
@@ -111,7 +123,8 @@ class DCGenerator(nn.Module):
 class DCDiscriminator(nn.Module):
     """Discriminator of strided convolutions with leaky ReLUs and one dense layer. Radford et al., arXiv 1511.06434.
 
-    The score is a raw logit. Convolutions have a bias where no normalisation follows; the first is never normalised.
+    The score is a raw logit. Convolutions have a bias where no normalisation follows. The first is never normalised;
+    its bias and that of the score can be left out.
 
     Args:
         inputs: image channels, including the condition if there is one.
@@ -128,6 +141,7 @@ class DCDiscriminator(nn.Module):
         outputs: scores per image; more than one are class logits.
         classes: size of a second, classifying head, as in AC-GAN (Odena et al., arXiv 1610.09585); 0 for none.
         discrimination: kernels of minibatch discrimination before the score; 0 for none.
+        end_bias: whether the first convolution and the score have a bias.
         std: standard deviation of the initial weights.
     """
 
@@ -148,6 +162,7 @@ class DCDiscriminator(nn.Module):
         outputs: int = 1,
         classes: int = 0,
         discrimination: int = 0,
+        end_bias: bool = True,
         std: float = 0.02,
     ):
         super().__init__()
@@ -157,8 +172,9 @@ class DCDiscriminator(nn.Module):
         steps = zip(pairwise([inputs, *channels]), strides or [2] * len(channels), strict=True)
         for index, ((before, after), stride) in enumerate(steps):
             kind: Norm = norm if index else "none"
+            bias = norm == "none" if index else end_bias
             layers += [
-                CONVOLUTION[dims](before, after, kernel, stride, padding, bias=kind == "none"),
+                CONVOLUTION[dims](before, after, kernel, stride, padding, bias=bias),
                 normalisation(kind, after, dims),
                 nn.LeakyReLU(slope),
                 nn.Dropout(dropout),
@@ -170,7 +186,7 @@ class DCDiscriminator(nn.Module):
         self.pooling = pooling
         self.dropout = nn.Dropout(head_dropout)
         width = channels[-1] * (torch.Size(side).numel() if pooling == "flatten" else 1)
-        self.head = nn.Linear(width + discrimination, outputs)
+        self.head = nn.Linear(width + discrimination, outputs, bias=end_bias)
         self.classifier = nn.Linear(width, classes) if classes else None
         init_dcgan(self, std)
         # Created after the initialisation above, which would otherwise shrink its projection.

@@ -10,6 +10,12 @@ NO_PENALTY = {"penalty_weight": "no penalty is asked for"}
 
 # Goodfellow et al. 2014, eq. 1: D sees x and G(z), G sees z alone.
 ORIGINAL = {"game": Losses({"image": [ADVERSARIAL], NOISE: [ADVERSARIAL, DECEIVING]})}
+WEIGHED = {"discriminator_weight": doubled(ADVERSARIAL)}
+DECAY = {"weight_decay": "Adam adds it to gradients"}
+# Mirza & Osindero 2014, eq. 2: both players are told y.
+CONDITIONED = Losses(
+    {"image": [ADVERSARIAL], "label": [ADVERSARIAL, DECEIVING], NOISE: [ADVERSARIAL, DECEIVING]}, WEIGHED
+)
 
 # Denton et al. 2015: every level adds detail to a real low-pass image, and only the coarsest begins with noise alone.
 PYRAMID = Losses(
@@ -92,13 +98,32 @@ GAMMA = 0.2
 TARGET, GAME = 1.0, 0.3
 
 WIRINGS = [
-    Wiring("gan", ORIGINAL, options={**WIDE, **COLOUR}),
-    Wiring("dcgan", ORIGINAL, options={**WIDE, **COLOUR}, unused=NO_PENALTY),
+    Wiring("gan", {"game": Losses(ORIGINAL["game"].roles, WEIGHED)}, options={**WIDE, **COLOUR}, unused=DECAY),
+    # The published code moves both players at once, and so does its convolutional form.
+    Wiring(
+        "gan",
+        {"game": Losses(ORIGINAL["game"].roles, WEIGHED)},
+        variant="convolutional",
+        options={
+            **WIDE,
+            **COLOUR,
+            "networks": "convolutional",
+            "hidden": (16,),
+            "map_width": 4,
+            "filter_widths": (4, 4, 6),
+            "units": (8,),
+            "simultaneous": True,
+            "discriminator_weight": 0.5,
+        },
+        unused=DECAY,
+    ),
+    Wiring("dcgan", ORIGINAL, options={**WIDE, **COLOUR}, unused={**NO_PENALTY, **DECAY}),
     Wiring(
         "dcgan",
         penalised(noisy=True),
         variant="gradient penalty",
         options={**WIDE, "penalty": "gradient", "discriminator_norm": "layer"},
+        unused=DECAY,
     ),
     # Salimans et al. 2016: the generator matches mean features of real images.
     Wiring(
@@ -113,19 +138,14 @@ WIRINGS = [
         },
         variant="feature matching",
         options={**WIDE, "feature_matching": True},
-        unused=NO_PENALTY,
+        unused={**NO_PENALTY, **DECAY},
     ),
     Wiring("lsgan", ORIGINAL, options=WIDE, unused=NO_PENALTY),
     Wiring("lsgan", penalised(noisy=False), variant="r1", options={"penalty": "r1", "discriminator_norm": "layer"}),
-    # Mirza & Osindero 2014, eq. 2: both players are told y.
+    Wiring("cgan", {"game": CONDITIONED}, options={**WIDE, **LABELLED}, unused=DECAY),
     Wiring(
         "cgan",
-        {"game": Losses({"image": [ADVERSARIAL], "label": [ADVERSARIAL, DECEIVING], NOISE: [ADVERSARIAL, DECEIVING]})},
-        options={**WIDE, **LABELLED},
-    ),
-    Wiring(
-        "cgan",
-        {"game": Losses({"image": [ADVERSARIAL], "label": [ADVERSARIAL, DECEIVING], NOISE: [ADVERSARIAL, DECEIVING]})},
+        {"game": CONDITIONED},
         variant="mlp",
         options={
             **WIDE,
@@ -139,6 +159,7 @@ WIRINGS = [
             "generator_limit": 0.3,
             "discriminator_limit": 0.3,
         },
+        unused=DECAY,
     ),
     Wiring("ac-gan", classified(), options={**WIDE, **LABELLED}, unused=NO_PENALTY),
     Wiring(

@@ -1,6 +1,6 @@
 """Conditional GAN: generator and discriminator are conditioned on a label."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -8,27 +8,32 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganatomy.game import Batch, Turn
-from ganatomy.methods.frameworks.gan import GAN
+from ganatomy.game import Batch
+from ganatomy.methods.frameworks.gan import OriginalConfig, OriginalGame
 from ganatomy.methods.frameworks.pair import check_classes
 from ganatomy.nets.aids import base_size, centre_crop, normalisation
 from ganatomy.nets.dcgan import DOUBLING, Kernel, init_dcgan
-from ganatomy.nets.layers import CONVOLUTION, TRANSPOSED
+from ganatomy.nets.layers import BATCH_NORM, CONVOLUTION, TRANSPOSED
 from ganatomy.nets.mlp import MLP, Maxout, MaxoutDiscriminator, init_uniform
 
 VectorNorm = Literal["batch", "layer", "none"]
 
 
-class CGAN(GAN):
+class CGAN(OriginalGame):
     """Class-conditional GAN: the label is an input of generator and discriminator.
 
     Mirza & Osindero, Conditional Generative Adversarial Nets, 2014. arXiv 1411.1784. The dense networks are the
-    paper's; the convolutional ones are those that Radford et al., arXiv 1511.06434, published for labelled digits.
+    paper's, with the game of the GAN that they extend; the convolutional ones are those that Radford et al., arXiv
+    1511.06434, published for labelled digits: batch norm has no scale and shift, and no layer has a bias. They end with
+    a tanh instead of a sigmoid, since images lie in [-1, 1] here.
     """
 
-    class Config(GAN.Config):
+    revision = 2
+
+    class Config(OriginalConfig):
         """Dense networks for digits of 28 pixels."""
 
+        latent: int = 100  # size of the latent vector, U(-1, 1)
         networks: Literal["mlp", "dcgan"] = "mlp"  # dense, or convolutional with the label before every layer
         classes: tuple[str, ...] = ("naevus", "melanoma")  # labels made; those of the embedded phantom
         rate_divisor: float = Field(1.00004, ge=1)  # divisor of the SGD learning rate, every round
@@ -51,6 +56,8 @@ class CGAN(GAN):
                 "networks": "dcgan",
                 "optimizer": "adam",
                 "learning_rate": 2e-4,
+                "weight_decay": 2.5e-5,
+                "game_rounds": 39_000,
                 "batch_size": 128,
                 "decay_start": 0.5,
             },
@@ -97,15 +104,8 @@ class CGAN(GAN):
         assert label is not None
         return self.generator(latent, self.condition(label))  # type: ignore[no-any-return]
 
-    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        for _ in range(self.config.discriminator_steps):
-            batch = next(batches)
-            real, label = self.real(batch), self.condition(batch["label"])
-            with torch.no_grad():
-                fake = self.generator(self.latents(len(real)), label)
-            yield self.discriminator_turn(self.discriminator(real, label), self.discriminator(fake, label))
-        fake = self.generator(self.latents(len(real)), label)
-        yield Turn("generator", adversarial=self.loss.generator(self.discriminator(fake, label)))
+    def told(self, batch: Batch) -> tuple[Tensor, ...]:
+        return (self.condition(batch["label"]),)
 
 
 def tiled(maps: Tensor, condition: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ class DenseDiscriminator(nn.Module):
 
 def dense_layer(before: int, after: int, activation: nn.Module, norm: VectorNorm = "batch") -> nn.Module:
     """Build a dense layer with normalisation and activation; it has a bias only without normalisation."""
-    normed = nn.BatchNorm1d(after) if norm == "batch" else normalisation(norm, after)
+    normed = nn.BatchNorm1d(after, affine=False) if norm == "batch" else normalisation(norm, after)
     return nn.Sequential(nn.Linear(before, after, bias=norm == "none"), normed, activation)
 
 
@@ -196,8 +196,8 @@ class TiledGenerator(nn.Module):
         self.doublings = nn.ModuleList()
         for before, after in pairwise([*channels, outputs]):
             last = len(self.doublings) == len(channels) - 1
-            layer = TRANSPOSED[dims](before + classes, after, kernel, 2, padding, extra, bias=last)
-            ending = [nn.Tanh()] if last else [normalisation("batch", after, dims), nn.ReLU()]
+            layer = TRANSPOSED[dims](before + classes, after, kernel, 2, padding, extra, bias=False)
+            ending = [nn.Tanh()] if last else [BATCH_NORM[dims](after, affine=False), nn.ReLU()]
             self.doublings.append(nn.Sequential(layer, *ending))
         init_dcgan(self)
 
@@ -240,11 +240,13 @@ class TiledDiscriminator(nn.Module):
         self.convolutions = nn.ModuleList()
         for before, after in pairwise([inputs, *channels]):
             kind = norm if self.convolutions else "none"
-            layer = CONVOLUTION[dims](before + classes, after, kernel, 2, padding, bias=kind == "none")
-            self.convolutions.append(nn.Sequential(layer, normalisation(kind, after, dims), nn.LeakyReLU(0.2)))
+            normed = BATCH_NORM[dims](after, affine=False) if kind == "batch" else normalisation(kind, after, dims)
+            bias = bool(self.convolutions) and norm == "none"
+            layer = CONVOLUTION[dims](before + classes, after, kernel, 2, padding, bias=bias)
+            self.convolutions.append(nn.Sequential(layer, normed, nn.LeakyReLU(0.2)))
             side = tuple((length + 2 * padding - kernel) // 2 + 1 for length in side)
         self.dense = dense_layer(channels[-1] * torch.Size(side).numel() + classes, dense, nn.LeakyReLU(0.2), norm)
-        self.head = nn.Linear(dense + classes, 1)
+        self.head = nn.Linear(dense + classes, 1, bias=False)
         init_dcgan(self)
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:

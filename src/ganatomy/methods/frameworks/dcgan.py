@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ganatomy.game import Batch, Turn
+import torch
+
+from ganatomy.game import Batch, OptimizerFactory, Turn, adam
 from ganatomy.methods.frameworks.pair import Aided, AidedConfig, logarithmic
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, Kernel
 
@@ -12,8 +14,12 @@ class DCGAN(Aided):
     """Unconditional GAN with convolutional networks.
 
     Radford, Metz & Chintala, Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-    Networks, ICLR 2016. arXiv 1511.06434.
+    Networks, ICLR 2016. arXiv 1511.06434. Images are generated with running averages of the batch norms' statistics,
+    where the published code uses those of the generated batch: here an image does not depend on others. The
+    discriminator moves first in a round, there the generator.
     """
+
+    revision = 2
 
     class Config(AidedConfig):
         """The published code for faces of 64 pixels: kernels of 5, and 128 channels next to the image."""
@@ -22,6 +28,7 @@ class DCGAN(Aided):
         batch_size: int = 128  # images
         learning_rate: float = 2e-4  # Adam, both players
         betas: tuple[float, float] = (0.5, 0.999)  # Adam, both players
+        weight_decay: float = 1e-5  # multiple of the weights that is added to their gradient, both players
         latent: int = 100  # size of the latent vector, U(-1, 1)
         width: int = 128  # channels of the layers next to the image; doubled at every halving of the size
         stages: int = 4  # halvings of the size in the discriminator, doublings in the generator
@@ -51,7 +58,16 @@ class DCGAN(Aided):
         self.latent_size = c.latent
         self.dims = len(c.size)
         self.loss = logarithmic("nonsaturating", c.real_target)
-        generator = DCGenerator(c.latent, c.channels, c.size, widths[::-1], kernel=c.kernel, norm=c.generator_norm)
+        generator = DCGenerator(
+            c.latent,
+            c.channels,
+            c.size,
+            widths[::-1],
+            kernel=c.kernel,
+            norm=c.generator_norm,
+            unit_norm=True,
+            end_bias=False,
+        )
         self.generator = self.referenced(generator, c.generator_norm)
         self.discriminator = DCDiscriminator(
             c.channels,
@@ -60,10 +76,17 @@ class DCGAN(Aided):
             kernel=c.kernel,
             norm=c.discriminator_norm,
             discrimination=c.minibatch_discrimination,
+            end_bias=False,
         )
+
+    @property
+    def moves(self) -> OptimizerFactory:
+        c = self.config
+        return adam(c.learning_rate, c.betas, weight_decay=c.weight_decay)
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         real = self.real(next(batches))
-        fake = self.generator(self.latents(len(real)))
-        yield self.discriminator_turn(self.look(real), self.look(fake.detach()))
-        yield self.generator_turn(real, self.look(fake))
+        with torch.no_grad():
+            fake = self.generator(self.latents(len(real)))
+        yield self.discriminator_turn(self.look(real), self.look(fake))
+        yield self.generator_turn(real, self.look(self.generator(self.latents(len(real)))))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.game import Batch, OptimizerFactory, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import (
     GAMES,
     AdversarialLoss,
@@ -43,13 +43,16 @@ class Pair(Synthesiser):
     generator: nn.Module
     discriminator: Any
 
+    @property
+    def moves(self) -> OptimizerFactory:
+        """Optimiser of both players, Adam."""
+        return adam(self.config.learning_rate, self.config.betas)
+
     def stages(self) -> Sequence[Stage]:
-        """Return one stage in which discriminator and generator take turns, in this order, both with Adam."""
-        c = self.config
-        moves = adam(c.learning_rate, c.betas)
+        """Return one stage in which discriminator and generator take turns, in this order."""
         return self.game(
-            Player("discriminator", (self.discriminator,), moves),
-            Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
+            Player("discriminator", (self.discriminator,), self.moves),
+            Player("generator", (self.generator,), self.moves, ema_halflife=self.config.ema_halflife),
         )
 
     def game(self, *players: Player) -> list[Stage]:

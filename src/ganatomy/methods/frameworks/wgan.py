@@ -18,8 +18,11 @@ from ganatomy.nets.mlp import MLP
 class WGAN(Pair):
     """Unconditional GAN with a Wasserstein critic; minus the critic's loss estimates the distance to real images.
 
-    Arjovsky, Chintala & Bottou, Wasserstein Generative Adversarial Networks, ICML 2017. arXiv 1701.07875.
+    Arjovsky, Chintala & Bottou, Wasserstein Generative Adversarial Networks, ICML 2017. arXiv 1701.07875. The
+    critic is clipped after each of its updates, as in the paper's algorithm 1; the published code clips before them.
     """
+
+    revision = 2
 
     class Config(PairConfig):
         """The published code: the networks of DCGAN with kernels of 4, for images of 64 pixels."""
@@ -38,7 +41,7 @@ class WGAN(Pair):
         stages: int = 4  # halvings of the size in the critic, doublings in the generator
         generator_norm: Norm = "batch"  # norm of the generator's hidden layers
         critic_norm: DiscriminatorNorm = "batch"  # norm of the critic's hidden layers but the first
-        hidden: tuple[int, ...] = (512, 512, 512)  # units of the hidden layers of mlp
+        hidden: tuple[int, ...] = (512, 512, 512, 512)  # units of the hidden layers of mlp; 64 64 64 in the code
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
@@ -67,12 +70,14 @@ class WGAN(Pair):
         if c.networks == "mlp":
             pixels = torch.Size((c.channels, *c.size))
             unflatten = nn.Unflatten(1, pixels)
-            self.generator = nn.Sequential(MLP((c.latent, *c.hidden, pixels.numel()), output="tanh"), unflatten)
+            self.generator = nn.Sequential(MLP((c.latent, *c.hidden, pixels.numel())), unflatten)
             self.critic = nn.Sequential(nn.Flatten(), MLP((pixels.numel(), *c.hidden, 1)))
         else:
-            generator = DCGenerator(c.latent, c.channels, c.size, widths[::-1], kernel=4, norm=c.generator_norm)
+            generator = DCGenerator(
+                c.latent, c.channels, c.size, widths[::-1], kernel=4, norm=c.generator_norm, end_bias=False
+            )
             self.generator = self.referenced(generator, c.generator_norm)
-            self.critic = DCDiscriminator(c.channels, c.size, widths, kernel=4, norm=c.critic_norm)
+            self.critic = DCDiscriminator(c.channels, c.size, widths, kernel=4, norm=c.critic_norm, end_bias=False)
 
     @property
     def critic_steps(self) -> int:

@@ -165,7 +165,9 @@ class Synthesiser(Method):
     latent_size: int
     """Length of a latent vector."""
     prior: Prior = "normal"
-    """Distribution of latent vectors: N(0, 1) or U(-1, 1)."""
+    """Distribution of latent vectors: N(0, 1), or uniform between ``-prior_limit`` and ``prior_limit``."""
+    prior_limit: float = 1.0
+    """Greatest latent number of a uniform prior."""
     labelled: bool = False
     """Whether the generator is conditioned on class labels."""
 
@@ -193,7 +195,7 @@ class Synthesiser(Method):
 
     def latents(self, rows: int) -> Tensor:
         """Draw latent vectors for training, (rows, latent_size)."""
-        return latents(self.noise, rows, self.latent_size, self.prior)
+        return latents(self.noise, rows, self.latent_size, self.prior, self.prior_limit)
 
     def draw(self, seeds: Iterable[int], truncation: float = 1.0) -> Tensor:
         """Draw latent vectors, each from a seed of its own, (n, latent_size).
@@ -206,7 +208,7 @@ class Synthesiser(Method):
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
             if self.prior == "uniform":
-                rows.append(2 * torch.rand(self.latent_size, generator=generator) - 1)
+                rows.append(self.prior_limit * (2 * torch.rand(self.latent_size, generator=generator) - 1))
             else:
                 rows.append(torch.randn(self.latent_size, generator=generator))
         return truncation * torch.stack(rows)
