@@ -1,4 +1,6 @@
 import copy
+import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 from ganatomy.game import Turn
 from ganatomy.losses.adversarial import gradient_penalty
 from ganatomy.methods.detection.anogan import AnoGAN
-from ganatomy.methods.detection.anovaegan import AnoVAEGAN
+from ganatomy.methods.detection.anovaegan import AnoVAEGAN, map_norm
 from ganatomy.methods.detection.caae import CAAE
 from ganatomy.methods.detection.va_gan import VAGAN, Critic, MapGenerator, first_axis_penalty
 from ganatomy.tasks.anomaly_detection.task import FeatureAttribution
@@ -59,6 +61,12 @@ def test_caae_has_the_published_sizes():
         blocks += main + convolved(width, 2 * width, 3, norm=True)
     assert count(method.encoder) == convolved(1, 16, 3, norm=True) + blocks + (256 * 16 * 16 + 1) * 128
     assert count(method.critic) == 129 * 200 + 201 * 400 + 401
+    blocks = 0
+    for width in (128, 64, 32, 16):
+        main = convolved(width, width, 3, norm=True) + convolved(width, width // 2, 3, norm=True)
+        blocks += main + convolved(width, width // 2, 3, norm=True)
+    ends = 129 * 256 * 16 * 16 + convolved(256, 128, 3) + convolved(8, 1, 3)
+    assert count(method.decoder) == ends + blocks
     assert method.encoder(torch.zeros(2, 1, 256, 256, device="meta")).shape == (2, 128)
     assert method.decoder(torch.zeros(2, 128, device="meta")).shape == (2, 1, 256, 256)
 
@@ -233,6 +241,27 @@ def test_anovaegan_has_a_dense_variant():
     mean, _ = method.encoder(image)
     assert mean.shape == (2, 128) and method.decoder(mean).shape == image.shape
     assert method.encoder.head[0].out_channels == 16, "an eighth of the channels before the dense layer"
+    widths, sides = [1, 32, 64, 128, 128], [64, 32, 16, 8]
+    kernels = sum(25 * before * after for before, after in pairwise(widths))
+    bottleneck = 128 * 16 + 16 + (16 * 8 * 8 + 1) * 2 * 128
+    assert count(method.encoder) == kernels + 2 * sum(widths[1:]) + bottleneck
+    # Norms over rows and columns: a scale and a shift for every position, alike in all channels.
+    assert count(method.discriminator) == kernels + 2 * sum(side**2 for side in sides) + 129
+    assert method.discriminator(image).shape == (2, 1, 8, 8), "one score per position"
+    ups = 25 * (128 * 128 + 128 * 64 + 64 * 32 + 32 * 32)
+    norms = 2 * sum(side**2 for side in (8, 16, 32, 64, 128))
+    assert count(method.decoder) == 129 * 16 * 8 * 8 + 16 * 128 + ups + norms + 33
+    slopes = {layer.negative_slope for layer in method.modules() if isinstance(layer, nn.LeakyReLU)}
+    assert slopes == {0.3}
+
+
+def test_a_norm_over_planes_is_of_each_channel_alone():
+    norm = map_norm("plane", 2, (2, 2))
+    maps = torch.tensor([[[[1.0, 3.0], [1.0, 3.0]], [[10.0, 10.0], [10.0, 14.0]]]])
+    # Mean 2 and variance 1; mean 11 and variance 3; 0.001 is added to variances.
+    first, last = 1 / math.sqrt(1.001), 1 / math.sqrt(3.001)
+    expected = torch.tensor([[[[-first, first], [-first, first]], [[-last, -last], [-last, 3 * last]]]])
+    torch.testing.assert_close(norm(maps), expected)
 
 
 def test_the_adversary_moves_the_decoder_alone():

@@ -131,7 +131,7 @@ def test_parameters_of_the_constrained_autoencoder():
 
     down = sum(conv(f, f) + conv(f, 2 * f) + conv(f, 2 * f) for f in (16, 32, 64, 128))
     assert count(residual.ResidualEncoder, 1, (128, 128)) == conv(1, 16) + down + 256 * 64 * 128 + 128
-    up = sum(conv(f, f) + conv(f, f // 2) + 9 * f * f // 2 + f // 2 for f in (128, 64, 32, 16))
+    up = sum(conv(f, f) + 2 * conv(f, f // 2) for f in (128, 64, 32, 16))
     assert count(residual.ResidualDecoder, 128, 1, (128, 128)) == 129 * 256 * 64 + 9 * 256 * 128 + 128 + up + 9 * 8 + 1
 
 

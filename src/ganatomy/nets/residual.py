@@ -285,7 +285,7 @@ def down_block(width: int, norm: Norm, dims: int = 2) -> Residual:
 
 
 def up_block(width: int, norm: Norm, dims: int = 2) -> Residual:
-    """Build a residual block from ``width`` channels to half as many at twice the size, with a plain shortcut.
+    """Build a residual block from ``width`` channels to half as many at twice the size, both paths normalised.
 
     Chen & Konukoglu, arXiv 1806.04972.
     """
@@ -296,7 +296,7 @@ def up_block(width: int, norm: Norm, dims: int = 2) -> Residual:
 
     return Residual(
         nn.Sequential(*layer(width, 2), *layer(width // 2, 1)),
-        TRANSPOSED[dims](width, width // 2, 3, 2, 1, 1),
+        nn.Sequential(*layer(width // 2, 2)),
     )
 
 

@@ -99,7 +99,14 @@ WIRINGS = [
             )
         },
         variant="wasserstein",
-        options={"size": (32, 48), "code": "dense", "adversary": "wasserstein"},
+        options={
+            "size": (32, 48),
+            "code": "dense",
+            "adversary": "wasserstein",
+            "decoder_norm": "plane",
+            "critic_norm": "plane",
+            "scores": "positions",
+        },
     ),
     # Baumgartner et al. 2018, eq. 3: E D(x0) - E D(x1 + M(x1)) and λ‖M(x1)‖₁; ``baseline`` is x0, ``effect`` is x1.
     Wiring(

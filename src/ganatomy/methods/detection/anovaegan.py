@@ -11,11 +11,18 @@ from torch import Tensor, nn
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import GAMES, gradient_penalty
 from ganatomy.losses.matching import kl_standard_normal
-from ganatomy.nets.aids import Norm, base_size, centre_crop, normalisation
+from ganatomy.nets.aids import base_size, centre_crop, normalisation
 from ganatomy.tasks.anomaly_detection.task import AnomalyConfig, Detection, Detector, Scale, Sign
 
 Latent = Literal["spatial", "dense"]
 Adversary = Literal["nonsaturating", "wasserstein", "none"]
+MapNorm = Literal["batch", "instance", "layer", "plane", "none"]
+"""Norms of feature maps; ``plane`` is over rows and columns of each channel, with a scale and shift per position."""
+
+
+def map_norm(kind: MapNorm, channels: int, size: Sequence[int]) -> nn.Module:
+    """Build the norm of feature maps (N, channels, *size)."""
+    return nn.LayerNorm(list(size), eps=1e-3) if kind == "plane" else normalisation(kind, channels)
 
 
 class Encoder(nn.Module):
@@ -27,14 +34,22 @@ class Encoder(nn.Module):
         latent: channels of a spatial code, or size of a dense one.
         kind: whether the code is a map (spatial) or a vector (dense).
         norm: normalisation of the convolutions.
+        slope: slope of the leaky ReLUs below zero.
         dropout: dropout rate of the returned values, while training.
     """
 
     def __init__(
-        self, size: Sequence[int], channels: Sequence[int], latent: int, kind: Latent, norm: Norm, dropout: float
+        self,
+        size: Sequence[int],
+        channels: Sequence[int],
+        latent: int,
+        kind: Latent,
+        norm: MapNorm,
+        slope: float,
+        dropout: float,
     ):
         super().__init__()
-        self.convolutions = halvings(channels, norm)
+        self.convolutions = halvings(size, channels, norm, slope)
         last = channels[-1]
         if kind == "spatial":
             self.head: nn.Module = nn.Conv2d(last, 2 * latent, 1)
@@ -59,24 +74,26 @@ class Decoder(nn.Module):
         latent: channels of a spatial code, or size of a dense one.
         kind: whether the code is a map (spatial) or a vector (dense).
         norm: normalisation of the convolutions.
+        slope: slope of the leaky ReLUs below zero.
     """
 
-    def __init__(self, size: Sequence[int], channels: Sequence[int], latent: int, kind: Latent, norm: Norm):
+    def __init__(
+        self, size: Sequence[int], channels: Sequence[int], latent: int, kind: Latent, norm: MapNorm, slope: float
+    ):
         super().__init__()
         self.size = tuple(size)
-        first = channels[0]
+        first, base = channels[0], base_size(size, len(channels) - 1)
         layers: list[nn.Module] = []
         if kind == "dense":
-            base = base_size(size, len(channels) - 1)
             narrow = bottleneck(first)
             layers = [nn.Linear(latent, narrow * torch.Size(base).numel()), nn.Unflatten(1, (narrow, *base))]
             latent = narrow
-        layers += [nn.Conv2d(latent, first, 1, bias=norm == "none"), normalisation(norm, first), nn.ReLU()]
-        for before, after in pairwise(channels):
+        layers += [nn.Conv2d(latent, first, 1, bias=norm == "none"), map_norm(norm, first, base), nn.ReLU()]
+        for level, (before, after) in enumerate(pairwise(channels), start=1):
             layers += [
                 nn.ConvTranspose2d(before, after, 5, 2, 2, 1, bias=norm == "none"),
-                normalisation(norm, after),
-                nn.LeakyReLU(0.2),
+                map_norm(norm, after, [length << level for length in base]),
+                nn.LeakyReLU(slope),
             ]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 1))
 
@@ -85,14 +102,14 @@ class Decoder(nn.Module):
         return centre_crop(self.layers(code), self.size)
 
 
-def halvings(channels: Sequence[int], norm: Norm) -> nn.Sequential:
-    """Build strided 5x5 convolutions of a grey image with normalisation and leaky ReLUs."""
+def halvings(size: Sequence[int], channels: Sequence[int], norm: MapNorm, slope: float) -> nn.Sequential:
+    """Build strided 5x5 convolutions of a grey image of a given size, with normalisation and leaky ReLUs."""
     layers: list[nn.Module] = []
-    for before, after in pairwise((1, *channels)):
+    for level, (before, after) in enumerate(pairwise((1, *channels)), start=1):
         layers += [
             nn.Conv2d(before, after, 5, 2, 2, bias=norm == "none"),
-            normalisation(norm, after),
-            nn.LeakyReLU(0.2),
+            map_norm(norm, after, base_size(size, level)),
+            nn.LeakyReLU(slope),
         ]
     return nn.Sequential(*layers)
 
@@ -110,7 +127,15 @@ class AnoVAEGAN(Detector):
 
     Baur et al., Deep Autoencoding Models for Unsupervised Anomaly Segmentation in Brain MR Images, BrainLes 2018.
     doi:10.1007/978-3-030-11723-8_16, arXiv 1804.04488.
+
+    The preset ``study`` has the dense networks of the group's later study, Baur et al., arXiv 2004.03271. There the
+    decoder has an optimiser and a turn for the adversarial loss alone, and the critic's reconstructions are drawn anew
+    in each of its turns; here one update of the decoder has all its losses, and the reconstruction is shared. The
+    study's encoder never updates the statistics of its batch norm, and its penalty takes the norm of the gradient over
+    rows alone; here both are what they are called.
     """
+
+    revision = 2
 
     class Config(AnomalyConfig):
         """The paper's losses; widths and post-processing are those of the group's later study, arXiv 2004.03271.
@@ -134,8 +159,11 @@ class AnoVAEGAN(Detector):
         width: int = 32  # channels at half the size; doubled at every halving
         widest: int = 128  # largest number of channels
         levels: int = Field(4, ge=1)  # halvings of the size; 16 x 16 positions for 256 pixels
-        norm: Norm = "batch"  # norm of encoder and decoder
-        critic_norm: Norm = "layer"  # norm of the discriminator; batch forbids the gradient penalty
+        norm: MapNorm = "batch"  # norm of the encoder
+        decoder_norm: MapNorm = "batch"  # norm of the decoder; plane is over rows and columns of each channel
+        critic_norm: MapNorm = "layer"  # norm of the discriminator; batch forbids the gradient penalty
+        slope: float = Field(0.2, ge=0, lt=1)  # slope of all leaky ReLUs below zero
+        scores: Literal["image", "positions"] = "image"  # one score per image, or one per position of the last maps
         dropout: float = 0.0  # dropout rate of the code in training; 0.1 to 0.2 in the study
         size: tuple[int, ...] = (256, 256)  # rows and columns of the networks' input
         scale: Scale = "percentiles"  # scale of each volume; percentiles map 0 and the 99.8th to 0 and 1
@@ -153,9 +181,11 @@ class AnoVAEGAN(Detector):
                 "adversary": "wasserstein",
                 "critic_steps": 5,
                 "learning_rate": 1e-4,
-                "norm": "layer",
+                "decoder_norm": "plane",
+                "critic_norm": "plane",
+                "slope": 0.3,
+                "scores": "positions",
                 "dropout": 0.1,
-                "levels": 3,
             },
             "small": {
                 "size": (64, 64),
@@ -179,13 +209,16 @@ class AnoVAEGAN(Detector):
         super().__init__(config)
         c = config
         channels = [min(c.width * 2**level, c.widest) for level in range(c.levels)]
-        self.encoder = Encoder(c.size, channels, c.latent, c.code, c.norm, c.dropout)
-        self.decoder = Decoder(c.size, [*channels[::-1], channels[0]], c.latent, c.code, c.norm)
+        self.encoder = Encoder(c.size, channels, c.latent, c.code, c.norm, c.slope, c.dropout)
+        self.decoder = Decoder(c.size, [*channels[::-1], channels[0]], c.latent, c.code, c.decoder_norm, c.slope)
         self.discriminator = None
         if c.adversary != "none":
+            maps = halvings(c.size, channels, c.critic_norm, c.slope)
             positions = torch.Size(base_size(c.size, c.levels)).numel()
-            score = nn.Linear(channels[-1] * positions, 1)
-            self.discriminator = nn.Sequential(halvings(channels, c.critic_norm), nn.Flatten(), score)
+            score = [nn.Flatten(), nn.Linear(channels[-1] * positions, 1)]
+            if c.scores == "positions":
+                score = [nn.Conv2d(channels[-1], 1, 1)]
+            self.discriminator = nn.Sequential(maps, *score)
 
     @property
     def adversarial(self) -> bool:

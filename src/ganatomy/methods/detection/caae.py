@@ -32,6 +32,8 @@ class CAAE(Detector):
     MIDL 2018. arXiv 1806.04972.
     """
 
+    revision = 2
+
     class Config(AnomalyConfig):
         """The numbers of the authors' code unless another source is given."""
 

@@ -33,6 +33,7 @@ class DCGAN(Aided):
         width: int = 128  # channels of the layers next to the image; doubled at every halving of the size
         stages: int = 4  # halvings of the size in the discriminator, doublings in the generator
         kernel: Kernel = 5  # side of all convolutions
+        end_bias: bool = False  # whether the layers next to images and scores have a bias; the published code has none
         real_target: float = 1.0  # target probability of real images; 0.9 is one-sided label smoothing
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -44,6 +45,7 @@ class DCGAN(Aided):
                 "width": 32,
                 "stages": 3,
                 "kernel": 4,
+                "end_bias": True,
                 "ema_halflife": 1000.0,
             },
         }
@@ -66,7 +68,7 @@ class DCGAN(Aided):
             kernel=c.kernel,
             norm=c.generator_norm,
             unit_norm=True,
-            end_bias=False,
+            end_bias=c.end_bias,
         )
         self.generator = self.referenced(generator, c.generator_norm)
         self.discriminator = DCDiscriminator(
@@ -76,7 +78,7 @@ class DCGAN(Aided):
             kernel=c.kernel,
             norm=c.discriminator_norm,
             discrimination=c.minibatch_discrimination,
-            end_bias=False,
+            end_bias=c.end_bias,
         )
 
     @property
