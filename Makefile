@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-method test-slow fuzz kill lint lock bench table clean
+.PHONY: demo test test-method test-slow fuzz kill lint lock bench results table clean
 
 $(READY): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (one to three minutes)"
@@ -55,6 +55,10 @@ lock: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py
+
+# A page of docs/results on real images: make results PAGE=reconstruction-mr DATA=FOLDER
+results: $(READY)
+	$(BIN)/python scripts/results $(PAGE) --data $(DATA)
 
 table: $(READY)
 	$(BIN)/python scripts/systems_table.py

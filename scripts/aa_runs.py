@@ -15,10 +15,9 @@ from ganatomy.claims.decide import CLAIMS
 from ganatomy.claims.reproduction import THREADS
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
-from ganatomy.data.store import Store
 from ganatomy.evaluation.arms import ArmScores
 from ganatomy.evaluation.choosing import run_facts, seen_cases
-from ganatomy.evaluation.judging import Scores, judge_of
+from ganatomy.evaluation.judging import Scores
 from ganatomy.inference.runfile import TrainConfig
 from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, train_run
 
@@ -38,10 +37,12 @@ def tables(slug: str, rounds: int, folder: Path) -> dict[str, list[list[float]]]
     data = pinned(DataConfig(), task, pseudonyms)
     options = TrainConfig(threads=THREADS)
     models = {run.label: train_run(run, folder, data, options, console) for run in runs_of([arm], SEEDS)}
-    judge, store = judge_of(task), Store(task, data.cache_folder)
     cases = [case for case in discover(task, data) if case.split == "test"]
-    known = seen_cases(task, run_facts(next(iter(models.values()))), pseudonyms)
-    judged = judge_models(judge, models, cases, known, store, Labels([*cases, *known], pseudonyms), console)
+    facts = run_facts(next(iter(models.values())))
+    known, validation = (seen_cases(task, facts, pseudonyms, side) for side in ("train", "val"))
+    labels = Labels([*cases, *known, *validation], pseudonyms)
+    judged = judge_models(models, cases, known, validation, data.cache_folder, labels, console)
+    judge = judged.judge
     scores = ArmScores(Scores(judged.rows), SEEDS)
     wanted = dict.fromkeys([*judge.leading, *(one.name for one in judge.scores if one.better)])
     found = {name: scores.table(slug, name) for name in wanted}

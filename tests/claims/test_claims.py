@@ -6,7 +6,7 @@ import pytest
 
 from ganatomy import catalogue
 from ganatomy.claims.claim import STRONGEST, Predicate
-from ganatomy.claims.code import code_digest
+from ganatomy.claims.code import claim_digest
 from ganatomy.claims.decide import CLAIMS, check, find_claim, overall
 from ganatomy.claims.reproduction import arms_of, reproduce
 from ganatomy.data.cases import DataConfig
@@ -166,7 +166,7 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     assert facts["reference"]["name"] in ("non-local means", "total variation", "wavelets", "input", "bm3d")
     assert facts["weights"] == "last" and facts["threads"] == 1 and 0 < facts["hours"] < 1
     assert facts["differences"]["wgan-vgg"]["rounds"][0] == "2" and "patch" in facts["differences"]["cnn-mse"]
-    assert facts["code"] == code_digest(find_claim("wgan-vgg"), arms_of(find_claim("wgan-vgg"), "small"))
+    assert facts["code"] == claim_digest(find_claim("wgan-vgg"), arms_of(find_claim("wgan-vgg"), "small"))
     seconds = json.loads((tmp_path / "out" / "seconds.json").read_text())
     assert set(seconds) == {"wgan-vgg#0", "cnn-mse#0"}
     table = (tmp_path / "out" / "claim.md").read_text()

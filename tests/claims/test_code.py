@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ganatomy.claims import code
-from ganatomy.claims.code import code_digest
+from ganatomy.claims.code import claim_digest
 from ganatomy.claims.decide import find_claim
 from ganatomy.claims.reproduction import arms_of
 
@@ -33,7 +33,7 @@ def copied(tmp_path, monkeypatch):
 
 def digest(slug):
     claim = find_claim(slug)
-    return code_digest(claim, arms_of(claim, "small"))
+    return claim_digest(claim, arms_of(claim, "small"))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_another_part_or_arm_of_a_claim_changes_the_digest():
     fewer = replace(claim, predicates=claim.predicates[:-1])
     other = replace(claim, arms={"pix2pix": {"l1_weight": 7.0}, "l1": claim.arms["l1"]})
     said = replace(claim, words="Other words.")
-    digests = [code_digest(one, arms) for one in (claim, fewer, other, said)]
+    digests = [claim_digest(one, arms) for one in (claim, fewer, other, said)]
     assert len(set(digests)) == 3 and digests[0] == digests[3]
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ganatomy.claims import queue, results
-from ganatomy.claims.code import code_digest
+from ganatomy.claims.code import claim_digest
 from ganatomy.claims.decide import CLAIMS
 from ganatomy.claims.queue import hours_left, plan, run_all
 from ganatomy.claims.reproduction import arms_of
@@ -34,7 +34,7 @@ PAGE = """# {slug}: is the claim reproduced?
 
 def write(path, slug, runs=3, hours=0.5, code=None):
     claim = CLAIMS[slug]
-    code = code or code_digest(claim, arms_of(claim, "small"))
+    code = code or claim_digest(claim, arms_of(claim, "small"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(PAGE.format(slug=slug, words=claim.words, runs=runs, hours=hours, code=code))
 

@@ -61,7 +61,6 @@ def test_a_system_is_studied_with_its_options_and_a_run_with_those_that_it_had(w
         (["--label-fraction", "some"], "--label-fraction"),
         (["--folds", "5"], "--folds 5: there are only 4 subjects"),
         (["--seeds", "0", "--folds", "2"], "--seeds 0: at least one"),
-        ([], "nothing to compare"),
     ],
 )
 def test_mistakes_are_told_in_a_line_and_leave_nothing(words, tmp_path, capsys, more, says):

@@ -205,7 +205,6 @@ def test_every_subject_is_tested_once_in_folds(data, tmp_path):
         ({"folds": 9}, "--folds 9: there are only 8 subjects"),
         ({"folds": 1}, "--folds 1: give at least 2"),
         ({"seeds": 0, "folds": 2}, "--seeds 0: at least one"),
-        ({}, "nothing to compare"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line_and_leaves_nothing(data, tmp_path, settings, told):
@@ -232,3 +231,17 @@ def test_other_things_in_the_folder_are_left_alone(data, tmp_path):
     (tmp_path / STUDY_FILE).write_text("format: 7")
     with pytest.raises(UserError, match="damaged or no study"):
         study("segan", tmp_path, CONFIG, data, OPTIONS, against=("baseline",))
+
+
+def test_one_arm_with_a_scale_that_is_learned_is_compared_with_the_simple_methods(cases, tmp_path):
+    """The scale of the target is known to trained models only; a map of values was the strongest reference here."""
+    config = catalogue.load("pix2pix").Config.preset("small", width=2, discriminator_width=2, levels=3, size=(16, 24))
+    data = DataConfig(phantom_subjects=5, phantom_size=32, cache=cases)
+    found = study("pix2pix", tmp_path / "out", config, data, OPTIONS, seeds=3)
+    told = json.loads((found.out / "results.json").read_text())
+    assert told["reference"]["name"] in ("constant", "linear map", "monotone map", "input")
+    differences = told["scores"]["psnr[window]"]["differences"]
+    assert [(one["arm"], one["reference"]) for one in differences] == [("pix2pix", told["reference"]["name"])]
+    assert found.outcome is None and told["reference"]["name"] in found.headline
+    values = told["scores"]["psnr[window]"]["values"]
+    assert all(np.isfinite(one).all() for one in values["pix2pix"].values())

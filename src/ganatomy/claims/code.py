@@ -24,23 +24,34 @@ result would be out of date after each of its changes.
 DIGITS = 16
 
 
-def code_digest(claim: Claim, arms: Sequence[Arm]) -> str:
-    """Return the digest of a claim and of the source of its methods, judge and phantom, as hexadecimal digits.
+def claim_digest(claim: Claim, arms: Sequence[Arm]) -> str:
+    """Return the digest of a claim's parts and of the code that its result rests on, as hexadecimal digits.
+
+    Args:
+        claim: the claim.
+        arms: its arms.
+    """
+    return code_digest(
+        arms, repr((dict(claim.arms), dict(claim.systems), dict(claim.phantom), tuple(claim.predicates)))
+    )
+
+
+def code_digest(arms: Sequence[Arm], *settings: str) -> str:
+    """Return the digest of the source of methods, judge and phantom, as hexadecimal digits.
 
     The source is that of the modules of the arms' methods and phantoms, of the package of their kind of task, and of
     everything that these import from `ROOMS`. Comments, docstrings and layout do not count.
 
     Args:
-        claim: the claim, whose parts and arms count.
-        arms: its arms.
+        arms: compared methods.
+        settings: texts that count, too.
     """
     begun = {arm.system.cls.__module__ for arm in arms}
     for arm in arms:
         task = arm.method.task
         begun |= _modules_of(type(task).__module__.rpartition(".")[0])
         begun |= {PHANTOMS[name].partition(":")[0] for name in [_phantom(arm)] if name in PHANTOMS}
-    parts = [repr((dict(claim.arms), dict(claim.systems), dict(claim.phantom), tuple(claim.predicates)))]
-    parts += [f"{module}\n{_bare(_path(module))}" for module in sorted(_closure(begun))]
+    parts = [*settings, *(f"{module}\n{_bare(_path(module))}" for module in sorted(_closure(begun)))]
     return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:DIGITS]
 
 

@@ -14,18 +14,17 @@ from rich.console import Console
 
 from ganatomy import catalogue
 from ganatomy.claims.claim import Claim
-from ganatomy.claims.code import code_digest
+from ganatomy.claims.code import claim_digest
 from ganatomy.claims.decide import Reproduction, check, find_claim, overall
 from ganatomy.claims.miniature import differences_from_paper
 from ganatomy.claims.page import markdown, write_report
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
-from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import ArmScores, label, of_one_seed
 from ganatomy.evaluation.choosing import place, run_facts, seen_cases
 from ganatomy.evaluation.evaluate import plain, versions
-from ganatomy.evaluation.judging import Scores, judge_of
+from ganatomy.evaluation.judging import Scores
 from ganatomy.images.atomic import locked, make_folder, replacing_together, write_text
 from ganatomy.inference.model import Model
 from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, read_run
@@ -109,13 +108,12 @@ def _reproduce(
     task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
     console, training = terminal.console(show), options or TrainConfig(threads=THREADS)
     models = {run.label: _train_timed(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
-    judge, store = judge_of(task), Store(task, data.cache_folder)
     cases = [case for case in discover(task, data) if case.split == "test"]
     facts_of = {name: run_facts(model) for name, model in models.items()}
     known, validation = (seen_cases(task, next(iter(facts_of.values())), pseudonyms, side) for side in ("train", "val"))
     labels = Labels([*cases, *known, *validation], pseudonyms)
-    judged = judge_models(judge, models, cases, known, validation, store, labels, console)
-    entries, prepared, rows, problems, reference = judged
+    judged = judge_models(models, cases, known, validation, data.cache_folder, labels, console)
+    judge, entries, prepared, rows, problems, reference = judged
     scores = ArmScores(Scores(rows), range(seeds))
     results = [check(predicate.against(reference.name), scores, judge) for predicate in claim.predicates]
     first = {arm: facts_of[label(arm, 0)] for arm in claim.arms}
@@ -131,7 +129,7 @@ def _reproduce(
         "threads": training.threads,
         "device": next(iter(models.values())).device,
         "hours": sum(_seconds(out).values()) / 3600,
-        "code": code_digest(claim, arms),
+        "code": claim_digest(claim, arms),
         "commit": commit(),
         **_facts(first, seeds),
     }

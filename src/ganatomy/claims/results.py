@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganatomy.claims.code import code_digest
+from ganatomy.claims.code import claim_digest
 from ganatomy.claims.decide import CLAIMS
 from ganatomy.claims.reproduction import arms_of
 from ganatomy.errors import UserError
@@ -48,7 +48,7 @@ class Page:
     def stale(self) -> bool:
         """Whether the claim, a method, the judge or the phantom has changed since the page was written."""
         claim = CLAIMS[self.slug]
-        return self.code is None or self.code != code_digest(claim, arms_of(claim, "small"))
+        return self.code is None or self.code != claim_digest(claim, arms_of(claim, "small"))
 
 
 def pages(folder: Path) -> list[Page]:

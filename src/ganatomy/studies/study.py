@@ -16,12 +16,11 @@ from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.splits import Fold, divide
-from ganatomy.data.store import Store
 from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import ArmScores, of_one_seed
 from ganatomy.evaluation.choosing import place, run_facts, seen_cases
 from ganatomy.evaluation.evaluate import plain, versions
-from ganatomy.evaluation.judging import Judge, Scores, judge_of, limits
+from ganatomy.evaluation.judging import Judge, Scores, limits
 from ganatomy.game import MethodConfig
 from ganatomy.images.atomic import replacing_together, write_text
 from ganatomy.inference.model import Model
@@ -115,8 +114,6 @@ def study(
     config = config or system.cls.Config.preset(preset)
     check_numbers(seeds, folds)
     arms = arms_of(system, config, options.rounds, against, label_fraction, preset)
-    if len(arms) < 2 and folds is None:
-        raise UserError("study: nothing to compare; give --label-fraction, --against, --folds or --downstream")
     task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
     data, cases = settled_data(task, data or DataConfig(), folds, options.seed, pseudonyms)
     wanted = StudyFile(
@@ -134,13 +131,12 @@ def study(
     open_folder(out, wanted)
     console, labels = terminal.console(show), Labels(cases, pseudonyms)
     numbers = range(options.seed, options.seed + seeds)
-    judge, judged = judge_of(task), list[Judged]()
+    judged: list[Judged] = []
     for group in groups_of(list(runs_of(arms, numbers, folds))):
         models = {run.label: train_run(run, out / ARMS, data, options, console, secret) for run in group}
-        own = judge_of(task) if judged else judge
-        judged.append(judge_group(own, models, cases, data, pseudonyms, labels, console))
+        judged.append(judge_group(models, cases, data, pseudonyms, labels, console))
     scores = ArmScores(Scores([row for one in judged for row in one.rows]), numbers)
-    reference = judged[0].reference
+    judge, reference = judged[0].judge, judged[0].reference
     found = compare_arms(judge, scores, arms, reference.name)
     leading, headline, outcome = verdict(judge, found, arms)
     problems = list(dict.fromkeys(problem.written for one in judged for problem in one.problems))
@@ -207,7 +203,6 @@ def groups_of(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def judge_group(
-    judge: Judge,
     models: Mapping[str, Model],
     cases: Sequence[Case],
     data: DataConfig,
@@ -218,7 +213,6 @@ def judge_group(
     """Score runs that have the same test subjects on these subjects.
 
     Args:
-        judge: judge of their task.
         models: name of a run among the rows to its model.
         cases: all cases of the study.
         data: place of the images.
@@ -229,11 +223,11 @@ def judge_group(
     Raises:
         UserError: no case could be scored.
     """
-    facts = run_facts(next(iter(models.values())))
+    first = next(iter(models.values()))
+    facts, task = run_facts(first), first.method.task
     tested = [replace(case, split="test") for case in cases if pseudonyms.subject(case.subject) in facts.split.test]
-    known, validation = (seen_cases(judge.task, facts, pseudonyms, side) for side in ("train", "val"))
-    store = Store(judge.task, data.cache_folder)
-    return judge_models(judge, models, tested, known, validation, store, labels, console)
+    known, validation = (seen_cases(task, facts, pseudonyms, side) for side in ("train", "val"))
+    return judge_models(models, tested, known, validation, data.cache_folder, labels, console)
 
 
 def verdict(judge: Judge, found: Comparison, arms: Sequence[Arm]) -> tuple[str, str, Outcome | None]:

@@ -20,7 +20,7 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import label
 from ganatomy.evaluation.choosing import place
 from ganatomy.evaluation.evaluate import Problem, judge_cases, learn, tuned_references
-from ganatomy.evaluation.judging import Entry, Judge, Row, Scores
+from ganatomy.evaluation.judging import Entry, Judge, Row, Scores, judge_of
 from ganatomy.evaluation.references import Reference, choose
 from ganatomy.game import Method, MethodConfig
 from ganatomy.inference.model import Model, load
@@ -138,45 +138,47 @@ class Judged(NamedTuple):
     """Scores of several models on the same cases.
 
     Attributes:
+        judge: judge of their task, with what the first model has learned of scales.
         entries: the models and their references.
         prepared: judged cases.
         rows: scores of every entry on every case.
         problems: cases that could not be judged.
+        reference: strongest method without training or with few fitted numbers, chosen on validation cases.
     """
 
+    judge: Judge
     entries: list[Entry]
     prepared: list[Sample]
     rows: list[Row]
     problems: list[Problem]
     reference: Reference
-    """Strongest method without training or with few fitted numbers, chosen on validation cases."""
 
 
 def judge_models(
-    judge: Judge,
     models: Mapping[str, Model],
     cases: Sequence[Case],
     known: Sequence[Case],
     validation: Sequence[Case],
-    store: Store,
+    cache: Path,
     labels: Labels,
     console: Console,
 ) -> Judged:
     """Judge several trained models, the references, and tuned classical methods on the same cases.
 
     Args:
-        judge: judge of their task.
         models: name in the table to model.
         cases: cases that no model was trained on.
         known: cases that the models were trained on.
         validation: cases that classical methods are tuned on, and the reference is chosen on.
-        store: store of prepared cases.
+        cache: folder of prepared cases.
         labels: names for cases and subjects in the result.
         console: terminal for progress.
 
     Raises:
         UserError: no case could be judged.
     """
+    judge = judge_of(next(iter(models.values())).method.task)
+    store = Store(judge.task, cache)
     training = learn(judge, known, store, labels)
     tuned = tuned_references(judge, {}, validation, store, console, labels)
     entries = judge.with_references(*[judge.entry(model, name) for name, model in models.items()], *tuned.entries)
@@ -184,7 +186,7 @@ def judge_models(
     if not rows:
         raise UserError(f"no case could be judged: {problems[0].told if problems else 'there is none'}")
     simple = [entry.name for entry in (*judge.references()[0], *tuned.entries)]
-    return Judged(entries, prepared, rows, problems, choose(judge, tuned, simple, Scores(rows)))
+    return Judged(judge, entries, prepared, rows, problems, choose(judge, tuned, simple, Scores(rows)))
 
 
 def pinned(data: DataConfig, task: Task, pseudonyms: Pseudonyms) -> DataConfig:

@@ -1,0 +1,103 @@
+"""Pages of results on real images: from a manifest to a page, and whether they are older than their code."""
+
+import csv
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganatomy import catalogue
+from ganatomy.api import configured, sorted_options
+from ganatomy.evaluation.judging import judge_of
+from ganatomy.images.image import Image
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "results"
+TINY = {
+    "source": "t1",
+    "target": "t2",
+    "width": 2,
+    "discriminator_width": 2,
+    "levels": 3,
+    "size": (16, 24),
+    "rounds": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def modules():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        yield importlib.import_module("page"), importlib.import_module("pages")
+    finally:
+        sys.path.remove(str(SCRIPTS))
+        for name in ("page", "pages"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def made_up(modules, tmp_path, monkeypatch):
+    """A page on images that are made here, which is written into a folder of its own."""
+    page, pages = modules
+    monkeypatch.setattr(page, "DOCS", tmp_path)
+
+    def manifest(data, work):
+        rng, rows = np.random.default_rng(1), []
+        for number, side in enumerate(["train", "train", "train", "test", "test"]):
+            first = rng.gamma(2, 40, (3, 20, 28)).astype(np.float32)
+            places = [data / f"{number}_{name}.nii.gz" for name in ("t1", "t2")]
+            for place, values in zip(places, (first, 500 - 2 * first), strict=True):
+                Image(values[None], np.diag([2.0, 1.0, 1.5, 1.0])).save(place)
+            rows.append([f"s{number}", side, *places])
+        return pages.write_manifest(work, ["subject", "split", "t1", "t2"], rows)
+
+    row = page.Row("made up", "pix2pix", TINY)
+    return page.Page("made-up", "Made-up images", ["Five patients."], manifest, (row,), ("psnr[window]", "contrast"))
+
+
+def test_a_page_is_made_from_images_to_verdict_and_keeps_remarks(modules, made_up, tmp_path):
+    page, data = modules[0], tmp_path / "data"
+    data.mkdir()
+    page.make(made_up, data, tmp_path / "runs", seeds=1, threads=1)
+    text = made_up.path.read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| pix2pix, made up |")]
+    methods = [line.split("|")[2].strip().removesuffix(" (strongest simple)") for line in rows]
+    assert {"pix2pix", "baseline", "linear map"} <= set(methods) and "(strongest simple)" in text
+    assert "psnr[window] ↑, dB" in text and "`--size 16 24`" in text and "Five patients." in text
+    assert f"`{made_up.code}`" in text and not made_up.stale
+    made_up.path.write_text(text + "\n## Remarks\n\nWell done.\n", encoding="utf-8")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")}
+    page.make(made_up, data, tmp_path / "runs", seeds=1, threads=1)
+    again = made_up.path.read_text(encoding="utf-8")
+    assert again == text + "\n## Remarks\n\nWell done.\n"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")} == before
+
+    other = replace(made_up, rows=(page.Row("made up", "pix2pix", {**TINY, "rounds": 3}),))
+    assert other.stale and page.OLDER in page.marked(other) and page.OLDER not in page.marked(made_up)
+
+
+def test_pages_speak_of_systems_and_scores_that_exist(modules):
+    for one in modules[1].PAGES.values():
+        for row in one.rows:
+            kind = catalogue.load(row.system)
+            known = {score.name for score in judge_of(kind.of(kind.Config.preset("small")).task).scores}
+            assert known & set(one.scores), f"{one.slug}: {row.system} has none of the scores"
+            method, *_ = sorted_options(kind.Config, "small", row.arguments)
+            configured(kind.Config, "small", False, {}, method)
+
+
+def test_manifests_name_files_of_the_data_set(modules, tmp_path):
+    data = Path(__file__).parents[3] / "shared" / "data"
+    if not (data / "translate-mr-openms").is_dir():
+        pytest.skip("needs the real images")
+    for one in modules[1].PAGES.values():
+        work = tmp_path / one.slug
+        work.mkdir()
+        with one.manifest(data, work).open(encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        sides = {side: {row["subject"] for row in rows if row["split"] == side} for side in ("train", "test")}
+        assert all(sides.values()) and not sides["train"] & sides["test"]
+        paths = [value for row in rows for name, value in row.items() if name not in ("subject", "split", "label")]
+        assert all(Path(path).is_file() for path in paths)
