@@ -385,22 +385,35 @@ def test_kspace_is_completed_around_the_measured_samples_at_a_scale_of_its_own()
     torch.testing.assert_close(method.restore(brighter), 5 * method.restore(input), atol=1e-4, rtol=1e-3)
 
 
-def test_incompleteness_counts_the_missing_samples():
+def test_kspace_gan_has_the_size_of_the_release():
+    with torch.device("meta"):
+        method = KSpaceGAN(KSpaceGAN.Config.preset("w-net"))
+    assert parameters(method.completer) == 4_320_354 and parameters(method.corrector) == 4_320_033
+    assert parameters(method.discriminator) == 2_330_305
+
+
+def test_incompleteness_is_a_sum_over_the_batch_of_unscaled_kspace():
     method = small(KSpaceGAN)
     batch = next(batches(method))
-    kept, true = Scan.of(batch["input"]), batch["target"]
-    assert method.incompleteness(true, batch).item() == pytest.approx(0, abs=1e-9)
-    unit = method.unit(kept)
-    wrong = true + ifft(torch.where(kept.mask, 0, 0.5 * unit))
-    largest = (fft(true).abs() / unit).amax((1, 2, 3))
-    assert method.incompleteness(wrong, batch).item() == pytest.approx((0.25 / largest).mean().item(), rel=1e-4)
+    batch["target"] = torch.full((2, 1, 32, 32), 0.5) * torch.tensor([1.0, 0.5]).view(-1, 1, 1, 1)
+    mask = Scan.of(batch["input"]).mask
+    assert int((~mask[0]).sum()) == 15 * 32
+    row, column = (int(place[0]) for place in torch.where(~mask[0, 0]))
+    one = torch.zeros(2, 1, 32, 32, dtype=torch.complex64)
+    one[..., row, column] = 8 / 32  # of an orthonormal transform; 8 where a transform sums over 32 x 32 pixels
+    assert method.incompleteness(batch["target"].to(torch.complex64), batch).item() == pytest.approx(0, abs=1e-9)
+    # Two images, each with an error of 8 in one of 480 missing samples; the largest sample is 0.5 x 1024.
+    want = 2 * 8**2 / (480 * 512)
+    assert method.incompleteness(batch["target"] + ifft(one), batch).item() == pytest.approx(want, rel=1e-4)
 
 
 def test_the_discriminator_of_kspace_gan_waits_for_generators_far_behind():
     method = small(KSpaceGAN)
     assert method.discriminator_moves(torch.zeros(3), torch.zeros(3))
     assert not method.discriminator_moves(torch.full((3,), 2.0), torch.full((3,), -2.0))
-    assert list(played(method)) == ["discriminator", "generator"]
+    assert [[turn.player for turn in move] for move in moves(method.stages()[0].turns(batches(method)))] == [
+        ["discriminator", "generator"]
+    ], "both players move at once"
     method.discriminator_moves = lambda real, fake: False
     assert list(played(method)) == ["generator"]
 

@@ -27,6 +27,24 @@ def test_a_convolution_may_follow_each_upsampling():
     assert network(torch.randn(2, 2, 16, 24)).shape == (2, 1, 16, 24)
 
 
+def test_a_decoder_level_may_halve_what_it_joins_and_have_biases():
+    with torch.device("meta"):
+        network = UNet(2, 2, (32, 64, 128, 256, 256), (128, 64, 32, 32), halving=True, biased=True)
+    assert [[layer.out_channels for layer in convolutions(up)] for up in network.up] == [
+        [256, 128],
+        [128, 64],
+        [64, 32],
+        [32, 32],
+    ]
+    assert sum(weight.numel() for weight in network.parameters()) == 4_320_354
+
+
+def test_linear_enlargement_keeps_the_corners():
+    network = UNet(1, 1, (1, 1), (1,), upsampling="linear")
+    corners = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    assert network.larger(corners[None, None])[0, 0, [0, 0, 3, 3], [0, 3, 0, 3]].tolist() == [0, 1, 2, 3]
+
+
 def test_even_kernels_reflect_one_pixel_before_and_two_behind():
     network = UNet(1, 1, (1,), (), kernel=4, norm="none", slope=1.0, padding="reflect")
     first, second, head = convolutions(network)

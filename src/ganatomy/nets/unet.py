@@ -82,11 +82,14 @@ class UNet(nn.Module):
         encoder: channels of every encoder level; the last one is the bottleneck.
         decoder: channels of every decoder level, one entry less than the encoder.
         kernel: side of the convolutions; an even one is padded by one more at the end of every axis.
-        norm: normalisation after every convolution; convolutions have a bias only if it is ``none``.
+        norm: normalisation after every convolution.
+        biased: whether convolutions have a bias before a normalisation, too; those without one always have.
         slope: slope of the leaky ReLUs below zero; 0 makes them ReLUs.
         padding: padding mode of the convolutions.
-        upsampling: interpolation between decoder levels.
+        upsampling: interpolation between decoder levels; ``linear`` keeps the corners where they are.
         convolved: whether a convolution follows each upsampling, before the skip is concatenated.
+        halving: whether the first convolution of a decoder level leaves half of the channels that are concatenated,
+            instead of the level's.
         dims: spatial axes, 1 to 3.
 
     Raises:
@@ -102,10 +105,12 @@ class UNet(nn.Module):
         *,
         kernel: int = 3,
         norm: Norm = "batch",
+        biased: bool = False,
         slope: float = 0.2,
         padding: Literal["zeros", "reflect"] = "zeros",
         upsampling: Literal["nearest", "linear"] = "nearest",
         convolved: bool = False,
+        halving: bool = False,
         dims: int = 2,
     ):
         super().__init__()
@@ -115,9 +120,8 @@ class UNet(nn.Module):
         def convolutions(*widths: int) -> nn.Sequential:
             layers: list[nn.Module] = []
             for before, after in pairwise(widths):
-                layers.append(
-                    CONVOLUTION[dims](before, after, kernel, 1, "same", bias=norm == "none", padding_mode=padding)
-                )
+                bias = biased or norm == "none"
+                layers.append(CONVOLUTION[dims](before, after, kernel, 1, "same", bias=bias, padding_mode=padding))
                 layers += [normalisation(norm, after, dims)] if norm != "none" else []
                 layers.append(nn.LeakyReLU(slope))
             return nn.Sequential(*layers)
@@ -127,10 +131,12 @@ class UNet(nn.Module):
         for (before, after), skip in zip(pairwise([encoder[-1], *decoder]), reversed(encoder[:-1]), strict=True):
             joining = after if convolved else before
             self.enlarged.append(convolutions(before, joining) if convolved else nn.Identity())
-            self.up.append(convolutions(joining + skip, after, after))
+            joined = joining + skip
+            self.up.append(convolutions(joined, joined // 2 if halving else after, after))
         self.head = CONVOLUTION[dims]((*encoder, *decoder)[-1], outputs, 1)
         self.pool = MAX_POOL[dims](2)
-        self.upsampling = LINEAR[dims] if upsampling == "linear" else upsampling
+        linear = upsampling == "linear"
+        self.larger = nn.Upsample(None, 2.0, LINEAR[dims] if linear else "nearest", align_corners=linear or None)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, inputs, ...) to (N, outputs, ...) of the same extents."""
@@ -140,7 +146,7 @@ class UNet(nn.Module):
             skips.append(image)
         skips.pop()
         for enlarged, up in zip(self.enlarged, self.up, strict=True):
-            image = enlarged(nn.functional.interpolate(image, scale_factor=2.0, mode=self.upsampling))
+            image = enlarged(self.larger(image))
             image = up(torch.cat([image, skips.pop()], dim=1))
         return self.head(image)  # type: ignore[no-any-return]
 

@@ -25,13 +25,21 @@ class KSpaceGAN(Reconstructor):
     """Completion of undersampled k-space, in which the measured samples are kept.
 
     Shitrit & Riklin-Raviv, Accelerated Magnetic Resonance Imaging by Adversarial Neural Network, DLMIA 2017, LNCS
-    10553:30-38. Networks and losses are those released with its sequel (Shaul et al., Medical Image Analysis, 2020,
-    doi:10.1016/j.media.2020.101747), except that every slice is completed without its neighbours. The sequel's second
-    network, which works on the image, is the preset w-net.
+    10553:30-38. Networks, losses and the order of updates are those released with its sequel (Shaul et al., Medical
+    Image Analysis, 2020, doi:10.1016/j.media.2020.101747), whose second network, which works on the image, is the
+    preset w-net. It differs from that release:
+
+    - Every slice is completed alone; the release adds both neighbours, measured with other masks.
+    - The network is given k-space divided by a percentile, and its first prediction is zero; in the release it is given
+      raw k-space, whose size depends on the image's, and predicts from the first weights.
+    - The rate is halved at fixed rounds, so that a run is a function of its options; the release lowers it on plateaus.
+    - Missing samples are zero when the network is applied, so that results repeat; in the release they stay noise.
     """
 
+    revision = 2
+
     class Config(ReconstructionConfig):
-        """The numbers of the sequel's release, which need not be the paper's; the scale of k-space is our choice."""
+        """The numbers of the sequel's release, which need not be the paper's."""
 
         game_rounds: int = 50_000  # updates of the generators; 50 epochs in the release (our choice)
         batch_size: int = 32  # slices
@@ -41,11 +49,13 @@ class KSpaceGAN(Reconstructor):
         halvings: int = 4  # number of halvings of the generators' rate; the release lowers it on plateaus (our choice)
         squared_weight: float = 1000.0  # weight of the mean squared error of the magnitude
         smooth_weight: float = 1000.0  # weight of the smooth L1 loss of the magnitude
-        kspace_weight: float = 5.0  # weight of the squared error of k-space over missing samples and largest one
+        kspace_weight: float = 5.0  # weight of the squared error of k-space, a sum over the batch
         adversarial_weight: float = 0.1  # weight of the game; 0 trains with the other losses alone
         patience: float = Field(1.5, gt=0)  # the discriminator pauses where the generators' loss is this times its own
         uncertainty: float = Field(0.01, ge=0)  # half width of uniform noise in place of missing samples in training
-        percentile_of_kspace: float = Field(99.0, gt=0, le=100)  # percentile of magnitudes scaled to 1 (our choice)
+        percentile_of_kspace: float = Field(
+            99.0, gt=0, le=100
+        )  # percentile of k-space scaled to 1 for the network (our choice)
         encoder: tuple[int, ...] = (32, 64, 128, 256, 256)  # channels of the U-Nets' encoder levels
         decoder: tuple[int, ...] = (128, 64, 32, 32)  # channels of the U-Nets' decoder levels
         image_network: bool = False  # whether a second U-Net corrects the image, as in the release
@@ -80,12 +90,16 @@ class KSpaceGAN(Reconstructor):
             raise UserError(f"--encoder and --decoder: {len(c.encoder)} levels down need {len(c.encoder) - 1} up")
         if len(c.discriminator_widths) < 2:
             raise UserError("--discriminator-widths: give two numbers or more")
-        self.completer = UNet(2, 2, c.encoder, c.decoder, upsampling="linear")
+        self.completer = self._unet(2)
         # The initial prediction is zero, so that training starts from the zero-filled image.
         nn.init.zeros_(self.completer.head.weight)
         nn.init.zeros_(self.completer.head.bias)  # type: ignore[arg-type]
-        self.corrector = UNet(1, 1, c.encoder, c.decoder, upsampling="linear") if c.image_network else None
+        self.corrector = self._unet(1) if c.image_network else None
         self.discriminator = CentreDiscriminator(c.discriminator_widths, c.seen) if c.adversarial_weight else None
+
+    def _unet(self, channels: int) -> UNet:
+        c = self.config
+        return UNet(channels, channels, c.encoder, c.decoder, upsampling="linear", halving=True, biased=True)
 
     @property
     def tiling(self) -> Tiling:
@@ -106,29 +120,27 @@ class KSpaceGAN(Reconstructor):
             )
         return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
-    def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
+    def turns(self, batches: Iterator[Batch]) -> Iterator[tuple[Turn, ...]]:
         c = self.config
         batch = next(batches)
         true, input = batch["target"], batch["input"]
         drawn = as_complex(2 * self.noise.uniform(len(input), 2, *input.shape[2:]) - 1)
         image = self.completed(input, c.uncertainty * drawn)
         fake = self.visible(image)
-        if self.discriminator:
-            real_scores, fake_scores = self.discriminator(true), self.discriminator(fake.detach())
-            if self.discriminator_moves(real_scores, fake_scores):
-                yield Turn(
-                    "discriminator",
-                    adversarial=0.5 * nonsaturating_discriminator(real_scores, fake_scores),
-                    scores={"real": real_scores, "fake": fake_scores},
-                )
         losses = {
             "squared": c.squared_weight * mse_loss(fake, true),
             "smooth": c.smooth_weight * smooth_l1_loss(fake, true),
             "k-space": c.kspace_weight * self.incompleteness(image, batch),
         }
+        move = []
         if self.discriminator:
-            losses["adversarial"] = c.adversarial_weight * nonsaturating_generator(self.discriminator(fake))
-        yield Turn("generator", losses)
+            real_scores, fake_scores = self.discriminator(true), self.discriminator(fake)
+            losses["adversarial"] = c.adversarial_weight * nonsaturating_generator(fake_scores)
+            if self.discriminator_moves(real_scores, fake_scores):
+                adversarial = 0.5 * nonsaturating_discriminator(real_scores, fake_scores)
+                scores = {"real": real_scores, "fake": fake_scores}
+                move.append(Turn("discriminator", adversarial=adversarial, scores=scores))
+        yield (*move, Turn("generator", losses))
 
     def discriminator_moves(self, real: Tensor, fake: Tensor) -> bool:
         """Return whether the discriminator is updated, given its scores; it pauses if the generators are far behind."""
@@ -136,18 +148,21 @@ class KSpaceGAN(Reconstructor):
         return bool(deceiving < self.config.patience * recognising)
 
     def incompleteness(self, image: Tensor, batch: Batch) -> Tensor:
-        """Return the squared error of scaled k-space over the number of missing samples and the largest sample.
+        """Return the squared error of k-space over the number of missing samples and the largest sample of the batch.
+
+        K-space is that of a Fourier transform that sums over pixels, and the error is a sum over the images of a batch.
 
         Args:
-            image: completed complex images (N, 1, H, W).
+            image: completed complex images (N, 1, H, W), in [0, 1].
             batch: batch from which they were completed.
         """
-        scan = Scan.of(batch["input"])
-        unit = self.unit(scan)
-        true = fft(complete(batch)) / unit
-        error = torch.view_as_real(fft(image) / unit - true).square().sum((1, 2, 3, 4))
-        number = (~scan.mask).sum((1, 2, 3)).clamp_min(1)
-        return (error / (number * true.abs().amax((1, 2, 3)))).mean()
+        missing = (~Scan.of(batch["input"]).mask).sum((1, 2, 3)).clamp_min(1)
+        true = fft(complete(batch))
+        error = torch.view_as_real(fft(image) - true).square().sum((1, 2, 3, 4))
+        # Not the sum over these images, since several processes share a batch.
+        summed = self.config.batch_size * (error / missing).mean()
+        scaled: Tensor = image[0].numel() ** 0.5 * summed / true.abs().max()
+        return scaled
 
     def unit(self, scan: Scan) -> Tensor:
         """Return the scale of k-space for the network, (N, 1, 1, 1): a percentile of the measured magnitudes."""
