@@ -83,7 +83,35 @@ def test_gancs_has_eight_blocks_without_pooling_and_a_pooled_score():
         convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
         assert len(convolutions) == 2 * 8 + 1
         assert sum(isinstance(m, nn.ConvTranspose2d) for m in network.modules()) == 4
-        assert MagnitudeDiscriminator(8)(torch.empty(3, 1, 40, 24)).shape == (3, 1)
+        critic = MagnitudeDiscriminator(8)
+        assert critic(torch.empty(3, 1, 40, 24)).shape == (3, 1)
+    # Twenty norms without gain, and 21 square 3x3 convolutions; two between 2 and 128 channels and one 1x1 besides.
+    assert parameters(network) == 20 * 128 + 21 * (9 * 128 + 1) * 128 + (2 + 1) * 128 + (128 + 1) * 2 + 129 * 128
+    assert parameters(critic) == 65_785
+
+
+def test_gancs_draws_its_weights_as_its_code():
+    torch.manual_seed(0)
+    network, critic = ResidualReconstructor(128, 1, 1), MagnitudeDiscriminator(8)
+    cut = 0.8796  # SD of a normal distribution that is cut at two SDs
+    inner = [layer for layer in network[1].branch if isinstance(layer, nn.Conv2d)]
+    assert [layer.weight.std().item() for layer in inner] == pytest.approx([cut * 9.317e-4] * 2, rel=0.02)
+    outer = [layer.weight.std().item() for layer in network if hasattr(layer, "kernel_size")]
+    assert outer == pytest.approx([cut * std for std in (0.25, 0.02946, 0.04167, 0.125, 0.25)], rel=0.15)
+    scored = [layer.weight.std().item() for layer in critic.patches if isinstance(layer, nn.Conv2d)]
+    assert scored[:4] == pytest.approx([cut * std for std in (0.280, 0.140, 0.0991, 0.0701)], rel=0.2)
+
+
+def test_slices_of_gancs_are_normalised_alone_when_it_is_applied():
+    method = small(GANCS).inference_mode()
+    _, input = scan(method)
+    torch.testing.assert_close(method.restore(input)[1:], method.restore(input[1:]))
+    method.generator[-1].weight.data.mul_(100)
+    before = method.restore(input)
+    for layer in method.generator.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_var.fill_(9.0)
+    torch.testing.assert_close(method.restore(input), before)
 
 
 def test_the_losses_of_dagan_are_those_of_its_code():
@@ -187,6 +215,26 @@ def test_refinegan_repeats_its_cycles_in_image_and_kspace():
     # The error lies at the zero frequency, where an FFT that is not normalised has 1024 times 0.2.
     assert losses["k-space"].item() == pytest.approx(rate**2 * 0.2 * 1024 / 2048 * 2 * 2, rel=1e-3)
     assert losses["direct"].item() == pytest.approx(1000 * rate * 0.1 * 2 * 2, rel=1e-4)
+
+
+def test_samples_of_refinegan_are_normalised_alone_and_seen_from_minus_one_to_one():
+    method, seen = small(RefineGAN, augment=False), []
+    networks = [method.generators[0], method.critic]
+    for network in networks:
+        network.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
+    true, input = scan(method)
+    draws = iter([{"input": input, "target": one, "phase": 0 * one} for one in (true, 1 - true)])
+    list(moves(method.turns(draws)))
+    assert {len(image) for image in seen} == {2} and len(seen) == 2 + 2 + 4 + 4
+    real = torch.complex(true, 0 * true)
+    torch.testing.assert_close(seen[2], 2 * torch.cat([real.real, real.imag], dim=1) - 1)
+
+
+def test_gains_of_refinegan_begin_between_0_and_1():
+    method = small(RefineGAN, width=16)
+    gains = torch.cat([m.weight.detach() for m in method.modules() if isinstance(m, nn.BatchNorm2d)])
+    assert 0 <= gains.min() < 0.02 < 0.98 < gains.max() <= 1
+    assert gains.mean().item() == pytest.approx(0.5, abs=0.03)
 
 
 def test_the_critic_of_refinegan_is_clipped_and_judges_all_pairs():

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import sqrt
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from ganatomy.game import Batch, Player, Progress, Stage, Turn, adam
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
+from ganatomy.nets.aids import own_statistics
 from ganatomy.nets.residual import Residual
 from ganatomy.physics.fourier import as_channels, as_complex, magnitude
 from ganatomy.physics.sampling import Undersampling
@@ -16,15 +18,38 @@ from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor
 
 SMALL = 1e-3
-"""Gain of the initial weights within residual blocks, which start close to the identity."""
+"""Factor of the initial variance within residual blocks, which start close to the identity."""
+
+
+def normalised(channels: int) -> nn.BatchNorm2d:
+    """Build a batch normalisation without gain, as the released code has them, with its epsilon."""
+    layer = nn.BatchNorm2d(channels, eps=1e-3)
+    layer.register_parameter("weight", None)
+    return layer
+
+
+@torch.no_grad()
+def init_glorot(layer: nn.Conv2d | nn.ConvTranspose2d, factor: float) -> None:
+    """Draw weights of variance factor / (√(inputs · outputs) · kernel area), cut at two SDs; the bias is zero."""
+    first, second, *kernel = layer.weight.shape
+    spread = (factor / (sqrt(first * second) * torch.Size(kernel).numel())) ** 0.5
+    nn.init.trunc_normal_(layer.weight, 0.0, spread, -2 * spread, 2 * spread)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 class GANCS(Reconstructor):
     """Reconstruction by a generator whose output is projected onto the images that fit the measured samples.
 
     Mardani et al., Deep Generative Adversarial Networks for Compressed Sensing Automates MRI, 2017, arXiv 1706.00051;
-    IEEE Trans. Med. Imaging 38(1):167-179, 2019.
+    IEEE Trans. Med. Imaging 38(1):167-179, 2019. It differs from the authors' release:
+
+    - When the network is applied, every slice is normalised by its own statistics, so that its result does not depend
+      on the slices beside it; the release takes the statistics of the batch of slices.
+    - The weight of the game begins at zero; that of the release is negative in the first rounds after the warm-up.
     """
+
+    revision = 2
 
     class Config(ReconstructionConfig):
         """The numbers of the released code."""
@@ -76,6 +101,11 @@ class GANCS(Reconstructor):
         c = config
         self.generator = ResidualReconstructor(c.width, c.stages_of_blocks, c.blocks)
         self.discriminator = MagnitudeDiscriminator(c.discriminator_width) if c.adversarial_weight else None
+
+    def inference_mode(self) -> Self:
+        self.eval()
+        own_statistics(self.generator)
+        return self
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -146,29 +176,30 @@ class ResidualReconstructor(nn.Sequential):
     """
 
     def __init__(self, width: int, stages: int, blocks: int):
-        layers: list[nn.Module] = []
-        for index in range(stages * blocks):
-            layers.append(self._block(width if index else 2, width))
-            if index % blocks == blocks - 1:
-                layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, width, 3, padding=1)]
-        layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU()]
-        super().__init__(*layers, nn.Conv2d(width, 2, 1))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.xavier_normal_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        for block in (layer for layer in layers if isinstance(layer, Residual)):
-            for module in block.branch.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.xavier_normal_(module.weight, SMALL)
+        begin, end = nn.Conv2d(2, width, 1), nn.Conv2d(width, 2, 1)
+        init_glorot(begin, 1.0)
+        init_glorot(end, 1.0)
+        layers: list[nn.Module] = [begin]
+        for _ in range(stages):
+            layers += [self._block(width) for _ in range(blocks)]
+            transposed = nn.ConvTranspose2d(width, width, 3, padding=1)
+            init_glorot(transposed, 1.0)
+            layers += [normalised(width), nn.ReLU(), transposed]
+        for kernel in (3, 1):
+            convolution = nn.Conv2d(width, width, kernel, padding=kernel // 2)
+            init_glorot(convolution, 2.0)
+            layers += [convolution, nn.ReLU()]
+        super().__init__(*layers, end)
 
     @staticmethod
-    def _block(before: int, after: int) -> Residual:
-        """Build a pre-activation residual block, with a 1x1 shortcut where the number of channels changes."""
+    def _block(width: int) -> Residual:
+        """Build a pre-activation residual block."""
         layers: list[nn.Module] = []
-        for inputs in (before, after):
-            layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, after, 3, padding=1)]
-        return Residual(nn.Sequential(*layers), nn.Conv2d(before, after, 1) if before != after else None)
+        for _ in range(2):
+            convolution = nn.Conv2d(width, width, 3, padding=1)
+            init_glorot(convolution, SMALL)
+            layers += [normalised(width), nn.ReLU(), convolution]
+        return Residual(nn.Sequential(*layers))
 
 
 class MagnitudeDiscriminator(nn.Module):
@@ -188,8 +219,11 @@ class MagnitudeDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         for before, after, kernel, stride in shapes:
             convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2)
-            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+            layers += [convolution, normalised(after), nn.ReLU()]
         self.patches = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 1))
+        for layer in self.patches:
+            if isinstance(layer, nn.Conv2d):
+                init_glorot(layer, 2.0)
 
     def forward(self, image: Tensor) -> Tensor:
         """Score magnitudes (N, 1, H, W), (N, 1)."""
