@@ -74,6 +74,20 @@ def test_wgan_vgg_code_preset_differs_where_the_release_does():
     assert method.content(fake, target).item() == pytest.approx(0.1 * summed.item(), rel=1e-5)
 
 
+def test_wgan_vgg_code_sums_over_the_feature_map_of_images_up_to_255():
+    found = {}
+    for preset in ("paper", "code"):
+        method = WGANVGG(WGANVGG.Config.preset(preset, features="substitute"))
+        assert method.config.perceptual_range == 57.6 and method.config.content_weight == 0.1
+        method.features.__dict__["network"] = torch.nn.AdaptiveAvgPool2d(4)
+        fake, target = torch.full((2, 1, 64, 64), 0.25), torch.full((2, 1, 64, 64), 0.5)
+        found[preset] = method.content(fake, target).item()
+    # A quarter of [0, 1] over the SDs of the channels, squared and averaged over three channels of 4 x 4.
+    mean = sum((0.25 / std) ** 2 for std in (0.229, 0.224, 0.225)) / 3
+    assert found["paper"] == pytest.approx(0.1 * 57.6**2 * mean, rel=1e-5)
+    assert found["code"] == pytest.approx(0.1 * 57.6**2 * mean * 3 * 4 * 4 / 2, rel=1e-5)
+
+
 def test_wgan_vgg_leaves_values_outside_its_window_alone():
     method = WGANVGG(WGANVGG.Config.preset("small", start="identity"))
     image = 3 * torch.randn(1, 1, 30, 30)
@@ -126,6 +140,14 @@ def test_sagan_trains_its_sharpness_network_first_and_then_only_looks_through_it
     assert not moving & {id(p) for p in method.sharpness_network.parameters()}
     assert [turn.player for turn in turns(method, 1)] == ["discriminator", "generator"]
     assert list(turns(method, 1)[-1].losses) == ["pixel", "adversarial", "sharpness"]
+
+
+def test_sagan_networks_have_the_published_sizes():
+    with torch.device("meta"):
+        method = SAGAN(SAGAN.Config())
+    # The U-Net of pix2pix has 54,413,955 weights for three channels, four thousand of them in kernels of 16 x 64.
+    assert count(method.generator) == 54_413_955 - 2 * 16 * 64 - 2 * (16 * 128 + 1)
+    assert count(method.discriminator) == 2_768_705 - 4 * 16 * 64
 
 
 def test_sagan_baseline_is_the_same_network_alone():

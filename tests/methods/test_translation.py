@@ -44,12 +44,24 @@ def count(network):
 def test_published_numbers_of_parameters():
     with torch.device("meta"):
         colours = {role: {"channels": 3} for role in ("source", "target")}
-        pix2pix = Pix2Pix(Pix2Pix.Config(roles=colours, norm="batch"))
+        alone, together = (Pix2Pix(Pix2Pix.Config(roles=colours, norm=norm)) for norm in ("instance", "batch"))
         cyclegan = CycleGAN(CycleGAN.Config(roles=colours, pool=0))
-    assert count(pix2pix.generator) == 54_413_955
-    assert count(pix2pix.discriminator) == 2_768_705
+    for pix2pix in (alone, together):
+        assert count(pix2pix.generator) == 54_413_955
+        assert count(pix2pix.discriminator) == 2_768_705
     assert count(cyclegan.to_source) == count(cyclegan.to_target) == 11_378_179
-    assert isinstance(pix2pix.generator.up[1][-1], nn.Dropout)
+    assert isinstance(alone.generator.up[1][-1], nn.Dropout)
+
+
+def test_norms_of_pix2pix_are_those_of_batches_of_one():
+    alone, together = (small(Pix2Pix, norm=norm, batch_size=1) for norm in ("instance", "batch"))
+    for one, other in zip(alone.parameters(), together.parameters(), strict=True):
+        other.data.copy_(one.data)
+    image = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(together.restore(image), alone.restore(image))
+    together.restore(5 * torch.rand(1, 1, 32, 32))
+    found = [method.inference_mode().restore(image) for method in (alone, together)]
+    torch.testing.assert_close(*found, msg="images are normalised by their own statistics when it is applied, too")
 
 
 def test_the_discriminator_of_pix2pix_sees_patches_of_70_pixels():

@@ -7,6 +7,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from torch import nn
 
 from ganatomy.errors import UserError
 from ganatomy.nets import features
@@ -61,6 +62,11 @@ def test_pix2pix_initialisation():
     narrow = PatchGAN(6, width=16)
     init_pix2pix(narrow, 16)
     assert narrow[2].weight.std().item() == pytest.approx(0.04, rel=0.05)
+    scaled = PatchGAN(6, norm="instance", scaled=True)
+    init_pix2pix(scaled)
+    gains = torch.cat([layer.weight.detach() for layer in scaled if isinstance(layer, nn.InstanceNorm2d)])
+    assert gains.mean().item() == pytest.approx(1, abs=0.005) and gains.std().item() == pytest.approx(0.02, rel=0.2)
+    assert not list(PatchGAN(6, norm="instance")[3].parameters())
 
 
 def test_conv_unet_keeps_the_size():
@@ -94,6 +100,8 @@ def test_feature_distance_moves_the_output_only():
     assert output.grad.abs().sum() > 0
     assert target.grad is None
     assert network.distance(target, target).item() == 0
+    mean, summed = (network.distance(output, target, summed=how).item() for how in (False, True))
+    assert summed == pytest.approx(network(target)[0].numel() * mean, rel=1e-5)
 
 
 @pytest.fixture

@@ -20,10 +20,11 @@ Prior = Literal["normal", "uniform"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def normalisation(kind: Norm, channels: int, dims: int = 2) -> nn.Module:
+def normalisation(kind: Norm, channels: int, dims: int = 2, scaled: bool = False) -> nn.Module:
     """Build a normalisation layer for feature maps with ``dims`` spatial axes, 1 to 3.
 
-    ``layer`` is over channels and space together, ``virtual`` needs the network to be inside `WithReference`.
+    ``layer`` is over channels and space together, ``virtual`` needs the network to be inside `WithReference`. Instance
+    norms have a learnable gain and bias only if they are ``scaled``; all others always have.
 
     Raises:
         ValueError: The kind is unknown.
@@ -32,7 +33,7 @@ def normalisation(kind: Norm, channels: int, dims: int = 2) -> nn.Module:
         case "batch":
             return BATCH_NORM[dims](channels)
         case "instance":
-            return INSTANCE_NORM[dims](channels)
+            return INSTANCE_NORM[dims](channels, affine=scaled)
         case "layer":
             return nn.GroupNorm(1, channels)
         case "virtual":

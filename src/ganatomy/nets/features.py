@@ -171,9 +171,12 @@ class VGG19Features(nn.Module):
         features: Tensor = self.__dict__["network"]((image.expand(-1, 3, -1, -1) - self.mean) / self.std)
         return features
 
-    def distance(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean squared difference of the features, a scalar; no gradient reaches ``target``."""
+    def distance(self, output: Tensor, target: Tensor, *, summed: bool = False) -> Tensor:
+        """Return the mean squared difference of the features, a scalar; no gradient reaches ``target``.
+
+        With ``summed`` it is the sum over the features of an image, and the mean over images.
+        """
         with torch.no_grad():
             wanted = self(target)
-        difference: Tensor = self(output) - wanted
-        return difference.square().mean()
+        squares: Tensor = (self(output) - wanted).square()
+        return squares.flatten(1).sum(1).mean() if summed else squares.mean()

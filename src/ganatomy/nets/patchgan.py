@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ganatomy.nets.aids import Norm, normalisation
-from ganatomy.nets.layers import CONVOLUTION, Convolution, Transposed, map_norms
+from ganatomy.nets.layers import CONVOLUTION, INSTANCE_NORM, Convolution, Transposed, map_norms
 
 
 class PatchGAN(nn.Sequential):
@@ -17,9 +17,18 @@ class PatchGAN(nn.Sequential):
         strided: number of stride-2 layers; 1, 2, 3, 4 give receptive fields of 16, 34, 70, 142 pixels.
         norm: normalisation after all but the first and the last convolution.
         dims: spatial axes, 1 to 3.
+        scaled: whether instance norms have a learnable gain and bias, as batch norms have.
     """
 
-    def __init__(self, channels: int, width: int = 64, strided: int = 3, norm: Norm = "batch", dims: int = 2):
+    def __init__(
+        self,
+        channels: int,
+        width: int = 64,
+        strided: int = 3,
+        norm: Norm = "batch",
+        dims: int = 2,
+        scaled: bool = False,
+    ):
         convolution = CONVOLUTION[dims]
         layers: list[nn.Module] = [convolution(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         before = width
@@ -28,7 +37,7 @@ class PatchGAN(nn.Sequential):
             stride = 2 if index < strided else 1
             layers += [
                 convolution(before, after, 4, stride, 1, bias=norm == "none"),
-                normalisation(norm, after, dims),
+                normalisation(norm, after, dims, scaled),
                 nn.LeakyReLU(0.2),
             ]
             before = after
@@ -42,11 +51,11 @@ def init_pix2pix(network: nn.Module, width: int = 64) -> None:
     which keeps the size of the activations; otherwise they would be small against the epsilon of the normalisation.
     """
     spread = 0.02 * (64 / width) ** 0.5
-    norms = map_norms(network)
+    norms = (*map_norms(network), *INSTANCE_NORM.values())
     for module in network.modules():
         if isinstance(module, Convolution | Transposed):
             nn.init.normal_(module.weight, 0.0, spread)
-        elif isinstance(module, norms):
+        elif isinstance(module, norms) and module.affine:
             nn.init.normal_(module.weight, 1.0, 0.02)
         bias = getattr(module, "bias", None)
         if isinstance(bias, Tensor):

@@ -22,6 +22,7 @@ class Pix2PixUNet(nn.Module):
         width: channels of the first level; grows to eight times that.
         levels: stride-2 steps; 8 for 256 pixels.
         norm: ``batch`` or ``instance``; only the last convolution has a bias.
+        scaled: whether instance norms have a learnable gain and bias, as batch norms have.
         dropout: dropout rate in the three innermost of the full-width decoder levels.
         dims: spatial axes, 1 to 3.
     """
@@ -35,6 +36,7 @@ class Pix2PixUNet(nn.Module):
         norm: Norm = "batch",
         dropout: float = 0.5,
         dims: int = 2,
+        scaled: bool = False,
     ):
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(levels)]
@@ -46,14 +48,16 @@ class Pix2PixUNet(nn.Module):
             before = inputs if level == 0 else widths[level - 1]
             convolution = CONVOLUTION[dims](before, channels, 4, 2, 1, bias=False)
             self.down.append(
-                nn.Sequential(*activation, convolution, *([] if plain else [normalisation(norm, channels, dims)]))
+                nn.Sequential(
+                    *activation, convolution, *([] if plain else [normalisation(norm, channels, dims, scaled)])
+                )
             )
         for level in reversed(range(levels)):
             before = widths[level] * (1 if level == innermost else 2)
             after = outputs if level == 0 else widths[level - 1]
             layers: list[nn.Module] = [nn.ReLU(), TRANSPOSED[dims](before, after, 4, 2, 1, bias=level == 0)]
             if level > 0:
-                layers.append(normalisation(norm, after, dims))
+                layers.append(normalisation(norm, after, dims, scaled))
                 if level > innermost - 3 and widths[level - 1] == widths[-1] and dropout:
                     layers.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*layers))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, co
 
 from ganatomy.game import Batch, Corners, MethodConfig, Player, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
+from ganatomy.nets.aids import own_statistics
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.unet import ConvUNet, Pix2PixUNet
 from ganatomy.physics.ct import LowDoseScan
@@ -74,6 +75,8 @@ class SAGAN(CTDenoiser):
     J. Digital Imaging 31(5):655-669, 2018. doi:10.1007/s10278-018-0056-0, arXiv 1708.06453.
     """
 
+    revision = 2
+
     class Config(MethodConfig):
         """The released code's geometry and scaling; loss weights and the sharpness network's recipe are our choices."""
 
@@ -132,14 +135,18 @@ class SAGAN(CTDenoiser):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        self.generator = Residual(1, 1, c.width, c.levels, c.norm, c.dropout)
+        self.generator = Residual(1, 1, c.width, c.levels, c.norm, c.dropout, scaled=True)
         init_pix2pix(self.generator, c.width)
-        self.discriminator = (
-            PatchGAN(2, c.discriminator_width, norm=c.discriminator_norm) if c.adversarial_weight else None
-        )
-        if self.discriminator:
+        self.discriminator = None
+        if c.adversarial_weight:
+            self.discriminator = PatchGAN(2, c.discriminator_width, norm=c.discriminator_norm, scaled=True)
             init_pix2pix(self.discriminator, c.discriminator_width)
         self.sharpness_network = sharpness_network(c.sharpness_width) if c.sharpness_weight else None
+
+    def inference_mode(self) -> Self:
+        self.eval()
+        own_statistics(self.generator)
+        return self
 
     @property
     def tiling(self) -> Tiling:

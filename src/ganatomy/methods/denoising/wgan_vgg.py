@@ -70,7 +70,16 @@ class WGANVGG(CTDenoiser):
 
     Yang et al., Low-Dose CT Image Denoising Using a GAN with Wasserstein Distance and Perceptual Loss,
     IEEE TMI 37(6):1348-1357, 2018. doi:10.1109/TMI.2018.2827462, arXiv 1708.00961.
+
+    It differs from the authors' release, in the preset ``code``, too:
+
+    - VGG-19 has torchvision's weights, for images in [0, 1], and its features are multiplied to the size of those of
+      the release, whose weights are for images from 0 to 255.
+    - The penalty is of the slope over the whole patch, as in the paper; in the release it is of that over every column.
+    - The critic's weights are drawn after He instead of Glorot, so that its slope is near one from the beginning.
     """
+
+    revision = 2
 
     class Config(MethodConfig):
         """The numbers of the paper where it gives them; the preset ``code`` follows the authors' release."""
@@ -85,7 +94,8 @@ class WGANVGG(CTDenoiser):
         decay_from: float = 1.0  # fraction of training after which the rate falls to zero linearly (our option)
         penalty_weight: float = 10.0  # weight of the gradient penalty
         content_weight: float = 0.1  # weight of the perceptual or squared error beside the critic
-        content_sum: bool = False  # whether that error is half the sum over the image (released code), not the mean
+        content_sum: bool = False  # whether that error is half the sum over features or pixels, not the mean
+        perceptual_range: float = Field(57.6, gt=0)  # factor of features to those of 0 to 255 (our estimate)
         perceptual_layer: str = "conv5_4"  # layer of VGG-19 for the perceptual loss
         perceptual_relu: bool = True  # whether features are taken after the layer's ReLU
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
@@ -112,8 +122,9 @@ class WGANVGG(CTDenoiser):
                 "critic_steps": 2,
                 "learning_rate": 1e-3,
                 "decay_from": 0.4,
-                "content_weight": 25.0,
+                "content_weight": 3.125,
                 "content_sum": True,
+                "perceptual_range": 1.0,
                 "width": 24,
                 "critic_width": 16,
                 "critic_dense": 64,
@@ -197,9 +208,8 @@ class WGANVGG(CTDenoiser):
     def content(self, fake: Tensor, target: Tensor) -> Tensor:
         """Return the weighted perceptual or squared error; without a critic its weight is one."""
         c = self.config
-        weight = c.content_weight if self.critic else 1.0
-        if c.content_sum:
-            weight *= fake[0].numel() / 2
+        weight = (c.content_weight if self.critic else 1.0) * (0.5 if c.content_sum else 1.0)
         if self.features:
-            return weight * self.features.distance(fake / c.scale, target / c.scale)
-        return weight * nn.functional.mse_loss(fake, target)
+            distance = self.features.distance(fake / c.scale, target / c.scale, summed=c.content_sum)
+            return weight * c.perceptual_range**2 * distance
+        return weight * nn.functional.mse_loss(fake, target) * (fake[0].numel() if c.content_sum else 1)

@@ -11,6 +11,7 @@ from torch.nn.functional import l1_loss
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Stage, Tiling, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
+from ganatomy.nets.aids import own_statistics
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.unet import Pix2PixUNet
 from ganatomy.tasks.translation.task import TranslationConfig, Translator
@@ -22,6 +23,8 @@ class Pix2Pix(Translator):
     Isola, Zhu, Zhou & Efros, Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017.
     arXiv 1611.07004.
     """
+
+    revision = 2
 
     class Config(TranslationConfig):
         """The numbers of the released code."""
@@ -35,7 +38,9 @@ class Pix2Pix(Translator):
         adversarial_weight: float = 1.0  # weight of the game; 0 trains the same network with the L1 loss alone
         levels: int = Field(8, ge=1)  # stride-2 steps of the U-Net; sizes are multiples of 2**levels
         width: int = 64  # channels of the U-Net's first level
-        norm: Literal["instance", "batch"] = "instance"  # instance equals the paper's batch norm of single images
+        norm: Literal["instance", "batch"] = (
+            "instance"  # statistics of each image, as in the paper's batches of one, or of the batch
+        )
         dropout: float = 0.5  # dropout rate in the U-Net's inner decoder
         dropout_at_inference: bool = False  # as in the paper; results then differ from call to call
         discriminator_width: int = 64  # channels of the discriminator's first layer
@@ -71,11 +76,12 @@ class Pix2Pix(Translator):
                 f"{' '.join(map(str, c.size))}"
             )
         given, made = self.task.in_channels, self.task.out_channels
-        self.generator = Pix2PixUNet(given, made, c.width, c.levels, c.norm, c.dropout)
+        self.generator = Pix2PixUNet(given, made, c.width, c.levels, c.norm, c.dropout, scaled=True)
         init_pix2pix(self.generator, c.width)
         self.discriminator = None
         if c.adversarial_weight:
-            self.discriminator = PatchGAN(given + made, c.discriminator_width, c.discriminator_strided, c.norm)
+            width, strided = c.discriminator_width, c.discriminator_strided
+            self.discriminator = PatchGAN(given + made, width, strided, c.norm, scaled=True)
             init_pix2pix(self.discriminator, c.discriminator_width)
 
     @property
@@ -84,6 +90,7 @@ class Pix2Pix(Translator):
 
     def inference_mode(self) -> Self:
         self.eval()
+        own_statistics(self.generator)
         if self.config.dropout_at_inference:
             for module in self.generator.modules():
                 if isinstance(module, nn.Dropout):
