@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from ganatomy.errors import UserError
 from ganatomy.game import moves
@@ -124,8 +125,9 @@ def test_least_squares_take_a_label_for_every_sample():
 @pytest.mark.parametrize(
     ("kind", "done", "rate"),
     [
-        (SRGAN3D, 4920, 1 / 1.5),
-        (SRGAN3D, 9840, 1 / 2),
+        (SRGAN3D, 0, 1),
+        (SRGAN3D, 4920, 1),
+        (SRGAN3D, 18_799, 1),
         (ThinSliceSRGAN, 251, 1),
         (ThinSliceSRGAN, 252 * 40, 0.989**40),
     ],
@@ -135,6 +137,20 @@ def test_learning_rates_fall(kind, done, rate):
     method.progress.round = method.progress.stage_round = done
     for player in method.stages()[-1].players:
         assert math.isclose(player.schedule(method.progress), rate)
+
+
+def test_the_rate_of_the_brain_networks_may_fall():
+    method = built(SRGAN3D, decay=0.5, decay_every=4920)
+    method.progress.stage_round = 9840
+    assert {player.schedule(method.progress) for player in method.stages()[0].players} == {0.5}
+
+
+def test_the_brain_discriminator_begins_with_small_convolutions():
+    method = built(SRGAN3D, discriminator_width=8, patch_shape=(16,) * 3)
+    layers = [layer for layer in method.discriminator if isinstance(layer, nn.Conv3d)]
+    spreads = [layer.weight.std().item() for layer in layers]
+    assert len(spreads) == 8 and spreads == pytest.approx([0.02] * 8, rel=0.15)
+    assert layers[0].bias.abs().max() == 0
 
 
 def test_thin_slices_descend_error_variation_and_weights():

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from ganatomy.game import Batch, Player, Progress, Stage, Stream, Tiling, Turn, adam
@@ -21,8 +21,16 @@ class SRGAN3D(VolumeResolver):
     """Isotropic super-resolution of T1 volumes of the brain.
 
     Sánchez & Vilaplana, Brain MRI super-resolution using 3D generative adversarial networks, MIDL 2018, abstract track.
-    arXiv 1812.11440.
+    arXiv 1812.11440. It differs from the authors' release:
+
+    - Volumes are normalised by running averages when the network is applied, so that they can be cut into parts; the
+      release takes the statistics of what it is given.
+    - Intensities are scaled by a window of the volume; in the release, every patch is scaled by its own maximum.
+    - Volumes are blurred along their three axes; in the release also across the batch, at the same time.
+    - Labels are exchanged for every volume with some probability; in the release for all volumes of a training or none.
     """
+
+    revision = 2
 
     class Config(VolumeConfig):
         """The numbers of the released code; without the game, squared error and gradient difference remain."""
@@ -34,8 +42,8 @@ class SRGAN3D(VolumeResolver):
         patch_shape: Factors = (92, 128, 128)  # fine voxels: slices, rows, columns
         flips: tuple[int, ...] = ()  # axes along which patches are mirrored at random: 0 slices, 1 rows, 2 columns
         learning_rate: float = 1e-4  # Adam, both players, divided by 1 + decay · updates / decay_every
-        decay: float = Field(0.5, gt=0, le=1)  # decay of the learning rate per decay_every updates
-        decay_every: int = 4920  # updates in which the divisor of the learning rate grows by decay
+        decay: float = Field(0.0, ge=0, le=1)  # decay of the learning rate; the code states 0.5 and never applies it
+        decay_every: int = Field(4920, ge=1)  # updates in which the divisor of the learning rate grows by decay
         gradient_weight: float = 1.0  # weight of the gradient difference, a sum like the squared error
         adversarial_weight: float = 0.1  # weight of the game beside errors summed over voxels; 0 trains without it
         real_labels: tuple[float, float] = (0.7, 1.2)  # range from which labels of real volumes are drawn
@@ -84,6 +92,11 @@ class SRGAN3D(VolumeResolver):
             self.discriminator = SRDiscriminator(
                 1, c.patch_shape, c.discriminator_width, c.discriminator_dense, slope=0.3
             )
+            for layer in self.discriminator:
+                if isinstance(layer, nn.Conv3d):
+                    nn.init.normal_(layer.weight, 0.0, 0.02)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
 
     @property
     def degradation(self) -> Decimation:
