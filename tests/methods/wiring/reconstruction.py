@@ -156,7 +156,7 @@ WIRINGS = [
                 },
             )
         },
-        options={**SCAN, "rate": 0.7},
+        options={**SCAN, "rate": 0.7, "clip": 0.1},
     ),
     Wiring(
         "gancs",
