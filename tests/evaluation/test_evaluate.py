@@ -13,7 +13,7 @@ from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
 from ganatomy.errors import LeftOut, Notice, UserError
 from ganatomy.evaluation.choosing import choose_cases
-from ganatomy.evaluation.evaluate import Evaluation, evaluate, load_others
+from ganatomy.evaluation.evaluate import ONE_RUN, Evaluation, evaluate, load_others
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET
 from ganatomy.images.atomic import locked
 from ganatomy.images.files import read
@@ -69,7 +69,7 @@ def test_a_run_is_judged_on_the_subjects_it_kept_aside(run: Path, result: Evalua
     assert set(psnr["methods"]) == {INPUT, OUTPUT, *classical} and psnr["methods"][OUTPUT]["n"] == 2
     assert [found["second"] for found in psnr["comparisons"]] == [INPUT, *classical]
     assert facts["training"]["seed"] == 0 and facts["versions"]["torch"]
-    assert facts["notes"] == [], "the run is a network without an adversary itself"
+    assert facts["notes"] == [ONE_RUN], "the run is a network without an adversary itself"
     assert facts["training"]["subjects"] == {"train": [short(mine, "phantom000")], "val": [], "test": subjects}
     assert "agatston error" in facts["scores"]
     times = facts["run_time"]

@@ -159,6 +159,7 @@ def evaluate(
         unfair += learned_before(facts, judged, pseudonyms, labels)
         notes = [*remarks, *[problem.written for problem in problems]]
         missing = [NOT_COMPARED] if model.method.adversarial and not plain_runs else []
+        missing.append(ONE_RUN)
         limits = [*unlike_training(task, prepared), *sites.notes(judge, reference.name, places), *missing]
         about = describe(model, which, own, judgement, labels, [*notes, *unfair, *limits])
         if keep_images:
@@ -443,6 +444,11 @@ def unlike_training(task: Task, cases: Sequence[Sample]) -> Iterator[str]:
         yield f"{cases_told} have intensities unlike those of all training cases ({which})"
 
 
+ONE_RUN = (
+    "one training run is judged: intervals are over test cases and say how good these weights are, not how good the "
+    "method is; another seed gives other weights, and `ganatomy study` compares several runs"
+)
+"""Note on what a single run can and cannot show."""
 NOT_COMPARED = (
     "the same network without its adversary was not compared: train it with --baseline, and name its run with --against"
 )
