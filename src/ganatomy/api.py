@@ -548,8 +548,13 @@ def configured(
         given: values that override all others; for a named role, a mapping of its options.
 
     Raises:
-        UserError: the preset is unknown, a role has the name of an option, or a value is invalid.
+        UserError: the preset is unknown, a role has the name of an option, a value is invalid, or the system has no
+            baseline.
     """
+    if baseline and not kind.baseline:
+        raise UserError(
+            "--baseline: this system has none, since nothing is left of it without its adversary; leave it out"
+        )
     values = {**base, **(kind.baseline if baseline else {}), **given}
     if issubclass(kind, RolesConfig):
         names = kind.named({**kind.presets.get(preset, {}), **values})

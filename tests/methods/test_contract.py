@@ -13,6 +13,7 @@ from small import READY, Samples, ability_of, build, results, results_with_slope
 from torch import nn
 
 from ganatomy import catalogue
+from ganatomy.api import configured
 from ganatomy.cli.info import field_comments, page
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import judge_of
@@ -326,6 +327,17 @@ def test_numbers_on_the_page_are_those_of_the_system(slug):
         told = dict(part.partition(" ")[::2] for part in line.split(", "))
         for name, value in values.items():
             assert name == "roles" or same_numbers(told[name], value), f"{preset}: {name} {value} is {told[name]}"
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_a_baseline_differs_from_the_method_or_is_refused(slug):
+    kind = catalogue.load(slug).Config
+    for preset in kind.presets:
+        if kind.baseline:
+            assert configured(kind, preset, True, {}, {}) != configured(kind, preset, False, {}, {}), preset
+        else:
+            with pytest.raises(UserError, match=r"^--baseline: this system has none"):
+                configured(kind, preset, True, {}, {})
 
 
 @pytest.mark.parametrize("slug", READY)

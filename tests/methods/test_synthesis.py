@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -232,6 +233,25 @@ def test_prostate_generator_moves_first_and_raises_the_error_of_the_discriminato
     method = small(ProstateLesionDCGAN, real_target="paper-code")
     nn.init.zeros_(method.discriminator.head.weight)
     assert turn_of(method, "discriminator").total.item() == pytest.approx(1.5 * math.log(3))
+
+
+def test_prostate_discriminator_judges_what_the_moved_generator_makes():
+    method = small(ProstateLesionDCGAN)
+    made = []
+    method.generator.register_forward_hook(lambda module, given, image: made.append((given[0], image.requires_grad)))
+    played(method)
+    (for_generator, learns), (for_discriminator, silent) = made
+    assert learns and not silent and not torch.equal(for_generator, for_discriminator)
+
+
+def test_prostate_patches_are_moved_as_far_as_in_the_program():
+    moved = paper(ProstateLesionDCGAN).patches().augmentation
+    draw, drawn = np.random.default_rng(0), []
+    for _ in range(6000):
+        if movement := moved.movement(draw, (1, 16, 16), (3.0, 1.0, 1.0)):
+            drawn.append((*movement.offset, math.asin(movement.matrix[1, 0])))
+    assert len(drawn) / 6000 == pytest.approx(5 / 6, abs=0.02)
+    assert np.std(drawn, axis=0).tolist() == pytest.approx([1.0, 1.0, 0.1], rel=0.03)
 
 
 def test_prostate_discriminator_is_noisy_between_its_convolutions():

@@ -61,7 +61,10 @@ def _numbers(cls: Any) -> Iterator[str]:
         yield f"- `{preset}`: {_changes(cls.Config, values) or 'as above'}"
         if preset == "small" and (told := _weights(cls.Config)):
             yield f"  - loss weights that `small` changes: {told}"
-    yield f"- `--baseline`, the same network without the adversary: {_changes(cls.Config, cls.Config.baseline)}"
+    if baseline := _changes(cls.Config, cls.Config.baseline):
+        yield f"- `--baseline`, the same network without the adversary: {baseline}"
+    else:
+        yield "- `--baseline`: none, since nothing is left of it without its adversary"
 
 
 def _data(system: System) -> Iterator[str]:

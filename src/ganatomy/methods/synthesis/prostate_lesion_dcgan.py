@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.game import Batch, Player, Stage, Stream, Turn, adam
+from ganatomy.images.augmentation import Augmentation
 from ganatomy.images.frames import Fit
 from ganatomy.losses.matching import RealTarget, class_aware_discriminator, class_aware_generator, realness
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
@@ -20,8 +23,12 @@ class ProstateLesionDCGAN(Synthesiser):
 
     Kitchen & Seah, Deep Generative Adversarial Neural Networks for Realistic Prostate Lesion MRI Synthesis, 2017.
     arXiv 1708.00129. Defaults are those of the authors' program, with the usual target for real images in place of its
-    double one, which ``real_target="paper-code"`` brings back.
+    double one, which ``real_target="paper-code"`` brings back. The program adds five copies of every patch that are
+    shifted and rotated about all three axes by normal numbers, before training; here as large a share of the patches is
+    moved anew whenever it is drawn, in its plane, by uniform numbers of the same SD, since patches have one slice.
     """
+
+    revision = 2
 
     class Config(SynthesisConfig):
         """The networks and numbers of the authors' program; the scale of every image is mapped to [0, 1]."""
@@ -45,6 +52,9 @@ class ProstateLesionDCGAN(Synthesiser):
         latent: int = 25  # size of the latent vector, N(0, 1)
         generator_widths: tuple[int, ...] = (16, 32, 16)  # channels of the dense layer and of the doublings
         discriminator_widths: tuple[int, ...] = (32, 64, 128)  # channels; all but the first convolution halve the size
+        moved_share: float = 5 / 6  # share of the patches that are shifted and rotated
+        jitter: float = 1.0  # SD of these shifts in pixels, of 1 mm in the paper
+        turn: float = Field(0.1, ge=0, le=3)  # SD of these rotations in radians
         noise: float = 0.5  # SD of noise added after the discriminator's convolutions but the last
         dropout: float = 0.5  # dropout rate before the discriminator's class logits
         real_target: RealTarget = "k+1"  # target of real images: their class (k+1), or class and fake (paper-code)
@@ -110,14 +120,27 @@ class ProstateLesionDCGAN(Synthesiser):
             Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
             Player("discriminator", (self.discriminator,), moves),
         ]
-        return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
+        return [Stage("game", self.turns, players, c.game_rounds, self.patches())]
+
+    def patches(self) -> Stream:
+        """Return the stream of training patches, most of which are shifted and rotated."""
+        c, limit = self.config, math.sqrt(3)  # a uniform distribution up to √3 has an SD of 1
+        rows, columns = c.size[-2:]
+        moved = Augmentation(
+            move_share=c.moved_share,
+            rotation=(math.degrees(limit * c.turn), 0.0, 0.0),
+            shift=(0.0, limit * c.jitter / rows, limit * c.jitter / columns),
+        )
+        return replace(self.stream(c.batch_size), augmentation=moved)
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c, batch = self.config, next(batches)
         real = self.real(batch)
         fake = self.generator(self.latents(len(real)))
         yield Turn("generator", adversarial=class_aware_generator(self.discriminator(fake), c.saturating))
-        of_real, of_fake = self.discriminator(real), self.discriminator(fake.detach())
+        with torch.no_grad():
+            fake = self.generator(self.latents(len(real)))
+        of_real, of_fake = self.discriminator(real), self.discriminator(fake)
         yield Turn(
             "discriminator",
             class_aware=class_aware_discriminator(of_real, batch["label"], of_fake, c.real_target),
