@@ -127,13 +127,13 @@ def rounds(repeats: int) -> None:
     plans: list[tuple[str, Callable[[], Method], Batch, type[Usual]]] = [
         (
             "dagan small 64², batch 8",
-            lambda: DAGAN(DAGAN.Config.preset("small", augment=False)),
+            lambda: DAGAN(DAGAN.Config.preset("small", augmented=False)),
             scanned(8, 64),
             UsualDAGAN,
         ),
         (
             "refinegan small 64², two samples of 2",
-            lambda: RefineGAN(RefineGAN.Config.preset("small", augment=False)),
+            lambda: RefineGAN(RefineGAN.Config.preset("small", augmented=False)),
             scanned(2, 64),
             UsualRefineGAN,
         ),

@@ -35,7 +35,7 @@ from ganatomy.images.resampling import with_known_pixels
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganatomy.images.augmentation import Movement
+    from ganatomy.images.augmentation import Changes, Movement
     from ganatomy.images.codecs import Codec
 
 Split = Literal["train", "val", "test"]
@@ -244,6 +244,11 @@ class Role(ABC):
             UserError: the value has no such numbers.
         """
         return self
+
+    @property
+    def measured(self) -> bool:
+        """Whether values mean something, such as CT numbers, so that their scale must not change at random."""
+        return True
 
     @property
     def adaptive(self) -> bool:
@@ -646,6 +651,16 @@ class Task(ABC):
             seed: seed of the case.
         """
         return sample
+
+    def changes(self) -> Changes:
+        """Return the random changes of training patches that leave a case true, which may be added to small data sets.
+
+        A movement changes all roles of a patch together. Intensities may change in images that networks are given, and
+        not in those that they are to predict. Unless a task overrides this, there are none.
+        """
+        from ganatomy.images.augmentation import Augmentation, Changes
+
+        return Changes(Augmentation(), "its task does not say which changes would leave its cases true")
 
     def bound_to(self, sample: Sample) -> Self:
         """Return this task with the scales of one case, with which that case is scored and displayed.

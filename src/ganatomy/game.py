@@ -541,6 +541,9 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]]
     dims: int = 2
     """Number of spatial axes of the networks' inputs."""
+    stated_augmentation: ClassVar[str | None] = None
+    """How training images are changed at random according to its paper or release, as a phrase; None where neither is
+    known to say anything, so that changes that suit the task are added to small training sets."""
     revision: ClassVar[int] = 1
     """Number that is raised when the meaning of the weights changes, so that older runs are not continued."""
 

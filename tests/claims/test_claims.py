@@ -176,7 +176,7 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
 
     folder = tmp_path / "out" / "cnn-mse" / "seed0"
     assert finished(folder, read_run(folder))
-    options = TrainConfig(rounds=4)
+    options = TrainConfig(rounds=4, augment="none")
     before = (folder / "weights-last.safetensors").stat().st_mtime_ns
     own = find_claim("wgan-vgg").arms["cnn-mse"]
     train_once("wgan-vgg", folder, system.Config.preset("small", **own), data, options)

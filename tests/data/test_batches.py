@@ -13,7 +13,7 @@ from ganatomy.case import cut, mirrored
 from ganatomy.data.batches import Batches, PatchDataset, Range, check_validation, datasets, hold_out, usable
 from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Corners, Stream
-from ganatomy.images.augmentation import Augmentation
+from ganatomy.images.augmentation import Augmentation, mild
 from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.roles.classes import ClassRole
 from ganatomy.roles.labels import LabelRole
@@ -291,6 +291,30 @@ def test_intensities_change_in_images_only_and_in_the_range_of_the_networks():
     assert all(torch.equal(bright[n]["lesion"], plain[n]["lesion"]) for n in range(40))
     with pytest.raises(UserError, match=r"--varied-images t9: the images are input"):
         dataset(whole([sample]), augmentation=Augmentation(brightness=0.1, varied_images=("t9",)), **options)
+
+
+def test_uneven_brightness_leaves_what_has_no_signal_and_stays_within_the_range():
+    values = np.full((1, SLICES, ROWS, COLUMNS), 90.0, np.float32)
+    values[..., :15, :] = 0
+    codec = Window(low=-20, high=100, to=(-1, 1), clip=True, unit="a.u.")
+    sample = sample_of({"input": values}, codecs={"input": codec})
+    options = {"roles": ("input",), "patch": (1, ROWS, COLUMNS), "dims": 2}
+    plain, changed = (dataset(whole([sample]), augmentation=one, **options) for one in (None, Augmentation(bias=2.0)))
+    lit = []
+    for number in range(20):
+        still, new = plain[number]["input"], changed[number]["input"]
+        assert torch.allclose(new[:, :15], still[:, :15], atol=1e-6) and new.max() <= 1
+        lit.append(new[:, 15:])
+    assert torch.stack(lit).max() == 1 and torch.stack(lit).min() < 0.5
+
+
+def test_changed_patches_do_not_depend_on_workers_or_on_where_counting_begins():
+    changed = dataset(
+        dims=2, patch=(1, 8, 10), augmentation=mild(("input",)), codecs={"input": Window(low=0, high=1e6)}
+    )
+    straight = take(batches(changed, 4), 5)
+    assert equal(take(batches(changed, 4, workers=2, drawn=2), 3), straight[2:])
+    assert not equal(straight, take(batches(dataset(dims=2, patch=(1, 8, 10)), 4), 5))
 
 
 def test_a_transform_sees_all_roles_of_a_patch_in_physical_units():

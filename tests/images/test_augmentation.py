@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 
-from ganatomy.images.augmentation import Augmentation, Movement, rotation_matrix
+from ganatomy.images.augmentation import Augmentation, Movement, mild, rotation_matrix, uneven
 
 EVERYTHING = Augmentation(rotation=(20, 12, 8), scaling=0.2, shift=(0.1, 0.05, 0.15), elastic=1.5, elastic_smoothness=6)
 
@@ -41,7 +41,7 @@ def test_a_standstill_is_the_identity(size):
     patch = np.random.default_rng(0).random((2, *size), np.float32)
     still = Movement(np.eye(axes), np.zeros(axes), np.zeros((axes, *size[-axes:])))
     assert still.reach(size) == (0, 0, 0)
-    assert np.allclose(still.resample(patch, "bilinear"), patch, atol=1e-6)
+    assert np.allclose(still.resample(patch, "linear"), patch, atol=1e-6)
 
 
 @given(seed=st.integers(0, 10_000), thick=st.booleans())
@@ -52,7 +52,7 @@ def test_points_go_where_the_image_goes(seed, thick):
     first = np.minimum(np.array(size) - 1, 1)
     places = first + np.random.default_rng(seed).uniform(0, 1, (20, 3)) * (np.array(size) - 1 - 2 * first).clip(0)
     movement = drawn(EVERYTHING, seed, size, spacing)
-    shown = movement.resample(coordinates(size), "bilinear")
+    shown = movement.resample(coordinates(size), "linear")
     found = movement.points(places, size)
     inside = ((found >= 0) & (found <= np.array(size) - 1)).all(axis=1)
     sources = np.stack([map_coordinates(part, found[inside].T, order=1) for part in shown], 1)
@@ -62,7 +62,7 @@ def test_points_go_where_the_image_goes(seed, thick):
 def test_a_turn_goes_from_rows_to_columns_and_spares_other_slices():
     movement = Movement(rotation_matrix((np.pi / 2, 0, 0))[1:, 1:], np.zeros(2))
     patch = np.random.default_rng(1).random((1, 1, 15, 15), np.float32)
-    turned = movement.resample(patch, "bilinear")
+    turned = movement.resample(patch, "linear")
     assert np.allclose(turned, np.rot90(patch, 1, (2, 3)), atol=1e-5) or np.allclose(
         turned, np.rot90(patch, -1, (2, 3)), atol=1e-5
     )
@@ -103,7 +103,7 @@ def test_nothing_from_beyond_the_reach_is_shown(seed):
     _, rows, columns = movement.reach(size)
     wide = np.zeros((1, 1, 24 + 2 * rows + 20, 31 + 2 * columns + 20), np.float32)
     wide[..., :10, :] = wide[..., -10:, :] = wide[..., :10] = wide[..., -10:] = 1
-    moved = movement.resample(wide, "bilinear")
+    moved = movement.resample(wide, "linear")
     assert moved[..., 10 + rows : 34 + rows, 10 + columns : 41 + columns].max() < 1e-4
 
 
@@ -157,3 +157,110 @@ def test_the_noise_of_a_patch_depends_on_its_generator_alone():
 def test_impossible_numbers_are_refused(options):
     with pytest.raises(ValidationError):
         Augmentation(**options)
+
+
+def test_cubic_splines_keep_moved_images_sharper_and_within_their_range():
+    stripes = np.tile(np.float32([0, 1]), (1, 1, 60, 30))
+    spreads = {}
+    for interpolation in ("linear", "cubic"):
+        shifting = Augmentation(rotation=(10, 0, 0), shift=(0, 0.05, 0.05), interpolation=interpolation)
+        moved = [drawn(shifting, seed, (1, 40, 40)) for seed in range(10)]
+        shown = [movement.resample(stripes, movement.interpolation)[..., 15:45, 15:45] for movement in moved]
+        assert min(map(np.min, shown)) >= 0 and max(map(np.max, shown)) <= 1
+        spreads[interpolation] = np.mean([image.std() for image in shown])
+    assert spreads["cubic"] > 1.1 * spreads["linear"]
+
+
+@given(seed=st.integers(0, 10_000), factor=st.floats(1.01, 3), thick=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_uneven_brightness_is_smooth_and_never_beyond_its_factor(seed, factor, thick):
+    """A wave with one cycle across an image changes by at most 2π / extent of its height from voxel to voxel."""
+    shape, across = ((6, 20, 28), (12.0, 40.0, 40.0)) if thick else ((20, 28), (40.0, 40.0))
+    field = np.log(uneven(shape, across, factor, np.random.default_rng(seed)).astype(np.float64))
+    assert field.shape == shape and np.abs(field).max() <= np.log(factor) + 1e-6
+    for axis, extent in enumerate(across):
+        assert np.abs(np.diff(field, axis=axis)).max() <= np.log(factor) * 2 * np.pi / extent + 1e-6
+
+
+def test_uneven_brightness_comes_close_to_its_factor_and_differs_from_draw_to_draw():
+    fields = [uneven((40, 40), (40, 40), 1.5, np.random.default_rng(seed)) for seed in range(60)]
+    assert max(map(np.max, fields)) > 1.4 and min(map(np.min, fields)) < 1 / 1.4
+    assert not np.allclose(fields[0], fields[1])
+
+
+def test_uneven_brightness_multiplies_the_signal_and_leaves_the_dark():
+    image = torch.full((2, 24, 24), 0.2)
+    image[:, :8] = -1.0
+    new = Augmentation(bias=1.5).vary({"a": image}, np.random.default_rng(3), {"a": -1.0}, (24, 24))["a"]
+    factors = (new + 1)[:, 8:] / 1.2
+    assert torch.equal(new[:, :8], image[:, :8]) and torch.allclose(factors[0], factors[1])
+    assert 1 / 1.5 <= factors.min() < factors.max() <= 1.5 and factors.std() > 1e-3
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_gamma_keeps_the_order_of_values_and_their_limits(seed):
+    values = torch.rand(1, 9, 9, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    new = Augmentation(gamma=1.8).vary({"a": values}, np.random.default_rng(seed))["a"]
+    order = values.flatten().argsort()
+    assert (new.flatten()[order].diff() >= -1e-6).all()
+    assert torch.allclose(new.aminmax()[0], values.min(), atol=1e-5)
+    assert torch.allclose(new.aminmax()[1], values.max(), atol=1e-5)
+
+
+def test_noise_has_every_sd_up_to_the_stated_one():
+    flat, rng, noisy = torch.zeros(1, 50, 50), np.random.default_rng(0), Augmentation(noise=0.2)
+    found = np.array([float(noisy.vary({"a": flat}, rng)["a"].std()) for _ in range(200)])
+    assert found.max() < 0.21 and found.mean() == pytest.approx(0.1, rel=0.15) and found.min() < 0.02
+
+
+def test_blur_spreads_a_point_within_its_slice_by_at_most_the_stated_sd():
+    point, rng, wide = torch.zeros(2, 5, 31, 31), np.random.default_rng(1), []
+    point[1, 2, 15, 15] = 1.0
+    places = torch.arange(31.0) - 15
+    for _ in range(40):
+        new = Augmentation(blur=2.0).vary({"a": point}, rng)["a"]
+        assert not new[0].any() and not new[1, [0, 1, 3, 4]].any() and float(new.sum()) == pytest.approx(1, abs=1e-4)
+        wide.append(float((new[1, 2].sum(0) * places**2).sum().sqrt()))
+    assert max(wide) < 2.05 and 0.5 < np.mean(wide) < 1.5
+    even = torch.full((1, 12, 12), 0.3)
+    assert torch.allclose(Augmentation(blur=2.0).vary({"a": even}, rng)["a"], even, atol=1e-6)
+
+
+def test_values_that_mean_something_keep_their_scale():
+    image, everything = torch.rand(1, 20, 20), {"gamma": 2.0, "contrast": 0.3, "brightness": 0.3, "bias": 1.5}
+    alone = Augmentation(**everything, varied_images=("ct", "mr"), measured_images=("ct",))
+    new = alone.vary({"ct": image, "mr": image}, np.random.default_rng(0))
+    assert torch.equal(new["ct"], image) and not torch.equal(new["mr"], image)
+    blurred = alone.model_copy(update={"blur": 1.5}).vary({"ct": image}, np.random.default_rng(0))["ct"]
+    assert float(blurred.mean()) == pytest.approx(float(image.mean()), abs=0.02) and blurred.std() < image.std()
+
+
+def test_new_changes_draw_no_numbers_where_they_are_not_asked_for():
+    """A configuration without them gives the patches that it gave before they existed."""
+    image, old = torch.rand(1, 13, 17), Augmentation(gamma=1.5, contrast=0.2, brightness=0.1, noise=0.05)
+    rng = np.random.default_rng(5)
+    old.vary({"a": image}, rng)
+    expected = np.random.default_rng(5)
+    expected.random(), expected.uniform(-1, 1, 3), expected.random(), expected.integers(2**32)
+    expected.uniform(-1, 1, 3), expected.random()  # for the image after it
+    assert rng.random() == expected.random()
+
+
+def test_the_parts_of_the_usual_changes():
+    whole = mild(("t1", "ct"), ("ct",))
+    assert whole.moves and whole.varies and whole.gamma > 1 and whole.blur > 0
+    assert whole.among(["ct", "mask"]).varied_images == ("ct",) and not whole.among(["mask"]).varies
+    drawn_by_a_network = mild(("t1",), smeared=False)
+    assert not drawn_by_a_network.blur and not drawn_by_a_network.noise and drawn_by_a_network.gamma > 1
+    assert mild(("ct",), ("ct",)).gamma == 1 and mild(("ct",), ("ct",)).noise > 0
+    assert mild().moves and not mild().varies
+
+
+def test_changes_are_told_in_words():
+    assert mild(("t1",)).told == (
+        "50 % of the patches are turned by up to 10°, enlarged or shrunk by up to 10 % and shifted by up to 5 % of the "
+        "patch; intensities of t1 change in 50 % of the patches: gamma up to 1.4, uneven brightness by a factor of up "
+        "to 1.3, blur of up to 1 voxels (SD) and noise of up to 0.05 (SD, in the range of the networks)"
+    )
+    assert Augmentation().told == "" and mild(("ct",), ("ct",), moved=False, smeared=False).told == ""

@@ -4,6 +4,7 @@ import copy
 import inspect
 import itertools
 import re
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -14,12 +15,14 @@ from torch import nn
 
 from ganatomy import catalogue
 from ganatomy.api import configured
+from ganatomy.case import Role
 from ganatomy.cli.info import field_comments, page
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import judge_of
 from ganatomy.game import Noise, RolesConfig, moves
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.roles.image import ImageOptions
+from ganatomy.training.augmenting import with_changes
 from ganatomy.training.loop import Trainer
 
 MODELS = [*READY, "brain-manifold-dcgan:small-denoiser"]
@@ -130,6 +133,29 @@ def test_every_term_is_finite_and_reaches_its_player(method):
                     assert all(torch.isfinite(slope).all() for slope in reached), f"{turn.player}/{name}"
                     assert any(slope.abs().max() > 0 for slope in reached), f"{turn.player}/{name} moves nobody"
                 assert all(torch.isfinite(score).all() for score in turn.scores.values())
+
+
+@pytest.mark.parametrize("slug", READY)
+def test_a_system_declares_what_its_source_says_of_augmentation(slug):
+    declared = vars(catalogue.load(slug))
+    assert "stated_augmentation" in declared, "by the system itself, and not by the class that it extends"
+    assert declared["stated_augmentation"] is None or not declared["stated_augmentation"].endswith(".")
+
+
+def test_added_changes_suit_the_roles_of_every_stream(method):
+    changes, task = method.task.changes(), method.task
+    if not (changes.allowed.moves or changes.allowed.varies):
+        assert changes.because
+        return
+    for stage in method.stages():
+        roles = (*task.required, *stage.derive)
+        for plain, stream in zip(stage.streams_in_order, with_changes(stage, roles, changes.allowed), strict=True):
+            shown = roles if stream.roles is None else stream.roles
+            assert replace(stream, augmentation=plain.augmentation) == plain
+            assert set(stream.augmentation.varied_images) <= set(shown) & set(task.roles)
+            kinds = [task.roles[name] for name in shown if name in task.roles]
+            assert all(type(kind).move is not Role.move for kind in kinds if stream.augmentation.moves)
+            assert all(kind.has_intensities for kind in kinds if kind.name in stream.augmentation.varied_images)
 
 
 def test_parameters_belong_to_one_player_of_a_stage(method):

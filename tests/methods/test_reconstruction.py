@@ -147,7 +147,7 @@ def test_augmented_images_are_scanned_again():
     true, input = method.scanned(batch)
     assert (true - batch["target"]).abs().mean() > 0.02 and true.min() >= 0 and true.max() <= 1
     torch.testing.assert_close(input, scanned_by_hand(true, batch["input"]), atol=1e-5, rtol=0)
-    kept, same = small(DAGAN, augment=False).scanned(batch)
+    kept, same = small(DAGAN, augmented=False).scanned(batch)
     assert torch.equal(kept, batch["target"]) and torch.equal(same, batch["input"])
 
 
@@ -199,7 +199,7 @@ def test_the_game_of_gancs_sets_in_slowly():
 
 
 def test_refinegan_repeats_its_cycles_in_image_and_kspace():
-    method = small(RefineGAN, augment=False)
+    method = small(RefineGAN, augmented=False)
     assert set(played(method)["generators"].losses) == {
         *("image", "direct", "k-space", "smoothness", "shrinkage", "adversarial")
     }
@@ -218,7 +218,7 @@ def test_refinegan_repeats_its_cycles_in_image_and_kspace():
 
 
 def test_samples_of_refinegan_are_normalised_alone_and_seen_from_minus_one_to_one():
-    method, seen = small(RefineGAN, augment=False), []
+    method, seen = small(RefineGAN, augmented=False), []
     networks = [method.generators[0], method.critic]
     for network in networks:
         network.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
@@ -265,7 +265,7 @@ def test_the_learning_rate_is_halved_again_and_again(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_system_learns_one_scan_by_heart(kind):
-    plain = {"augment": False, "perceptual_weight": 0.0}
+    plain = {"augmented": False, "perceptual_weight": 0.0}
     given = {name: value for name, value in plain.items() if name in kind.Config.model_fields}
     method = small(kind, **kind.Config.baseline, **given)
     true, input = scan(method)

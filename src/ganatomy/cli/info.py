@@ -10,9 +10,10 @@ from ganatomy import catalogue
 from ganatomy.catalogue import System
 from ganatomy.data.wanted import layouts_for, manifest_for, wanted
 from ganatomy.errors import UserError
-from ganatomy.game import MethodConfig, RolesConfig
+from ganatomy.game import Method, MethodConfig, RolesConfig
 from ganatomy.inference.model import build
 from ganatomy.roles.options import RoleOptions
+from ganatomy.training.augmenting import FEW, has_own, usual_changes
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,8 +42,10 @@ def page(system: System) -> str:
         f"{system.modality}, {system.dims}, {system.state}." + (f" <{system.url}>" if system.url else ""),
     ]
     if system.state == "ready":
+        method = build(system, {})
         lines += _numbers(system.cls)
-        lines += _data(system)
+        lines += _augmentation(method)
+        lines += _data(method)
     return "\n".join(lines)
 
 
@@ -67,9 +70,26 @@ def _numbers(cls: Any) -> Iterator[str]:
         yield "- `--baseline`: none, since nothing is left of it without its adversary"
 
 
-def _data(system: System) -> Iterator[str]:
+def _augmentation(method: Method) -> Iterator[str]:
+    """Yield what the source of a system says of random changes, and what is added with its usual options."""
+    changes = method.task.changes()
+    yield from ("", "## Augmentation", "")
+    yield f"- in its paper or release: {method.stated_augmentation or 'nothing known'}"
+    if has_own(method):
+        yield "- `--augment` adds nothing, since options of the system move or vary images"
+        return
+    usual, most = usual_changes(method).told, changes.allowed.told
+    reason = "the source states its own" if most and changes.usual else changes.because
+    yield f"- `--augment auto`, the default, adds for fewer than {FEW} training subjects of yours: " + (
+        usual or f"nothing, since {reason}"
+    )
+    added = "adds the same to data of any size" if most == usual else f"adds: {most}"
+    yield f"- `--augment always` {added if most else 'is refused'}"
+
+
+def _data(method: Method) -> Iterator[str]:
     """Yield the roles of a system with its usual names, and a manifest that it could be trained on."""
-    task = build(system, {}).task
+    task = method.task
     yield from ("", "## Data", "", "A case has these roles, which are columns of a manifest:", "")
     yield from ("| role | kind | needed |", "|---|---|---|")
     yield from (f"| `{row.name}` | {row.what} | {row.needed} |" for row in wanted(task))

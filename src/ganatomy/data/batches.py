@@ -17,6 +17,7 @@ from ganatomy.data.index import LabelIndex, label_index
 from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Corners, Stream
 from ganatomy.images.augmentation import Augmentation, Movement
+from ganatomy.images.codecs import Codec, Window
 
 TRIES = 10
 """Number of draws of a patch that the stream's ``accepts`` refuses; the last one is taken."""
@@ -213,7 +214,10 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         augmentation = self.stream.augmentation
         if augmentation is None or not augmentation.varies:
             return tensors
-        return {**tensors, **augmentation.vary({role: tensors[role] for role in self.varied}, changes)}
+        sample, images = item.sample, {role: tensors[role] for role in self.varied}
+        dark = {role: float(sample.role(role).encoded(np.zeros(1, np.float32))[0]) for role in self.varied}
+        varied = augmentation.vary(images, changes, dark, _across(sample)[-self.dims :])
+        return {**tensors, **{role: _clipped(image, sample.role(role).codec) for role, image in varied.items()}}
 
     def _draw(self, rng: np.random.Generator, changes: np.random.Generator) -> tuple[Range, dict[str, NDArray[Any]]]:
         stream = self.stream
@@ -310,6 +314,18 @@ def _wider(kind: Role, array: Any, first: Sequence[int], size: Sequence[int], re
     block = kind.cut(array, [at for at, _ in inside], [end - at for at, end in inside])
     beyond = [(at - begin, end - last) for begin, end, (at, last) in zip(start, stop, inside, strict=True)]
     return np.pad(block, [(0, 0), *beyond], mode="edge")
+
+
+def _across(sample: Sample) -> tuple[float, ...]:
+    """Return the voxels along slices, rows and columns of a cube with the larger side of a slice in mm."""
+    _, *extents = sample.shape
+    side = max(extent * step for extent, step in zip(extents, sample.spacing[1:], strict=True))
+    return tuple(side / step for step in sample.spacing)
+
+
+def _clipped(image: Tensor, codec: Codec | None) -> Tensor:
+    """Return an image without values beyond the range of its codec, where the codec clips to it."""
+    return image.clamp(*codec.to) if isinstance(codec, Window) and codec.clip else image
 
 
 def _corner(rng: np.random.Generator) -> tuple[float, float]:

@@ -482,6 +482,7 @@ def describe(
             "fold": facts.split.fold.model_dump() if facts.split.fold else None,
             "seed": facts.training.seed,
             "rounds": facts.rounds,
+            "augmentation": facts.augmentation,
             "selection": facts.selection.model_dump(),
             "versions": facts.versions,
         },

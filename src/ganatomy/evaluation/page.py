@@ -157,6 +157,7 @@ def _measured(judge: Judge, judgement: Judgement, facts: Mapping[str, Any]) -> d
         "for the number of scores",
         "Trained on": f"{training['data']}, {count(len(training['subjects']['train']), 'subject')}, seed "
         f"{training['seed']}, rounds: {rounds}",
+        **({"Augmentation": training["augmentation"]} if training.get("augmentation") else {}),
         **({"Images": facts["images"]} if "images" in facts else {}),
         **({"Resolution": facts["resolution"]} if facts.get("resolution") else {}),
         "Weights": f"{facts['weights']}; the best are chosen on validation data by {selection['score']} "

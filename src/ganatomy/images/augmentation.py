@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
-Interpolation = Literal["bilinear", "nearest"]
-"""Interpolation between voxels: linear along every axis, or the value of the nearest voxel."""
+Interpolation = Literal["linear", "cubic", "nearest"]
+"""Interpolation between voxels: linear along every axis, by cubic B-splines, or the value of the nearest voxel."""
+
+WAVES = 3
+"""Number of cosine waves that a field of uneven brightness is the sum of (our choice)."""
 
 CLOSE = 1e-3
 """Accuracy in voxels of the position of a point in a deformed patch."""
@@ -35,7 +38,8 @@ class Augmentation(BaseModel):
     of each system.
 
     Intensities of images change in the range of the networks, after their codec, so that 0.1 is a twentieth of a window
-    that is mapped to [-1, 1]. They may leave this range.
+    that is mapped to [-1, 1]. They may leave this range, unless the codec clips. Contrast changes first, then the
+    brightness that the coil or the lamp gives to a place, then sharpness, then noise, as in a scanner.
 
     All numbers are limits of uniform distributions; with the defaults nothing is changed.
     """
@@ -48,12 +52,16 @@ class Augmentation(BaseModel):
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # shift along slices, rows and columns, as share of the patch
     elastic: float = Field(0.0, ge=0)  # SD in mm of smooth displacements along every axis
     elastic_smoothness: float = Field(10.0, gt=0)  # SD in mm of the Gaussian that smooths these displacements
+    interpolation: Literal["linear", "cubic"] = "linear"  # of moved images; cubic is slower and keeps them sharper
     vary_share: float = Field(1.0, ge=0, le=1)  # share of the patches whose intensities are changed
     varied_images: tuple[str, ...] = ()  # names of the images whose intensities are changed; none means all
+    measured_images: tuple[str, ...] = ()  # those of them whose values mean something (HU): only blur and noise change
     vary_alike: bool = False  # whether all images of a patch are changed by the same numbers
     gamma: float = Field(1.0, ge=1)  # power of the intensities between their limits: 1.5 for powers of 1/1.5 to 1.5
     contrast: float = Field(0.0, ge=0, lt=1)  # change of the distances from the mean: 0.2 for factors of 0.8 to 1.2
     brightness: float = Field(0.0, ge=0)  # offset that is added or subtracted, in the range of the networks
+    bias: float = Field(1.0, ge=1)  # factor of a smooth field of uneven brightness: 1.3 for factors of 1/1.3 to 1.3
+    blur: float = Field(0.0, ge=0)  # SD of a Gaussian blur along rows and columns, in voxels
     noise: float = Field(0.0, ge=0)  # SD of white noise, in the range of the networks
 
     @field_validator("rotation", "shift")
@@ -71,7 +79,8 @@ class Augmentation(BaseModel):
     @property
     def varies(self) -> bool:
         """Whether intensities are changed."""
-        return self.vary_share > 0 and (self.gamma > 1 or any((self.contrast, self.brightness, self.noise)))
+        changed = self.gamma > 1 or self.bias > 1 or any((self.contrast, self.brightness, self.blur, self.noise))
+        return self.vary_share > 0 and changed
 
     def movement(self, rng: np.random.Generator, size: Sequence[int], spacing: Sequence[float]) -> Movement | None:
         """Draw a random movement; None where the patch is not moved.
@@ -91,7 +100,7 @@ class Augmentation(BaseModel):
         matrix = (turn * steps) / steps[:, None] / scale
         offset = (rng.uniform(-1, 1, 3) * self.shift)[axes] * extents
         bend = self._bend(rng, extents.astype(int), steps) if self.elastic else None
-        return Movement(matrix, offset, bend)
+        return Movement(matrix, offset, bend, self.interpolation)
 
     def _bend(
         self, rng: np.random.Generator, extents: NDArray[np.int_], steps: NDArray[np.float64]
@@ -105,25 +114,148 @@ class Augmentation(BaseModel):
         left = np.prod([_smoothed(sd, extent) for sd, extent in zip(reach.tolist(), extents.tolist(), strict=True)])
         return np.asarray(smooth / left * self.elastic / steps.reshape(-1, *[1] * len(extents)))
 
-    def vary(self, tensors: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    def vary(
+        self,
+        tensors: Mapping[str, Tensor],
+        rng: np.random.Generator,
+        dark: Mapping[str, float] = {},
+        across: Sequence[float] = (),
+    ) -> dict[str, Tensor]:
         """Return images with randomly changed intensities.
 
         Args:
-            tensors: name to image, (channels, ...), in the range of the networks; all of them are changed.
+            tensors: name to image, (channels, [[slices,] rows,] columns), in the range of the networks; all of them are
+                changed.
             rng: source of random numbers.
+            dark: name to the value, in the range of the networks, at which there is no signal, so that uneven
+                brightness leaves it as it is; 0 where it is missing.
+            across: voxels of a whole image along each axis, over which uneven brightness goes up or down about once;
+                those of the patch where none are given.
         """
         if not self.varies or rng.random() >= self.vary_share:
             return dict(tensors)
         changed, numbers = {}, self._numbers(rng)
         for name, tensor in tensors.items():
-            changed[name] = _varied(tensor, *numbers, rng)
+            own = numbers if name not in self.measured_images else _Numbers(blur=numbers.blur, noise=numbers.noise)
+            changed[name] = _varied(tensor, own, dark.get(name, 0.0), across or tensor.shape[1:], rng)
             numbers = numbers if self.vary_alike else self._numbers(rng)
         return changed
 
-    def _numbers(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
-        """Draw the power, the factor about the mean, the offset, and the SD of the noise for one image."""
+    def _numbers(self, rng: np.random.Generator) -> _Numbers:
+        """Draw the numbers by which one image is changed."""
         power, factor, added = rng.uniform(-1, 1, 3)
-        return self.gamma**power, 1 + self.contrast * factor, self.brightness * added, self.noise * rng.random()
+        noise = self.noise * rng.random()
+        return _Numbers(
+            self.gamma**power,
+            1 + self.contrast * factor,
+            self.brightness * added,
+            self.bias ** rng.random() if self.bias > 1 else 1.0,
+            self.blur * rng.random() if self.blur else 0.0,
+            noise,
+            int(rng.integers(2**32)) if self.bias > 1 else 0,
+        )
+
+    def among(self, images: Sequence[str]) -> Augmentation:
+        """Return these changes for a patch with some images only; ``varied_images`` must be named."""
+        varied = tuple(name for name in self.varied_images if name in images)
+        share = self.vary_share if varied else 0.0
+        return self.model_copy(update={"varied_images": varied, "vary_share": share})
+
+    @property
+    def told(self) -> str:
+        """Changes and their limits in words; empty where nothing is changed."""
+        return "; ".join(
+            filter(None, [self._told_moves if self.moves else "", self._told_varies if self.varies else ""])
+        )
+
+    @property
+    def _told_moves(self) -> str:
+        turned = f"turned by up to {max(self.rotation):g}°" if any(self.rotation) else ""
+        scaled = f"enlarged or shrunk by up to {100 * self.scaling:g} %" if self.scaling else ""
+        shifted = f"shifted by up to {100 * max(self.shift):g} % of the patch" if any(self.shift) else ""
+        bent = f"bent by {self.elastic:g} mm (SD)" if self.elastic else ""
+        return f"{100 * self.move_share:g} % of the patches are {_listed(turned, scaled, shifted, bent)}"
+
+    @property
+    def _told_varies(self) -> str:
+        free = [name for name in self.varied_images if name not in self.measured_images]
+        scale = [
+            f"gamma up to {self.gamma:g}" if self.gamma > 1 else "",
+            f"contrast by up to {100 * self.contrast:g} %" if self.contrast else "",
+            f"brightness by up to {self.brightness:g}" if self.brightness else "",
+            f"uneven brightness by a factor of up to {self.bias:g}" if self.bias > 1 else "",
+        ]
+        blur = f"blur of up to {self.blur:g} voxels (SD)" if self.blur else ""
+        noise = f"noise of up to {self.noise:g} (SD, in the range of the networks)" if self.noise else ""
+        told = _listed(*(scale if free or not self.varied_images else ()), blur, noise)
+        if not told:
+            return ""
+        images = f"of {', '.join(self.varied_images)} " if self.varied_images else ""
+        return f"intensities {images}change in {100 * self.vary_share:g} % of the patches: {told}"
+
+
+def mild(
+    varied: Sequence[str] = (),
+    measured: Sequence[str] = (),
+    *,
+    moved: bool = True,
+    smeared: bool = True,
+    sharp: bool = True,
+) -> Augmentation:
+    """Return the changes that are added to small training sets: what another position or another scanner would do.
+
+    The numbers are our choice. Half of the patches are moved, and half of them have other intensities, so that
+    networks see unchanged ones, too.
+
+    Args:
+        varied: images whose intensities change; none where this is empty.
+        measured: those of them whose values mean something, such as HU, so that only their blur and noise change.
+        moved: whether geometry is changed.
+        smeared: whether images are blurred and made noisy; not for images that a network learns to draw.
+        sharp: whether moved images are interpolated by cubic splines, for images that a network learns to draw.
+    """
+    geometry: dict[str, Any] = {"rotation": (10.0, 5.0, 5.0), "scaling": 0.1, "shift": (0.05, 0.05, 0.05)}
+    scale: dict[str, Any] = {"gamma": 1.4, "bias": 1.3} if set(varied) - set(measured) else {}
+    sharpness: dict[str, Any] = {"blur": 1.0, "noise": 0.05} if smeared else {}
+    return Augmentation(
+        move_share=0.5,
+        vary_share=0.5,
+        interpolation="cubic" if sharp else "linear",
+        varied_images=tuple(varied),
+        measured_images=tuple(measured),
+        **(geometry if moved else {}),
+        **(scale | sharpness if varied else {}),
+    )
+
+
+class Changes(NamedTuple):
+    """Random changes of training patches that leave the cases of a task true."""
+
+    allowed: Augmentation
+    """Changes, of which none may be left; ``varied_images`` are named where intensities change."""
+    because: str = ""
+    """Reason why there are no more of them, or why they are not usual, as a clause."""
+    usual: bool = True
+    """Whether they are made without being asked for, where data are few."""
+
+
+class _Numbers(NamedTuple):
+    """The numbers by which the intensities of one image are changed."""
+
+    power: float = 1.0
+    """Power of the intensities between their limits."""
+    factor: float = 1.0
+    """Factor about the mean."""
+    added: float = 0.0
+    """Offset."""
+    bias: float = 1.0
+    """Largest factor of uneven brightness."""
+    blur: float = 0.0
+    """SD of the blur in voxels."""
+    noise: float = 0.0
+    """SD of the noise."""
+    seed: int = 0
+    """Seed of the field of uneven brightness."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +269,13 @@ class Movement:
         matrix: (axes, axes); two axes where the movement is within slices.
         offset: (axes).
         bend: displacements on the grid of the largest patch, (axes, *extents); None without elastic deformation.
+        interpolation: interpolation of images.
     """
 
     matrix: NDArray[np.float64]
     offset: NDArray[np.float64]
     bend: NDArray[np.float64] | None = None
+    interpolation: Interpolation = "linear"
 
     @property
     def planar(self) -> bool:
@@ -165,7 +299,8 @@ class Movement:
 
         Args:
             patch: (channels, slices, rows, columns), cut wider by `reach`.
-            interpolation: linear, or the nearest voxel.
+            interpolation: how values between voxels are found. Values that splines bring beyond those of the patch are
+                clipped to them.
         """
         import torch
         from monai.transforms.spatial.array import AffineGrid, Resample
@@ -179,8 +314,11 @@ class Movement:
         places = torch.as_tensor(grid)
         if self.bend is not None:
             places[:axes] += torch.from_numpy(_widened(self.bend, flat.shape[1:]))
-        moved = Resample(mode=interpolation, padding_mode="border")(torch.from_numpy(flat.copy()), places)
-        return np.asarray(moved, np.float32).reshape(patch.shape)
+        modes: Mapping[Interpolation, str | int] = {"linear": "bilinear", "cubic": 3, "nearest": "nearest"}
+        edge = "nearest" if interpolation == "cubic" else "border"  # SciPy's and torch's words for one thing
+        moved = Resample(mode=modes[interpolation], padding_mode=edge)(torch.from_numpy(flat.copy()), places)
+        values = np.asarray(moved, np.float32).reshape(patch.shape)
+        return np.clip(values, patch.min(), patch.max()) if interpolation == "cubic" else values
 
     def nearest(self, patch: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return a moved map of integers of unchanged size and type, with the integer of the nearest voxel.
@@ -249,8 +387,31 @@ def _widened(bend: NDArray[np.float64], extents: Sequence[int]) -> NDArray[np.fl
     return bend
 
 
-def _varied(image: Tensor, power: float, factor: float, added: float, noise: float, rng: np.random.Generator) -> Tensor:
-    """Return an image whose power, contrast, brightness and noise are changed, in this order."""
+def uneven(
+    shape: Sequence[int], across: Sequence[float], factor: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return a random smooth field of factors between ``1 / factor`` and ``factor``, such as the bias field of a coil.
+
+    Its logarithm is a sum of cosine waves of random directions and phases, with one half to one cycle across a whole
+    image, so that a small patch of a large image is changed as that part of a scan would be.
+
+    Args:
+        shape: voxels of the patch along each axis.
+        across: voxels of the whole image along each axis.
+        factor: largest factor, at least 1.
+        rng: source of random numbers.
+    """
+    places = np.stack(np.meshgrid(*[np.arange(extent) for extent in shape], indexing="ij"), -1) / np.array(across)
+    waves, weights = np.zeros(tuple(shape)), rng.uniform(0.5, 1, WAVES)
+    for weight in weights / weights.sum():
+        direction = rng.standard_normal(len(shape))
+        cycles = rng.uniform(0.5, 1) * direction / np.linalg.norm(direction)
+        waves += weight * np.cos(2 * np.pi * (places @ cycles + rng.random()))
+    return np.asarray(factor**waves, np.float32)
+
+
+def _varied(image: Tensor, numbers: _Numbers, dark: float, across: Sequence[float], rng: np.random.Generator) -> Tensor:
+    """Return an image whose power, contrast, brightness, evenness, sharpness and noise are changed, in this order."""
     from monai.transforms.intensity.array import (
         AdjustContrast,
         RandGaussianNoise,
@@ -260,14 +421,19 @@ def _varied(image: Tensor, power: float, factor: float, added: float, noise: flo
     from monai.utils.type_conversion import convert_to_tensor
 
     steps: list[Callable[[Any], Any]] = []
-    if power != 1:
-        steps.append(AdjustContrast(power))
-    if factor != 1:
-        steps.append(ScaleIntensityFixedMean(factor=factor - 1))
-    if added:
-        steps.append(ShiftIntensity(added))
-    if noise:
-        adding = RandGaussianNoise(prob=1, std=noise, sample_std=False)
+    if numbers.power != 1:
+        steps.append(AdjustContrast(numbers.power))
+    if numbers.factor != 1:
+        steps.append(ScaleIntensityFixedMean(factor=numbers.factor - 1))
+    if numbers.added:
+        steps.append(ShiftIntensity(numbers.added))
+    if numbers.bias > 1:
+        field = uneven(image.shape[1:], across, numbers.bias, np.random.default_rng(numbers.seed))
+        steps.append(lambda values: dark + (values - dark) * image.new_tensor(field))
+    if numbers.blur:
+        steps.append(lambda values: _blurred(values, numbers.blur))
+    if numbers.noise:
+        adding = RandGaussianNoise(prob=1, std=numbers.noise, sample_std=False)
         adding.set_random_state(seed=int(rng.integers(2**32)))
         steps.append(adding)
     changed: Any = image
@@ -275,3 +441,18 @@ def _varied(image: Tensor, power: float, factor: float, added: float, noise: flo
         changed = step(changed)
     plain: Tensor = convert_to_tensor(changed, track_meta=False)
     return plain
+
+
+def _blurred(image: Any, sd: float) -> Tensor:
+    """Return an image (channels, ..., rows, columns) after a Gaussian blur along rows and columns with SD in voxels."""
+    import torch
+    from scipy.ndimage import gaussian_filter
+
+    axes = (0.0,) * (image.ndim - 2) + (sd, sd)
+    return torch.from_numpy(gaussian_filter(np.asarray(image, np.float32), axes, mode="nearest"))
+
+
+def _listed(*words: str) -> str:
+    """Return the words that are not empty, with commas and an "and" between them."""
+    told = [word for word in words if word]
+    return " and ".join(filter(None, [", ".join(told[:-1]), *told[-1:]]))

@@ -38,6 +38,7 @@ from ganatomy.data.pseudonyms import DIGITS, DIGITS_OF_CONTENT
 from ganatomy.data.splits import Fold
 from ganatomy.errors import Notice, UserError
 from ganatomy.images.atomic import write_text
+from ganatomy.images.augmentation import Augmentation
 
 RUN_FILE = "run.yaml"
 FORMAT: Literal[2] = 2
@@ -45,6 +46,8 @@ FIRST_FORMAT = "0.1.0"
 """Version of ganatomy whose run files have no format number."""
 
 Which = Literal["best", "last"]
+Augment = Literal["auto", "none", "always"]
+"""Whether random changes of training images are added to those of the system itself."""
 
 
 class InitialSource(NamedTuple):
@@ -97,6 +100,7 @@ class TrainConfig(BaseModel):
     validate_every: int | None = Field(None, ge=1)  # rounds between validations; none: a 20th of the run, at least 25
     validation_slices: int = Field(12, ge=1)  # number of slices that are scored at each validation
     monitor: str | None = None  # validation score by which the best weights are selected; none means the task's own
+    augment: Augment = "auto"  # random changes: auto where data are few and the source says nothing; none; or always
     diagnose: bool = True  # compute the vector field of the game at validations, to see whether it converges
     false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of healthy pixels, images above a detector's threshold
     init_from: tuple[str, ...] = ()  # RUN:PLAYER: players that begin with the best weights of another run's player
@@ -197,6 +201,8 @@ class RunFile(_Part):
     split: Sides  # of the subjects
     cases: dict[Pseudonym, dict[Pseudonym, Content]]  # subject to its cases, and these to keyed digests of content
     validation: str  # where the validation slices come from, in words
+    augmentation: str = ""  # added random changes of training images, or why there are none, in words
+    augmented: Augmentation | None = None  # these changes; none where nothing was added
     resolution: str = ""  # at which networks see images, in words; empty where it is that of the data
     selection: Selection  # of the best weights
     provenance: dict[str, str]  # facts that every result must carry
@@ -210,6 +216,12 @@ class RunFile(_Part):
     def _without_download(cls, config: dict[str, Any]) -> dict[str, Any]:
         """Replace the wish of a training to download weights, which nothing that uses the run shares."""
         return {**config, "features": "vgg19"} if config.get("features") == "download" else config
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _without_changes(cls, training: Any) -> Any:
+        """Complete the options of a run that was made before changes of training images could be added."""
+        return {"augment": "none", **training} if isinstance(training, Mapping) else training
 
     @field_validator("data", mode="before")
     @classmethod

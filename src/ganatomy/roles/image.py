@@ -119,8 +119,8 @@ class ImageRole(ScaledRole):
         return image
 
     def move(self, patch: NDArray[Any], movement: Movement) -> NDArray[Any]:
-        """Return the moved patch, interpolated linearly."""
-        return movement.resample(patch, "bilinear")
+        """Return the moved patch, interpolated as the movement says."""
+        return movement.resample(patch, movement.interpolation)
 
 
 class ImageOptions(RoleOptions):

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from ganatomy.case import Role
-from ganatomy.images.codecs import Codec
+from ganatomy.images.codecs import Codec, OpticalDensity
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class ScaledRole(Role):
     def codec(self) -> Codec | None:
         """Codec from physical values to the range of the networks; None where values are taken as they are."""
         return self.scale
+
+    @property
+    def measured(self) -> bool:
+        """Whether values mean something, such as CT numbers; those in arbitrary units or without one do not."""
+        return self.scale is None or self.scale.unit not in (None, "a.u.") or isinstance(self.scale, OpticalDensity)
 
     @property
     def adaptive(self) -> bool:

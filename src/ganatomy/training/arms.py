@@ -119,7 +119,9 @@ def train_run(
     folder, arm = out / run.place, run.arm
     fold = f", fold {run.fold.number}" if run.fold else ""
     console.print(f"{arm.name}, seed {run.seed}{fold} in {folder}", style="bold", markup=False, highlight=False)
-    own = options.model_copy(update={"seed": run.seed, "rounds": arm.rounds})
+    # What auto adds depends on the system and on the number of subjects, but arms are to be trained alike.
+    augment = "none" if options.augment == "auto" else options.augment
+    own = options.model_copy(update={"seed": run.seed, "rounds": arm.rounds, "augment": augment})
     train_once(
         arm.system,
         folder,

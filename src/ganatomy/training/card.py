@@ -40,6 +40,7 @@ def model_card(system: System, facts: RunFile, data: str, best: Best, latest: Ma
         f"- Kept for testing: {tested}.",
         f"- Weights chosen at round {best.round} by {best.name} on {facts.validation}"
         + (f" ({best.score:.4g})." if best.score is not None else "."),
+        *([f"- Augmentation: {facts.augmentation}."] if facts.augmentation else []),
         *([f"- Resolution: {facts.resolution}."] if facts.resolution else []),
         *([_scanners(split.sites)] if split.sites else []),
         *[f"- {name}: {value}." for name, value in facts.provenance.items()],

@@ -70,6 +70,7 @@ from ganatomy.inference.validation import in_inference_mode, validate
 from ganatomy.reports import terminal
 from ganatomy.reports.measures import GAIN_ALONE, GRADIENT_NORM, ROTATION, Measure
 from ganatomy.training.annotations import choose_annotated, learned_roles, without_annotations
+from ganatomy.training.augmenting import Added, added, check_wish, with_changes
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
 from ganatomy.training.checkpoint import BEST, LAST, read_checkpoint
@@ -335,6 +336,7 @@ class Run:
         self.best = Best(name=monitored, better=self.task.directions[monitored])
         check_stages(self.method.stages())
         self.method.check_sizes()
+        check_wish(self.method, self.options.augment)
         check_turns(self.method)
         self._initialise()
 
@@ -358,14 +360,22 @@ class Run:
         self.understood: list[str] = []
         self.train_ranges, self.val_ranges, self.left_out = self._prepared_ranges()
         self.ranges = self.train_ranges
+        self.added = self._added()
         self._check_roles()
         self.resolution = resolution(self.task.preparation, self._samples())
         if self.is_rank_zero:
             self._announce()
 
+    def _added(self) -> Added:
+        """Return the random changes of training images; a resumed run keeps those that it began with."""
+        if facts := self.request.facts:
+            return Added(facts.augmented, facts.augmentation)
+        subjects = {sample.case.subject for sample in self._samples()}
+        return added(self.method, self.options.augment, len(subjects), own=self.data.data is not None)
+
     def _announce(self) -> None:
         """Say before the training what was understood, what networks see, and what stands in for something else."""
-        for sentence in (*self.understood, *filter(None, [self.resolution])):
+        for sentence in (*self.understood, *filter(None, [self.resolution, self.added.told])):
             log.info("%s", sentence)
         for name, value in self.method.provenance().items():
             if "substitute" in value:
@@ -525,6 +535,8 @@ class Run:
             initial=self.initial,
             split=split,
             cases=on_rank_zero(self.fabric, self._contents) or {},
+            augmentation=self.added.told,
+            augmented=self.added.changes,
             resolution=self.resolution,
             validation=f"other subjects{' of the sites trained on' if by_sites else ''}"
             if split.val
@@ -709,7 +721,8 @@ class Run:
 
     def _patches(self, stage: Stage, seed: Sequence[int]) -> dict[str, PatchDataset]:
         roles = (*self.task.required, *stage.derive)
-        return datasets(self.ranges, stage.streams_in_order, roles, self.method.dims, seed)
+        streams = with_changes(stage, roles, self.added.changes)
+        return datasets(self.ranges, streams, roles, self.method.dims, seed)
 
     def _with_derived(self, stage: Stage) -> list[Range]:
         """Return the training slices with the roles that a stage derives, read from disk where it had begun before."""

@@ -65,7 +65,7 @@ WIRINGS = [
             )
         },
         variant="as scanned",
-        options={"size": (32, 64), "augment": False},
+        options={"size": (32, 64), "augmented": False},
     ),
     # The preprint is the same without the loss of frequencies.
     Wiring(

@@ -75,6 +75,7 @@ class SAGAN(CTDenoiser):
     J. Digital Imaging 31(5):655-669, 2018. doi:10.1007/s10278-018-0056-0, arXiv 1708.06453.
     """
 
+    stated_augmentation = "parts are cut at the corners and the centre of a slice, and mirrored"
     revision = 2
 
     class Config(MethodConfig):

@@ -79,6 +79,7 @@ class WGANVGG(CTDenoiser):
     - The critic's weights are drawn after He instead of Glorot, so that its slope is near one from the beginning.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(MethodConfig):

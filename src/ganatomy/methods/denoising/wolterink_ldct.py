@@ -85,6 +85,8 @@ class WolterinkLDCT(CTDenoiser):
 
     dims = 3
 
+    stated_augmentation = None
+
     class Config(MethodConfig):
         """The paper's dose and losses; widths, weights and optimiser are our choices where it does not state them."""
 

@@ -43,6 +43,8 @@ class AnoGAN(Detector):
     IPMI 2017. arXiv 1703.05921.
     """
 
+    stated_augmentation = None
+
     class Config(AnomalyConfig):
         """The paper's search and weights; other numbers are those of DCGAN unless another source is given."""
 

@@ -135,6 +135,7 @@ class AnoVAEGAN(Detector):
     rows alone; here both are what they are called.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(AnomalyConfig):

@@ -32,6 +32,7 @@ class CAAE(Detector):
     MIDL 2018. arXiv 1806.04972.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(AnomalyConfig):

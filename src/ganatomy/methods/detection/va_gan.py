@@ -131,6 +131,8 @@ class VAGAN(Detector):
     Baumgartner et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018. arXiv 1711.08998.
     """
 
+    stated_augmentation = None
+
     class Config(AnomalyConfig):
         """The paper's experiment on synthetic images with the authors' code; ``volumes`` is that on brains.
 

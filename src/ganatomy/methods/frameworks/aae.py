@@ -58,6 +58,8 @@ class AAE(Pair):
     Makhzani, Shlens, Jaitly, Goodfellow & Frey, Adversarial Autoencoders, 2015. arXiv 1511.05644.
     """
 
+    stated_augmentation = None
+
     class Config(PairConfig):
         """Dense networks for images of 28 pixels."""
 

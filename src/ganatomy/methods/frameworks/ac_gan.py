@@ -17,6 +17,8 @@ class ACGAN(Aided):
     dense layer makes maps of 4 pixels, which five doublings bring to 128.
     """
 
+    stated_augmentation = None
+
     class Config(AidedConfig):
         """The networks of the paper for 128 pixels."""
 

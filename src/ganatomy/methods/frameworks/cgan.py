@@ -28,6 +28,7 @@ class CGAN(OriginalGame):
     a tanh instead of a sigmoid, since images lie in [-1, 1] here.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(OriginalConfig):

@@ -21,6 +21,8 @@ class CycleGAN(Translator):
     ICCV 2017. arXiv 1703.10593.
     """
 
+    stated_augmentation = "enlarged from 256 to 286 pixels, cut to 256 at a random place, and mirrored"
+
     class Config(TranslationConfig):
         """The numbers of the released code; its identity loss, of the paper's paintings only, is off."""
 

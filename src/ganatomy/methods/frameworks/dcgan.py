@@ -19,6 +19,7 @@ class DCGAN(Aided):
     discriminator moves first in a round, there the generator.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(AidedConfig):

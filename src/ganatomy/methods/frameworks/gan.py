@@ -133,6 +133,7 @@ class GAN(OriginalGame):
     begins at zero instead of at the mean image: images here have a unit and a window of their own.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(OriginalConfig):

@@ -66,6 +66,8 @@ class LAPGAN(Synthesiser):
     are trained in the same stage.
     """
 
+    stated_augmentation: ClassVar[str | None] = "cut at random places and mirrored, in the release for large images"
+
     class Config(SynthesisConfig):
         """The published code for photographs of 32 pixels."""
 

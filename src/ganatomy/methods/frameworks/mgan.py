@@ -73,6 +73,8 @@ class MGAN(Translator):
     arXiv 1604.04382.
     """
 
+    stated_augmentation = "turned by 10° to either side, enlarged or shrunk by a tenth, and mirrored"
+
     class Config(TranslationConfig):
         """The numbers of the released code."""
 

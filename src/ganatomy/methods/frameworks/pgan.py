@@ -25,6 +25,8 @@ class PGAN(Synthesiser):
     early, samples are images of the present size, enlarged.
     """
 
+    stated_augmentation = "mirrored"
+
     class Config(SynthesisConfig):
         """The published code for portraits of 1024 pixels on one GPU."""
 

@@ -24,6 +24,7 @@ class Pix2Pix(Translator):
     arXiv 1611.07004.
     """
 
+    stated_augmentation = "enlarged from 256 to 286 pixels, cut to 256 at a random place, and mirrored"
     revision = 2
 
     class Config(TranslationConfig):

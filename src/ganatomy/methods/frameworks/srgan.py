@@ -24,6 +24,8 @@ class SRGAN(Method):
     arXiv 1609.04802.
     """
 
+    stated_augmentation: ClassVar[str | None] = "cut at random places, and mirrored in public reimplementations"
+
     class Config(SuperResolutionConfig):
         """The numbers of the paper; the network trained for squared error alone is its SRResNet."""
 

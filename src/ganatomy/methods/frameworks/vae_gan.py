@@ -92,6 +92,10 @@ class VAEGAN(Pair):
     the discriminator is not trained by the reconstruction error.
     """
 
+    stated_augmentation = (
+        "slightly shifted, scaled and turned, with other gamma, contrast and hue, in the script for faces"
+    )
+
     class Config(PairConfig):
         """The published code for faces of 64 pixels."""
 

@@ -22,6 +22,7 @@ class WGAN(Pair):
     critic is clipped after each of its updates, as in the paper's algorithm 1; the published code clips before them.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(PairConfig):

@@ -24,6 +24,8 @@ class WGANGP(Pair):
     joins the latent vector, where the published code conditions the batch norm.
     """
 
+    stated_augmentation = None
+
     class Config(PairConfig):
         """The published code for images of 64 pixels."""
 

@@ -30,6 +30,8 @@ class CSMRIRefinement(Reconstructor):
     arXiv 1806.11216. The correction is not made consistent with the measurement again.
     """
 
+    stated_augmentation = "none in the released configuration"
+
     class Config(ReconstructionConfig):
         """The numbers of the released code."""
 

@@ -17,7 +17,7 @@ from ganatomy.nets.dealiasing import DealiasingDiscriminator, DealiasingUNet, in
 from ganatomy.nets.features import FeatureSource, VGG19Features
 from ganatomy.physics.fourier import fft, ifft, magnitude
 from ganatomy.tasks.mr_reconstruction.scan import Scan
-from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor
+from ganatomy.tasks.mr_reconstruction.task import AUGMENTED, ReconstructionConfig, Reconstructor
 
 
 class DAGAN(Reconstructor):
@@ -26,6 +26,10 @@ class DAGAN(Reconstructor):
     Yang et al., DAGAN: Deep De-Aliasing Generative Adversarial Networks for Fast Compressed Sensing MRI Reconstruction,
     IEEE Trans. Med. Imaging 37(6):1310-1321, 2018. doi:10.1109/TMI.2017.2785879.
     """
+
+    stated_augmentation = (
+        "mirrored, turned by up to 10°, shifted and enlarged by up to 10 %, deformed, and brightened by up to 5 %"
+    )
 
     class Config(ReconstructionConfig):
         """The numbers of the released code, whose losses differ from the paper's formulas."""
@@ -45,7 +49,7 @@ class DAGAN(Reconstructor):
         perceptual_range: float = Field(57.6, gt=0)  # factor of features to those of 0 to 255 (our estimate)
         adversarial_weight: float = 1.0  # weight of the game; 0 trains the same network with the other losses
         refine: bool = True  # whether the network's output is added to its input
-        augment: bool = True  # whether training images are moved, bent and brightened before they are undersampled
+        augmented: bool = Field(True, validation_alias=AUGMENTED)  # move, bend and brighten images before the scan
         features: FeatureSource = "auto"  # weights of VGG-19; auto falls back to the substitute and says so
         features_file: Path | None = None  # local file with torchvision's VGG-19 weights
         features_width: float = 1.0  # channel multiplier of the substitute features
@@ -133,7 +137,7 @@ class DAGAN(Reconstructor):
     def scanned(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return true magnitudes and their scans; images are augmented before, as aliasing depends on the anatomy."""
         true = batch["target"]
-        if not self.config.augment:
+        if not self.config.augmented:
             return true, batch["input"]
         true = self.augmented(true)
         return true, self.rescanned(torch.polar(true, batch["phase"]), Scan.of(batch["input"]).encoding)

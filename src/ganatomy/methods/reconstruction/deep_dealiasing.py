@@ -13,6 +13,10 @@ class DeepDealiasing(DAGAN):
     and ``refine`` this is the paper's PG, without ``refine`` its PPG, and otherwise its PPGR.
     """
 
+    stated_augmentation = (
+        "mirrored, turned by up to 10°, shifted and enlarged by up to 10 %, deformed, brightened (code of DAGAN)"
+    )
+
     class Config(DAGAN.Config):
         """The numbers of DAGAN, whose code evolved from this paper; the preprint's own weights are not known."""
 

@@ -49,6 +49,7 @@ class GANCS(Reconstructor):
     - The weight of the game begins at zero; that of the release is negative in the first rounds after the warm-up.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(ReconstructionConfig):

@@ -36,6 +36,7 @@ class KSpaceGAN(Reconstructor):
     - Missing samples are zero when the network is applied, so that results repeat; in the release they stay noise.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(ReconstructionConfig):

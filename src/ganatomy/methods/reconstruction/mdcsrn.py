@@ -25,6 +25,8 @@ class MDCSRN(VolumeResolver):
 
     span = (0.0, 1.0)
 
+    stated_augmentation = None
+
     class Config(VolumeConfig):
         """The numbers of the paper; without the critic training ends after its first stage."""
 

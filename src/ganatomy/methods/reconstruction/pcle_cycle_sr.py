@@ -26,6 +26,8 @@ class PCLECycleSR(Method):
     cycle is no network but a model of the instrument: the mean of the output over the cell of each fibre.
     """
 
+    stated_augmentation = None
+
     class Config(FibreConfig):
         """The networks of SRGAN without enlargement; loss weights and training of the paper are not known."""
 

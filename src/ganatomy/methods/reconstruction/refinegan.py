@@ -17,7 +17,7 @@ from ganatomy.nets.residual import Residual
 from ganatomy.physics.fourier import as_channels, as_complex, fft
 from ganatomy.physics.sampling import Undersampling
 from ganatomy.tasks.mr_reconstruction.scan import Scan
-from ganatomy.tasks.mr_reconstruction.task import ReconstructionConfig, Reconstructor, complete
+from ganatomy.tasks.mr_reconstruction.task import AUGMENTED, ReconstructionConfig, Reconstructor, complete
 
 
 class RefineGAN(Reconstructor):
@@ -33,6 +33,9 @@ class RefineGAN(Reconstructor):
     - The total variation is that of rows and columns; in the release it is that of channels and rows.
     """
 
+    stated_augmentation = (
+        "turned by multiples of 90°, mirrored, and up to 11 pixels cut off before images get their size again"
+    )
     revision = 2
 
     class Config(ReconstructionConfig):
@@ -51,7 +54,7 @@ class RefineGAN(Reconstructor):
         smoothness_weight: float = 1e-4  # weight of the total variation, summed over the pixels
         shrinkage: float = Field(1e-5, ge=0)  # weight of the sum of the absolute weights, both players
         adversarial_weight: float = 1.0  # weight of the game, summed over eight pairs; 0 trains without it
-        augment: bool = True  # whether training images are rotated, flipped and enlarged before undersampling
+        augmented: bool = Field(True, validation_alias=AUGMENTED)  # rotate, flip and enlarge images before the scan
         enlarge: int = Field(11, ge=0)  # largest number of pixels cropped before an augmented image is resized
         width: int = 64  # channels of the generators' first level
         levels: int = 4  # stride-2 steps of the generators; sizes are multiples of 2**levels
@@ -178,7 +181,7 @@ class RefineGAN(Reconstructor):
     def scanned(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return true complex images and their scans; images are augmented before, as aliasing depends on anatomy."""
         true = complete(batch)
-        if not self.config.augment:
+        if not self.config.augmented:
             return true, batch["input"]
         draws = self.noise.uniform(len(true), 6)
         true = torch.stack([self.augmented(image, draw) for image, draw in zip(true, draws, strict=True)])

@@ -20,6 +20,8 @@ class SaliencySRGAN(SRGAN):
     arXiv 1710.04783.
     """
 
+    stated_augmentation = None
+
     class Config(SRGAN.Config):
         """The numbers of SRGAN where the paper's are not known; saliency is used in the game, not in pre-training."""
 

@@ -30,6 +30,7 @@ class SRGAN3D(VolumeResolver):
     - Labels are exchanged for every volume with some probability; in the release for all volumes of a training or none.
     """
 
+    stated_augmentation = None
     revision = 2
 
     class Config(VolumeConfig):

@@ -25,6 +25,8 @@ class ThinSliceSRGAN(VolumeResolver):
     10541, 325-333. doi:10.1007/978-3-319-67389-9_38.
     """
 
+    stated_augmentation = None
+
     class Config(VolumeConfig):
         """The paper's losses; numbers that it does not state are those of the authors' later network, or ours."""
 

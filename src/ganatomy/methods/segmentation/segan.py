@@ -60,6 +60,8 @@ class SegAN(Segmenter):
     Neuroinformatics 16:383-392, 2018. doi:10.1007/s12021-018-9377-x, arXiv 1706.01805.
     """
 
+    stated_augmentation = "cut at random places; in the release for skin lesions also resized and mirrored"
+
     class Config(SegmentationConfig):
         """The numbers of the paper; the presets ``isic`` and ``brats`` follow the authors' releases."""
 

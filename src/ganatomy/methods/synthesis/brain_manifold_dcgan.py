@@ -52,6 +52,8 @@ class BrainManifoldDCGAN(Pair):
     model, a denoising autoencoder, is the variant ``denoiser``.
     """
 
+    stated_augmentation = None
+
     class Config(PairConfig):
         """The paper's size and length; layers and optimiser are our choices."""
 

@@ -15,6 +15,8 @@ class LiverDCGAN(LesionDCGAN):
     training lesions are augmented as by `ganatomy.studies.lesion_views.classic_views`.
     """
 
+    stated_augmentation = "every lesion is turned, mirrored, shifted and scaled, 480 views of it, before the training"
+
     class Config(LesionConfig):
         """The paper's DCGANs, one of each kind of lesion, trained side by side."""
 

@@ -22,6 +22,8 @@ class MelanoGANs(LAPGAN):
     levels.
     """
 
+    stated_augmentation = None
+
     class Config(LAPGAN.Config):
         """The paper's sizes; layers, optimiser and batches are our choices where it does not state them."""
 

@@ -15,6 +15,8 @@ class NoduleDCGAN(LesionDCGAN):
     upsampling artefacts, such as those of `ganatomy.metrics.display`.
     """
 
+    stated_augmentation = None
+
     class Config(LesionConfig):
         """The paper's three transposed convolutions and two convolutions; most other numbers are our choice."""
 

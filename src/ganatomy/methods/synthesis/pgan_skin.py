@@ -10,6 +10,8 @@ class PGANSkin(PGAN):
     at MICCAI 2018, LNCS 11041. doi:10.1007/978-3-030-01201-4_28. arXiv 1809.01410.
     """
 
+    stated_augmentation = "mirrored, in the release of progressive growing"
+
     class Config(PGAN.Config):
         """The numbers of PGAN up to 256 pixels: schedule and batches are those of its code (our choice)."""
 

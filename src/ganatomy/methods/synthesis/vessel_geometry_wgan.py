@@ -25,6 +25,8 @@ class VesselGeometryWGAN(VesselSynthesiser):
     nothing remains to be trained, so the system has no baseline; the judge compares it with a statistical shape model.
     """
 
+    stated_augmentation = None
+
     class Config(GeometryConfig):
         """Signals of 512 samples, 0.5 mm apart; all numbers are our choice."""
 

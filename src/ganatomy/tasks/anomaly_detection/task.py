@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganatomy.case import Better, Case, Preparation, Role, Sample, Scores, Task, Volume, slab
 from ganatomy.game import Method, MethodConfig, Stream, Triple
+from ganatomy.images.augmentation import Changes, mild
 from ganatomy.images.codecs import Codec, PercentileWindow, Window, ZScore
 from ganatomy.images.frames import Fit, Frame
 from ganatomy.images.image import ComputedArray, Image, LazyArray
@@ -248,6 +249,16 @@ class AnomalyDetection(Task):
     @property
     def selection(self) -> str:
         return "residual"
+
+    def changes(self) -> Changes:
+        """Return changes of geometry, and of contrast and evenness, as other scanners make them in healthy images.
+
+        Networks learn to draw healthy images, so that blur and noise would be drawn as well.
+        """
+        images = self.images()
+        measured = [name for name, role in images.items() if role.measured]
+        free = tuple(name for name in images if name not in measured)
+        return Changes(mild(free, smeared=False, sharp=len(self.size) == 2))
 
     @property
     def shown(self) -> tuple[float, float]:

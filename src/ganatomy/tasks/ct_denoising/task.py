@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from ganatomy.case import Array, Better, Preparation, Role, Sample, Scores, Volume, slab
 from ganatomy.game import Method
+from ganatomy.images.augmentation import Augmentation, Changes
 from ganatomy.images.codecs import Window
 from ganatomy.images.image import ComputedArray
 from ganatomy.metrics.fidelity import psnr, rmse, ssim
@@ -102,6 +103,13 @@ class CTDenoising(Restoration):
     @property
     def selection(self) -> str:
         return self._selection
+
+    def changes(self) -> Changes:
+        """Return no changes, since they would change the noise that is learned."""
+        return Changes(
+            Augmentation(),
+            "its scans differ in noise, which is smoothed wherever an image is moved by a part of a pixel",
+        )
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         given = sample.arrays

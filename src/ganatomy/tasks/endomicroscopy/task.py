@@ -17,6 +17,7 @@ from torch import Tensor
 from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig
+from ganatomy.images.augmentation import Augmentation, Changes
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Frame, Plane
 from ganatomy.images.image import ComputedArray, LazyArray
@@ -148,6 +149,12 @@ class FibreSuperResolution(Restoration):
         if "low" not in values and (parts := sorted({"signal", "cells"} & set(values))):
             raise UserError(f"{first.header.label}: {' and '.join(parts)} without the frame; give it as low")
         return super().frame(values, case)
+
+    def changes(self) -> Changes:
+        """Return no changes, since the frames of changed images would have to be simulated anew."""
+        return Changes(
+            Augmentation(), "its frames are simulated before training, and would not be those of changed images"
+        )
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         """Add the missing roles of a frame, or simulate a frame from a true image."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from ganatomy.case import Better, Case, Preparation, Role, Sample, Scores, Task, Volume
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig, Stream
+from ganatomy.images.augmentation import Augmentation, Changes
 from ganatomy.metrics.distribution import kernel_distance
 from ganatomy.metrics.diversity import total_variance_ratio
 from ganatomy.metrics.geometry import TubeShape, difference
@@ -112,6 +113,10 @@ class VesselGeometry(Task):
             return sample
         note = f"a vessel of {length:.0f} mm is cut at {longest:g} mm, the longest that a signal holds"
         return replace(sample, notes=(*sample.notes, note))
+
+    def changes(self) -> Changes:
+        """Return no changes, which are for images."""
+        return Changes(Augmentation(), "its signals are no images; --rotation turns vessels")
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         if not self.conditional:

@@ -11,6 +11,7 @@ from scipy.ndimage import binary_fill_holes
 
 from ganatomy.case import Array, Better, Preparation, Role, Sample, Scores, Volume, label_of, slab
 from ganatomy.errors import UserError
+from ganatomy.images.augmentation import Augmentation, Changes
 from ganatomy.images.codecs import Codec, body_above
 from ganatomy.images.image import ComputedArray
 from ganatomy.metrics.fidelity import psnr, rmse, ssim
@@ -83,6 +84,13 @@ class MRDenoising(Restoration):
         target = np.asarray(arrays["target"])
         inside = head(target[0], self.above("target", FOREGROUND))
         return np.asarray(inside.mean(axis=(1, 2)) >= CONTENT)
+
+    def changes(self) -> Changes:
+        """Return no changes, since they would change the noise that is learned."""
+        return Changes(
+            Augmentation(),
+            "its images differ in noise, which is smoothed wherever an image is moved by a part of a pixel",
+        )
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         if "input" in sample.arrays:

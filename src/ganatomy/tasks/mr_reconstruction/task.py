@@ -13,12 +13,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import AliasChoices, PositiveInt
 from torch import Tensor
 
 from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, check_alignment, slab
 from ganatomy.errors import Notice, UserError
 from ganatomy.game import Batch, Method, MethodConfig, Stream
+from ganatomy.images.augmentation import Augmentation, Changes
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import ComputedArray, Image
@@ -59,6 +60,9 @@ TISSUE = 0.05
 """Magnitude above which a pixel shows tissue (our choice)."""
 CONTENT = 0.1
 """Share of a slice that must show tissue for the slice to be learned from, as in the code of DAGAN."""
+
+AUGMENTED = AliasChoices("augmented", "augment")
+"""Names of the option of systems that change complete images before they are undersampled; the second is older."""
 
 CoilImages = Callable[[int, int], tuple[Tensor, Tensor]]
 """Function that returns coil images of slices start to stop on the grid of the scan, and the sensitivities on that of
@@ -192,6 +196,12 @@ class MRReconstruction(Restoration):
             affines={**sample.affines, "mask": frame.working_affine},
             frames={**sample.frames, "mask": frame},
             values={**sample.values, "mask": mask},
+        )
+
+    def changes(self) -> Changes:
+        """Return no changes, since the scans of changed images would have to be simulated anew."""
+        return Changes(
+            Augmentation(), "its scans are simulated before training, and would not be those of changed images"
         )
 
     def simulate(self, sample: Sample, seed: int) -> Sample:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ganatomy.case import Better, Preparation, Role, Sample, Scores, Task, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Batch, Method, RolesConfig, Stream
-from ganatomy.images.augmentation import Augmentation
+from ganatomy.images.augmentation import Augmentation, Changes, mild
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit, Plane
 from ganatomy.images.image import ComputedArray
@@ -166,6 +166,10 @@ class Segmentation(Task):
         """Whether roles include all required inputs; a label map is needed by some streams only."""
         there = set(roles)
         return all(name in there for name in self.required if name != self.labels)
+
+    def changes(self) -> Changes:
+        """Return changes of geometry and of the intensities of the inputs, each image on its own."""
+        return Changes(mild(self.inputs, [name for name in self.inputs if self.roles[name].measured], sharp=False))
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         return self.completed(sample)

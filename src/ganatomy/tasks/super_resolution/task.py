@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.game import Method, MethodConfig
+from ganatomy.images.augmentation import Augmentation, Changes, mild
 from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.images.frames import Frame, Turn
 from ganatomy.images.image import ComputedArray, Image, LazyArray
@@ -168,6 +169,20 @@ class SuperResolution(Restoration):
                 f"{values[LOW].header.label}: this system makes its coarse images itself; give fine ones only"
             )
         return super().frame(values, case)
+
+    def changes(self) -> Changes:
+        """Return changes of the intensities of fine images, of which methods make the coarse ones after that.
+
+        Movements, blur and noise would change the detail that is learned.
+        """
+        if self.degradation.same_grid:
+            return Changes(
+                Augmentation(),
+                "its coarse images are simulated before training, and would not be those of changed ones",
+            )
+        if self.roles["image"].measured:
+            return Changes(Augmentation(), "values of its images mean something, and movements would blur their detail")
+        return Changes(mild(["image"], moved=False, smeared=False), "movements would blur the detail that is learned")
 
     def simulate(self, sample: Sample, seed: int) -> Sample:
         """Add the simulated coarse image, unless one was acquired.

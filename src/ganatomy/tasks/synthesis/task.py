@@ -12,6 +12,7 @@ from torch import Tensor
 from ganatomy.case import Better, Case, Preparation, Role, Sample, Scores, Task, Volume, label_of
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Method, RolesConfig, Stream
+from ganatomy.images.augmentation import Changes, mild
 from ganatomy.images.frames import Fit
 from ganatomy.inference.predictor import decoding_role
 from ganatomy.metrics.distribution import kernel_distance
@@ -111,6 +112,12 @@ class Synthesis(Task):
     def usable(self, roles: Iterable[str]) -> bool:
         """Whether roles include all images that are generated together."""
         return set(self.images) <= set(roles)
+
+    def changes(self) -> Changes:
+        """Return changes of geometry, only where asked for: a generator draws the distribution that it is shown."""
+        sharp = len(self.size) == 2
+        because = "its generator would draw moved images, too; mirror images with --flips where the anatomy allows"
+        return Changes(mild(sharp=sharp), because, usual=False)
 
     def frame(self, values: Mapping[str, Any], case: Case | None = None) -> Sample:
         missing = [name for name in self.images if name not in values]

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from ganatomy.case import Array, Better, Case, Preparation, Role, Sample, Scores, Volume, label_of
 from ganatomy.errors import UserError
 from ganatomy.game import Method, RolesConfig, Stream
+from ganatomy.images.augmentation import Changes, mild
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit
 from ganatomy.inference.predictor import decoding_role
@@ -102,6 +103,15 @@ class Translation(Restoration):
             if missing:
                 raise UserError(f"{label_of(next(iter(values.values())))}: no {' or '.join(missing)} image beside it")
         return super().frame(values, case)
+
+    def changes(self) -> Changes:
+        """Return changes of geometry, and where pairs are learned from, of the intensities of the input.
+
+        Without pairs both images are drawn by a network, which would learn to draw other intensities, too.
+        """
+        if self.groups:
+            return Changes(mild(), "intensities stay: without pairs, networks draw both kinds of images")
+        return Changes(mild((self.input,), [self.input] if self.roles[self.input].measured else []))
 
     def contrasts(self, sample: Sample) -> tuple[Window, Window]:
         given, made = sample.role(self.input), decoding_role(self, self.roles[self.output])
