@@ -6,7 +6,7 @@ The images are in one folder, whose subfolders and their origin are described in
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from page import Page, Row
@@ -23,16 +23,20 @@ def write_manifest(folder: Path, header: Sequence[str], rows: Iterable[Sequence[
     return path
 
 
-def of_openms(*contrasts: str) -> object:
-    """Return a function that writes the manifest of some contrasts of the brains of `LESJAK`."""
+def of_openms(**roles: str) -> Callable[[Path, Path], Path]:
+    """Return a function that writes the manifest of the brains of `LESJAK`.
+
+    Args:
+        roles: name of a column to the contrast in its files.
+    """
 
     def manifest(data: Path, work: Path) -> Path:
         base = data / "translate-mr-openms"
         rows = [
-            [patient, side, *[base / patient / f"{patient}_{one}.nii.gz" for one in contrasts]]
+            [patient, side, *[base / patient / f"{patient}_{one}.nii.gz" for one in roles.values()]]
             for patient, side in PATIENTS.items()
         ]
-        return write_manifest(work, ["subject", "split", *contrasts], rows)
+        return write_manifest(work, ["subject", "split", *roles], rows)
 
     return manifest
 
@@ -116,7 +120,7 @@ PAGES = {
                 "draws T1 and T2 slices independently; all are scored on the true pairs. One test patient: the "
                 "result does not generalise to others.",
             ],
-            of_openms("t1", "t2"),  # type: ignore[arg-type]
+            of_openms(t1="t1", t2="t2"),
             (
                 Row("pairs", "pix2pix", {"rounds": 600}),
                 Row("no pairs", "cyclegan", {"rounds": 1500}),
@@ -131,7 +135,7 @@ PAGES = {
                 "Low-resolution images are simulated: a Gaussian blur of SD 1 pixel, then cubic resampling. One "
                 "test patient: the result does not generalise to others.",
             ],
-            of_openms("t1"),  # type: ignore[arg-type]
+            of_openms(image="t1"),
             (
                 Row("×2", "srgan", {"factor": 2}),
                 Row("×4", "srgan", {"factor": 4}),
@@ -176,7 +180,7 @@ PAGES = {
                 f"The four sequences of {LESJAK} at 1 mm: trained on patients 07 and 19, tested on patient 26 (8.2 "
                 "ml of lesions). One test patient: the result does not generalise to others.",
             ],
-            of_openms("flair", "t1", "t1c", "t2", "lesions"),  # type: ignore[arg-type]
+            of_openms(flair="flair", t1="t1", t1c="t1c", t2="t2", lesions="lesions"),
             (
                 Row(
                     "lesions",
@@ -185,6 +189,22 @@ PAGES = {
                 ),
             ),
             ("dice", "sensitivity", "precision", "hd95", "surface distance", "volume error"),
+        ),
+        Page(
+            "anomaly",
+            "Anomaly detection: multiple sclerosis on FLAIR",
+            [
+                f"FLAIR of {LESJAK}: trained on the slices without lesions of patients 07 and 19, tested on all "
+                "slices of patient 26. These are not the data of the papers. Two patients are not a healthy "
+                "population, and with one test patient the result does not generalise to others.",
+            ],
+            of_openms(image="flair", mask="lesions"),
+            (
+                Row("FLAIR", "caae", against=()),
+                Row("FLAIR", "anovaegan", against=()),
+                Row("FLAIR", "anogan", against=()),
+            ),
+            ("pixel auc", "image auc", "best dice", "dice"),
         ),
         Page(
             "synthesis-real",
