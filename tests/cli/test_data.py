@@ -36,6 +36,17 @@ def test_cases_are_those_of_a_training_and_the_manifest_can_be_trained_on(folder
     assert "subjects (cases): 1 for training (1), 1 for testing (1)" in capsys.readouterr().out
 
 
+def test_a_long_list_shows_some_images_of_every_subject(tmp_path, capsys):
+    image = Image.from_array(np.ones((1, 8, 8), np.int16))
+    for name in ("ann", "ben"):
+        for number in range(20):
+            write(tmp_path / "data" / name / f"s{number:02}.nii.gz", image)
+    assert main(["data", str(tmp_path / "data")]) == 0
+    told = capsys.readouterr().out
+    assert "ben_s09" in told and "ben_s10" not in told and told.count("ann_") == 10
+    assert "and 20 more" in told and "2 subjects, 40 images" in told
+
+
 def test_what_cannot_be_read_is_told_by_the_exit_status(folder, capsys):
     (folder / "ann" / "scan.nii.gz").write_bytes(b"")
     assert main(["data", str(folder)]) == 3

@@ -1,7 +1,9 @@
 """``ganatomy data FOLDER [--for SYSTEM] [--write FILE.csv]``."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +22,8 @@ from ganatomy.data.overview import Item, items_of, sentences, write_manifest
 from ganatomy.errors import UserError
 from ganatomy.inference.model import build
 
-SHOWN = 40
-"""Number of lines of the table; the sentences below it count all images."""
+SHOWN = 20
+"""Number of lines of the table, which are shared among subjects; the sentences below it count all images."""
 
 HELP = """usage: ganatomy data FOLDER [--for SYSTEM] [--write FILE.csv] [...]
 
@@ -100,7 +102,7 @@ def _show(items: Sequence[Item], divided: bool) -> None:
         "values",
     ):
         table.add_column(name, overflow="fold")
-    for one in items[:SHOWN]:
+    for one in _some(items):
         voxels = " x ".join(map(str, one.shape or ()))
         spacing = " x ".join(f"{length:.3g}" for length in one.spacing or ())
         span = f"{one.span[0]:.4g} to {one.span[1]:.4g} {one.unit or ''}" if one.span else "cannot be read"
@@ -111,3 +113,13 @@ def _show(items: Sequence[Item], divided: bool) -> None:
     console.print(table)
     if len(items) > SHOWN:
         console.print(f"and {len(items) - SHOWN} more", highlight=False)
+
+
+def _some(items: Sequence[Item]) -> list[Item]:
+    """Return up to SHOWN images in their order: the first of every subject, then their second ones, and so on."""
+    before: Counter[str] = Counter()
+    turns = []
+    for place, one in enumerate(items):
+        turns.append((before[one.subject], place))
+        before[one.subject] += 1
+    return [items[place] for _, place in sorted(sorted(turns)[:SHOWN], key=itemgetter(1))]
