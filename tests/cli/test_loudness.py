@@ -9,6 +9,7 @@ import pytest
 from ganatomy import catalogue
 from ganatomy.cli import SOME_LEFT_OUT, UNUSABLE, loudness_of, main
 from ganatomy.inference.runfile import read_run
+from ganatomy.reports import terminal
 from ganatomy.training.monitor import Forecast
 from ganatomy.training.run import is_small
 
@@ -42,6 +43,12 @@ def test_a_training_says_what_networks_see_and_what_stands_in_and_how_far_it_is(
     assert "warning: at the pace of the first rounds this training takes 2.3 days on this CPU" in lines
     assert "the weights are the best so far" not in told.err and "ganatomy evaluate" in told.out
     assert not logging.getLogger("ganatomy").level, "the log is as it was before the command"
+
+
+def test_a_long_preparation_of_cases_is_told_on_lines(place, capsys, monkeypatch):
+    monkeypatch.setattr(terminal.Clock, "is_due", lambda self: True)
+    assert train(place, "slow") == 0
+    assert f"preparing case 2 of 2 (once; kept in {place / 'c'}" in capsys.readouterr().err
 
 
 def test_quiet_commands_say_nothing_and_verbose_ones_details(place, run, capsys):

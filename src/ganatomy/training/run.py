@@ -445,10 +445,14 @@ class Run:
             label: files are named on the terminal only.
         """
         wanted = [case for case in self.cases if case.split != "test"]
+        clock, places = terminal.Clock(), {id(case): place for place, case in enumerate(wanted, start=1)}
         with self.console.status("preparing cases") as status:
 
             def show(case: Case) -> None:
-                status.update(escape(f"preparing {case.name} (once; kept in {self.store.folder})"))
+                where = f"{places[id(case)]} of {len(wanted)}"
+                status.update(escape(f"preparing {case.name}, {where} (once; kept in {self.store.folder})"))
+                if not self.console.is_terminal and clock.is_due():
+                    log.info("preparing case %s (once; kept in %s)", where, self.store.folder)
 
             def prepare() -> tuple[list[Sample], list[tuple[Case, str]]]:
                 return self.store.get_all(wanted, show)
