@@ -163,7 +163,7 @@ class AnoVAEGAN(Detector):
         norm: MapNorm = "batch"  # norm of the encoder
         decoder_norm: MapNorm = "batch"  # norm of the decoder; plane is over rows and columns of each channel
         critic_norm: MapNorm = "layer"  # norm of the discriminator; batch forbids the gradient penalty
-        slope: float = Field(0.2, ge=0, lt=1)  # slope of all leaky ReLUs below zero
+        negative_slope: float = Field(0.2, ge=0, lt=1)  # slope of all leaky ReLUs below zero
         scores: Literal["image", "positions"] = "image"  # one score per image, or one per position of the last maps
         dropout: float = 0.0  # dropout rate of the code in training; 0.1 to 0.2 in the study
         size: tuple[int, ...] = (256, 256)  # rows and columns of the networks' input
@@ -184,7 +184,7 @@ class AnoVAEGAN(Detector):
                 "learning_rate": 1e-4,
                 "decoder_norm": "plane",
                 "critic_norm": "plane",
-                "slope": 0.3,
+                "negative_slope": 0.3,
                 "scores": "positions",
                 "dropout": 0.1,
             },
@@ -210,11 +210,13 @@ class AnoVAEGAN(Detector):
         super().__init__(config)
         c = config
         channels = [min(c.width * 2**level, c.widest) for level in range(c.levels)]
-        self.encoder = Encoder(c.size, channels, c.latent, c.code, c.norm, c.slope, c.dropout)
-        self.decoder = Decoder(c.size, [*channels[::-1], channels[0]], c.latent, c.code, c.decoder_norm, c.slope)
+        self.encoder = Encoder(c.size, channels, c.latent, c.code, c.norm, c.negative_slope, c.dropout)
+        self.decoder = Decoder(
+            c.size, [*channels[::-1], channels[0]], c.latent, c.code, c.decoder_norm, c.negative_slope
+        )
         self.discriminator = None
         if c.adversary != "none":
-            maps = halvings(c.size, channels, c.critic_norm, c.slope)
+            maps = halvings(c.size, channels, c.critic_norm, c.negative_slope)
             positions = torch.Size(base_size(c.size, c.levels)).numel()
             score = [nn.Flatten(), nn.Linear(channels[-1] * positions, 1)]
             if c.scores == "positions":
