@@ -13,11 +13,11 @@ from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
 from ganatomy.errors import LeftOut, Notice, UserError
 from ganatomy.evaluation.choosing import choose_cases
-from ganatomy.evaluation.evaluate import ONE_RUN, Evaluation, evaluate, load_others
+from ganatomy.evaluation.evaluate import NOT_COMPARED, ONE_RUN, Evaluation, evaluate, lacking, load_others
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET
 from ganatomy.images.atomic import locked
 from ganatomy.images.files import read
-from ganatomy.inference.model import load
+from ganatomy.inference.model import build, load
 from ganatomy.inference.runfile import read_run, write_run
 from ganatomy.metrics.fidelity import rmse
 from ganatomy.tasks.ct_denoising.judge import PSNR, RMSE
@@ -286,3 +286,9 @@ def test_test_cases_that_have_changed_since_the_run_began_are_named(tmp_path: Pa
     ]
     page = (found.out / "report.html").read_text()
     assert "has changed" in page and "was there when the run began" in page and "anna" not in page
+
+
+def test_only_methods_that_have_a_baseline_are_said_to_lack_one():
+    assert lacking(build("pix2pix", {})) == [NOT_COMPARED]
+    assert lacking(build("pix2pix", {"adversarial_weight": 0.0})) == []
+    assert lacking(build("vessel-geometry-wgan", {})) == [], "there is nothing to train without its critic"

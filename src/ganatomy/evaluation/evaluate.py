@@ -41,6 +41,7 @@ from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.evaluation.references import MOST_SUBJECTS, Tuned, choose, tune
 from ganatomy.evaluation.timing import Clock, run_times, timed
+from ganatomy.game import Method
 from ganatomy.images.atomic import replacing_results, write_atomically, write_text
 from ganatomy.images.paths import check_free
 from ganatomy.inference.familiarity import unfamiliar
@@ -158,8 +159,7 @@ def evaluate(
         headline, outcome = sites.with_sites(judge, reference.name, places, *judge.verdict(judgement))
         unfair += learned_before(facts, judged, pseudonyms, labels)
         notes = [*remarks, *[problem.written for problem in problems]]
-        missing = [NOT_COMPARED] if model.method.adversarial and not plain_runs else []
-        missing.append(ONE_RUN)
+        missing = [*([] if plain_runs else lacking(model.method)), ONE_RUN]
         limits = [*unlike_training(task, prepared), *sites.notes(judge, reference.name, places), *missing]
         about = describe(model, which, own, judgement, labels, [*notes, *unfair, *limits])
         if keep_images:
@@ -453,6 +453,11 @@ NOT_COMPARED = (
     "the same network without its adversary was not compared: train it with --baseline, and name its run with --against"
 )
 """Note on an adversarial run that no run without an adversary is judged beside."""
+
+
+def lacking(method: Method) -> list[str]:
+    """Return a note on the run that should be judged beside one of a method, if the method has such a baseline."""
+    return [NOT_COMPARED] if method.adversarial and method.config.baseline else []
 
 
 def describe(
