@@ -27,7 +27,9 @@ class CSMRIRefinement(Reconstructor):
     """Data-consistent reconstruction for squared error, and a gated correction for perceptual and adversarial losses.
 
     Seitzer et al., Adversarial and Perceptual Refinement for Compressed Sensing MRI Reconstruction, MICCAI 2018.
-    arXiv 1806.11216. The correction is not made consistent with the measurement again.
+    arXiv 1806.11216. The correction is not made consistent with the measurement again. The discriminator's activations
+    are compared before its dropout; in the authors' release dropout works in place, so that some of them are compared
+    with zeros.
     """
 
     stated_augmentation = "none in the released configuration"
