@@ -670,14 +670,15 @@ def sgd(learning_rate: float, momentum: float = 0.0) -> OptimizerFactory:
     return lambda parameters: torch.optim.SGD(parameters, learning_rate, momentum=momentum)
 
 
-def rmsprop(learning_rate: float, alpha: float = 0.99) -> OptimizerFactory:
+def rmsprop(learning_rate: float, alpha: float = 0.99, weight_decay: float = 0.0) -> OptimizerFactory:
     """Return a factory of RMSprop optimisers, Tieleman & Hinton, Coursera lecture 6.5, 2012.
 
     Args:
         learning_rate: step size.
         alpha: decay of the running mean of squared gradients.
+        weight_decay: multiple of the parameters that is added to their gradients.
     """
-    return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha)
+    return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha, weight_decay=weight_decay)
 
 
 def linear_decay(start: float) -> Callable[[Progress], float] | None:

@@ -275,6 +275,12 @@ def test_vae_gan_networks_of_the_code():
     assert method.discriminator.features[-1].bias is None and isinstance(method.discriminator.features[-1], nn.Conv2d)
 
 
+def test_vae_gan_weights_begin_within_a_bound_of_their_number():
+    method = small(VAEGAN)
+    weight = method.discriminator.head[-1].weight.detach()
+    assert weight.abs().max() <= (3 * 128) ** -0.5 and weight.std() == pytest.approx(128**-0.5 / 3, rel=0.15)
+
+
 def test_vae_gan_hears_only_what_concerns_it():
     method = small(VAEGAN, margin_of_balance=10.0)
     ((encoder, decoder, discriminator),) = played(method)
@@ -340,11 +346,35 @@ def test_vae_gan_may_judge_decoded_noise_alone():
     assert counts == {"both": 12, "prior": 6}
 
 
-def test_vae_gan_learning_rate_falls_by_a_quarter_every_epoch():
-    method = paper(VAEGAN)
-    schedule = method.stages()[0].players[0].schedule
-    method.progress.stage_round = 6_000
-    assert schedule(method.progress) == pytest.approx(0.75**2)
+def test_vae_gan_decoder_descends_the_sum_and_its_discriminator_the_mean_of_both_kinds():
+    for judged, kinds in (("both", 2), ("prior", 1)):
+        method = small(VAEGAN, judged=judged, game="minimax", margin_of_balance=9.0)
+        nn.init.zeros_(method.discriminator.head[-1].weight)
+        ((_, decoder, discriminator),) = played(method)
+        losses = [turn.losses["adversarial"].item() for turn in (decoder, discriminator)]
+        gamma, chance = method.config.likeness_weight, math.log(2)
+        assert losses == pytest.approx([-kinds * (1 - gamma) * chance, chance], rel=1e-5)
+
+
+def test_vae_gan_normalises_together_what_it_compares():
+    method = small(VAEGAN, margin_of_balance=9.0)
+    seen = []
+    method.discriminator.features.register_forward_hook(lambda module, given, made: seen.append(len(given[0])))
+    played(method)
+    assert seen == [12, 18], "reconstructions with true images, then all that is scored"
+
+
+def test_vae_gan_learning_rate_falls_with_a_power_of_the_epochs():
+    method = VAEGAN(VAEGAN.Config.preset("code"))
+    player = method.stages()[0].players[0]
+    method.progress.stage_rounds = 62_500
+    rates = []
+    for method.progress.stage_round in (0, 31_250, 62_249, 62_250, 62_499):
+        rates.append(0.025 * player.schedule(method.progress))
+    # 0.025 - (t / 250)^0.75 (0.025 - 0.00001) at t = 0, 125, 248, 249, 249, by hand
+    assert rates == pytest.approx([0.025, 0.01014086, 1.600904e-4, 8.500755e-5, 8.500755e-5], rel=1e-4)
+    defaults = player.optimizer([nn.Parameter(torch.zeros(1))]).defaults
+    assert defaults["alpha"] == 0.9 and defaults["weight_decay"] == pytest.approx(2e-5 / 64)
 
 
 def test_aae_networks_and_updates():

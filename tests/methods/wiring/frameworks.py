@@ -362,14 +362,20 @@ WIRINGS = [
             )
         },
         options={**WIDE, "likeness_weight": GAMMA, "margin_of_balance": 100.0},
+        unused={"weight_decay": "RMSprop adds it to gradients"},
     ),
-    # Where only noise is judged, the adversary does not hear of reconstructions.
+    # Where only noise is judged, the adversary does not hear of reconstructions; scores of what is made of noise depend
+    # on real images through their common batch statistics.
     Wiring(
         "vae-gan",
         {
             "game": Losses(
                 {
-                    "image": [*each("encoder", "prior", "likeness"), "decoder/likeness", ADVERSARIAL],
+                    "image": [
+                        *each("encoder", "prior", "likeness"),
+                        *each("decoder", "likeness", "adversarial"),
+                        ADVERSARIAL,
+                    ],
                     NOISE: ["encoder/likeness", *each("decoder", "likeness", "adversarial"), ADVERSARIAL],
                 },
                 {
@@ -382,6 +388,7 @@ WIRINGS = [
         },
         variant="prior alone",
         options={**WIDE, "likeness_weight": GAMMA, "margin_of_balance": 100.0, "judged": "prior"},
+        unused={"weight_decay": "RMSprop adds it to gradients"},
     ),
     # Features are divided by 12.75 before they are squared.
     Wiring(
