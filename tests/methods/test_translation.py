@@ -8,7 +8,7 @@ from torch import nn
 from ganatomy.errors import UserError
 from ganatomy.game import Progress, moves
 from ganatomy.methods.frameworks.cyclegan import CycleGAN
-from ganatomy.methods.frameworks.mgan import MGAN, Decoder, MarkovianCritic, Painting, TextureCritic
+from ganatomy.methods.frameworks.mgan import MGAN, Decoder, MarkovianCritic, Painting, TextureCritic, cut
 from ganatomy.methods.frameworks.pix2pix import Pix2Pix
 from ganatomy.methods.frameworks.srgan import SRGAN
 
@@ -224,7 +224,22 @@ def test_the_networks_of_mgan_have_the_published_layers():
     with torch.device("meta"):
         assert Decoder(512, 3)(torch.zeros(1, 512, 16, 16)).shape == (1, 3, 128, 128)
         assert MarkovianCritic(256)(torch.zeros(1, 256, 32, 32)).shape == (1, 1, 6, 6)
-        assert TextureCritic(256)(torch.zeros(1, 256, 96, 96)).shape == (1, 1, 23, 23)
+        assert TextureCritic(256)(torch.zeros(1, 256, 96, 96)).shape == (1, 23 * 23)
+        assert count(TextureCritic(256)) == (9 * 256 + 1) * 256 + 2 * 256 + 64 * 256 + 1
+
+
+def test_texture_patches_reach_the_edge():
+    maps = torch.arange(70.0).reshape(1, 1, 10, 7)
+    corners = cut(maps, 4, 2)[:, 0, 0, 0].tolist()
+    assert corners == [7 * row + column for row in (0, 2, 4, 6) for column in (0, 2, 3)]
+    assert torch.equal(cut(maps[:, :, :4, :4], 4, 2), maps[:, :, :4, :4])
+
+
+def test_a_texture_patch_is_scored_as_if_it_were_alone():
+    critic = TextureCritic(2, 4, patch=4, step=2).eval()
+    maps = torch.randn(2, 2, 10, 8)
+    alone = critic(maps[1:, :, 2:6, 4:8])
+    torch.testing.assert_close(critic(maps)[1, 1 * 3 + 2], alone[0, 0])
 
 
 def test_a_painting_moves_its_pixels_alone_and_each_image_as_if_it_were_alone():

@@ -18,7 +18,10 @@ from ganatomy.tasks.translation.task import TranslationConfig, Translator
 
 
 class TextureCritic(nn.Sequential):
-    """Critic of the pixel optimisation: one score per patch of features, (N, C, H, W) to (N, 1, ...)."""
+    """Critic of the pixel optimisation: one score per patch of features, (N, C, H, W) to (N, patches).
+
+    Patches are cut from the features before anything else, so that a score depends on its patch alone.
+    """
 
     def __init__(self, channels: int, width: int = 256, patch: int = 8, step: int = 4):
         super().__init__(
@@ -26,8 +29,22 @@ class TextureCritic(nn.Sequential):
             nn.Conv2d(channels, width, 3, padding=1),
             nn.BatchNorm2d(width),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 1, patch, step),
+            nn.Conv2d(width, 1, patch),
         )
+        self.patch, self.step = patch, step
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Score the patches of features (N, C, H, W), row by row, (N, patches)."""
+        return super().forward(cut(input, self.patch, self.step)).reshape(len(input), -1)
+
+
+def cut(maps: Tensor, side: int, step: int) -> Tensor:
+    """Cut square patches from maps (N, C, H, W), ``step`` apart and up to the edge, (N · patches, C, side, side)."""
+    rows, columns = (
+        [*range(0, length - side, step), length - side] if length > side else [0] for length in maps.shape[2:]
+    )
+    found = [maps[:, :, row : row + side, column : column + side] for row in rows for column in columns]
+    return torch.stack(found, dim=1).flatten(0, 1)
 
 
 class Decoder(nn.Sequential):
@@ -70,10 +87,13 @@ class MGAN(Translator):
     results.
 
     Li & Wand, Precomputed Real-Time Texture Synthesis with Markovian Generative Adversarial Networks, ECCV 2016.
-    arXiv 1604.04382.
+    arXiv 1604.04382. In the published code, the texture critic learns from patches of 18 rotated, scaled and flipped
+    copies of the texture at once, and gradients of overlapping patches are averaged; here it learns from one copy at
+    every step, and they add up.
     """
 
     stated_augmentation = "turned by 10° to either side, enlarged or shrunk by a tenth, and mirrored"
+    revision = 2
 
     class Config(TranslationConfig):
         """The numbers of the released code."""
@@ -185,7 +205,7 @@ class MGAN(Translator):
             painting.step()
 
     def texture_scores(self, image: Tensor) -> Tensor:
-        """Score the patches of images in [-1, 1] with the texture critic, (N, 1, rows, columns)."""
+        """Score the patches of images in [-1, 1] with the texture critic, (N, patches)."""
         return self.texture_critic(self.texture((image + 1) / 2))  # type: ignore[no-any-return]
 
     def optimised(self, batch: Batch) -> Tensor:
