@@ -124,16 +124,6 @@ def test_the_first_layer_is_dense_with_the_scaling_of_its_whole_kernel():
     torch.testing.assert_close(first(latent[:, :, None, None]), dense)
 
 
-def test_the_classifier_shares_the_features():
-    network = ProgressiveDiscriminator(1, 8, base=16, maximum=4, classes=3)
-    image = torch.randn(2, 1, 8, 8)
-    features = network.features(image)
-    assert network.classify(features).shape == (2, 3)
-    assert torch.equal(network.score(features), network(image))
-    with pytest.raises(ValueError, match="classes"):
-        ProgressiveDiscriminator(1, 8, base=16, maximum=4).classify(features)
-
-
 @pytest.mark.parametrize(("rows", "alpha"), [(1, 1.0), (4, 0.4), (3, 0.4)])
 def test_gradients_and_their_gradients(rows, alpha):
     generator = ProgressiveGenerator(2, 1, 8, base=4, maximum=2).double()

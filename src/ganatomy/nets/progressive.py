@@ -132,7 +132,6 @@ class ProgressiveDiscriminator(nn.Module):
         base: determines the channels of the levels, as in `ProgressiveGenerator`.
         maximum: largest number of channels, as in `ProgressiveGenerator`.
         group: samples per group of `minibatch_stddev`.
-        classes: size of a second, classifying head; 0 for none.
         dims: spatial axes, 1 to 3.
     """
 
@@ -143,7 +142,6 @@ class ProgressiveDiscriminator(nn.Module):
         base: int = 8192,
         maximum: int = 512,
         group: int = 4,
-        classes: int = 0,
         dims: int = 2,
     ):
         super().__init__()
@@ -162,7 +160,6 @@ class ProgressiveDiscriminator(nn.Module):
             nn.LeakyReLU(0.2),
         )
         self.head = EqualisedLinear(dense, 1, gain=1.0)
-        self.classifier = EqualisedLinear(dense, classes, gain=1.0) if classes else None
 
     def features(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
         """Map images (N, inputs, ...) of 4·2**level pixels a side to features (N, width of the dense layer).
@@ -179,20 +176,6 @@ class ProgressiveDiscriminator(nn.Module):
             features = self.blocks[index](features)
         return self.last(minibatch_stddev(features, self.group))  # type: ignore[no-any-return]
 
-    def score(self, features: Tensor) -> Tensor:
-        """Map the output of `features` to raw scores (N, 1)."""
-        return self.head(features)  # type: ignore[no-any-return]
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Map the output of `features` to class logits (N, classes).
-
-        Raises:
-            ValueError: The network has no classifying head.
-        """
-        if self.classifier is None:
-            raise ValueError("this discriminator was built with classes=0")
-        return self.classifier(features)  # type: ignore[no-any-return]
-
     def forward(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
         """Score images (N, inputs, ...) of 4·2**level pixels a side, (N, 1); the last level by default."""
-        return self.score(self.features(image, level, alpha))
+        return self.head(self.features(image, level, alpha))  # type: ignore[no-any-return]

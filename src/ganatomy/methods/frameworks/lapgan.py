@@ -63,7 +63,9 @@ class LAPGAN(Synthesiser):
 
     Denton, Chintala, Szlam & Fergus, Deep Generative Image Models using a Laplacian Pyramid of Adversarial Networks,
     NIPS 2015. arXiv 1506.05751. The scales learn from real low-pass images and are independent of each other, so all
-    are trained in the same stage.
+    are trained in the same stage. Images lie in [-1, 1], where the published code subtracts the mean of the training
+    images and divides by their SD: the windows of images are options here. The paper's class-conditional form is not
+    offered.
     """
 
     stated_augmentation: ClassVar[str | None] = "cut at random places and mirrored, in the release for large images"

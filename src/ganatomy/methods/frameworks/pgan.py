@@ -22,7 +22,9 @@ class PGAN(Synthesiser):
 
     Karras, Aila, Laine & Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and Variation,
     ICLR 2018. arXiv 1710.10196. Stages alternate: the newest layers fade in, then all are trained. If training stops
-    early, samples are images of the present size, enlarged.
+    early, samples are images of the present size, enlarged. The published code can also be given labels; here samples
+    have none. Real images are read at the full size and averaged to the present one, where the published code has files
+    of every size, so that the first stages take longer.
     """
 
     stated_augmentation = "mirrored"
