@@ -35,7 +35,8 @@ class TextureCritic(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Score the patches of features (N, C, H, W), row by row, (N, patches)."""
-        return super().forward(cut(input, self.patch, self.step)).reshape(len(input), -1)
+        scores: Tensor = super().forward(cut(input, self.patch, self.step))  # type: ignore[no-untyped-call]
+        return scores.reshape(len(input), -1)
 
 
 def cut(maps: Tensor, side: int, step: int) -> Tensor:
