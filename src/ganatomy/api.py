@@ -635,4 +635,5 @@ def with_options(base: B, options: Mapping[str, Any]) -> B:
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"option {option}: {first['msg'].lower()}, got {first.get('input')!r}") from None
+        told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
+        raise UserError(f"option {option}: {told}") from None

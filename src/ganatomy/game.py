@@ -30,6 +30,7 @@ import torch
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
@@ -94,11 +95,47 @@ class Player:
     """Largest L2 norm of the gradient; longer gradients are scaled down to it."""
     restart: Callable[[Progress], bool] | None = None
     """Whether the state of the optimiser (its moments) is reset before this round."""
+    adversary: bool = False
+    """Whether the player judges samples for the others; the trainer applies `Aids` at the turns of such players."""
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the trainable parameters of all modules, each once, in a fixed order."""
         unique = {id(p): p for module in self.modules for p in module.parameters() if p.requires_grad}
         return list(unique.values())
+
+
+class Aids(BaseModel):
+    """Aids that stabilise adversarial training and leave the shapes of all networks alone; by default there are none.
+
+    The trainer applies them, so that methods need no code for them; see `ganatomy.training.aids`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    instance_noise: float = Field(0.0, ge=0)  # initial SD of noise on all that adversaries are shown (arXiv 1610.04490)
+    noise_until: float = Field(1.0, gt=0)  # fraction of the stage at which that noise reaches zero (our choice)
+    r1: float = Field(0.0, ge=0)  # γ of R1: half of it weighs the squared slope at real samples; 10 (arXiv 1801.04406)
+    dragan: float = Field(0.0, ge=0)  # weight of the penalty around real samples; 10 in its paper (arXiv 1705.07215)
+    gradient_penalty: float = Field(0.0, ge=0)  # weight of the penalty of WGAN-GP; 10 in its paper (arXiv 1704.00028)
+    spectral_norm: bool = False  # whether weights of adversaries are divided by their spectral norm (arXiv 1802.05957)
+    adversary_rate: float = Field(
+        1.0, gt=0
+    )  # factor of adversaries' learning rates: two time scales (arXiv 1706.08500)
+    extragradient: bool = False  # whether players move by the gradients found one round ahead (arXiv 1802.10551)
+    consensus: float = Field(0.0, ge=0)  # weight of half the squared gradient of all players; 10 (arXiv 1705.10461)
+    historical_averaging: float = Field(0.0, ge=0)  # weight of the squared distance to past weights (arXiv 1606.03498)
+
+    @model_validator(mode="after")
+    def _one_way_to_move(self) -> Self:
+        if self.extragradient and self.consensus:
+            raise ValueError("extragradient and consensus both decide how players move; choose one")
+        return self
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the aids that are switched on."""
+        usual = Aids()
+        return tuple(name for name, value in self if name != "noise_until" and value != getattr(usual, name))
 
 
 class Turn:
@@ -107,7 +144,8 @@ class Turn:
     Args:
         player: name of the player that steps.
         losses: loss terms (scalar tensors) by name, for terms whose names depend on the configuration.
-        scores: discriminator outputs to monitor, by name; logged as means, never minimised.
+        scores: scores that an adversary gives, by name, those of real samples first and those of generated ones second;
+            logged as means, never minimised.
         terms: loss terms (scalar tensors) with fixed names.
     """
 

@@ -14,7 +14,7 @@ from ganatomy.cli.info import named
 from ganatomy.cli.train import read_options
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
-from ganatomy.game import RolesConfig
+from ganatomy.game import Aids, RolesConfig
 from ganatomy.inference.runfile import TrainConfig, read_run
 
 
@@ -26,9 +26,9 @@ def typed(model, prefix=""):
             for role, options in value.items():
                 yield from typed(options, f"{role.replace('_', '-')}.")
         elif isinstance(value, BaseModel):
-            yield from typed(value)
+            yield from typed(value, "aids." if isinstance(value, Aids) else "")
         elif isinstance(value, bool):
-            yield option if value else f"--no-{option.removeprefix('--')}"
+            yield option if value else f"--{prefix}no-{name.replace('_', '-')}"
         elif isinstance(value, Mapping):
             yield from (option, *named(value))
         else:
@@ -55,7 +55,10 @@ def test_every_option_can_be_typed(system, values):
     data = DataConfig(
         data="folder", test_subjects=("a", "b"), slope=0.5, intercept=-3.0, unit="HU", pixel_mm=0.7, uneven=True
     )
-    training = TrainConfig(rounds=7, seed=3, precision="bf16-mixed", monitor="x", diagnose=False)
+    training = TrainConfig(
+        rounds=7, seed=3, precision="bf16-mixed", monitor="x", diagnose=False, init_from=("a:critic", "b/c:x=y"),
+        aids=Aids(instance_noise=0.1, r1=10.0, spectral_norm=True),
+    )  # fmt: skip
     words = [*typed(method), *typed(data), *typed(training), "--out", "run", "--folds", "3", "--fold", "1"]
     options = read_options(resolve(system), words)
     assert (options.method, options.data, options.training) == (method, data, training)

@@ -18,6 +18,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import MethodConfig, RolesConfig
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 REFUSED = re.compile(r"validation errors? for \w+ ([\w.]+) (.+?) \[type=\w+, input_value=(.*?), input_type=")
 """Pattern of pydantic's message for a value out of range."""
 ASIDE = re.compile("Got errors:|Argument helptext:|For full helptext|For further information")
@@ -28,6 +29,8 @@ RULER = re.compile("-{10,}")
 """Pattern of a line drawn with hyphens."""
 MISSING = re.compile("^Missing from [^:]*:")
 WRONG = re.compile(r"^(?:Value error )?Error parsing (--[\w.-]+): ")
+GROUPS = ("aids",)
+"""Prefixes of options of every system, which are no names of roles."""
 REGISTRY = ConstructorRegistry()
 """Rules for types of options that tyro would parse in another way."""
 
@@ -236,7 +239,7 @@ def check_prefixes(config: MethodConfig, arguments: Sequence[str]) -> None:
     fields = type(config).named(dict(config))
     for argument in arguments:
         prefix, dot, _ = argument.removeprefix("--").partition("=")[0].partition(".")
-        if argument.startswith("--") and dot and prefix.replace("-", "_") not in fields:
+        if argument.startswith("--") and dot and prefix.replace("-", "_") not in (*fields, *GROUPS):
             there = ", ".join(f"{role} (--{field.replace('_', '-')})" for role, field in fields.items())
             raise UserError(f"{argument.partition('=')[0]}: no role is called {prefix}; the roles are {there}")
 
@@ -254,6 +257,32 @@ def with_roles(config: MethodConfig) -> tuple[type[Any], Any]:
     return kind, kind()
 
 
+def with_groups(config: BaseModel) -> tuple[type[Any], Any]:
+    """Return the class of a configuration's options, and an instance with the defaults.
+
+    Options of a configuration within it have its name as a prefix, such as ``--aids.r1``.
+    """
+    groups = {name: _dataclass(name, one, f"{name}.")() for name, one in config if isinstance(one, BaseModel)}
+    kind = _dataclass(type(config).__qualname__, config, "", {**dict(config), **groups})
+    return kind, kind()
+
+
+def ungrouped(kind: type[M], options: Any) -> M:
+    """Return the configuration for options that were parsed into a class of `with_groups`.
+
+    Raises:
+        UserError: a value is invalid.
+    """
+    values = {name: vars(value) if dataclasses.is_dataclass(value) else value for name, value in vars(options).items()}
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(str(part) for part in first["loc"] if not isinstance(part, int)).replace("_", "-")
+        told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')}"
+        raise UserError(f"option --{option}: {told}") from None
+
+
 def _dataclass(name: str, model: BaseModel, prefix: str, values: Mapping[str, Any] | None = None) -> type[Any]:
     """Return a dataclass with the fields of a pydantic model; the comments behind the fields are the help texts.
 
@@ -268,7 +297,8 @@ def _dataclass(name: str, model: BaseModel, prefix: str, values: Mapping[str, An
     for field, value in (dict(model) if values is None else values).items():
         info = kind.model_fields.get(field)
         own = tyro.conf.arg(name=f"{prefix}{field}" if prefix else None, help=comments.get(field))
-        annotation: Any = Annotated[info.rebuild_annotation(), own] if info else type(value)
+        grouped = info is None or dataclasses.is_dataclass(value)
+        annotation: Any = type(value) if grouped else Annotated[info.rebuild_annotation(), own]  # type: ignore[union-attr]
         fields.append((field, annotation, dataclasses.field(default_factory=partial(_same, value))))
     return dataclasses.make_dataclass(name, fields)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from ganatomy import catalogue
 from ganatomy.catalogue import System
 from ganatomy.cli import complain
-from ganatomy.cli.options import leading, named_system, parse, peek
+from ganatomy.cli.options import leading, named_system, parse, peek, ungrouped, with_groups
 from ganatomy.cli.train import read_options as read_system_options
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
@@ -109,14 +109,16 @@ def read_options(name: str, arguments: Sequence[str]) -> tuple[System, Any]:
     secret = Path(early["secret"]) if early.get("secret") else None
     dealt = "folds" in early or "downstream" in early
     asked = of_run(folder, named_system(arguments), folds=dealt, secret=secret)
+    options, defaults = with_groups(asked.training)
     kind = dataclasses.make_dataclass(
         "Options",
-        [("general", Choice), ("data", DataConfig), ("training", TrainConfig)],
+        [("general", Choice), ("data", DataConfig), ("training", options)],
         namespace={"__doc__": f"Study {asked.system.title} with the options and data of the run {name}."},
     )
     # Options of the run's data do not apply to other images, so these start from the defaults.
-    default = kind(Choice(tyro.MISSING), DataConfig() if "data" in early else asked.data, asked.training)
+    default = kind(Choice(tyro.MISSING), DataConfig() if "data" in early else asked.data, defaults)
     parsed: Any = parse(kind, arguments, f"ganatomy study {name}", default)
+    parsed.training = ungrouped(TrainConfig, parsed.training)
     parsed.method = asked.config
     return asked.system, parsed
 

@@ -14,14 +14,25 @@ from ganatomy import catalogue
 from ganatomy.api import configured, named_by_data, repeated
 from ganatomy.catalogue import System
 from ganatomy.cli import complain, speaks
-from ganatomy.cli.options import check_prefixes, leading, names_of_roles, parse, peek, peek_all, settled, with_roles
+from ganatomy.cli.options import (
+    check_prefixes,
+    leading,
+    names_of_roles,
+    parse,
+    peek,
+    peek_all,
+    settled,
+    ungrouped,
+    with_groups,
+    with_roles,
+)
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import SITES
 from ganatomy.data.wanted import layouts_for, manifest_for, wanted
 from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import same_place
-from ganatomy.game import MethodConfig, RolesConfig
+from ganatomy.game import Aids, MethodConfig, RolesConfig
 from ganatomy.inference.model import build
 from ganatomy.inference.runfile import InitialSource, RunFile, is_run_of, read_run
 from ganatomy.training.loop import Stopped
@@ -169,7 +180,9 @@ def _flat(config: BaseModel) -> dict[str, Any]:
     """Return the values of a configuration by the names of their options."""
     found: dict[str, Any] = {}
     for name, value in config:
-        if isinstance(value, BaseModel):
+        if isinstance(value, Aids):
+            found |= {f"{name}.{option}": one for option, one in value}
+        elif isinstance(value, BaseModel):
             found |= _flat(value)
         elif name == "roles" and isinstance(config, RolesConfig):
             found |= {f"{role}.{option}": one for role, own in value.items() for option, one in _flat(own).items()}
@@ -233,14 +246,16 @@ def read_options(
     method = configured(cls.Config, early.get("preset", "paper"), "baseline" in early, base, names)
     check_prefixes(method, arguments)
     options, defaults = with_roles(method)
+    training_options, training_defaults = with_groups(training)
     kind = dataclasses.make_dataclass(
         "Options",
-        [("general", choice), ("data", DataConfig), ("training", TrainConfig), ("method", options)],
+        [("general", choice), ("data", DataConfig), ("training", training_options), ("method", options)],
         namespace={"__doc__": about.format(title=system.title) + _roles(system, method, arguments)},
     )
     chosen = choice(tyro.MISSING, **({"folds": fold.folds, "fold": fold.number} if fold else {}))
     program = f"ganatomy {command.format(system=system.slug)}"
-    parsed: Any = parse(kind, arguments, program, kind(chosen, data, training, defaults))
+    parsed: Any = parse(kind, arguments, program, kind(chosen, data, training_defaults, defaults))
+    parsed.training = ungrouped(TrainConfig, parsed.training)
     parsed.method = settled(cls.Config, parsed.method)
     return parsed
 

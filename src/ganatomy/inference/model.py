@@ -21,6 +21,7 @@ from ganatomy.game import Method
 from ganatomy.inference.predictor import Options, Predictor, predictor_class, predictor_of
 from ganatomy.inference.runfile import RUN_FILE, RunFile, check_method, digest_of, read_run, system_of
 from ganatomy.inference.runfile import Which as Which
+from ganatomy.nets.spectral import restore_norms
 
 WEIGHTS: Mapping[Which, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
 CALIBRATION = "calibration.json"
@@ -138,6 +139,7 @@ def load(
         raise UserError(f"{path}: no weights yet; train first, or take the other ones with --which")
     method = build_run(folder, facts, system)
     tensors = read_weights(path)
+    restore_norms(method, tensors)
     try:
         method.load_state_dict(tensors, strict=False)
     except RuntimeError:

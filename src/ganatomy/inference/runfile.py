@@ -37,6 +37,7 @@ from ganatomy.data.memory import is_memory
 from ganatomy.data.pseudonyms import DIGITS, DIGITS_OF_CONTENT
 from ganatomy.data.splits import Fold
 from ganatomy.errors import Notice, UserError
+from ganatomy.game import Aids
 from ganatomy.images.atomic import write_text
 from ganatomy.images.augmentation import Augmentation
 
@@ -103,6 +104,7 @@ class TrainConfig(BaseModel):
     augment: Augment = "auto"  # random changes: auto where data are few and the source says nothing; none; or always
     diagnose: bool = True  # compute the vector field of the game at validations, to see whether it converges
     false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of healthy pixels, images above a detector's threshold
+    aids: Aids = Aids()  # aids that stabilise adversarial training
     init_from: tuple[str, ...] = ()  # RUN:PLAYER: players that begin with the best weights of another run's player
 
     @field_validator("init_from", mode="before")

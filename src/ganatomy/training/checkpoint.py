@@ -54,6 +54,13 @@ class Heard(_Part):
     latest: dict[str, float]
 
 
+class Past(_Part):
+    """The mean of past weights; see `ganatomy.training.aids.History`."""
+
+    rounds: Count
+    means: dict[str, Tensor]
+
+
 class Checkpoint(_Part):
     """Everything from which training goes on; see `ganatomy.training.loop.Trainer.state`."""
 
@@ -61,6 +68,7 @@ class Checkpoint(_Part):
     method: dict[str, Any]
     optimizers: dict[str, Optimizer]
     averages: dict[str, Tensor]
+    history: Past | None = None
     progress: Done
     stage: Count
     drawn: Count

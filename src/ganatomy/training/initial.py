@@ -13,6 +13,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import Method
 from ganatomy.inference.model import WEIGHTS, build_run, check_weights, read_weights
 from ganatomy.inference.runfile import Initial, InitialSource, is_run_of, read_run
+from ganatomy.nets.spectral import restore_norms
 
 
 def initialise(method: Method, sources: Sequence[InitialSource], system: System) -> tuple[Initial, ...]:
@@ -57,10 +58,11 @@ def _take(modules: Sequence[nn.Module], source: InitialSource, system: System) -
         other = build_run(source.run, facts, system if is_run_of(facts, system) else None)
     tensors = read_weights(path)
     digest = check_weights(source.run, facts, "best", tensors)
+    restore_norms(other, tensors)
+    other.load_state_dict(tensors, strict=False)
     theirs = players_of(other)
     if source.player not in theirs:
         raise UserError(f"{source.option}: that run has no player {source.player}, but {', '.join(theirs)}")
-    other.load_state_dict(tensors, strict=False)
     given, wanted = _tensors(theirs[source.player]), _tensors(modules)
     if differing := _differing(given, wanted):
         raise UserError(

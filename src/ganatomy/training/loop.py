@@ -15,7 +15,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, Player, Progress, Stage, Turn, moves
+from ganatomy.game import Aids, Batch, Method, Player, Progress, Stage, Turn, moves
+from ganatomy.training.aids import Aided, History
 
 
 class Diverged(UserError):
@@ -41,18 +42,25 @@ class PlayerState:
 
     Args:
         player: part of a stage of the method.
+        rate: factor of the learning rates of its optimiser.
     """
 
-    def __init__(self, player: Player):
-        self.player = player
+    def __init__(self, player: Player, rate: float = 1.0):
+        self.player, self.rate = player, rate
         self.parameters = player.parameters()
-        self.optimizer = player.optimizer(self.parameters)
+        self.optimizer = self._new_optimizer()
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        optimizer = self.player.optimizer(self.parameters)
+        for group in optimizer.param_groups:
+            group["lr"] *= self.rate
+        return optimizer
 
     def begin_round(self, progress: Progress) -> None:
         """Replace the optimiser by a new one in rounds in which the player restarts."""
         if self.player.restart and self.player.restart(progress):
-            self.optimizer = self.player.optimizer(self.parameters)
+            self.optimizer = self._new_optimizer()
 
     def step(self, progress: Progress) -> None:
         """Apply the schedules, clip the gradients, step the optimiser, and clear the gradients."""
@@ -112,6 +120,25 @@ class Averages:
             kept = live.clone()
             live.copy_(average)
             average.copy_(kept)
+
+
+class Weights:
+    """A second set of weights for some parameters.
+
+    Args:
+        parameters: parameters whose present values are copied.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]):
+        self.values = {parameter: parameter.detach().clone() for parameter in parameters}
+
+    @torch.no_grad()
+    def exchange(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Exchange the values of parameters with those of this set."""
+        for parameter in dict.fromkeys(parameters):
+            kept = parameter.clone()
+            parameter.copy_(self.values[parameter])
+            self.values[parameter] = kept
 
 
 class Observer(Protocol):
@@ -205,6 +232,7 @@ class Trainer:
         observer: receives turns, gradient norms, timings and the ends of rounds.
         after_round: called between rounds with the trainer and whether the stage ends here; validates when due, and
             saves then and when the trainer is ``stopping``.
+        aids: aids for the stages with an adversary; `ganatomy.training.aids.prepare` has accepted them.
     """
 
     def __init__(
@@ -215,10 +243,12 @@ class Trainer:
         open_stream: Callable[[Stage, int, int], Stream],
         observer: Observer,
         after_round: Callable[[Trainer, bool], None],
+        aids: Aids | None = None,
     ):
         self.method = method.to(fabric.device)
         self.fabric = fabric
-        self.stages = method.stages()
+        self.aided = [Aided(method, stage, aids or Aids()) for stage in method.stages()]
+        self.stages = [aided.stage for aided in self.aided]
         self.rounds = list(rounds)
         self.open_stream = open_stream
         self.observer = observer
@@ -236,6 +266,11 @@ class Trainer:
     def stage(self) -> Stage:
         """The current stage."""
         return self.stages[self.index]
+
+    @property
+    def _history(self) -> History | None:
+        """Past weights of the current stage, where an aid needs them."""
+        return self.aided[self.index].history
 
     def fit(self) -> None:
         """Train all remaining stages to their end.
@@ -264,12 +299,16 @@ class Trainer:
         if not resumed:
             if stage.begin:
                 stage.begin()
-            self.players = {player.name: PlayerState(player) for player in stage.players}
+            self.players = self._new_players()
         for player in self.players.values():
             self.averages.follow(player)
         drawn = resumed["drawn"] if resumed else 0
         self.stream = self.open_stream(stage, self.index, drawn)
         self.method.train()
+
+    def _new_players(self) -> dict[str, PlayerState]:
+        rate = self.aided[self.index].aids.adversary_rate
+        return {player.name: PlayerState(player, rate if player.adversary else 1.0) for player in self.stage.players}
 
     def _play_round(self) -> None:
         assert self.stream is not None
@@ -277,6 +316,27 @@ class Trainer:
             player.begin_round(self.progress)
         drawn = self.stream.drawn
         watch = Stopwatch(self.fabric.device, self.observer) if self.observer.watches(self.progress) else None
+        aided = self.aided[self.index]
+        if aided.aids.extragradient:
+            self._look_ahead(watch)
+        elif aided.aids.consensus:
+            self._agree(aided.aids.consensus, watch)
+        else:
+            for move in self._moves(watch):
+                self._take(move, watch)
+        images = (self.stream.drawn - drawn) * self.stage.stream.batch_size
+        for player in self.players.values():
+            self.averages.update(player, images)
+        if self._history:
+            self._history.update()
+        self.progress.images += images
+        self.progress.round += 1
+        self.progress.stage_round += 1
+        self.observer.round(self.progress)
+
+    def _moves(self, watch: Stopwatch | None) -> Iterator[tuple[Turn, ...]]:
+        """Yield the moves of a round; the method goes on after a move when the next one is asked for."""
+        assert self.stream is not None
         turns = moves(self.stage.turns(watch.draws(self.stream) if watch else self.stream))
         while True:
             # The method's own lines run under autocast, backward passes outside of it.
@@ -286,17 +346,16 @@ class Trainer:
                 break
             if watch:
                 watch.stop("forward", *(turn.player for turn in move))
-            self._take(move, watch)
-        images = (self.stream.drawn - drawn) * self.stage.stream.batch_size
-        for player in self.players.values():
-            self.averages.update(player, images)
-        self.progress.images += images
-        self.progress.round += 1
-        self.progress.stage_round += 1
-        self.observer.round(self.progress)
+            yield move
 
-    def _take(self, move: tuple[Turn, ...], watch: Stopwatch | None = None) -> None:
-        """Compute the gradients of all turns of a move, then step their players."""
+    def _take(self, move: tuple[Turn, ...], watch: Stopwatch | None = None, aside: Weights | None = None) -> None:
+        """Compute the gradients of all turns of a move, then step their players.
+
+        Args:
+            move: turns that are taken together.
+            watch: measures how long that takes.
+            aside: weights that are stepped instead of the present ones.
+        """
         for turn in move:
             self.observer.turn(self.progress, turn)
             player = self.players[turn.player]
@@ -304,15 +363,67 @@ class Trainer:
             if watch:
                 watch.stop("backward", turn.player)
         for turn in move:
-            player = self.players[turn.player]
-            gradients = [p.grad for p in player.parameters if p.grad is not None]
-            if self.fabric.world_size > 1:
-                average_gradients(gradients, self.fabric)
-            if watch:
-                self.observer.gradients(turn, nn.utils.get_total_norm(gradients))
-            player.step(self.progress)
-            if watch:
-                watch.stop("step", turn.player)
+            self._step(turn, watch, aside)
+
+    def _step(self, turn: Turn, watch: Stopwatch | None, aside: Weights | None = None) -> None:
+        """Step the player of a turn along its gradients, averaged over all processes."""
+        player = self.players[turn.player]
+        gradients = [p.grad for p in player.parameters if p.grad is not None]
+        if self.fabric.world_size > 1:
+            average_gradients(gradients, self.fabric)
+        if watch:
+            self.observer.gradients(turn, nn.utils.get_total_norm(gradients))
+        if aside:
+            aside.exchange(player.parameters)
+        player.step(self.progress)
+        if aside:
+            aside.exchange(player.parameters)
+        if watch:
+            watch.stop("step", turn.player)
+
+    def _look_ahead(self, watch: Stopwatch | None) -> None:
+        """Play a round twice: from the present weights to those ahead, whose gradients then move the present ones.
+
+        While a round is played, the networks keep their weights, and steps are taken aside. Gidel et al., A Variational
+        Inequality Perspective on Generative Adversarial Networks, arXiv 1802.10551.
+        """
+        parameters = [parameter for player in self.players.values() for parameter in player.parameters]
+        aside = Weights(parameters)
+        for _ in range(2):
+            for move in self._moves(watch):
+                self._take(move, watch, aside)
+            aside.exchange(parameters)
+
+    def _agree(self, weight: float, watch: Stopwatch | None) -> None:
+        """Move every player once, by the mean gradient of its turns and that of half the squared gradient of all.
+
+        Mescheder et al., The Numerics of GANs, arXiv 1705.10461.
+
+        Args:
+            weight: weight of the second gradient.
+            watch: measures how long the parts take.
+        """
+        taken: dict[str, list[Turn]] = {}
+        for move in self._moves(watch):
+            for turn in move:
+                self.observer.turn(self.progress, turn)
+                taken.setdefault(turn.player, []).append(turn)
+        slopes = {}
+        for name, turns in taken.items():
+            mean = torch.stack([turn.total for turn in turns]).mean()
+            parameters = self.players[name].parameters
+            found = torch.autograd.grad(mean, parameters, create_graph=True, allow_unused=True)
+            slopes[name] = {p: slope for p, slope in zip(parameters, found, strict=True) if slope is not None}
+        half = 0.5 * torch.stack([slope.square().sum() for own in slopes.values() for slope in own.values()]).sum()
+        moving = list(dict.fromkeys(p for own in slopes.values() for p in own))
+        pulls = dict(zip(moving, torch.autograd.grad(half, moving, allow_unused=True), strict=True))
+        if watch:
+            watch.stop("backward", *taken)
+        for name, turns in taken.items():
+            for parameter, slope in slopes[name].items():
+                pull = pulls[parameter]
+                parameter.grad = (slope if pull is None else slope + weight * pull).detach()
+            self._step(turns[-1], watch)
 
     def _asked_to_stop(self) -> bool:
         if self.fabric.world_size == 1:
@@ -347,6 +458,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "optimizers": {name: player.optimizer.state_dict() for name, player in self.players.items()},
             "averages": self.averages.values,
+            "history": self._history.state() if self._history else None,
             "progress": asdict(self.progress),
             "stage": self.index,
             "drawn": self.stream.drawn,
@@ -368,7 +480,9 @@ class Trainer:
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.index = state["stage"]
-        self.players = {player.name: PlayerState(player) for player in self.stage.players}
+        if self._history:
+            self._history.load_state(state["history"])
+        self.players = self._new_players()
         if self.players.keys() != state["optimizers"].keys():
             raise ValueError("the players of the stage are others")
         for name, player in self.players.items():

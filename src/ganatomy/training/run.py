@@ -69,6 +69,7 @@ from ganatomy.inference.runfile import TrainConfig as TrainConfig
 from ganatomy.inference.validation import in_inference_mode, validate
 from ganatomy.reports import terminal
 from ganatomy.reports.measures import GAIN_ALONE, GRADIENT_NORM, ROTATION, Measure
+from ganatomy.training.aids import prepare
 from ganatomy.training.annotations import choose_annotated, learned_roles, without_annotations
 from ganatomy.training.augmenting import Added, added, check_wish, with_changes
 from ganatomy.training.calibration import calibrate_run
@@ -79,7 +80,7 @@ from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.initial import initialise
 from ganatomy.training.loop import Best, Diverged, Trainer, plan_rounds
 from ganatomy.training.monitor import EVENTS, METRICS, Bar, Forecast, Monitor, read_rows
-from ganatomy.training.shapes import check_turns
+from ganatomy.training.shapes import check_aids, check_turns
 
 CARD, DERIVED = "card.md", "derived"
 LONG_RUN = 3600.0
@@ -338,6 +339,8 @@ class Run:
         self.method.check_sizes()
         check_wish(self.method, self.options.augment)
         check_turns(self.method)
+        prepare(self.method, self.options.aids)
+        check_aids(self.method, self.options.aids)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -566,7 +569,13 @@ class Run:
         """Train all rounds, from the last checkpoint in a resumed run."""
         self.monitor = Monitor(self.out if self.is_rank_zero else None, self.options.log_every, self._mean)
         self.trainer = Trainer(
-            self.method, self.fabric, self.rounds, self._open_stream, self.monitor, self._after_round
+            self.method,
+            self.fabric,
+            self.rounds,
+            self._open_stream,
+            self.monitor,
+            self._after_round,
+            self.options.aids,
         )
         state = self._load_run() if self.request.facts else None
         new = not self.out.exists()

@@ -18,7 +18,7 @@ from ganatomy.inference.model import WEIGHTS, Model, build, load
 from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, is_run_of, read_run
 from ganatomy.training.run import train, without_names
 
-DECIDING = {"rounds", "seed", "monitor", "augment", "init_from"}
+DECIDING = {"rounds", "seed", "monitor", "augment", "init_from", "aids"}
 """Options of training that change what is learned; others change how long it takes, or how it is watched."""
 
 

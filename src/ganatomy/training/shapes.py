@@ -20,11 +20,14 @@ from torch._subclasses.fake_tensor import (
 
 from ganatomy.case import Role
 from ganatomy.errors import UserError
-from ganatomy.game import Batch, Method, Noise, Stage, Stream, moves
+from ganatomy.game import Aids, Batch, Method, Noise, Stage, Stream, moves
 from ganatomy.roles.image import ImageRole
+from ganatomy.training.aids import Aided, prepare
 
 SIZES = ("size", "patch", "patch_shape", "patch_slices", "crop")
 """Options of methods that determine the shapes of their batches."""
+TRIED = 2
+"""Value by which every aid that has a number is switched on, to see whether it reaches a method."""
 MOST_MOVES = 12
 """Number of moves of a round that are tried, which is more than one of every player in all but unusual methods."""
 FEW = 2
@@ -65,6 +68,44 @@ def check_turns(method: Method) -> None:
                 raise UserError(f"{_told(method)}: the networks cannot be trained on such images ({reason})") from error
 
 
+def check_aids(method: Method, aids: Aids) -> None:
+    """Begin a round of every stage with aids and a few random samples, on the weights that training begins with.
+
+    The method stays unchanged.
+
+    Raises:
+        UserError: an aid cannot reach the method; the message names it and the reason.
+    """
+    for number in range(len(method.stages()) if aids.chosen else 0):
+        double = copy.deepcopy(method)
+        aided = Aided(double, double.stages()[number], aids)
+        try:
+            begin_round(double, number, FEW, aided)
+        except (RuntimeError, ValueError) as error:
+            names = ", ".join(f"--aids.{name.replace('_', '-')}" for name in aids.chosen)
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{names}: no round can be played with these aids ({reason})") from error
+
+
+def refusals(method: Method) -> dict[str, str]:
+    """Return which aids an untrained method refuses, and why.
+
+    Returns:
+        Name of the aid to the message for the user; aids that reach the method are absent.
+    """
+    found = {}
+    for name, value in Aids():
+        if name == "noise_until":
+            continue
+        aids, double = Aids.model_validate({name: value is False or TRIED}), copy.deepcopy(method)
+        try:
+            prepare(double, aids)
+            check_aids(double, aids)
+        except UserError as error:
+            found[name] = str(error)
+    return found
+
+
 @contextmanager
 def without_log() -> Iterator[None]:
     """Keep torch from logging the traceback of a failure, which is told in one line."""
@@ -84,22 +125,25 @@ def _fails(method: Method, number: int) -> bool:
     return False
 
 
-def begin_round(method: Method, number: int, most: int | None = None) -> None:
+def begin_round(method: Method, number: int, most: int | None = None, aided: Aided | None = None) -> None:
     """Compute the losses of the first moves of a round of a stage.
 
     Args:
         method: copy of an untrained method, whose state is changed.
         number: of the stage.
         most: upper limit of the samples per batch; None means none.
+        aided: the stage with aids; None means without any.
     """
     method.train().noise = Noise()
-    stage = method.stages()[number]
+    stage = aided.stage if aided else method.stages()[number]
     with torch.random.fork_rng(devices=[]):
         if stage.begin:
             stage.begin()
         for move in islice(moves(stage.turns(_batches(method, stage, most))), MOST_MOVES):
             for turn in move:
                 turn.total  # noqa: B018  the sum of terms of different shapes fails
+            if aided:
+                aided.check_move(move)
 
 
 def _batches(method: Method, stage: Stage, most: int | None) -> Iterator[Batch]:

@@ -175,7 +175,7 @@ class SAGAN(CTDenoiser):
         )
         players = [Player("generator", (self.generator,), game, ema_halflife=c.ema_halflife)]
         if self.discriminator:
-            players.append(Player("discriminator", (self.discriminator,), game))
+            players.append(Player("discriminator", (self.discriminator,), game, adversary=True))
         stages = [Stage("denoise", self.turns, players, c.game_rounds, stream)]
         if self.sharpness_network:
             player = Player("sharpness", (self.sharpness_network,), adam(c.sharpness_learning_rate))

@@ -174,7 +174,7 @@ class WGANVGG(CTDenoiser):
         schedule = linear_decay(c.decay_from)
         players = [Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife)]
         if self.critic:
-            players.append(Player("critic", (self.critic,), moves, schedule))
+            players.append(Player("critic", (self.critic,), moves, schedule, adversary=True))
         stream = Stream(
             "samples", None, c.batch_size, (1, c.patch, c.patch), self.tiling.margin, accepts=mostly_air(c.max_air)
         )

@@ -159,7 +159,7 @@ class WolterinkLDCT(CTDenoiser):
         moves = adam(c.learning_rate, (c.beta1 if self.discriminator else 0.9, 0.999))
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.discriminator:
-            players.append(Player("discriminator", (self.discriminator,), moves))
+            players.append(Player("discriminator", (self.discriminator,), moves, adversary=True))
         stream = Stream(
             "samples", None, c.batch_size, (c.patch_slices, c.patch, c.patch), self.tiling.margin, flips=(1, 2)
         )

@@ -101,7 +101,7 @@ class AnoGAN(Detector):
         c = self.config
         moves = adam(c.learning_rate, c.betas)
         players = [
-            Player("discriminator", (self.discriminator,), moves),
+            Player("discriminator", (self.discriminator,), moves, adversary=True),
             Player("generator", (self.generator,), moves),
         ]
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]

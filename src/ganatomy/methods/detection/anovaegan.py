@@ -237,7 +237,7 @@ class AnoVAEGAN(Detector):
             players = [
                 Player("encoder", (self.encoder,), moves),
                 Player("decoder", (self.decoder,), moves),
-                Player("discriminator", (self.discriminator,), adam(c.critic_learning_rate, c.betas)),
+                Player("discriminator", (self.discriminator,), adam(c.critic_learning_rate, c.betas), adversary=True),
             ]
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 

@@ -103,7 +103,9 @@ class CAAE(Detector):
             players = [Player("autoencoder", (self.encoder, self.decoder), moves)]
         else:
             parts = {"encoder": self.encoder, "decoder": self.decoder, "critic": self.critic}
-            players = [Player(name, (network,), moves) for name, network in parts.items()]
+            players = [
+                Player(name, (network,), moves, adversary=network is self.critic) for name, network in parts.items()
+            ]
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, ...]]:

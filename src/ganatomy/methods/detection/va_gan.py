@@ -194,7 +194,10 @@ class VAGAN(Detector):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = adam(c.learning_rate, c.betas)
-        players = [Player("critic", (self.critic,), moves), Player("generator", (self.generator,), moves)]
+        players = [
+            Player("critic", (self.critic,), moves, adversary=True),
+            Player("generator", (self.generator,), moves),
+        ]
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size, ("baseline", "effect")))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

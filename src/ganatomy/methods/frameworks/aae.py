@@ -125,7 +125,7 @@ class AAE(Pair):
         autoencoder = (self.encoder, self.decoder)
         return self.game(
             Player("autoencoder", autoencoder, moves(c.learning_rate), self._cut, ema_halflife=c.ema_halflife),
-            Player("discriminator", (self.discriminator,), moves(c.discriminator_rate), self._cut),
+            Player("discriminator", (self.discriminator,), moves(c.discriminator_rate), self._cut, adversary=True),
         )
 
     def _cut(self, progress: Progress) -> float:

@@ -17,6 +17,7 @@ class ACGAN(Aided):
     dense layer makes maps of 4 pixels, which five doublings bring to 128.
     """
 
+    revision = 2
     stated_augmentation = None
 
     class Config(AidedConfig):
@@ -93,10 +94,10 @@ class ACGAN(Aided):
         fake = self.sample(self.latents(len(real)), label)
 
         of_real, of_fake = self.look(real), self.look(fake.detach())
-        classes = cross_entropy(classify(of_real.features), batch["label"])
-        classes = classes + cross_entropy(classify(of_fake.features), label)
+        classes = cross_entropy(classify(of_real), batch["label"])
+        classes = classes + cross_entropy(classify(of_fake), label)
         yield self.discriminator_turn(of_real, of_fake, **{"class": weight * classes})
 
         of_fake = self.look(fake)
-        classes = cross_entropy(classify(of_fake.features), label)
+        classes = cross_entropy(classify(of_fake), label)
         yield self.generator_turn(real, of_fake, **{"class": weight * classes})

@@ -98,8 +98,12 @@ class CycleGAN(Translator):
         generators = (self.to_target, self.to_source)
         players = [Player("generators", generators, moves, schedule, ema_halflife=c.ema_halflife)]
         if self.discriminator_source and self.discriminator_target:
-            players.append(Player("discriminator source", (self.discriminator_source,), moves, schedule))
-            players.append(Player("discriminator target", (self.discriminator_target,), moves, schedule))
+            players.append(
+                Player("discriminator source", (self.discriminator_source,), moves, schedule, adversary=True)
+            )
+            players.append(
+                Player("discriminator target", (self.discriminator_target,), moves, schedule, adversary=True)
+            )
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, Turn]]:

@@ -90,7 +90,8 @@ class OriginalGame(Pair):
             moves = sgd(c.learning_rate, c.momentum[0])
             schedule = exponential_decay(c.rate_divisor, c.rate_floor / c.learning_rate)
             momentum = linear_rise(*c.momentum, c.momentum_rounds)
-        return Player(name, (network,), moves, schedule, momentum=momentum, ema_halflife=ema_halflife)
+        judges = network is self.discriminator
+        return Player(name, (network,), moves, schedule, momentum=momentum, ema_halflife=ema_halflife, adversary=judges)
 
     def told(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return what both players are told about the samples of a batch beside the images; nothing by default."""

@@ -164,9 +164,10 @@ class LAPGAN(Synthesiser):
 
     def player(self, name: str, module: nn.Module, ema_halflife: float | None = None) -> Player:
         """Return a player for one network, with the chosen optimiser and schedules."""
-        c = self.config
+        c, judges = self.config, module in list(self.discriminators)
         if c.optimiser == "adam":
-            return Player(name, (module,), adam(c.learning_rate, c.betas), ema_halflife=ema_halflife)
+            moves = adam(c.learning_rate, c.betas)
+            return Player(name, (module,), moves, ema_halflife=ema_halflife, adversary=judges)
         momentum = linear_rise(c.momentum, c.final_momentum, c.momentum_epochs * c.epoch_rounds)
         decay = exponential_decay(c.epoch_decay ** (1 / c.epoch_rounds))
 
@@ -174,7 +175,7 @@ class LAPGAN(Synthesiser):
             # The published numbers are for Torch 7, whose SGD weights every new gradient with 1 - momentum.
             return (1 - momentum(progress)) * decay(progress)
 
-        return Player(name, (module,), sgd(c.learning_rate, c.momentum), rate, momentum, ema_halflife)
+        return Player(name, (module,), sgd(c.learning_rate, c.momentum), rate, momentum, ema_halflife, adversary=judges)
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         real = low_pass_pyramid(self.real(next(batches)), self.levels)

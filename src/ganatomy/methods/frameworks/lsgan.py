@@ -20,6 +20,7 @@ class LSGAN(Aided):
     The coding a -1, b 1, c 0 minimises a Pearson χ² divergence; 0, 1, 1 is that of the authors' experiments.
     """
 
+    revision = 2
     stated_augmentation = None
 
     class Config(AidedConfig):

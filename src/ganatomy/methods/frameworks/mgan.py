@@ -181,10 +181,10 @@ class MGAN(Translator):
     def stages(self) -> Sequence[Stage]:
         c, task = self.config, self.task
         moves = adam(c.learning_rate, c.betas)
-        texture = Player("texture critic", (self.texture_critic,), adam(c.texture_rate, c.betas))
+        texture = Player("texture critic", (self.texture_critic,), adam(c.texture_rate, c.betas), adversary=True)
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.critic:
-            players.insert(0, Player("critic", (self.critic,), moves))
+            players.insert(0, Player("critic", (self.critic,), moves, adversary=True))
         cuts = Stream("patches", (task.input, "target"), c.batch_size, (1, c.crop, c.crop), flips=c.flips)
         return [
             Stage("texture", self.texture_turns, [texture], c.starters, self.streams(1), validated=False),

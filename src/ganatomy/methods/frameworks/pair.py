@@ -1,10 +1,10 @@
-"""Base of the frameworks that make images from noise: generator, discriminator, labels, and training aids."""
+"""Base of the frameworks that make images from noise: generator, discriminator, labels, and some aids."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -13,20 +13,12 @@ from torch.nn.functional import one_hot
 
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, OptimizerFactory, Player, Stage, Turn, adam
-from ganatomy.losses.adversarial import (
-    GAMES,
-    AdversarialLoss,
-    dragan_penalty,
-    gradient_penalty,
-    nonsaturating_discriminator,
-    r1_penalty,
-)
+from ganatomy.losses.adversarial import GAMES, AdversarialLoss, nonsaturating_discriminator
 from ganatomy.losses.matching import feature_matching
 from ganatomy.nets.aids import Norm, WithReference
 from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 DiscriminatorNorm = Literal["batch", "instance", "layer", "none"]
-Penalty = Literal["none", "r1", "dragan", "gradient"]
 
 
 class PairConfig(SynthesisConfig):
@@ -51,7 +43,7 @@ class Pair(Synthesiser):
     def stages(self) -> Sequence[Stage]:
         """Return one stage in which discriminator and generator take turns, in this order."""
         return self.game(
-            Player("discriminator", (self.discriminator,), self.moves),
+            Player("discriminator", (self.discriminator,), self.moves, adversary=True),
             Player("generator", (self.generator,), self.moves, ema_halflife=self.config.ema_halflife),
         )
 
@@ -106,25 +98,12 @@ def logarithmic(game: Literal["nonsaturating", "minimax"], real_target: float) -
 
 
 class AidedConfig(PairConfig):
-    """Options that stabilise training and can be combined; the papers of the frameworks use none of them."""
+    """Aids that change networks or losses and can be combined; the papers of the frameworks use none of them."""
 
     generator_norm: Norm = "batch"  # norm of the generator's hidden layers; virtual is of arXiv 1606.03498
     discriminator_norm: DiscriminatorNorm = "batch"  # norm of the discriminator's hidden layers but the first
     feature_matching: bool = False  # whether feature matching replaces the generator's adversarial loss (1606.03498)
     minibatch_discrimination: int = Field(0, ge=0, le=1024)  # kernels of minibatch discrimination; 0: none (1606.03498)
-    instance_noise: float = 0.0  # initial SD of noise added to the discriminator's inputs (arXiv 1610.04490)
-    noise_until: float = Field(1.0, gt=0)  # fraction of the training at which that noise reaches zero (our choice)
-    penalty: Penalty = "none"  # gradient penalty: r1 (arXiv 1801.04406), dragan (1705.07215), gradient (1704.00028)
-    penalty_weight: float = 10.0  # weight of the penalty; 10 in the last two papers, γ/2 for r1
-
-
-class Look(NamedTuple):
-    """Images as the discriminator received them, and their features."""
-
-    image: Tensor
-    """Images with instance noise."""
-    features: Tensor
-    """Features of these images, the result of the discriminator's ``features``."""
 
 
 class Aided(Pair):
@@ -132,47 +111,24 @@ class Aided(Pair):
 
     loss: AdversarialLoss
 
-    def __init__(self, config: AidedConfig):
-        super().__init__(config)
-        if config.penalty != "none" and config.discriminator_norm == "batch":
-            raise UserError(
-                f"--penalty {config.penalty}: needs the gradient of each image's score, but batch norm mixes images; "
-                "add --discriminator-norm layer"
-            )
+    def look(self, image: Tensor) -> Tensor:
+        """Return the discriminator's features of images."""
+        return self.discriminator.features(image)  # type: ignore[no-any-return]
 
-    @property
-    def noise_level(self) -> float:
-        """Present standard deviation of the instance noise."""
-        return float(self.config.instance_noise * max(0.0, 1 - self.progress.fraction / self.config.noise_until))
-
-    def look(self, image: Tensor) -> Look:
-        """Add instance noise to images and compute the discriminator's features."""
-        if level := self.noise_level:
-            image = image + level * self.noise.normal(*image.shape)
-        return Look(image, self.discriminator.features(image))
-
-    def discriminator_turn(self, real: Look, fake: Look, **terms: Tensor) -> Turn:
-        """Return the discriminator's turn: adversarial loss, gradient penalty and further terms."""
-        c = self.config
-        scores = {"real": self.discriminator.score(real.features), "fake": self.discriminator.score(fake.features)}
+    def discriminator_turn(self, real: Tensor, fake: Tensor, **terms: Tensor) -> Turn:
+        """Return the discriminator's turn for the features of real and generated images, with further terms."""
+        scores = {"real": self.discriminator.score(real), "fake": self.discriminator.score(fake)}
         terms = {"adversarial": self.loss.discriminator(scores["real"], scores["fake"]), **terms}
-        if c.penalty != "none":
-            terms["penalty"] = c.penalty_weight * self._penalty(real.image, fake.image)
         return Turn("discriminator", terms, scores=scores)
 
-    def generator_turn(self, real: Tensor, fake: Look, **terms: Tensor) -> Turn:
-        """Return the generator's turn: adversarial loss or feature matching, and further terms."""
-        if self.config.feature_matching:
-            matching = feature_matching(self.look(real).features, fake.features)
-            return Turn("generator", {"feature matching": matching, **terms})
-        scores = self.discriminator.score(fake.features)
-        return Turn("generator", {"adversarial": self.loss.generator(scores), **terms})
+    def generator_turn(self, real: Tensor, fake: Tensor, **terms: Tensor) -> Turn:
+        """Return the generator's turn: adversarial loss or feature matching, and further terms.
 
-    def _penalty(self, real: Tensor, fake: Tensor) -> Tensor:
-        match self.config.penalty:
-            case "r1":
-                return r1_penalty(self.discriminator, real)
-            case "dragan":
-                return dragan_penalty(self.discriminator, real, self.noise.normal(*real.shape))
-            case _:
-                return gradient_penalty(self.discriminator, real, fake, self.noise.uniform(len(real)))
+        Args:
+            real: real images.
+            fake: features of generated images.
+            terms: further loss terms.
+        """
+        if self.config.feature_matching:
+            return Turn("generator", {"feature matching": feature_matching(self.look(real), fake), **terms})
+        return Turn("generator", {"adversarial": self.loss.generator(self.discriminator.score(fake)), **terms})

@@ -110,7 +110,7 @@ class PGAN(Synthesiser):
         moves = adam(c.learning_rate if side < 1024 else c.learning_rate_at_1024, c.betas)
         halflife = -batch_size / math.log2(c.ema_decay)
         players = [
-            Player("critic", (self.critic,), moves),
+            Player("critic", (self.critic,), moves, adversary=True),
             Player("generator", (self.generator,), moves, ema_halflife=halflife),
         ]
         return Stage(

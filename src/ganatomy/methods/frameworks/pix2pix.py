@@ -103,7 +103,7 @@ class Pix2Pix(Translator):
         moves = adam(c.learning_rate, c.betas)
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.discriminator:
-            players.insert(0, Player("discriminator", (self.discriminator,), moves))
+            players.insert(0, Player("discriminator", (self.discriminator,), moves, adversary=True))
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

@@ -128,7 +128,7 @@ class SRGAN(Method):
         if not self.discriminator:
             return [pretrain]
         players = [
-            Player("discriminator", (self.discriminator,), moves, rate),
+            Player("discriminator", (self.discriminator,), moves, rate, adversary=True),
             Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife),
         ]
         return [pretrain, Stage("game", self.turns, players, c.game_rounds, stream)]

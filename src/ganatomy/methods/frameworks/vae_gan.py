@@ -178,7 +178,7 @@ class VAEGAN(Pair):
         return self.game(
             Player("encoder", (self.encoder,), moves, schedule, ema_halflife=c.ema_halflife),
             Player("decoder", (self.decoder,), moves, schedule, ema_halflife=c.ema_halflife),
-            Player("discriminator", (self.discriminator,), moves, schedule),
+            Player("discriminator", (self.discriminator,), moves, schedule, adversary=True),
         )
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[tuple[Turn, ...]]:

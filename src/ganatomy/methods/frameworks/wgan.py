@@ -91,7 +91,7 @@ class WGAN(Pair):
         c = self.config
         moves = rmsprop(c.learning_rate)
         return self.game(
-            Player("critic", (self.critic,), moves),
+            Player("critic", (self.critic,), moves, adversary=True),
             Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
         )
 

@@ -95,7 +95,7 @@ class WGANGP(Pair):
         c = self.config
         moves, schedule = adam(c.learning_rate, c.betas), linear_decay(c.decay_start)
         return self.game(
-            Player("critic", (self.critic,), moves, schedule),
+            Player("critic", (self.critic,), moves, schedule, adversary=True),
             Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife),
         )
 

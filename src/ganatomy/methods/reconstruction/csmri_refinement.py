@@ -124,7 +124,7 @@ class CSMRIRefinement(Reconstructor):
             return [reconstruction]
         moves = adam(c.learning_rate, (c.beta1, 0.999))
         players = [
-            Player("discriminator", (self.discriminator,), moves),
+            Player("discriminator", (self.discriminator,), moves, adversary=True),
             Player("refiner", (self.refiner,), moves, ema_halflife=c.ema_halflife),
         ]
         stream = self.stream(c.refinement_batch_size)

@@ -109,7 +109,7 @@ class DAGAN(Reconstructor):
 
         players = [Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife)]
         if self.discriminator:
-            players.insert(0, Player("discriminator", (self.discriminator,), moves, rate))
+            players.insert(0, Player("discriminator", (self.discriminator,), moves, rate, adversary=True))
         return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

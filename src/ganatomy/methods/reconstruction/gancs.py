@@ -119,7 +119,7 @@ class GANCS(Reconstructor):
             generator = Player("generator", (self.generator,), moves, schedule, ema_halflife=c.ema_halflife)
             if not self.discriminator:
                 return [generator]
-            return [Player("discriminator", (self.discriminator,), moves, schedule), generator]
+            return [Player("discriminator", (self.discriminator,), moves, schedule, adversary=True), generator]
 
         stream = self.stream(c.batch_size)
         warm_up = Stage(

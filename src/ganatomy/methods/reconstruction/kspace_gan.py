@@ -117,7 +117,10 @@ class KSpaceGAN(Reconstructor):
         players = [Player("generator", networks, adam(c.learning_rate, betas), rate, ema_halflife=c.ema_halflife)]
         if self.discriminator:
             players.insert(
-                0, Player("discriminator", (self.discriminator,), adam(c.discriminator_learning_rate, betas))
+                0,
+                Player(
+                    "discriminator", (self.discriminator,), adam(c.discriminator_learning_rate, betas), adversary=True
+                ),
             )
         return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 

@@ -114,7 +114,7 @@ class MDCSRN(VolumeResolver):
         )
         if not self.critic:
             return [pretrain]
-        critic = Player("critic", (self.critic,), adam(c.game_learning_rate))
+        critic = Player("critic", (self.critic,), adam(c.game_learning_rate), adversary=True)
         alone = Stage("critic", self.critic_turns, [critic], c.critic_rounds, stream, validated=False)
         players = [critic, generator(c.game_learning_rate)]
         return [pretrain, alone, Stage("game", self.turns, players, c.game_rounds, stream)]

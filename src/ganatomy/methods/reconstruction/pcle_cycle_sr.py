@@ -87,7 +87,7 @@ class PCLECycleSR(Method):
         moves = adam(c.learning_rate)
         players = [Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife)]
         if self.discriminator:
-            players.insert(0, Player("discriminator", (self.discriminator,), moves))
+            players.insert(0, Player("discriminator", (self.discriminator,), moves, adversary=True))
         patch = (1, c.patch, c.patch)
         streams = (
             Stream(

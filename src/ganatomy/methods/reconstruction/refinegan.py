@@ -107,7 +107,7 @@ class RefineGAN(Reconstructor):
 
         players = [Player("generators", (self.generators,), moves, rate, ema_halflife=c.ema_halflife)]
         if self.critic:
-            players.insert(0, Player("critic", (self.critic,), moves, rate))
+            players.insert(0, Player("critic", (self.critic,), moves, rate, adversary=True))
         return [Stage("game", self.turns, players, c.game_rounds, self.stream(c.batch_size))]
 
     @property

@@ -119,7 +119,7 @@ class SRGAN3D(VolumeResolver):
         generator = Player("generator", (self.generator,), moves, rate, ema_halflife=c.ema_halflife)
         players = [generator]
         if self.discriminator:
-            players = [Player("discriminator", (self.discriminator,), moves, rate), generator]
+            players = [Player("discriminator", (self.discriminator,), moves, rate, adversary=True), generator]
         return [
             Stage(
                 "game",

@@ -108,7 +108,7 @@ class ThinSliceSRGAN(VolumeResolver):
         )
         players = [generator]
         if self.discriminator:
-            players = [Player("discriminator", (self.discriminator,), moves, rate), generator]
+            players = [Player("discriminator", (self.discriminator,), moves, rate, adversary=True), generator]
         return [pretrain, Stage("game", self.turns, players, c.game_rounds, stream)]
 
     def pretrain_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:

@@ -206,7 +206,9 @@ class SegAN(Segmenter):
         moves = rmsprop(c.learning_rate) if c.optimiser == "rmsprop" else adam(c.learning_rate, (0.5, 0.999))
         players = [Player("segmentor", (self.segmentors,), moves, self.rate(), restart=self.restart())]
         if self.critics:
-            players.append(Player("critic", (self.critics,), moves, self.rate(), restart=self.restart()))
+            players.append(
+                Player("critic", (self.critics,), moves, self.rate(), restart=self.restart(), adversary=True)
+            )
         stream = self.annotated(c.batch_size, (1, c.patch, c.patch), centred=c.centred, flips=c.flips)
         return [Stage("segment", self.turns, players, c.game_rounds, stream)]
 

@@ -61,7 +61,7 @@ class LesionDCGAN(Pair):
         moves = adam(c.learning_rate, c.betas)
         players = []
         for game, generator, discriminator in zip(self.games, self.generators, self.discriminators, strict=True):
-            players.append(Player(f"discriminator of {game}", (discriminator,), moves))
+            players.append(Player(f"discriminator of {game}", (discriminator,), moves, adversary=True))
             players.append(Player(f"generator of {game}", (generator,), moves, ema_halflife=c.ema_halflife))
         stream = self.stream(c.batch_size * len(self.games), c.flips, c.quarter_turns)
         return [Stage("game", self.turns_by_class if self.shared else self.turns, players, c.game_rounds, stream)]

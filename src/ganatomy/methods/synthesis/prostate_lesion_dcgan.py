@@ -121,7 +121,7 @@ class ProstateLesionDCGAN(Synthesiser):
         moves = adam(c.learning_rate, c.betas, c.epsilon)
         players = [
             Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
-            Player("discriminator", (self.discriminator,), moves),
+            Player("discriminator", (self.discriminator,), moves, adversary=True),
         ]
         return [Stage("game", self.turns, players, c.game_rounds, self.patches())]
 

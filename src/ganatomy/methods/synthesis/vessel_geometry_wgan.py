@@ -80,7 +80,7 @@ class VesselGeometryWGAN(VesselSynthesiser):
         c = self.config
         moves = adam(c.learning_rate, c.betas) if c.lipschitz == "penalty" else rmsprop(c.clipped_learning_rate)
         players = [
-            Player("critic", (self.critic,), moves),
+            Player("critic", (self.critic,), moves, adversary=True),
             Player("generator", (self.generator,), moves, ema_halflife=c.ema_halflife),
         ]
         return [Stage("game", self.turns, players, c.game_rounds, self.task.stream(c.batch_size, c.rotation))]
