@@ -139,6 +139,103 @@ def test_lapgan_momentum_rises_as_in_the_code():
     assert (group["lr"], group["momentum"]) == (0.02, 0.5)
 
 
+class Slices:
+    """Part of a sample that numbers are fitted to: an image of some slices, which is already in the networks' range."""
+
+    def __init__(self, image):
+        self.arrays, self.affines, self.roles = {"image": image}, {}, {"image": self}
+        self.has_intensities = False
+
+    def role(self, name):
+        return self
+
+    def encoded(self, values):
+        return values
+
+
+@pytest.mark.parametrize(("of", "axes"), [("pixel", (1,)), ("channel", (1, 2, 3))])
+def test_lapgan_standardises_by_the_training_images(of, axes):
+    rng = np.random.default_rng(0)
+    cases = [rng.normal(0.3, 0.2, (3, count, 32, 32)).astype(np.float32) for count in (4, 7)]
+    method, plain = small(LAPGAN, standardise=of), small(LAPGAN, standardise="none")
+    method.fit([Slices(case) for case in cases])
+    every = np.concatenate(cases, axis=1)
+    mean, sd = (torch.from_numpy(one(every, axis=axes, keepdims=True)[:, 0]) for one in (np.mean, np.std))
+    torch.testing.assert_close(method.standardisation.mean, mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(method.standardisation.sd, sd, atol=1e-5, rtol=0)
+
+    images = torch.from_numpy(every).transpose(0, 1)
+    (*_, finest), _ = method.shown({"image": images})
+    torch.testing.assert_close(finest, (images - mean) / sd, atol=1e-3, rtol=0)
+    torch.testing.assert_close(method.standardisation.undo(finest), images)
+
+    names = plain.load_state_dict(method.state_dict(), strict=False).unexpected_keys
+    assert [name for name in names if not name.startswith("fitted")] == ["standardisation.mean", "standardisation.sd"]
+    latent = method.latents(2)
+    torch.testing.assert_close(
+        method.inference_mode().sample(latent), plain.inference_mode().sample(latent) * sd + mean, atol=1e-4, rtol=0
+    )
+
+
+def test_a_pixel_without_variation_stays_finite():
+    method = small(LAPGAN)
+    method.fit([Slices(np.full((3, 4, 32, 32), -1.0, np.float32))])
+    (*_, finest), _ = method.shown({"image": torch.full((2, 3, 32, 32), -1.0)})
+    assert not finest.any()
+    torch.testing.assert_close(method.sample(method.latents(2)), torch.full((2, 3, 32, 32), -1.0), atol=1e-3, rtol=0)
+
+
+def test_a_dcgan_of_standardised_images_has_no_tanh():
+    endings = [small(LAPGAN, coarse="dcgan", standardise=of).generators[0].layers[-1] for of in ("channel", "none")]
+    assert [isinstance(ending, torch.nn.Tanh) for ending in endings] == [False, True]
+
+
+@pytest.mark.parametrize("coarse", ["dense", "dcgan"])
+def test_every_network_of_a_labelled_lapgan_is_told_the_class(coarse):
+    classes = ("a", "b", "c")
+    told = small(LAPGAN, coarse=coarse, use_labels=True, classes=classes).inference_mode()
+    plain = small(LAPGAN, coarse=coarse)
+    latent = told.latents(2)
+    first, other = (told.scales(latent, None, *told.told(torch.full((2,), label))) for label in (0, 1))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert torch.equal(told.sample(latent, torch.zeros(2, dtype=torch.long)), first[-1])
+    for level, judge in enumerate(told.discriminators):
+        scores = [judge(first[level], *told.told(torch.full((2,), label))) for label in (0, 1)]
+        assert not torch.equal(*scores)
+
+    # As published: a dense layer from the classes to a plane, and a further channel of the first convolution.
+    for level in (1, 2):
+        plane = (3 + 1) * math.prod(told.sizes[level])
+        assert count(told.generators[level]) - count(plain.generators[level]) == plane + 49 * 16
+        assert count(told.discriminators[level]) - count(plain.discriminators[level]) == plane + 25 * 16
+    if coarse == "dense":
+        assert count(told.generators[0]) - count(plain.generators[0]) == 3 * 256
+        assert count(told.discriminators[0]) - count(plain.discriminators[0]) == 3 * 128
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"use_labels": True}, "--classes: give two labels or more"),
+        ({"fit": "patches"}, "--standardise pixel: .* add --standardise channel"),
+    ],
+)
+def test_lapgan_refuses_labels_without_classes_and_pixels_of_patches(values, told):
+    with pytest.raises(UserError, match=f"^{told}"):
+        build("lapgan", values)
+
+
+@pytest.mark.parametrize("variant", ["dcgan", "lapgan", "ddgan"])
+def test_melanogans_may_be_told_the_class_and_standardise(variant):
+    options = {"variant": variant, "use_labels": True, "classes": ("naevus", "melanoma"), "standardise": "channel"}
+    method = small(MelanoGANs, **options)
+    batch = {**next(batches(method)), "label": torch.arange(4) % 2}
+    assert all(torch.isfinite(turn.total) for turn in method.stages()[0].turns(iter([batch])))
+    latent = method.inference_mode().latents(2)
+    made = [method.sample(latent, torch.full((2,), label)) for label in (0, 1)]
+    assert made[0].shape == (2, 3, 32, 32) and not torch.equal(*made)
+
+
 @pytest.mark.parametrize("values", [{"size": (16, 16, 16)}, {"size": (8, 8)}])
 def test_lapgan_refuses_sizes_without_a_pyramid(values):
     with pytest.raises(UserError, match=r"^--size .*rows"):

@@ -303,6 +303,12 @@ WIRINGS = [
         },
     ),
     Wiring("lapgan", {"game": PYRAMID}, options={**WIDE, "quarter_turns": False}),
+    Wiring(
+        "lapgan",
+        {"game": Losses({**PYRAMID.roles, "label": PYRAMID.roles[NOISE]})},
+        variant="labels",
+        options={**WIDE, **LABELLED, "quarter_turns": False, "use_labels": True},
+    ),
     Wiring("pgan", growing()),
     # Makhzani et al. 2015: reconstruction, then D of prior and codes; codes are drawn from mean and variance.
     Wiring(

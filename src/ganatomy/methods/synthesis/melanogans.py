@@ -8,7 +8,6 @@ from pydantic import Field
 from ganatomy.game import Batch, Stage, Turn
 from ganatomy.losses.adversarial import nonsaturating_generator
 from ganatomy.methods.frameworks.lapgan import LAPGAN
-from ganatomy.nets.pyramid import low_pass_pyramid
 
 Variant = Literal["dcgan", "lapgan", "ddgan"]
 
@@ -23,12 +22,14 @@ class MelanoGANs(LAPGAN):
     """
 
     stated_augmentation = None
+    revision = 1
 
     class Config(LAPGAN.Config):
         """The paper's sizes; layers, optimiser and batches are our choices where it does not state them."""
 
         variant: Variant = "ddgan"  # dcgan: one network; lapgan: levels trained apart; ddgan: levels trained together
         size: tuple[int, ...] = (256, 256)  # rows and columns made
+        standardise: Literal["pixel", "channel", "none"] = "none"  # whose mean and SD are used; none: not at all
         coarse: Literal["dense", "dcgan"] = "dcgan"  # networks of the coarsest scale
         game_rounds: int = 40_000  # updates of every player (our choice)
         batch_size: int = 16  # images (our choice)
@@ -75,15 +76,15 @@ class MelanoGANs(LAPGAN):
 
     def deep_turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         """Yield the turns of a round of the cascade: the discriminators of all scales, then the cascade."""
-        real = low_pass_pyramid(self.real(next(batches)), self.levels)
-        fake = self.scales(self.latents(len(real[0])))
+        real, told = self.shown(next(batches))
+        fake = self.scales(self.latents(len(real[0])), None, *told)
         scales = list(zip(self.sizes, real, fake, self.discriminators, strict=True))
         for (rows, _), real_image, fake_image, discriminator in scales:
-            yield self.judged(f"discriminator {rows}", discriminator, real_image, fake_image)
+            yield self.judged(f"discriminator {rows}", discriminator, real_image, fake_image, *told)
         yield Turn(
             "cascade",
             {
-                f"adversarial {rows}": self.weight(level) * nonsaturating_generator(discriminator(fake_image))
+                f"adversarial {rows}": self.weight(level) * nonsaturating_generator(discriminator(fake_image, *told))
                 for level, ((rows, _), _, fake_image, discriminator) in enumerate(scales)
             },
         )
