@@ -21,7 +21,7 @@ from ganatomy.evaluation.judging import Scores
 from ganatomy.inference.runfile import TrainConfig
 from ganatomy.training.arms import Arm, judge_models, pinned, runs_of, train_run
 
-SYSTEMS = {"pix2pix": 200, "gan": 600, "gancs": 150, "segan": 100}
+SYSTEMS = {"pix2pix": 100, "gan": 300, "gancs": 30, "segan": 40}
 """Systems of four kinds of task, and their rounds, which are few: equal arms need not be good ones."""
 SEEDS = range(10)
 SCORES = 3

@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from page import make, marked
+from definitions import PAGES
+from making import make, marked
 
 from ganatomy.errors import UserError
 from ganatomy.images.atomic import write_text
-from pages import PAGES
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ WORK = {
 LINES = """
 train wgan-vgg --out r --preset small --rounds 3 --batch-size 2 --views 60 --variant wgan --window -160 240
 train pix2pix --out r --source mr --target ct --ct.window -160 240 --ct.unit HU --roles mr=*_mr.nii ct=*_ct.nii
-train dcgan --out r --preset small --baseline --classes a b --size 32 32 --images x --x.channels 3 --folds 5 --fold 1
+train dcgan --out r --preset small --classes a b --size 32 32 --images x --x.channels 3 --folds 5 --fold 1
 train anogan --out r --test-subjects a b --frames ed=0 es=9 --slope 2 --intercept -1024 --unit HU --pixel-mm 0.5
 evaluate gen --against gen --which last --out e --ratings r.csv --names --device cpu --features random
 apply gen in.nii.gz out.nii.gz --which best --device cpu --format nifti --seed 3 --overwrite --slope 1

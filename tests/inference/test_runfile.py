@@ -147,7 +147,7 @@ def test_a_file_without_format_is_refused(copy):
 def test_another_revision_names_the_version_to_use(copy):
     folder, change = copy
     change(revision=7, versions={"ganatomy": "0.9.3"})
-    refused(folder, r"revision 7 of wgan-vgg, .* has revision 1, .* use ganatomy 0\.9\.3")
+    refused(folder, r"revision 7 of wgan-vgg, .* has revision 2, .* use ganatomy 0\.9\.3")
 
 
 def test_other_roles_name_the_version_to_use(copy):

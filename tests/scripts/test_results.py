@@ -30,10 +30,10 @@ TINY = {
 def modules():
     sys.path.insert(0, str(SCRIPTS))
     try:
-        yield importlib.import_module("page"), importlib.import_module("pages")
+        yield importlib.import_module("making"), importlib.import_module("definitions")
     finally:
         sys.path.remove(str(SCRIPTS))
-        for name in ("page", "pages"):
+        for name in ("making", "definitions"):
             sys.modules.pop(name, None)
 
 

@@ -6,7 +6,6 @@ ADVERSARIAL, DECEIVING = "discriminator/adversarial", "generator/adversarial"
 WIDE = {"size": (32, 48)}
 LABELLED = {"classes": ("cyst", "metastasis", "haemangioma"), "batch_size": 3}
 COLOUR = {"roles": {"images": {"channels": 3}}}
-NO_PENALTY = {"penalty_weight": "no penalty is asked for"}
 
 # Goodfellow et al. 2014, eq. 1: D sees x and G(z), G sees z alone.
 ORIGINAL = {"game": Losses({"image": [ADVERSARIAL], NOISE: [ADVERSARIAL, DECEIVING]})}
@@ -42,37 +41,19 @@ def growing():
     }
 
 
-def penalised(noisy):
-    """The original game with a penalty on slopes, at real images or (noisy) beside them."""
-    return {
-        "game": Losses(
-            {
-                "image": [ADVERSARIAL, "discriminator/penalty"],
-                NOISE: [ADVERSARIAL, DECEIVING, *(["discriminator/penalty"] if noisy else [])],
-            },
-            {"penalty_weight": doubled("discriminator/penalty")},
-        )
-    }
-
-
-def classified(penalty=False, noisy=False):
+def classified():
     """Odena et al. 2017, eqs. 2 and 3: D maximises L_S + L_C, G maximises L_C - L_S; L_C of real and of made images."""
-    of_image = ["discriminator/penalty"] if penalty else []
-    weights = {"class_weight": doubled("discriminator/class", "generator/class")}
-    if penalty:
-        weights["penalty_weight"] = doubled("discriminator/penalty")
     return {
         "game": Losses(
             {
-                "image": [*each("discriminator", "adversarial", "class"), *of_image],
+                "image": each("discriminator", "adversarial", "class"),
                 "label": ["discriminator/class"],
                 NOISE: [
                     *each("discriminator", "adversarial", "class"),
                     *each("generator", "adversarial", "class"),
-                    *(of_image if noisy else []),
                 ],
             },
-            weights,
+            {"class_weight": doubled("discriminator/class", "generator/class")},
         )
     }
 
@@ -117,14 +98,7 @@ WIRINGS = [
         },
         unused=DECAY,
     ),
-    Wiring("dcgan", ORIGINAL, options={**WIDE, **COLOUR}, unused={**NO_PENALTY, **DECAY}),
-    Wiring(
-        "dcgan",
-        penalised(noisy=True),
-        variant="gradient penalty",
-        options={**WIDE, "penalty": "gradient", "discriminator_norm": "layer"},
-        unused=DECAY,
-    ),
+    Wiring("dcgan", ORIGINAL, options={**WIDE, **COLOUR}, unused=DECAY),
     # Salimans et al. 2016: the generator matches mean features of real images.
     Wiring(
         "dcgan",
@@ -138,10 +112,9 @@ WIRINGS = [
         },
         variant="feature matching",
         options={**WIDE, "feature_matching": True},
-        unused={**NO_PENALTY, **DECAY},
+        unused=DECAY,
     ),
-    Wiring("lsgan", ORIGINAL, options=WIDE, unused=NO_PENALTY),
-    Wiring("lsgan", penalised(noisy=False), variant="r1", options={"penalty": "r1", "discriminator_norm": "layer"}),
+    Wiring("lsgan", ORIGINAL, options=WIDE),
     Wiring("cgan", {"game": CONDITIONED}, options={**WIDE, **LABELLED}, unused=DECAY),
     Wiring(
         "cgan",
@@ -161,13 +134,7 @@ WIRINGS = [
         },
         unused=DECAY,
     ),
-    Wiring("ac-gan", classified(), options={**WIDE, **LABELLED}, unused=NO_PENALTY),
-    Wiring(
-        "ac-gan",
-        classified(penalty=True, noisy=True),
-        variant="dragan",
-        options={**WIDE, **LABELLED, "penalty": "dragan", "discriminator_norm": "layer"},
-    ),
+    Wiring("ac-gan", classified(), options={**WIDE, **LABELLED}),
     # Arjovsky et al. 2017, algorithm 1.
     Wiring(
         "wgan",

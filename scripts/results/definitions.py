@@ -9,7 +9,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from page import Page, Row
+from making import Page, Row
 
 LESJAK = "Lesjak et al., 2017 (doi 10.1007/s12021-017-9348-7, CC BY)"
 PATIENTS = {"patient07": "train", "patient19": "train", "patient26": "test"}
