@@ -8,6 +8,7 @@ from ganatomy import catalogue
 from ganatomy.claims.claim import STRONGEST, Predicate
 from ganatomy.claims.code import claim_digest
 from ganatomy.claims.decide import CLAIMS, check, find_claim, overall
+from ganatomy.claims.page import cells
 from ganatomy.claims.reproduction import arms_of, reproduce
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
@@ -16,6 +17,8 @@ from ganatomy.evaluation.arms import ArmScores, label
 from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
 from ganatomy.game import Method
 from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.nets.classifier import Classifier
+from ganatomy.tasks.anomaly_detection.attribution import AttributionJudge
 from ganatomy.training.series import finished, train_once
 
 PSNR, SD = "psnr[-160,240]", "noise sd error"
@@ -94,6 +97,32 @@ def test_runs_of_two_arms_are_not_paired_by_their_seeds(judge: Judge) -> None:
     assert found.difference.low < -5 and found.finding == "undecided"
 
 
+@pytest.mark.parametrize(("margin", "finding"), [(0.0, "not reproduced"), (1.0, "not reproduced"), (5.0, "reproduced")])
+def test_a_margin_allows_the_first_arm_to_be_worse_by_so_much(judge: Judge, margin: float, finding: str) -> None:
+    scores = arms(PSNR, a=GOOD, input=INPUTS)
+    found = check(Predicate("", PSNR, INPUT, "a", margin), scores, judge)
+    assert found.finding == finding
+    assert found.difference.mean == pytest.approx(np.mean(INPUTS) - np.mean(GOOD)), "without the margin"
+    told = cells(found)[3]
+    assert told.endswith(f", margin {margin:g} dB") if margin else "margin" not in told
+    noisier = arms(SD, a=GOOD, input=INPUTS)
+    assert check(Predicate("", SD, "a", INPUT, margin), noisier, judge).finding == finding, (
+        "for scores to be lower, too"
+    )
+
+
+def test_arms_of_other_systems_take_over_what_belongs_to_the_kind_of_task() -> None:
+    arms = {arm.name: arm for arm in arms_of(find_claim("dcgan"), "paper")}
+    assert arms["dense"].config.size == arms["dcgan"].config.size != catalogue.load("gan").Config().size
+
+
+def test_clipping_has_as_many_updates_of_the_generator_as_the_penalty() -> None:
+    for rounds in (None, 7):
+        penalty, clipping = arms_of(find_claim("wgan-gp"), "small", rounds)
+        whole = sum(stage.rounds for stage in penalty.method.stages())
+        assert clipping.rounds == (penalty.rounds or whole) == (rounds or whole)
+
+
 def test_the_sentence_counts_the_parts(judge: Judge) -> None:
     scores = arms(PSNR, a=GOOD, input=INPUTS)
     held = check(Predicate("", PSNR, "a"), scores, judge)
@@ -118,13 +147,18 @@ def test_the_sentence_counts_the_parts(judge: Judge) -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.slug)
 def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ignore[no-untyped-def]
-    methods = {arm: method(claim.system(arm), **{**claim.phantom, **own}) for arm, own in claim.arms.items()}
-    judge = judge_of(next(iter(methods.values())).task)
-    assert len({m.task.preparation.digest for m in methods.values()}) == 1
-    references = {STRONGEST, *(entry.name for part in judge.references() for entry in part)}
-    for predicate in claim.predicates:
-        assert {predicate.first, predicate.second} <= {*references, *claim.arms}
-        assert judge.named(predicate.score).better is not None
+    methods = {arm.name: arm.method for arm in arms_of(claim, "small")}
+    for kind in {m.task.name for m in methods.values()}:
+        own = {arm: m for arm, m in methods.items() if m.task.name == kind}
+        judge = judge_of(next(iter(own.values())).task)
+        assert len({m.task.preparation.digest for m in own.values()}) == 1
+        if isinstance(judge, AttributionJudge):
+            judge.classifier = Classifier(1, 2, maxima=False)
+        references = {STRONGEST, *(entry.name for part in judge.references() for entry in part)}
+        references |= {method.name for method in judge.classical()}
+        for predicate in (one for one in claim.predicates if one.first in own):
+            assert predicate.second in {*references, *own}
+            assert judge.named(predicate.score).better is not None and predicate.margin >= 0
 
 
 def test_claims_tell_which_phantom_they_were_tested_on_and_take_the_images_of_users_as_they_are() -> None:
@@ -163,7 +197,8 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     written = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
     assert written and not [path for path in written if "phantom00" in path.read_text()]
     assert facts["rounds"] == {"wgan-vgg": {"denoise": 2}, "cnn-mse": {"denoise": 4}}, "as many images for both"
-    assert facts["reference"]["name"] in ("non-local means", "total variation", "wavelets", "input", "bm3d")
+    strongest = facts["references"]["strongest reference of wgan-vgg"].partition(":")[0]
+    assert strongest in ("non-local means", "total variation", "wavelets", "input", "bm3d")
     assert facts["weights"] == "last" and facts["threads"] == 1 and 0 < facts["hours"] < 1
     assert facts["differences"]["wgan-vgg"]["rounds"][0] == "2" and "patch" in facts["differences"]["cnn-mse"]
     assert facts["code"] == claim_digest(find_claim("wgan-vgg"), arms_of(find_claim("wgan-vgg"), "small"))
@@ -184,3 +219,16 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     config = system.Config.preset("small", **own, width=8)
     with pytest.raises(UserError, match="another width"):
         train_once("wgan-vgg", folder, config, data, options)
+
+
+def test_arms_of_two_kinds_of_task_are_judged_each_by_its_own_and_against_tuned_methods(tmp_path: Path) -> None:
+    names = tuple(f"phantom{number:03d}" for number in range(6, 14))
+    data = DataConfig(phantom_subjects=14, test_subjects=names, cache=tmp_path / "c")
+    found = reproduce("brain-manifold-dcgan", tmp_path / "out", data, seeds=1, rounds=2)
+    assert {result.predicate.score for result in found.results} == {"told apart", "copies", "psnr[head]"}
+    assert all(np.isfinite([result.first.mean, result.second.mean]).all() for result in found.results)
+    denoised = found.results[-1]
+    assert denoised.second.mean > 15 and denoised.unit == "dB", "non-local means are compared, too"
+    page = (tmp_path / "out" / "claim.md").read_text()
+    assert "strength" in page and "the best of" in page and "Not tested: the scores of experts" in page
+    assert "Not tested: the scores of experts" in (tmp_path / "out" / "report.html").read_text()

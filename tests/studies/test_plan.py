@@ -7,7 +7,8 @@ from ganatomy import catalogue
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.inference.runfile import TrainConfig
-from ganatomy.studies.plan import STUDY_FILE, StudyFile, arms_of, check_alike, differing, open_folder, shared_values
+from ganatomy.studies.plan import STUDY_FILE, StudyFile, arms_of, check_alike, differing, open_folder
+from ganatomy.training.arms import shared_values
 
 
 def arms(slug, against=(), fractions=(), rounds=None, **values):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +80,8 @@ class Result:
         over_subjects: the same difference with its interval over subjects alone.
         finding: ``reproduced`` where both intervals of the difference lie on the claimed side of zero, ``not
             reproduced`` where they lie on the other one, ``not run enough`` where the interval over subjects excludes
-            zero but there are fewer than `FEWEST_RUNS` runs, else ``undecided``.
+            zero but there are fewer than `FEWEST_RUNS` runs, else ``undecided``. With a margin, the difference that is
+            the margin takes the place of zero.
     """
 
     predicate: Predicate
@@ -121,10 +122,20 @@ def check(predicate: Predicate, scores: ArmScores, judge: Judge) -> Result:
     score = judge.named(predicate.score)
     assert score.better is not None, f"{score.name} has no better direction"
     first, second = scores.table(predicate.first, score.name), scores.table(predicate.second, score.name)
-    found = contrast(first, second, better=score.better)
-    finding = FINDING_OF[found.outcome]
-    means = crossed_interval(first), crossed_interval(second)
-    return Result(predicate, score.better, score.unit, *means, found.difference, found.over_subjects, finding)
+    allowed = predicate.margin if score.better == "lower" else -predicate.margin
+    found = contrast(first, second + allowed, better=score.better)
+    intervals = (
+        crossed_interval(first),
+        crossed_interval(second),
+        moved(found.difference, allowed),
+        moved(found.over_subjects, allowed),
+    )
+    return Result(predicate, score.better, score.unit, *intervals, FINDING_OF[found.outcome])
+
+
+def moved(interval: Interval, by: float) -> Interval:
+    """Return an interval whose mean and limits are larger by a number."""
+    return replace(interval, mean=interval.mean + by, low=interval.low + by, high=interval.high + by)
 
 
 def overall(results: Sequence[Result], *, miniature: bool) -> tuple[str, Outcome]:

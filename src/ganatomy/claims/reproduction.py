@@ -15,13 +15,13 @@ from rich.console import Console
 from ganatomy import catalogue
 from ganatomy.claims.claim import Claim
 from ganatomy.claims.code import claim_digest
-from ganatomy.claims.decide import Reproduction, check, find_claim, overall
+from ganatomy.claims.decide import Reproduction, find_claim, overall
 from ganatomy.claims.miniature import differences_from_paper
-from ganatomy.claims.page import markdown, write_report
+from ganatomy.claims.page import JudgedArms, markdown, write_report
 from ganatomy.data.cases import DataConfig, discover
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.errors import UserError
-from ganatomy.evaluation.arms import ArmScores, label, of_one_seed
+from ganatomy.evaluation.arms import ArmScores, label
 from ganatomy.evaluation.choosing import place, run_facts, seen_cases
 from ganatomy.evaluation.evaluate import plain, versions
 from ganatomy.evaluation.judging import Scores
@@ -29,7 +29,17 @@ from ganatomy.images.atomic import locked, make_folder, replacing_together, writ
 from ganatomy.inference.model import Model
 from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, read_run
 from ganatomy.reports import terminal
-from ganatomy.training.arms import WEIGHTS_COMPARED, Arm, Run, judge_models, pinned, runs_of, share, train_run
+from ganatomy.training.arms import (
+    WEIGHTS_COMPARED,
+    Arm,
+    Run,
+    judge_models,
+    pinned,
+    runs_of,
+    share,
+    shared_values,
+    train_run,
+)
 from ganatomy.training.series import finished
 
 RESULTS = ("claim.json", "claim.md", "report.html")
@@ -105,26 +115,25 @@ def _reproduce(
     show: bool,
 ) -> Reproduction:
     """Train and judge all arms, and write the results; the arguments are those of `reproduce`."""
-    task, pseudonyms = arms[0].method.task, Pseudonyms.of_user(secret)
+    pseudonyms = Pseudonyms.of_user(secret)
     console, training = terminal.console(show), options or TrainConfig(threads=THREADS)
     models = {run.label: _train_timed(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
-    cases = [case for case in discover(task, data) if case.split == "test"]
     facts_of = {name: run_facts(model) for name, model in models.items()}
-    known, validation = (seen_cases(task, next(iter(facts_of.values())), pseudonyms, side) for side in ("train", "val"))
-    labels = Labels([*cases, *known, *validation], pseudonyms)
-    judged = judge_models(models, cases, known, validation, data.cache_folder, labels, console)
-    judge, entries, prepared, rows, problems, reference = judged
-    scores = ArmScores(Scores(rows), range(seeds))
-    results = [check(predicate.against(reference.name), scores, judge) for predicate in claim.predicates]
+    groups = [
+        _judged(group, models, data, seeds, pseudonyms, console)
+        for group in (tuple(arm.name for arm in arms if arm.method.task.name == name) for name in _tasks(arms))
+    ]
+    group_of = {arm: group for group in groups for arm in group.arms}
+    results = [group_of[part.first].checked(part) for part in claim.predicates]
     first = {arm: facts_of[label(arm, 0)] for arm in claim.arms}
     differences = differences_from_paper(claim, arms)
-    subjects = sorted({case.case.subject for case in prepared})
+    subjects = sorted({case.case.subject for group in groups for case in group.judged.prepared})
     facts = {
-        "data": labels.place(place(data)),
+        "data": groups[0].data,
         "preset": preset,
         "test_subjects": subjects,
-        "resampled": judge.resampled,
-        "reference": {"name": reference.name, "chosen": reference.chosen},
+        "resampled": " or ".join(dict.fromkeys(group.judged.judge.resampled for group in groups)),
+        "references": {name: told for group in groups for name, told in group.references(claim).items()},
         "differences": differences,
         "threads": training.threads,
         "device": next(iter(models.values())).device,
@@ -134,12 +143,46 @@ def _reproduce(
         **_facts(first, seeds),
     }
     verdict = overall(results, miniature=any(differences.values()))
-    found = Reproduction(claim, results, *verdict, facts, out, [problem.written for problem in problems])
+    problems = [problem.written for group in groups for problem in group.judged.problems]
+    found = Reproduction(claim, results, *verdict, facts, out, problems)
     with replacing_together(out, RESULTS) as work:
         write_text(work / "claim.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
         write_text(work / "claim.md", markdown(found))
-        write_report(found, judge, of_one_seed([*claim.arms], 0, entries, prepared, rows), scores, work)
+        write_report(found, groups, work)
     return found
+
+
+def _tasks(arms: Sequence[Arm]) -> list[str]:
+    """Return the kinds of task of all arms, that of the proposed method first."""
+    return list(dict.fromkeys(arm.method.task.name for arm in arms))
+
+
+def _judged(
+    arms: tuple[str, ...],
+    models: Mapping[str, Model],
+    data: DataConfig,
+    seeds: int,
+    pseudonyms: Pseudonyms,
+    console: Console,
+) -> JudgedArms:
+    """Judge all runs of the arms of one kind of task, and the references of that kind.
+
+    Args:
+        arms: names of the arms.
+        models: name of every run to its model.
+        data: place of the images and how they are read.
+        seeds: number of seeds.
+        pseudonyms: keyed by the secret of the user.
+        console: terminal for progress.
+    """
+    own = {label(arm, seed): models[label(arm, seed)] for arm in arms for seed in range(seeds)}
+    model = own[label(arms[0], 0)]
+    task = model.method.task
+    cases = [case for case in discover(task, data) if case.split == "test"]
+    known, validation = (seen_cases(task, run_facts(model), pseudonyms, side) for side in ("train", "val"))
+    labels = Labels([*cases, *known, *validation], pseudonyms)
+    judged = judge_models(own, cases, known, validation, data.cache_folder, labels, console)
+    return JudgedArms(arms, judged, ArmScores(Scores(judged.rows), range(seeds)), labels.place(place(data)))
 
 
 def arms_of(claim: Claim, preset: str, rounds: int | None = None, *, on_phantom: bool = True) -> list[Arm]:
@@ -148,15 +191,22 @@ def arms_of(claim: Claim, preset: str, rounds: int | None = None, *, on_phantom:
     Args:
         claim: claim to be tested.
         preset: name of the preset of every arm.
-        rounds: rounds of the proposed method; other arms get as many per stage. None means those of the preset.
+        rounds: rounds of the proposed method; others get the same share of their own, or as many where the claim says
+            so. None means those of the preset.
         on_phantom: whether no data are given, so that the options of the claim's phantom hold.
     """
-    arms, common = [], claim.phantom if on_phantom else {}
+    arms, common = list[Arm](), claim.phantom if on_phantom else {}
     for name, own in claim.arms.items():
         system = catalogue.resolve(claim.system(name))
-        arms.append(Arm(name, system, system.cls.Config.preset(preset, **{**common, **own})))
+        kind = system.cls.Config
+        # Arms of other systems take over what belongs to the kind of task, such as the size.
+        alike = shared_values(arms[0].config, kind) if arms and system != arms[0].system else {}
+        arms.append(Arm(name, system, kind.preset(preset, **{**alike, **common, **own})))
     proposed = arms[0].method
-    return [replace(arm, rounds=share(rounds, arm.method, proposed)) for arm in arms]
+    whole = rounds or sum(stage.rounds for stage in proposed.stages())
+    return [
+        replace(arm, rounds=whole if arm.name in claim.as_long else share(rounds, arm.method, proposed)) for arm in arms
+    ]
 
 
 def _facts(runs: Mapping[str, RunFile], seeds: int) -> dict[str, Any]:

@@ -87,11 +87,13 @@ class Classical:
         name: name of the method in tables.
         about: description in one line.
         settings: settings to choose from on validation cases: description, and function as of `Entry.run`.
+        entry: class of its entries, which takes the arguments of `Entry`.
     """
 
     name: str
     about: str
     settings: Sequence[tuple[str, Callable[..., Any]]]
+    entry: Callable[[str, Callable[..., Any], str], Entry] = Entry
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def tune(
         advance: called after each case.
     """
     named = {
-        (method.name, number): Entry(f"{method.name} {number}", run, told)
+        (method.name, number): method.entry(f"{method.name} {number}", run, told)
         for method in classical
         for number, (told, run) in enumerate(method.settings)
     }
@@ -79,7 +79,7 @@ def tune(
         chosen = next(one for one in choices if one.name == best)
         found = f", the best of {len(choices)} settings on validation cases" if len(choices) > 1 and used else ""
         told = f"{method.about}; {chosen.about}{found}" if chosen.about else method.about
-        entries.append(Entry(method.name, chosen.run, told))
+        entries.append(method.entry(method.name, chosen.run, told))
         rows = [replace(row, method=method.name) if row.method == best else row for row in rows]
     names = {entry.name for entry in (*others, *entries)}
     return Tuned(entries, [row for row in rows if row.method in names], len(used))

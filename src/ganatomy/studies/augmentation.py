@@ -20,8 +20,9 @@ from torch.nn.functional import affine_grid, grid_sample, softmax
 from ganatomy.errors import UserError
 from ganatomy.metrics.classification import McNemar, confusion, mcnemar
 from ganatomy.metrics.statistics import count
+from ganatomy.nets.classifier import in_batches
 from ganatomy.reports.report import Outcome
-from ganatomy.tasks.synthesis.features import classifier, in_batches
+from ganatomy.tasks.synthesis.features import classifier
 from ganatomy.tasks.synthesis.sets import ImageSet
 
 Generate = Callable[[Tensor, int], Tensor]

@@ -15,13 +15,13 @@ from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
-from ganatomy.game import Method, MethodConfig, RolesConfig
+from ganatomy.game import Method, MethodConfig
 from ganatomy.images.atomic import make_folder, write_text
 from ganatomy.images.paths import check_free, safe_name
 from ganatomy.inference.model import build_run
 from ganatomy.inference.runfile import RUN_FILE, TrainConfig, plain_yaml, read_run, system_of
 from ganatomy.training.annotations import learned_roles
-from ganatomy.training.arms import Arm, share
+from ganatomy.training.arms import Arm, share, shared_values
 from ganatomy.training.series import deciding
 
 STUDY_FILE = "study.yaml"
@@ -208,31 +208,6 @@ def _other(name: str, first: Arm, method: Method, preset: str) -> Arm:
     except (UserError, RuntimeError, ValueError) as error:
         raise UserError(f"--against {name}: {str(error) or type(error).__name__}") from None
     return arm
-
-
-def shared_values(config: MethodConfig, kind: type[MethodConfig]) -> dict[str, Any]:
-    """Return the values of a configuration that another system for the same kind of task takes over.
-
-    These are the fields of the most general configuration class that both extend, such as roles, regions and sizes,
-    and the simulation; networks and optimisers remain those of each system.
-
-    Args:
-        config: configuration of a system.
-        kind: class of the other system's configuration.
-    """
-    general = (BaseModel, MethodConfig, RolesConfig)
-    common = [cls for cls in kind.__mro__ if cls not in general and issubclass(cls, MethodConfig)]
-    shared = [cls for cls in common if isinstance(config, cls)]
-    names = set(shared[-1].model_fields) if shared else set()
-    fields = type(config).model_fields
-    for name, info in kind.model_fields.items():
-        simulated = isinstance(getattr(config, name, None), BaseModel)
-        if simulated and name in fields and fields[name].annotation == info.annotation:
-            names.add(name)
-    values = {name: getattr(config, name) for name in fields if name in names}
-    if "roles" in values:
-        values["roles"] = {name: options.model_dump() for name, options in values["roles"].items()}
-    return values
 
 
 def check_alike(method: Method, first: Method, slug: str, other: str) -> None:

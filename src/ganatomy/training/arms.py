@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from ganatomy.case import Case, Sample, Task
@@ -22,7 +23,7 @@ from ganatomy.evaluation.choosing import place
 from ganatomy.evaluation.evaluate import Problem, judge_cases, learn, tuned_references
 from ganatomy.evaluation.judging import Entry, Judge, Row, Scores, judge_of
 from ganatomy.evaluation.references import Reference, choose
-from ganatomy.game import Method, MethodConfig
+from ganatomy.game import Method, MethodConfig, RolesConfig
 from ganatomy.inference.model import Model, load
 from ganatomy.inference.runfile import TrainConfig, Which
 from ganatomy.training.series import train_once
@@ -225,6 +226,31 @@ def with_phantoms(data: DataConfig, task: Task) -> DataConfig:
     if data.data is None and data.phantom_subjects is None:
         return data.model_copy(update={"phantom_subjects": max(PHANTOMS, task.phantom_subjects)})
     return data
+
+
+def shared_values(config: MethodConfig, kind: type[MethodConfig]) -> dict[str, Any]:
+    """Return the values of a configuration that another system for the same kind of task takes over.
+
+    These are the fields of the most general configuration class that both extend, such as roles, regions and sizes,
+    and the simulation; networks and optimisers remain those of each system.
+
+    Args:
+        config: configuration of a system.
+        kind: class of the other system's configuration.
+    """
+    general = (BaseModel, MethodConfig, RolesConfig)
+    common = [cls for cls in kind.__mro__ if cls not in general and issubclass(cls, MethodConfig)]
+    shared = [cls for cls in common if isinstance(config, cls)]
+    names = set(shared[-1].model_fields) if shared else set()
+    fields = type(config).model_fields
+    for name, info in kind.model_fields.items():
+        simulated = isinstance(getattr(config, name, None), BaseModel)
+        if simulated and name in fields and fields[name].annotation == info.annotation:
+            names.add(name)
+    values = {name: getattr(config, name) for name in fields if name in names}
+    if "roles" in values:
+        values["roles"] = {name: options.model_dump() for name, options in values["roles"].items()}
+    return values
 
 
 def share(rounds: int | None, method: Method, first: Method) -> int | None:

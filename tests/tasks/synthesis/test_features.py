@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ganatomy.errors import UserError
-from ganatomy.nets.classifier import Classifier
+from ganatomy.nets.classifier import Classifier, fit
 from ganatomy.nets.features import VGG19Features
 from ganatomy.tasks.synthesis import features as module
-from ganatomy.tasks.synthesis.features import cached, classifier, features, fit
+from ganatomy.tasks.synthesis.features import cached, classifier, features
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from ganatomy.case import Case, Sample
+from ganatomy.claims.claim import Predicate
+from ganatomy.claims.decide import check, find_claim
 from ganatomy.errors import UserError
+from ganatomy.evaluation.arms import ArmScores
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judgement, Scores, judge_of
 from ganatomy.evaluation.sets import SamplerEntry
 from ganatomy.game import MethodConfig
@@ -22,13 +25,16 @@ from ganatomy.tasks.synthesis.pictures import beside, lerp, slerp, tile
 from ganatomy.tasks.synthesis.scores import (
     ACCURACY,
     AUTHENTICITY,
+    CHANNELS,
     COPIES,
+    COPYING_TEST,
     COVERAGE,
     HISTOGRAM,
     KERNEL,
     MS_SSIM,
     NDB,
     SPREAD,
+    TOLD,
     level,
 )
 from ganatomy.tasks.synthesis.sets import ImageSet, halves, physical, real_images, window
@@ -72,8 +78,15 @@ class Fake(Synthesiser):
             seeds = [10_000] * len(seeds)
         if self.kind == "copying":
             seeds = [1000 + seed % 60 for seed in seeds]
+        if self.kind == "blurred":
+            return self.blurred(seeds)
         images = torch.from_numpy(blobs(seeds, None if label is None else label.tolist()))[:, None] / 100
         return images + 0.01 * torch.randn(images.shape) if self.kind == "constant" else images
+
+    def blurred(self, seeds: Sequence[int]) -> Tensor:
+        """The mean image and noise of the right size."""
+        noise = np.stack([np.random.default_rng(seed).normal(0, 30, (SIZE, SIZE)) for seed in seeds])
+        return torch.from_numpy((blobs(range(100)).mean(axis=0) + noise).astype(np.float32))[:, None] / 100
 
 
 def plain(classes: tuple[str, ...] = ()) -> Synthesis:
@@ -113,7 +126,7 @@ def judged() -> tuple[SynthesisJudge, Judgement]:
     task = plain()
     judge = judge_of(task)
     assert isinstance(judge, SynthesisJudge)
-    samplers = {OUTPUT: "good", "constant": "constant", "copying": "copying"}
+    samplers = {OUTPUT: "good", "constant": "constant", "copying": "copying", "blurred": "blurred"}
     entries = judge.with_references(*[sampler(Fake(task, kind), name) for name, kind in samplers.items()])
     return judge, Judgement(entries, TEST, Scores(judge.score_all(entries, TEST, KNOWN)))
 
@@ -144,9 +157,9 @@ def mean(judgement: Judgement, method: str, score: str) -> float:
 
 def test_every_score_is_there_for_everybody(judged: tuple[SynthesisJudge, Judgement]) -> None:
     judge, judgement = judged
-    assert judgement.scores.methods == ["noise", OUTPUT, "constant", "copying", "real"]
+    assert judgement.scores.methods == ["noise", OUTPUT, "constant", "copying", "blurred", "real"]
     assert list(judgement.scores.cases) == [f"resample {k}" for k in range(1, 6)]
-    assert ACCURACY not in [score.name for score in judge.scores]
+    assert not {ACCURACY, CHANNELS} & {score.name for score in judge.scores}
     for method in judgement.scores.methods:
         for score in judge.scores:
             values, _ = judgement.scores.values(method, score.name)
@@ -182,6 +195,77 @@ def test_a_generator_of_training_images_is_called_a_copier(judged: tuple[Synthes
     assert mean(judgement, "copying", AUTHENTICITY) < 0.05 < 0.3 < mean(judgement, "real", AUTHENTICITY)
     words, outcome = judge.verdict(as_output(judgement, "copying"))
     assert outcome == "worse" and "look copied" in words
+
+
+def parts(slug: str, first: str) -> list[Predicate]:
+    """Return the parts of a paper's claim that compare with noise or real images, said of another generator."""
+    found = [part for part in find_claim(slug).predicates if part.second in ("noise", "real")]
+    return [replace(part, first=first) for part in found if part.score != CHANNELS]
+
+
+@pytest.mark.parametrize("slug", ["nodule-dcgan-vtt", "prostate-lesion-dcgan", "brain-manifold-dcgan"])
+def test_what_papers_claim_holds_of_real_images_and_not_of_bad_generators(
+    judged: tuple[SynthesisJudge, Judgement], slug: str
+) -> None:
+    judge, judgement = judged
+    scores = ArmScores(judgement.scores, range(3))
+
+    def findings(name: str) -> dict[tuple[str, str], str]:
+        found = [check(part, scores, judge) for part in parts(slug, name)]
+        return {(one.predicate.score, one.predicate.second): one.finding for one in found}
+
+    for name in (OUTPUT, "real"):
+        assert set(findings(name).values()) == {"reproduced"}, name
+    assert findings("copying")[COPIES, "real"] == "not reproduced"
+    for name in ("constant", "blurred", "noise"):
+        told = {score: finding for score, finding in findings(name).items() if score[0] in (TOLD, COVERAGE)}
+        assert told and "reproduced" not in told.values(), (name, told)
+
+
+def test_neighbours_tell_bad_samples_from_real_images(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    _, judgement = judged
+    assert max(mean(judgement, name, TOLD) for name in (OUTPUT, "real")) < 0.1
+    assert min(mean(judgement, name, TOLD) for name in ("constant", "blurred", "noise")) > 0.4
+
+
+def test_copying_is_a_statistic_too(judged: tuple[SynthesisJudge, Judgement]) -> None:
+    _, judgement = judged
+    assert mean(judgement, "copying", COPYING_TEST) < -3
+    assert max(abs(mean(judgement, name, COPYING_TEST)) for name in (OUTPUT, "real")) < 3
+
+
+def test_channels_that_do_not_go_together_are_seen() -> None:
+    """Two sequences show the same blob, bright and dark; in a bad generator each shows its own."""
+    names = ("t2", "adc")
+    task = Synthesis({name: ImageOptions(window=(-100.0, 100.0), unit="a.u.") for name in names}, (SIZE, SIZE))
+    held = []
+    for number in range(40):
+        one = blobs([number])
+        arrays = {"t2": one[None], "adc": -one[None]}
+        affines = dict.fromkeys(names, axial_affine((1.0, 1.0, 1.0)))
+        held.append(Sample(Case(f"p{number}", f"p{number}", "test", {}), arrays, affines, task.roles))
+
+    def pairs(apart: int) -> SamplerEntry:
+        method = Fake(task)
+
+        def sample(latent: Tensor, label: Tensor | None = None) -> Tensor:
+            seeds = [10_000 + int(1e6 * abs(float(value))) for value in latent[:, 0]]
+            both = [blobs(seeds), -blobs([seed + apart for seed in seeds])]
+            return torch.from_numpy(np.stack(both, axis=1)) / 100
+
+        method.sample = sample
+        return sampler(method, f"apart by {apart}")
+
+    judge = SynthesisJudge(task)
+    entries = judge.with_references(pairs(0), pairs(1))
+    judgement = Judgement(entries, held, Scores(judge.score_all(entries, held, [])))
+    aligned, apart = (mean(judgement, f"apart by {number}", CHANNELS) for number in (0, 1))
+    assert aligned < 0.1 and mean(judgement, "real", CHANNELS) < 0.1
+    assert apart > 1 and abs(apart - mean(judgement, "noise", CHANNELS)) < 0.3
+    part = next(part for part in find_claim("prostate-lesion-dcgan").predicates if part.score == CHANNELS)
+    scores = ArmScores(judgement.scores, range(3))
+    found = [check(replace(part, first=f"apart by {number}"), scores, judge).finding for number in (0, 1)]
+    assert found[0] == "reproduced" and found[1] != "reproduced"
 
 
 def test_results_name_their_features_and_numbers(judged: tuple[SynthesisJudge, Judgement]) -> None:

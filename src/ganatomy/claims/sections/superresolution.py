@@ -13,6 +13,7 @@ SALIENCY_SRGAN = Claim(
     (
         Predicate("SSIM is higher than that of interpolation", SSIM, "saliency"),
         Predicate("PSNR is higher than that of interpolation", PSNR, "saliency"),
+        Predicate("PSNR is higher than that of Lanczos interpolation", PSNR, "saliency", "Lanczos"),
         Predicate("SSIM is higher than without saliency", SSIM, "saliency", "all pixels alike"),
         Predicate(
             "PSNR is higher, so the squared error lower, than without saliency", PSNR, "saliency", "all pixels alike"
@@ -29,6 +30,7 @@ PCLE_CYCLE_SR = Claim(
     (
         Predicate("SSIM is higher than that of the interpolated frame", SSIM, "cycle"),
         Predicate("the total score is higher than the interpolated frame's", TOTAL, "cycle"),
+        Predicate("the total score is higher than that of unsharp masking", TOTAL, "cycle", "unsharp mask"),
         Predicate("SSIM is higher than without the cycle", SSIM, "cycle", "without cycle"),
         Predicate("it is nearer to what the fibres measured than without the cycle", FIBRES, "cycle", "without cycle"),
         Predicate("the total score is higher than without the adversary", TOTAL, "cycle", "without adversary"),

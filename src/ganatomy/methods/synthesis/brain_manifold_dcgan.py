@@ -89,6 +89,8 @@ class BrainManifoldDCGAN(Pair):
                 "kernel": 4,
                 "generator_widths": (128, 64, 32, 16),
                 "discriminator_widths": (16, 32, 64, 128),
+                "denoiser_depth": 4,
+                "denoiser_width": 16,
                 "flips": (2,),
                 "ema_halflife": 1000.0,
             },

@@ -453,6 +453,7 @@ class FeatureAttribution(AnomalyDetection):
     ``image``, for which this is not known.
     """
 
+    judge = "ganatomy.tasks.anomaly_detection.attribution:AttributionJudge"
     groups = ((BASELINE,), (EFFECT,))
     given = EFFECT
 

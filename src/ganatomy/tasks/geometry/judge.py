@@ -61,8 +61,9 @@ SCORES: tuple[Score, ...] = (
     Score(RECALL, "higher", "", "Share of the real vessels within the neighbourhood of a sample.", SIGNALS),
     Score(DENSITY, None, "", "Real neighbourhoods around a sample; about 1 for real vessels.", SIGNALS),
     Score(COVERAGE, "higher", "", "Share of the real vessels with a sample in their neighbourhood.", SIGNALS),
-    Score(TOLD, "lower", "", "Share of vessels whose nearest other one, of both sets together, is of their own set; "
-          "0.5 where the sets cannot be told apart.", SIGNALS),
+    Score(TOLD, "lower", "", "Distance from 0.5 of the accuracy with which the nearest other vessel, of both sets "
+          "together, says whether a vessel is real: 0 where they cannot be told apart, 0.5 where they always can.",
+          SIGNALS),
     Score(VARIETY, None, "", "Total variance over that of real vessels.", SIGNALS),
     Score(NDB, "lower", "", "Share of clusters of training vessels that samples and real vessels fill differently; "
           "0.05 is expected.", SIGNALS),
@@ -221,7 +222,7 @@ class GeometryJudge(Judge):
             RECALL: found.recall,
             DENSITY: found.density,
             COVERAGE: found.coverage,
-            TOLD: nearest_neighbour_test(theirs, ours).accuracy,
+            TOLD: abs(nearest_neighbour_test(theirs, ours).accuracy - 0.5),
             VARIETY: total_variance_ratio(theirs, ours),
             COLLAPSED: float(repeats.collapsed),
             CROSSING: float(np.mean(crossing)) if crossing else math.nan,

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, cross_entropy, interpolate, mse_loss
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ganatomy.errors import UserError
 from ganatomy.images.paths import replacing
-from ganatomy.nets.classifier import Classifier
+from ganatomy.nets.classifier import STEPS, Classifier, Loss, fit, in_batches
 from ganatomy.nets.embedding import RandomEmbedding, embed
 from ganatomy.nets.features import VGG19_ADDRESS, VGG19Features, find_vgg19_weights, vgg19_file
 
@@ -29,8 +29,6 @@ FeatureKind = Literal["random", "in-domain", "vgg19"]
 
 FORMAT = 1
 """Version of the cache; to be changed when cached arrays must not be used any more."""
-STEPS = 400
-"""Number of updates of the in-domain encoder."""
 SMALLEST_VGG = 64
 """Side in pixels to which smaller images are enlarged for VGG-19, which halves them four times."""
 REACH = 3.0
@@ -41,7 +39,6 @@ THUMBNAIL = 8
 """Side in pixels of the small copy that an in-domain encoder without labels is trained to reconstruct."""
 
 Array = NDArray[np.float64]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Features:
@@ -142,56 +139,6 @@ def cached(folder: Path | None, compute: Callable[[], Array], *facts: str | Tens
     with suppress(UserError), replacing(place) as work, work.open("wb") as stream:
         np.save(stream, found)
     return found
-
-
-@torch.no_grad()
-def in_batches(network: Callable[[Tensor], Tensor], images: Tensor, batch: int = 64) -> Tensor:
-    """Apply a network to images in batches."""
-    return torch.cat([network(part) for part in torch.split(images, batch)])
-
-
-def fit(
-    network: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    loss: Loss = cross_entropy,
-    *,
-    steps: int = STEPS,
-    seed: int = 0,
-    batch: int = 32,
-    learning_rate: float = 1e-3,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-) -> None:
-    """Train a small network on real images with Adam, for a fixed number of updates.
-
-    Args:
-        network: network to train, which is left in its inference mode.
-        images: inputs, (n, channels, [slices,] rows, columns).
-        targets: targets of the loss, (n, ...).
-        loss: function of outputs and targets.
-        steps: number of updates, independent of the number of images.
-        seed: seed of the batches.
-        batch: images per update, all of them where there are fewer.
-        learning_rate: learning rate of Adam.
-        augment: augments a batch of images at random.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    parameters = list(network.parameters())
-    optimizer = torch.optim.Adam(parameters, learning_rate)
-    network.train()
-    order = torch.empty(0, dtype=torch.long)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for _ in range(steps):
-            while len(order) < min(batch, len(images)):
-                order = torch.cat([order, torch.randperm(len(images), generator=generator)])
-            chosen, order = order[:batch], order[batch:]
-            shown = images[chosen] if augment is None else augment(images[chosen], generator)
-            gradients = torch.autograd.grad(loss(network(shown), targets[chosen]), parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            optimizer.step()
-    network.eval().requires_grad_(False)
 
 
 def classifier(

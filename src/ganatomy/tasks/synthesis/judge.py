@@ -25,8 +25,14 @@ from ganatomy.metrics.distribution import (
     precision_recall_density_coverage,
     wasserstein_1d,
 )
-from ganatomy.metrics.diversity import ms_ssim_diversity, total_variance_ratio
-from ganatomy.metrics.memorisation import authenticity, correlation_check
+from ganatomy.metrics.diversity import cross_channel_difference, ms_ssim_diversity, total_variance_ratio
+from ganatomy.metrics.memorisation import (
+    FAKES_PER_CELL,
+    authenticity,
+    correlation_check,
+    data_copying,
+    nearest_neighbour_test,
+)
 from ganatomy.metrics.pyramid import sliced_wasserstein
 from ganatomy.reports.report import Outcome, Report
 from ganatomy.tasks.synthesis.entries import ImageRequest, noise, sampler
@@ -36,8 +42,10 @@ from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.synthesis.scores import (
     ACCURACY,
     AUTHENTICITY,
+    CHANNELS,
     COLLAPSED,
     COPIES,
+    COPYING_TEST,
     COVERAGE,
     DENSITY,
     FRECHET,
@@ -51,6 +59,7 @@ from ganatomy.tasks.synthesis.scores import (
     SCORES,
     SLICED,
     SPREAD,
+    TOLD,
     VARIETY,
     level,
 )
@@ -64,6 +73,7 @@ from ganatomy.tasks.synthesis.sets import (
     real_images,
     thumbnails,
     unit_of,
+    widths,
 )
 
 NOISE = "noise"
@@ -126,7 +136,7 @@ class SynthesisJudge(Judge):
         self.scores = tuple(
             replace(score, unit=unit_of(task)) if score.name == HISTOGRAM else score
             for score in self.scores
-            if task.classes or score.name != ACCURACY
+            if (task.classes or score.name != ACCURACY) and (sum(widths(task)) > 1 or score.name != CHANNELS)
         )
         self.held = self.known = ImageSet(torch.empty(0))
         self.features: Features | None = None
@@ -197,6 +207,8 @@ class SynthesisJudge(Judge):
             RECALL: found.recall,
             DENSITY: found.density,
             COVERAGE: found.coverage,
+            TOLD: abs(nearest_neighbour_test(pair.theirs, pair.ours).accuracy - 0.5),
+            **({CHANNELS: _disagreement(real, made)} if real.images.shape[1] > 1 else {}),
         }
 
     def _values(self, real: ImageSet, made: ImageSet) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -222,10 +234,14 @@ class SynthesisJudge(Judge):
         if known is None:
             return {}
         copied = correlation_check(thumbnails(pair.made), thumbnails(self.known), thumbnails(pair.real), flips=(2, 3))
+        # Cells count from 20 samples on; with half as many cells as the samples allow, nearly all of them do.
+        cells = max(1, len(pair.ours) // (2 * FAKES_PER_CELL))
+        test = data_copying(pair.ours, known, pair.theirs, rng, min(cells, len(known)))
         return {
             NDB: compare_bins(known, pair.theirs, pair.ours, rng, sets.bins_of(len(known))).share,
             AUTHENTICITY: authenticity(pair.ours, known),
             COPIES: copied.share,
+            **({COPYING_TEST: test.statistic} if test.cells else {}),
         }
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
@@ -315,6 +331,15 @@ def _nearness(name: str, way: float) -> str:
 
 def _baselines(judgement: Judgement) -> list[str]:
     return [name for name in judgement.baselines if name not in (NOISE, REAL)]
+
+
+def _disagreement(real: ImageSet, made: ImageSet) -> float:
+    """Return how differently the channels of two sets go together, in the deviations from the mean image of each.
+
+    The mean image is subtracted because channels that show the same place agree in it, whatever single images show.
+    """
+    deviations = [planes(one.images) - planes(one.images).mean(axis=0) for one in (real, made)]
+    return cross_channel_difference(*deviations)
 
 
 def _similarity(one: ImageSet, rng: np.random.Generator) -> float:

@@ -6,6 +6,7 @@ KERNEL, FRECHET, SLICED, HISTOGRAM = "kernel distance", "frechet distance", "sli
 PRECISION, RECALL, DENSITY, COVERAGE = "precision", "recall", "density", "coverage"
 MS_SSIM, VARIETY, SPREAD, NEAREST, NDB = "ms-ssim", "variety", "spread", "nearest other", "ndb"
 COPIES, AUTHENTICITY, ACCURACY = "copies", "authenticity", "label accuracy"
+TOLD, CHANNELS, COPYING_TEST = "told apart", "cross-channel error", "copying statistic"
 COLLAPSED = "collapsed"
 """Name of a number that is in no table: 1 for a resampling that looks collapsed, else 0."""
 
@@ -19,6 +20,11 @@ SCORES: tuple[Score, ...] = (
     Score(SLICED, "lower", "", "Of 7x7 patches, mean over the levels of a Laplacian pyramid, times 1000, 8 bits.",
           DISTANCE),
     Score(HISTOGRAM, "lower", "", "Wasserstein-1 distance of the values, mean over channels.", DISTANCE),
+    Score(TOLD, "lower", "", "Distance from 0.5 of the accuracy with which the nearest other image, of both sets "
+          "together, says whether an image is real: 0 where they cannot be told apart, 0.5 where they always can.",
+          LIKENESS),
+    Score(CHANNELS, "lower", "", "Norm of the difference of the channels' correlation matrices, of deviations from the "
+          "mean image of a set: 0 where channels go together as in real images.", LIKENESS),
     Score(PRECISION, "higher", "", "Share of the samples within the neighbourhood of a real image.", LIKENESS),
     Score(RECALL, "higher", "", "Share of the real images within the neighbourhood of a sample.", LIKENESS),
     Score(DENSITY, None, "", "Real neighbourhoods around a sample; about 1 for real images.", LIKENESS),
@@ -35,6 +41,8 @@ SCORES: tuple[Score, ...] = (
           "0.05 is expected.", DIVERSITY),
     Score(COPIES, "lower", "", "Share of samples that correlate better with a training image than 99 % of held-out "
           "images do; mirror images count.", COPYING),
+    Score(COPYING_TEST, None, "", "Of Meehan's test of data copying: about 0 for real images, below -3 where samples "
+          "lie nearer to training images than held-out ones do, above 3 where they are farther.", COPYING),
     Score(AUTHENTICITY, None, "", "Share of samples farther from their nearest training image than that one is "
           "from the others: 0 for copies, compare with real images.", COPYING),
 )  # fmt: skip
