@@ -36,6 +36,7 @@ from ganatomy.evaluation.references import choose, tune  # noqa: E402
 from ganatomy.inference.model import Model  # noqa: E402
 from ganatomy.reports.report import Report  # noqa: E402
 from ganatomy.reports.viewer import Illustration, Stack  # noqa: E402
+from ganatomy.tasks.anomaly_detection import attribution  # noqa: E402
 from ganatomy.tasks.restoration import semantics  # noqa: E402
 from ganatomy.tasks.restoration.judge import RestorationJudge  # noqa: E402
 from ganatomy.tasks.segmentation.judge import SegmentationJudge  # noqa: E402
@@ -66,6 +67,7 @@ SUBJECTS, SIZE = 3, 48
 
 
 @patch.object(semantics, "STEPS", 6)
+@patch.object(attribution, "STEPS", 6)
 def record(model: str) -> dict[str, Any]:
     """Judge an untrained system and return everything that is made on the way, as plain values."""
     method = build(model, **PAGES[model]).eval()

@@ -1,5 +1,3 @@
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -37,7 +35,7 @@ def prepared(tmp_path_factory) -> tuple[AttributionJudge, list[Sample]]:
 
 
 def learned(task, cache, patch) -> tuple[AttributionJudge, list[Sample]]:
-    patch.setattr(attribution, "fit", partial(attribution.fit, steps=250, batch=16))
+    patch.setattr(attribution, "STEPS", 250)
     data = DataConfig(phantom_subjects=9, cache=cache, test_subjects=("phantom007", "phantom008"))
     cases = discover(task, data)
     store = Store(task, data.cache_folder)

@@ -241,13 +241,13 @@ def test_many_images_of_a_subject_narrow_nothing():
 @pytest.mark.parametrize("score", [PIXEL_AUC, IMAGE_AUC])
 def test_claims_can_be_tested(score):
     arms = {
-        f"{arm}#{seed}": model(residual=sign) for seed in range(3) for arm, sign in (("a", "bright"), ("b", "dark"))
+        f"{arm}#{seed}": model(residual=sign) for seed in (0, 1, 2) for arm, sign in (("a", "bright"), ("b", "dark"))
     }
     judge, judgement = judged(arms=arms)
     assert label("a", 1) in arms
-    result = check(Predicate("a finds more", score, "a", "b"), ArmScores(judgement.scores, range(3)), judge)
+    result = check(Predicate("a finds more", score, "a", "b"), ArmScores(judgement.scores, (0, 1, 2)), judge)
     assert result.finding == "reproduced" and result.first.mean == pytest.approx(1.0)
-    again = check(Predicate("b finds more", score, "b", INTENSITY), ArmScores(judgement.scores, range(3)), judge)
+    again = check(Predicate("b finds more", score, "b", INTENSITY), ArmScores(judgement.scores, (0, 1, 2)), judge)
     assert again.difference.mean == pytest.approx(again.first.mean - again.second.mean)
 
 

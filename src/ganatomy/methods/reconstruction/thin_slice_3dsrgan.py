@@ -61,7 +61,6 @@ class ThinSliceSRGAN(VolumeResolver):
                 "patch_shape": (24, 24, 24),
                 "learning_rate": 2e-3,
                 "decay_every": 4,
-                "adversarial_weight": 2e-4,
                 "width": 16,
                 "blocks": 2,
                 "discriminator_width": 8,

@@ -12,7 +12,7 @@ from torch import Tensor
 from ganatomy.case import Sample, slab
 from ganatomy.evaluation.judging import Classical
 from ganatomy.nets.attribution import class_activation, gradients, integrated_gradients
-from ganatomy.nets.classifier import Classifier, fit, in_batches
+from ganatomy.nets.classifier import STEPS, Classifier, fit, in_batches
 from ganatomy.tasks.anomaly_detection.judge import DetectionJudge, DetectorEntry, Found
 from ganatomy.tasks.anomaly_detection.task import BASELINE, EFFECT, IMAGE
 
@@ -46,7 +46,7 @@ class AttributionJudge(DetectionJudge):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = Classifier(1, len(groups), maxima=False)
-        fit(network, torch.cat(groups), labels)
+        fit(network, torch.cat(groups), labels, steps=STEPS)
         self.classifier = network
 
     def _images(self, cases: Sequence[Sample], role: str) -> Tensor:

@@ -234,11 +234,12 @@ class SynthesisJudge(Judge):
         if known is None:
             return {}
         copied = correlation_check(thumbnails(pair.made), thumbnails(self.known), thumbnails(pair.real), flips=(2, 3))
+        bins = compare_bins(known, pair.theirs, pair.ours, rng, sets.bins_of(len(known)))
         # Cells count from 20 samples on; with half as many cells as the samples allow, nearly all of them do.
         cells = max(1, len(pair.ours) // (2 * FAKES_PER_CELL))
         test = data_copying(pair.ours, known, pair.theirs, rng, min(cells, len(known)))
         return {
-            NDB: compare_bins(known, pair.theirs, pair.ours, rng, sets.bins_of(len(known))).share,
+            NDB: bins.share,
             AUTHENTICITY: authenticity(pair.ours, known),
             COPIES: copied.share,
             **({COPYING_TEST: test.statistic} if test.cells else {}),
