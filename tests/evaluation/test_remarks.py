@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from ganatomy.case import Case, Sample
 from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Row, Score, Scores
+from ganatomy.evaluation.page import add_comparisons
 from ganatomy.evaluation.remarks import (
     SINGLE,
     against,
@@ -17,6 +19,7 @@ from ganatomy.evaluation.remarks import (
 )
 from ganatomy.images.files import Source
 from ganatomy.metrics.statistics import compare
+from ganatomy.reports.report import Report
 
 PSNR = Score("psnr", "higher", "dB")
 
@@ -55,6 +58,10 @@ def test_baselines_without_the_score_are_left_out():
     rows.append(Row("a", "a", (0, 1), "silent", {"other": 1.0}))
     (said,) = against(Judgement([], [], Scores(rows)), ["baseline", "silent"], PSNR, "PSNR")
     assert said.startswith("Against baseline: PSNR +1.5") and said.endswith(", better.")
+    rows.append(Row("a", "a", (0, 1), "silenced", {"psnr": math.nan}))
+    report = Report("r")
+    add_comparisons(report, SimpleNamespace(scores=[PSNR]), Scores(rows))
+    assert "psnr against baseline" in report.html() and "silenced" not in report.html()
     assert math.isnan(Scores(rows).mean("silent", "psnr")) and Scores(rows).mean("baseline", "psnr") == 30.5
 
 

@@ -118,6 +118,12 @@ def test_decimals_suit_the_numbers() -> None:
     assert cells(html)[6] == "−12"
 
 
+def test_errors_of_rounding_lend_a_column_no_decimals() -> None:
+    rows = [["a", Interval(0.59, 0.49, 0.68, 9)], ["constant", Interval(1e-17, 0.0, 3e-17, 9)]]
+    html = Report("r").table(rows, ["", "bits"]).html()
+    assert cells(html)[1] == "0.59 0.49 to 0.68" and cells(html)[3] == "0.00 0.00 to 0.00"
+
+
 def test_numbers_of_every_kind_are_shown() -> None:
     html = Report("r").table([["a", np.float32(0.5), np.int64(7)]], ["", "x", "n"]).html()
     assert cells(html) == ["a", "0.50", "7"]

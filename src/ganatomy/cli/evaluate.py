@@ -1,6 +1,7 @@
 """``ganatomy evaluate RUN``."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ganatomy.evaluation.evaluate import Evaluation, evaluate
 from ganatomy.evaluation.judging import judge_class
 from ganatomy.inference.model import Which, build_run
 from ganatomy.inference.runfile import is_run_of, read_run
+from ganatomy.metrics.statistics import Interval
 
 HELP = """usage: ganatomy evaluate RUN [--data FOLDER|CSV] [--against RUN2 ...] [--which best|last] [--out DIR] [...]
 
@@ -104,7 +106,7 @@ def show(result: Evaluation) -> None:
     table = Table("", *map(escape, result.scores.methods))
     for name in result.leading:
         cells = [result.scores.interval(method, name) for method in result.scores.methods]
-        table.add_row(escape(name), *[f"{cell.mean:.4g}" if cell else "" for cell in cells])
+        table.add_row(escape(name), *[_told(cell) for cell in cells])
     console.print(table)
     console.print(
         f"{result.out / 'report.html'}: pictures, intervals, and how everything was measured",
@@ -112,3 +114,8 @@ def show(result: Evaluation) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _told(cell: Interval | None) -> str:
+    """Return a mean as a cell of the table, with a dash for one that is undefined."""
+    return "" if cell is None else f"{cell.mean:.4g}" if math.isfinite(cell.mean) else "–"

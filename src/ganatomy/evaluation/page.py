@@ -76,6 +76,8 @@ def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
     rows: list[list[Cell]] = []
     for score in judge.scores:
         for other, found in scores.against_others(score).items():
+            if not found.difference.n:
+                continue  # the score of one of the two is undefined everywhere, such as the contrast of a constant
             tested = f"{found.p:.2g}" if found.p is not None else None
             fraction = f"{found.improved} of {count(found.difference.n, found.difference.unit_of_resampling)}"
             amount = limits(found.difference, score.unit, signed=True)

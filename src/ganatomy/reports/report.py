@@ -26,6 +26,8 @@ from ganatomy.reports.viewer import Illustration, embedded
 Outcome = Literal["better", "worse", "undecided"]
 Cell = str | float | Interval | None
 
+EXACT = 1e-6
+"""Width of an interval, as share of the largest number beside it, up to which it is an error of rounding."""
 LONGEST_WORD = 28
 """Number of letters of a word in a table beyond which its middle is left out; the whole word is its tooltip."""
 
@@ -266,7 +268,8 @@ def _digits(cells: Sequence[Cell], finite: Sequence[float]) -> int:
     """Return the number of decimals by the narrowest interval, or else by the range of the numbers."""
     if all(isinstance(cell, Integral) for cell in cells if cell is not None):
         return 0
-    widths = [cell.high - cell.low for cell in cells if isinstance(cell, Interval) and cell.high > cell.low]
+    error = EXACT * max(map(abs, finite), default=0)
+    widths = [cell.high - cell.low for cell in cells if isinstance(cell, Interval) and cell.high - cell.low > error]
     return significant_digits(min(widths) if widths else max(finite) - min(finite) if finite else 0)
 
 
