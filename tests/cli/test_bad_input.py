@@ -212,7 +212,9 @@ def test_images_of_one_kind_where_two_are_needed(refused, tmp_path, tmp_path_fac
     (tmp_path / "images").rename(tmp_path / "t1")
     (tmp_path / "list.csv").write_text("subject,t1\n" + "".join(f"{n},t1/{n}.nii.gz\n" for n in range(6)))
     words = ("--data", tmp_path / "list.csv", *words[2:])
-    assert refused("train", "cyclegan", "--preset", "small", *words) == "no training case has the roles t2"
+    assert refused("train", "cyclegan", "--preset", "small", *words) == (
+        "no training case has the roles t2: none has t2; call roles what the data call them"
+    )
 
 
 def test_places_that_cannot_be_written(refused, cases, tmp_path):

@@ -337,7 +337,7 @@ def test_codecs_are_bound_to_the_case_of_the_patch():
 
 
 def test_a_role_that_no_case_has_is_named():
-    with pytest.raises(UserError, match="no training case has the roles input, sketch"):
+    with pytest.raises(UserError, match="has the roles input, sketch: none has sketch; call"):
         dataset(roles=("input", "sketch"))
 
 

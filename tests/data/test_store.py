@@ -284,6 +284,15 @@ def test_cases_that_cannot_be_used_are_told_and_the_others_taken(ct, tmp_path):
     ]  # fmt: skip
 
 
+def test_where_no_case_can_be_used_a_few_are_named(ct, tmp_path):
+    cases = [ct(f"flat{number}", np.full((3, 16, 16), 40, np.float32)) for number in range(5)]
+    with pytest.warns(Notice) as told:
+        assert not Store(task(), tmp_path / "cache").get_all(cases)[0]
+    said = [str(notice.message) for notice in told]
+    assert [line.split(": ")[1] for line in said[:-1]] == ["flat0", "flat1", "flat2"]
+    assert said[-1] == "5 of 5 cases are left out, the first of them for the reasons above"
+
+
 def test_phantoms_of_another_size_do_not_share(tmp_path):
     keys = [
         Store(task(), tmp_path)._place(discover(task(), DataConfig(phantom_subjects=3, phantom_size=size))[0])

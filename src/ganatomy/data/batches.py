@@ -160,7 +160,9 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         self.ranges = [item for item in ranges if self._fits(item.sample) and item.sample.case.subject not in left_out]
         if not self.ranges:
             without = f" without {', '.join(stream.without)}" if stream.without else ""
-            raise UserError(f"no training case has the roles {', '.join(self.roles)}{without}")
+            lacking = [role for role in self.roles if not any(role in item.sample.arrays for item in ranges)]
+            why = f": none has {', '.join(lacking)}; call roles what the data call them" if lacking else ""
+            raise UserError(f"no training case has the roles {', '.join(self.roles)}{without}{why}")
         self.ends = np.cumsum([item.slices for item in self.ranges])
         self.by_class = self._by_class() if stream.balanced else None
         self.indices = self._indices(stream.place) if isinstance(stream.place, Balanced) else {}

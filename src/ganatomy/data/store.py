@@ -26,6 +26,8 @@ from ganatomy.images.resampling import on_one_grid
 FORMAT = 3
 """Version of the files, which is raised when prepared cases of an older version must not be used any more."""
 FACTS = "facts.json"
+FEW = 3
+"""Number of cases that are named where none can be used."""
 WORK = ".preparing-"
 """Start of the names of files and folders that a process is working on."""
 
@@ -226,6 +228,7 @@ def tell_left_out(problems: Sequence[tuple[str, str]], total: int) -> None:
     """Notify the user of the cases that cannot be used, and of their number.
 
     Where there is no other case, nothing is told, since the caller cannot go on and raises the reason as an error.
+    Where no case can be used, a few are named, since they are likely to share a reason.
 
     Args:
         problems: name of each case that cannot be used, with the reason.
@@ -233,10 +236,12 @@ def tell_left_out(problems: Sequence[tuple[str, str]], total: int) -> None:
     """
     if total == 1:
         return
-    for name, problem in problems:
+    named = problems if len(problems) < total else problems[:FEW]
+    for name, problem in named:
         warnings.warn(f"left out: {name}: {problem}", LeftOut, stacklevel=3)
     if problems:
-        warnings.warn(f"{len(problems)} of {total} cases are left out, for the reasons above", LeftOut, stacklevel=3)
+        why = "for the reasons above" if len(named) == len(problems) else "the first of them for the reasons above"
+        warnings.warn(f"{len(problems)} of {total} cases are left out, {why}", LeftOut, stacklevel=3)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class IntensityCodec(BaseModel):
                 raise UserError(f"{label} is no CT, but the model works in HU: give it CT images in HU")
             raise UserError(
                 f"{label} names no unit, and its values, {low:g} to {high:g}, cannot be HU (air is -1000): "
-                "say how they map to HU (e.g. intercept -1024), or use a file that is in HU"
+                "say how they map to HU (by --intercept -1024, or the column intercept), or use a file that is in HU"
             )
 
 

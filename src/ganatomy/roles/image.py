@@ -73,9 +73,9 @@ class ImageRole(ScaledRole):
                 told = f"lay transparent pictures over a grey with --backdrop, or {told}"
             elif value.header.kind in ("nifti", "itk", "mgh", "npy", "raster") and not value.header.colours:
                 told = f"choose with --frames where these are time frames, or {told}"
+            its = "1 channel" if value.channels == 1 else f"{value.channels} channels"
             raise UserError(
-                f"{label}: {value.channels} channels, but the system works with {self.width} for {self.name}; "
-                f"{told} other images"
+                f"{label}: {its}, but the system works with {self.width} for {self.name}; {told} other images"
             )
         if self.scale is None or not self.checked:
             return

@@ -17,7 +17,7 @@ from ganatomy.physics.coils import Encoding
 from ganatomy.physics.fourier import fft
 from ganatomy.physics.sampling import Undersampling, undersample, zero_filled
 from ganatomy.reports.report import Report
-from ganatomy.tasks.mr_reconstruction.judge import HIGH, LOW, RESIDUAL, Measurement, total_variation
+from ganatomy.tasks.mr_reconstruction.judge import HIGH, LOW, RESIDUAL, Measurement, shrunken, total_variation
 from ganatomy.tasks.mr_reconstruction.scan import Scan
 from ganatomy.tasks.mr_reconstruction.task import PSNR, MRReconstruction, ReconstructionConfig
 from ganatomy.tasks.restoration.semantics import DICE
@@ -168,3 +168,8 @@ def test_a_trained_run_is_evaluated(tmp_path, monkeypatch):
     assert (tmp_path / "report" / "report.html").is_file()
     table = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert DICE in json.dumps(table)
+
+
+def test_an_empty_slice_stays_empty_where_coefficients_are_shrunk():
+    empty = np.zeros((32, 32), np.complex64)
+    assert np.array_equal(shrunken(empty, 0.0), empty)

@@ -108,6 +108,8 @@ def sparse_wavelets(scan: Scan, threshold: float) -> Tensor:
 
 def shrunken(image: NDArray[np.complex64], limit: float) -> NDArray[np.complex64]:
     """Reduce the magnitudes of the wavelet coefficients of an image (H, W) by a limit; coarse ones are left."""
+    if not limit:
+        return image  # an empty slice, of which pywt would make NaN
     found = pywt.wavedec2(image, WAVELET, mode="periodization", level=pywt.dwt_max_level(min(image.shape), WAVELET))
     details = [tuple(pywt.threshold(part, limit, mode="soft") for part in level) for level in found[1:]]
     whole = pywt.waverec2([found[0], *details], WAVELET, mode="periodization")
