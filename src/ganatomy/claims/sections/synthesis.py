@@ -9,6 +9,8 @@ NOISE, REAL = "noise", "real"
 READERS = "the judgement of readers; a test by the nearest neighbour in feature space takes its place."
 COLOURS = 5.0
 """Distance of histograms, of 255, within which colours count as equal."""
+ALIGNED = 0.25
+"""Norm of the difference of three channels' correlations, each by 0.1."""
 FEW_COPIES = 0.05
 """Share of samples beyond that of held-out images that may resemble training images so much."""
 
@@ -82,10 +84,7 @@ PROSTATE = Claim(
     (
         Predicate("samples are harder to tell from real lesions than noise is", TOLD, "prostate-lesion-dcgan", NOISE),
         Predicate("they cover as much as other real lesions do", COVERAGE, "prostate-lesion-dcgan", REAL, ALIKE),
-        Predicate(
-            "sequences go together as in real lesions, which independent ones do not",
-            *(CHANNELS, "prostate-lesion-dcgan", NOISE),
-        ),
+        Predicate("sequences go together as in real lesions", CHANNELS, "prostate-lesion-dcgan", REAL, ALIGNED),
         Predicate(
             "no more of them than of real lesions resemble training images",
             *(COPIES, "prostate-lesion-dcgan", REAL, FEW_COPIES),

@@ -21,8 +21,8 @@ SCORES: tuple[Score, ...] = (
           DISTANCE),
     Score(HISTOGRAM, "lower", "", "Wasserstein-1 distance of the values, mean over channels.", DISTANCE),
     Score(TOLD, "lower", "", "Distance from 0.5 of the accuracy with which the nearest other image, of both sets "
-          "together, says whether an image is real: 0 where they cannot be told apart, 0.5 where they always can.",
-          LIKENESS),
+          "together, says whether an image is real, one image of a subject: 0 where they cannot be told apart, 0.5 "
+          "where they always can.", LIKENESS),
     Score(CHANNELS, "lower", "", "Norm of the difference of the channels' correlation matrices, of deviations from the "
           "mean image of a set: 0 where channels go together as in real images.", LIKENESS),
     Score(PRECISION, "higher", "", "Share of the samples within the neighbourhood of a real image.", LIKENESS),

@@ -98,6 +98,20 @@ def halves(pool: ImageSet, rng: np.random.Generator, most: int) -> tuple[ImageSe
     return pool.take(first), pool.take(second)
 
 
+def one_of_each(one: ImageSet, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return the indices of one image of every subject, in random order; of all images without several subjects.
+
+    Args:
+        one: the images.
+        rng: draws images and order.
+    """
+    order = rng.permutation(len(one))
+    if len(set(one.subjects)) < 2:
+        return order
+    _, first = np.unique(np.array(one.subjects)[order], return_index=True)
+    return order[np.sort(first)]
+
+
 def separate(images: Tensor, task: Synthesis) -> dict[str, Tensor]:
     """Split images (n, channels, ...) by role."""
     parts = torch.split(images, widths(task), dim=1)
