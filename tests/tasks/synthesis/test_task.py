@@ -62,7 +62,7 @@ def test_labels_of_phantoms_follow_their_number():
     [
         (np.arange(256).reshape(16, 16) * 16.0, {}, r"values from 0 to 4080, but --image.window is 0 255; train with"),
         (np.arange(256).reshape(16, 16) / 256, {}, r"values from 0 to 0.99.*--image.window is 0 255"),
-        (np.arange(256).reshape(16, 16) * 1.0, {"channels": 3}, r"1 channels, but .* works with 3 .* --image.channels"),
+        (np.arange(256).reshape(16, 16) * 1.0, {"channels": 3}, r"1 channel, but .* works with 3 .* --image.channels"),
         (np.arange(256).reshape(16, 16) * 1.0, {"unit": "HU"}, r"cannot be HU"),
     ],
 )
