@@ -110,6 +110,7 @@ def test_claims_name_scores_that_the_judge_has(slug):
     judge = judge_of(cls(cls.Config.preset("small")).task)
     for predicate in claim.predicates:
         assert judge.named(predicate.score).better
-        assert predicate.first in claim.arms and predicate.second in (*claim.arms, INPUT)
+        simple = [method.name for method in judge.classical()]
+        assert predicate.first in claim.arms and predicate.second in (*claim.arms, *simple, INPUT)
     for values in claim.arms.values():
         cls.Config.preset("small", **values)
