@@ -271,6 +271,14 @@ class Role(ABC):
         """
         return f"{self.name}: {self.kind}"
 
+    @property
+    def checked_as(self) -> str:
+        """Text that changes with all that `check` depends on besides the value.
+
+        A prepared case is checked again where it was prepared with another text.
+        """
+        return repr(self)
+
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the type in which prepared arrays of ``dtype`` are stored: float32 unless a kind overrides it."""
         return np.dtype(np.float32)

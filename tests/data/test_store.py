@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ganatomy import catalogue
 from ganatomy.case import Case
 from ganatomy.data import arrays as arraying
 from ganatomy.data import store as storing
@@ -18,8 +19,12 @@ from ganatomy.images import leftovers
 from ganatomy.images.codecs import PercentileWindow, Window
 from ganatomy.images.files import find, write
 from ganatomy.images.image import Image
+from ganatomy.inference.model import build
 from ganatomy.physics.ct import LowDoseScan
+from ganatomy.roles.image import ImageOptions
+from ganatomy.roles.options import RoleOptions
 from ganatomy.tasks.ct_denoising.task import CTDenoising
+from ganatomy.tasks.segmentation.task import MaskOptions
 
 
 def task(**scan):
@@ -316,3 +321,83 @@ def test_cases_of_tasks_and_phantoms_from_outside_are_prepared_anew_when_their_s
         for source in (None, "sha256:1", "sha256:2")
     }
     assert len(drawn) == 3
+
+
+# What a changed option of a role means for a case that is prepared already: "key" that it is prepared anew, "check" that
+# it is checked again, "later" that the option is applied to prepared cases, "source" that it is another case.
+CHANGES = {
+    ImageOptions: {
+        "part": ("t2", "source"),
+        "window": ((0.0, 90.0), "check"),
+        "scale": ("zscore", "check"),
+        "percentiles": ((2.0, 98.0), "later"),
+        "deviations": (2.0, "later"),
+        "over": ("all", "later"),
+        "unit": ("HU", "key"),
+        "channels": (3, "key"),
+    },
+    MaskOptions: {"part": ("t2", "source")},
+}
+SMALL_TRANSLATION = {"size": (32, 32), "levels": 3, "width": 4, "discriminator_width": 4, "discriminator_strided": 1}
+SMALL_SYNTHESIS = {"size": (32, 32), "stages": 2, "width": 4}
+
+
+def kinds_of_options(kind=RoleOptions):
+    for other in kind.__subclasses__():
+        if other.__module__.startswith("ganatomy."):
+            yield other
+            yield from kinds_of_options(other)
+
+
+def test_every_option_of_a_role_says_what_it_means_for_prepared_cases():
+    for system in catalogue.ready():
+        assert system.cls
+    assert {kind: set(kind.model_fields) for kind in kinds_of_options()} == {k: set(v) for k, v in CHANGES.items()}
+
+
+@pytest.mark.parametrize("option", CHANGES[ImageOptions])
+def test_options_of_images_change_the_key_of_prepared_cases_where_arrays_depend_on_them(option, tmp_path):
+    value, meaning = CHANGES[ImageOptions][option]
+    own, other = (
+        build(catalogue.resolve("pix2pix"), {**SMALL_TRANSLATION, "roles": {"t1": given}}).task
+        for given in ({}, {option: value})
+    )
+    one, two = (discover(task, DataConfig(phantom_subjects=3, phantom_size=32))[0] for task in (own, other))
+    stores = [Store(task, tmp_path) for task in (own, other)]
+    assert (one.fingerprint != two.fingerprint) == (meaning == "source")
+    keys = [store._place(one) for store in stores]
+    assert (keys[0] != keys[1]) == (meaning == "key")
+    passed = [store._passed(tmp_path) for store in stores]
+    assert (passed[0] != passed[1]) == (meaning in ("key", "check"))
+
+
+def test_the_key_depends_on_what_pads_images(tmp_path):
+    """A window is applied later, but its lower end is the air around images that are smaller than the grid."""
+    roles = [{}, {"t1": {"window": (-50.0, 90.0)}, "t2": {"window": (-50.0, 90.0)}}]
+    tasks = [build(catalogue.resolve("pix2pix"), {**SMALL_TRANSLATION, "roles": own}).task for own in roles]
+    case = discover(tasks[0], DataConfig(phantom_subjects=3, phantom_size=32))[0]
+    assert len({Store(task, tmp_path)._place(case) for task in tasks}) == 2
+
+
+def test_cases_prepared_with_other_options_are_checked_by_those_of_now(tmp_path):
+    write(tmp_path / "a.nii.gz", Image.from_array(np.linspace(0, 90, 2 * 32 * 32).reshape(2, 32, 32), (2.0, 1.0, 1.5)))
+    (source,) = find(tmp_path / "a.nii.gz")
+    case = Case("a", "a", "train", {"image": source})
+
+    def prepared(**options):
+        config = {**SMALL_SYNTHESIS, "roles": {"image": options}}
+        return Store(build(catalogue.resolve("dcgan"), config).task, tmp_path / "cache").get(case)
+
+    with pytest.raises(UserError, match="1 channel, but the system works with 3"):
+        prepared(channels=3)
+    first = prepared(channels=1)
+    (kept,) = (path for path in (tmp_path / "cache").iterdir())
+    with pytest.raises(UserError, match="1 channel, but the system works with 3"):
+        prepared(channels=3)
+    with pytest.raises(UserError, match="is no CT|cannot be HU"):
+        prepared(channels=1, unit="HU")
+    with pytest.raises(UserError, match=r"values from .* but --image.window is 0 2000"):
+        prepared(channels=1, window=(0.0, 2000.0))
+    again = prepared(channels=1, percentiles=(5.0, 95.0))
+    assert np.array_equal(again.arrays["image"], first.arrays["image"])
+    assert list((tmp_path / "cache").iterdir()) == [kept]

@@ -26,6 +26,8 @@ from ganatomy.images.resampling import on_one_grid
 FORMAT = 3
 """Version of the files, which is raised when prepared cases of an older version must not be used any more."""
 FACTS = "facts.json"
+CHECKED = "checked-"
+"""Start of the name of an empty file that says that the values of a case fit some options of its roles."""
 FEW = 3
 """Number of cases that are named where none can be used."""
 WORK = ".preparing-"
@@ -94,6 +96,8 @@ class Store:
             self._prepare(case, place)
             with self._using_folder():
                 facts = _read(place)
+        elif not self._passed(place).exists():
+            self._check(case, place)
         if facts is None:
             raise UserError(f"{place}: cannot be read back as it was written; check the disk, or give another --cache")
         with suppress(OSError):  # the folder may be shared with others who may only read it
@@ -135,6 +139,21 @@ class Store:
             (work / path.name).replace(path)
         return numbers
 
+    def _passed(self, place: Path) -> Path:
+        """Return the file of a prepared case that says that its values fit the roles of the task as they are now."""
+        checked = sorted(role.checked_as for role in self.task.roles.values())
+        return place / f"{CHECKED}{hashlib.sha256(repr(checked).encode()).hexdigest()[:16]}"
+
+    def _check(self, case: Case, place: Path) -> None:
+        """Check the values of a case that was prepared with other options, on which its arrays do not depend."""
+        with _reading(case):
+            values = self._values(case)
+            for name, role in self.task.roles.items():
+                if name in values:
+                    role.check(values[name])
+        with self._using_folder(), suppress(PermissionError):  # others may only read a folder that is shared
+            self._passed(place).touch()
+
     def _values(self, case: Case) -> dict[str, Any]:
         values: dict[str, Any] = {role: source.open() for role, source in case.sources.items()}
         if case.resample_to:
@@ -157,6 +176,7 @@ class Store:
                 numbers={role: dict(numbers) for role, numbers in sample.numbers.items()},
             )
             _seal(new / FACTS, facts.model_dump())
+            self._passed(new).touch()
             if place.exists() and not _read(place):
                 warnings.warn(f"{case.name}: prepared again, since {place} was damaged", Notice, stacklevel=2)
                 forget_mapped()

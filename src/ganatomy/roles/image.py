@@ -58,6 +58,17 @@ class ImageRole(ScaledRole):
         """Return the source of the image file or DICOM series ``text``."""
         return read(folder / text)
 
+    @property
+    def prepared_as(self) -> str:
+        """Text with the number of channels, which an empty image in place of a missing one has, too."""
+        return f"{super().prepared_as} {self.width}"
+
+    @property
+    def checked_as(self) -> str:
+        """Text with all attributes, but without the numbers of a scale of each image, which refuse none."""
+        own = self.scale is None or isinstance(self.scale, Window)
+        return repr(self if own else replace(self, scale=type(self.scale)(unit=self.scale.unit)))
+
     def check(self, value: Any) -> None:
         """Refuse images whose modality, channels, unit or range of values does not fit the role."""
         label = value.header.label

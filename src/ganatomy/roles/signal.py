@@ -81,6 +81,11 @@ class SignalRole(ScaledRole):
         """Return the signal of a file, with the channels of this role."""
         return read_signal(path, self.names)
 
+    @property
+    def prepared_as(self) -> str:
+        """Text with the names of the channels in order, by which columns of a file are chosen."""
+        return f"{super().prepared_as} {list(self.names)}"
+
     def check(self, value: Any) -> None:
         """Refuse signals with another number of channels or with values that are not finite."""
         signal = as_signal(value)
