@@ -323,8 +323,8 @@ def test_cases_of_tasks_and_phantoms_from_outside_are_prepared_anew_when_their_s
     assert len(drawn) == 3
 
 
-# What a changed option of a role means for a case that is prepared already: "key" that it is prepared anew, "check" that
-# it is checked again, "later" that the option is applied to prepared cases, "source" that it is another case.
+# What a changed option of a role means for a case that is prepared already: "key" that it is prepared anew, "check"
+# that it is checked again, "later" that the option is applied to prepared cases, "source" that it is another case.
 CHANGES = {
     ImageOptions: {
         "part": ("t2", "source"),
@@ -394,7 +394,7 @@ def test_cases_prepared_with_other_options_are_checked_by_those_of_now(tmp_path)
     (kept,) = (path for path in (tmp_path / "cache").iterdir())
     with pytest.raises(UserError, match="1 channel, but the system works with 3"):
         prepared(channels=3)
-    with pytest.raises(UserError, match="is no CT|cannot be HU"):
+    with pytest.raises(UserError, match=r"is no CT|cannot be HU"):
         prepared(channels=1, unit="HU")
     with pytest.raises(UserError, match=r"values from .* but --image.window is 0 2000"):
         prepared(channels=1, window=(0.0, 2000.0))

@@ -66,8 +66,10 @@ class ImageRole(ScaledRole):
     @property
     def checked_as(self) -> str:
         """Text with all attributes, but without the numbers of a scale of each image, which refuse none."""
-        own = self.scale is None or isinstance(self.scale, Window)
-        return repr(self if own else replace(self, scale=type(self.scale)(unit=self.scale.unit)))
+        scale = self.scale
+        if isinstance(scale, ZScore | PercentileWindow | DeviationWindow):
+            return repr(replace(self, scale=type(scale)(unit=scale.unit)))
+        return repr(self)
 
     def check(self, value: Any) -> None:
         """Refuse images whose modality, channels, unit or range of values does not fit the role."""
