@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 # T2 images of simulated heads, predicted from T1 images; --size is that of the networks and of the heads.
-DEMO := train pix2pix --preset small --size 96 96 --phantom-subjects 12 --rounds 240
+DEMO := train pix2pix --preset small --size 96 96 --phantom-subjects 13 --rounds 240
 demo: $(READY)
 	rm -rf demo
 	@echo "1 of 3: a network without an adversary learns T2 images of the head from T1 images (20 seconds on two calm cores)"

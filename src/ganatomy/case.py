@@ -553,8 +553,9 @@ class Task(ABC):
     optional are needed."""
     phantom: str | type[Any]
     """Name of the built-in phantom, or its class where it is not part of the package."""
-    phantom_subjects: int = 10
-    """Number of phantom patients in a data set, unless the user gives another."""
+    phantom_subjects: int = 13
+    """Number of phantom patients in a data set, unless the user gives another; a fifth, here three, are test patients,
+    and fewer decide no comparison."""
     fewest_validation_images: ClassVar[int] = 1
     """Smallest number of validation images from which the validation scores can be computed."""
     expects: Mapping[str, Sequence[Any]] = {}

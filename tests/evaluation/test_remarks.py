@@ -9,13 +9,11 @@ from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Row, Score, Scores
 from ganatomy.evaluation.page import add_comparisons
 from ganatomy.evaluation.remarks import (
-    SINGLE,
     against,
     improved,
     nearness,
     phantoms,
     sentences,
-    single_subject,
 )
 from ganatomy.images.files import Source
 from ganatomy.metrics.statistics import compare
@@ -41,18 +39,25 @@ def test_nearness_is_told_with_its_direction(gain, words):
     found = compare([value + gain for value in before], before, ["a", "b", "c"], metric="psnr", unit="dB")
     said = nearness(found, "the scan", "the input")
     assert said.startswith(words) and said.endswith(f", better in {3 * (gain > 0)} of 3 subjects.")
-    assert single_subject(found) == ""
 
 
-def test_slices_of_one_subject_are_no_subjects():
-    found = compare([31.0, 32.0, 35.0], [30.0, 31.0, 33.0], ["a"] * 3, metric="psnr", unit="dB")
-    assert improved(found) == "." and single_subject(found) == SINGLE
+@pytest.mark.parametrize(
+    ("subjects", "few", "end"),
+    [("aaaa", "One test subject", " dB (+1.0 to +2.0)."), ("aabb", "Two test subjects", "better in 2 of 2 subjects.")],
+)
+def test_with_few_subjects_the_difference_is_told_and_no_verdict(subjects, few, end):
+    found = compare([31.0, 32.0, 35.0, 35.0], [30.0, 31.0, 33.0, 33.0], [*subjects], metric="psnr", unit="dB")
+    assert found.outcome == "undecided" and (subjects == "aabb" or improved(found) == ".")
+    said = nearness(found, "the scan", "the input")
+    assert said.startswith(f"{few}: no comparison can be decided. By its distance to the scan, the output against the")
+    assert "PSNR +1.5" in said and said.endswith(end)
+    assert "told apart" not in found.words and found.words.startswith(f"{few}: no comparison can be decided. output")
 
 
 def test_baselines_without_the_score_are_left_out():
     rows = [
         Row(case, case, (0, 1), method, {"psnr": value})
-        for case, value in (("a", 30.0), ("b", 34.0))
+        for case, value in (("a", 30.0), ("b", 34.0), ("c", 27.5))
         for method, value in ((OUTPUT, value), ("baseline", value - 1.5))
     ]
     rows.append(Row("a", "a", (0, 1), "silent", {"other": 1.0}))
@@ -62,7 +67,7 @@ def test_baselines_without_the_score_are_left_out():
     report = Report("r")
     add_comparisons(report, SimpleNamespace(scores=[PSNR]), Scores(rows))
     assert "psnr against baseline" in report.html() and "silenced" not in report.html()
-    assert math.isnan(Scores(rows).mean("silent", "psnr")) and Scores(rows).mean("baseline", "psnr") == 30.5
+    assert math.isnan(Scores(rows).mean("silent", "psnr")) and Scores(rows).mean("baseline", "psnr") == 29.0
 
 
 def test_a_warning_where_any_case_is_a_phantom(tmp_path):

@@ -218,3 +218,13 @@ def test_a_difference_knows_its_limits() -> None:
 def test_exact_p_values() -> None:
     assert wilcoxon([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
     assert wilcoxon([0.0, 0.0, 0.0]) == 1
+
+
+@pytest.mark.parametrize(("labels", "few"), [("aaaa", "One"), ("aabb", "Two"), ("aabc", "")])
+def test_few_subjects_decide_nothing_however_many_slices_they_have(labels: str, few: str) -> None:
+    found = compare([5, 6, 7, 8], [1, 1, 1, 1], [*labels], metric="dice")
+    assert found.outcome == ("undecided" if few else "better")
+    told = f"{few} test subject{'s' if few == 'Two' else ''}: no comparison can be decided. output and input differ"
+    assert found.words.startswith(told if few else "Output is better")
+    runs = contrast(np.full((3, len({*labels})), 2.0), np.full((3, len({*labels})), 1.0))
+    assert runs.outcome == ("undecided" if few else "better")

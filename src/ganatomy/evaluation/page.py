@@ -9,7 +9,7 @@ from typing import Any
 from ganatomy.evaluation.judging import FEW, OUTPUT, TARGET, Judge, Judgement, Scores, limits
 from ganatomy.evaluation.sites import Site, add_sites
 from ganatomy.inference.model import Model
-from ganatomy.metrics.statistics import count
+from ganatomy.metrics.statistics import FEWEST_SUBJECTS, count
 from ganatomy.reports.curves import read_metrics, training_curves
 from ganatomy.reports.figures import paired_plot
 from ganatomy.reports.measures import ROTATION
@@ -84,7 +84,8 @@ def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:
             rows.append([f"{score.name} against {other}", amount, found.outcome, fraction, tested])
     if rows:
         columns = ["output", "difference", "verdict", "better in", "p (Wilcoxon)"]
-        report.table(rows, columns, caption="The output compared, subject by subject; undecided if zero is inside.")
+        rule = f"undecided if zero is inside, or with fewer than {FEWEST_SUBJECTS} subjects"
+        report.table(rows, columns, caption=f"The output compared, subject by subject; {rule}.")
 
 
 def add_run_times(report: Report, facts: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ from ganatomy.reports.report import Outcome
 
 BLOCKS = f"blocks of at most {BLOCK} slices, averaged over each subject"
 """Description of the blocks that are scored at once, for a report's list of facts."""
-SINGLE = "With a single subject this says nothing about other patients."
 UNSEEN = "No score here detects a lesion that was removed or invented; look at the differences and at the cases."
 
 
@@ -21,23 +20,16 @@ def sentences(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def of_subjects(found: Comparison) -> bool:
-    """Whether a comparison is over several subjects, not over slices of a single one."""
-    return found.difference.unit_of_resampling == "subject" and found.difference.n > 1
-
-
 def improved(found: Comparison) -> str:
     """Return the end of a sentence: in how many subjects the output is better, where there are several."""
-    return f", better in {found.improved} of {count(found.difference.n, 'subject')}." if of_subjects(found) else "."
-
-
-def single_subject(found: Comparison) -> str:
-    """Return a warning where a comparison is over the slices of a single subject, else an empty string."""
-    return "" if of_subjects(found) else SINGLE
+    several = found.difference.subjects > 1
+    return f", better in {found.improved} of {count(found.difference.n, 'subject')}." if several else "."
 
 
 def nearness(found: Comparison, truth: str, other: str) -> str:
     """Return a sentence on whether the output is nearer to the truth than another entry, and by how much.
+
+    Too few subjects decide nothing; the difference is then told without a verdict.
 
     Args:
         found: comparison of the output with the other entry by PSNR.
@@ -49,7 +41,10 @@ def nearness(found: Comparison, truth: str, other: str) -> str:
         "worse": f"is farther from {truth} than {other}",
         "undecided": f"cannot be told from {other} by its distance to {truth}",
     }
-    return f"The output {relations[found.outcome]}: PSNR {limits(found.difference, 'dB', signed=True)}{improved(found)}"
+    amount = f"PSNR {limits(found.difference, 'dB', signed=True)}{improved(found)}"
+    if few := found.difference.few:
+        return f"{few} By its distance to {truth}, the output against {other}: {amount}"
+    return f"The output {relations[found.outcome]}: {amount}"
 
 
 def distance(judge: Judge, judgement: Judgement, name: str, truth: str) -> tuple[str, Comparison | None]:
@@ -74,7 +69,6 @@ def distance(judge: Judge, judgement: Judgement, name: str, truth: str) -> tuple
     words = sentences(
         nearness(found, truth, judge.called(reference)),
         *against(judgement, others, score, "PSNR", judge.called),
-        single_subject(found),
     )
     return words, found
 

@@ -9,7 +9,7 @@ from typing import Any
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.evaluation.choosing import recognising
 from ganatomy.evaluation.judging import OUTPUT, Judge, Judgement, Score, Scores, deciding_score
-from ganatomy.evaluation.remarks import of_subjects, sentences
+from ganatomy.evaluation.remarks import sentences
 from ganatomy.inference.runfile import RunFile
 from ganatomy.metrics.statistics import count
 from ganatomy.reports.report import Cell, Column, Outcome, Report
@@ -39,9 +39,9 @@ class Site:
         return len(set(self.scores.cases.values()))
 
     def outcome(self, reference: str, score: Score) -> Outcome:
-        """Return the outcome of the comparison with a reference; a single subject decides nothing about a site."""
+        """Return the outcome of the comparison with a reference; few subjects decide nothing about a site."""
         found = self.scores.compare(OUTPUT, reference, score)
-        return found.outcome if found and of_subjects(found) else "undecided"
+        return found.outcome if found else "undecided"
 
 
 def learned_sites(facts: RunFile, pseudonyms: Pseudonyms | None, labels: Labels) -> set[str] | None:

@@ -17,6 +17,8 @@ from scipy import stats
 Array = npt.NDArray[np.float64]
 Unit = Literal["subject", "slice"]
 
+FEWEST_SUBJECTS = 3
+"""Number of subjects below which no comparison is decided: two differ in the same direction half the time by chance."""
 RESAMPLES = 10_000
 BLOCK = 500
 
@@ -44,6 +46,17 @@ class Interval:
     level: float = 0.95
     excluded: int = 0
     resampled: bool = True
+
+    @property
+    def subjects(self) -> int:
+        """Number of subjects."""
+        return self.n if self.unit_of_resampling == "subject" else min(self.n, 1)
+
+    @property
+    def few(self) -> str:
+        """Sentence for a comparison of too few subjects to be decided; empty where there are `FEWEST_SUBJECTS`."""
+        words = {0: "No test subject has this score", 1: "One test subject", 2: "Two test subjects"}
+        return f"{words[self.subjects]}: no comparison can be decided." if self.subjects < FEWEST_SUBJECTS else ""
 
     @property
     def caveat(self) -> str:
@@ -85,7 +98,8 @@ class Comparison:
         difference: mean over subjects of (first - second), with its interval.
         p: two-sided exact Wilcoxon signed-rank p over subjects; None for a single subject, whose slices are
             not independent.
-        outcome: ``better`` or ``worse`` where the interval excludes zero, else ``undecided``.
+        outcome: ``better`` or ``worse`` where the interval excludes zero and there are at least `FEWEST_SUBJECTS`
+            subjects, else ``undecided``.
         improved: subjects (or slices) on which the first is better.
         words: the verdict as a sentence, with its caveats.
     """
@@ -188,8 +202,9 @@ class Contrast:
     Attributes:
         difference: mean of first minus second, with the interval of `difference_interval` over subjects and runs.
         over_subjects: the same mean with a bootstrap interval over subjects, which takes these very runs for granted.
-        outcome: ``better`` or ``worse`` where both intervals exclude zero and each method has at least `FEWEST_RUNS`
-            runs. Where only the number of runs is too small, ``not run enough``; else ``undecided``.
+        outcome: ``better`` or ``worse`` where both intervals exclude zero, there are at least `FEWEST_SUBJECTS`
+            subjects, and each method has at least `FEWEST_RUNS` runs. Where only the number of runs is too small,
+            ``not run enough``; else ``undecided``.
     """
 
     difference: Interval
@@ -212,7 +227,9 @@ def contrast(first: npt.ArrayLike, second: npt.ArrayLike, *, better: Literal["hi
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     difference, over_subjects = difference_interval(a, b), bootstrap_mean(a.mean(axis=0) - b.mean(axis=0))
     outcome: RunsOutcome = "undecided"
-    if _excludes_zero(over_subjects) and min(len(a), len(b)) < FEWEST_RUNS:
+    if over_subjects.subjects < FEWEST_SUBJECTS:
+        pass
+    elif _excludes_zero(over_subjects) and min(len(a), len(b)) < FEWEST_RUNS:
         outcome = "not run enough"
     elif _excludes_zero(over_subjects) and _excludes_zero(difference):
         outcome = "better" if (difference.mean > 0) == (better == "higher") else "worse"
@@ -297,7 +314,7 @@ def compare(
     sign = 1 if better == "higher" else -1
     improved = int(np.sum(sign * per_unit > 0))
     outcome: Literal["better", "worse", "undecided"] = "undecided"
-    if interval.low > 0 or interval.high < 0:
+    if _excludes_zero(interval) and not interval.few:
         outcome = "better" if sign * interval.mean > 0 else "worse"
     words = _verdict(interval, p, outcome, improved, names, metric, unit)
     return Comparison(interval, p, outcome, improved, words)
@@ -390,6 +407,8 @@ def _verdict(
     digits = significant_digits(interval.high - interval.low)
     if outcome == "undecided":
         relation = f"{first} and {second} cannot be told apart{where}: the difference is"
+        if interval.few:
+            relation = f"{interval.few} {first} and {second} differ{where} by"
         mean, low, high = interval.mean, interval.low, interval.high
     else:
         relation = f"{first} is {outcome} than {second}{where} by"

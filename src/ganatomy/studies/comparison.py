@@ -49,9 +49,10 @@ class Difference:
         amount = limits(self.interval, self.score.unit, signed=True)
         if self.outcome in ("better", "worse"):
             return f"{self.arm} is {self.outcome} than {self.reference} in {self.score.name}, by {amount}."
+        few = self.interval.few
         told = {
             None: "",
-            "undecided": " and the two cannot be told apart",
+            "undecided": f". {few.rstrip('.')}" if few else " and the two cannot be told apart",
             "not run enough": f", which is not run enough for a verdict: that needs at least {FEWEST_RUNS} seeds",
         }[self.outcome]
         return f"{self.score.name} of {self.arm} differs from that of {self.reference} by {amount}{told}."

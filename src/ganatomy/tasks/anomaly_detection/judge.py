@@ -13,7 +13,7 @@ from ganatomy.case import Sample, Volume
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import Grounds, examples, most_to_see, tissue_window
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
-from ganatomy.evaluation.remarks import improved, phantoms, sentences, single_subject
+from ganatomy.evaluation.remarks import improved, phantoms, sentences
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.metrics.detection import Proportion, RocCurve, auc, detect_lesions, dice, roc_curve
@@ -302,13 +302,15 @@ class DetectionJudge(Judge):
             "undecided": f"The method cannot be told from {self.called(reference)}",
         }[found.outcome]
         by_case = name == PIXEL_AUC
+        ours, theirs = (self._areas(scores.interval(one, name)) for one in (OUTPUT, reference))
+        told = f"{relation}: {_capital(name)} {ours} against {theirs}"
+        if few := found.difference.few:
+            told = f"{few} {title(_capital(name))} is {ours} for the method and {theirs} for {self.called(reference)}"
         words = sentences(
-            f"{relation}: {_capital(name)} {self._areas(scores.interval(OUTPUT, name))} against "
-            f"{self._areas(scores.interval(reference, name))}, difference {limits(found.difference, signed=True)}"
+            f"{told}, difference {limits(found.difference, signed=True)}"
             # Jackknife values of single subjects are no areas, so it means nothing whose is larger.
             + (improved(found) if by_case else "."),
             *([self._images_in_words(judgement), self._dice_in_words(judgement)] if by_case else []),
-            single_subject(found),
         )
         return words, found.outcome
 
@@ -340,11 +342,16 @@ class DetectionJudge(Judge):
             "worse": f"less than {self.called(reference)}",
             "undecided": f"which cannot be told from {self.called(reference)}",
         }[found.outcome]
+        theirs = f"{relation} with {self._areas(scores.interval(reference, IMAGE_AUC))}"
+        if found.difference.few:
+            theirs = (
+                f"and {self._areas(scores.interval(reference, IMAGE_AUC))} for {self.called(reference)}, difference "
+                f"{limits(found.difference, signed=True)}"
+            )
         abnormal = np.concatenate([case.abnormal for case in _detector(judgement, OUTPUT).evidence.values()])
         return (
             f"Image AUC {self._areas(scores.interval(OUTPUT, IMAGE_AUC))} over {count(abnormal.size, 'image')}, "
-            f"{abnormal.sum()} of them abnormal, {relation} with "
-            f"{self._areas(scores.interval(reference, IMAGE_AUC))}."
+            f"{abnormal.sum()} of them abnormal, {theirs}."
         )
 
     def _dice_in_words(self, judgement: Judgement) -> str:

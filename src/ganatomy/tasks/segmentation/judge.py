@@ -14,7 +14,7 @@ from ganatomy.case import Sample, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import Grounds, caption, examples
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
-from ganatomy.evaluation.remarks import against, improved, phantoms, sentences, single_subject
+from ganatomy.evaluation.remarks import against, improved, phantoms, sentences
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.metrics.metric import Mask
@@ -223,12 +223,13 @@ class SegmentationJudge(Judge):
             "worse": f"agrees less with the annotation than {self.called(reference)}",
             "undecided": f"cannot be told from {self.called(reference)} by its agreement with the annotation",
         }[found.outcome]
-        words = sentences(
-            f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}{improved(found)}",
-            *baselines,
-            single_subject(found),
-        )
-        return words, found.outcome
+        told = f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}{improved(found)}"
+        if few := found.difference.few:
+            told = (
+                f"{few} Dice with the annotation is {ours.mean:.3f} for the output and {theirs.mean:.3f} for "
+                f"{self.called(reference)}, difference {limits(found.difference, signed=True)}{improved(found)}"
+            )
+        return sentences(told, *baselines), found.outcome
 
     def illustrate(self, report: Report, judgement: Judgement) -> None:
         """Add the worst slices of the worst, the median and the best case, and the sizes of all cases."""
