@@ -29,6 +29,7 @@ PHANTOMS: dict[str, str] = {
     "brain-mr": "ganatomy.phantoms.brain:BrainMR",
     "brain-tumour-mr": "ganatomy.phantoms.brain:BrainTumourMR",
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
+    "abdomen-ct": "ganatomy.phantoms.abdomen_ct:AbdomenCT",
     "chest-mr": "ganatomy.phantoms.torso:ChestMR",
     "retinal-oct": "ganatomy.phantoms.oct:RetinalOCT",
     "prostate-lesion": "ganatomy.phantoms.prostate:ProstateLesion",

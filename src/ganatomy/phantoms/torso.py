@@ -41,6 +41,8 @@ FINEST = 2.8  # mm, largest edge of the pixels that coarser ones are averaged fr
 RIB_SPACING = 25.0  # mm
 VERTEBRA_HEIGHT = 27.0  # mm
 SPINE = 46.0  # mm, distance of the vertebral bodies of an abdomen behind its centre
+LIVER_BOX: tuple[tuple[float, float, float], tuple[float, float, float]] = ((-118, -72, -75), (55, 70, 85))
+"""Two corners of a box around the liver of an adult of average size, in mm."""
 PURE = 0.999  # smallest share of one tissue in a voxel of a region
 
 
@@ -214,7 +216,7 @@ class AbdomenMR(TorsoMR):
     PLAIN = ("liver", "muscle")
 
     def _draw(self, grid: Grid, rng: np.random.Generator) -> Canvas:
-        return _abdomen(Abdomen.draw(rng), grid, rng)
+        return draw_abdomen(Abdomen.draw(rng), grid, rng)
 
 
 class ChestMR(TorsoMR):
@@ -342,7 +344,9 @@ def _tube(grid: Grid, path: tuple[Point, ...] | Path, radii: tuple[float, ...]) 
     return reduce(partial(blend, reach=5.0), pieces)
 
 
-def _places(rng: np.random.Generator, shape: Shape, low: Point, high: Point, tries: int, depth: float = 2.0) -> Path:
+def places_inside(
+    rng: np.random.Generator, shape: Shape, low: Point, high: Point, tries: int, depth: float = 2.0
+) -> Path:
     """Draw random positions at least `depth` mm inside a shape, from ``tries`` positions between two corners."""
     places = rng.uniform(low, high, (tries, 3))
     x, y, z = places.T.astype(np.float32)
@@ -407,8 +411,8 @@ def _septa(canvas: Canvas, waves: PlaneWaves, spread: PlaneWaves) -> None:
     canvas.paint(sheets * canvas["fat"], "muscle")
 
 
-def _abdomen(a: Abdomen, grid: Grid, rng: np.random.Generator) -> Canvas:
-    """Draw an abdomen, organ by organ."""
+def draw_abdomen(a: Abdomen, grid: Grid, rng: np.random.Generator) -> Canvas:
+    """Return the tissues of an abdomen, painted organ by organ on a grid around the middle of the scan."""
     # All random numbers are drawn before the grid is used, so that every grid shows one patient.
     trees, gut = _liver_trees(a, rng), _loops(rng)
     mesentery = grow_tree((8, 2, -30), rng.uniform((-75, -60, -110), (80, 5, 10), (160, 3)), 0.55)
@@ -459,9 +463,8 @@ def _abdominal_wall(canvas: Canvas, a: Abdomen, septa: tuple[PlaneWaves, PlaneWa
 
 def _liver_trees(a: Abdomen, rng: np.random.Generator) -> tuple[Tubes, ...]:
     """Return the portal vein with its branches, and the hepatic veins."""
-    corners = (-118, -72, -75), (55, 70, 85)
-    portal = grow_tree((-26, -4, -4), _places(rng, a.livers, *corners, 1500), 0.75)
-    hepatic = grow_tree((-20, 14, 62), _places(rng, a.livers, *corners, 1300), 0.75)
+    portal = grow_tree((-26, -4, -4), places_inside(rng, a.livers, *LIVER_BOX, 1500), 0.75)
+    hepatic = grow_tree((-20, 14, 62), places_inside(rng, a.livers, *LIVER_BOX, 1300), 0.75)
     return portal, hepatic
 
 
@@ -627,7 +630,7 @@ def _lung_trees(a: thorax.Anatomy, rng: np.random.Generator) -> list[Tubes]:
     for side in (-1, 1):
         inner, outer = sorted((side * 20.0, side * 145.0))
         for hilum, count in (((side * 42 + 4, 10, 24), 2200), ((side * 36 + 6, 4, 6), 1600)):
-            places = _places(rng, a.lungs, (inner, -95, -70), (outer, 95, 110), count)
+            places = places_inside(rng, a.lungs, (inner, -95, -70), (outer, 95, 110), count)
             trees.append(grow_tree(hilum, places, 0.5))
     return trees
 
