@@ -159,3 +159,53 @@ def test_a_mask_is_known_by_slices_other_than_the_middle_one():
     assert not is_label_map(Image.from_array(array))
     array[4, 2:4, 2:4] = 1
     assert is_label_map(Image.from_array(array))
+
+
+def found(task, folder, pattern):
+    return find_cases(task, DataConfig(data=folder, roles=(f"image={pattern}",)))
+
+
+def test_a_pattern_that_names_one_contrast_and_fits_another_is_refused_with_one_that_does(task, sequences):
+    with pytest.raises(UserError) as error:
+        found(task, sequences, "*_t1*")
+    told = str(error.value)
+    assert "patient0_t1.nii.gz and patient0_t1c.nii.gz of patient0" in told and "\n" not in told
+    assert "such as --roles image='*_t1.*'" in told
+    assert len(found(task, sequences, "*_t1.*")) == 3
+
+
+def test_a_pattern_that_names_no_contrast_is_told_what_it_takes(task, sequences):
+    with pytest.warns(Notice, match=r"fits patient0_\w+.nii.gz and patient0_\w+.nii.gz of patient0, .* both taken"):
+        assert len(found(task, sequences, "patient*_*.nii.gz")) == 12
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_pattern_of_wildcards_alone_takes_images_of_all_kinds(task, sequences):
+    assert len(found(task, sequences, "*")) == 12
+
+
+def test_other_words_are_kinds_where_several_subjects_have_them(task, tmp_path):
+    for number in range(3):
+        for name in ("liver", "kidney"):
+            scan(tmp_path / f"patient{number}" / f"patient{number}_{name}.nii.gz")
+    with pytest.warns(Notice, match=r"patient0_kidney.nii.gz and patient0_liver.nii.gz of patient0, which are both"):
+        assert len(found(task, tmp_path, "patient*.nii.gz")) == 6
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("scan_left", "scan_right"),
+        ("slice_01", "slice_02"),
+        ("visit1_t1", "visit2_t1"),
+        ("baseline_t1", "followup_t1"),
+        ("ses-1_t1w", "ses-2_t1w"),
+        ("img_1", "img_2"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_sides_sessions_and_slices_are_of_one_kind(task, tmp_path, names):
+    for number in range(3):
+        for name in names:
+            scan(tmp_path / f"patient{number}" / f"patient{number}_{name}.nii.gz", number)
+    assert len(found(task, tmp_path, "patient*.nii.gz")) == 6

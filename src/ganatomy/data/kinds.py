@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,11 @@ MASKS = frozenset(
     | {"labelstr", "labelsts", "gt", "groundtruth", "annotation", "annotations", "contour", "contours", "dseg"}
 )
 """Words for masks and label maps in names of files and folders."""
+SIDES = frozenset({"left", "right", "l", "r", "od", "os", "lt", "rt"})
+OCCASIONS = frozenset(
+    {"ses", "session", "visit", "timepoint", "tp", "baseline", "followup", "rescan", "repeat", "view", "slice", "frame"}
+)
+"""Words for an occasion, a view or a slice of one subject, which a number may follow."""
 APART = frozenset(
     {"left", "right", "od", "os", "baseline", "followup", "pre", "post", "scan", "rescan", "image", "img"}
 )
@@ -64,6 +70,39 @@ def kinds_of(root: Path, sources: Sequence[Source]) -> dict[str, list[Source]]:
             shared.setdefault(name, {}).setdefault(path.parent, source)
     kinds = {name: list(own.values()) for name, own in shared.items() if len(own) > 1}
     return kinds if len(kinds) > 1 else {}
+
+
+def unlike_images(root: Path, subjects: Mapping[str, Sequence[Source]]) -> tuple[str, Source, Source] | None:
+    """Return a subject with two images that are of different kinds by their names; None where there is none.
+
+    Images of one kind may differ in numbers and in words for a side, an occasion or a view. Other words than those for
+    contrasts are kinds where images of several subjects have them.
+
+    Args:
+        root: folder of the data.
+        subjects: subject to its images.
+    """
+    shared: Counter[str] = Counter()
+    for own in subjects.values():
+        shared.update({_rest(source) for source in own})
+    for subject, own in subjects.items():
+        first: dict[str | None, Source] = {}
+        for source in own:
+            if source.frames:
+                continue
+            rest = _rest(source)
+            kind = _contrast(root, source) or (rest if shared[rest] > 1 else None)
+            first.setdefault(kind, source)
+            if len(first) > 1 and any(first):
+                one, other, *_ = first.values()
+                return subject, one, other
+    return None
+
+
+def _rest(source: Source) -> str:
+    """Return the words of a file's name, without numbers and words that tell images of one kind apart."""
+    words = (re.sub(r"\d+", "", word) for word in words_of(source.places[0].name.partition(".")[0]))
+    return " ".join(word for word in words if len(word) > 1 and word not in APART | SIDES | OCCASIONS)
 
 
 def _contrast(root: Path, source: Source) -> str | None:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from ganatomy.data.kinds import kinds_of, suggested, unlike_images, words_of
 from ganatomy.data.subjects import subject_of_place
 from ganatomy.errors import Notice, UserError
 from ganatomy.images.files import Source, find
@@ -100,7 +101,50 @@ def by_patterns(
             subject = patient or subject_of_place("/".join(place))
             cases.append((subject, {role: member.source for role, member in group.items()}))
     names = distinct_names(texts, origins)
-    return [(name, subject or name, sources) for name, (subject, sources) in zip(names, cases, strict=True)]
+    named = [(name, subject or name, sources) for name, (subject, sources) in zip(names, cases, strict=True)]
+    for role, pattern in patterns.items():
+        together: dict[str, list[Source]] = {}
+        for _, subject, sources in named:
+            if role in sources:
+                together.setdefault(subject, []).append(sources[role])
+        _check_kinds(root, role, pattern, together)
+    return named
+
+
+def _check_kinds(root: Path, role: str, pattern: str, subjects: Mapping[str, Sequence[Source]]) -> None:
+    """Refuse a pattern that names one kind of images and fits others, too; tell where it names none and fits several.
+
+    A pattern of wildcards alone is for images of all kinds.
+
+    Args:
+        root: folder of the data.
+        role: role of the images.
+        pattern: pattern of the role.
+        subjects: subject to the images that the pattern fits.
+
+    Raises:
+        UserError: two images of a subject are of different kinds by their names, one of which the pattern names.
+    """
+    unlike = unlike_images(root, subjects)
+    if unlike is None or not PurePosixPath(pattern).name.strip("*?"):
+        return
+    subject, first, second = unlike
+    kinds = kinds_of(root, [source for own in subjects.values() for source in own])
+    named = [kind for kind in kinds if kind in words_of(pattern)]
+    told = f"--roles {role}={pattern}: fits {first.places[0].name} and {second.places[0].name} of {subject}, which are"
+    ordered = {kind: kinds[kind] for kind in sorted(kinds, key=lambda kind: kind not in named)}
+    narrower = f", such as {suggested(ordered, [role])}" if kinds else ""
+    if named:
+        raise UserError(
+            f"{told} of different kinds by their names; give a pattern that fits one of them{narrower}, or name both "
+            "in a manifest"
+        )
+    warnings.warn(
+        f"{told} both taken for {role}, though their names differ; where they are of different kinds, give a pattern "
+        f"that fits one of them{narrower}",
+        Notice,
+        stacklevel=4,
+    )
 
 
 def _tell_unread(sources: Sequence[Source], option: str) -> None:

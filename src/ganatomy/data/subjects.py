@@ -13,7 +13,7 @@ from pathlib import Path
 from re import Pattern
 
 from ganatomy.case import Case
-from ganatomy.data.kinds import CONTRASTS
+from ganatomy.data.kinds import CONTRASTS, OCCASIONS, SIDES
 from ganatomy.errors import UserError
 from ganatomy.images.archives import shown
 from ganatomy.images.files import place_of
@@ -24,11 +24,6 @@ MARKED = re.compile(
     r"(?<![A-Za-z0-9])((?:subject|subj|sub|patient|pat|pt|person|participant|p|id)[-_ ]?\d+)(?!\d)", re.I
 )
 """Words that a number of a patient follows."""
-SIDES = frozenset({"left", "right", "l", "r", "od", "os", "lt", "rt"})
-OCCASIONS = frozenset(
-    {"ses", "session", "visit", "timepoint", "tp", "baseline", "followup", "rescan", "repeat", "view", "slice", "frame"}
-)
-"""Words for an occasion, a view or a slice of one subject, which a number may follow."""
 GENERIC = frozenset(
     {"image", "images", "img", "imgs", "scan", "scans", "picture", "pictures", "volume", "volumes", "data"}
     | {"imagestr", "imagests", "train", "training", "val", "valid", "validation", "test", "testing"}
