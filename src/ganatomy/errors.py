@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 
 class UserError(Exception):
@@ -22,6 +23,18 @@ class Shortage(UserError):
     No input is at fault, and what follows would fail, too: a caller that leaves a case out and goes on after a
     `UserError` lets a `Shortage` pass.
     """
+
+
+class UnknownOption(UserError):
+    """An option that does not exist.
+
+    Attributes:
+        names: names of all options that do not exist, with dots between groups and their options.
+    """
+
+    def __init__(self, message: str, names: Sequence[str] = ()):
+        super().__init__(message)
+        self.names = tuple(names)
 
 
 class NotCalibrated(UserError):

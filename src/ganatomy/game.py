@@ -39,7 +39,7 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
-from ganatomy.errors import UserError
+from ganatomy.errors import UnknownOption, UserError
 from ganatomy.roles.options import RoleOptions, check_role_name
 
 if TYPE_CHECKING:
@@ -417,6 +417,7 @@ class MethodConfig(BaseModel):
         """Return the configuration of the preset ``name``, where ``values`` replace those of the preset.
 
         Raises:
+            UnknownOption: there is no such option.
             UserError: the preset is unknown or a value is invalid.
         """
         if name not in cls.presets:
@@ -424,8 +425,12 @@ class MethodConfig(BaseModel):
         try:
             return cls.model_validate({**cls.presets[name], **values})
         except ValidationError as error:
-            first = error.errors()[0]
-            option = ".".join(str(part) for part in first["loc"]).removeprefix("roles.")
+            found = error.errors()
+            options = [".".join(str(part) for part in one["loc"]).removeprefix("roles.") for one in found]
+            unknown = [name for name, one in zip(options, found, strict=True) if one["type"] == "extra_forbidden"]
+            if unknown:
+                raise UnknownOption(f"option {unknown[0]}: there is no such option", unknown) from None
+            first, option = found[0], options[0]
             told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
             raise UserError(f"option {option}: {told}") from None
 
@@ -478,6 +483,7 @@ class RolesConfig(MethodConfig):
             values: values of fields, and options of roles by their names, which are merged with those of the preset.
 
         Raises:
+            UnknownOption: there is no such option.
             UserError: the preset is unknown, the name of a role cannot be used, or a value is invalid.
         """
         known = cls.presets.get(name, {})

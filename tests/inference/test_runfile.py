@@ -163,7 +163,6 @@ def test_other_roles_name_the_version_to_use(copy):
         ("split", None, "split: field required"),
         ("rounds", {"denoise": "many"}, r"rounds\.denoise: input should be a valid integer"),
         ("training", {"processes": 0}, r"training\.processes: input should be greater than or equal to 1"),
-        ("surprise", 1, "surprise: extra inputs"),
         ("config", [1], "config: input should be a valid dict"),
         ("data", 3, "data: "),
         ("selection", {"score": "rmse", "better": "nicer"}, r"selection\.better"),
@@ -173,6 +172,33 @@ def test_damage_is_told_by_field(copy, name, value, told):
     folder, change = copy
     change(**{name: value})
     refused(folder, rf"run\.yaml: damaged or not a run \({told}")
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ((), r"options .* have: surprise, other"),
+        (("training",), r"options .* have: training\.surprise, training\.other"),
+        (("training", "aids"), r"options .* have: training\.aids\.surprise, training\.aids\.other"),
+        (("data",), r"options .* have: data\.surprise, data\.other"),
+        (("config",), r"options .* have: surprise, other"),
+    ],
+)
+def test_a_run_with_options_that_are_no_more_says_which_version_made_it(copy, part, told):
+    folder, _ = copy
+    path = folder / "run.yaml"
+    plain = yaml.safe_load(path.read_text())
+    place = plain
+    for name in part:
+        place = place[name]
+    place |= {"surprise": 1, "other": {"strength": 0.5}}
+    path.write_text(yaml.safe_dump(plain, sort_keys=False))
+    refused(
+        folder, rf"made by an earlier state of ganatomy \d.*, with {told}; train again, or use the version that made"
+    )
+    plain["versions"]["ganatomy"] = "0.1.7"
+    path.write_text(yaml.safe_dump(plain, sort_keys=False))
+    refused(folder, rf"made by ganatomy 0\.1\.7, with {told}; train again")
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2", b"- 1\n- 2", b"\xff\xfe\x00", b"a: b", b"3", b"? {a: b}\n: c"])

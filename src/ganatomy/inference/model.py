@@ -16,10 +16,18 @@ from ganatomy import catalogue
 from ganatomy.case import Prediction
 from ganatomy.catalogue import System
 from ganatomy.data.memory import opened_values
-from ganatomy.errors import UserError, shortage
+from ganatomy.errors import UnknownOption, UserError, shortage
 from ganatomy.game import Method
 from ganatomy.inference.predictor import Options, Predictor, predictor_class, predictor_of
-from ganatomy.inference.runfile import RUN_FILE, RunFile, check_method, digest_of, read_run, system_of
+from ganatomy.inference.runfile import (
+    RUN_FILE,
+    RunFile,
+    check_method,
+    digest_of,
+    of_another_version,
+    read_run,
+    system_of,
+)
 from ganatomy.inference.runfile import Which as Which
 from ganatomy.nets.spectral import restore_norms
 
@@ -65,6 +73,8 @@ def build_run(folder: Path, facts: RunFile, system: System | None = None) -> Met
     try:
         check_method(path, facts, system.cls)
         method = build(system, facts.config)
+    except UnknownOption as error:
+        raise of_another_version(path, facts.versions, error.names) from None
     except UserError as error:
         raise type(error)(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     now, then = ([(name, one["kind"]) for name, one in roles.items()] for roles in (described(method), facts.roles))

@@ -13,7 +13,7 @@ import hashlib
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -340,11 +340,32 @@ def parse_run(path: Path) -> RunFile:
     try:
         facts = RunFile.model_validate(plain)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        unknown = [".".join(map(str, one["loc"])) for one in found if one["type"] == "extra_forbidden"]
+        if unknown and isinstance(versions := plain.get("versions"), dict):
+            raise of_another_version(path, versions, unknown) from None
+        first = found[0]
         raise _damaged(path, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}") from None
     data = facts.data.model_copy(update={"data": _data_of(path.parent, facts.data.data)})
     training = facts.training.beginning(lambda run: Path(os.path.normpath(path.parent / run)))
     return facts.model_copy(update={"data": data, "training": training})
+
+
+def of_another_version(path: Path, versions: Mapping[str, Any], options: Sequence[str]) -> UserError:
+    """Return the error for a run with options that this version does not have.
+
+    Args:
+        path: path of the run file.
+        versions: versions with which it was made.
+        options: names of these options.
+    """
+    made, now = str(versions.get("ganatomy", "of another version")), version("ganatomy")
+    by = f"an earlier state of ganatomy {made}" if made == now else f"ganatomy {made}"
+    which = "an option" if len(options) == 1 else "options"
+    return UserError(
+        f"{path}: made by {by}, with {which} that this version ({now}) does not have: {', '.join(options)}; train "
+        "again, or use the version that made it"
+    )
 
 
 def _damaged(path: Path, reason: str) -> UserError:
