@@ -802,6 +802,9 @@ def notes_on(values: Iterable[Any]) -> Iterator[str]:
         if image.header.unspaced and image.header.modality in ("CT", "MR", "PT"):
             told = "its files state no distance of pixels, each of which counts as 1 mm"
             yield f"{image.header.label}: {told}; lengths, areas and volumes in mm are not known"
+        if not image.header.placed and image.header.modality in ("CT", "MR", "PT") and image.header.kind == "dicom":
+            told = "its files state no positions of the slices; where these lie in the patient is not known"
+            yield f"{image.header.label}: {told}"
     frames = {header.frame_of_reference for header in headers} - {None}
     if len({header.subject for header in headers} - {None}) > 1:
         yield "the images are of different patients, according to their files"

@@ -193,6 +193,14 @@ def test_what_is_no_ct_is_not_told_to_become_hu():
         assert "intercept" not in str(told.value)
 
 
+def test_each_kind_of_file_is_told_the_option_that_it_takes():
+    organ = image([[-17, 121]], None)
+    for kind, own, other in (("nifti", "--unit HU", "--intercept"), ("raster", "--intercept", "--unit")):
+        with pytest.raises(UserError, match="names no unit") as told:
+            CT.check(replace(organ, header=replace(organ.header, kind=kind)))
+        assert own in str(told.value) and other not in str(told.value)
+
+
 def test_check_accepts_what_is_right():
     CT.check(image([[-1000, 50]]))
     CT.check(image([[0, 50]], "HU"))

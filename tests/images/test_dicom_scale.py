@@ -1,5 +1,8 @@
-"""Slices of which no file states how far apart the pixels are do not come back with a distance that nobody measured."""
+"""Slices of which no file states how far apart the pixels are, or where they lie, do not come back with a distance or a
+place that nobody measured.
+"""
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -9,8 +12,8 @@ from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage, Ultrasound
 from dicom_kinds import errors, write_file, write_series
 from ganatomy.images.dicom_out import Derivation, write_dicom
 from ganatomy.images.dicom_seg import can_refer
-from ganatomy.images.files import read
-from ganatomy.images.image import RasterMeaning
+from ganatomy.images.files import read, write
+from ganatomy.images.image import Image, RasterMeaning
 
 OBLIQUE = [1, 0, 0, 0, 0.6, 0.8]
 TOLD = pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
@@ -88,3 +91,50 @@ def test_slices_without_place_and_distance_come_back_as_one_volume(tmp_path):
     assert image.shape[0] == 3
     np.testing.assert_array_equal(read(tmp_path / "out").numpy(), image.numpy())
     assert "ImagePositionPatient" not in pydicom.dcmread(tmp_path / "out" / "00001.dcm")
+
+
+def without_places(folder, modality, located, slices=4):
+    """Write a series whose files state no position, in the order of their numbers, perhaps with a SliceLocation."""
+    write_series(folder, modality, slices, ImageOrientationPatient=OBLIQUE)
+    for index, path in enumerate(sorted(folder.iterdir())):
+        file = pydicom.dcmread(path)
+        del file.ImagePositionPatient
+        if located:
+            file.SliceLocation = 30 + 5 * index
+        file.save_as(path)
+
+
+@TOLD
+@pytest.mark.parametrize("located", [False, True])
+@pytest.mark.parametrize("new_contrast", [False, True])
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_an_unknown_place_stays_unknown(tmp_path, modality, new_contrast, located):
+    without_places(tmp_path / "in", modality, located)
+    image = read(tmp_path / "in")
+    made = image.with_array(image.numpy(), unit="HU" if modality == "MR" and new_contrast else ...)
+    write_dicom(tmp_path / "out", made, Derivation("Made.", "m", "", "", "", new_contrast=new_contrast))
+    for path in sorted((tmp_path / "out").iterdir()):
+        out = pydicom.dcmread(path)
+        assert "ImagePositionPatient" not in out
+        if out.SOPClassUID != SecondaryCaptureImageStorage:  # as PET of another contrast is
+            assert out.PixelSpacing == [0.75, 0.5] and out.ImageOrientationPatient == OBLIQUE
+            assert errors(path) <= errors(tmp_path / "in" / "000.dcm")
+    back = read(tmp_path / "out")
+    np.testing.assert_array_equal(back.numpy(), made.numpy())
+    if out.SOPClassUID != SecondaryCaptureImageStorage:
+        assert back.spacing == pytest.approx(((5 if located else 2), 0.75, 0.5))
+
+
+@TOLD
+def test_nifti_says_whether_its_places_are_those_of_the_scanner(tmp_path):
+    without_places(tmp_path / "in" / "lost", "CT", True)
+    write_series(tmp_path / "in" / "placed", "CT")
+    Pillow.fromarray(np.arange(20, dtype=np.uint8).reshape(5, 4)).save(tmp_path / "in" / "picture.png")
+    told = {}
+    for name in ("lost", "placed", "picture.png"):
+        write(tmp_path / "a.nii.gz", read(tmp_path / "in" / name))
+        header = nibabel.load(tmp_path / "a.nii.gz").header
+        told[name] = int(header["qform_code"]), int(header["sform_code"]), header.get_xyzt_units()[0]
+    assert told == {"lost": (2, 2, "mm"), "placed": (1, 1, "mm"), "picture.png": (2, 2, "unknown")}
+    write(tmp_path / "b.nii.gz", Image.from_array(np.arange(20.0).reshape(4, 5), (3.0, 0.7, 0.5)))
+    assert int(nibabel.load(tmp_path / "b.nii.gz").header["sform_code"]) == 1

@@ -473,6 +473,13 @@ def test_the_comparison_equals_numpy():
     assert Comparison("a.u.").shifts == {}
 
 
+def test_a_constant_output_is_told_without_a_correlation():
+    comparison = Comparison("a.u.")
+    comparison.add(np.arange(60.0).reshape(1, 3, 4, 5), np.full((1, 3, 4, 5), 7.0))
+    assert comparison.warnings == ["the output or the input has one value everywhere, so they cannot be compared"]
+    assert comparison.summary()["correlation with input"] is None
+
+
 def test_earlier_results_inside_the_input_are_not_taken_for_input(tmp_path, applier):
     nibabel.save(nibabel.Nifti1Image(body().transpose(2, 1, 0), np.eye(4)), tmp_path / "v.nii")
     out = tmp_path / "out"

@@ -5,7 +5,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image as Pillow
-from pydicom.uid import ParametricMapStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import MRImageStorage, ParametricMapStorage, SecondaryCaptureImageStorage, SegmentationStorage
 from runs import make_run
 from toy_detector import LESION, anatomy, save_run, stand_in
 
@@ -195,6 +195,20 @@ def test_an_unknown_distance_of_pixels_is_in_the_note_of_every_format(tmp_path, 
     if kind == "dicom":
         out = first(tmp_path / "out")
         assert (out.SOPClassUID, out.Modality) == (SecondaryCaptureImageStorage, "MR") and "PixelSpacing" not in out
+
+
+@pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")
+def test_an_unknown_place_is_in_the_note(tmp_path):
+    run = make_run(tmp_path / "run", "brain-manifold-dcgan", {"variant": "denoiser", "size": (32, 32)})
+    write_series(tmp_path / "in", "MR", rows=32, columns=32)
+    for path in (tmp_path / "in").iterdir():
+        file = pydicom.dcmread(path)
+        del file.ImagePositionPatient
+        file.save_as(path)
+    apply(Applier(run), tmp_path / "in", tmp_path / "out")
+    (told,) = (word for word in json.loads((tmp_path / "out.json").read_text())["warnings"] if "position" in word)
+    assert told.endswith("its files state no positions of the slices; where these lie in the patient is not known")
+    assert first(tmp_path / "out").SOPClassUID == MRImageStorage
 
 
 @pytest.mark.filterwarnings("ignore::ganatomy.errors.Notice")

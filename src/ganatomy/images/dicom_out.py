@@ -57,7 +57,7 @@ _RESCALED = (CTImageStorage, PositronEmissionTomographyImageStorage, *_XRAY)
 # Attributes that a series of another kind or contrast copies from its source: patient, study and place.
 _SHARED = """
     AccessionNumber AnatomicRegionSequence BodyPartExamined BurnedInAnnotation DeidentificationMethod
-    DeidentificationMethodCodeSequence FrameOfReferenceUID IssuerOfPatientID Laterality
+    DeidentificationMethodCodeSequence FrameOfReferenceUID ImageOrientationPatient IssuerOfPatientID Laterality
     LongitudinalTemporalInformationModified LossyImageCompression LossyImageCompressionMethod
     LossyImageCompressionRatio NumberOfTemporalPositions PatientAge PatientBirthDate PatientID
     PatientIdentityRemoved PatientName PatientPosition PatientSex PatientSize PatientWeight
@@ -163,9 +163,9 @@ def write_dicom(
     From a DICOM image, each slice keeps the modality, the class and the attributes of its source except private ones,
     overlays and those that the new pixels make untrue, and refers to its frame. Frames of multi-frame files become
     files of the single-frame class of their modality, or Secondary Capture where there is none. CT, MR and PET of
-    unknown pixel size become Secondary Captures, which need not state one. An image of another contrast than its source
-    keeps patient, study and place only. From any other image, the series is a minimal one: CT for HU, MR for a.u., else
-    Secondary Capture.
+    unknown pixel size become Secondary Captures, which need not state one; slices without a position stay without it.
+    An image of another contrast than its source keeps patient, study and place only. From any other image, the series
+    is a minimal one: CT for HU, MR for a.u., else Secondary Capture.
 
     Stored numbers have 8 or 16 bits. Integers are exact. Real HU are stored in steps of 1/16 HU (coarser, slice by
     slice, only where the values span more than 4096 HU), real PET values in the finest step of each slice. Other real

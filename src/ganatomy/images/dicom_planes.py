@@ -44,13 +44,17 @@ def plane_of(image: Image) -> Plane:
 def place(dataset: Dataset, image: Image, position: NDArray[np.float64]) -> None:
     """Write the geometry of a slice; the strings of the source are kept where they still hold.
 
-    A distance of pixels that the source does not state is not stated either.
+    A distance of pixels that the source does not state is not stated either, and neither is a place in the patient: an
+    arbitrary one would be taken for that in the frame of reference of the source.
     """
     plane = plane_of(image)
     if image.header.scaled:
         put_numbers(dataset, "PixelSpacing", plane.spacing)
-    put_numbers(dataset, "ImageOrientationPatient", (*plane.right, *plane.down))
-    if put_numbers(dataset, "ImagePositionPatient", LPS_TO_RAS @ position) and "SliceLocation" in dataset:
+    moved = image.shape[0] != len(image.header.paths)
+    if image.header.placed or image.header.kind != "dicom":
+        put_numbers(dataset, "ImageOrientationPatient", (*plane.right, *plane.down))
+        moved = put_numbers(dataset, "ImagePositionPatient", LPS_TO_RAS @ position)
+    if moved and "SliceLocation" in dataset:
         del dataset.SliceLocation
     if image.shape[0] != len(image.header.paths) or not dataset.get("SliceThickness"):
         dataset.SliceThickness = format_number_as_ds(plane.distance)

@@ -187,6 +187,13 @@ class Header:
         return self.meaning.pixel_mm is not None if pictured else not self.unspaced
 
     @property
+    def placed(self) -> bool:
+        """Whether it is known where the image lies; otherwise its origin is arbitrary."""
+        if self.kind == "dicom":
+            return self.positions is not None
+        return self.kind not in ("raster", "npy", "kspace")
+
+    @property
     def label(self) -> str:
         """Name of the image for messages: its file, or the folder of its series."""
         if not self.paths:

@@ -188,6 +188,7 @@ class NiftiArray(LazyArray):
 def write_nifti(path: Path, image: Image) -> None:
     """Write NIfTI-1 slab by slab, with the unit in `descrip` and the geometry in mm as qform, sform and pixdim.
 
+    Where the distance of pixels is not known, numbers of pixels take the place of mm, and the header states no unit.
     Colours of 8 bits become RGB24 or RGBA32, other channels the fourth axis.
 
     Raises `UserError` when slices are unevenly spaced, which NIfTI cannot express.
@@ -269,7 +270,7 @@ def _header(image: Image, dtype: np.dtype[Any], volumes: int) -> Any:
     if max(sizes) > 32767:
         raise UserError(f"{image.header.label} is too large for NIfTI ({max(sizes)} > 32767): write .npy instead")
     header.set_data_shape(sizes if volumes > 1 else sizes[:3])
-    header.set_xyzt_units("mm")
+    header.set_xyzt_units("mm" if image.header.scaled else None)
     header.set_slope_inter(1, 0)
     if image.unit:
         header["descrip"] = f"unit={image.unit}".encode("latin-1", "replace")
@@ -285,10 +286,11 @@ def _forms(image: Image, affine: NDArray[np.float64]) -> tuple[tuple[NDArray[np.
     """Return qform and sform, each with its code: those of the file while they still hold, else both the affine.
 
     A file with neither has no origin, and readers agree on one as long as distances alone place the voxels. On another
-    grid, such as a part of its volume, both have the code of coordinates that are aligned to another file. A qform
-    cannot express shear, and is left out where there is any.
+    grid, such as a part of its volume, both have the code of coordinates that are aligned to another file, as have
+    pictures and other images whose place in the scanner is not known. A qform cannot express shear, and is left out
+    where there is any.
     """
-    code = 1
+    code = 1 if image.header.placed else 2
     if image.header.forms:
         (qform, qcode), (sform, scode) = image.header.forms
         best = sform if scode else qform if qcode else _unplaced(image, affine)

@@ -90,7 +90,9 @@ class Comparison:
             shared = self.joint.mutual_information
             if not shared >= DEPENDENCE:
                 found.append(f"the output hardly depends on the input: mutual information {shared:.2f} bits")
-        elif not self.correlation >= 0:
+        elif math.isnan(self.correlation):
+            found.append("the output or the input has one value everywhere, so they cannot be compared")
+        elif self.correlation < 0:
             found.append(f"the contrast may be inverted or lost: correlation with the input {self.correlation:.2f}")
         elif self.correlation < LIKENESS:
             found.append(f"the output hardly resembles the input: correlation {self.correlation:.2f}")

@@ -182,6 +182,15 @@ def test_magnitudes_alone_come_back_with_the_phase_of_the_scan(tmp_path):
     made = Model(network)(source.open())
     seen = made.compared["target"].image.numpy()
     np.testing.assert_allclose(made.main.numpy(), seen, atol=0.02 * seen.max())
+    assert made.facts["k-space"]["phase"] == "that of the zero-filled image"
+
+
+@pytest.mark.parametrize("kind", [GANCS, RefineGAN, CSMRIRefinement, KSpaceGAN])
+def test_results_of_another_width_say_where_their_phase_is_from(tmp_path, kind):
+    model = Model(method(kind, **SMALL.get(kind, {})))
+    wide, same = (saved(tmp_path / f"{own[1]}.h5", measured(own, 1, SCAN)) for own in (OWN[0], TAKEN))
+    assert model(wide.open()).facts["k-space"]["phase"] == "predicted"
+    assert "phase" not in model(same.open()).facts["k-space"]
 
 
 def test_the_note_says_what_was_done_and_one_run_serves_all_widths(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,9 @@ class ReconstructionPredictor(RestorationPredictor):
             image = self.made_role(made, sample).value(arrays[made], Frame.plan(value, "stored"), value)
             compared = {made: Compared(self.task.visible(sample), self.task.contrasts(sample))}
             prediction = Prediction(arrays, {made: image}, compared=compared)
-        facts = {"measured": list(grids.own), "network": list(grids.taken), **grids.changes}
+        facts: dict[str, Any] = {"measured": list(grids.own), "network": list(grids.taken), **grids.changes}
+        if not grids.equal:
+            facts["phase"] = "predicted" if self.method.predicts_phase else "that of the zero-filled image"
         told = f"{value.header.label}: {grids.loss}; what was measured of it is in the result"
         notes = (*prediction.notes, *([told] if grids.crops else []))
         return replace(prediction, facts={**prediction.facts, "k-space": facts}, notes=notes)

@@ -334,6 +334,11 @@ class Reconstructor(Method):
         return torch.polar(self.restore(input).float(), Scan.of(input).image.angle())
 
     @property
+    def predicts_phase(self) -> bool:
+        """Whether `complex_image` has a phase of its own, and not that of the zero-filled image."""
+        return type(self).complex_image is not Reconstructor.complex_image
+
+    @property
     def adversarial(self) -> bool:
         """Whether there is a discriminator."""
         return bool(self.config.adversarial_weight)
