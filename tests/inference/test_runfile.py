@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from runs import make_run
 from safetensors.torch import load_file, save_file
 
+import ganatomy
 from ganatomy import catalogue
 from ganatomy.catalogue import source_of
 from ganatomy.data.cases import DataConfig
@@ -192,6 +193,7 @@ def test_a_run_with_options_that_are_no_more_says_which_version_made_it(copy, pa
     for name in part:
         place = place[name]
     place |= {"surprise": 1, "other": {"strength": 0.5}}
+    plain["versions"]["ganatomy"] = ganatomy.__version__
     path.write_text(yaml.safe_dump(plain, sort_keys=False))
     refused(
         folder, rf"made by an earlier state of ganatomy \d.*, with {told}; train again, or use the version that made"

@@ -117,6 +117,12 @@ def test_messages_of_a_program_that_handles_them_are_left_to_it(capsys):
     assert (told.out, told.err) == ("mine\n", "")
 
 
-def test_a_long_list_of_cases_is_told_now_and_then():
-    assert [number for number in range(1, 8) if terminal.is_told(number, 7)] == list(range(1, 8))
-    assert [number for number in range(1, 104) if terminal.is_told(number, 103)] == [*range(5, 101, 5), 103]
+def test_cases_are_told_now_and_then_and_at_the_end():
+    watch = Watch()
+    clock = terminal.Clock(30.0, watch)
+    assert [number for number in range(1, 104) if clock.tells(number, 103)] == [103], "quick work has one line"
+    told = []
+    for number in range(1, 8):
+        watch.seconds += 12.0
+        told += [number] if clock.tells(number, 7) else []
+    assert told == [3, 6, 7]

@@ -194,7 +194,7 @@ class _Progress(Listener):
 
     def __init__(self, progress: Progress, named: bool):
         self.progress, self.named = progress, named
-        self.number, self.total = 0, 0
+        self.number, self.total, self.clock = 0, 0, terminal.Clock()
         self.task: TaskID | None = None
 
     def begin(self, number: int, total: int, name: str) -> None:
@@ -221,7 +221,7 @@ class _Progress(Listener):
         if self.task is not None:
             self.progress.remove_task(self.task)
         # Without names: a log is kept, and they may be those of patients.
-        if self.total > 1 and not self.progress.console.is_terminal and terminal.is_told(self.number, self.total):
+        if self.total > 1 and not self.progress.console.is_terminal and self.clock.tells(self.number, self.total):
             log.info("%d of %d cases processed", self.number, self.total)
 
 

@@ -64,11 +64,11 @@ def run(arguments: Sequence[str]) -> int:
     console = terminal.console(True)
     with terminal.bar(console, unit="samples", transient=True) as progress:
         task = progress.add_task("sampling", total=max(choice.n, 0))
-        done = count(1)
+        done, clock = count(1), terminal.Clock()
 
         def advance() -> None:
             progress.advance(task)
-            if (number := next(done)) and not console.is_terminal and terminal.is_told(number, choice.n):
+            if (number := next(done)) and not console.is_terminal and clock.tells(number, choice.n):
                 log.info("%d of %d samples done", number, choice.n)
 
         files = write_samples(

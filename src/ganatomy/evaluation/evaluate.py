@@ -408,7 +408,7 @@ def judge_cases(
     problems: list[Problem] = []
     with _bar(console) as bar:
         work = bar.add_task("judging", total=len(cases) * len(entries))
-        judge.cache = store.folder
+        judge.cache, clock = store.folder, terminal.Clock()
         for number, case in enumerate(cases, start=1):
             bar.update(work, description=f"judging {case.name}")
             try:
@@ -420,7 +420,7 @@ def judge_cases(
             except (UserError, ValueError) as error:
                 problems.append(Problem(case.name, str(error), labels.told(str(error), case)))
             bar.update(work, completed=number * len(entries))
-            if not console.is_terminal and terminal.is_told(number, len(cases)):
+            if not console.is_terminal and clock.tells(number, len(cases)):
                 log.info("%d of %d cases processed", number, len(cases))
         tell_left_out([(problem.case, problem.told) for problem in problems], len(cases))
         if prepared:

@@ -33,11 +33,9 @@ WIDTH = 100
 LOG = "ganatomy"
 """Name of the logger above all others of the library."""
 EVERY = 30.0
-"""Seconds between two lines on a training whose output is no terminal (our choice)."""
+"""Seconds between two lines on work whose output is no terminal (our choice)."""
 WIDE = 120
 """Columns of a terminal from which bars and names are long (our choice)."""
-LINES = 20
-"""Number of lines on the cases of an evaluation, at least, where there are so many (our choice)."""
 
 
 def in_notebook() -> bool:
@@ -134,11 +132,6 @@ def spoken(show: bool = True, level: int = logging.INFO) -> Iterator[None]:
         log.setLevel(before)
 
 
-def is_told(number: int, total: int) -> bool:
-    """Return whether a line is written after the case ``number`` of ``total``, counted from 1: after one in twenty."""
-    return number == total or number % max(1, total // LINES) == 0
-
-
 class Clock:
     """Tells when the next line on a long piece of work is due.
 
@@ -161,6 +154,10 @@ class Clock:
         due = self.now() - self.last >= self.every
         self.last = self.now() if due else self.last
         return due
+
+    def tells(self, number: int, total: int) -> bool:
+        """Return whether a line is written after the case ``number`` of ``total``: the last one, or one that is due."""
+        return self.is_due() or number == total
 
 
 def duration(seconds: float) -> str:
