@@ -47,6 +47,29 @@ def _reproducible():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def edited(tmp_path, monkeypatch):
+    """Changes the source of modules as far as digests of code can see: (module, text, replacement)."""
+    from ganatomy.training import code
+
+    real, place = code._path, tmp_path / "edited"
+    place.mkdir()
+
+    def path(module):
+        changed = place / f"{module}.py"
+        return changed if changed.is_file() else real(module)
+
+    def change(module, was, now):
+        text = real(module).read_text(encoding="utf-8")
+        assert was in text
+        (place / f"{module}.py").write_text(text.replace(was, now), encoding="utf-8")
+        code._imports.cache_clear()
+
+    monkeypatch.setattr(code, "_path", path)
+    yield change
+    code._imports.cache_clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _users_folders(tmp_path_factory):
     """A secret and a cache of the tests' own, so that those of whoever runs them are left alone."""

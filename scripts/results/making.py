@@ -14,12 +14,12 @@ from pydantic import BaseModel
 
 import ganatomy
 from ganatomy import catalogue
-from ganatomy.claims.code import code_digest
 from ganatomy.claims.reproduction import commit
 from ganatomy.evaluation.judging import limits
 from ganatomy.images.atomic import write_text
 from ganatomy.metrics.statistics import Interval
-from ganatomy.training.arms import Arm
+from ganatomy.training.arms import unknown_code
+from ganatomy.training.code import code_digest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "results"
 REMARKS = "## Remarks"
@@ -98,13 +98,13 @@ class Page:
     @property
     def code(self) -> str:
         """Digest of the page's definition and of the systems, judges and physics that it rests on."""
-        arms = []
+        methods = []
         for row in self.rows:
             for name in (row.system, *(other for other in row.against if other != "baseline")):
-                system = catalogue.resolve(name)
-                arms.append(Arm(name, system, system.cls.Config.preset("small")))
+                kind = catalogue.resolve(name).cls
+                methods.append(kind.of(kind.Config.preset("small")))
         told = [repr((row.label, row.system, dict(row.options), tuple(row.against))) for row in self.rows]
-        return code_digest(arms, *told)
+        return code_digest(methods, *told)
 
     @property
     def stale(self) -> bool:
@@ -166,7 +166,9 @@ def write(page: Page, work: Path, seeds: int, threads: int) -> None:
     lines += ["| how it was made | |", "|---|---|", f"| command | `make results PAGE={page.slug} DATA=FOLDER` |"]
     lines += [f"| options of {row.system}, {row.label} | {_options(row)} |" for row in page.rows]
     lines += [f"| runs of every arm | {seeds}, the weights of the last round, {threads} thread |"]
-    lines += [f"| hours | {sum(seconds) / 3600:.1f} |", f"| code | `{page.code}`, commit {commit() or 'unknown'} |"]
+    old = [f"{row.folder}/{run}" for row, found in results.items() for run in found["of_unknown_code"]]
+    code = unknown_code(old) if old else f"`{page.code}`, commit {commit() or 'unknown'}"
+    lines += [f"| hours | {sum(seconds) / 3600:.1f} |", f"| code | {code} |"]
     lines += [f"| versions | {', '.join(f'{name} {number}' for name, number in versions.items())} |", ""]
     write_text(page.path, "\n".join(lines) + _remarks(page.path))
 

@@ -363,6 +363,7 @@ def study(
     show: bool | None = None,
     secret: str | Path | None = None,
     run_system: Named | None = None,
+    retrain: bool = False,
     **options: Any,
 ) -> Study | Downstream:
     """Train variants of a system under equal conditions, and compare them on the same test subjects.
@@ -381,10 +382,12 @@ def study(
         show: show progress; None means in notebooks and on terminals.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         run_system: system of a run that is neither built in nor registered.
+        retrain: train again what has been trained by other code than the present one, or by code that is not known;
+            the old runs are kept beside the new ones.
         options: options of the method, the data and the training; of a run, those of data and training.
 
     Raises:
-        UserError: an argument is invalid, or the folder holds another study.
+        UserError: an argument is invalid, or the folder holds another study, or runs of other code without ``retrain``.
     """
     folder = _folder(system) if isinstance(system, Path | Model) or _is_folder(system) else None
     if folder is not None:
@@ -405,6 +408,7 @@ def study(
         method = method_config(found.cls.Config, preset, False, options, config)
     training_options = with_options(base, _of(TrainConfig, options))
     common: dict[str, Any] = {"seeds": seeds, "preset": preset, "secret": _path(secret), "show": chosen(show)}
+    common["retrain"] = retrain
     if not downstream:
         return study_arms(
             found, Path(out), method, config, training_options,

@@ -10,13 +10,14 @@ from ganatomy.claims.code import claim_digest
 from ganatomy.claims.decide import CLAIMS, check, find_claim, overall
 from ganatomy.claims.page import cells
 from ganatomy.claims.reproduction import arms_of, reproduce
+from ganatomy.claims.results import read_page
 from ganatomy.data.cases import DataConfig
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.errors import UserError
 from ganatomy.evaluation.arms import ArmScores, label
 from ganatomy.evaluation.judging import INPUT, Judge, Row, Scores, judge_of
 from ganatomy.game import Method
-from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.inference.runfile import TrainConfig, read_run, write_run
 from ganatomy.nets.classifier import Classifier
 from ganatomy.tasks.anomaly_detection.attribution import AttributionJudge
 from ganatomy.training.series import finished, train_once
@@ -181,7 +182,11 @@ def test_systems_without_a_claim_are_named(monkeypatch: pytest.MonkeyPatch) -> N
         find_claim("sagan-ct")
 
 
-def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_is_tested_from_training_to_verdict(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    edited,  # type: ignore[no-untyped-def]
+) -> None:
     system = catalogue.load("wgan-vgg")
     quick = {"batch_size": 2, "patch": 16, "critic_steps": 1, "scan": {"views": 60}}
     presets = {"paper": {}, "small": {**system.Config.presets["small"], **quick}}
@@ -219,6 +224,23 @@ def test_a_claim_is_tested_from_training_to_verdict(tmp_path: Path, monkeypatch:
     config = system.Config.preset("small", **own, width=8)
     with pytest.raises(UserError, match="another width"):
         train_once("wgan-vgg", folder, config, data, options)
+
+    other = tmp_path / "out" / "wgan-vgg" / "seed0"
+    write_run(other, read_run(other).model_copy(update={"code": None}))
+    found = reproduce("wgan-vgg", tmp_path / "out", data, seeds=1, rounds=2)
+    assert found.facts["code"] is None and found.facts["of_unknown_code"] == ["wgan-vgg/seed0"]
+    page = read_page("wgan-vgg", tmp_path / "out" / "claim.md")
+    assert page.code is None and page.stale and "code that is not known" in page.path.read_text()
+
+    edited("ganatomy.methods.denoising.wgan_vgg", "return", "pass;return")
+    with pytest.raises(UserError, match=r"cnn-mse.seed0: trained before the code .* add --retrain"):
+        reproduce("wgan-vgg", tmp_path / "out", data, seeds=1, rounds=2)
+    again = reproduce("wgan-vgg", tmp_path / "out", data, seeds=1, rounds=2, retrain=True)
+    assert again.facts["code"] not in (None, facts["code"]) and again.facts["of_unknown_code"] == []
+    assert (folder / "weights-last.safetensors").stat().st_mtime_ns != before
+    kept = folder.with_name("seed0-earlier1") / "weights-last.safetensors"
+    assert kept.stat().st_mtime_ns == before
+    assert not read_page("wgan-vgg", tmp_path / "out" / "claim.md").stale
 
 
 def test_arms_of_two_kinds_of_task_are_judged_each_by_its_own_and_against_tuned_methods(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_pages_are_read_from_both_places(few, tmp_path, capsys):
     assert {slug: page.stale for slug, page in found.items()} == {"gan": False, "segan": True, "pix2pix": True}
     assert main(["reproduce", "--stale", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert "segan/claim.md: the code has changed" in told and "claim-pix2pix.md: written before" in told
+    assert "segan/claim.md: the code has changed" in told and "claim-pix2pix.md: it does not name" in told
     assert "2 of 3 results are older" in told and "claim-gan" not in told
 
 
@@ -135,6 +135,7 @@ def test_all_claims_of_the_queue_are_tested_or_named(few, tmp_path, monkeypatch,
         assert list(commands) == ["segan", "pix2pix"] or list(commands) == ["pix2pix", "segan"]
         assert jobs == 2 and commands["segan"][:4] == ["reproduce", "segan", "--out", str(tmp_path / "segan")]
         assert commands["segan"][commands["segan"].index("--threads") + 1] == "1"
+        assert all("--retrain" in command for command in commands.values()), "out of date runs are of no use"
         write(tmp_path / "segan" / "claim.md", "segan")
         tell("segan", 0)
         tell("pix2pix", 4)

@@ -117,10 +117,11 @@ def test_a_curve_has_a_point_for_every_share(judge):
 def test_few_subjects_seeds_and_many_looks_are_said(judge):
     rng = np.random.default_rng(6)
     found, _ = compared(judge, a=trained(rng), b=trained(rng), c=trained(rng))
-    facts = {"test_subjects": ["s"] * 4, "seeds": [0], "arms": {}}
+    facts = {"test_subjects": ["s"] * 4, "seeds": [0], "arms": {}, "of_unknown_code": ["arms/a/seed0"]}
     told = " ".join(caveats(found, facts))
     assert "Only 4 test subjects" in told and "One seed" in told and "2 differences" in told and "Not run" in told
-    enough = {**facts, "test_subjects": ["s"] * 9, "seeds": [0, 1, 2]}
+    assert "code that is not known, maybe older than the present one: arms/a/seed0." in told
+    enough = {**facts, "test_subjects": ["s"] * 9, "seeds": [0, 1, 2], "of_unknown_code": []}
     assert caveats(compared(judge, a=trained(rng))[0], enough) == []
 
 

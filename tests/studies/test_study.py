@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -245,3 +246,23 @@ def test_one_arm_with_a_scale_that_is_learned_is_compared_with_the_simple_method
     assert found.outcome is None and told["reference"]["name"] in found.headline
     values = told["scores"]["psnr[window]"]["values"]
     assert all(np.isfinite(one).all() for one in values["pix2pix"].values())
+
+
+def test_runs_of_other_code_are_not_used_again(done, data, tmp_path, edited):
+    out = shutil.copytree(done.out, tmp_path / "study")
+    page = (out / "report.html").read_bytes()
+    edited("ganatomy.nets.segan", "return", "pass;return")
+    with pytest.raises(UserError, match=r"segan-1.seed0 and 7 more: trained before the code .* add --retrain"):
+        run(out, data)
+    assert (out / "report.html").read_bytes() == page
+
+
+def test_runs_of_other_code_are_trained_again_where_that_is_asked_for(data, tmp_path, edited):
+    out = tmp_path / "study"
+    run(out, data, against=(), label_fraction=(), seeds=1)
+    first = read_run(out / "arms" / "segan" / "seed0")
+    edited("ganatomy.nets.segan", "return", "pass;return")
+    run(out, data, against=(), label_fraction=(), seeds=1, retrain=True)
+    assert read_run(out / "arms" / "segan" / "seed0").code not in (None, first.code)
+    assert read_run(out / "arms" / "segan" / "seed0-earlier1") == first
+    assert json.loads((out / "results.json").read_text())["of_unknown_code"] == []

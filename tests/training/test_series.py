@@ -12,9 +12,9 @@ from ganatomy.errors import UserError
 from ganatomy.evaluation.choosing import choose_cases
 from ganatomy.images.files import write
 from ganatomy.images.image import Image
-from ganatomy.inference.runfile import TrainConfig, read_run
+from ganatomy.inference.runfile import TrainConfig, read_run, write_run
 from ganatomy.training.run import train
-from ganatomy.training.series import finished, train_folds, train_once
+from ganatomy.training.series import check_code, finished, train_folds, train_once
 
 SMALL = {"variant": "cnn-mse", "width": 2, "batch_size": 2, "patch": 16, "scan": {"views": 20}}
 OPTIONS = TrainConfig(rounds=1, threads=1, validation_slices=1, diagnose=False)
@@ -178,3 +178,79 @@ def test_sites_that_are_held_out_are_recorded_by_pseudonym_and_judged_where_they
     assert judged("Ostklinik", data=copied / "list.csv") == ["subjecto0", "subjecto1"]
     with pytest.raises(UserError, match=r"--hold-out-site Bern: no case in .* is of it"):
         judged("Bern")
+
+
+METHOD = "ganatomy.methods.denoising.wgan_vgg"
+
+
+@pytest.fixture
+def checked(folds, data, tmp_path):
+    """Copies of the folds, and a function that compares their code with the present one: (found, what was said)."""
+    out, method = shutil.copytree(folds, tmp_path / "folds"), catalogue.load("wgan-vgg")(CONFIG)
+    runs = {out / name: method for name in ("fold0", "fold1", "never")}
+
+    def check(**options):
+        said = []
+        return check_code(runs, data, said.append, **options), said
+
+    return out, check
+
+
+def rewrite(folder, **changes):
+    write_run(folder, read_run(folder).model_copy(update=changes))
+
+
+def test_runs_of_the_present_code_are_used_in_silence(checked):
+    _, check = checked
+    assert check(retrain=False) == check(retrain=True) == ([], [])
+
+
+def test_runs_of_other_code_are_refused_by_name(checked, edited):
+    out, check = checked
+    edited(METHOD, "return", "pass;return")
+    before = state(out)
+    with pytest.raises(UserError, match=r"fold0 and 1 more: trained before the code .* add --retrain"):
+        check(retrain=False)
+    with pytest.raises(UserError, match="choose another --out") as refused:
+        check()
+    assert "--retrain" not in str(refused.value) and state(out) == before
+
+
+def test_folds_of_other_code_are_not_joined_by_new_ones(folds, data, tmp_path, edited):
+    out = shutil.copytree(folds, tmp_path / "folds")
+    shutil.rmtree(out / "fold2")
+    edited(METHOD, "return", "pass;return")
+    with pytest.raises(UserError, match="fold0 and 1 more: trained before the code"):
+        train_folds("wgan-vgg", out, 3, CONFIG, data, OPTIONS)
+    assert not (out / "fold2").exists()
+
+
+def test_runs_of_unknown_code_are_used_and_named(checked):
+    out, check = checked
+    rewrite(out / "fold1", code=None)
+    found, said = check(retrain=False)
+    assert found == [out / "fold1"]
+    assert len(said) == 1 and "fold1: trained by code that is not known" in said[0] and "--retrain" in said[0]
+
+
+def test_old_runs_are_moved_aside_and_never_lost(checked):
+    out, check = checked
+    rewrite(out / "fold0", code="0" * 16)
+    rewrite(out / "fold1", code=None)
+    (out / "fold1-earlier1").mkdir()
+    weights = {name: (out / name / "weights-last.safetensors").read_bytes() for name in ("fold0", "fold1")}
+    found, said = check(retrain=True)
+    assert found == [] and len(said) == 2 and not (out / "fold0").exists() and not (out / "fold1").exists()
+    assert (out / "fold0-earlier1" / "weights-last.safetensors").read_bytes() == weights["fold0"]
+    assert (out / "fold1-earlier2" / "weights-last.safetensors").read_bytes() == weights["fold1"]
+
+
+def test_a_run_that_other_code_goes_on_with_is_of_no_known_code(folds, data, tmp_path, edited):
+    out = shutil.copytree(folds / "fold0", tmp_path / "run")
+    assert len(read_run(out).code) == 16
+    rounds = TrainConfig(rounds=2)
+    train("wgan-vgg", out, data=data, options=rounds, resume=True)
+    assert read_run(out).code == read_run(folds / "fold0").code
+    edited(METHOD, "return", "pass;return")
+    train("wgan-vgg", out, data=data, options=TrainConfig(rounds=3), resume=True)
+    assert read_run(out).code is None

@@ -14,7 +14,7 @@ from ganatomy.evaluation.arms import ArmScores, add_arms, of_one_seed
 from ganatomy.evaluation.judging import FEW, Judgement, limits
 from ganatomy.metrics.statistics import FEWEST_RUNS, count, crossed_interval
 from ganatomy.reports.report import Report
-from ganatomy.training.arms import Judged
+from ganatomy.training.arms import Judged, unknown_code
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,9 @@ def how_it_was_run(facts: Mapping[str, Any]) -> dict[str, str]:
         "device": f"{facts['device']}, {'all' if facts['threads'] is None else facts['threads']} "
         f"thread{'' if facts['threads'] == 1 else 's'}",
         "hours of training": f"{facts['hours']:.2f}",
-        "code": f"`{facts['code']}`, commit {facts['commit'] or 'unknown'}",
+        "code": f"`{facts['code']}`, commit {facts['commit'] or 'unknown'}"
+        if facts["code"]
+        else unknown_code(facts["of_unknown_code"]),
         "versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
     }
     return told | {arm: ", ".join(named.values()) for arm, named in facts["provenance"].items() if named}

@@ -33,6 +33,7 @@ from ganatomy.training.arms import (
     WEIGHTS_COMPARED,
     Arm,
     Run,
+    check_runs,
     judge_models,
     pinned,
     runs_of,
@@ -61,6 +62,7 @@ def reproduce(
     options: TrainConfig | None = None,
     secret: Path | None = None,
     show: bool = False,
+    retrain: bool = False,
 ) -> Reproduction:
     """Train every arm of a claim with every seed, score all on the same test subjects, and decide the claim.
 
@@ -74,9 +76,12 @@ def reproduce(
         options: options of the training; seed and rounds are set here. None means the defaults on `THREADS` threads.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         show: print progress on the terminal.
+        retrain: train again what has been trained by other code than the present one, or by code that is not known;
+            the old runs are kept beside the new ones.
 
     Raises:
-        UserError: the system is unknown, has no claim or no test subject, or ``out`` holds other runs.
+        UserError: the system is unknown, has no claim or no test subject, or ``out`` holds other runs, or runs of other
+            code without ``retrain``.
     """
     claim = find_claim(slug)
     arms = arms_of(claim, preset, rounds, on_phantom=data is None or data.data is None)
@@ -85,7 +90,7 @@ def reproduce(
     check_results(out, slug)
     make_folder(out)
     with locked(out):
-        return _reproduce(claim, arms, out, data, seeds, preset, options, secret, show)
+        return _reproduce(claim, arms, out, data, seeds, preset, options, secret, show, retrain)
 
 
 def check_results(out: Path, slug: str) -> None:
@@ -113,10 +118,14 @@ def _reproduce(
     options: TrainConfig | None,
     secret: Path | None,
     show: bool,
+    retrain: bool,
 ) -> Reproduction:
     """Train and judge all arms, and write the results; the arguments are those of `reproduce`."""
     pseudonyms = Pseudonyms.of_user(secret)
     console, training = terminal.console(show), options or TrainConfig(threads=THREADS)
+    # Code may change while this runs: the result is that of the code at its beginning.
+    code, commit_at_first = claim_digest(claim, arms), commit()
+    unknown = check_runs(runs_of(arms, range(seeds)), out, data, console, retrain=retrain)
     models = {run.label: _train_timed(run, out, data, training, console, secret) for run in runs_of(arms, range(seeds))}
     facts_of = {name: run_facts(model) for name, model in models.items()}
     groups = [
@@ -138,8 +147,9 @@ def _reproduce(
         "threads": training.threads,
         "device": next(iter(models.values())).device,
         "hours": sum(_seconds(out).values()) / 3600,
-        "code": claim_digest(claim, arms),
-        "commit": commit(),
+        "code": None if unknown else code,
+        "of_unknown_code": unknown,
+        "commit": commit_at_first,
         **_facts(first, seeds),
     }
     verdict = overall(results, miniature=any(differences.values()))
@@ -240,12 +250,12 @@ def _train_timed(
     folder = out / run.place
     if (folder / RUN_FILE).is_file() and finished(folder, read_run(folder)):
         return train_run(run, out, data, options, console, secret)
-    begun = monotonic()
+    begun, resumed = monotonic(), (folder / RUN_FILE).is_file()
     try:
         return train_run(run, out, data, options, console, secret)
     finally:
         known = _seconds(out)
-        known[run.label] = known.get(run.label, 0.0) + monotonic() - begun
+        known[run.label] = (known.get(run.label, 0.0) if resumed else 0.0) + monotonic() - begun
         write_text(out / TIMES, json.dumps(known, indent=1) + "\n")
 
 

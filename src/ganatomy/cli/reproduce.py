@@ -37,11 +37,13 @@ HELP = f"""usage: ganatomy reproduce SYSTEM [--seeds 3] [--rounds N] [--preset s
 Tests the claim of a system's paper. The system and the methods that the paper compares it with are trained with several
 seeds and scored on the same test subjects. Every part of the claim is then reproduced, not reproduced, or undecided,
 which is written to claim.md, claim.json and report.html; below three seeds nothing is decided. Finished runs in --out
-are used again, unfinished ones continued. Without --data the systems are trained and tested on built-in phantoms.
+are used again, unfinished ones continued; those that were trained by other code than the present one are refused, or
+trained again with --retrain. Without --data the systems are trained and tested on built-in phantoms.
 
 With --all the claims of all systems are tested on phantoms, the cheapest first, each into a folder of its own below
---out. Stopped and called again, it goes on. With --stale it lists the results below --out that are older than the code
-that they rest on: the claim, its methods, the judge and the phantom.
+--out. Stopped and called again, it goes on; runs of older code are kept aside and trained again. With --stale it lists
+the results below --out that are older than the code that they rest on: the claim, its methods, the judge and the
+phantom.
 
 {wrapped("Systems with a claim: " + ", ".join(CLAIMS) + ".")}
 
@@ -68,6 +70,8 @@ class Choice:
     """Number of CPU threads; results repeat only on the same number."""
     secret: Path | None = None
     """File with the secret from which pseudonyms of subjects are made; none means your own, created on first use."""
+    retrain: bool = False
+    """Train again what has been trained by other code, or by code that is not known; old runs are kept beside it."""
 
 
 @dataclasses.dataclass
@@ -88,6 +92,8 @@ class Queue:
     """Device on which to train: cpu, cuda, or auto."""
     threads: int = THREADS
     """Number of CPU threads of each process; results repeat only on the same number."""
+    retrain: bool = True
+    """Train again what has been trained by other code, or by code that is not known; old runs are kept beside it."""
 
 
 @dataclasses.dataclass
@@ -132,6 +138,7 @@ def run(arguments: Sequence[str]) -> int:
             options=with_options(TrainConfig(), {"device": choice.device, "threads": choice.threads}),
             show=True,
             secret=choice.secret,
+            retrain=choice.retrain,
         )
     except Stopped as stop:
         print(f"ganatomy: stopped after round {stop.round} and saved; the same command continues", file=sys.stderr)
@@ -162,6 +169,7 @@ def run_queue(choice: Queue) -> int:
     print(f"{len(waiting) - len(left)} of {len(waiting)} claims are done{forecast}", flush=True)
     options = ["--seeds", choice.seeds, "--preset", choice.preset, "--device", choice.device]
     options += ["--threads", choice.threads, *(["--rounds", choice.rounds] if choice.rounds else [])]
+    options += ["--retrain"] if choice.retrain else []
     commands = {
         slug: ["reproduce", slug, "--out", str(choice.out / slug), *map(str, options), "--quiet"] for slug in left
     }
@@ -186,7 +194,7 @@ def list_stale(folder: Path) -> int:
     found = pages(folder)
     stale = [page for page in found if page.stale]
     for page in stale:
-        why = "the code has changed since" if page.code else "written before results named their code"
+        why = "the code has changed since" if page.code else "it does not name the code that its runs were trained by"
         print(f"{page.path}: {why}")
     print(f"{len(stale)} of {len(found)} results are older than the code that they rest on")
     return 0

@@ -35,7 +35,8 @@ adversary (--against NAME, --against baseline), in cross-validation (--folds). W
 whether the images that a system generates help a classifier. Results are results.json, table.csv and report.html.
 
 Instead of a system, the folder of a run can be given: its system, options and data are then used. Finished runs in
---out are used again, unfinished ones continued. `ganatomy study RUN_OR_SYSTEM --help` shows all options."""
+--out are used again, unfinished ones continued; those that were trained by other code than the present one are refused,
+or trained again with --retrain. `ganatomy study RUN_OR_SYSTEM --help` shows all options."""
 
 
 @dataclasses.dataclass
@@ -61,6 +62,8 @@ class Choice:
     """With --downstream: number of updates of each classifier."""
     secret: Path | None = None
     """File with the secret from which pseudonyms of subjects are made; none means your own, created on first use."""
+    retrain: bool = False
+    """Train again what has been trained by other code, or by code that is not known; old runs are kept beside it."""
     system: str | None = None
     """Method of a RUN as FILE.py:CLASS or MODULE:CLASS, needed only if it is neither built in nor installed.
     A run folder alone never makes ganatomy import code."""
@@ -75,6 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     choice: Choice = options.general
     asked = system, choice.out, options.method, options.data, options.training
     common: dict[str, Any] = {"seeds": choice.seeds, "preset": choice.preset, "secret": choice.secret, "show": True}
+    common["retrain"] = choice.retrain
     try:
         if choice.downstream:
             if choice.label_fraction or choice.against:

@@ -194,6 +194,7 @@ class RunFile(_Part):
     system: str  # slug; of a method from outside, FILE.py:CLASS without folders, or MODULE:CLASS
     revision: int  # of the method
     source: str | None = None  # digest of the method's source file; none where it is part of ganatomy
+    code: str | None = None  # digest of the code that it was trained by; none where there were several, or not known
     config: dict[str, Any]  # of the method, with the names of its roles
     roles: dict[str, dict[str, Any]]  # name to description, in order
     data: DataConfig  # how images were found and read; named subjects are pseudonyms

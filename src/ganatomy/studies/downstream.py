@@ -51,9 +51,9 @@ from ganatomy.tasks.synthesis.predictor import image_sampler
 from ganatomy.tasks.synthesis.sets import ImageSet, between, planes, real_images
 from ganatomy.tasks.synthesis.task import Synthesis
 from ganatomy.tasks.translation.task import Translation
-from ganatomy.training.arms import with_phantoms
+from ganatomy.training.arms import unknown_code, with_phantoms
 from ganatomy.training.run import without_names
-from ganatomy.training.series import train_once
+from ganatomy.training.series import check_code, train_once
 
 MOST = 5000
 """Largest number of images that are used."""
@@ -109,6 +109,7 @@ def downstream(
     preset: str = "paper",
     secret: Path | None = None,
     show: bool = False,
+    retrain: bool = False,
 ) -> Downstream:
     """Train a system in every fold of the subjects, and classifiers on real images, on its images, and on both.
 
@@ -127,10 +128,12 @@ def downstream(
         preset: name of the preset.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         show: print progress on the terminal.
+        retrain: train again what has been trained by other code than the present one, or by code that is not known;
+            the old runs are kept beside the new ones.
 
     Raises:
         UserError: the system generates no images by class, images have no classes, there are too few subjects, the
-            folder holds another study, or as for `train`.
+            folder holds another study, or runs of other code without ``retrain``, or as for `train`.
         Stopped: a signal asked to stop; the same call continues.
     """
     system, options = catalogue.resolve(system), options or TrainConfig()
@@ -162,6 +165,8 @@ def downstream(
     )
     open_folder(out, wanted)
     console, labels = terminal.console(show), Labels(cases, pseudonyms)
+    folders = {out / GENERATORS / f"fold{fold}": method for fold in range(folds)}
+    unknown = check_code(folders, data, lambda told: console.print(told, markup=False), retrain=retrain)
     everybody, examples = {case.subject for case in cases}, list[ImageSet]()
 
     def learn(fold: int, training: ImageSet, choosing: ImageSet) -> Generate:
@@ -208,6 +213,7 @@ def downstream(
             }
             for name, arm in gain.arms.items()
         },
+        "of_unknown_code": [folder.relative_to(out).as_posix() for folder in unknown],
         "mcnemar": {name: asdict(test) for name, test in gain.tests.items()},
         "versions": versions(),
     }
@@ -434,7 +440,8 @@ def compose(page: Report, gain: Gain, pictures: Pictures, examples: ImageSet, fa
             "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
         }
     )
-    return page.caveats(["A classifier of another kind, or with more real images, may gain more or less."])
+    points = [unknown_code(facts["of_unknown_code"])] if facts["of_unknown_code"] else []
+    return page.caveats([*points, "A classifier of another kind, or with more real images, may gain more or less."])
 
 
 @rc_context(STYLE)

@@ -15,7 +15,7 @@ from ganatomy.metrics.statistics import FEWEST_RUNS, Interval, count, crossed_in
 from ganatomy.reports.report import Cell, Column, Report
 from ganatomy.reports.style import STYLE, colours, new_figure, plain
 from ganatomy.studies.comparison import Comparison
-from ganatomy.training.arms import Arm
+from ganatomy.training.arms import Arm, unknown_code
 
 
 @rc_context(STYLE)
@@ -132,7 +132,7 @@ def _told(arm: Mapping[str, Any]) -> str:
 def caveats(found: Comparison, facts: Mapping[str, Any]) -> list[str]:
     """Return sentences on the limits of the study."""
     subjects, seeds = len(facts["test_subjects"]), len(facts["seeds"])
-    points = []
+    points = [unknown_code(facts["of_unknown_code"])] if facts["of_unknown_code"] else []
     if subjects < FEW:
         points.append(f"Only {count(subjects, 'test subject')}: other subjects may well differ.")
     if seeds == 1:

@@ -36,6 +36,7 @@ from ganatomy.training.arms import (
     Arm,
     Judged,
     Run,
+    check_runs,
     judge_models,
     pinned,
     runs_of,
@@ -85,6 +86,7 @@ def study(
     preset: str = "paper",
     secret: Path | None = None,
     show: bool = False,
+    retrain: bool = False,
 ) -> Study:
     """Train a system with fewer annotations, its baseline or other systems under equal conditions, and compare them.
 
@@ -105,9 +107,12 @@ def study(
         preset: name of the preset of the other systems.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         show: print progress on the terminal.
+        retrain: train again what has been trained by other code than the present one, or by code that is not known;
+            the old runs are kept beside the new ones.
 
     Raises:
-        UserError: a setting is invalid, the folder holds another study or other files, or as for `train`.
+        UserError: a setting is invalid, the folder holds another study or other files, or runs of other code without
+            ``retrain``, or as for `train`.
         Stopped: a signal asked to stop; the same call continues.
     """
     system, options = catalogue.resolve(system), options or TrainConfig()
@@ -132,7 +137,9 @@ def study(
     console, labels = terminal.console(show), Labels(cases, pseudonyms)
     numbers = range(options.seed, options.seed + seeds)
     judged: list[Judged] = []
-    for group in groups_of(list(runs_of(arms, numbers, folds))):
+    runs = list(runs_of(arms, numbers, folds))
+    unknown = check_runs(runs, out / ARMS, data, console, retrain=retrain)
+    for group in groups_of(runs):
         models = {run.label: train_run(run, out / ARMS, data, options, console, secret) for run in group}
         judged.append(judge_group(models, cases, data, pseudonyms, labels, console))
     scores = ArmScores(Scores([row for one in judged for row in one.rows]), numbers)
@@ -150,6 +157,7 @@ def study(
         "folds": folds,
         "test_subjects": sorted({one.case.subject for part in judged for one in part.prepared}),
         "arms": {arm.name: facts_of(arm, out, numbers, folds) for arm in arms},
+        "of_unknown_code": unknown,
         "reference": {"name": reference.name, "chosen": reference.chosen},
         "problems": problems,
         "versions": versions(),

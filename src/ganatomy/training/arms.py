@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -26,7 +26,7 @@ from ganatomy.evaluation.references import Reference, choose
 from ganatomy.game import Method, MethodConfig, RolesConfig
 from ganatomy.inference.model import Model, load
 from ganatomy.inference.runfile import TrainConfig, Which
-from ganatomy.training.series import train_once
+from ganatomy.training.series import check_code, train_once
 
 WEIGHTS_COMPARED: Which = "last"
 """Weights of every arm that are compared. Those of the last round are chosen by the same rule for all arms, while the
@@ -135,6 +135,41 @@ def train_run(
         label_fraction=arm.label_fraction,
     )
     return load(folder, WEIGHTS_COMPARED, system=arm.system)
+
+
+def check_runs(runs: Iterable[Run], out: Path, data: DataConfig, console: Console, *, retrain: bool) -> list[str]:
+    """Compare the code that runs of arms have been trained by with the present one, before they are used again.
+
+    Args:
+        runs: all runs that will be used.
+        out: folder of all arms.
+        data: how to find and read images.
+        console: terminal for messages.
+        retrain: move runs of other or unknown code aside, so that they are trained again.
+
+    Returns:
+        Places of the runs, relative to ``out``, that are used though their code is not known.
+
+    Raises:
+        UserError: a run was trained by other code, and is not to be trained again.
+    """
+    methods: dict[str, Method] = {}
+    folders = dict[Path, Method]()
+    for run in runs:
+        if run.arm.name not in methods:
+            methods[run.arm.name] = run.arm.method
+        folders[out / run.place] = methods[run.arm.name]
+    unknown = check_code(folders, data, lambda told: console.print(told, markup=False), retrain=retrain)
+    return [folder.relative_to(out).as_posix() for folder in unknown]
+
+
+def unknown_code(runs: Sequence[str]) -> str:
+    """Return a sentence on runs whose code is not known.
+
+    Args:
+        runs: places of these runs, at least one.
+    """
+    return f"Trained by code that is not known, maybe older than the present one: {', '.join(runs)}."
 
 
 class Judged(NamedTuple):

@@ -75,6 +75,7 @@ from ganatomy.training.augmenting import Added, added, check_wish, with_changes
 from ganatomy.training.calibration import calibrate_run
 from ganatomy.training.card import model_card
 from ganatomy.training.checkpoint import BEST, LAST, read_checkpoint
+from ganatomy.training.code import training_digest
 from ganatomy.training.derive import with_derived_roles
 from ganatomy.training.diagnostics import duality_gap, vector_field
 from ganatomy.training.initial import initialise
@@ -393,7 +394,13 @@ class Run:
         if (then := self.request.facts) is None:
             self.facts = self._describe(self.left_out)
         else:
-            self.facts = then.model_copy(update={"left_out": tuple(dict.fromkeys((*then.left_out, *self.unlike)))})
+            left_out = tuple(dict.fromkeys((*then.left_out, *self.unlike)))
+            code = then.code if then.code == self._code else None
+            self.facts = then.model_copy(update={"left_out": left_out, "code": code})
+
+    @property
+    def _code(self) -> str:
+        return training_digest(self.method, on_phantom=self.data.data is None)
 
     def _divided(self) -> list[Case]:
         """Return all cases with their sides of the split; a resumed run keeps the split that it began with."""
@@ -534,6 +541,7 @@ class Run:
             system=self.request.system.slug,
             revision=cls.revision,
             source=source_of(cls),
+            code=self._code,
             config=self.method.config.model_dump(mode="json"),
             roles=described(self.method),
             data=without_names(self.data, self.cases, pseudonyms),

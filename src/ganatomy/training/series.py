@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +15,14 @@ from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Pseudonyms
 from ganatomy.data.splits import SITES, Fold, sites_of
 from ganatomy.errors import UserError
-from ganatomy.game import MethodConfig
+from ganatomy.game import Method, MethodConfig
+from ganatomy.images.atomic import locked
 from ganatomy.inference.model import WEIGHTS, Model, build, load
 from ganatomy.inference.runfile import RUN_FILE, RunFile, TrainConfig, is_run_of, read_run
+from ganatomy.training.code import training_digest
 from ganatomy.training.run import train, without_names
+
+log = logging.getLogger(__name__)
 
 DECIDING = {"rounds", "seed", "monitor", "augment", "init_from", "aids"}
 """Options of training that change what is learned; others change how long it takes, or how it is watched."""
@@ -60,6 +66,8 @@ def train_folds(
     plan = data or DataConfig(), options or TrainConfig()
     parts = [fold_of(system, config, plan[0], 0, count)]
     parts += [parts[0].model_copy(update={"number": number}) for number in range(1, parts[0].of)]
+    method = system.cls.of(config)
+    check_code({out / f"fold{number}": method for number in range(len(parts))}, plan[0], log.warning)
     return [
         train_once(system, out / f"fold{number}", config, *plan, show, secret, fold)
         for number, fold in enumerate(parts)
@@ -122,6 +130,60 @@ def train_once(
     if finished(folder, facts):
         return load(folder, device=options.device, system=system)
     return train(system, folder, data=data, resume=True, show=show, secret=secret)
+
+
+def check_code(
+    runs: Mapping[Path, Method], data: DataConfig, tell: Callable[[str], None], *, retrain: bool | None = None
+) -> list[Path]:
+    """Compare the code that runs have been trained by with the present one, before they are used again.
+
+    Runs that no code is recorded of are used, since they may be of the present one.
+
+    Args:
+        runs: folder to the untrained method; folders without a run are left alone.
+        data: how to find and read images.
+        tell: called with sentences on what was moved, and on what is used though its code is not known.
+        retrain: move runs of other or unknown code aside, so that they are trained again; None where a command has no
+            such option.
+
+    Returns:
+        Folders of the runs that are used though their code is not known.
+
+    Raises:
+        UserError: a run was trained by other code, and is not to be trained again.
+    """
+    known = {folder: read_run(folder).code for folder in runs if (folder / RUN_FILE).is_file()}
+    present = {folder: training_digest(runs[folder], on_phantom=data.data is None) for folder in known}
+    unknown = [folder for folder, code in known.items() if code is None]
+    other = [folder for folder, code in known.items() if code not in (None, present[folder])]
+    if retrain:
+        for folder in (*other, *unknown):
+            tell(f"{folder}: trained by other or unknown code, kept as {_move_aside(folder)}")
+        return []
+    again = "" if retrain is None else "; add --retrain to train again, which keeps the old run beside the new one"
+    if other:
+        raise UserError(
+            f"{_first(other)}: trained before the code of the method, its networks, losses or task changed{again}, "
+            "or choose another --out"
+        )
+    if unknown:
+        tell(f"{_first(unknown)}: trained by code that is not known, and used all the same{again}")
+    return unknown
+
+
+def _first(folders: Sequence[Path]) -> str:
+    """Return the first of several folders, and how many there are."""
+    return f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''}"
+
+
+def _move_aside(folder: Path) -> Path:
+    """Give a run folder the first free name beside it, and return that."""
+    with locked(folder):
+        pass
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}-earlier{number}")).exists():
+        number += 1
+    return folder.rename(kept)
 
 
 def _differing(
