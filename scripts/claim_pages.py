@@ -13,21 +13,14 @@ from pathlib import Path
 from ganatomy import catalogue
 from ganatomy.claims.decide import CLAIMS
 from ganatomy.claims.queue import hours_left, plan
-from ganatomy.claims.results import Page, pages, read_page
+from ganatomy.claims.results import Page, marked, pages
 from ganatomy.images.atomic import write_text
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "results"
 OLDER = (
     "> The claim, its methods, the judge or the phantom have changed since: these figures must be measured again.\n\n"
 )
-"""Mark of a page that is older than the code; pages without a digest say themselves that they decide nothing."""
-
-
-def marked(page: Page) -> str:
-    """Return the text of a page with the mark if it is older than the code, else without."""
-    text = page.path.read_text(encoding="utf-8").replace(OLDER, "")
-    title, gap, rest = text.partition("\n\n")
-    return title + gap + (OLDER if page.code and page.stale else "") + rest
+"""Mark of a page that is older than the code."""
 
 
 def table(found: list[Page]) -> str:
@@ -77,7 +70,7 @@ def main() -> int:
         for page in pages(options.source):
             write_text(FOLDER / f"claim-{page.slug}.md", page.path.read_text(encoding="utf-8"))
     found = pages(FOLDER)
-    wanted = {page.path: marked(page) for page in found}
+    wanted = {page.path: marked(page.path.read_text(encoding="utf-8"), OLDER, older=page.stale) for page in found}
     out_of_date = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
     if options.check:
         for path in out_of_date:
@@ -85,7 +78,7 @@ def main() -> int:
         return 1 if out_of_date else 0
     for path in out_of_date:
         write_text(path, wanted[path])
-    write_text(FOLDER / "claims.md", table([read_page(page.slug, page.path) for page in found]))
+    write_text(FOLDER / "claims.md", table(found))
     return 0
 
 

@@ -47,6 +47,15 @@ def _reproducible():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Run torch in one thread, for modules whose computations are too small to gain from several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def edited(tmp_path, monkeypatch):
     """Changes the source of modules as far as digests of code can see: (module, text, replacement)."""

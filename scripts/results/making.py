@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 import ganatomy
 from ganatomy import catalogue
+from ganatomy.claims import results as shared
 from ganatomy.claims.reproduction import commit
 from ganatomy.evaluation.judging import limits
 from ganatomy.images.atomic import write_text
@@ -24,7 +25,6 @@ from ganatomy.training.code import code_digest
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "results"
 REMARKS = "## Remarks"
 """Heading of what people wrote about the figures; it is kept when a page is made again."""
-CODE = re.compile(r"^\| code \| `([0-9a-f]+)`", re.MULTILINE)
 OLDER = "> The systems, the judge or the physics have changed since: these figures must be measured again.\n\n"
 SECONDS = "seconds.json"
 
@@ -109,8 +109,7 @@ class Page:
     @property
     def stale(self) -> bool:
         """Whether the page is older than its code, or was not made by this script."""
-        found = CODE.search(self.path.read_text(encoding="utf-8")) if self.path.is_file() else None
-        return found is None or found[1] != self.code
+        return not self.path.is_file() or shared.code_of(self.path.read_text(encoding="utf-8")) != self.code
 
 
 def make(page: Page, data: Path, out: Path, seeds: int, threads: int) -> None:
@@ -231,6 +230,4 @@ def _verdicts(results: Mapping[Row, Mapping[str, Any]]) -> list[str]:
 
 def marked(page: Page) -> str:
     """Return the text of a page with a mark below its title if it is older than its code, else without."""
-    text = page.path.read_text(encoding="utf-8").replace(OLDER, "")
-    title, gap, rest = text.partition("\n\n")
-    return title + gap + (OLDER if CODE.search(text) and page.stale else "") + rest
+    return shared.marked(page.path.read_text(encoding="utf-8"), OLDER, older=page.stale)

@@ -19,7 +19,7 @@ from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import Evaluation
 from ganatomy.evaluation.evaluate import evaluate as evaluate_run
-from ganatomy.game import Method, MethodConfig, RolesConfig
+from ganatomy.game import Method, MethodConfig, RolesConfig, refusal
 from ganatomy.images.image import RasterMeaning
 from ganatomy.inference.apply import Format
 from ganatomy.inference.applying import Applied, apply_run
@@ -637,7 +637,4 @@ def with_options(base: B, options: Mapping[str, Any]) -> B:
     try:
         return type(base).model_validate({**dict(base), **options})
     except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"])
-        told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
-        raise UserError(f"option {option}: {told}") from None
+        raise refusal(error) from None

@@ -430,9 +430,21 @@ class MethodConfig(BaseModel):
             unknown = [name for name, one in zip(options, found, strict=True) if one["type"] == "extra_forbidden"]
             if unknown:
                 raise UnknownOption(f"option {unknown[0]}: there is no such option", unknown) from None
-            first, option = found[0], options[0]
-            told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
-            raise UserError(f"option {option}: {told}") from None
+            raise refusal(error) from None
+
+
+def refusal(error: ValidationError, *, typed: bool = False) -> UserError:
+    """Return the error for the first invalid value of a configuration, in one line that names the option.
+
+    Args:
+        error: what pydantic found.
+        typed: whether the option is named as on the command line.
+    """
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if not (typed and isinstance(part, int))]
+    option = ".".join(place[1:] if place[:1] == ["roles"] else place)
+    told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
+    return UserError(f"option {'--' + option.replace('_', '-') if typed else option}: {told}")
 
 
 class RolesConfig(MethodConfig):

@@ -22,15 +22,9 @@ from ganatomy.studies.augmentation import (
 )
 from ganatomy.tasks.synthesis.sets import ImageSet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLASSES = ("small", "large")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def disks(labels, seed=0):

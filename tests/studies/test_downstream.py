@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from ganatomy import catalogue
 from ganatomy.data.cases import DataConfig, find_cases
@@ -17,6 +16,8 @@ from ganatomy.metrics.statistics import crossed_interval
 from ganatomy.studies.augmentation import CONTROLS, ONLY, REAL, SYNTHETIC
 from ganatomy.studies.downstream import downstream
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OPTIONS = TrainConfig(rounds=2, threads=1, validation_slices=1, diagnose=False)
 SAMPLING = catalogue.load("cgan").Config.preset("small", batch_size=4)
 TRANSLATION = catalogue.load("pix2pix").Config.preset("small", size=(32, 32), batch_size=2)
@@ -24,14 +25,6 @@ SYSTEMS = {
     "cgan": (SAMPLING, DataConfig(phantom_subjects=30)),
     "pix2pix": (TRANSLATION, DataConfig(phantom_subjects=20, phantom_size=32)),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from ganatomy import catalogue
@@ -20,17 +19,11 @@ from ganatomy.metrics.statistics import contrast, crossed_interval
 from ganatomy.studies.plan import STUDY_FILE
 from ganatomy.studies.study import study
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = catalogue.load("segan").Config.preset("small", width=2, critic_width=2, patch=32, batch_size=2)
 OPTIONS = TrainConfig(rounds=2, threads=1, validation_slices=1, diagnose=False)
 SHARES = (0.3, 1.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

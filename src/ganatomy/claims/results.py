@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ganatomy.claims.code import claim_digest
@@ -44,11 +45,32 @@ class Page:
     hours: float | None
     code: str | None
 
-    @property
+    @cached_property
     def stale(self) -> bool:
         """Whether the claim, a method, the judge or the phantom has changed since the page was written."""
         claim = CLAIMS[self.slug]
         return self.code is None or self.code != claim_digest(claim, arms_of(claim, "small"))
+
+
+def code_of(text: str) -> str | None:
+    """Return the digest of the code that a page of results names; None where it names none."""
+    found = CODE.search(text)
+    return found[1] if found else None
+
+
+def marked(text: str, mark: str, *, older: bool) -> str:
+    """Return the text of a page with a mark below its title if it is older than its code, else without.
+
+    A page without a digest is never marked, since it says itself that it decides nothing.
+
+    Args:
+        text: text of the page, with the mark or without.
+        mark: paragraph with an empty line behind it.
+        older: whether the code has changed since the page was written.
+    """
+    text = text.replace(mark, "")
+    title, gap, rest = text.partition("\n\n")
+    return title + gap + (mark if older and code_of(text) else "") + rest
 
 
 def pages(folder: Path) -> list[Page]:
@@ -76,7 +98,7 @@ def read_page(slug: str, path: Path) -> Page:
     claim, verdict = CLAIM.search(text), VERDICT.search(text)
     if not claim or not verdict:
         raise UserError(f"{path}: not a page of results of a claim")
-    runs, hours, code, arms = (pattern.search(text) for pattern in (RUNS, HOURS, CODE, ARMS))
+    runs, hours, arms = (pattern.search(text) for pattern in (RUNS, HOURS, ARMS))
     return Page(
         slug,
         path,
@@ -85,5 +107,5 @@ def read_page(slug: str, path: Path) -> Page:
         verdict[1],
         int(runs[1]) if runs else None,
         float(hours[1]) if hours else None,
-        code[1] if code else None,
+        code_of(text),
     )

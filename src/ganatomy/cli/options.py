@@ -15,7 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from ganatomy.catalogue import System, resolve
 from ganatomy.cli.info import field_comments, named
 from ganatomy.errors import UserError
-from ganatomy.game import MethodConfig, RolesConfig
+from ganatomy.game import MethodConfig, RolesConfig, refusal
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -277,10 +277,7 @@ def ungrouped(kind: type[M], options: Any) -> M:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"] if not isinstance(part, int)).replace("_", "-")
-        told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')}"
-        raise UserError(f"option --{option}: {told}") from None
+        raise refusal(error, typed=True) from None
 
 
 def _dataclass(name: str, model: BaseModel, prefix: str, values: Mapping[str, Any] | None = None) -> type[Any]:
@@ -320,8 +317,4 @@ def settled(kind: type[MethodConfig], options: Any) -> MethodConfig:
     try:
         return kind.model_validate({**values, "roles": roles})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = [str(part) for part in first["loc"] if not isinstance(part, int)]
-        option = ".".join(place[1:] if place[:1] == ["roles"] else place).replace("_", "-")
-        told = first.get("ctx", {}).get("error") or f"{first['msg'].lower()}, got {first.get('input')!r}"
-        raise UserError(f"option --{option}: {told}") from None
+        raise refusal(error, typed=True) from None

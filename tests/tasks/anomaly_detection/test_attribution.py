@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from ganatomy import catalogue
 from ganatomy.case import Sample
@@ -14,15 +13,9 @@ from ganatomy.tasks.anomaly_detection.attribution import AttributionJudge
 from ganatomy.tasks.anomaly_detection.judge import NCC, PIXEL_AUC
 from ganatomy.tasks.anomaly_detection.task import MASK
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = ["class activation", "gradients", "integrated gradients"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,15 +153,7 @@ def test_a_full_disk_is_told(monkeypatch):
         kept.slab(0, 2)
 
 
-@pytest.fixture
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("slug", ["anogan", "caae", "anovaegan", "va-gan"])
 @pytest.mark.parametrize("fit", ["contain", "patches"])
 def test_scores_do_not_depend_on_what_else_is_in_a_batch(slug, fit):

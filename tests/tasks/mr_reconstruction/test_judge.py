@@ -23,17 +23,10 @@ from ganatomy.tasks.mr_reconstruction.task import PSNR, MRReconstruction, Recons
 from ganatomy.tasks.restoration.semantics import DICE
 from ganatomy.training.run import TrainConfig, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SCAN = Undersampling(pattern="radial", fraction=0.4)
 SOURCE = PhantomSource("brain-mr", 0, ())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Use one thread, since transforms of this size are slower with several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def task(**values):

@@ -11,13 +11,7 @@ from ganatomy.nets.features import VGG19Features
 from ganatomy.tasks.synthesis import features as module
 from ganatomy.tasks.synthesis.features import cached, classifier, features
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bright(number, seed=0, dims=2):

@@ -40,6 +40,8 @@ from ganatomy.tasks.synthesis.scores import (
 from ganatomy.tasks.synthesis.sets import ImageSet, halves, physical, real_images, window
 from ganatomy.tasks.synthesis.task import Synthesis, Synthesiser
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIDES = ("left", "right")
 SIZE = 16
 
@@ -111,14 +113,6 @@ def cases(seeds: Sequence[int], labels: bool = False) -> list[Sample]:
 
 
 TEST, KNOWN = cases(range(80)), cases(range(1000, 1060))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
