@@ -85,7 +85,7 @@ def dataset(data: Any, system: Named | None = None, *, preset: str = "paper", se
     found = catalogue.resolve(system)
     method = method_config(found.cls.Config, preset, False, options, config)
     task = build(found, method.model_dump(mode="json")).task
-    return Dataset(config, discover(task, config, seed), divided=True)
+    return Dataset(config, discover(task, config, seed), True, task)
 
 
 def train(

@@ -15,15 +15,16 @@ from ganatomy.images.image import Image
 @pytest.fixture
 def folder(tmp_path):
     for name in ("ann", "a[red]c"):
-        write(tmp_path / "data" / name / "scan.nii.gz", Image.from_array(np.full((3, 16, 16), -7, np.int16), unit="HU"))
+        values = np.tile(np.linspace(-1000, 300, 16 * 16).reshape(16, 16), (3, 1, 1)).astype(np.int16)
+        write(tmp_path / "data" / name / "scan.nii.gz", Image.from_array(values, unit="HU"))
     return tmp_path / "data"
 
 
 def test_images_are_listed_as_they_are_found(folder, capsys):
     assert main(["data", str(folder)]) == 0
     told = capsys.readouterr().out
-    assert "a[red]c" in told and "2 subjects, 2 images" in told and "-7 to -7" in told
-    assert "nifti: 3 x 16 x 16 voxels; 1 x 1 x 1 mm; -7 to -7 in middle slices, HU" in told
+    assert "a[red]c" in told and "2 subjects, 2 images" in told and "-1000 to 300" in told
+    assert "nifti: 3 x 16 x 16 voxels; 1 x 1 x 1 mm; -1000 to 300 in middle slices, HU" in told
 
 
 def test_cases_are_those_of_a_training_and_the_manifest_can_be_trained_on(folder, tmp_path, capsys):
@@ -34,6 +35,14 @@ def test_cases_are_those_of_a_training_and_the_manifest_can_be_trained_on(folder
     assert manifest.read_text().splitlines()[0] == "subject,target,split,label"
     assert main(["data", str(manifest), "--for", "wgan-vgg"]) == 0
     assert "subjects (cases): 1 for training (1), 1 for testing (1)" in capsys.readouterr().out
+
+
+def test_what_training_would_refuse_is_told_by_the_exit_status(folder, capsys):
+    write(folder / "ann" / "scan.nii.gz", Image.from_array(np.full((3, 16, 16), -7, np.int16), unit="HU"))
+    assert main(["data", str(folder)]) == 0
+    assert main(["data", str(folder), "--for", "wgan-vgg", "--test-subjects", "ann"]) == 3
+    assert "cannot be used: ann_scan target: " in (told := capsys.readouterr().out)
+    assert "has the same value -7 everywhere: it holds no picture" in told
 
 
 def test_a_long_list_shows_some_images_of_every_subject(tmp_path, capsys):
@@ -80,11 +89,12 @@ def test_cases_of_whole_slides_have_pixels_of_the_size_that_is_asked_for(tmp_pat
         with tifffile.TiffWriter(tmp_path / "slides" / f"{number}.tif") as file:
             for factor in (1, 2):
                 values = np.full((96 // factor, 128 // factor, 3), 90 + number, np.uint8)
+                values[:, : 64 // factor] = 200
                 options = {"tile": (16, 16), "resolution": (2e4 / factor, 2e4 / factor), "photometric": "rgb"}
                 file.write(values, metadata=None, resolutionunit="CENTIMETER", subfiletype=factor - 1, **options)
     words = ["data", str(tmp_path / "slides"), "--for", "cyclegan", "--source", "he", "--target", "ihc"]
-    assert main([*words, "--mpp", "2", "--roles", "he=*.tif"]) == 0
-    assert "he: 1 x 24 x 32 voxels; 1 x 0.002 x 0.002 mm; 90 to 93 in middle slices" in capsys.readouterr().out
+    assert main([*words, "--mpp", "2", "--roles", "he=*.tif", "--he.channels", "3", "--ihc.channels", "3"]) == 0
+    assert "he: 1 x 24 x 32 voxels; 1 x 0.002 x 0.002 mm; 90 to 200 in middle slices" in capsys.readouterr().out
 
 
 def test_an_archive_of_several_images_is_no_place_of_one(folder, tmp_path, capsys):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,12 +6,13 @@ import pydicom
 import pytest
 from PIL import Image as Picture
 
+from ganatomy.case import Case, Held
 from ganatomy.data.cases import DataConfig, discover, find_cases, names_of_images
 from ganatomy.data.overview import items_of, prepared_items, sentences, write_manifest
 from ganatomy.data.store import Store
 from ganatomy.errors import Shortage, UserError
 from ganatomy.images.files import Source, find, write
-from ganatomy.images.image import Header, Image
+from ganatomy.images.image import Header, Image, RasterMeaning
 from ganatomy.inference.gather import gather
 from ganatomy.inference.model import build
 
@@ -209,3 +211,52 @@ def test_prepared_cases_are_described_as_networks_see_them(task, folder, tmp_pat
         0
     ] == "subjects (cases): 4 for training (4), 1 for testing (1)"
     assert told[1].startswith("t1: 2-6 x 32 x 32 voxels; 3 x ") and told[1].endswith("in middle slices, a.u.")
+
+
+def test_what_is_not_known_of_pictures_is_not_told(tmp_path):
+    for name, size in (("a", None), ("b", None), ("c", 0.5)):
+        values = np.linspace(0, 250, 20 * 24).reshape(1, 20, 24).astype(np.uint8)
+        write(tmp_path / f"{name}.png", Image.from_array(values))
+        (source,) = find(tmp_path / f"{name}.png", meaning=RasterMeaning(pixel_mm=size))
+        mask = find(tmp_path / f"{name}.png")[0].labelled()
+        case = Case(name, name, "train", {"image": source, "mask": mask})
+        items = list(items_of([case]))
+        assert items[0].cells[1] == ("1 x 0.5 x 0.5" if size else "unknown") and items[0].spacing != (1, 1, 1)
+        told = sentences(items)
+        assert told[1].startswith(f"image: 1 x 20 x 24 voxels; {'1 x 0.5' if size else 'size of pixels unknown; 0'}")
+        assert told[1].endswith("0 to 250 in middle slices, no unit")
+        assert told[2].endswith("0 to 250 in middle slices")
+    both = [item for item in (*items, replace(items[0], spacing=None)) if item.role == "image"]
+    assert "1 x 0.5 x 0.5 mm, unknown for 1 of 2" in sentences(both)[1]
+
+
+def problems(task, cases):
+    return {(one.case, one.role): one.problem for one in items_of(cases, task) if one.problem}
+
+
+def test_a_data_set_is_checked_as_training_checks_it(tmp_path):
+    """Whatever the store refuses when it prepares a case, the overview tells of the same case in the same words."""
+    rng = np.random.default_rng(0)
+    given = {
+        "good": (rng.uniform(0, 900, (3, 20, 24)), rng.integers(0, 2, (3, 20, 24)), {}),
+        "hounsfield": (rng.uniform(-900, 900, (3, 20, 24)), rng.integers(0, 2, (3, 20, 24)), {"unit": "HU"}),
+        "constant": (np.full((3, 20, 24), 7.0), rng.integers(0, 2, (3, 20, 24)), {}),
+        "channels": (rng.uniform(0, 900, (2, 3, 20, 24)), rng.integers(0, 2, (3, 20, 24)), {}),
+        "label": (rng.uniform(0, 900, (3, 20, 24)), rng.integers(0, 5, (3, 20, 24)), {}),
+        "grid": (rng.uniform(0, 900, (3, 20, 24)), rng.integers(0, 2, (3, 20, 18)), {}),
+    }
+    config = {"inputs": ("t1",), "regions": {"whole": (1, 2)}, "labels": "mask"}
+    task = build("segan", config).task
+    cases = []
+    for name, (values, mask, options) in given.items():
+        source = Held(Image.from_array(values.astype(np.float32), (3.0, 1.0, 1.5), **options))
+        labels = Held(Image.from_array(mask.astype(np.uint8), (3.0, 1.0, 1.5)))
+        cases.append(Case(name, name, "train", {"t1": source, "mask": labels}))
+    told = problems(task, cases)
+    assert [case for case, _ in told] == ["hounsfield", "constant", "channels", "label", "grid"]
+    assert told["label", "mask"] and "unit" in told["hounsfield", "t1"]
+    _, refused = Store(task, tmp_path).get_all(cases)
+    assert [told[name, role] for name, role in told] == [reason for _, reason in refused]
+    assert not problems(None, cases)
+    words = sentences(list(items_of(cases, task)))
+    assert sum(line.startswith("cannot be used: ") for line in words) == len(told)

@@ -394,7 +394,9 @@ def test_cases_prepared_with_other_options_are_checked_by_those_of_now(tmp_path)
     (kept,) = (path for path in (tmp_path / "cache").iterdir())
     with pytest.raises(UserError, match="1 channel, but the system works with 3"):
         prepared(channels=3)
-    with pytest.raises(UserError, match=r"is no CT|cannot be HU"):
+    with pytest.raises(
+        UserError, match=r"names no unit, and its values, 0 to 90, (cannot be HU|hold nothing like air)"
+    ):
         prepared(channels=1, unit="HU")
     with pytest.raises(UserError, match=r"values from .* but --image.window is 0 2000"):
         prepared(channels=1, window=(0.0, 2000.0))

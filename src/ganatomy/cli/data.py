@@ -13,7 +13,7 @@ from rich.table import Table
 from tyro.conf import arg
 
 from ganatomy import catalogue
-from ganatomy.case import Case
+from ganatomy.case import Case, Task
 from ganatomy.cli import DONE, SOME_LEFT_OUT, train
 from ganatomy.cli.options import leading, parse, peek
 from ganatomy.data.cases import DataConfig, discover
@@ -28,11 +28,12 @@ SHOWN = 20
 HELP = """usage: ganatomy data FOLDER [--for SYSTEM] [--write FILE.csv] [...]
 
 Shows what is understood of a folder of images or a manifest, before anything is trained: subjects, cases, files by
-role, size, spacing, range of values, unit, side of the split, and what cannot be used and why.
+role, size, spacing, range of values, unit, side of the split, and what cannot be read and why.
 
 With --for SYSTEM the images are assigned to the roles of the system as `ganatomy train SYSTEM --data FOLDER` would,
-with the same options (`ganatomy data FOLDER --for SYSTEM --help` shows them), and --write FILE.csv writes the manifest,
-which you can correct and give to --data. Without it, the images are listed as they are found."""
+with the same options (`ganatomy data FOLDER --for SYSTEM --help` shows them), and checked as it would check them: unit,
+channels, range of values, grid, labels. --write FILE.csv writes the manifest, which you can correct and give to --data.
+Without --for, the images are listed as they are found."""
 
 
 @dataclasses.dataclass
@@ -60,8 +61,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     given = [*arguments[1:], "--data", named]
     name = peek(given, "for").get("for")
-    write, cases = _assigned(name, given) if name else _found(given)
-    items = list(items_of(cases))
+    write, cases, task = _assigned(name, given) if name else _found(given)
+    items = list(items_of(cases, task))
     _show(items, divided=name is not None)
     for sentence in sentences(items, divided=name is not None):
         print(sentence)
@@ -71,23 +72,23 @@ def run(arguments: Sequence[str]) -> int:
     return SOME_LEFT_OUT if any(one.problem for one in items) else DONE
 
 
-def _assigned(name: str, arguments: Sequence[str]) -> tuple[Path | None, list[Case]]:
-    """Return the cases as a training of the system would use them."""
+def _assigned(name: str, arguments: Sequence[str]) -> tuple[Path | None, list[Case], Task]:
+    """Return the cases as a training of the system would use them, the file of the manifest, and the task."""
     system = catalogue.resolve(name)
     options = train.read_options(
         system, arguments, Choice, "data FOLDER --for {system}", "Show what {title} would learn from in a data set."
     )
     task = build(system, options.method.model_dump(mode="json")).task
-    return options.general.write, discover(task, options.data, options.training.seed)
+    return options.general.write, discover(task, options.data, options.training.seed), task
 
 
-def _found(arguments: Sequence[str]) -> tuple[None, list[Case]]:
+def _found(arguments: Sequence[str]) -> tuple[None, list[Case], None]:
     """Return a case for each image that is found."""
     kind = dataclasses.make_dataclass("Options", [("general", Listing), ("data", DataConfig)])
     options: Any = parse(kind, arguments, "ganatomy data FOLDER", kind(Listing(), DataConfig()))
     if options.general.write:
         raise UserError(f"--write {options.general.write}: a manifest has the roles of a system; add --for SYSTEM")
-    return None, listed(options.data)
+    return None, listed(options.data), None
 
 
 def _show(items: Sequence[Item], divided: bool) -> None:
@@ -103,11 +104,7 @@ def _show(items: Sequence[Item], divided: bool) -> None:
     ):
         table.add_column(name, overflow="fold")
     for one in _some(items):
-        voxels = " x ".join(map(str, one.shape or ()))
-        spacing = " x ".join(f"{length:.3g}" for length in one.spacing or ())
-        span = f"{one.span[0]:.4g} to {one.span[1]:.4g} {one.unit or ''}" if one.span else "cannot be read"
-        side = one.split if divided else ""
-        cells = (one.subject, one.case, one.role, side, voxels, spacing, span if one.shape or one.problem else "")
+        cells = (one.subject, one.case, one.role, one.split if divided else "", *one.cells)
         table.add_row(*map(escape, cells))
     console = Console()
     console.print(table)

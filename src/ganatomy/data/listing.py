@@ -7,7 +7,7 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 
-from ganatomy.case import Case
+from ganatomy.case import Case, Task
 from ganatomy.data.cases import DataConfig, subject_of
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.data.memory import held_at, images_in_memory
@@ -27,22 +27,23 @@ class Dataset:
         config: where the images are and how they are read.
         cases: the cases.
         divided: whether the cases have sides of a split, which they get for a system.
+        task: task of the system, by which they are checked as in training; None checks only that they can be read.
     """
 
-    def __init__(self, config: DataConfig, cases: Sequence[Case], divided: bool):
-        self.config, self.cases, self.divided = config, list(cases), divided
+    def __init__(self, config: DataConfig, cases: Sequence[Case], divided: bool, task: Task | None = None):
+        self.config, self.cases, self.divided, self.task = config, list(cases), divided, task
 
     def __len__(self) -> int:
         return len(self.cases)
 
     @cached_property
     def items(self) -> list[Item]:
-        """Every image, or other part, of every case; each is opened once."""
-        return list(items_of(self.cases))
+        """Every image, or other part, of every case."""
+        return list(items_of(self.cases, self.task))
 
     @property
     def problems(self) -> dict[str, str]:
-        """Name of each case that cannot be read, with the reason."""
+        """Name of each case that cannot be read or used, with the reason."""
         return {one.case: one.problem for one in self.items if one.problem}
 
     def write(self, path: str | Path) -> Path:
@@ -77,9 +78,9 @@ class Dataset:
 
 
 def _row(one: Item, divided: bool) -> tuple[str, ...]:
-    voxels, spacing = (" x ".join(f"{number:.3g}" for number in part or ()) for part in (one.shape, one.spacing))
-    values = f"{one.span[0]:.4g} to {one.span[1]:.4g} {one.unit or ''}" if one.span else one.problem or ""
-    return one.subject, one.case, one.role, one.split if divided else "", voxels, spacing, values
+    voxels, spacing, values = one.cells
+    side = one.split if divided else ""
+    return one.subject, one.case, one.role, side, voxels, spacing, values if one.span else one.problem or ""
 
 
 def listed(config: DataConfig) -> list[Case]:

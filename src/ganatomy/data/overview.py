@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.case import Case, Openable, Sample, Split, slab
+from ganatomy.case import Case, Openable, Sample, Split, Task, slab
 from ganatomy.data.cases import MEANINGS
 from ganatomy.data.parts import MARK, cell_of
+from ganatomy.data.store import values_of
 from ganatomy.errors import Shortage, UserError
 from ganatomy.images.archives import archive_of
 from ganatomy.images.image import NO_MEANING, Image
@@ -38,11 +40,12 @@ class Item:
         role: name of the part.
         place: file, or folder of a series; None for phantoms.
         shape: slices, rows and columns; None for parts that are no images, and for images that cannot be read.
-        spacing: distances in mm along these axes.
+        spacing: distances in mm along these axes; None where they are not known, as of most pictures.
         span: lowest and highest value of the middle slice, NaN aside.
         unit: unit of the values; None where the file states none.
-        problem: reason why it cannot be read; None where it can.
+        problem: reason why it cannot be read, or is not taken by a system; None where there is none.
         site: site where the case was recorded; None where it is not known.
+        is_label_map: whether the values are labels, which have no unit.
     """
 
     case: str
@@ -57,17 +60,67 @@ class Item:
     unit: str | None = None
     problem: str | None = None
     site: str | None = None
+    is_label_map: bool = False
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Voxels, their size in mm and range of values, as they are shown in a table."""
+        voxels = " x ".join(map(str, self.shape or ()))
+        spacing = " x ".join(f"{length:.3g}" for length in self.spacing or ())
+        if self.shape and not self.spacing:
+            spacing = "unknown"
+        values = f"{self.span[0]:.4g} to {self.span[1]:.4g} {self.unit or ''}".rstrip() if self.span else ""
+        return voxels, spacing, "cannot be read" if self.problem and not self.shape else values
 
 
-def items_of(cases: Iterable[Case]) -> Iterator[Item]:
-    """Yield every part of the cases, each opened once.
+def items_of(cases: Iterable[Case], task: Task | None = None) -> Iterator[Item]:
+    """Yield every part of the cases, and where a task is given, why training would refuse it.
+
+    Args:
+        cases: cases, whose parts are opened one after another.
+        task: task whose roles the parts have; None checks nothing but that they can be read.
 
     Raises:
         Shortage: the machine lacks files or memory; a damaged file is a problem of its item instead.
     """
     for case in cases:
-        for role, source in case.sources.items():
-            yield replace(_item(case, role, source), site=case.site)
+        items = [replace(_item(case, role, source), site=case.site) for role, source in case.sources.items()]
+        if task is not None and not any(one.problem for one in items):
+            problems = _problems(case, task)
+            items = [replace(one, problem=problems.get(one.role)) for one in items]
+        yield from items
+
+
+def _problems(case: Case, task: Task) -> dict[str, str]:
+    """Return role to the reason why training would refuse its value, by the checks that training makes."""
+    found: dict[str, str] = {}
+
+    @contextmanager
+    def noting(role: str) -> Iterator[None]:
+        try:
+            yield
+        except Shortage:
+            raise
+        except UserError as error:
+            found.setdefault(role, str(error))
+
+    first = next(iter(case.sources))
+    with noting(first):
+        values = values_of(case, task)
+        for name, role in task.roles.items():
+            if name in values:
+                with noting(name if name in case.sources else first):
+                    role.check(values[name])
+        if found:
+            return found
+        sample = task.frame(values, case)
+        # Which labels a map holds is only known when all of it is read.
+        for name in task.label_maps:
+            if name in case.sources and name in sample.arrays:
+                with noting(name):
+                    for index in range(sample.arrays[name].shape[1]):
+                        slab(sample.arrays[name], index, index + 1)
+    return found
 
 
 def _item(case: Case, role: str, source: Openable) -> Item:
@@ -82,7 +135,9 @@ def _item(case: Case, role: str, source: Openable) -> Item:
         raise
     except UserError as error:
         return Item(*about, problem=str(error))
-    return Item(*about, value.shape, value.spacing, _span(values), value.unit)
+    spacing = value.spacing if value.header.scaled else None
+    labels = getattr(source, "labels", False)
+    return Item(*about, value.shape, spacing, _span(values), None if labels else value.unit, is_label_map=labels)
 
 
 def prepared_items(cases: Iterable[Case], samples: Iterable[Sample]) -> Iterator[Item]:
@@ -103,9 +158,10 @@ def prepared_items(cases: Iterable[Case], samples: Iterable[Sample]) -> Iterator
             array = sample.arrays[role]
             _, slices, rows, columns = array.shape
             span = _span(slab(array, slices // 2, slices // 2 + 1))
-            codec = sample.roles[role].codec
+            codec, labels = sample.roles[role].codec, sample.roles[role].is_label_map
             unit = codec.unit if codec else None
-            yield Item(*about, (slices, rows, columns), sample.spacing_of(role), span, unit, site=case.site)
+            shape, spacing = (slices, rows, columns), sample.spacing_of(role)
+            yield Item(*about, shape, spacing, span, unit, site=case.site, is_label_map=labels)
 
 
 def _span(values: NDArray[Any]) -> tuple[float, float] | None:
@@ -139,7 +195,11 @@ def sentences(items: Sequence[Item], divided: bool = True) -> list[str]:
     if labels := sorted({one.label for one in items if one.label}):
         told.append(f"labels: {', '.join(labels)}")
     told += _sites(items, divided)
-    told += [f"cannot be read: {one.case} {one.role}: {one.problem}" for one in items if one.problem]
+    told += [
+        f"cannot be {'used' if one.shape else 'read'}: {one.case} {one.role}: {one.problem}"
+        for one in items
+        if one.problem
+    ]
     return told
 
 
@@ -164,16 +224,23 @@ def _extents(items: Sequence[Item]) -> str:
 
 
 def _spacings(items: Sequence[Item]) -> str:
-    spacings = np.array([one.spacing for one in items])
-    return f"{' x '.join(_range(*column) for column in zip(spacings.min(0), spacings.max(0), strict=True))} mm"
+    known = [one.spacing for one in items if one.spacing]
+    if not known:
+        return "size of pixels unknown"
+    spacings = np.array(known)
+    told = f"{' x '.join(_range(*column) for column in zip(spacings.min(0), spacings.max(0), strict=True))} mm"
+    return told if len(known) == len(items) else f"{told}, unknown for {len(items) - len(known)} of {len(items)}"
 
 
 def _values(items: Sequence[Item]) -> str:
     spans = [one.span for one in items if one.span]
-    units = ", ".join(dict.fromkeys(one.unit or "no unit" for one in items))
-    if not spans:
-        return f"no finite values, {units}"
-    return f"{min(low for low, _ in spans):.5g} to {max(high for _, high in spans):.5g} in middle slices, {units}"
+    units = (
+        [] if all(one.is_label_map for one in items) else list(dict.fromkeys(one.unit or "no unit" for one in items))
+    )
+    span = (
+        f"{min(low for low, _ in spans):.5g} to {max(high for _, high in spans):.5g} in middle slices" if spans else ""
+    )
+    return ", ".join([span or "no finite values", *units])
 
 
 def _range(low: float, high: float) -> str:

@@ -132,7 +132,7 @@ class Store:
         if found is not None:
             return found
         with _reading(case):
-            framed = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
+            framed = self.task.simulate(self.task.frame(values_of(case, self.task), case), case.seed)
             numbers = framed.role(role.name).numbers()
         with self._working() as work:
             _seal(work / path.name, dict(numbers))
@@ -147,25 +147,17 @@ class Store:
     def _check(self, case: Case, place: Path) -> None:
         """Check the values of a case that was prepared with other options, on which its arrays do not depend."""
         with _reading(case):
-            values = self._values(case)
+            values = values_of(case, self.task)
             for name, role in self.task.roles.items():
                 if name in values:
                     role.check(values[name])
         with self._using_folder(), suppress(PermissionError):  # others may only read a folder that is shared
             self._passed(place).touch()
 
-    def _values(self, case: Case) -> dict[str, Any]:
-        values: dict[str, Any] = {role: source.open() for role, source in case.sources.items()}
-        if case.resample_to:
-            values = on_one_grid(values, case.resample_to, self.task.label_maps)
-        if "label" in self.task.roles and "label" not in values:
-            values["label"] = case.label
-        return values
-
     def _prepare(self, case: Case, place: Path) -> None:
         with self._working() as work:
             with _reading(case):
-                sample = self.task.simulate(self.task.frame(self._values(case), case), case.seed)
+                sample = self.task.simulate(self.task.frame(values_of(case, self.task), case), case.seed)
             new = work / "new"
             new.mkdir(mode=0o700)
             write_slabs(new, sample)
@@ -242,6 +234,20 @@ class Store:
                 problems.append((case, str(error)))
         tell_left_out([(case.name, problem) for case, problem in problems], len(good) + len(problems))
         return good, problems
+
+
+def values_of(case: Case, task: Task) -> dict[str, Any]:
+    """Return the values of a case as a task frames them: opened, on one grid where the case says so, with its class.
+
+    Raises:
+        UserError: a value cannot be read.
+    """
+    values: dict[str, Any] = {role: source.open() for role, source in case.sources.items()}
+    if case.resample_to:
+        values = on_one_grid(values, case.resample_to, task.label_maps)
+    if "label" in task.roles and "label" not in values:
+        values["label"] = case.label
+    return values
 
 
 def tell_left_out(problems: Sequence[tuple[str, str]], total: int) -> None:
