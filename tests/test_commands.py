@@ -73,6 +73,15 @@ def test_inputs_by_name_become_a_label_map_on_their_grid(run, brats, tmp_path):
     assert labels.dtype == np.uint8 and set(np.unique(labels.numpy())) <= {0, 1, 2, 4}
     note = json.loads(next(out.glob("*.json")).read_text())
     assert {row["region"] for row in note["tables"]["volumes"]} == {"whole", "core"}
+    table = out / note["outputs"]["volumes"]
+    assert table.name == made.name.replace(".nii.gz", "-volumes.csv")
+    assert [line.split(",")[0] for line in table.read_text().splitlines()] == ["region", "whole", "core"]
+    again = ["apply", str(run), f"flair={own['flair']}", f"t1={own['t1']}", "--out", str(out)]
+    assert main(again) == 2 and main([*again, "--overwrite"]) == 0
+    table.write_text("mine")
+    next(out.glob("*.json")).unlink()
+    made.unlink()
+    assert main([*again, "--overwrite"]) == 2 and table.read_text() == "mine"
     assert set(note["sources"]) == {"flair", "t1"}
 
 

@@ -35,6 +35,7 @@ from ganatomy.inference.model import WEIGHTS, Model, Which, load
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.resolution import resolution
 from ganatomy.inference.tiling import rolling
+from ganatomy.roles.tables import write_records
 
 Format = Literal["dicom", "nifti", "mha", "nrrd", "mgz", "png", "tiff", "npy"]
 Advance = Callable[[int, int], None]
@@ -298,6 +299,9 @@ class Applier:
         sample = self.predictor.sample_of(values)
         prediction = self.predictor.predict(sample, seed)
         places = self._places(prediction, main, values, output, overwrite)
+        tables = self._tables(output)
+        for place in tables.values():
+            _check_place(main, place, overwrite, output.note)
         written, warnings, checks = {}, [*burned_in, *sample.notes, *prediction.notes], {}
         for name, place in reversed(places.items()):
             value, compared = prediction.outputs[name], prediction.compared.get(name)
@@ -313,7 +317,9 @@ class Applier:
         for name in prediction.missing:
             _remove(self._place(name, output, False, _refers(values), main.uneven).path)
         warnings += [told for value in values.values() for told in self._spacing(value)]
-        note = self._note(sources, prediction, places, written, checks, warnings)
+        for name, place in tables.items():
+            write_records(place.path, prediction.tables[name])
+        note = self._note(sources, prediction, {**places, **tables}, written, checks, warnings)
         seen = resolution(self.model.method.task.preparation, [sample])
         return note | ({"resolution": seen} if seen else {}), warnings
 
@@ -348,7 +354,7 @@ class Applier:
                 for place, name in enumerate(self.predictor.outputs)
                 for refers, uneven in ((True, False), (False, False), (False, True))
             ]
-            for path in (*[one.path for one in made], output.note):
+            for path in (*[one.path for one in (*made, *self._tables(output).values())], output.note):
                 other = owners.setdefault(str(path.absolute()).casefold(), number)
                 if other != number:
                     raise UserError(
@@ -374,6 +380,10 @@ class Applier:
         for name in prediction.missing:
             _check_place(main, self._place(name, output, False, refers, main.uneven), overwrite, output.note)
         return places
+
+    def _tables(self, output: Output) -> dict[str, Output]:
+        """Return the paths of the tables that are written as CSV files, by name; they lie beside the main output."""
+        return {name: output.beside(name, None, ".csv") for name in self.predictor.tables}
 
     def _place(self, name: str, output: Output, first: bool, refers: bool, uneven: bool) -> Output:
         """Return path and format of an output.

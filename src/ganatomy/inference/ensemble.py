@@ -61,6 +61,11 @@ class Ensemble(VoxelPredictor):
         return self.first.outputs
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that are written as CSV files, which all members share."""
+        return self.first.tables
+
+    @property
     def real(self) -> bool:
         """Whether the main output is a map of real numbers and no image of the input's kind."""
         return self.first.real

@@ -116,6 +116,11 @@ class Predictor(ABC):
         """Name to role of every output, the main one first."""
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables of a prediction that are written as CSV files, too, and not only to its note."""
+        return ()
+
+    @property
     def real(self) -> bool:
         """Whether the main output is a map of real numbers and no image of the input's kind."""
         return False

@@ -133,5 +133,15 @@ def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
         writer.writerows([[_cell(value) for value in row] for row in rows])
 
 
+def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write dictionaries as a CSV file with a column for every key; None and missing keys are empty cells.
+
+    Raises:
+        UserError: the suffix is another one, or the path cannot be written.
+    """
+    names = list(dict.fromkeys(name for record in records for name in record))
+    write_rows(path, names, [[record.get(name) for name in names] for record in records])
+
+
 def _cell(value: Any) -> Any:
     return repr(float(value)) if isinstance(value, float | np.floating) else value

@@ -23,8 +23,9 @@ from ganatomy.metrics.statistics import bland_altman, count, significant_digits
 from ganatomy.reports.report import Column, Outcome, Report
 from ganatomy.reports.style import minus
 from ganatomy.reports.viewer import Illustration, Stack, kept_slices
+from ganatomy.tasks.segmentation.measures import Measure
 from ganatomy.tasks.segmentation.pictures import outline_stack, outline_strip, volume_plot
-from ganatomy.tasks.segmentation.task import Segmentation
+from ganatomy.tasks.segmentation.task import Compared, Segmentation
 
 THRESHOLD = "threshold"
 """Name of the baseline that needs no network."""
@@ -102,7 +103,9 @@ class SegmentationJudge(Judge):
         self.scores: tuple[Score, ...] = (
             *means,
             *(_grouped(score, region, f"{score.name} {region}") for region in several for score in KINDS),
+            *(measure_score(measure) for measure in task.measures),
         )
+        self._measures: dict[tuple[str, str], Mapping[str, tuple[float, float]]] = {}
         self.thresholds: dict[str, Threshold] = {}
 
     def entry(self, model: Model, name: str) -> Entry:
@@ -181,8 +184,42 @@ class SegmentationJudge(Judge):
             found = {
                 region: score_region(part.found, part.true, case.spacing, part.known) for region, part in parts.items()
             }
-            rows.append(Row(case.case.name, case.case.subject, (0, whole), entry.name, self._numbers(found, case)))
+            scores = self._numbers(found, case) | self._of_case(entry, case, parts)
+            rows.append(Row(case.case.name, case.case.subject, (0, whole), entry.name, scores))
         return rows
+
+    def _of_case(self, entry: Entry, case: Sample, parts: Mapping[str, Compared]) -> dict[str, float]:
+        """Return the measures of a case with their errors; those of a whole subject are kept for `score_all`."""
+        found = {name: part.found & part.known for name, part in parts.items()}
+        true = {name: part.true & part.known for name, part in parts.items()}
+        there = [one for one in self.task.measures if set(one.regions) <= set(parts)]
+        numbers = {one.name: (one(found, case.spacing), one(true, case.spacing)) for one in there}
+        self._measures[entry.name, case.case.name] = numbers
+        own = [one for one in there if one.over is None]
+        return {name: value for one in own for name, value in measure_numbers(one, *numbers[one.name]).items()}
+
+    def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
+        """Score the measures of whole subjects, such as the ejection fraction; a row for each subject."""
+        subjects: dict[str, list[Sample]] = {}
+        for case in cases:
+            subjects.setdefault(case.case.subject, []).append(case)
+        rows = []
+        for entry in entries:
+            for subject, own in subjects.items():
+                kept = [self._measures.get((entry.name, case.case.name), {}) for case in own]
+                if scores := self._of_subject(kept):
+                    rows.append(Row(own[0].case.name, subject, (0, own[0].shape[0]), entry.name, scores))
+        return rows
+
+    def _of_subject(self, cases: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float]:
+        """Return the measures of a subject from those of its cases, in the prediction and in the truth."""
+        scores: dict[str, float] = {}
+        for measure in self.task.measures:
+            pairs = [numbers[measure.name] for numbers in cases if measure.name in numbers]
+            if measure.over is not None and pairs:
+                found, true = (measure.over([pair[at] for pair in pairs]) for at in (0, 1))
+                scores |= measure_numbers(measure, found, true)
+        return scores
 
     def _exists(self, entry: Entry, case: Sample) -> bool:
         """Whether an entry exists for a case."""
@@ -258,6 +295,23 @@ class SegmentationJudge(Judge):
             caption="Size found less the true size over cases (Bland and Altman): the mean, and limits that hold 95 % "
             "of the differences.",
         )
+
+        if measures := [row for one in self.task.measures for row in self._agreement_of(one, judgement)]:
+            report.table(
+                measures,
+                [Column("measure"), Column("bias"), Column("95 % limits of agreement")],
+                caption="Measure of the prediction less that of the truth over cases (Bland and Altman).",
+            )
+
+    def _agreement_of(self, measure: Measure, judgement: Judgement) -> list[list[str]]:
+        """Return a row for each method: how a measure agrees with that of the truth."""
+        scores, rows = judgement.scores, []
+        for method in scores.methods:
+            pair = [list(scores.by_case(method, name).values()) for name in (measure.name, f"true {measure.name}")]
+            if pair[0]:
+                unit = f", {measure.unit}" if measure.unit else ""
+                rows.append([f"{method}: {measure.name}{unit}", *_agreement(*pair)])
+        return rows
 
     def examples(self, judgement: Judgement) -> dict[str, Sample]:
         """Return the worst, median and best case of the output by Dice, each once."""
@@ -401,6 +455,21 @@ def region_numbers(found: RegionScores, corners: float) -> dict[str, float]:
         TRUE_SIZE: found.true_volume / 1000,
         ONE_SIDED: float(math.isinf(surface.hd95)),
     }
+
+
+def measure_score(measure: Measure) -> Score:
+    """Return the score of a measure: its error without a sign."""
+    missing = "what cannot be computed from a prediction counts as 0; cases are left out where the truth has none"
+    note = f"{measure.note}; the difference to that of the truth, without its sign: {missing}."
+    return Score(f"{measure.name} error", "lower", measure.unit, note, "Measures", measure.digits)
+
+
+def measure_numbers(measure: Measure, found: float, true: float) -> dict[str, float]:
+    """Return a measure of prediction and truth and their difference by name; nothing where the truth has none."""
+    if not math.isfinite(true):
+        return {}
+    number = found if math.isfinite(found) else 0.0
+    return {f"{measure.name} error": abs(number - true), measure.name: number, f"true {measure.name}": true}
 
 
 def fit_thresholds(task: Segmentation, cases: Sequence[Sample]) -> dict[str, Threshold]:

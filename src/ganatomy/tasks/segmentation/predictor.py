@@ -22,11 +22,14 @@ from ganatomy.inference.tiling import Reader
 from ganatomy.metrics.metric import Mask
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
+from ganatomy.tasks.segmentation.measures import Measure
 
 T = TypeVar("T")
 
 PROBABILITIES = "probabilities"
 """Name of the array of probabilities, with a channel for each region."""
+VOLUMES, MEASURES = "volumes", "measures"
+"""Names of the tables of a prediction."""
 NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
 """Structuring element of connected components, with the 26 neighbours of a voxel."""
 
@@ -102,7 +105,7 @@ class SegmentationPredictor(VoxelPredictor):
         return Prediction(
             made,
             outputs,
-            tables=LazyTables({"volumes": lambda: volumes(source, self.task.target, self.task.judged)}),
+            tables=LazyTables(self._tables(source, working, sample)),
             facts=self._facts(absent),
             notes=tuple(f"without {role}: the network saw 0, the background, in its place" for role in absent),
         )
@@ -128,6 +131,38 @@ class SegmentationPredictor(VoxelPredictor):
             for name, value in self.task.scores(output, annotation, piece.sample.spacing).items():
                 found.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in found.items()}
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that are written as CSV files: volumes, and measures where the method has any."""
+        return (VOLUMES, MEASURES) if self._measures else (VOLUMES,)
+
+    @property
+    def _measures(self) -> list[Measure]:
+        """Measures of a single case; those of several time frames of a subject are not known here."""
+        return [measure for measure in self.task.measures if measure.over is None]
+
+    def _tables(
+        self, source: Image, working: Array, sample: Sample
+    ) -> dict[str, Callable[[], Sequence[Mapping[str, Any]]]]:
+        """Return functions that compute the tables of a label map.
+
+        Args:
+            source: label map on the grid of the source, on which volumes are measured.
+            working: label map on the working grid, whose axes and spacing measures and judges count on.
+            sample: sample with the spacing of the working grid.
+        """
+
+        def measured() -> list[dict[str, Any]]:
+            masks = dict(
+                zip(self.task.judged.names, self.task.inside(slab(working, 0, sample.shape[0])[0]), strict=True)
+            )
+            return [_measured(measure, measure(masks, sample.spacing)) for measure in self._measures]
+
+        found: dict[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
+            VOLUMES: lambda: volumes(source, self.task.target, self.task.judged)
+        }
+        return found | {MEASURES: measured} if self._measures else found
 
     def _places(self, piece: Range, count: int) -> list[int]:
         """Choose about ``count`` slices of a piece, half of them among those with a region."""
@@ -290,6 +325,15 @@ def volumes(labels: Image, *roles: LabelRole) -> list[dict[str, Any]]:
             row |= {"mm3": round(size, 3), "ml": round(size / 1000, 6)}
         rows.append(row)
     return rows
+
+
+def _measured(measure: Measure, value: float) -> dict[str, Any]:
+    """Return a row of the table of measures; the value is None where it is not defined."""
+    return {
+        "measure": measure.name,
+        "value": round(value, measure.digits) if math.isfinite(value) else None,
+        "unit": measure.unit,
+    }
 
 
 def largest_component(mask: Mask) -> Mask:

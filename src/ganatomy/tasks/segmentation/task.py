@@ -25,6 +25,7 @@ from ganatomy.roles.expectations import Expectation
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.labels import LabelRole
 from ganatomy.roles.options import RoleOptions
+from ganatomy.tasks.segmentation.measures import Measure
 
 RANGE = (0.0, 1.0)
 """Range of the inputs as networks see them; 0 is the background."""
@@ -102,6 +103,7 @@ class Segmentation(Task):
             every voxel belongs to the most probable one.
         embedded: embedded phantom; None where no phantom has these roles.
         expected: expectations of every input, of which violations are reported.
+        measures: measures of the label map; those of regions that are not judged are left out.
 
     Raises:
         UserError: all inputs are optional, or a region has no labels.
@@ -117,6 +119,7 @@ class Segmentation(Task):
         exclusive: bool = False,
         embedded: Embedded | None = None,
         expected: Sequence[Expectation] = (),
+        measures: Sequence[Measure] = (),
     ):
         self.config, self.exclusive, self.embedded = config, exclusive, embedded
         self.expects = dict.fromkeys(config.inputs, tuple(expected))
@@ -137,6 +140,7 @@ class Segmentation(Task):
         self.roles: Mapping[str, Role] = {role.name: role for role in roles}
         learned = {name: labels for name, labels in config.regions.items() if any(labels)}
         self.judged = LabelRole(config.labels, config.judged or learned, unknown=unknown)
+        self.measures = tuple(one for one in measures if set(one.regions) <= set(self.judged.names))
         self.given = next(name for name in config.inputs if name not in config.optional_inputs)
         self.phantom = embedded.name if embedded else "none"
         self.phantom_subjects = embedded.subjects if embedded else 1
@@ -307,6 +311,11 @@ class Segmenter(Method):
         """Expectations of every input, of which violations are reported."""
         return ()
 
+    @property
+    def measures(self) -> Sequence[Measure]:
+        """Measures that clinicians read from the label map, of regions by the names that are judged."""
+        return ()
+
     @abstractmethod
     def segment(self, image: Tensor) -> Tensor:
         """Predict the probabilities of the regions, (N, regions, [D,] H, W) in [0, 1].
@@ -316,7 +325,7 @@ class Segmenter(Method):
         """
 
     def build_task(self) -> Segmentation:
-        return Segmentation(self.config, self.exclusive, self.embedded, self.expected)
+        return Segmentation(self.config, self.exclusive, self.embedded, self.expected, self.measures)
 
     def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
         """Check that the label maps of the training cases contain every region.

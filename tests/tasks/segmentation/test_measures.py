@@ -1,0 +1,155 @@
+"""Measures of label maps: their definitions, their tables beside outputs, and how far they are from the truth."""
+
+import csv
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from levels import SHAPE, SPACING, Levels, case, volume
+
+from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
+from ganatomy.inference.model import Model
+from ganatomy.inference.predictor import predictor_of
+from ganatomy.reports.report import Report
+from ganatomy.roles.tables import write_records
+from ganatomy.tasks.segmentation.measures import AREA_CUP_TO_DISC, VERTICAL_CUP_TO_DISC, Measure, breadth, height
+
+EJECTED = Measure(
+    "ejection fraction",
+    ("cup",),
+    lambda masks, spacing: np.count_nonzero(masks["cup"]) * math.prod(spacing),
+    "Largest volume less the smallest one, divided by the largest",
+    "%",
+    1,
+    lambda volumes: 100 * (max(volumes) - min(volumes)) / max(volumes),
+)
+
+
+class Eyes(Levels):
+    """A system that segments disc and cup, and declares measures of them."""
+
+    own = (VERTICAL_CUP_TO_DISC, AREA_CUP_TO_DISC)
+
+    def __init__(self, **values):
+        super().__init__(**{"regions": {"disc": (1, 2), "cup": (2,)}, **values})
+
+    @property
+    def measures(self):
+        return self.own
+
+
+class Hearts(Eyes):
+    own = (EJECTED,)
+
+
+def box(rows, columns, slices=range(1, 4)):
+    mask = np.zeros(SHAPE, bool)
+    for at in slices:
+        mask[at, slice(*rows), slice(*columns)] = True
+    return mask
+
+
+DISC, CUP = box((1, 6), (0, 5)), box((2, 5), (1, 3))
+
+
+def of(disc, cup):
+    return {"t1": 1000.0 * disc, "t2": 1000.0 * cup}
+
+
+def judged(method, cases):
+    judge = judge_of(method.task)
+    entries = judge.with_references(judge.entry(Model(method), OUTPUT))
+    rows = [row for one in cases for row in judge.score_case(entries, one)]
+    return judge, Judgement(entries, cases, Scores([*rows, *judge.score_all(entries, cases, ())]))
+
+
+def test_ratios_are_those_of_heights_and_areas_and_means_over_slices():
+    masks = {"disc": DISC, "cup": CUP}
+    assert VERTICAL_CUP_TO_DISC(masks, SPACING) == pytest.approx(3 / 5)
+    assert AREA_CUP_TO_DISC(masks, SPACING) == pytest.approx(6 / 25)
+    one = {"disc": DISC, "cup": CUP & (np.arange(SHAPE[0]) == 2)[:, None, None]}
+    assert VERTICAL_CUP_TO_DISC(one, SPACING) == pytest.approx(3 / 5 / 3), "no cup in two of three slices with a disc"
+    assert math.isnan(VERTICAL_CUP_TO_DISC({"disc": ~DISC & DISC, "cup": CUP}, SPACING))
+
+
+def test_extents_reach_from_the_first_to_the_last_row_or_column():
+    apart = np.zeros((1, 7, 6), bool)
+    apart[0, 1, 2] = apart[0, 5, 3] = True
+    assert (height(apart), breadth(apart)) == (5, 2)
+    assert (height(apart & False), breadth(apart & False)) == (0, 0)
+
+
+def test_measures_are_a_table_of_every_prediction():
+    found = Model(Eyes())(**{role: volume(values) for role, values in of(DISC | CUP, CUP).items()})
+    assert found.tables["measures"] == [
+        {"measure": "vertical cup-to-disc ratio", "value": 0.6, "unit": ""},
+        {"measure": "area cup-to-disc ratio", "value": 0.24, "unit": ""},
+    ]
+    nothing = Model(Eyes())(**{role: volume(values) for role, values in of(0.3 * DISC, 0.3 * CUP).items()})
+    assert [row["value"] for row in nothing.tables["measures"]] == [None, None]
+    assert predictor_of(Eyes()).tables == ("volumes", "measures") and predictor_of(Levels()).tables == ("volumes",)
+
+
+def test_a_measure_of_regions_that_are_not_judged_is_left_out():
+    assert [one.name for one in Eyes().task.measures] == ["vertical cup-to-disc ratio", "area cup-to-disc ratio"]
+    assert Eyes(judged={"disc": (1, 2)}).task.measures == ()
+
+
+def test_errors_of_measures_are_scores_without_a_sign():
+    method = Eyes()
+    shorter = CUP & ~box((4, 5), (0, 6))
+    truth = np.where(CUP, 2, DISC).astype(np.uint8)
+    judge, judgement = judged(method, [case(method.task, **of(DISC, shorter), tumour=truth)])
+    scores = judgement.scores.of_case("a", OUTPUT)
+    assert scores["vertical cup-to-disc ratio"] == pytest.approx(2 / 5)
+    assert scores["true vertical cup-to-disc ratio"] == pytest.approx(3 / 5)
+    assert scores["vertical cup-to-disc ratio error"] == pytest.approx(1 / 5)
+    assert scores["area cup-to-disc ratio error"] == pytest.approx(2 / 25)
+    assert judge.named("area cup-to-disc ratio error").better == "lower"
+    report = Report("t", "s")
+    judge.illustrate(report, judgement)
+    assert "output: vertical cup-to-disc ratio" in report.html() and "−0.20" in report.html()
+
+
+def test_a_missing_region_counts_as_a_ratio_of_nothing_unless_the_truth_has_none():
+    method = Eyes()
+    truth = np.where(CUP, 2, DISC).astype(np.uint8)
+    missed = case(method.task, "a", **of(0.3 * DISC, 0.3 * CUP), tumour=truth)
+    absent = case(method.task, "b", **of(DISC, CUP), tumour=0 * truth)
+    _, judgement = judged(method, [missed, absent])
+    assert judgement.scores.of_case("a", OUTPUT)["vertical cup-to-disc ratio error"] == pytest.approx(3 / 5)
+    assert "vertical cup-to-disc ratio error" not in judgement.scores.of_case("b", OUTPUT)
+
+
+def test_unknown_voxels_do_not_count_for_measures():
+    method = Eyes(unknown=(9,))
+    truth = np.where(CUP, 2, DISC).astype(np.uint8)
+    truth[:, 2] = 9
+    _, judgement = judged(method, [case(method.task, **of(DISC, CUP), tumour=truth)])
+    scores = judgement.scores.of_case("a", OUTPUT)
+    assert scores["vertical cup-to-disc ratio"] == scores["true vertical cup-to-disc ratio"] == pytest.approx(2 / 5)
+
+
+def test_a_measure_of_a_subject_is_taken_over_its_time_frames():
+    method = Hearts()
+    truth = np.where(CUP, 2, DISC).astype(np.uint8)
+    smaller = np.where(CUP & box((2, 4), (0, 6)), 2, DISC).astype(np.uint8)
+    frames = []
+    for name, labels, cup in (("ed", truth, CUP), ("es", smaller, CUP & box((2, 3), (0, 6)))):
+        one = case(method.task, name, **of(DISC, cup), tumour=labels)
+        frames.append(replace(one, case=replace(one.case, subject="heart")))
+    _, judgement = judged(method, frames)
+    values, subjects = judgement.scores.values(OUTPUT, "ejection fraction error")
+    assert subjects == ["heart"] and values == [pytest.approx(100 / 3)]
+    assert judgement.scores.by_subject(OUTPUT, "true ejection fraction") == {"heart": pytest.approx(100 / 3)}
+    assert predictor_of(method).tables == ("volumes",), "one frame has no ejection fraction"
+
+
+def test_records_are_written_with_a_column_for_every_key(tmp_path):
+    write_records(tmp_path / "t.csv", [{"measure": "a", "value": 0.25}, {"measure": "b", "value": None, "unit": "%"}])
+    with (tmp_path / "t.csv").open(newline="") as stream:
+        assert list(csv.DictReader(stream)) == [
+            {"measure": "a", "value": "0.25", "unit": ""},
+            {"measure": "b", "value": "", "unit": "%"},
+        ]
