@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Picture
 
 from ganatomy.cli import main
 from ganatomy.images.files import write
@@ -25,6 +27,53 @@ def test_images_are_listed_as_they_are_found(folder, capsys):
     told = capsys.readouterr().out
     assert "a[red]c" in told and "2 subjects, 2 images" in told and "-1000 to 300" in told
     assert "nifti: 3 x 16 x 16 voxels; 1 x 1 x 1 mm; -1000 to 300 in middle slices, HU" in told
+
+
+def test_a_size_of_pixels_that_no_file_states_is_told_as_unknown(tmp_path, capsys):
+    Picture.fromarray(np.arange(63, dtype=np.uint8).reshape(7, 9)).save(tmp_path / "a.png")
+    assert main(["data", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "1 subject, 1 image\n" in told and "7 x 9 voxels; size of pixels unknown; 0 to 62" in told
+    assert told.count("unknown") == 2 and "1 x 1" not in told.replace("1 x 7", "")
+    Picture.fromarray(np.arange(63, dtype=np.uint8).reshape(7, 9)).save(tmp_path / "b.png", dpi=(254, 508))
+    assert main(["data", str(tmp_path)]) == 0
+    assert "7 x 9 voxels; 1 x 0.05 x 0.1 mm, unknown for 1 of 2; 0 to 62" in capsys.readouterr().out
+    assert main(["data", str(tmp_path / "a.png"), "--pixel-mm", "0.3"]) == 0
+    assert "7 x 9 voxels; 1 x 0.3 x 0.3 mm; 0 to 62" in capsys.readouterr().out
+
+
+def test_time_frames_are_listed_where_they_are_asked_for(tmp_path, capsys):
+    write(tmp_path / "cine.nii.gz", Image.from_array(np.arange(4 * 60, dtype=np.int16).reshape(4, 3, 4, 5)))
+    assert main(["data", str(tmp_path / "cine.nii.gz"), "--frames", "ed=0", "es=2"]) == 0
+    told = capsys.readouterr().out
+    assert "1 subject, 2 images" in told and "cine_es" in told and "140 to 159" in told
+
+
+def test_images_and_label_maps_of_one_subject_are_one_subject(tmp_path, capsys):
+    for folder, names in (("imagesTr", ("p1_0000", "p1_0001", "p2_0000")), ("labelsTr", ("p1", "p2"))):
+        for name in names:
+            write(
+                tmp_path / folder / f"{name}.nii.gz", Image.from_array(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+            )
+    assert main(["data", str(tmp_path)]) == 0
+    assert "2 subjects, 5 images" in capsys.readouterr().out
+
+
+def test_lists_whose_images_have_roles_ask_for_the_system(folder, tmp_path, capsys):
+    (tmp_path / "list.json").write_text(json.dumps({"training": [{"image": "data/ann/scan.nii.gz"}]}))
+    (tmp_path / "list.csv").write_text("subject,target\nann,data/ann/scan.nii.gz\n")
+    arrays = {"train_images": np.zeros((5, 28, 28), np.uint8), "train_labels": np.zeros((5, 1), np.uint8)}
+    np.savez(tmp_path / "list.npz", **arrays)
+    for suffix, what in ((".json", "a list of cases"), (".csv", "a manifest"), (".npz", "a MedMNIST archive")):
+        assert main(["data", str(tmp_path / f"list{suffix}")]) == 2
+        told = capsys.readouterr().err
+        assert f"list{suffix} is {what}, " in told and "--for" in told
+
+
+def test_a_manifest_may_be_called_tsv(folder, tmp_path, capsys):
+    (tmp_path / "list.tsv").write_text("Subject\tTarget\nann\tdata/ann/scan.nii.gz\nben\tdata/a[red]c/scan.nii.gz\n")
+    assert main(["data", str(tmp_path / "list.tsv"), "--for", "wgan-vgg"]) == 0
+    assert "subjects (cases): 1 for training (1), 1 for testing (1)" in capsys.readouterr().out
 
 
 def test_cases_are_those_of_a_training_and_the_manifest_can_be_trained_on(folder, tmp_path, capsys):
@@ -141,11 +190,11 @@ def test_both_sides_of_a_patient_are_one_subject_unless_a_pattern_says_otherwise
     for name in ("7_left", "7_right"):
         write(tmp_path / "eyes" / f"{name}.nii.gz", Image.from_array(np.arange(768, dtype=np.int16).reshape(3, 16, 16)))
     assert main(["data", str(tmp_path / "eyes")]) == 0
-    assert "1 subjects, 2 images" in capsys.readouterr().out
+    assert "1 subject, 2 images" in capsys.readouterr().out
     assert main(["data", str(tmp_path / "eyes"), "--subject-pattern", "left|right"]) == 0
     assert "2 subjects, 2 images" in capsys.readouterr().out
     assert main(["data", str(tmp_path / "eyes"), "--for", "srgan"]) == 0
-    assert "2 cases are of 1 subjects by their names: 7_left" in capsys.readouterr().err
+    assert "2 cases are of 1 subject by their names: 7_left" in capsys.readouterr().err
 
 
 def test_data_that_do_not_fit_are_refused_with_a_manifest_that_would_do(folder, capsys):

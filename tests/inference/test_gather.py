@@ -89,6 +89,9 @@ def test_a_manifest_has_a_column_of_paths_per_input(files, tmp_path):
     manifest.write_text("subject,flair,t1\nanna,in/p_flair.nii.gz,in/p_t1.nii.gz\n")
     (job,) = gather([str(manifest)], SEVERAL, find)
     assert job.name == "anna" and by_role(job) == {"flair": files["flair"], "t1": files["t1"]}
+    tabs = tmp_path / "list.tsv"
+    tabs.write_text("subject\tflair\tt1\nanna\tin/p_flair.nii.gz\tin/p_t1.nii.gz\n")
+    assert gather([str(tabs)], SEVERAL, find)[0].name == "anna"
     manifest.write_text("subject,other\nanna,x\n")
     with pytest.raises(UserError, match="has columns flair, t1, mask; it has subject, other"):
         gather([str(manifest)], SEVERAL, find)

@@ -31,6 +31,7 @@ from ganatomy.data.subjects import merged, place_below, subject_of_place, with_p
 from ganatomy.data.tables import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    MANIFEST_SUFFIXES,
     SITE_COLUMNS,
     SUBJECT_COLUMNS,
     check_cells,
@@ -206,7 +207,7 @@ def _manifest(place: Path, task: Task) -> Path | None:
         Unfit: a folder has manifests, none of which says which file is which.
     """
     if not place.is_dir():
-        return place if place.suffix.lower() == ".csv" else None
+        return place if place.suffix.lower() in MANIFEST_SUFFIXES else None
     manifests = [path for path in (place / name for name in MANIFEST_NAMES) if path.is_file()]
     usable = [path for path in manifests if _columns(path, task)]
     if manifests and not usable:
@@ -497,7 +498,7 @@ def names_of_images(config: DataConfig) -> list[str]:
     if held := held_at(config.data):
         return images_in_memory(held)
     paths = [config.data / name for name in MANIFEST_NAMES] if config.data.is_dir() else [config.data]
-    path = next((path for path in paths if path.is_file() and path.suffix.lower() == ".csv"), None)
+    path = next((path for path in paths if path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES), None)
     if path is None:
         return channels_of_layout(config.data)
     header, *rows = raw_rows(path) or [[]]

@@ -9,12 +9,17 @@ from pathlib import Path
 
 from ganatomy.case import Case, Task
 from ganatomy.data.cases import DataConfig, subject_of
+from ganatomy.data.datalists import read_datalist
+from ganatomy.data.frames import in_frames
+from ganatomy.data.known_layouts import is_medmnist
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.data.memory import held_at, images_in_memory
 from ganatomy.data.overview import Item, items_of, sentences, write_manifest
 from ganatomy.data.subjects import with_pattern
+from ganatomy.data.tables import MANIFEST_SUFFIXES
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source, find
+from ganatomy.images.parsing import exists
 
 SHOWN = 20
 """Number of rows of the table in a notebook; the sentences below it count all images."""
@@ -107,7 +112,25 @@ def listed(config: DataConfig) -> list[Case]:
         found = (
             by_series(sources(config.data), patterns) if config.series else by_patterns(config.data, patterns, sources)
         )
-        return [Case(name, subject, "train", chosen) for name, subject, chosen in found]
+        return _in_frames([Case(name, subject, "train", chosen) for name, subject, chosen in found], config)
     root = config.data
+    if told := _for_a_system(root):
+        raise UserError(f"{root} is {told}, which says what each image is for a system: name the system, too (--for)")
     cases = [Case(one.name, subject_of(root, one), "train", {one.kind: one}) for one in sources(root)]
-    return with_pattern(cases, root, config.subject_pattern) if config.subject_pattern else cases
+    return _in_frames(with_pattern(cases, root, config.subject_pattern) if config.subject_pattern else cases, config)
+
+
+def _in_frames(cases: list[Case], config: DataConfig) -> list[Case]:
+    return in_frames(cases, config.frames) if config.frames else cases
+
+
+def _for_a_system(path: Path) -> str | None:
+    """Return what a file is that names or holds images for the roles of a system; None for images and folders."""
+    suffix = path.suffix.lower()
+    if path.is_dir() or not exists(path):
+        return None
+    if suffix in MANIFEST_SUFFIXES:
+        return "a manifest"
+    if suffix == ".json" and read_datalist(path) is not None:
+        return "a list of cases"
+    return "a MedMNIST archive" if suffix == ".npz" and is_medmnist(path) else None

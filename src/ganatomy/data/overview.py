@@ -23,6 +23,7 @@ from ganatomy.errors import Shortage, UserError
 from ganatomy.images.archives import archive_of
 from ganatomy.images.image import NO_MEANING, Image
 from ganatomy.images.paths import replacing
+from ganatomy.metrics.statistics import count
 
 SIDES: Mapping[str, str] = {"train": "training", "val": "validation", "test": "testing"}
 """Side of the split to its word."""
@@ -187,7 +188,8 @@ def sentences(items: Sequence[Item], divided: bool = True) -> list[str]:
     parts = [f"{len(subjects[side])} for {SIDES[side]} ({len(cases[side])})" for side in subjects if cases[side]]
     told = [f"subjects (cases): {', '.join(parts)}"]
     if not divided:
-        told = [f"{len({one.subject for one in items})} subjects, {len({one.case for one in items})} images"]
+        people, images = (len({getattr(one, name) for one in items}) for name in ("subject", "case"))
+        told = [f"{count(people, 'subject')}, {count(images, 'image')}"]
     for role in dict.fromkeys(one.role for one in items):
         read = [one for one in items if one.role == role and one.shape]
         if read:

@@ -17,6 +17,7 @@ from ganatomy.data.kinds import CONTRASTS, OCCASIONS, SIDES
 from ganatomy.errors import UserError
 from ganatomy.images.archives import shown
 from ganatomy.images.files import place_of
+from ganatomy.metrics.statistics import count
 
 BIDS = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$)")
 """Subject of a name by the Brain Imaging Data Structure."""
@@ -24,12 +25,13 @@ MARKED = re.compile(
     r"(?<![A-Za-z0-9])((?:subject|subj|sub|patient|pat|pt|person|participant|p|id)[-_ ]?\d+)(?!\d)", re.I
 )
 """Words that a number of a patient follows."""
+SIDES_OF_SPLIT = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 GENERIC = frozenset(
     {"image", "images", "img", "imgs", "scan", "scans", "picture", "pictures", "volume", "volumes", "data"}
-    | {"imagestr", "imagests", "train", "training", "val", "valid", "validation", "test", "testing"}
+    | {"label", "labels", "mask", "masks", "imagestr", "imagests", "labelstr", "labelsts"}
+    | SIDES_OF_SPLIT
 )
 """Names of folders that are of no subject."""
-SIDES_OF_SPLIT = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 
 def subject_of_name(name: str) -> str:
@@ -152,8 +154,8 @@ def merged(cases: Sequence[Case]) -> str | None:
     if not several:
         return None
     (subject, _), own = next(iter(several.items()))
-    total = len({case.subject for case in cases})
+    total = count(len({case.subject for case in cases}), "subject")
     return (
-        f"{len(cases)} cases are of {total} subjects by their names: {own[0]} and {own[1]} are of {subject!r}; "
+        f"{len(cases)} cases are of {total} by their names: {own[0]} and {own[1]} are of {subject!r}; "
         "--subject-pattern says otherwise"
     )

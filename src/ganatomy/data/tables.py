@@ -10,6 +10,8 @@ from unicodedata import category, normalize
 
 from ganatomy.errors import UserError, shortage
 
+MANIFEST_SUFFIXES = (".csv", ".tsv")
+"""Endings of the names of manifests."""
 SUBJECT_COLUMNS = ("subject", "patient", "patient_id", "subject_id")
 IMAGE_COLUMNS = ("image", "file", "path")
 LABEL_COLUMNS = ("label", "class", "diagnosis")

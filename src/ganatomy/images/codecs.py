@@ -89,7 +89,7 @@ class IntensityCodec(BaseModel):
                 f"{label} names no unit, and its values, {low:g} to {high:g}, cannot be HU (air is -1000): "
                 "say how they map to HU (by --intercept -1024, or the column intercept), or use a file that is in HU"
                 if image.header.kind in ("raster", "npy", "array")
-                else f"{label} names no unit, and its values, {low:g} to {high:g}, hold nothing like air (-1000 HU): "
+                else f"{label} names no unit, and its values, {low:g} to {high:g}, cannot be HU with air (-1000): "
                 "where they are HU of an organ alone, say so (by --unit HU, or the column unit), else convert them"
             )
 

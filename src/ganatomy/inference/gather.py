@@ -10,7 +10,7 @@ from ganatomy.case import Case
 from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.data.parts import in_parts, volume_of
-from ganatomy.data.tables import check_cells, column_name, rows_of
+from ganatomy.data.tables import MANIFEST_SUFFIXES, check_cells, column_name, rows_of
 from ganatomy.errors import UserError
 from ganatomy.images.files import Source
 from ganatomy.images.paths import safe_name, unique_name
@@ -79,7 +79,7 @@ def gather(
         found = by_series(find_all(path), parse_patterns(series, "--series", known))
     elif roles:
         found = by_patterns(path, parse_patterns(roles, "--roles", known), find_all)
-    elif path.suffix.lower() == ".csv":
+    elif path.suffix.lower() in MANIFEST_SUFFIXES:
         found = _from_manifest(path, known, find_all)
     elif len(predictor.inputs) == 1:
         return [Job(source.name, {predictor.inputs[0]: source}) for source in find_all(path)]
