@@ -7,7 +7,7 @@ import pytest
 from ganatomy.case import Case, Sample
 from ganatomy.data.cases import PhantomSource
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Row, Score, Scores
-from ganatomy.evaluation.page import add_comparisons
+from ganatomy.evaluation.page import add_comparisons, add_summary
 from ganatomy.evaluation.remarks import (
     against,
     improved,
@@ -82,3 +82,17 @@ def test_a_warning_where_any_case_is_a_phantom(tmp_path):
 
 def test_parts_with_nothing_to_say_are_left_out():
     assert sentences("One.", "", "Two.") == "One. Two."
+
+
+def test_scores_that_are_defined_nowhere_are_left_out_and_named_once():
+    contrast, bits = Score("contrast", "higher"), Score("bits", None)
+    rows = []
+    for case in "abc":
+        rows.append(Row(case, case, (0, 1), OUTPUT, {"psnr": 30.0 + ord(case), "contrast": 0.5, "bits": 1.25}))
+        rows.append(Row(case, case, (0, 1), "constant", {"psnr": 20.0, "contrast": math.nan, "bits": math.nan}))
+        rows.append(Row(case, case, (0, 1), "flat", {"contrast": math.nan}))
+    report, judge = Report("r"), SimpleNamespace(scores=[PSNR, contrast, bits], resampled="subjects")
+    add_summary(report, judge, Scores(rows))
+    page = report.html()
+    assert "Left out, since they are not defined: contrast of constant and flat; bits of constant." in page
+    assert page.count('class="nothing"') == 2 and "Flat" not in page and "Constant" in page

@@ -9,7 +9,7 @@ from typing import Any
 from ganatomy.evaluation.judging import FEW, OUTPUT, TARGET, Judge, Judgement, Scores, limits
 from ganatomy.evaluation.sites import Site, add_sites
 from ganatomy.inference.model import Model
-from ganatomy.metrics.statistics import FEWEST_SUBJECTS, count
+from ganatomy.metrics.statistics import FEWEST_SUBJECTS, Interval, count
 from ganatomy.reports.curves import read_metrics, training_curves
 from ganatomy.reports.figures import paired_plot
 from ganatomy.reports.measures import ROTATION
@@ -62,13 +62,38 @@ def add_summary(report: Report, judge: Judge, scores: Scores) -> None:
         members = [score for score in judge.scores if score.group == group]
         columns = [Column("method"), *[score.column for score in members]]
         rows: list[list[Cell]] = [
-            [title(method), *[scores.interval(method, score.name) for score in members]] for method in scores.methods
+            [title(method), *[_defined(scores, method, score.name) for score in members]] for method in scores.methods
         ]
         shown = [row for row in rows if any(row[1:])]
         if shown:
             report.table(
                 shown, columns, caption=f"{group}: means over {judge.resampled}, with 95 % intervals".lstrip(": ")
             )
+    if left := undefined(judge, scores):
+        report.text(f"Left out, since they are not defined: {left}.")
+
+
+def _defined(scores: Scores, method: str, score: str) -> Interval | None:
+    """Return the mean of a score with its interval; None where it is defined in no case."""
+    found = scores.interval(method, score)
+    return found if found and found.n else None
+
+
+def undefined(judge: Judge, scores: Scores) -> str:
+    """Return in words which scores of which methods are defined in no case, such as the contrast of a constant."""
+    by_methods: dict[tuple[str, ...], list[str]] = {}
+    for score in judge.scores:
+        lacking = [
+            method for method in scores.methods if (found := scores.interval(method, score.name)) and not found.n
+        ]
+        if lacking:
+            by_methods.setdefault(tuple(lacking), []).append(score.name)
+    return "; ".join(f"{listed(names)} of {listed(methods)}" for methods, names in by_methods.items())
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words with commas, and ``and`` before the last one."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def add_comparisons(report: Report, judge: Judge, scores: Scores) -> None:

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -173,7 +174,10 @@ def test_a_run_whose_images_have_scales_of_their_own_is_trained_judged_and_appli
     maps = ["constant", "linear map", "monotone map"]
     assert found.scores.methods == [INPUT, OUTPUT, *maps, TARGET] and found.leading[0] == PSNR
     assert BEST not in found.scores.rows[0].scores
-    assert "<img" in (tmp_path / "run" / "evaluation" / "report.html").read_text()
+    page = (tmp_path / "run" / "evaluation" / "report.html").read_text()
+    assert "<img" in page and page.count("Left out, since they are not defined: ") == 1
+    (told,) = re.findall(r"not defined: (.*?)\.<", page)
+    assert told == "contrast and mutual information of constant"
     rng = np.random.default_rng(0)
     image = Image.from_array(np.pad(rng.uniform(200, 900, (3, 20, 18)), ((0, 0), (7, 5), (8, 2))), (3.0, 1.5, 1.5))
     made = model(image)["second"]

@@ -115,6 +115,12 @@ def test_the_true_image_scores_perfectly_and_an_inverted_one_is_seen():
     assert noise[INFORMATION] < 0.2 < perfect[INFORMATION]
 
 
+def test_a_constant_has_neither_contrast_nor_information():
+    a = np.random.default_rng(0).uniform(200, 1200, (1, 32, 32)).astype(np.float32)
+    found = task().scores({"b": np.full_like(a, 300.0)}, {"a": a, "b": a / 2}, (1.0, 1.0, 1.0))
+    assert np.isnan(found[INFORMATION]) and np.isnan(found[CONTRAST]) and found[MAE] > 0
+
+
 def test_without_a_true_image_only_the_information_is_scored():
     a = np.random.default_rng(0).uniform(200, 1200, (1, 32, 32)).astype(np.float32)
     assert set(task().scores({"b": a / 2}, {"a": a}, (1.0, 1.0, 1.0))) == {INFORMATION}

@@ -22,10 +22,9 @@ from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Frame, Plane
 from ganatomy.images.image import ComputedArray, LazyArray
 from ganatomy.metrics.contrast import global_contrast_factor
-from ganatomy.metrics.dependence import mutual_information
 from ganatomy.physics.fibre import OUTSIDE, FibreBundle, cell_means
 from ganatomy.roles.image import ImageRole
-from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
+from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, information, likeness
 from ganatomy.tasks.restoration.task import Restoration
 
 CONTRAST_TRUE, CONTRAST_LOW = "gcf difference[true]", "gcf difference[low]"
@@ -216,7 +215,7 @@ class FibreSuperResolution(Restoration):
         scores = {
             CONTRAST_LOW: self.contrast(ours) - self.contrast(low),
             CONSISTENCY: fibre_error(made, sample),
-            INFORMATION: mutual_information(low.ravel(), ours.ravel(), window, window),
+            INFORMATION: information(low.ravel(), ours.ravel(), window, window),
         }
         if "true" in sample:
             true = self.inner(sample["true"])

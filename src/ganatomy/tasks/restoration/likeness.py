@@ -1,10 +1,13 @@
 """Fidelity and sharpness of an image relative to a true one, shared by several kinds of tasks."""
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganatomy.case import Volume
+from ganatomy.metrics.dependence import mutual_information
 from ganatomy.metrics.fidelity import mae, psnr, ssim
 from ganatomy.metrics.sharpness import gradient_ratio
 
@@ -14,6 +17,24 @@ INFORMATION = "mutual information"
 
 BLUNT = 0.01
 """Lower limit of the gradient ratio in ``error+sharpness``."""
+
+
+def information(
+    given: NDArray[Any], made: NDArray[Any], given_window: tuple[float, float], made_window: tuple[float, float]
+) -> float:
+    """Compute the mutual information of two arrays of one shape in bits; NaN where one of them is constant.
+
+    A constant shares nothing with any image, which says nothing about a method that fills images with one.
+
+    Args:
+        given: values of the input.
+        made: values of the output, at the same places.
+        given_window: lowest and highest value that is counted of the input.
+        made_window: those of the output.
+    """
+    if any(np.ptp(values) == 0 for values in (given, made) if values.size):
+        return math.nan
+    return mutual_information(given, made, given_window, made_window)
 
 
 def likeness(

@@ -12,6 +12,7 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry,
 from ganatomy.evaluation.remarks import sentences
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
 from ganatomy.inference.predictor import decoding_role
+from ganatomy.metrics.statistics import Interval
 from ganatomy.reports.report import Outcome
 from ganatomy.tasks.restoration.judge import role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
@@ -111,7 +112,7 @@ class TranslationJudge(NearnessJudge):
         assert shared is not None
         sentence = f"No patient has a true {self.task.output} image, so nothing says whether the output is right."
         if not shared.mean >= DEPENDENCE:
-            return f"{sentence} It has lost the anatomy of the input: {limits(shared, 'bits')} in common.", "worse"
+            return f"{sentence} It has lost the anatomy of the input: {_in_common(shared)}.", "worse"
         return f"{sentence} Within tissue it has {limits(shared, 'bits')} in common with the input.", "undecided"
 
     def particulars(self) -> dict[str, str]:
@@ -138,7 +139,7 @@ class TranslationJudge(NearnessJudge):
         least = KEPT * true.mean if true else DEPENDENCE
         if shared and not shared.mean >= least:
             points.append(
-                f"The output has lost anatomy: within tissue it has {limits(shared, 'bits')} in common with the input"
+                f"The output has lost anatomy: within tissue, {_in_common(shared)} with the input"
                 + (f", the true image {limits(true, 'bits')}." if true else ".")
             )
         if not contrast:
@@ -147,3 +148,8 @@ class TranslationJudge(NearnessJudge):
                 "mutual information does not depend on which is bright."
             )
         return points
+
+
+def _in_common(shared: Interval) -> str:
+    """Return in words what output and input have in common."""
+    return f"{limits(shared, 'bits')} in common" if shared.n else "a constant, which has nothing in common"

@@ -17,9 +17,9 @@ from ganatomy.images.augmentation import Changes, mild
 from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit
 from ganatomy.inference.predictor import decoding_role
-from ganatomy.metrics.dependence import correlation, mutual_information
+from ganatomy.metrics.dependence import correlation
 from ganatomy.roles.image import ImageOptions
-from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, likeness
+from ganatomy.tasks.restoration.likeness import BEST, EDGES, INFORMATION, MAE, PSNR, SSIM, information, likeness
 from ganatomy.tasks.restoration.task import CONTENT, Restoration
 
 CONTRAST = "contrast"
@@ -143,7 +143,7 @@ class Translation(Restoration):
         """
         made, tissue = output[self.output], self.tissue(sample)
         given, wanted = self.window(self.input), self.window(self.output)
-        shared = mutual_information(sample[self.input][tissue], made[tissue], given, wanted)
+        shared = information(sample[self.input][tissue], made[tissue], given, wanted)
         if self.output not in sample:
             return {INFORMATION: shared}
         true = sample[self.output]
