@@ -187,7 +187,7 @@ SYSTEMS: tuple[System, ...] = (
            "10.1117/12.2293406"),
     System("di2in-an", 50, "DI2IN-AN", "segmentation", "Yang et al., 2017",
            "abdominal CT", "3D", "segments the liver in whole volumes",
-           "10.1007/978-3-319-66179-7_58"),
+           "10.1007/978-3-319-66179-7_58", module="ganatomy.methods.segmentation.di2in_an:DI2INAN"),
     System("polyphase-cyclegan", 51, "Polyphase CycleGAN", "segmentation", "Kim & Ye, 2018",
            "abdominal CT", "2D", "segments liver and lesions through an image-mask cycle",
            None),

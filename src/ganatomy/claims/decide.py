@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ganatomy import catalogue
 from ganatomy.claims.claim import Claim, Predicate
 from ganatomy.claims.sections import (
+    abdomen_segmentation,
     denoising,
     detection,
     frameworks,
@@ -45,6 +46,7 @@ CLAIMS: dict[str, Claim] = {
         geometry,
         detection,
         segmentation,
+        abdomen_segmentation,
         reconstruction,
         superresolution,
         volumes,

@@ -11,7 +11,6 @@ from ganatomy.errors import UserError
 from ganatomy.images.image import Header, Image
 from ganatomy.phantoms.shapes import Array, Grid, Mask, Path, PlaneWaves, average, ellipsoid, ramp, texture
 from ganatomy.phantoms.torso import (
-    FINEST,
     LIVER_BOX,
     PURE,
     TISSUES,
@@ -51,6 +50,7 @@ CT_NUMBERS: dict[str, tuple[float, float]] = {
 CYST = (6.0, 8.0)
 METASTASIS = (42.0, 66.0)
 LIVER, LESION = 1, 2
+FINEST = 4.0  # mm, largest edge of the pixels that coarser ones are averaged from
 GRAIN = 1.2  # mm, correlation length of the noise of a soft kernel
 GAP = 3.0  # mm between the border of the liver and the centre of a lesion
 

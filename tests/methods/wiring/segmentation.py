@@ -4,6 +4,7 @@ from wiring import Losses, Wiring, alike, doubled, each
 
 IMAGES = ("flair", "t1", "t1c", "t2")
 TERMS = ["critic/multi_scale", *each("segmentor", "multi_scale", "dice", "pixel")]
+LEVELS = each("generator", "quarter", "half", "main")
 
 WIRINGS = [
     # Xue et al. 2018, eq. 2: both players share one distance between x∘S(x) and x∘y; releases add the Dice loss.
@@ -38,5 +39,19 @@ WIRINGS = [
             "class_weights": (1.0, 3.0, 1.5),
         },
         unused={"pixel_weight": "0: this loss is off"},
+    ),
+    # Yang et al. 2017: a loss at every level in both stages; the discriminator sees masks and never the CT.
+    Wiring(
+        "di2in-an",
+        {
+            "supervised": Losses(alike(("ct", "liver"), LEVELS), {"level_weights": doubled(*LEVELS)}),
+            "adversarial": Losses(
+                {
+                    "ct": ["discriminator/adversarial", *LEVELS, "generator/adversarial"],
+                    "liver": ["discriminator/adversarial", *LEVELS],
+                },
+                {"level_weights": doubled(*LEVELS), "adversarial_weight": doubled("generator/adversarial")},
+            ),
+        },
     ),
 ]

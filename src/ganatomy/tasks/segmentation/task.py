@@ -155,7 +155,9 @@ class Segmentation(Task):
     @property
     def preparation(self) -> Preparation:
         c = self.config
-        return Preparation(plane=c.plane, spacing=c.spacing, size=c.size, fit=c.fit)
+        airs = {name: _image_options(c, name).air for name in self.inputs}
+        fill = tuple((name, air) for name, air in airs.items() if air)
+        return Preparation(plane=c.plane, spacing=c.spacing, size=c.size, fit=c.fit, fill=fill)
 
     def phantom_grid(self, size: int | None) -> dict[str, Any]:
         if self.embedded is None:
