@@ -558,6 +558,8 @@ class Task(ABC):
     and fewer decide no comparison."""
     fewest_validation_images: ClassVar[int] = 1
     """Smallest number of validation images from which the validation scores can be computed."""
+    constant_scores: Mapping[str, float] = {}
+    """Validation score to its value for an empty or constant output, where that is the same for all cases."""
     expects: Mapping[str, Sequence[Any]] = {}
     """Role to properties that its images should have (`ganatomy.roles.expectations`), checked where possible."""
     fitted: Mapping[str, NDArray[Any]]

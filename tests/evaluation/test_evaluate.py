@@ -22,6 +22,7 @@ from ganatomy.inference.runfile import read_run, write_run
 from ganatomy.metrics.fidelity import rmse
 from ganatomy.tasks.ct_denoising.judge import PSNR, RMSE
 from ganatomy.tasks.restoration.judge import trained
+from ganatomy.training import run as training_run
 from ganatomy.training.run import TrainConfig, train
 
 TEST = ("phantom001", "phantom002")
@@ -292,3 +293,23 @@ def test_only_methods_that_have_a_baseline_are_said_to_lack_one():
     assert lacking(build("pix2pix", {})) == [NOT_COMPARED]
     assert lacking(build("pix2pix", {"adversarial_weight": 0.0})) == []
     assert lacking(build("vessel-geometry-wgan", {})) == [], "there is nothing to train without its critic"
+
+
+def test_weights_chosen_by_a_score_that_never_improved_are_doubted_at_the_end_and_in_the_report(
+    tmp_path, monkeypatch, caplog
+):
+    name = "rmse"
+    values = iter([5.0, 7.0, 6.0])
+    monkeypatch.setattr(training_run, "validate", lambda *arguments: {name: next(values)})
+    config = catalogue.load("wgan-vgg").Config.preset("small", **SMALL)
+    data = DataConfig(phantom_subjects=3, phantom_size=64, test_subjects=TEST, cache=tmp_path / "cache")
+    options = TrainConfig(rounds=3, device="cpu", validate_every=1, monitor=name, diagnose=False)
+    with caplog.at_level("WARNING", logger="ganatomy"):
+        train("wgan-vgg", tmp_path / "run", config, data, options)
+    assert "in the first of 3 validations, at round 1, and never improved" in caplog.text
+    assert "slices held out of the training subjects (phantom000)" in caplog.text
+    evaluate(tmp_path / "run")
+    page = (tmp_path / "run" / "evaluation" / "report.html").read_text()
+    assert "The weights were chosen by the validation score" in page and "never improved" in page
+    evaluate(tmp_path / "run", which="last")
+    assert "never improved" not in (tmp_path / "run" / "evaluation" / "report.html").read_text()

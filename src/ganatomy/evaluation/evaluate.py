@@ -40,6 +40,7 @@ from ganatomy.evaluation.judging import OUTPUT, RESERVED, Entry, Judge, Judgemen
 from ganatomy.evaluation.page import compose
 from ganatomy.evaluation.ratings import OPINION, read_ratings
 from ganatomy.evaluation.references import MOST_SUBJECTS, Tuned, choose, tune
+from ganatomy.evaluation.selection import doubtful_choice
 from ganatomy.evaluation.timing import Clock, run_times, timed
 from ganatomy.game import Method
 from ganatomy.images.atomic import replacing_results, write_atomically, write_text
@@ -161,6 +162,8 @@ def evaluate(
         notes = [*remarks, *[problem.written for problem in problems]]
         missing = [*([] if plain_runs else lacking(model.method)), ONE_RUN]
         limits = [*unlike_training(task, prepared), *sites.notes(judge, reference.name, places), *missing]
+        if which == "best" and (doubt := doubtful_choice(run, facts, task, short_names(facts, facts.split.val))):
+            limits.insert(0, doubt)
         about = describe(model, which, own, judgement, labels, [*notes, *unfair, *limits])
         if keep_images:
             about["images"] = (
@@ -460,6 +463,12 @@ def lacking(method: Method) -> list[str]:
     return [NOT_COMPARED] if method.adversarial and method.config.baseline else []
 
 
+def short_names(facts: RunFile, subjects: Sequence[str]) -> list[str]:
+    """Return the shortened pseudonyms of some subjects of a run, which differ among all its subjects."""
+    short = shortened([one for side in facts.split.by_side.values() for one in side])
+    return [short[one] for one in subjects]
+
+
 def describe(
     model: Model, which: Which, data: DataConfig, judgement: Judgement, labels: Labels, notes: Sequence[str]
 ) -> dict[str, Any]:
@@ -468,7 +477,6 @@ def describe(
     Training subjects are named by shortened pseudonyms.
     """
     facts = run_facts(model)
-    short = shortened([one for side in facts.split.by_side.values() for one in side])
     return {
         "system": facts.system,
         "run": str(model.folder),
@@ -483,7 +491,7 @@ def describe(
         "provenance": facts.provenance,
         "training": {
             "data": labels.place(place(facts.data)),
-            "subjects": {side: [short[one] for one in members] for side, members in facts.split.by_side.items()},
+            "subjects": {side: short_names(facts, members) for side, members in facts.split.by_side.items()},
             "fold": facts.split.fold.model_dump() if facts.split.fold else None,
             "seed": facts.training.seed,
             "rounds": facts.rounds,

@@ -37,6 +37,7 @@ from ganatomy.data.splits import Fold, divide, recorded, some
 from ganatomy.data.store import Store
 from ganatomy.errors import Notice, UserError
 from ganatomy.evaluation.choosing import place
+from ganatomy.evaluation.selection import doubtful_choice
 from ganatomy.game import Method, MethodConfig, Noise, Stage
 from ganatomy.images.atomic import locked, make_folder, write_atomically, write_text
 from ganatomy.images.paths import check_free
@@ -323,6 +324,7 @@ class Run:
             self._fit()
             on_rank_zero(self.fabric, self._calibrate)
             on_rank_zero(self.fabric, self._write_card)
+            on_rank_zero(self.fabric, self._warn_of_choice)
         return load(self.out, device=str(self.fabric.device), system=self.request.system)
 
     def _hold(self) -> None:
@@ -876,6 +878,12 @@ class Run:
     def _write_card(self) -> None:
         data = self.labels.place(str(self.data.data)) if self.data.data else "the embedded phantom"
         write_text(self.out / CARD, model_card(self.request.system, self.facts, data, self.best, self.monitor.latest))
+
+    def _warn_of_choice(self) -> None:
+        """Warn where nothing says that the best weights are better than others."""
+        subjects = sorted({item.sample.case.subject for item in self.val_ranges})
+        if told := doubtful_choice(self.out, self.facts, self.task, subjects):
+            log.warning("%s", told)
 
 
 def round_of(weights: Path) -> int:

@@ -186,6 +186,7 @@ class AnomalyDetection(Task):
         "pixel auc": "higher",
         "ncc": "higher",
     }
+    constant_scores: Mapping[str, float] = {"pixel auc": 0.5}
 
     def __init__(
         self,

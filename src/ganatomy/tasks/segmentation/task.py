@@ -202,6 +202,11 @@ class Segmentation(Task):
         return dict.fromkeys(("dice", *self._each()), "higher")
 
     @property
+    def constant_scores(self) -> Mapping[str, float]:  # type: ignore[override]
+        """Dice of an empty output: 0."""
+        return dict.fromkeys(self.directions, 0.0)
+
+    @property
     def selection(self) -> str:
         return "dice"
 
