@@ -47,6 +47,7 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pydicom
+import SimpleITK
 import tifffile
 import yaml
 from nibabel.nifti1 import Nifti1Header
@@ -274,6 +275,9 @@ def make_images(folder: Path) -> list[Path]:
         file.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", 700 * (number % 2))
         file.ImagePositionPatient = [*file.ImagePositionPatient[:2], 4.0 * (number // 2)]
         file.save_as(folder / "diffusion" / path.name)
+    for suffix in (".mhd", ".nhdr"):
+        (folder / f"detached{suffix}").mkdir()
+        SimpleITK.WriteImage(volume.to_sitk(), str(folder / f"detached{suffix}" / f"volume{suffix}"))
     Picture.fromarray(stored).save(folder / "clear.png", transparency=1000)
     for name in COMPRESSED:
         if found := get_testdata_file(name, download=False):
@@ -289,17 +293,17 @@ def images(folder: Path) -> Callable[[random.Random, Path], Trial]:
         base = dice.choice(sound)
         path = work / base.name
         (shutil.copytree if base.is_dir() else shutil.copy)(base, path)
-        special = {".gz": _nifti, ".nii": _nifti, ".dcm": _element, "": _element, ".npy": _header, ".npz": _bomb}
-        special |= {".h5": _hdf5, ".png": _picture, ".tif": _picture, ".mha": _text, ".nrrd": _text, ".zip": _archive}
-        change = dice.choice((None, None, _place_of, special.get(path.suffix)))
-        change = None if change is _nifti and path.name.endswith(".dcm.gz") else change
         file = dice.choice(sorted(path.iterdir())) if path.is_dir() else path
+        change = dice.choice((None, None, _place_of, MUTATORS.get(file.suffix)))
+        change = _zipped if change is _nifti and path.name.endswith(".dcm.gz") else change
         if change is None:
             changed, told = changed_bytes(file.read_bytes(), dice)
             file.write_bytes(changed)
         else:
             told = change(file, dice)
         whole = SLICES if base.is_dir() or base.suffix == ".zip" else None
+        # A header alone says how many slices there are.
+        whole = None if file.suffix in (".mhd", ".nhdr") else whole
         # What changes a list of members may take slices off it on purpose, and a name may be that of another kind.
         whole = (
             None if base.suffix == ".zip" and told.startswith(("member", "renamed", "doubled", "replaced")) else whole
@@ -425,10 +429,53 @@ def _nifti(file: Path, dice: random.Random) -> str:
     return name
 
 
+def _zipped(file: Path, dice: random.Random) -> str:
+    """Change what a compressed file holds, so that its checksum is right."""
+    changed, told = changed_bytes(gzip.decompress(file.read_bytes()), dice)
+    file.write_bytes(gzip.compress(changed))
+    return f"inside: {told}"
+
+
+def _mgh(file: Path, dice: random.Random) -> str:
+    """Give a field of the header of a compressed MGH file another value, or change its bytes; its checksum is right."""
+    if dice.random() < 0.3:
+        return _zipped(file, dice)
+    data = bytearray(gzip.decompress(file.read_bytes()))
+    # Version, four extents, type, degrees of freedom; the flag of a place, and 15 numbers of it.
+    fields = [(4 * number, ">i") for number in range(7)]
+    fields += [(28, ">h"), *((30 + 4 * number, ">f") for number in range(15))]
+    place, form = dice.choice(fields)
+    value, most = dice.choice(NASTY_NUMBERS), {">i": 2**31 - 1, ">h": 2**15 - 1}.get(form)
+    with contextlib.suppress(OverflowError):
+        packed = float(value) if most is None else int(np.clip(np.nan_to_num(float(value)), -most, most))
+        struct.pack_into(form, data, place, packed)
+    file.write_bytes(gzip.compress(bytes(data)))
+    return f"{value} as {form} at byte {place}"
+
+
+def _tags(file: Path, dice: random.Random) -> str:
+    """Give a tag of a TIFF another value, number of values, type or name, or lead its list of pages elsewhere."""
+    if dice.random() < 0.2:
+        return _picture(file, dice)
+    data = bytearray(file.read_bytes())
+    with tifffile.TiffFile(file) as opened:
+        order = opened.byteorder
+        page = dice.choice(list(opened.pages))
+        tag = dice.choice(list(page.tags))  # type: ignore[union-attr]
+        place, name, following = tag.offset, tag.name, page.offset  # type: ignore[union-attr]
+    offset, form = dice.choice(((0, "H"), (2, "H"), (4, "I"), (8, "I"), (8, "H")))
+    value = dice.choice((0, 1, 2, 7, following, len(data), 2 ** (8 * struct.calcsize(form)) - 1))
+    value %= 2 ** (8 * struct.calcsize(form))
+    struct.pack_into(order + form, data, place + offset, value)
+    file.write_bytes(bytes(data))
+    return f"{value} at byte {offset} of tag {name}"
+
+
 def _text(file: Path, dice: random.Random) -> str:
     """Give an entry of a header of text another value, or remove or repeat it."""
     data = file.read_bytes()
-    end = data.index(b"LOCAL\n") if file.suffix == ".mha" else data.index(b"\n\n")
+    last = {".mha": b"LOCAL\n", ".nrrd": b"\n\n"}.get(file.suffix)
+    end = len(data) if last is None else data.index(last)
     lines = data[:end].split(b"\n")
     place = dice.randrange(len(lines))
     words = [
@@ -441,7 +488,7 @@ def _text(file: Path, dice: random.Random) -> str:
         b"7 6 5 4 3 2",
     ]
     words += [str(number).encode() for number in NASTY_NUMBERS] + [b"True", b"double", b"MET_DOUBLE", b"gzip", b"hex"]
-    name, mark, value = lines[place].partition(b"=" if file.suffix == ".mha" else b":")
+    name, mark, value = lines[place].partition(b"=" if file.suffix in (".mha", ".mhd") else b":")
     kind = dice.choice(("value", "value", "word", "remove", "repeat"))
     if kind == "value":
         value = b" " + dice.choice(words)
@@ -551,20 +598,36 @@ def _hdf5(file: Path, dice: random.Random) -> str:
 def _picture(file: Path, dice: random.Random) -> str:
     """Write a picture of another kind under the same name."""
     kind = dice.choice(("PostScript", "huge", "animated", "palette", "floating point", "one pixel"))
+    form = "TIFF" if file.suffix in (".tif", ".svs") else "PNG"
     if kind == "PostScript":
         file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     elif kind == "huge":
-        Picture.new("1", (30000, 30000)).save(file)
+        Picture.new("1", (30000, 30000)).save(file, form)
     elif kind == "animated":
         frames = [Picture.new("L", (9, 9), shade) for shade in (0, 100, 200)]
-        frames[0].save(file, save_all=True, append_images=frames[1:])
+        frames[0].save(file, form, save_all=True, append_images=frames[1:])
     elif kind == "palette":
-        Picture.new("P", (9, 9), 3).save(file)
+        Picture.new("P", (9, 9), 3).save(file, form)
     elif kind == "floating point":
         Picture.new("F", (9, 9), float("nan")).save(file, "TIFF")
     else:
         Picture.new("LA", (1, 1)).save(file, "PNG")
     return f"replaced by a picture: {kind}"
+
+
+MUTATORS: dict[str, Callable[[Path, random.Random], str]] = {
+    **dict.fromkeys((".nii", ".gz"), _nifti),
+    **dict.fromkeys((".dcm", ""), _element),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr"), _text),
+    **dict.fromkeys((".tif", ".svs"), _tags),
+    **dict.fromkeys((".png", ".webp"), _picture),
+    ".mgz": _mgh,
+    ".npy": _header,
+    ".npz": _bomb,
+    ".h5": _hdf5,
+    ".zip": _archive,
+}
+"""Suffix of a file to what changes it in a way of its format; bytes of all files are changed, too."""
 
 
 # Tables: points, signals, poses, centre-lines and manifests

@@ -176,3 +176,18 @@ def test_flipped_and_added_bits_of_compressed_voxels_are_noticed(tmp_path, suffi
             data.write_bytes(sound[:place] + damaged)
             with pytest.raises(UserError, match=rf"a\.{suffix[1:]}"):
                 read(path)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_names_that_itk_cannot_take_are_refused_before_it_ends_the_process(tmp_path, suffix):
+    write(tmp_path / f"a{suffix}", Image.from_array(np.arange(60, dtype=np.int16).reshape(3, 4, 5)))
+    strange = tmp_path / f"\udcff{suffix}"
+    try:
+        (tmp_path / f"a{suffix}").rename(strange)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (source,) = find(strange)
+    with pytest.raises(UserError, match="no UTF-8, which ITK needs"):
+        source.open()
+    with pytest.raises(UserError, match="no UTF-8, which ITK needs"):
+        write(tmp_path / f"\udcfe{suffix}", Image.from_array(np.zeros((3, 4, 5), np.int16)))

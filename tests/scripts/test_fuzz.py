@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from ganatomy.errors import UserError
+from ganatomy.images import archives, dicom, itk, kspace, mgh, nifti, npy, raster, slides
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz.py"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
@@ -67,6 +69,29 @@ def test_a_seed_makes_the_same_changes(fuzz):
     first, again = ([fuzz.changed_bytes(data, random.Random(seed)) for seed in range(40)] for _ in range(2))
     assert first == again and len({changed for changed, _ in first}) > 30
     assert fuzz.changed_bytes(b"", random.Random(1))[0] is not None
+
+
+EQUAL = {".dicom", ".dicom.gz", ".hdf5", ".ima", ".ima.gz", ".jpeg", ".mgh", ".mrd", ".tiff"}
+"""Endings of formats that other sound files have, under another name or uncompressed."""
+SCANNERS = {".bif", ".ndpi", ".scn", ".svslide"}
+"""Endings of formats that only scanners of slides write."""
+
+
+def test_every_format_has_a_sound_file_and_changes_of_its_own(fuzz, tmp_path):
+    sound = [
+        path for one in fuzz.make_images(tmp_path / "sound") for path in (one.iterdir() if one.is_dir() else [one])
+    ]
+    known = {suffix for format in (archives, dicom, itk, kspace, mgh, nifti, npy, raster, slides)
+             for suffix in format.SUFFIXES}  # fmt: skip
+    assert {end for end in known if not any(path.name.endswith(end) for path in sound)} == EQUAL | SCANNERS
+    without = {path.suffix for path in sound} - set(fuzz.MUTATORS)
+    assert without == {".jpg", ".bmp", ".gif", ".raw"}  # which a few bytes of header precede
+    for suffix in fuzz.MUTATORS.keys() & {path.suffix for path in sound}:
+        path = next(one for one in sorted(sound) if one.suffix == suffix and not one.name.endswith(".dcm.gz"))
+        changed = tmp_path / path.name
+        for seed in range(12):
+            shutil.copy(path, changed)
+            assert fuzz.MUTATORS[suffix](changed, random.Random(seed))
 
 
 def test_a_series_that_lost_slices_is_garbage(fuzz, tmp_path):

@@ -142,7 +142,7 @@ def _read(path: Path, header: Mapping[str, str], data: Path, begin: int) -> Any:
     itk = sitk()
     reader = itk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if "type" in header else "MetaImageIO")
-    reader.SetFileName(str(path))
+    reader.SetFileName(_name(path))
     try:
         reader.ReadImageInformation()
         size, kind, width = reader.GetSize(), reader.GetPixelID(), reader.GetNumberOfComponents()
@@ -186,6 +186,20 @@ def _check(path: Path, header: Mapping[str, str], data: Path, begin: int, declar
         raise UserError(f"{path} holds {found} bytes of voxels, but its header states {declared}: convert it again")
 
 
+def _name(path: Path) -> str:
+    """Return a path as ITK takes it, which ends the process for others.
+
+    Raises:
+        UserError: the path is no UTF-8.
+    """
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: its name or that of a folder is no UTF-8, which ITK needs: rename it") from None
+    return name
+
+
 def sitk() -> Any:
     """Return SimpleITK, which has no types, and takes so long to import that only its formats pay for it."""
     import SimpleITK
@@ -215,7 +229,7 @@ def write_itk(path: Path, image: Image) -> None:
         folder = neighbour(path)
         try:
             folder.mkdir()
-            writer.SetFileName(str(folder / path.name.lower()))
+            writer.SetFileName(_name(folder / path.name.lower()))
             writer.Execute(itk)
             (folder / path.name.lower()).replace(temporary)
         except RuntimeError as error:
