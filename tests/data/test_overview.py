@@ -260,3 +260,14 @@ def test_a_data_set_is_checked_as_training_checks_it(tmp_path):
     assert not problems(None, cases)
     words = sentences(list(items_of(cases, task)))
     assert sum(line.startswith("cannot be used: ") for line in words) == len(told)
+
+
+def test_of_many_that_share_a_reason_a_few_are_named():
+    source = Held(Image.from_array(np.full((2, 16, 16), 5.0, np.float32)))
+    cases = [Case(f"p{number}", f"p{number}", "train", {"t1": source}) for number in range(9)]
+    task = build("segan", {"inputs": ("t1",), "regions": {"whole": (1,)}, "labels": "mask"}).task
+    told = [line for line in sentences(list(items_of(cases, task))) if line.startswith("cannot")]
+    assert len(told) == 4 and told[-1] == "cannot be used or read: 6 more, so that no case is left"
+    good = replace(cases[0], name="q", sources={"t1": Held(Image.from_array(np.arange(512.0).reshape(2, 16, 16)))})
+    told = [line for line in sentences(list(items_of([*cases, good], task))) if line.startswith("cannot")]
+    assert len(told) == 9

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ganatomy.case import Case, Openable, Sample, Split, Task, slab
 from ganatomy.data.cases import MEANINGS
 from ganatomy.data.parts import MARK, cell_of
-from ganatomy.data.store import values_of
+from ganatomy.data.store import FEW, values_of
 from ganatomy.errors import Shortage, UserError
 from ganatomy.images.archives import archive_of
 from ganatomy.images.image import NO_MEANING, Image
@@ -197,11 +197,12 @@ def sentences(items: Sequence[Item], divided: bool = True) -> list[str]:
     if labels := sorted({one.label for one in items if one.label}):
         told.append(f"labels: {', '.join(labels)}")
     told += _sites(items, divided)
-    told += [
-        f"cannot be {'used' if one.shape else 'read'}: {one.case} {one.role}: {one.problem}"
-        for one in items
-        if one.problem
-    ]
+    problems = [one for one in items if one.problem]
+    # Where none can be used, they are likely to share a reason.
+    named = problems if len({one.case for one in problems}) < len({one.case for one in items}) else problems[:FEW]
+    told += [f"cannot be {'used' if one.shape else 'read'}: {one.case} {one.role}: {one.problem}" for one in named]
+    if len(named) < len(problems):
+        told.append(f"cannot be used or read: {len(problems) - len(named)} more, so that no case is left")
     return told
 
 
