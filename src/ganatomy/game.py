@@ -105,7 +105,9 @@ class Player:
 
 
 class Aids(BaseModel):
-    """Aids that stabilise adversarial training and leave the shapes of all networks alone; by default there are none.
+    """Aids that stabilise adversarial training; by default there are none.
+
+    All but the last two leave the shapes of all networks alone.
 
     The trainer applies them, so that methods need no code for them; see `ganatomy.training.aids`.
     """
@@ -124,18 +126,30 @@ class Aids(BaseModel):
     extragradient: bool = False  # whether players move by the gradients found one round ahead (arXiv 1802.10551)
     consensus: float = Field(0.0, ge=0)  # weight of half the squared gradient of all players; 10 (arXiv 1705.10461)
     historical_averaging: float = Field(0.0, ge=0)  # weight of the squared distance to past weights (arXiv 1606.03498)
+    pack: int = Field(1, ge=1, le=64)  # samples that adversaries judge together, 2 to 4 in PacGAN (arXiv 1712.04086)
+    minibatch_discrimination: int = Field(0, ge=0, le=1024)  # values of closeness to the batch (arXiv 1606.03498)
 
     @model_validator(mode="after")
     def _one_way_to_move(self) -> Self:
         if self.extragradient and self.consensus:
             raise ValueError("extragradient and consensus both decide how players move; choose one")
+        if self.joins and (self.r1 or self.dragan or self.gradient_penalty):
+            raise ValueError(
+                "r1, dragan and gradient-penalty need the slope of each sample's score, but pack and "
+                "minibatch-discrimination judge samples together; choose one"
+            )
         return self
+
+    @property
+    def joins(self) -> tuple[str, ...]:
+        """Names of the aids in use by which the score of a sample depends on others."""
+        return tuple(name for name in ("pack", "minibatch_discrimination") if name in self.chosen)
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """Names of the aids that are switched on."""
-        usual = Aids()
-        return tuple(name for name, value in self if name != "noise_until" and value != getattr(usual, name))
+        usual = type(self).model_fields
+        return tuple(name for name, value in self if name != "noise_until" and value != usual[name].default)
 
 
 class Turn:

@@ -11,6 +11,7 @@ from small import READY, Samples, build
 from toys import Quiet
 
 from ganatomy.game import Aids
+from ganatomy.nets.enlarging import restore_enlarged
 from ganatomy.training.aids import prepare
 from ganatomy.training.loop import Trainer
 from ganatomy.training.shapes import refusals
@@ -22,8 +23,12 @@ WHY = {
     "weights changed after turns": "changes weights itself after a turn",
     "scores of its own": "computes the scores",
     "no second slope": "no round can be played with these aids",
+    "samples one by one": "no round can be played with these aids",
 }
 """Reason in the table to words of the message."""
+
+JOINT_SCORES = ("pack", "minibatch_discrimination")
+"""Aids for systems that only make samples from noise."""
 
 
 def refused() -> dict[str, list[tuple[set[str], str]]]:
@@ -46,6 +51,8 @@ def refusals_of(slug: str) -> Mapping[str, str]:
 @pytest.mark.parametrize("slug", READY)
 def test_a_system_refuses_the_aids_that_the_page_names(slug: str) -> None:
     found, told = refusals_of(slug), refused().get(slug, [])
+    if set(build(slug).task.predictors) != {"sample"}:
+        told = [*told, (set(JOINT_SCORES), "made from noise alone")]
     assert set(found) == {aid for aids, _ in told for aid in aids}
     for aids, words in told:
         for aid in aids:
@@ -83,3 +90,31 @@ def test_a_round_with_all_accepted_aids_moves_those_who_move_without(slug: str) 
         now = dict(method.named_parameters())
         assert all(now[name].isfinite().all() for name in own)
         assert any(not torch.equal(now[name], before[name]) for name in own) == (player.name in moved), player.name
+
+
+@pytest.mark.parametrize("name", JOINT_SCORES)
+@pytest.mark.parametrize("slug", [slug for slug in READY if set(build(slug).task.predictors) == {"sample"}])
+def test_a_round_with_scores_of_several_samples_is_played_and_can_be_loaded(slug: str, name: str) -> None:
+    if name in refusals_of(slug):
+        pytest.skip("refused, as the page says")
+    method, aids = build(slug), Aids.model_validate({name: 2})
+    prepare(method, aids)
+    stages = len(method.stages())
+    trainer = Trainer(
+        method,
+        Fabric(accelerator="cpu"),
+        [0] * (stages - 1) + [1],
+        lambda stage, index, drawn: Samples(method, stage, drawn),
+        Quiet([]),
+        lambda trainer, ending: None,
+        aids,
+    )
+    trainer.fit()
+    assert all(value.isfinite().all() for value in method.parameters())
+    tensors = {key: value for key, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
+    again = build(slug)
+    assert set(tensors) != set(again.state_dict())
+    restore_enlarged(again, tensors)
+    assert {key: value.shape for key, value in tensors.items()} == {
+        key: value.shape for key, value in again.state_dict().items() if isinstance(value, torch.Tensor)
+    }

@@ -295,6 +295,32 @@ def test_a_run_with_spectral_norm_is_loaded_resumed_and_begun_with(tiny, tmp_pat
         assert torch.equal(ours, theirs)
 
 
+def test_a_run_with_an_enlarged_adversary_is_loaded_resumed_and_begun_with(tiny, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    small = {"size": (16, 16), "batch_size": 4, "width": 4, "stages": 2, "latent": 6, "preset": "paper"}
+    options = {"aids": Aids(pack=2, minibatch_discrimination=3), "diagnose": False}
+    tiny("dcgan", tmp_path / "a", 1, options=options, **small)
+    tiny("dcgan", tmp_path / "a", 2, resume=True, **small)
+    tiny("dcgan", tmp_path / "b", 2, options=options, **small)
+    assert read_run(tmp_path / "a").weights == read_run(tmp_path / "b").weights, "a resumed run is the undisturbed run"
+    method = load(tmp_path / "a").method
+    image = torch.zeros(4, method.config.channels, 16, 16)
+    assert method.discriminator(image).shape == (2, 1) and len(method.discriminator.head.closeness.bias) == 3
+    other = load(tmp_path / "b").method
+    with torch.no_grad():
+        for value in other.discriminator.parameters():
+            value.zero_()
+    initialise(other, [InitialSource.parse(f"{tmp_path / 'a'}:discriminator")], load(tmp_path / "a").system)
+    for ours, theirs in zip(other.discriminator.parameters(), method.discriminator.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("joint", ["pack", "minibatch_discrimination"])
+@pytest.mark.parametrize("slope", ["r1", "dragan", "gradient_penalty"])
+def test_slopes_of_samples_that_are_judged_together_are_refused(joint: str, slope: str) -> None:
+    with pytest.raises(ValidationError, match="need the slope of each sample's score"):
+        Aids.model_validate({joint: 2, slope: 1.0})
+
+
 def test_two_ways_to_move_are_refused() -> None:
     with pytest.raises(ValidationError, match="choose one"):
         Aids(extragradient=True, consensus=1.0)

@@ -29,6 +29,7 @@ from ganatomy.inference.runfile import (
     system_of,
 )
 from ganatomy.inference.runfile import Which as Which
+from ganatomy.nets.enlarging import restore_enlarged
 from ganatomy.nets.spectral import restore_norms
 
 WEIGHTS: Mapping[Which, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
@@ -149,6 +150,7 @@ def load(
         raise UserError(f"{path}: no weights yet; train first, or take the other ones with --which")
     method = build_run(folder, facts, system)
     tensors = read_weights(path)
+    restore_enlarged(method, tensors)
     restore_norms(method, tensors)
     try:
         method.load_state_dict(tensors, strict=False)

@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ganatomy.errors import UserError
 from ganatomy.game import Aids, Batch, Method, Player, Stage, Turn, moves
 from ganatomy.losses.adversarial import dragan_penalty, gradient_penalty, r1_penalty
+from ganatomy.nets.enlarging import compare, pack
 from ganatomy.nets.spectral import normalise_weights, reachable
 
 ENTRANCES = "forward", "features"
@@ -281,6 +282,11 @@ def prepare(method: Method, aids: Aids) -> None:
     first = f"--aids.{aids.chosen[0].replace('_', '-')}"
     if not adversaries:
         raise UserError(f"{first}: nothing to aid, since this system is trained without an adversary; leave it away")
+    for name in aids.joins if set(method.task.predictors) != {"sample"} else ():
+        raise UserError(
+            f"--aids.{name.replace('_', '-')}: judges samples together, which is of use where all are made from noise "
+            "alone; this system does something else"
+        )
     for player in adversaries:
         for name in PENALTIES:
             if getattr(aids, name) and any(
@@ -294,6 +300,14 @@ def prepare(method: Method, aids: Aids) -> None:
             raise UserError(
                 f"--aids.spectral-norm: {player.name} has weights that are scaled at run time, or others than those of "
                 "convolutions and dense layers"
+            )
+    for network in dict.fromkeys(network for player in adversaries for network in networks(player)):
+        if aids.pack > 1 and not pack(network, aids.pack):
+            raise UserError("--aids.pack: the adversary has a first layer with weights that are scaled at run time")
+        if aids.minibatch_discrimination and not compare(network, aids.minibatch_discrimination):
+            raise UserError(
+                "--aids.minibatch-discrimination: the adversary has no dense layer that gives the score, or one with "
+                "weights that are scaled at run time"
             )
     if aids.spectral_norm:
         for player in adversaries:

@@ -13,6 +13,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import Method
 from ganatomy.inference.model import WEIGHTS, build_run, check_weights, read_weights
 from ganatomy.inference.runfile import Initial, InitialSource, is_run_of, read_run
+from ganatomy.nets.enlarging import restore_enlarged
 from ganatomy.nets.spectral import restore_norms
 
 
@@ -58,6 +59,7 @@ def _take(modules: Sequence[nn.Module], source: InitialSource, system: System) -
         other = build_run(source.run, facts, system if is_run_of(facts, system) else None)
     tensors = read_weights(path)
     digest = check_weights(source.run, facts, "best", tensors)
+    restore_enlarged(other, tensors)
     restore_norms(other, tensors)
     other.load_state_dict(tensors, strict=False)
     theirs = players_of(other)

@@ -80,7 +80,7 @@ def check_aids(method: Method, aids: Aids) -> None:
         double = copy.deepcopy(method)
         aided = Aided(double, double.stages()[number], aids)
         try:
-            begin_round(double, number, FEW, aided)
+            begin_round(double, number, FEW * aids.pack, aided)
         except (RuntimeError, ValueError) as error:
             names = ", ".join(f"--aids.{name.replace('_', '-')}" for name in aids.chosen)
             reason = (str(error) or type(error).__name__).splitlines()[0]
