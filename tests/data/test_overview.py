@@ -230,6 +230,17 @@ def test_what_is_not_known_of_pictures_is_not_told(tmp_path):
     assert "1 x 0.5 x 0.5 mm, unknown for 1 of 2" in sentences(both)[1]
 
 
+def test_pictures_of_unknown_pixel_size_have_none_when_they_are_prepared(tmp_path):
+    values = np.linspace(0, 250, 40 * 48).reshape(1, 40, 48).astype(np.uint8)
+    write(tmp_path / "a.png", Image.from_array(values))
+    task = build("dcgan", {"size": (32, 32), "stages": 2, "width": 4, "roles": {"image": {"channels": 1}}}).task
+    for size, told in ((None, "size of pixels unknown"), (0.5, "1 x 0.625 x 0.6316 mm")):
+        case = Case("a", "a", "train", {"image": find(tmp_path / "a.png", meaning=RasterMeaning(pixel_mm=size))[0]})
+        sample = Store(task, tmp_path / "cache").get(case)
+        lines = sentences(list(prepared_items([case], [sample])))
+        assert told in lines[1] and "32 x 32 voxels" in lines[1], lines
+
+
 def problems(task, cases):
     return {(one.case, one.role): one.problem for one in items_of(cases, task) if one.problem}
 

@@ -29,6 +29,10 @@ SIDES: Mapping[str, str] = {"train": "training", "val": "validation", "test": "t
 """Side of the split to its word."""
 
 
+PICTURES = ("raster", "npy")
+"""Kinds of files that seldom state the size of their pixels."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One image, or another part, of a case.
@@ -149,6 +153,19 @@ def prepared_items(cases: Iterable[Case], samples: Iterable[Sample]) -> Iterator
         samples: those of them that are prepared.
     """
     prepared = {sample.case.name: sample for sample in samples}
+    known: dict[object, bool] = {}
+
+    def sized(case: Case) -> bool:
+        """Return whether the size of pixels is known; of pictures of one folder, the first is opened to see it."""
+        source = next(iter(case.sources.values()))
+        if getattr(source, "kind", None) not in PICTURES:
+            return True
+        key = source.paths[0].parent, repr(getattr(source, "meaning", None))
+        if key not in known:
+            value = source.open()
+            known[key] = not isinstance(value, Image) or value.header.scaled
+        return known[key]
+
     for case in cases:
         sample = prepared.get(case.name)
         for role in sample.arrays if sample else case.sources:
@@ -161,7 +178,7 @@ def prepared_items(cases: Iterable[Case], samples: Iterable[Sample]) -> Iterator
             span = _span(slab(array, slices // 2, slices // 2 + 1))
             codec, labels = sample.roles[role].codec, sample.roles[role].is_label_map
             unit = codec.unit if codec else None
-            shape, spacing = (slices, rows, columns), sample.spacing_of(role)
+            shape, spacing = (slices, rows, columns), sample.spacing_of(role) if sized(case) else None
             yield Item(*about, shape, spacing, span, unit, site=case.site, is_label_map=labels)
 
 
