@@ -81,6 +81,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
 """System to the phantom, image and size of its input, for systems with one input image."""
 SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
     "segan": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
+    "unet": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
 }
 """System to the phantom, images and size of its inputs, for systems with several input images."""
 SCANNED: Mapping[str, str] = {

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from ganatomy.catalogue import SYSTEMS, Section, System, ready
+from ganatomy.catalogue import COMPARED, SYSTEMS, Section, System, ready
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
@@ -38,8 +38,10 @@ def section_table(section: str) -> str:
 def table() -> str:
     """Return the summary and the tables of all sections."""
     frameworks = sum(system.section == "frameworks" for system in SYSTEMS)
+    plain = sum(system.slug in COMPARED for system in SYSTEMS)
+    reviewed = len(SYSTEMS) - frameworks - plain
     summary = (
-        f"{len(SYSTEMS) - frameworks} reviewed systems and {frameworks} base frameworks; "
+        f"{reviewed} reviewed systems, {frameworks} base frameworks and {plain} to compare with; "
         f"{len(ready())} are ready. Numbers in brackets are the survey's."
     )
     return "\n\n".join([summary, *(section_table(section) for section in get_args(Section))])

@@ -1,8 +1,8 @@
 """Catalogue of all systems, one row each, and the functions that look up a system by name.
 
 The systems are those reviewed in "GANs for Medical Image Analysis" (Kazeminia et al., 2018), sections 4.1
-to 4.6, in the survey's order, followed by the base frameworks behind them. Reading the table imports no
-method and no torch; the class of a system is imported when it is first used.
+to 4.6, in the survey's order, followed by the base frameworks behind them; `COMPARED` names the others. Reading the
+table imports no method and no torch; the class of a system is imported when it is first used.
 
 `resolve` also accepts methods from outside the package, named by file or module, and those that installed packages
 register. `known` accepts neither file nor module, so that a name read from a run file never decides what is imported.
@@ -34,6 +34,8 @@ State = Literal["ready", "planned"]
 
 SEEN: dict[Any, Dims] = {1: "1D", 2: "2D", 3: "3D"}
 """Number of spatial axes that the networks of a method see, to its name in the catalogue."""
+COMPARED = ("unet",)
+"""Systems without an adversary that the survey does not review, and that others are compared with."""
 METHODS = "ganatomy.methods"
 """Group of the entry points by which installed packages register methods."""
 IDENTIFIER = re.compile(r"doi:\s*(10\.\S+?)(?=[.,;)]*(?:\s|$))|arXiv[:\s]\s*(\d{4}\.\d{4,5})", re.IGNORECASE)
@@ -158,6 +160,9 @@ SYSTEMS: tuple[System, ...] = (
     System("segan", 39, "SegAN", "segmentation", "Xue et al., 2018",
            "brain MRI", "2D", "segments tumour regions against a multi-scale L1 critic",
            "10.1007/s12021-018-9377-x", module="ganatomy.methods.segmentation.segan:SegAN"),
+    System("unet", None, "U-Net planned from the data", "segmentation", "Isensee et al., 2021",
+           "any", "2D/3D", "segments without an adversary, planned from the data: the comparison",
+           "10.1038/s41592-020-01008-z", module="ganatomy.methods.segmentation.unet:UNet"),
     System("brats-cgan", 40, "Brain-tumour cGAN", "segmentation", "Rezaei et al., 2017",
            "brain MRI", "2D", "segments tumour regions with virtual and reference batch norm",
            "arXiv:1708.05227", aliases=("rezaei-cgan",)),

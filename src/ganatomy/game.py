@@ -58,6 +58,15 @@ Triple = tuple[int, int, int]
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
+class Geometry(NamedTuple):
+    """Extents and spacing of a case on the working grid, from which a method may plan its options."""
+
+    shape: Triple
+    """Number of slices, rows and columns."""
+    spacing: tuple[float, float, float]
+    """Distance between slices, rows and columns in mm."""
+
+
 @dataclass
 class Progress:
     """State of training in rounds and samples; the trainer advances it, methods and schedules read it."""
@@ -392,7 +401,7 @@ LIMITS: Mapping[str, Range] = {
     r"images|inputs": Range(counts=(1, 64)),
     r"patch|patch_shape|patch_slices|seen|crop": Range(ge=1, le=4096),
     r"size": Range(ge=1, le=65536, counts=(2, 3), words="has two or three extents of at least 1 and at most 65536"),
-    r"spacing": Range(gt=0, words="every side must be greater than 0 mm"),
+    r"(.+_)?spacing": Range(gt=0, words="every side must be greater than 0 mm"),
     r"flips": Range(ge=0, le=2, words="axes are 0 (slices), 1 (rows) and 2 (columns)"),
 }
 """Pattern of the names of configuration fields that many systems share, to the range of their numbers; the first
@@ -410,6 +419,8 @@ class MethodConfig(BaseModel):
     """Named sets of values that differ from the defaults."""
     baseline: ClassVar[Mapping[str, Any]] = {}
     """Values that turn the method into its baseline, the same network trained without an adversary."""
+    compared: ClassVar[Mapping[str, Any]] = {}
+    """Values with which other systems are compared with this one, on images that are prepared as theirs are."""
 
     @field_validator("*")
     @classmethod
@@ -656,6 +667,17 @@ class Method(nn.Module, ABC):
         """Settings by which the network is run over images that are larger than its input."""
         return Tiling()
 
+    def planned(self, cases: Callable[[], Sequence[Geometry]]) -> Mapping[str, Any]:
+        """Return the options that the method plans from its training cases before any of them is prepared.
+
+        They replace those of the configuration and are recorded in the run. A method that plans nothing, as most do,
+        leaves the function of the cases uncalled, since it reads their files.
+
+        Args:
+            cases: function that returns the geometries of training cases, framed with the present configuration.
+        """
+        return {}
+
     def check_sizes(self) -> None:
         """Check, before anything is read or written, that the networks take patches of the configured size.
 
@@ -735,9 +757,20 @@ def adam(
     )
 
 
-def sgd(learning_rate: float, momentum: float = 0.0) -> OptimizerFactory:
-    """Return a factory of optimisers for stochastic gradient descent."""
-    return lambda parameters: torch.optim.SGD(parameters, learning_rate, momentum=momentum)
+def sgd(
+    learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+) -> OptimizerFactory:
+    """Return a factory of optimisers for stochastic gradient descent.
+
+    Args:
+        learning_rate: step size.
+        momentum: decay of the running sum of gradients.
+        nesterov: whether the momentum is Nesterov's.
+        weight_decay: multiple of the weights that is added to their gradient.
+    """
+    return lambda parameters: torch.optim.SGD(
+        parameters, learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+    )
 
 
 def rmsprop(learning_rate: float, alpha: float = 0.99, weight_decay: float = 0.0) -> OptimizerFactory:
@@ -756,6 +789,11 @@ def linear_decay(start: float) -> Callable[[Progress], float] | None:
     if start >= 1:
         return None
     return lambda progress: min(1.0, (1.0 - progress.fraction) / (1.0 - start))
+
+
+def polynomial_decay(power: float) -> Callable[[Progress], float]:
+    """Return a schedule that falls from 1 to 0 over the stage as (1 - fraction)^power."""
+    return lambda progress: float((1.0 - progress.fraction) ** power)
 
 
 def exponential_decay(divisor: float, floor: float = 0.0) -> Callable[[Progress], float]:

@@ -1,12 +1,14 @@
 """The game of every wiring, in plain values that can be compared with recorded ones.
 
     python tests/methods/games.py            record all games anew in tests/fixtures/games.json
+    python tests/methods/games.py SLUG ...   record those of some systems anew, and remove games that are gone
 
 Recorded are the stages with their streams and players, the optimisers and their schedules, the loss terms of one round
 with the weights of a seed, and what the method makes of a few random numbers. Nobody takes a step, so that rounding
 stays what it is.
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -119,11 +121,15 @@ def simple(value):
 
 
 def main():
-    """Record all games anew."""
+    """Record all games anew, or those of the systems that are named."""
     from test_wiring import WIRINGS, untouched
 
     torch.set_num_threads(1)
-    recorded.write(FILE, {wiring.name: game(*untouched(number)) for number, wiring in enumerate(WIRINGS)})
+    known, found = json.loads(FILE.read_text(encoding="utf-8")) if sys.argv[1:] else {}, {}
+    for number, wiring in enumerate(WIRINGS):
+        kept = known.get(wiring.name) if wiring.slug not in sys.argv[1:] else None
+        found[wiring.name] = kept or game(*untouched(number))
+    recorded.write(FILE, found)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from ganatomy.training.shapes import refusals
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 WHY = {
     "batch norm": "batch norm",
+    "no adversary": "trained without an adversary",
     "weights with a scale": "weights that are scaled at run time",
     "weights changed after turns": "changes weights itself after a turn",
     "scores of its own": "computes the scores",

@@ -115,6 +115,20 @@ def test_distances_agree_with_all_pairs_of_surface_voxels(shape):
     assert distances.hd95 == pytest.approx(max(np.percentile(pairs.min(axis), 95) for axis in (0, 1)))
 
 
+def test_surface_dice_is_the_share_within_the_tolerance_as_in_monai():
+    metrics = pytest.importorskip("monai.metrics")
+    found, truth = box((1, 4), (2, 8), (3, 7)), box((2, 5), (2, 7), (3, 9))
+    ours = seg.surface_distances(found, truth, SPACING)
+    for tolerance in (0.5, 0.7, 1.1, 2.5):
+        one_hot = [torch.from_numpy(np.stack([~mask, mask])[None]) for mask in (found, truth)]
+        theirs = metrics.compute_surface_dice(*one_hot, [tolerance], spacing=list(SPACING)).item()
+        assert ours.normalised(tolerance) == pytest.approx(theirs)
+    assert ours.normalised(0.5) < ours.normalised(2.5) < 1
+    empty = box((0, 0), (0, 0), (0, 0))
+    assert seg.surface_distances(empty, empty, SPACING).normalised(1.0) == 1
+    assert seg.surface_distances(found, empty, SPACING).normalised(1.0) == 0
+
+
 def test_distances_agree_with_monai():
     metrics = pytest.importorskip("monai.metrics")
     found, truth = box((1, 5), (2, 9), (3, 8)), box((2, 6), (4, 12), (1, 7))

@@ -113,6 +113,15 @@ class Store:
         )
         return replace(sample, numbers={**self._numbers(place, case, sample, facts.numbers), **facts.numbers})
 
+    def framed(self, case: Case) -> Sample:
+        """Return a case on the working grid, lazily and without keeping it; what the task simulates is missing.
+
+        Raises:
+            UserError: the case cannot be read or does not fit the task.
+        """
+        with _reading(case):
+            return self.task.frame(values_of(case, self.task), case)
+
     def _numbers(self, place: Path, case: Case, sample: Sample, told: Mapping[str, Any]) -> dict[str, Any]:
         """Return the numbers of codecs that are bound to this case, which are kept beside its arrays once computed.
 

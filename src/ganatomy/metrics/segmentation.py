@@ -87,6 +87,19 @@ class SurfaceDistances:
         both = np.concatenate([self.to_truth, self.to_prediction])
         return float(both.mean()) if both.size else 0.0
 
+    def normalised(self, tolerance: float) -> float:
+        """Return the share of the surface voxels of both masks within a tolerance of the other; 1 if both are empty.
+
+        This is the normalised surface distance, also called surface Dice, with voxels as units of surface, as in MONAI.
+
+        Source: Nikolov et al., J. Med. Internet Res. 23(7):e26151, 2021. doi:10.2196/26151
+
+        Args:
+            tolerance: largest distance in mm that counts as agreement.
+        """
+        both = np.concatenate([self.to_truth, self.to_prediction])
+        return float((both <= tolerance).mean()) if both.size else 1.0
+
     def hausdorff(self, percentile: float = 100) -> float:
         """Return the larger of the two directions' percentiles, in mm; that of 100 is the Hausdorff distance."""
         directions = [distances for distances in (self.to_truth, self.to_prediction) if distances.size]

@@ -203,7 +203,11 @@ def _other(name: str, first: Arm, method: Method, preset: str) -> Arm:
             return replace(first, name=BASELINE, config=kind.preset("paper", **{**own, **kind.baseline}))
         system = catalogue.resolve(name)
         other = system.cls.Config
-        arm = Arm(safe_name(system.slug), system, other.preset(preset, **shared_values(first.config, other)))
+        arm = Arm(
+            safe_name(system.slug),
+            system,
+            other.preset(preset, **{**shared_values(first.config, other), **other.compared}),
+        )
         check_alike(arm.method, method, system.slug, first.system.slug)
     except (UserError, RuntimeError, ValueError) as error:
         raise UserError(f"--against {name}: {str(error) or type(error).__name__}") from None

@@ -8,7 +8,7 @@ import platform
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -38,7 +38,7 @@ from ganatomy.data.store import Store
 from ganatomy.errors import Notice, UserError
 from ganatomy.evaluation.choosing import place
 from ganatomy.evaluation.selection import doubtful_choice
-from ganatomy.game import Method, MethodConfig, Noise, Stage
+from ganatomy.game import Geometry, Method, MethodConfig, Noise, Stage
 from ganatomy.images.atomic import locked, make_folder, write_atomically, write_text
 from ganatomy.images.paths import check_free
 from ganatomy.inference.model import (
@@ -89,6 +89,8 @@ LONG_RUN = 3600.0
 """Seconds from which a user is told how long a run on a CPU will take (our choice)."""
 GAP_EVERY = 5
 """Number of validations between two estimates of the duality gap, which costs ten rounds per player."""
+PLANNED_FROM = 50
+"""Largest number of training cases whose sizes a method plans its options from (our choice)."""
 PATIENCE = timedelta(days=7)
 """Time that other processes wait for rank zero, which prepares the cases."""
 
@@ -361,6 +363,7 @@ class Run:
         """Split the cases, bring them to the working grid, and check the training cases."""
         self.store = Store(self.task, self.data.cache_folder)
         self.cases = self._divided()
+        self._adapt()
         self.labels = Labels(self.cases, self.request.pseudonyms)
         self.annotated: list[str] = []
         self.understood: list[str] = []
@@ -371,6 +374,35 @@ class Run:
         self.resolution = resolution(self.task.preparation, self._samples())
         if self.is_rank_zero:
             self._announce()
+
+    def _adapt(self) -> None:
+        """Let the method plan options from the training cases; a resumed run keeps those that it began with."""
+        if self.request.facts:
+            return
+        values = self.method.planned(self._geometries)
+        if not values:
+            return
+        method = build(self.request.system, {**self.method.config.model_dump(mode="json"), **values})
+        method.noise = self.method.noise
+        self.method, self.task, self.store = method, method.task, Store(method.task, self.data.cache_folder)
+        self._check_options()
+        words = "; ".join(f"{name} {value}" for name, value in values.items())
+        log.info("planned from the training cases: %s", words)
+
+    def _geometries(self) -> list[Geometry]:
+        """Return the geometries of training cases, of evenly chosen ones where there are many."""
+        cases = [case for case in self.cases if case.split == "train"]
+        chosen = [cases[place] for place in sorted({len(cases) * step // PLANNED_FROM for step in range(PLANNED_FROM)})]
+        found = []
+        with self.console.status("reading the sizes of training cases"):
+            for case in chosen:
+                # Cases that cannot be used are named when all are prepared.
+                with suppress(UserError):
+                    sample = self.store.framed(case)
+                    found.append(Geometry(sample.shape, sample.spacing))
+        if not found:
+            raise UserError(f"{place(self.data)}: no training case can be read, so nothing can be planned")
+        return found
 
     def _added(self) -> Added:
         """Return the random changes of training images; a resumed run keeps those that it began with."""

@@ -6,7 +6,21 @@ IMAGES = ("flair", "t1", "t1c", "t2")
 TERMS = ["critic/multi_scale", *each("segmentor", "multi_scale", "dice", "pixel")]
 LEVELS = each("generator", "quarter", "half", "main")
 
+UNET = {"patch_shape": (1, 32, 32), "width": 4}
+
 WIRINGS = [
+    # Isensee et al. 2021, online methods: the sum of Dice and cross-entropy, at all levels of the decoder.
+    Wiring(
+        "unet",
+        {
+            "segment": Losses(
+                alike((*IMAGES, "tumour"), ["network/entropy", "network/dice"]),
+                {"dice_weight": doubled("network/dice")},
+            )
+        },
+        options=UNET,
+        unused={"weight_decay": "of the optimiser"},
+    ),
     # Xue et al. 2018, eq. 2: both players share one distance between x∘S(x) and x∘y; releases add the Dice loss.
     Wiring(
         "segan",

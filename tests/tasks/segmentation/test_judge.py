@@ -7,6 +7,7 @@ from levels import SHAPE, SPACING, Levels, case, random_images
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
 from ganatomy.inference.model import Model
+from ganatomy.metrics.detection import roc_curve
 from ganatomy.metrics.segmentation import score_region
 from ganatomy.reports.report import Report
 from ganatomy.tasks.segmentation.judge import (
@@ -212,8 +213,80 @@ def test_one_region_has_no_scores_of_its_own():
     judge = judge_of(Levels(inputs=("t1",), regions={"lesion": (1, 2)}).task)
     assert isinstance(judge, SegmentationJudge)
     names = [score.name for score in judge.scores]
-    assert names == ["dice", "sensitivity", "precision", "hd95", "surface distance", "volume error"]
-    assert {score.group for score in judge.scores} == {""}
+    assert names[:5] == ["dice", "iou", "sensitivity", "precision", "specificity"]
+    assert names[5:9] == ["hd95", "surface distance", "surface dice", "volume error"]
+    assert names[9:] == ["roc area", "precision-recall area"]
+    assert [score.group for score in judge.scores] == (
+        ["Overlap"] * 5 + ["Surfaces and size"] * 4 + ["Voxels by probability"] * 2
+    )
+    several = judge_of(Levels().task)
+    assert {score.group for score in several.scores if score.name.endswith(" core")} == {
+        "core: overlap", "core: surfaces and size", "core: voxels by probability"
+    }  # fmt: skip
+
+
+def test_areas_rank_voxels_by_probability_and_for_thresholds_by_brightness():
+    config = {"inputs": ("t1", "t2"), "regions": {"whole": (1, 2)}, "unknown": (4,)}
+    task, rng = Levels(**config).task, np.random.default_rng(6)
+    truth = WHOLE.astype(np.uint8)
+    truth[0, :2] = 4
+    shown = {"t1": 100 * WHOLE + 850 * rng.random(SHAPE), "t2": 1000 * rng.random(SHAPE)}
+    sample = case(task, **shown, tumour=truth)
+    _, judgement = judged([sample], [sample], **config)
+    expected = roc_curve(shown["t1"], WHOLE, truth != 4)
+    ours, theirs = (scores_of(judgement, name) for name in (OUTPUT, THRESHOLD))
+    assert ours["roc area"] == theirs["roc area"] == pytest.approx(expected.auc, abs=1e-3)
+    assert 0.5 < ours["roc area"] < 1 and 0 < ours["precision-recall area"] < 1
+
+
+def test_a_region_that_is_not_there_has_no_areas_and_is_left_out_of_their_mean():
+    task = Levels().task
+    sample = case(task, **images(0.9 * WHOLE, 0.2 * CORE), tumour=2 * WHOLE.astype(np.uint8))
+    found = scores_of(judged([sample])[1], OUTPUT)
+    assert "roc area core" not in found and found["roc area"] == found["roc area whole"] == 1
+    assert found["specificity core"] == 1
+
+
+def test_probabilities_of_judged_regions_follow_from_those_that_are_learned():
+    maps = np.array([0.1, 0.2, 0.3, 0.4], np.float32).reshape(4, 1, 1, 1)
+    parts = {"background": (0,), "oedema": (2,), "rim": (4,), "core": (1,)}
+    judged_regions = {"whole": (1, 2, 4), "core": (1,), "odd": (2, 4)}
+    exclusive = Levels(regions=parts, judged=judged_regions, classes=True).task.ranked(maps)
+    assert {name: round(float(value.item()), 6) for name, value in exclusive.items()} == {
+        "whole": 0.9, "core": 0.4, "odd": 0.5
+    }  # fmt: skip
+    nested = Levels(regions={"whole": (1, 2), "core": (1,)}, judged={"core": (1,), "rim": (2,)}).task
+    found = nested.ranked(maps[:2])
+    assert set(found) == {"core"} and found["core"].item() == pytest.approx(0.2)
+
+
+def test_voxels_of_all_cases_are_pooled_within_the_field_of_view():
+    config = {"inputs": ("t1",), "regions": {"whole": (1, 2)}}
+    task = Levels(**config).task
+    # Within each case the region is brightest, but the second case is brighter altogether.
+    dim = case(task, "dim", t1=300.0 * WHOLE + 50, tumour=WHOLE.astype(np.uint8))
+    bright = case(task, "bright", t1=300.0 * WHOLE + 500, tumour=WHOLE.astype(np.uint8))
+    judge, judgement = judged([dim, bright], **config)
+    assert {scores_of(judgement, OUTPUT, name)["roc area"] for name in ("dim", "bright")} == {1}
+    inside, outside = int(WHOLE.sum()), int((~WHOLE).sum())
+    pooled = 1 - inside * outside / (2 * inside * 2 * outside)
+    report = Report("t")
+    judge.illustrate(report, judgement)
+    page = report.html()
+    assert "Voxels of all cases pooled" in page and f"{pooled:.3f}" in page
+
+
+def test_the_tolerance_of_surfaces_is_an_option():
+    moved = np.roll(WHOLE, 1, axis=2)
+    task = Levels(inputs=("t1",), regions={"whole": (1, 2)}).task
+    sample = case(task, t1=1000.0 * moved, tumour=WHOLE.astype(np.uint8))
+    method, found = Levels(inputs=("t1",), regions={"whole": (1, 2)}), {}
+    for tolerance in (1.0, 1.5):
+        judge = judge_of(task, {"tolerance": tolerance})
+        (row,) = judge.score_case([judge.entry(Model(method), OUTPUT)], sample)
+        found[tolerance] = row.scores["surface dice"]
+        assert f"within {tolerance:g} mm" in judge.measured()["Surface Dice"]
+    assert found[1.0] < found[1.5] == 1
 
 
 def test_runs_with_other_regions_are_not_judged_beside_each_other():

@@ -1,6 +1,7 @@
 import nibabel
 import numpy as np
 import pytest
+import torch
 from levels import SHAPE, SPACING, Levels, affine, case, random_images, stored, volume
 
 from ganatomy.data.batches import Range
@@ -207,3 +208,62 @@ def test_cases_without_a_label_map_are_not_validated():
     method = Levels()
     with_map, without = (case(method.task, name, **random_images("t1", "t2")) for name in "ab")
     assert predictor_of(method).validate([Range(with_map, 0, 2), Range(without, 0, 2)], 4) == {}
+
+
+class Slanted(Levels):
+    """A network whose result depends on the direction of its axes, with dropout before it."""
+
+    def __init__(self, dropout=0.5, **values):
+        super().__init__(**values)
+        self.dropout = torch.nn.Dropout(dropout)
+
+    def segment(self, image):
+        ramp = torch.linspace(0, 1, image.shape[-1]).expand_as(image[:, :1])
+        return self.dropout(image[:, : len(self.config.regions)] * ramp)
+
+
+def test_mirrored_images_are_averaged_where_the_options_ask_for_it():
+    method = Slanted(inputs=("t1",), regions={"lesion": (1,)}).inference_mode()
+    image = random_images("t1")["t1"]
+    plain, mirrored = (
+        Model(method)(volume(image), probabilities=True, mirrored=axes)["probability_lesion"].numpy()[0]
+        for axes in ((), (2,))
+    )
+    ramp = np.linspace(0, 1, SHAPE[2], dtype=np.float32)
+    np.testing.assert_allclose(plain, image / 1000 * ramp, atol=1e-6)
+    np.testing.assert_allclose(mirrored, image / 2000, atol=1e-6)
+    found = Model(method)(volume(image), mirrored=(1, 2))
+    assert found.facts["averaged over mirrored axes"] == [1, 2]
+    with pytest.raises(UserError, match=r"--mirrored 0: the network sees the axes 1, 2"):
+        Model(method)(volume(image), mirrored=(0,))
+
+
+def test_passes_with_dropout_are_averaged_repeat_and_leave_the_network_as_it_was():
+    method = Slanted(inputs=("t1",), regions={"lesion": (1,)}).inference_mode()
+    image = np.full(SHAPE, 800.0, np.float32)
+    image[0, 0, 0] = 700
+    one, few, again, many = (
+        Model(method)(volume(image), probabilities=True, passes=passes)["probability_lesion"].numpy()
+        for passes in (1, 3, 3, 400)
+    )
+    np.testing.assert_array_equal(few, again)
+    assert np.abs(few - one).max() > 0.1 and np.abs(many - one).max() < 0.2 and not method.dropout.training
+    without = Slanted(dropout=0.0, inputs=("t1",), regions={"lesion": (1,)}).inference_mode()
+    with pytest.raises(UserError, match="--passes 3: this network has no dropout"):
+        Model(without)(volume(image), passes=3)
+
+
+def test_uncertainty_is_the_entropy_of_the_probabilities():
+    levels = np.zeros(SHAPE, np.float32)
+    levels[0], levels[1], levels[2] = 500, 1000, 110
+    sure = np.zeros(SHAPE, np.float32)
+    sure[4] = 1000
+    both = Model(Levels())(t1=volume(levels), t2=volume(sure), uncertainty=True)
+    found = both["uncertainty"].numpy()[0, :3, 0, 0]
+    expected = -0.11 * np.log2(0.11) - 0.89 * np.log2(0.89)
+    np.testing.assert_allclose(found, [1, 0, expected], atol=1e-3)
+    regions = {"background": (0,), "lesion": (1,)}
+    method = Levels(classes=True, regions=regions, inputs=("a", "b"))
+    classes = Model(method)(a=volume(1000 - levels), b=volume(levels), uncertainty=True)
+    np.testing.assert_allclose(classes["uncertainty"].numpy()[0, :3, 0, 0], [1, 0, expected], atol=1e-3)
+    assert "share" in classes.facts["uncertainty"] and "largest" in both.facts["uncertainty"]

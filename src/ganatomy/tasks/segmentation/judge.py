@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from ganatomy.case import Sample, Volume, slab
+from ganatomy.case import Array, Sample, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import Grounds, caption, examples
 from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import against, improved, phantoms, sentences
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
+from ganatomy.inference.predictor import Options
 from ganatomy.metrics.metric import Mask
+from ganatomy.metrics.ranking import Ranking
 from ganatomy.metrics.segmentation import RegionScores, score_region
 from ganatomy.metrics.statistics import bland_altman, count, significant_digits
 from ganatomy.reports.report import Column, Outcome, Report
@@ -25,14 +28,15 @@ from ganatomy.reports.style import minus
 from ganatomy.reports.viewer import Illustration, Stack, kept_slices
 from ganatomy.tasks.segmentation.measures import Measure
 from ganatomy.tasks.segmentation.pictures import outline_stack, outline_strip, volume_plot
+from ganatomy.tasks.segmentation.predictor import PROBABILITIES
 from ganatomy.tasks.segmentation.task import Compared, Segmentation
 
 THRESHOLD = "threshold"
 """Name of the baseline that needs no network."""
 OBSERVER = "second observer"
-DICE, SENSITIVITY, PRECISION, HD95, DISTANCE, VOLUME = (
-    "dice", "sensitivity", "precision", "hd95", "surface distance", "volume error"
-)  # fmt: skip
+DICE, IOU, SENSITIVITY, PRECISION, SPECIFICITY = "dice", "iou", "sensitivity", "precision", "specificity"
+HD95, DISTANCE, WITHIN, VOLUME = "hd95", "surface distance", "surface dice", "volume error"
+ROC, PRECISION_RECALL = "roc area", "precision-recall area"
 SIZE, TRUE_SIZE, ONE_SIDED = "size", "true size", "one is empty"
 """Further numbers of a region: its sizes in ml, and whether only one of prediction and truth is empty."""
 BINS = 512
@@ -44,15 +48,41 @@ SHOWN = 3
 
 EMPTY = "1 where a region is neither there nor found, 0 where only one of the two"
 FAR = "0 where a region is neither there nor found; as far as the image's corners are apart where only one of the two"
+RANKED = "of the voxels of a case ranked by probability (by brightness for thresholds)"
+OVERLAP, SURFACE, VOXELS = "Overlap", "Surfaces and size", "Voxels by probability"
+"""Headings of the tables of a region's scores."""
 KINDS = (
-    Score(DICE, "higher", "", f"2 TP / (2 TP + FP + FN) of all voxels of a case; {EMPTY}.", digits=3),
-    Score(SENSITIVITY, "higher", "", f"TP / (TP + FN); {EMPTY}.", digits=3),
-    Score(PRECISION, "higher", "", f"TP / (TP + FP); {EMPTY}.", digits=3),
-    Score(HD95, "lower", "mm", f"95th percentile of surface distances, the worse of both directions; {FAR}."),
-    Score(DISTANCE, "lower", "mm", f"Average symmetric surface distance; {FAR}."),
-    Score(VOLUME, "lower", "ml", "Size found less the true size, without its sign; slices are as thick as spaced."),
+    Score(DICE, "higher", "", f"2 TP / (2 TP + FP + FN) of all voxels of a case; {EMPTY}.", OVERLAP, 3),
+    Score(IOU, "higher", "", f"TP / (TP + FP + FN); {EMPTY}.", OVERLAP, 3),
+    Score(SENSITIVITY, "higher", "", f"TP / (TP + FN); {EMPTY}.", OVERLAP, 3),
+    Score(PRECISION, "higher", "", f"TP / (TP + FP); {EMPTY}.", OVERLAP, 3),
+    Score(SPECIFICITY, "higher", "", "TN / (TN + FP); near 1 wherever regions are small.", OVERLAP, 3),
+    Score(HD95, "lower", "mm", f"95th percentile of surface distances, the worse of both directions; {FAR}.", SURFACE),
+    Score(DISTANCE, "lower", "mm", f"Average symmetric surface distance; {FAR}.", SURFACE),
+    Score(WITHIN, "higher", "", "Share of both surfaces within the tolerance of the other one.", SURFACE, 3),
+    Score(VOLUME, "lower", "ml", "Size found less the true size, without sign; slices as thick as spaced.", SURFACE),
+    Score(ROC, "higher", "", f"Area under the ROC curve {RANKED}.", VOXELS, 3),
+    Score(PRECISION_RECALL, "higher", "", f"Area under the precision-recall curve {RANKED}, by trapezoids.", VOXELS, 3),
 )
 """Scores of a region, and of the mean over regions."""
+
+
+class JudgeOptions(Options):
+    """Options of the judge of segmentation."""
+
+    tolerance: float = Field(1.0, gt=0)  # mm within which surfaces agree, for the surface Dice
+
+
+@dataclass(frozen=True)
+class Segmented(Entry):
+    """An entry that makes masks of the judged regions, (regions, slices, rows, columns), from a case and its slices.
+
+    Args:
+        ranks: function of the same arguments that returns region to scores in [0, 1], (slices, rows, columns), by which
+            its voxels are ranked; None where there are none.
+    """
+
+    ranks: Callable[[Sample, int, int], Mapping[str, Volume]] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +116,10 @@ class SegmentationJudge(Judge):
 
     Args:
         task: task of the run.
-        options: not used; the judge has no options.
+        options: options of the class ``Options``; None means its defaults.
     """
+
+    Options = JudgeOptions
 
     leading = (DICE, SENSITIVITY, PRECISION, HD95)
     plotted = (DICE, HD95)
@@ -107,6 +139,8 @@ class SegmentationJudge(Judge):
         )
         self._measures: dict[tuple[str, str], Mapping[str, tuple[float, float]]] = {}
         self.thresholds: dict[str, Threshold] = {}
+        self.rankings: dict[tuple[str, str, str], Ranking] = {}
+        """Ranked voxels by entry, region and case."""
 
     def entry(self, model: Model, name: str) -> Entry:
         """Return a trained run as an entry, which makes masks (regions, slices, rows, columns) of the judged regions.
@@ -122,18 +156,25 @@ class SegmentationJudge(Judge):
             )
         kept: list[Any] = [None, None]
 
-        def run(case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
+        def predicted(case: Sample) -> Mapping[str, Array]:
             if kept[0] is not case:
                 kept[:] = case, predictor.predict(case)
-            labels = slab(kept[1].arrays[model.method.task.labels], start, stop)
+            return kept[1].arrays  # type: ignore[no-any-return]
+
+        def run(case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
+            labels = slab(predicted(case)[model.method.task.labels], start, stop)
             return task.inside(labels[0])  # type: ignore[no-any-return]
 
-        return Entry(name, run, about(model))
+        def ranks(case: Sample, start: int, stop: int) -> Mapping[str, Volume]:
+            found = slab(predicted(case)[PROBABILITIES], start, stop)
+            return model.method.task.ranked(found)  # type: ignore[no-any-return]
+
+        return Segmented(name, run, about(model), ranks)
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """Return the baseline of thresholds, and the second observer where the data have one."""
         words = "the best single threshold of one input for each region, fitted on the training cases"
-        before = [Entry(THRESHOLD, self._threshold, words)]
+        before = [Segmented(THRESHOLD, self._threshold, words, self._brightness)]
         observer = self.task.config.observer
         return before, [Entry(OBSERVER, self._observer, f"label maps called {observer}")] if observer else []
 
@@ -148,6 +189,13 @@ class SegmentationJudge(Judge):
     def _threshold(self, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
         images = {role: _encoded(case, role, start, stop) for role in self.task.inputs}
         return np.stack([self.thresholds[region](images[self.thresholds[region].role]) for region in self.regions])
+
+    def _brightness(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
+        found = {}
+        for region, threshold in self.thresholds.items():
+            image = _encoded(case, threshold.role, start, stop).clip(0, 1)
+            found[region] = image if threshold.brighter else 1 - image
+        return found
 
     def _observer(self, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
         labels = slab(case.arrays[self.task.config.observer], start, stop)
@@ -184,7 +232,8 @@ class SegmentationJudge(Judge):
             found = {
                 region: score_region(part.found, part.true, case.spacing, part.known) for region, part in parts.items()
             }
-            scores = self._numbers(found, case) | self._of_case(entry, case, parts)
+            numbers = self._numbers(found, case, self._ranked(entry, case, parts))
+            scores = numbers | self._of_case(entry, case, parts)
             rows.append(Row(case.case.name, case.case.subject, (0, whole), entry.name, scores))
         return rows
 
@@ -221,17 +270,37 @@ class SegmentationJudge(Judge):
                 scores |= measure_numbers(measure, found, true)
         return scores
 
+    def _ranked(self, entry: Entry, case: Sample, parts: Mapping[str, Compared]) -> dict[str, Ranking]:
+        """Return the ranked voxels of a case for every region that the entry has scores for, and keep them."""
+        if not isinstance(entry, Segmented) or entry.ranks is None:
+            return {}
+        ranks = entry.ranks(case, 0, case.shape[0])
+        found = {
+            region: Ranking.of(ranks[region], part.true, part.known)
+            for region, part in parts.items()
+            if region in ranks
+        }
+        self.rankings |= {(entry.name, region, case.case.name): ranking for region, ranking in found.items()}
+        return found
+
     def _exists(self, entry: Entry, case: Sample) -> bool:
         """Whether an entry exists for a case."""
         if entry.name == THRESHOLD:
             return bool(self.thresholds)
         return entry.name != OBSERVER or self.task.config.observer in case.arrays
 
-    def _numbers(self, found: Mapping[str, RegionScores], case: Sample) -> dict[str, float]:
-        """Return the scores of a case by name: means over the regions first, then each region with its sizes."""
+    def _numbers(
+        self, found: Mapping[str, RegionScores], case: Sample, ranked: Mapping[str, Ranking]
+    ) -> dict[str, float]:
+        """Return the scores of a case by name: means over the regions first, then each region with its sizes.
+
+        Scores that a region does not have, such as areas under curves where it is empty, are left out of its means.
+        """
         corners = float(np.linalg.norm([step * extent for step, extent in zip(case.spacing, case.shape, strict=True)]))
-        each = {region: region_numbers(one, corners) for region, one in found.items()}
-        means = {kind.name: float(np.mean([own[kind.name] for own in each.values()])) for kind in KINDS} if each else {}
+        tolerance = self.options.tolerance
+        each = {region: region_numbers(one, corners, tolerance, ranked.get(region)) for region, one in found.items()}
+        having = {kind.name: [own[kind.name] for own in each.values() if kind.name in own] for kind in KINDS}
+        means = {name: float(np.mean(values)) for name, values in having.items() if values}
         return means | {self._of(region, name): value for region, own in each.items() for name, value in own.items()}
 
     def _of(self, region: str, name: str) -> str:
@@ -278,6 +347,7 @@ class SegmentationJudge(Judge):
                 "Coloured lines are regions, drawn over the first image; below, magnified, black lines are the truth. "
                 "Scores are those of the whole case.",
             )
+        self._pool(report, judgement)
         report.section("Sizes")
         sizes = {region: self._sizes(region, judgement) for region in self.regions}
         report.figure(
@@ -312,6 +382,35 @@ class SegmentationJudge(Judge):
                 unit = f", {measure.unit}" if measure.unit else ""
                 rows.append([f"{method}: {measure.name}{unit}", *_agreement(*pair)])
         return rows
+
+    def _pool(self, report: Report, judgement: Judgement) -> None:
+        """Add areas under curves of the voxels of all cases together, as papers on retinal vessels state them."""
+        rows = []
+        for entry in judgement.entries:
+            for region in self.regions:
+                keys = [(entry.name, region, case.case.name) for case in judgement.cases]
+                found = [self.rankings[key] for key in keys if key in self.rankings]
+                if not found:
+                    continue
+                pooled = sum(found[1:], found[0])
+                level, dice = pooled.curve.best_dice() if pooled.inside.any() else (math.nan, math.nan)
+                areas = (pooled.roc_area, pooled.precision_recall_area, dice, level)
+                rows.append([f"{entry.name}: {region}", *(f"{value:.3f}" for value in areas)])
+        if not rows:
+            return
+        report.section("Voxels of all cases pooled")
+        report.table(
+            rows,
+            [
+                Column("entry"),
+                Column("ROC area"),
+                Column("precision-recall area"),
+                Column("largest Dice"),
+                Column("at"),
+            ],
+            caption="Voxels of known label of all cases together, ranked by probability; precision-recall areas "
+            "by trapezoids. The largest Dice over all levels is optimistic: its level is chosen on these cases.",
+        )
 
     def examples(self, judgement: Judgement) -> dict[str, Sample]:
         """Return the worst, median and best case of the output by Dice, each once."""
@@ -393,12 +492,14 @@ class SegmentationJudge(Judge):
             "Mask": f"voxels inside {task.config.field_of_view} only, where a case has it"
             if task.config.field_of_view
             else "none: every voxel counts that is not of unknown label",
+            "Surface Dice": f"share of surface voxels within {self.options.tolerance:g} mm (--tolerance)",
             "Empty regions": f"overlaps are {EMPTY}; distances are {FAR}",
             "Thresholds": "; ".join(
                 f"{region}: {one} (Dice {one.dice:.3f} in training)" for region, one in self.thresholds.items()
             )
             or "none, since no training case is at hand",
-            "Libraries": "surface distances by SciPy's exact Euclidean distance transform; percentiles as in MONAI",
+            "Libraries": "surface distances by SciPy's exact Euclidean distance transform, since MONAI knows no voxels "
+            "of unknown label; percentiles and surface Dice are defined as there",
             "Unit of scoring": "whole cases, averaged over each subject",
         }
 
@@ -432,24 +533,35 @@ def _agreement(found: Sequence[float], true: Sequence[float]) -> tuple[str, str]
     return minus(bias), minus(f"{lower} to {upper}") if agreement.n > 1 else "–"
 
 
-def _grouped(score: Score, group: str, name: str | None = None) -> Score:
-    return Score(name or score.name, score.better, score.unit, score.note, group, score.digits)
+def _grouped(score: Score, region: str, name: str | None = None) -> Score:
+    """Return a score of a region, in the table of the region for its kind of score."""
+    group = f"{region}: {score.group.lower()}" if region else score.group
+    return replace(score, name=name or score.name, group=group)
 
 
-def region_numbers(found: RegionScores, corners: float) -> dict[str, float]:
-    """Return the scores and sizes of a region by name.
+def region_numbers(
+    found: RegionScores, corners: float, tolerance: float = 1.0, ranked: Ranking | None = None
+) -> dict[str, float]:
+    """Return the scores and sizes of a region by name, without those that are not defined.
 
     Args:
         found: scores of the region.
         corners: distance between opposite corners of the image in mm, which replaces infinite distances.
+        tolerance: distance in mm within which surfaces agree.
+        ranked: voxels of the case, ranked by their probability.
     """
     overlap, surface = found.overlap, found.surface
+    areas = {ROC: ranked.roc_area, PRECISION_RECALL: ranked.precision_recall_area} if ranked else {}
+    defined = {SPECIFICITY: overlap.specificity, **areas}
     return {
+        **{name: value for name, value in defined.items() if not math.isnan(value)},
         DICE: overlap.dice,
+        IOU: overlap.iou,
         SENSITIVITY: overlap.sensitivity,
         PRECISION: overlap.precision,
         HD95: min(surface.hd95, corners),
         DISTANCE: min(surface.average, corners),
+        WITHIN: surface.normalised(tolerance),
         VOLUME: abs(found.volume - found.true_volume) / 1000,
         SIZE: found.volume / 1000,
         TRUE_SIZE: found.true_volume / 1000,

@@ -6,19 +6,23 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import combinations
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
+from scipy.special import entr
+from torch import Tensor, nn
 
 from ganatomy.case import Array, Prediction, Role, Sample, Scores, slab
 from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
 from ganatomy.images.image import ComputedArray, Image, LazyArray
-from ganatomy.inference.predictor import Options, VoxelPredictor, encoded
-from ganatomy.inference.tiling import Reader
+from ganatomy.inference.predictor import Options, VoxelPredictor, ability_of, encoded
+from ganatomy.inference.tiling import Reader, Tiler
 from ganatomy.metrics.metric import Mask
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
@@ -26,10 +30,18 @@ from ganatomy.tasks.segmentation.measures import Measure
 
 T = TypeVar("T")
 
+UNCERTAINTY = "uncertainty"
+"""Name of the map of uncertainty."""
 PROBABILITIES = "probabilities"
 """Name of the array of probabilities, with a channel for each region."""
 VOLUMES, MEASURES = "volumes", "measures"
 """Names of the tables of a prediction."""
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+UNCERTAIN = {
+    True: "entropy of the classes, as a share of that of equal probabilities",
+    False: "the largest binary entropy of a region, in bits",
+}
+"""Definition of the uncertainty for exclusive classes and for regions that may overlap."""
 NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
 """Structuring element of connected components, with the 26 neighbours of a voxel."""
 
@@ -41,6 +53,9 @@ class SegmentationOptions(Options):
     largest: tuple[str, ...] = ()  # regions of which only the largest connected component is kept
     fill: tuple[str, ...] = ()  # regions whose holes are filled
     probabilities: bool = False  # write also the probabilities of each region
+    uncertainty: bool = False  # write also the entropy of the probabilities, from 0 (certain) to 1
+    mirrored: tuple[int, ...] = ()  # average over images mirrored along these axes: 0 slices, 1 rows, 2 columns
+    passes: int = Field(1, ge=1, le=1000)  # average over passes with random dropout, for networks that have it
 
 
 class SegmentationPredictor(VoxelPredictor):
@@ -61,6 +76,16 @@ class SegmentationPredictor(VoxelPredictor):
         for option in ("largest", "fill"):
             if strange := [name for name in getattr(self.options, option) if name not in names]:
                 raise UserError(f"--{option} {strange[0]}: no such region; this system has {', '.join(names)}")
+        first = 3 - self.method.dims
+        if wrong := [axis for axis in self.options.mirrored if not first <= axis <= 2]:
+            raise UserError(
+                f"--mirrored {wrong[0]}: the network sees the axes {', '.join(map(str, range(first, 3)))} (0 slices, "
+                "1 rows, 2 columns)"
+            )
+        if self.options.passes > 1 and not self._dropouts:
+            raise UserError(
+                f"--passes {self.options.passes}: this network has no dropout, so that all passes are alike"
+            )
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -76,12 +101,13 @@ class SegmentationPredictor(VoxelPredictor):
     def outputs(self) -> Mapping[str, Role]:
         """Roles of the label map, and of the probabilities where the options ask for them."""
         labels: LabelRole = self.task.target
-        wanted = labels.names if self.options.probabilities else ()
-        return {labels.name: labels, **{probability(name): ImageRole(probability(name)) for name in wanted}}
+        wanted = [probability(name) for name in labels.names] if self.options.probabilities else []
+        wanted += [UNCERTAINTY] if self.options.uncertainty else []
+        return {labels.name: labels, **{name: ImageRole(name) for name in wanted}}
 
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
         """Return the probabilities of the regions, (regions, slices, rows, columns) on the working grid."""
-        return {PROBABILITIES: self._probabilities(sample)}
+        return {PROBABILITIES: self._probabilities(sample, seed)}
 
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
         """Return label map and probabilities, computed when they are read; the label map is cached."""
@@ -101,6 +127,8 @@ class SegmentationPredictor(VoxelPredictor):
                 probability(region): source.with_array(_channel(placed, place))
                 for place, region in enumerate(self.task.target.names)
             }
+        if self.options.uncertainty:
+            outputs[UNCERTAINTY] = source.with_array(_entropy(placed, self.task.exclusive))
         absent = [role for role in self.task.inputs if role not in sample.arrays]
         return Prediction(
             made,
@@ -172,9 +200,37 @@ class SegmentationPredictor(VoxelPredictor):
         half = min(len(inside), -(-count // 2))
         return sorted({*evenly_spaced(inside, half), *evenly_spaced(slices, count - half)})
 
-    def _probabilities(self, sample: Sample) -> LazyArray:
+    @property
+    def _dropouts(self) -> list[nn.Module]:
+        return [module for module in self.method.modules() if isinstance(module, DROPOUTS) and module.p]
+
+    def _segment(self, seed: int) -> Callable[[Tensor], Tensor]:
+        """Return the function of images that segments them, averaged as the options ask for."""
+        segment, options = ability_of(self.method, "segment"), self.options
+        axes = [axis - 3 for axis in options.mirrored]
+        turns = [turn for count in range(len(axes) + 1) for turn in combinations(axes, count)]
+
+        def mirrored(image: Tensor) -> Tensor:
+            return torch.stack([segment(image.flip(turn)).flip(turn) for turn in turns]).mean(0)
+
+        def repeated(image: Tensor) -> Tensor:
+            dropouts = self._dropouts
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                try:
+                    for module in dropouts:
+                        module.train()
+                    return torch.stack([mirrored(image) for _ in range(options.passes)]).mean(0)
+                finally:
+                    for module in dropouts:
+                        module.eval()
+
+        return repeated if options.passes > 1 else mirrored if axes else segment
+
+    def _probabilities(self, sample: Sample, seed: int) -> LazyArray:
         """Return probabilities, (regions, slices, rows, columns) on the working grid; the last slab is cached."""
-        tiler, read, extents = self.tiled("segment"), self._reader(sample), sample.shape
+        tiler = Tiler(self._segment(seed), self.method.dims, self.method.tiling, self.device)
+        read, extents = self._reader(sample), sample.shape
         network = lru_cache(maxsize=1)(lambda start, stop: tiler(read, extents, start, stop))
         shape = (len(self.task.target.names), *extents)
         return ComputedArray(shape, np.float32, network, tiler.thickness(extents[0]))
@@ -215,6 +271,9 @@ class SegmentationPredictor(VoxelPredictor):
             "priority": f"where regions overlap the later is written: {', '.join(role.names)}",
             **({"largest component": list(self.options.largest)} if self.options.largest else {}),
             **({"holes filled": list(self.options.fill)} if self.options.fill else {}),
+            **({"averaged over mirrored axes": list(self.options.mirrored)} if self.options.mirrored else {}),
+            **({"passes with dropout": self.options.passes} if self.options.passes > 1 else {}),
+            **({"uncertainty": UNCERTAIN[self.task.exclusive]} if self.options.uncertainty else {}),
             **({"inputs absent": list(absent)} if absent else {}),
         }
 
@@ -301,6 +360,21 @@ def _channel(array: Array, place: int) -> LazyArray:
     return ComputedArray(
         shape, np.float32, lambda start, stop: slab(array, start, stop)[place : place + 1], thickness
     )  # fmt: skip
+
+
+def _entropy(array: Array, exclusive: bool) -> LazyArray:
+    """Return the uncertainty of probabilities, (1, slices, rows, columns) in [0, 1], when it is read."""
+    thickness = array.thickness if isinstance(array, LazyArray) else 1
+    regions, slices, rows, columns = array.shape
+
+    def made(start: int, stop: int) -> NDArray[np.float32]:
+        p = slab(array, start, stop).astype(np.float64)
+        if exclusive:
+            return np.asarray(entr(p).sum(0, keepdims=True) / math.log(max(regions, 2)), np.float32).clip(0, 1)
+        both = (entr(p) + entr(1 - p)) / math.log(2)
+        return np.asarray(both.max(0, keepdims=True), np.float32).clip(0, 1)
+
+    return ComputedArray((1, slices, rows, columns), np.float32, made, thickness)
 
 
 def volumes(labels: Image, *roles: LabelRole) -> list[dict[str, Any]]:

@@ -239,6 +239,26 @@ class Segmentation(Task):
         """Return masks of the judged regions of a label map, (regions, slices, rows, columns)."""
         return np.asarray(self.judged.indicators(labels[None]) == 1)
 
+    def ranked(self, probabilities: NDArray[np.float32]) -> dict[str, Volume]:
+        """Return the probabilities of the judged regions, as far as those of the learned regions determine them.
+
+        The probability of a region with the labels of a learned one is that one's; exclusive classes add up; of
+        regions that may overlap, which together make up a judged one, the largest probability counts.
+
+        Args:
+            probabilities: probabilities of the learned regions, (regions, slices, rows, columns).
+        """
+        learned = {name: set(labels) for name, labels in self.target.regions.items()}
+        found = {}
+        for name, labels in self.judged.regions.items():
+            alike = [place for place, own in enumerate(learned.values()) if own == set(labels)]
+            parts = alike[:1] or [place for place, own in enumerate(learned.values()) if own and own <= set(labels)]
+            if set().union(*(list(learned.values())[place] for place in parts)) != set(labels):
+                continue
+            own = probabilities[parts]
+            found[name] = own.sum(0).clip(0, 1) if self.exclusive else own.max(0)
+        return found
+
     def compared(self, found: NDArray[np.bool_], sample: Mapping[str, Volume]) -> dict[str, Compared]:
         """Pair the masks of each judged region with the truth, leaving out regions whose truth is not known anywhere.
 
