@@ -76,6 +76,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "caae": ("brain-mr", "t2", BRAIN),
     "anovaegan": ("brain-mr", "flair", BRAIN),
     "va-gan": ("squares", "image", {"size": 96, "slices": 2}),
+    "voxel-atlas-gan": ("beating-ventricle", "echo", {"size": 48}),
     "di2in-an": ("abdomen-ct", "ct", {"size": 48, "slices": 30, "distance_mm": 8.0}),
 }
 """System to the phantom, image and size of its input, for systems with one input image."""

@@ -207,7 +207,7 @@ SYSTEMS: tuple[System, ...] = (
            "10.1007/978-3-319-66179-7_47"),
     System("voxel-atlas-gan", 56, "VoxelAtlasGAN", "segmentation", "Dong et al., 2018",
            "echocardiography", "3D", "segments the left ventricle guided by an atlas",
-           "arXiv:1806.03619"),
+           "arXiv:1806.03619", module="ganatomy.methods.segmentation.voxel_atlas_gan:VoxelAtlasGAN"),
     System("btrfly-net", 58, "Btrfly Net", "segmentation", "Sekuboyina et al., 2018",
            "spine CT", "2D", "labels vertebrae from sagittal and coronal projections",
            "arXiv:1804.01307"),

@@ -154,3 +154,13 @@ def test_dice_of_half_precision_is_summed_in_that_of_the_target():
     rounded = p.bfloat16()
     exact = losses.dice_loss(rounded.float(), y)
     assert losses.dice_loss(rounded, y).item() == exact.item()
+
+
+def test_losses_of_an_atlas_have_known_values():
+    found, true = (torch.tensor(values).reshape(1, 1, 4) for values in ([0.9, 0.6, 0.2, 0.1], [1.0, 1, 0, 0]))
+    assert losses.dice_loss(found, true, squared=False, smooth=1e-5).item() == pytest.approx(0.210526, abs=1e-5)
+    assert losses.volume_difference(found, true).item() == pytest.approx(0.1)
+    assert losses.label_l1(found, true).item() == pytest.approx(0.2)
+    unknown = torch.tensor([1.0, 1, 0, -1]).reshape(1, 1, 4)
+    assert losses.label_l1(found, unknown).item() == pytest.approx(0.7 / 3)
+    assert losses.volume_difference(found, unknown).item() == pytest.approx(0.15)

@@ -17,6 +17,10 @@ SMALLER = {
     "features_width": 0.0625,
 }
 """Where a system has such options."""
+SMALLEST = {
+    "voxel-atlas-gan": {"size": (24, 24, 24), "width": 2, "discriminator_width": 4},
+}
+"""Options of single systems that would be slow otherwise."""
 
 
 def configured(model, **values):
@@ -25,7 +29,7 @@ def configured(model, **values):
     kind = catalogue.load(slug).Config
     preset = preset or ("small" if "small" in kind.presets else "paper")
     fit = {name: value for name, value in SMALLER.items() if name in kind.model_fields}
-    return kind.preset(preset, **{**fit, **values})
+    return kind.preset(preset, **{**fit, **SMALLEST.get(slug, {}), **values})
 
 
 def build(model, **values):

@@ -103,3 +103,28 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     is_class = target == 1
     losses = log_softmax(logits, dim=1).masked_fill(~is_class, 0)
     return -losses.sum() / is_class.sum().clamp_min(1)
+
+
+def label_l1(probabilities: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute difference of probabilities and target over all known voxels and regions.
+
+    Args:
+        probabilities: predicted probabilities in [0, 1].
+        target: 1, 0 or -1 (unknown), same shape.
+    """
+    known = target >= 0
+    return (probabilities - target).masked_fill(~known, 0).abs().sum() / known.sum().clamp_min(1)
+
+
+def volume_difference(probabilities: Tensor, target: Tensor) -> Tensor:
+    """Return |Σp - Σy| / Σy, the relative difference of volumes, averaged over images and regions.
+
+    Sums are over the known voxels of one region in one image; the divisor is at least one voxel.
+
+    Args:
+        probabilities: predicted probabilities in [0, 1].
+        target: 1, 0 or -1 (unknown), same shape.
+    """
+    known = target >= 0
+    found, true = (maps.masked_fill(~known, 0).flatten(2).sum(2) for maps in (probabilities, target))
+    return ((found - true).abs() / true.clamp_min(1)).mean()

@@ -18,6 +18,7 @@ class PatchGAN(nn.Sequential):
         norm: normalisation after all but the first and the last convolution.
         dims: spatial axes, 1 to 3.
         scaled: whether instance norms have a learnable gain and bias, as batch norms have.
+        biased: whether convolutions have a bias before a normalisation, too.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class PatchGAN(nn.Sequential):
         norm: Norm = "batch",
         dims: int = 2,
         scaled: bool = False,
+        biased: bool = False,
     ):
         convolution = CONVOLUTION[dims]
         layers: list[nn.Module] = [convolution(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
@@ -36,7 +38,7 @@ class PatchGAN(nn.Sequential):
             after = width * min(2**index, 8)
             stride = 2 if index < strided else 1
             layers += [
-                convolution(before, after, 4, stride, 1, bias=norm == "none"),
+                convolution(before, after, 4, stride, 1, bias=biased or norm == "none"),
                 normalisation(norm, after, dims, scaled),
                 nn.LeakyReLU(0.2),
             ]

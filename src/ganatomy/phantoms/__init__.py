@@ -30,6 +30,7 @@ PHANTOMS: dict[str, str] = {
     "brain-tumour-mr": "ganatomy.phantoms.brain:BrainTumourMR",
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
     "abdomen-ct": "ganatomy.phantoms.abdomen_ct:AbdomenCT",
+    "beating-ventricle": "ganatomy.phantoms.echo:BeatingVentricle",
     "chest-mr": "ganatomy.phantoms.torso:ChestMR",
     "retinal-oct": "ganatomy.phantoms.oct:RetinalOCT",
     "prostate-lesion": "ganatomy.phantoms.prostate:ProstateLesion",

@@ -5,6 +5,8 @@ from wiring import Losses, Wiring, alike, doubled, each
 IMAGES = ("flair", "t1", "t1c", "t2")
 TERMS = ["critic/multi_scale", *each("segmentor", "multi_scale", "dice", "pixel")]
 LEVELS = each("generator", "quarter", "half", "main")
+ATLAS = each("generator", "intensity", "label", "volume", "smoothness")
+WEIGHTS = {f"{name}_weight": doubled(f"generator/{name}") for name in ("intensity", "label", "volume")}
 
 UNET = {"patch_shape": (1, 32, 32), "width": 4}
 
@@ -67,5 +69,31 @@ WIRINGS = [
                 {"level_weights": doubled(*LEVELS), "adversarial_weight": doubled("generator/adversarial")},
             ),
         },
+    ),
+    # Dong et al. 2018: the warped atlas is compared with the image and with its regions; the discriminator sees both.
+    Wiring(
+        "voxel-atlas-gan",
+        {
+            "warm-up": Losses(
+                {
+                    "echo": each("generator", "intensity", "label", "volume"),
+                    "ventricle": each("generator", "label", "volume"),
+                },
+                WEIGHTS,
+            ),
+            "game": Losses(
+                {
+                    "echo": ["discriminator/adversarial", *ATLAS, "generator/adversarial"],
+                    "ventricle": ["discriminator/adversarial", *each("generator", "label", "volume")],
+                },
+                WEIGHTS
+                | {
+                    "smoothness_weight": doubled("generator/smoothness"),
+                    "adversarial_weight": doubled("generator/adversarial"),
+                },
+            ),
+        },
+        options={"volume_weight": 2.0, "label_loss": "dice"},
+        rounds=2,
     ),
 ]

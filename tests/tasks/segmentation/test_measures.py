@@ -13,7 +13,15 @@ from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.reports.report import Report
 from ganatomy.roles.tables import write_records
-from ganatomy.tasks.segmentation.measures import AREA_CUP_TO_DISC, VERTICAL_CUP_TO_DISC, Measure, breadth, height
+from ganatomy.tasks.segmentation.measures import (
+    AREA_CUP_TO_DISC,
+    EJECTION_FRACTION,
+    VERTICAL_CUP_TO_DISC,
+    Measure,
+    breadth,
+    ejection_fraction,
+    height,
+)
 
 EJECTED = Measure(
     "ejection fraction",
@@ -153,3 +161,11 @@ def test_records_are_written_with_a_column_for_every_key(tmp_path):
             {"measure": "a", "value": "0.25", "unit": ""},
             {"measure": "b", "value": "", "unit": "%"},
         ]
+
+
+def test_the_ejection_fraction_needs_two_frames_of_a_heart_that_holds_blood():
+    assert ejection_fraction([60.0, 120.0, 90.0]) == pytest.approx(50)
+    assert math.isnan(ejection_fraction([120.0])) and math.isnan(ejection_fraction([0.0, 0.0]))
+    mask = np.zeros((4, 5, 6), bool)
+    mask[1:3, 1:4, 2:4] = True
+    assert EJECTION_FRACTION({"ventricle": mask}, (2.0, 3.0, 5.0)) == pytest.approx(12 * 30 / 1000), "ml"

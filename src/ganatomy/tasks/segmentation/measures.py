@@ -98,3 +98,30 @@ AREA_CUP_TO_DISC = Measure(
     mean_ratio("cup", "disc", np.count_nonzero),
     "Area of the cup divided by that of the disc, which holds the cup",
 )
+
+
+def volume_of(region: str) -> Callable[[Masks, Triple], float]:
+    """Return a function of masks: the volume of a region in ml."""
+    return lambda masks, spacing: float(np.count_nonzero(masks[region])) * math.prod(spacing) / 1000
+
+
+def ejection_fraction(volumes: Sequence[float]) -> float:
+    """Return the share of the largest volume that is missing from the smallest one, in percent.
+
+    Args:
+        volumes: volumes of the frames of one heart. The result is NaN for less than two, and if all are 0.
+    """
+    largest = max(volumes, default=0.0)
+    return 100 * (largest - min(volumes)) / largest if len(volumes) > 1 and largest > 0 else math.nan
+
+
+EJECTION_FRACTION = Measure(
+    "ejection fraction",
+    ("ventricle",),
+    volume_of("ventricle"),
+    "Largest volume among the frames of a heart less the smallest one, divided by the largest",
+    "%",
+    1,
+    ejection_fraction,
+)
+"""Ejection fraction of the left ventricle from label maps of its frames, two or more for each subject."""

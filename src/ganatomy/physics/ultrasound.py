@@ -1,0 +1,104 @@
+"""A simple model of pulse-echo ultrasound: speckle, attenuation, log compression and scan conversion of a sector.
+
+Echoes are arrays (depths, beams, planes) in the coordinates of the transducer, which is a point: the distance from it,
+and the angles of a beam in the plane and across it. Amplitudes are relative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sector:
+    """A pyramid of beams from one point.
+
+    Attributes:
+        depth_mm: length of the beams.
+        step_mm: distance between samples along a beam.
+        half_angle: largest angle of a beam to the axis, in radians, in the plane and across it.
+        beams: number of beams along both angles.
+    """
+
+    depth_mm: float
+    step_mm: float
+    half_angle: float
+    beams: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of depths, beams and planes."""
+        return int(self.depth_mm / self.step_mm) + 1, self.beams, self.beams
+
+    def positions(self) -> tuple[Array, Array, Array, Array]:
+        """Return the distance from the transducer and the position (across, deep, aside) in mm of every sample."""
+        radius = (np.arange(self.shape[0]) * self.step_mm).astype(np.float32)[:, None, None]
+        slope = np.tan(np.linspace(-self.half_angle, self.half_angle, self.beams)).astype(np.float32)
+        across, aside = slope[None, :, None], slope[None, None, :]
+        deep = radius / np.sqrt(1 + across**2 + aside**2)
+        return np.broadcast_to(radius, self.shape), deep * across, np.asarray(deep, np.float32), deep * aside
+
+    def converted(self, values: Array, across: Array, deep: Array, aside: Array) -> Array:
+        """Return values at positions in mm, interpolated linearly, and 0 outside of the pyramid.
+
+        Args:
+            values: values of the samples, (depths, beams, planes).
+            across: positions across the axis in the plane of the first angle; all positions broadcast.
+            deep: positions along the axis, positive in front of the transducer.
+            aside: positions across the axis in the plane of the second angle.
+        """
+        radius = np.sqrt(across**2 + deep**2 + aside**2)
+        angles = np.arctan2(across, deep), np.arctan2(aside, deep)
+        places = [(angle / self.half_angle + 1) * (self.beams - 1) / 2 for angle in angles]
+        where = np.broadcast_arrays(radius / self.step_mm, *places)
+        return np.asarray(ndimage.map_coordinates(values, where, np.float32, order=1, cval=0.0), np.float32)
+
+
+def speckled(amplitude: Array, rng: np.random.Generator, spread: Sequence[float]) -> Array:
+    """Return the envelope of the echoes of many scatterers in every cell: fully developed speckle.
+
+    Args:
+        amplitude: root mean square of the echoes of a cell, which the envelope keeps where it is constant.
+        rng: source of random numbers.
+        spread: SD of pulse and beam along every axis, in cells.
+    """
+    scattered = amplitude * (rng.standard_normal((2, *amplitude.shape), np.float32) / np.float32(np.sqrt(2)))
+    power = 1.0
+    for sd in spread:
+        pulse = np.zeros(1 + 2 * int(4 * sd + 0.5))
+        pulse[len(pulse) // 2] = 1
+        power *= float(np.square(ndimage.gaussian_filter1d(pulse, sd)).sum())
+    real, imaginary = (ndimage.gaussian_filter(part, spread) for part in scattered)
+    return np.asarray(np.hypot(real, imaginary) / np.sqrt(power), np.float32)
+
+
+def attenuated(amplitude: Array, loss: Array | float, step_mm: float, compensated: float) -> Array:
+    """Return amplitudes after the way to a sample and back, with the gain that compensates for a mean loss.
+
+    Args:
+        amplitude: amplitudes, (depths, beams, planes).
+        loss: loss one way in dB per cm, for every sample or all.
+        step_mm: distance between samples along a beam.
+        compensated: loss one way in dB per cm that the gain compensates for.
+    """
+    excess = np.broadcast_to(np.asarray(loss, np.float32) - np.float32(compensated), amplitude.shape)
+    decibels = 2 * np.cumsum(excess, axis=0) * np.float32(step_mm / 10)
+    return np.asarray(amplitude * 10 ** (-decibels / 20), np.float32)
+
+
+def compressed(envelope: Array, dynamic_range: float) -> Array:
+    """Return grey levels from 0 to 255 that are linear in decibels: 255 is amplitude 1, and 0 the range below it.
+
+    Args:
+        envelope: amplitudes, not negative.
+        dynamic_range: range of the grey levels in dB.
+    """
+    decibels = 20 * np.log10(np.maximum(envelope, np.float32(1e-6)))
+    return np.asarray(255 * np.clip(1 + decibels / np.float32(dynamic_range), 0, 1), np.float32)
