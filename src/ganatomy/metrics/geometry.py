@@ -51,7 +51,7 @@ class TubeShape:
             mean_radius_mm=float(np.trapezoid(r, arc) / length) if several else float(r[0]),
             max_radius_mm=float(r.max()),
             tortuosity=(length / chord if chord else math.inf) if several else math.nan,
-            taper=float(np.polynomial.Polynomial.fit(arc, r, 1).convert().coef[1]) if several else math.nan,
+            taper=float(np.polynomial.polynomial.polyfit(arc, r, 1)[1]) if several else math.nan,
             curvature_per_mm=float(curvatures(p).mean()) if len(p) > 2 else math.nan,
         )
 

@@ -38,7 +38,7 @@ class DI2INAN(Segmenter):
     stated_augmentation = None
 
     class Config(SegmentationConfig):
-        """What the paper does not state, such as widths, weights of levels, rounds and rates, is our choice."""
+        """Numbers of the paper; widths, weights of levels, rounds and rates are our choice, as it does not state them."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
