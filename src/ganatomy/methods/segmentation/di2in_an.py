@@ -38,7 +38,7 @@ class DI2INAN(Segmenter):
     stated_augmentation = None
 
     class Config(SegmentationConfig):
-        """Numbers of the paper; widths, weights of levels, rounds and rates are our choice, as it does not state them."""
+        """Numbers of the paper; what it does not state, such as widths, weights, rounds and rates, is our choice."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
