@@ -53,6 +53,7 @@ PAGES: Mapping[str, Mapping[str, Any]] = {
     "pix2pix": {},
     "cyclegan": {},
     "segan": {},
+    "rib-cage-gan": {},
     "anovaegan": {},
     "va-gan": {},
     "dcgan": {},

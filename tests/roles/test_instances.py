@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion
 
 from ganatomy.case import Preparation
 from ganatomy.errors import UserError
 from ganatomy.images.files import find
 from ganatomy.images.image import Image
-from ganatomy.roles.instances import InstanceRole
+from ganatomy.roles.instances import InstanceRole, ObjectRole, edges
 
 CELLS = InstanceRole("cells")
 
@@ -97,3 +98,40 @@ def test_what_is_written_is_read_again(tmp_path, name):
     read = CELLS.source(name, tmp_path, lambda path: source).open()
     np.testing.assert_array_equal(read.numpy()[0], discs(first=300))
     assert read.dtype == np.uint16
+
+
+OBJECTS = ObjectRole("cells", {"background": (0,), "interior": (1,), "edge": (2,)})
+
+
+def test_edges_are_what_an_erosion_of_every_object_removes():
+    numbers = np.zeros((1, 1, 9, 12), np.uint16)
+    numbers[..., 1:6, 0:5], numbers[..., 1:6, 5:9], numbers[..., 8, 11] = 7, 3, 5
+    edge = np.zeros((9, 12), bool)
+    for number in (7, 3, 5):
+        inside = numbers[0, 0] == number
+        edge |= inside & ~binary_erosion(inside, np.ones((3, 3)), border_value=1)
+    np.testing.assert_array_equal(edges(numbers)[0, 0], edge)
+    inside = OBJECTS.indicators(numbers)
+    np.testing.assert_array_equal(inside[2, 0], edge)
+    np.testing.assert_array_equal(inside[1, 0], (numbers[0, 0] > 0) & ~edge)
+    np.testing.assert_array_equal(inside.sum(0), np.ones((1, 9, 12)))
+    assert edge[2, 4] and edge[2, 5] and not edge[2, 0], "cut at the border of the image, which is no edge"
+
+
+def test_objects_are_one_region_where_no_region_is_their_edge():
+    role = ObjectRole("cells", {"inside": (1,)})
+    numbers = discs()[None]
+    assert not role.has_edges and set(np.unique(role.classes(numbers))) == {0, 1}
+    tensor = role.tensor(numbers, 2)
+    assert tensor.shape == (1, 40, 52) and tensor.dtype == torch.float32
+    np.testing.assert_array_equal(tensor[0], numbers[0, 0] > 0)
+    whole = ObjectRole("cells", {"cell": (1, 2)})
+    np.testing.assert_array_equal(whole.tensor(numbers, 2), tensor)
+
+
+def test_object_maps_are_read_as_instance_maps_are():
+    image = Image.from_array(discs(dtype=np.uint32, first=70000))
+    array = OBJECTS.array(image, None)
+    assert array.dtype == np.uint32 and set(np.unique(np.asarray(array))) == {0, *range(70000, 70012)}
+    assert OBJECTS.prepared_as == ObjectRole("cells").prepared_as and OBJECTS.segments == {}
+    assert OBJECTS.overlay(discs())["objects"].any()

@@ -81,15 +81,18 @@ def dice_loss(
     return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
 
 
-def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the binary cross-entropy of regions that may overlap, averaged over all known voxels and regions.
 
     Args:
         logits: logits, to which a sigmoid applies.
         target: 1, 0 or -1 (unknown), same shape.
+        weights: weight of each voxel, broadcasting to the same shape; the sum is divided by the number of known voxels
+            and not by the sum of their weights.
     """
     known = target >= 0
     losses = binary_cross_entropy_with_logits(logits, target.clamp_min(0), reduction="none")
+    losses = losses if weights is None else losses * weights
     return losses.masked_fill(~known, 0).sum() / known.sum().clamp_min(1)
 
 

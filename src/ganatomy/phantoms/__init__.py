@@ -39,6 +39,10 @@ PHANTOMS: dict[str, str] = {
     "skin-lesion": "ganatomy.phantoms.skin:SkinLesion",
     "fundus": "ganatomy.phantoms.fundus:Fundus",
     "endomicroscopy": "ganatomy.phantoms.endomicroscopy:EndomicroscopyMosaic",
+    "fluorescent-cells": "ganatomy.phantoms.cells:FluorescentCells",
+    "stained-glands": "ganatomy.phantoms.histology:StainedGlands",
+    "stained-nuclei": "ganatomy.phantoms.histology:StainedNuclei",
+    "spheroids": "ganatomy.phantoms.spheroid:BrightFieldSpheroids",
     "squares": "ganatomy.phantoms.squares:Squares",
     "coronary-centrelines": "ganatomy.phantoms.coronary:CoronaryCentrelines",
 }
@@ -133,8 +137,9 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
     Args:
         phantom: phantom of any kind.
         name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for one of them without the disease, a mask as
-            ``mask:NAME`` (float32, 0 and 1), or a label map as ``labels:NAME`` (uint8); for a phantom of vessels
-            ``vessel`` for the one that the seed selects, or any by its number as ``vessel:0``.
+            ``mask:NAME`` (float32, 0 and 1), a label map as ``labels:NAME`` (uint8), or an instance map as
+            ``instances:NAME`` (uint16); for a phantom of vessels ``vessel`` for the one that the seed selects, or any
+            by its number as ``vessel:0``.
 
     Returns:
         An image; masks and label maps have the affine of `image` and no unit. Vessels are arrays (n, 4) of x, y, z and
@@ -160,7 +165,8 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
 def _parts(phantom: Any) -> dict[str, Any]:
     """Return images, masks, label maps and vessels of a phantom by the names that `part` takes."""
     there: dict[str, Any] = {"image": phantom.image} if hasattr(phantom, "image") else {}
-    for group, prefix in (("images", ""), ("healthy", "healthy:"), ("masks", "mask:"), ("labels", "labels:")):
+    maps = (("masks", "mask:"), ("labels", "labels:"), ("instances", "instances:"))
+    for group, prefix in (("images", ""), ("healthy", "healthy:"), *maps):
         for name, value in getattr(phantom, group, {}).items():
             there.setdefault(prefix + name, value)
     if hasattr(phantom, "vessels"):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from ganatomy.case import Array, spatial
 from ganatomy.errors import UserError
 from ganatomy.images.frames import Frame
-from ganatomy.roles.labels import MapRole
+from ganatomy.roles.labels import LabelRole, MapRole
 
 LARGEST = np.iinfo(np.uint32).max
 
@@ -68,3 +69,64 @@ class InstanceRole(MapRole):
             first |= np.moveaxis(apart, axis, 0)
             second |= np.moveaxis(apart, axis, 0)
         return {"objects": edges & (numbers > 0)}
+
+
+INSIDE, EDGE = 1, 2
+"""Labels of the voxels of objects: those inside, and those at the edge of an object where edges are a class."""
+
+
+@dataclass(frozen=True)
+class ObjectRole(LabelRole):
+    """An instance map, which networks take as regions of its objects: label 1 is their inside, 2 their edge.
+
+    The edge of an object are the voxels that an erosion in the plane by a square of 3 x 3 voxels removes, so that
+    touching objects are apart without it; what a patch or an image cuts off is not eroded. Label 2 exists where a
+    region has it; otherwise objects have label 1 as a whole. Arrays and predictions hold numbers of objects.
+    """
+
+    kind: ClassVar[str] = "instances"
+
+    def array(self, value: Any, frame: Frame | None) -> Array:
+        """Return the numbers of objects on the working grid, uint16 or uint32, as in `InstanceRole`."""
+        return InstanceRole(self.name).array(value, frame)
+
+    @property
+    def segments(self) -> Mapping[int, str]:
+        """Nothing, since objects have no names."""
+        return {}
+
+    @property
+    def prepared_as(self) -> str:
+        """Text with the kind alone, since all regions are made from the same numbers."""
+        return f"{self.name}: {self.kind}"
+
+    @property
+    def has_edges(self) -> bool:
+        """Whether a region consists of the edges of objects, or holds them beside their insides."""
+        return any(EDGE in labels for labels in self.regions.values())
+
+    def indicators(self, labels: NDArray[Any]) -> NDArray[np.float32]:
+        """Convert numbers of objects (1, ..., rows, columns) to indicators of regions: 1 inside, 0 outside."""
+        return super().indicators(self.classes(labels))
+
+    def classes(self, numbers: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return label 1 inside of objects, 2 at their edges where these are a class, 0 elsewhere; same shape."""
+        classes = (numbers > 0).astype(np.uint8)
+        if self.has_edges:
+            classes[edges(numbers)] = EDGE
+        return classes
+
+    def overlay(self, labels: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+        """Return the pixels of objects that touch another object or the background, as ``objects``."""
+        return InstanceRole(self.name).overlay(labels)
+
+
+def edges(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the voxels of objects with a neighbour of another number, diagonal ones included, in the same slice.
+
+    Args:
+        numbers: numbers of objects, (..., rows, columns); 0 is the background.
+    """
+    size = (*[1] * (numbers.ndim - 2), 3, 3)
+    low, high = (filter_(numbers, size=size, mode="nearest") for filter_ in (minimum_filter, maximum_filter))
+    return np.asarray((numbers > 0) & (low != high))

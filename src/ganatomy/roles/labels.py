@@ -227,6 +227,10 @@ class LabelRole(MapRole):
         """Return the indicators of the regions, as in tensors."""
         return self.indicators(values)
 
+    def classes(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels of an array, which are those that regions are made of."""
+        return labels
+
     def indicators(self, labels: NDArray[Any]) -> NDArray[np.float32]:
         """Convert labels (1, ...) to indicators (regions, ...): 1 inside, 0 outside, -1 unknown."""
         inside = np.stack([np.isin(labels[0], own) for own in self.regions.values()]).astype(np.float32)

@@ -96,4 +96,61 @@ WIRINGS = [
         options={"volume_weight": 2.0, "label_loss": "dice"},
         rounds=2,
     ),
+    # Sadanandan et al. 2017: weighted cross-entropy, and a discriminator of images with masks whose weight rises.
+    Wiring(
+        "spheroid-msan",
+        {
+            "segment": Losses(
+                {
+                    "image": ["discriminator/adversarial", *each("segmentor", "entropy", "adversarial")],
+                    "spheroids": ["discriminator/adversarial", "segmentor/entropy"],
+                    "borders": ["segmentor/entropy"],
+                },
+                {"adversarial_weight": doubled("segmentor/adversarial")},
+            )
+        },
+    ),
+    # Arbelle & Riklin-Raviv 2018: norms see true and predicted segmentations as one batch, so all terms depend on both.
+    Wiring(
+        "rib-cage-gan",
+        {
+            "segment": Losses(
+                {
+                    "image": ["discriminator/adversarial", *each("estimator", "adversarial", "entropy")],
+                    "cells": ["discriminator/adversarial", *each("estimator", "adversarial", "entropy")],
+                }
+            )
+        },
+        options={"entropy_fraction": 0.3},
+    ),
+    # Zhang et al. 2017, eq. 1: annotations teach the segmentor alone; the evaluator sees its results, not the truth.
+    Wiring(
+        "dan",
+        {
+            "supervised": Losses(
+                alike(("image", "glands"), each("segmentor", "entropy", "dice", "auxiliary")),
+                {
+                    "entropy_weight": doubled("segmentor/entropy"),
+                    "dice_weight": doubled("segmentor/dice"),
+                    "auxiliary_weight": doubled("segmentor/auxiliary"),
+                },
+            ),
+            "adversarial": Losses(
+                {
+                    "image": [
+                        *each("segmentor", "entropy", "dice", "auxiliary", "adversarial"),
+                        *each("evaluator", "annotated", "unannotated"),
+                    ],
+                    "glands": each("segmentor", "entropy", "dice", "auxiliary"),
+                },
+                {
+                    "entropy_weight": doubled("segmentor/entropy"),
+                    "dice_weight": doubled("segmentor/dice"),
+                    "auxiliary_weight": doubled("segmentor/auxiliary"),
+                    "adversarial_weight": doubled("segmentor/adversarial"),
+                },
+            ),
+        },
+        options={"dice_weight": 0.5, "auxiliary_weight": 0.25},
+    ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,11 +121,20 @@ class SegmentationJudge(Judge):
 
     Options = JudgeOptions
 
-    leading = (DICE, SENSITIVITY, PRECISION, HD95)
-    plotted = (DICE, HD95)
+    leading: ClassVar[tuple[str, ...]] = (DICE, SENSITIVITY, PRECISION, HD95)
+    plotted: ClassVar[tuple[str, ...]] = (DICE, HD95)
     reference = THRESHOLD
     compares_with_training = True
     keeps_images = True
+    decisive: ClassVar[str] = DICE
+    decisive_words: ClassVar[str] = "Dice"
+    """Words for the score of the verdict in sentences."""
+    agrees: ClassVar[Mapping[Outcome, str]] = {
+        "better": "agrees better with the annotation than {}",
+        "worse": "agrees less with the annotation than {}",
+        "undecided": "cannot be told from {} by its agreement with the annotation",
+    }
+    """Outcome to the relation between the output and the reference in words."""
 
     def __init__(self, task: Segmentation, options: Any = None):
         super().__init__(task, options)
@@ -161,15 +170,21 @@ class SegmentationJudge(Judge):
                 kept[:] = case, predictor.predict(case)
             return kept[1].arrays  # type: ignore[no-any-return]
 
-        def run(case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
-            labels = slab(predicted(case)[model.method.task.labels], start, stop)
-            return task.inside(labels[0])  # type: ignore[no-any-return]
-
         def ranks(case: Sample, start: int, stop: int) -> Mapping[str, Volume]:
             found = slab(predicted(case)[PROBABILITIES], start, stop)
             return model.method.task.ranked(found)  # type: ignore[no-any-return]
 
+        run = self.run_of(lambda case: predicted(case)[model.method.task.labels], model)
         return Segmented(name, run, about(model), ranks)
+
+    def run_of(self, labels: Callable[[Sample], Array], model: Model) -> Callable[..., NDArray[np.bool_]]:
+        """Return the function of an entry that makes masks of the judged regions.
+
+        Args:
+            labels: function of a case that returns the label map of the trained run.
+            model: trained run.
+        """
+        return lambda case, start, stop: self.task.inside(slab(labels(case), start, stop)[0])
 
     def references(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """Return the baseline of thresholds, and the second observer where the data have one."""
@@ -187,13 +202,13 @@ class SegmentationJudge(Judge):
         self.thresholds = fit_thresholds(self.task, [usable[place] for place in places])
 
     def _threshold(self, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
-        images = {role: _encoded(case, role, start, stop) for role in self.task.inputs}
+        images = {role: encoded_input(case, role, start, stop) for role in self.task.inputs}
         return np.stack([self.thresholds[region](images[self.thresholds[region].role]) for region in self.regions])
 
     def _brightness(self, case: Sample, start: int, stop: int) -> dict[str, Volume]:
         found = {}
         for region, threshold in self.thresholds.items():
-            image = _encoded(case, threshold.role, start, stop).clip(0, 1)
+            image = encoded_input(case, threshold.role, start, stop).clip(0, 1)
             found[region] = image if threshold.brighter else 1 - image
         return found
 
@@ -312,27 +327,23 @@ class SegmentationJudge(Judge):
 
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Return whether the output is better than the strongest reference, by how much, and than other baselines."""
-        scores, score = judgement.scores, self.named(DICE)
+        scores, score, called = judgement.scores, self.named(self.decisive), self.decisive_words
         reference = judgement.reference if judgement.reference in judgement.baselines else THRESHOLD
         found, ours, theirs = (
             scores.compare(OUTPUT, reference, score),
-            *(scores.interval(name, DICE) for name in (OUTPUT, reference)),
+            *(scores.interval(name, self.decisive) for name in (OUTPUT, reference)),
         )
         assert ours is not None
         others = [name for name in judgement.baselines if name != reference]
-        baselines = list(against(judgement, others, score, "Dice"))
+        baselines = list(against(judgement, others, score, called))
         if found is None or theirs is None:
-            alone = f"Dice {limits(ours)}; without training cases at hand there is no threshold to compare with."
+            alone = f"{called} {limits(ours)}; without training cases at hand there is no threshold to compare with."
             return sentences(alone, *baselines), "undecided"
-        relation = {
-            "better": f"agrees better with the annotation than {self.called(reference)}",
-            "worse": f"agrees less with the annotation than {self.called(reference)}",
-            "undecided": f"cannot be told from {self.called(reference)} by its agreement with the annotation",
-        }[found.outcome]
-        told = f"The output {relation}: Dice {ours.mean:.3f} against {theirs.mean:.3f}{improved(found)}"
+        relation = self.agrees[found.outcome].format(self.called(reference))
+        told = f"The output {relation}: {called} {ours.mean:.3f} against {theirs.mean:.3f}{improved(found)}"
         if few := found.difference.few:
             told = (
-                f"{few} Dice with the annotation is {ours.mean:.3f} for the output and {theirs.mean:.3f} for "
+                f"{few} {called} with the annotation is {ours.mean:.3f} for the output and {theirs.mean:.3f} for "
                 f"{self.called(reference)}, difference {limits(found.difference, signed=True)}{improved(found)}"
             )
         return sentences(told, *baselines), found.outcome
@@ -343,9 +354,9 @@ class SegmentationJudge(Judge):
             plane = self._worst_slice(case, judgement)
             report.figure(
                 self._strip(case, plane, judgement),
-                f"{caption(label, case, judgement, 'Dice', plane).rstrip('.')}, the one with the most wrong voxels. "
-                "Coloured lines are regions, drawn over the first image; below, magnified, black lines are the truth. "
-                "Scores are those of the whole case.",
+                f"{caption(label, case, judgement, self.decisive_words, plane).rstrip('.')}, the one with the most "
+                "wrong voxels. Coloured lines are regions, drawn over the first image; below, magnified, black lines "
+                "are the truth. Scores are those of the whole case.",
             )
         self._pool(report, judgement)
         report.section("Sizes")
@@ -413,8 +424,8 @@ class SegmentationJudge(Judge):
         )
 
     def examples(self, judgement: Judgement) -> dict[str, Sample]:
-        """Return the worst, median and best case of the output by Dice, each once."""
-        return examples(judgement, judgement.scores.by_case(OUTPUT, DICE), ("Worst", "Median", "Best"))
+        """Return the worst, median and best case of the output by the score of the verdict, each once."""
+        return examples(judgement, judgement.scores.by_case(OUTPUT, self.decisive), ("Worst", "Median", "Best"))
 
     def _worst_slice(self, case: Sample, judgement: Judgement) -> int:
         """Return the slice with the most wrong voxels of the output; ties go to the largest true regions."""
@@ -430,9 +441,9 @@ class SegmentationJudge(Judge):
     def _strip(self, case: Sample, plane: int, judgement: Judgement) -> Illustration:
         images = {role: image[0] for role, image in self._shown_inputs(case, plane).items()}
         entries = [entry for entry in judgement.entries if self._exists(entry, case)]
-        found = {entry.name: self._named(entry.run(case, plane, plane + 1)) for entry in entries}
-        ranked = {name: judgement.scores.by_case(name, DICE).get(case.case.name) for name in found}
-        notes = {name: f"Dice {value:.3f}" for name, value in ranked.items() if value is not None}
+        found = {entry.name: self._named(self.drawn(entry, case, plane, plane + 1)) for entry in entries}
+        ranked = {name: judgement.scores.by_case(name, self.decisive).get(case.case.name) for name in found}
+        notes = {name: f"{self.decisive_words} {value:.3f}" for name, value in ranked.items() if value is not None}
         figure = outline_strip(images, self._true(case, plane), found, spacing_mm=case.spacing[1:], notes=notes)
 
         def stack() -> Stack:
@@ -457,9 +468,13 @@ class SegmentationJudge(Judge):
     def _true(self, case: Sample, plane: int) -> dict[str, Mask]:
         return self._named(self.task.inside(self.task.annotation(case, plane, plane + 1)[self.task.labels]))
 
+    def drawn(self, entry: Entry, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
+        """Return the masks of an entry that are outlined in pictures, (regions, slices, rows, columns)."""
+        return np.asarray(entry.run(case, start, stop))
+
     def _masks(self, entry: Entry, case: Sample, kept: Sequence[int]) -> dict[str, list[Mask]]:
         """Return the masks of an entry in some slices, by region."""
-        found = [self._named(entry.run(case, number, number + 1)) for number in kept]
+        found = [self._named(self.drawn(entry, case, number, number + 1)) for number in kept]
         return {region: [one[region] for one in found] for region in self.regions}
 
     def _shown_inputs(self, case: Sample, plane: int) -> dict[str, Volume]:
@@ -621,7 +636,7 @@ def _middle_of_best(values: NDArray[np.float64]) -> float:
     return first + (length - 1) / 2
 
 
-def _encoded(case: Sample, role: str, start: int, stop: int) -> Volume:
+def encoded_input(case: Sample, role: str, start: int, stop: int) -> Volume:
     """Encode slices of an input for the networks, (slices, rows, columns), with colours averaged."""
     return np.asarray(case.role(role).encoded(slab(case.arrays[role], start, stop)).mean(axis=0), np.float32)
 
@@ -631,7 +646,7 @@ def _ends(cases: Sequence[Sample], role: str) -> tuple[float, float]:
     low, high = math.inf, -math.inf
     for case in cases:
         for start in range(case.shape[0]):
-            values = _encoded(case, role, start, start + 1)
+            values = encoded_input(case, role, start, start + 1)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     return low, max(high, low + 1e-6)
 
@@ -646,7 +661,7 @@ def _histograms(
         nothing = np.zeros((shape[0], 1, *case.shape[1:]), np.bool_)
         parts = task.compared(nothing, task.annotation(case, start, start + 1))
         for role, (low, high) in ends.items():
-            values = _encoded(case, role, start, start + 1)
+            values = encoded_input(case, role, start, start + 1)
             places = np.clip((values - low) / (high - low) * BINS, 0, BINS - 1).astype(np.intp)
             for region, part in parts.items():
                 row = task.judged.names.index(region)

@@ -46,16 +46,21 @@ NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
 """Structuring element of connected components, with the 26 neighbours of a voxel."""
 
 
-class SegmentationOptions(Options):
-    """Options of the label map: threshold, post-processing, and files of probabilities."""
+class ProbabilityOptions(Options):
+    """Options of the probabilities: averages over several passes, and files of them."""
 
-    threshold: float = Field(0.5, gt=0, lt=1)  # probability from which a voxel is in a region; not used for classes
-    largest: tuple[str, ...] = ()  # regions of which only the largest connected component is kept
-    fill: tuple[str, ...] = ()  # regions whose holes are filled
     probabilities: bool = False  # write also the probabilities of each region
     uncertainty: bool = False  # write also the entropy of the probabilities, from 0 (certain) to 1
     mirrored: tuple[int, ...] = ()  # average over images mirrored along these axes: 0 slices, 1 rows, 2 columns
     passes: int = Field(1, ge=1, le=1000)  # average over passes with random dropout, for networks that have it
+
+
+class SegmentationOptions(ProbabilityOptions):
+    """Options of the label map: threshold, post-processing, and probabilities."""
+
+    threshold: float = Field(0.5, gt=0, lt=1)  # probability from which a voxel is in a region; not used for classes
+    largest: tuple[str, ...] = ()  # regions of which only the largest connected component is kept
+    fill: tuple[str, ...] = ()  # regions whose holes are filled
 
 
 class SegmentationPredictor(VoxelPredictor):
@@ -74,7 +79,7 @@ class SegmentationPredictor(VoxelPredictor):
         super().__init__(*arguments, **options)
         names = self.task.target.names
         for option in ("largest", "fill"):
-            if strange := [name for name in getattr(self.options, option) if name not in names]:
+            if strange := [name for name in getattr(self.options, option, ()) if name not in names]:
                 raise UserError(f"--{option} {strange[0]}: no such region; this system has {', '.join(names)}")
         first = 3 - self.method.dims
         if wrong := [axis for axis in self.options.mirrored if not first <= axis <= 2]:
@@ -239,7 +244,7 @@ class SegmentationPredictor(VoxelPredictor):
         """Return a reader of all inputs in the range of the networks, with zeros for missing ones."""
         return encoded(self.task.completed(sample), self.task.inputs)
 
-    def _label_map(self, probabilities: Array) -> LabelMap:
+    def _label_map(self, probabilities: Array) -> LazyArray:
         role, options = self.task.target, self.options
         largest, fill = ([role.names.index(name) for name in names] for names in (options.largest, options.fill))
 
@@ -271,6 +276,12 @@ class SegmentationPredictor(VoxelPredictor):
             "priority": f"where regions overlap the later is written: {', '.join(role.names)}",
             **({"largest component": list(self.options.largest)} if self.options.largest else {}),
             **({"holes filled": list(self.options.fill)} if self.options.fill else {}),
+            **self._averaged(absent),
+        }
+
+    def _averaged(self, absent: Sequence[str]) -> dict[str, Any]:
+        """Return facts about the probabilities for the note."""
+        return {
             **({"averaged over mirrored axes": list(self.options.mirrored)} if self.options.mirrored else {}),
             **({"passes with dropout": self.options.passes} if self.options.passes > 1 else {}),
             **({"uncertainty": UNCERTAIN[self.task.exclusive]} if self.options.uncertainty else {}),

@@ -20,12 +20,15 @@ from ganatomy.images.codecs import Window
 from ganatomy.images.frames import Fit, Plane
 from ganatomy.images.image import ComputedArray
 from ganatomy.metrics.metric import Mask
+from ganatomy.metrics.objects import matched_by_iou
 from ganatomy.metrics.segmentation import count_overlap
 from ganatomy.roles.expectations import Expectation
 from ganatomy.roles.image import ImageOptions
+from ganatomy.roles.instances import EDGE, INSIDE, ObjectRole
 from ganatomy.roles.labels import LabelRole
 from ganatomy.roles.options import RoleOptions
 from ganatomy.tasks.segmentation.measures import Measure
+from ganatomy.tasks.segmentation.rules import ObjectRules
 
 RANGE = (0.0, 1.0)
 """Range of the inputs as networks see them; 0 is the background."""
@@ -74,6 +77,8 @@ class SegmentationConfig(RolesConfig):
     labels: str = "mask"  # name of the label map
     regions: Mapping[str, tuple[int, ...]] = {"inside": (1,)}  # region to labels; later regions overwrite earlier ones
     judged: Mapping[str, tuple[int, ...]] = {}  # regions that are judged; none means those that are learned
+    instances: bool = False  # whether the label map numbers objects such as cells; 1 is their inside, 2 their edge
+    objects: ObjectRules = ObjectRules()  # rules by which objects are made from probabilities
     unknown: tuple[int, ...] = ()  # labels of voxels of unknown region, which are neither learned nor judged
     field_of_view: str | None = None  # name of a mask outside of which nothing is learned or judged
     observer: str | None = None  # name of a second observer's label maps, which are judged beside the output
@@ -131,7 +136,7 @@ class Segmentation(Task):
             for name in config.inputs
         ]
         pair = tuple(config.regions.values()) == ((1,),) and not unknown
-        target = LabelRole(config.labels, config.regions, unknown=unknown, any_two=pair)
+        target = self.label_role(config.regions, unknown=unknown, any_two=pair)
         roles.append(target)
         if config.field_of_view:
             roles.append(LabelRole(config.field_of_view, any_two=True, optional=True))
@@ -139,11 +144,15 @@ class Segmentation(Task):
             roles.append(replace(target, name=config.observer, optional=True))
         self.roles: Mapping[str, Role] = {role.name: role for role in roles}
         learned = {name: labels for name, labels in config.regions.items() if any(labels)}
-        self.judged = LabelRole(config.labels, config.judged or learned, unknown=unknown)
+        self.judged = self.label_role(config.judged or learned, unknown=unknown)
         self.measures = tuple(one for one in measures if set(one.regions) <= set(self.judged.names))
         self.given = next(name for name in config.inputs if name not in config.optional_inputs)
         self.phantom = embedded.name if embedded else "none"
         self.phantom_subjects = embedded.subjects if embedded else 1
+
+    def label_role(self, regions: Mapping[str, tuple[int, ...]], **options: Any) -> LabelRole:
+        """Return the role of the label map with these regions."""
+        return LabelRole(self.config.labels, regions, **options)
 
     @property
     def target(self) -> LabelRole:
@@ -165,7 +174,7 @@ class Segmentation(Task):
         return {"size": size or self.embedded.size, **self.embedded.grid}
 
     def phantom_parts(self, label: str | None) -> Mapping[str, str]:
-        parts = {name: self.config.roles[name].part for name in self.roles}
+        parts = {name: options.part for name, options in self.config.roles.items()}
         return {name: part or name for name, part in parts.items() if part or name in (*self.inputs, self.labels)}
 
     def usable(self, roles: Iterable[str]) -> bool:
@@ -274,6 +283,50 @@ class Segmentation(Task):
         return {name: Compared(*masks) for name, *masks in parts if masks[2].any()}
 
 
+class InstanceSegmentation(Segmentation):
+    """Task of segmentation into objects: the label map numbers cells, glands or other objects of one kind.
+
+    Networks learn regions of the objects, see `ObjectRole`, and predictions number objects again. The judged region is
+    that of all objects together.
+
+    Raises:
+        UserError: there are several judged regions, or labels of unknown region.
+    """
+
+    predictors: ClassVar = {"segment": "ganatomy.tasks.segmentation.instances:InstancePredictor"}
+    judge = "ganatomy.tasks.segmentation.objects:ObjectJudge"
+
+    def __init__(self, config: SegmentationConfig, *arguments: Any, **options: Any):
+        super().__init__(config, *arguments, **options)
+        if len(self.judged.names) > 1:
+            raise UserError(
+                f"--instances: objects are judged as one region, not as {', '.join(self.judged.names)}; "
+                f"add --judged {config.labels}=1,2"
+            )
+        if strange := sorted({*self.target.known, *self.judged.known} - {0, INSIDE, EDGE}):
+            raise UserError(f"--regions: objects have label {INSIDE} inside and {EDGE} at their edge, not {strange[0]}")
+
+    def label_role(self, regions: Mapping[str, tuple[int, ...]], **options: Any) -> LabelRole:
+        """Return the role of the instance map with these regions."""
+        return ObjectRole(self.config.labels, regions, **options)
+
+    @property
+    def directions(self) -> Mapping[str, Better]:
+        return {"object f1": "higher", **super().directions}
+
+    @property
+    def selection(self) -> str:
+        return "object f1"
+
+    def scores(
+        self, output: Mapping[str, Volume], sample: Mapping[str, Volume], spacing: tuple[float, float, float]
+    ) -> Scores:
+        """Compute Dice of all objects together, and F1 of objects at an IoU of one half, over all slices together."""
+        found, true = output[self.labels], sample[self.labels]
+        matched = matched_by_iou(found, true)
+        return {"object f1": matched.f1, **super().scores(output, sample, spacing)}
+
+
 def _image_options(config: SegmentationConfig, name: str) -> ImageOptions:
     options = config.roles[name]
     assert isinstance(options, ImageOptions)
@@ -352,7 +405,8 @@ class Segmenter(Method):
         """
 
     def build_task(self) -> Segmentation:
-        return Segmentation(self.config, self.exclusive, self.embedded, self.expected, self.measures)
+        kind = InstanceSegmentation if self.config.instances else Segmentation
+        return kind(self.config, self.exclusive, self.embedded, self.expected, self.measures)
 
     def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
         """Check that the label maps of the training cases contain every region.
@@ -372,7 +426,8 @@ class Segmenter(Method):
             if self.config.labels not in sample.arrays:
                 continue
             annotated, array = annotated + 1, sample.arrays[self.config.labels]
-            found = {int(label) for at in range(array.shape[1]) for label in np.unique(slab(array, at, at + 1))}
+            there = (self.task.target.classes(slab(array, at, at + 1)) for at in range(array.shape[1]))
+            found = {int(label) for labels in there for label in np.unique(labels)}
             missing = {name: labels for name, labels in missing.items() if not labels & found}
         if not (annotated and missing):
             return ()
@@ -394,6 +449,7 @@ class Segmenter(Method):
         patch: tuple[int, int, int],
         name: str = "annotated",
         centred: float = 0.0,
+        more: tuple[str, ...] = (),
         **options: Any,
     ) -> Stream:
         """Return a stream of cases with a label map.
@@ -403,12 +459,15 @@ class Segmenter(Method):
             patch: size of the patches, (slices, rows, columns).
             name: name of the stream.
             centred: share of the patches that are centred on a voxel of a region, equally often for each label.
+            more: further roles, which the task of the system makes when a case is prepared.
             options: further options of the stream.
         """
         c = self.config
-        roles = (*c.inputs, c.labels, *([c.field_of_view] if c.field_of_view else []))
+        roles = (*c.inputs, c.labels, *([c.field_of_view] if c.field_of_view else []), *more)
         place = None
         if centred:
+            if c.instances:
+                raise UserError("--centred: patches are centred on labels, which --instances has not; leave one out")
             labels = sorted({label for own in c.regions.values() for label in own} - {0})
             place = Balanced(c.labels, dict.fromkeys(labels, centred / len(labels)))
         return Stream(name, roles, batch_size, patch, place=place, augmentation=c.augmentation, **options)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ganatomy.errors import UserError
+from ganatomy.phantoms.histology import StainedGlands, StainedNuclei
+
+KINDS = ((StainedGlands, "glands"), (StainedNuclei, "nuclei"))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {name: [kind(seed, size=96) for seed in range(10)] for kind, name in KINDS}
+
+
+def density(phantom):
+    return -np.log(np.maximum(phantom.image.numpy(), 1) / 243)
+
+
+@pytest.mark.parametrize("name", ["glands", "nuclei"])
+def test_pictures_are_stained_and_their_objects_numbered(drawn, name):
+    for phantom in drawn[name]:
+        picture, numbers = phantom.image.array, phantom.instances[name]
+        assert picture.shape == (3, 1, 96, 96) and picture.dtype == np.float32
+        assert 0 <= picture.min() < 110 and 225 < picture.max() <= 255
+        assert numbers.shape == (1, 96, 96) and numbers.dtype == np.uint16
+        np.testing.assert_array_equal(numbers > 0, phantom.masks[name])
+        red, green, blue = density(phantom).mean((1, 2, 3))
+        assert green > red > 0 and green > blue > 0, "eosin absorbs green light"
+
+
+def test_nuclei_are_blue_and_what_lies_between_is_pink(drawn):
+    for phantom in drawn["nuclei"]:
+        found = density(phantom)
+        inside = phantom.masks["nuclei"]
+        ratio = [found[0][where].mean() / found[1][where].mean() for where in (inside, ~inside)]
+        assert ratio[0] > 1.5 * ratio[1]
+
+
+def test_glands_have_a_rim_of_nuclei_and_a_bright_middle(drawn):
+    rims, middles = [], []
+    for phantom in drawn["glands"]:
+        red = phantom.image.numpy()[0, 0]
+        depth = ndimage.distance_transform_edt(phantom.masks["glands"][0])
+        rims.append(red[(depth > 0) & (depth < 4)].mean())
+        middles.append(red[depth > 8].mean() if (depth > 8).any() else np.nan)
+    assert np.nanmean(middles) > np.mean(rims) + 25
+
+
+def test_no_threshold_finds_glands(drawn):
+    best = 0.0
+    for channel in range(3):
+        for side in (1, -1):
+            for level in range(60, 245, 8):
+                overlap = []
+                for phantom in drawn["glands"]:
+                    found = side * phantom.image.numpy()[channel] > side * level
+                    true = phantom.masks["glands"]
+                    overlap.append(2 * (found & true).sum() / (found.sum() + true.sum()))
+                best = max(best, float(np.mean(overlap)))
+    assert best < 0.75
+
+
+@pytest.mark.parametrize("name", ["glands", "nuclei"])
+def test_some_objects_touch(drawn, name):
+    joined = [ndimage.label(one.instances[name][0])[1] < len(np.unique(one.instances[name])) - 1 for one in drawn[name]]
+    assert sum(joined) >= 4
+
+
+@pytest.mark.parametrize(("kind", "name"), KINDS)
+def test_patients_differ_in_colour_and_repeat(drawn, kind, name):
+    again = kind(3, size=96)
+    np.testing.assert_array_equal(again.image.array, drawn[name][3].image.array)
+    tones = np.array([density(one).mean((1, 2, 3)) for one in drawn[name]])
+    assert tones.std(0).min() > 0.008
+    for wrong in ({"size": 8}, {"noise": -1.0}):
+        with pytest.raises(UserError, match=f"{name} on .* cannot be drawn"):
+            kind(0, **wrong)
