@@ -189,6 +189,15 @@ def test_proportions_are_those_in_mm(fit, scaled):
     assert np.isnan(back).mean() == (0.5 if fit == "cover" else 0)
 
 
+def test_pixels_are_kept_where_an_image_is_cropped_and_padded_around_its_centre():
+    image = ramp((2, 9, 30), affine_of((2, 1, 0), (1, -1, -1), (3.0, 2.0, 0.5)))
+    frame = Frame.plan(image, size=(15, 20), fit="centre", fill=-1e4)
+    assert (frame.scaled, frame.size, frame.before) == ((2, 9, 30), (2, 15, 20), (0, 3, -5))
+    working = frame.into(image).numpy()
+    np.testing.assert_array_equal(working[:, :, 3:12], image.numpy()[..., 5:25])
+    assert (working[:, :, :3] == -1e4).all() and (working[:, :, 12:] == -1e4).all()
+
+
 def test_proportions_may_be_those_in_pixels():
     image = ramp((2, 40, 80), affine_of((2, 1, 0), (1, -1, -1), (3.0, 2.0, 0.5)))
     assert Frame.plan(image, size=(20, 20), fit="contain", square=False).scaled == (2, 10, 20)

@@ -90,3 +90,39 @@ def test_other_sizes_show_the_same_eye(size: int) -> None:
 def test_impossible_requests_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match="cannot be drawn"):
         Fundus(0, **wrong)
+
+
+def test_the_cup_lies_in_its_disc_and_is_brighter_than_the_rim(person: Fundus) -> None:
+    disc, cup, vessels = (person.masks[name] for name in ("disc", "cup", "vessels"))
+    labels = person.labels["disc_cup"]
+    assert labels.dtype == np.uint8 and set(np.unique(labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(labels > 0, disc)
+    np.testing.assert_array_equal(labels == 2, cup)
+    close = Fundus(3, size=128, noise=0, around_disc=4.5)
+    rim = close.masks["disc"] & ~close.masks["cup"] & ~close.masks["vessels"]
+    green = close.image.array[1]
+    assert green[close.masks["cup"] & ~close.masks["vessels"]].mean() > 1.04 * green[rim].mean()
+    assert not (cup & ~disc).any() and vessels[disc].any()
+
+
+def test_a_view_around_the_disc_shows_the_same_eye_closer() -> None:
+    whole, close = Fundus(5, size=270, slices=2), Fundus(5, size=90, slices=2, around_disc=4.5)
+    assert close.eyes == whole.eyes and close.image.spacing == pytest.approx((1, 0.05, 0.05))
+    for at in range(2):
+        assert np.abs(middle(close.masks["disc"][at]) * 4.5 / WIDTH).max() <= 0.45
+        assert close.masks["disc"][at].sum() == pytest.approx(whole.masks["disc"][at].sum(), rel=0.03)
+    assert np.ptp([middle(mask)[1] for mask in close.masks["disc"]]) > 0.01
+
+
+def test_ratios_of_cup_and_disc_are_drawn_from_a_range() -> None:
+    eyes = [Fundus(seed, size=64, around_disc=3.0, cup=(0.25, 0.8)) for seed in range(8)]
+    ratios = [float(np.sqrt(eye.masks["cup"].sum() / eye.masks["disc"].sum())) for eye in eyes]
+    assert ratios == pytest.approx([eye.eyes[0].cup for eye in eyes], abs=0.03)
+    assert min(ratios) < 0.4 and max(ratios) > 0.6
+    assert all(0.25 <= eye.cup <= 0.5 for eye in Fundus(0, size=16, slices=6).eyes)
+
+
+@pytest.mark.parametrize("wrong", [{"cup": (0.3, 0.95)}, {"cup": (0.5, 0.4)}, {"around_disc": 0.0}])
+def test_impossible_cups_and_views_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="cannot be drawn"):
+        Fundus(0, **wrong)  # type: ignore[arg-type]

@@ -20,9 +20,10 @@ from ganatomy.images.image import ComputedArray, Image, LazyArray
 
 Plane = Literal["axial", "sagittal", "coronal", "stored"]
 """Plane of the slices of the working grid; ``stored`` keeps the orientation of the file."""
-Fit = Literal["cover", "contain", "patches"]
+Fit = Literal["cover", "contain", "patches", "centre"]
 """Method by which an image is brought to a size: ``cover`` scales it to fill the size and crops it; ``contain`` scales
-it to lie inside and pads it; ``patches`` keeps its own size, and patches are cut from it."""
+it to lie inside and pads it; ``patches`` keeps its own size, and patches are cut from it; ``centre`` keeps its pixels
+and crops and pads it around its centre."""
 Resampling = Literal["linear", "labels"]
 """Linear interpolation with anti-aliasing, or the most frequent label, for label maps."""
 Triple = tuple[int, int, int]
@@ -166,7 +167,7 @@ class Frame:
                 max(1, round(extent * step / wanted))
                 for extent, step, wanted in zip(turned, steps, spacing, strict=True)
             ]
-        elif size is not None and fit != "patches":
+        elif size is not None and fit not in ("patches", "centre"):
             scaled = _fitted(turned, steps if square else (1, 1, 1), size, fit)
         final = list(scaled)
         if size is not None and fit != "patches":

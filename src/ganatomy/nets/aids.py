@@ -122,6 +122,17 @@ class MinibatchDiscrimination(nn.Module):
         return torch.cat([features, closeness + self.bias], dim=1)
 
 
+@contextmanager
+def evaluated(network: nn.Module) -> Iterator[None]:
+    """Set a network to its inference mode meanwhile, in which batch norms use their running averages."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
 class OwnBatchNorm(_BatchNorm):
     """Batch normalisation that, at inference, takes mean and variance over space from each sample alone.
 

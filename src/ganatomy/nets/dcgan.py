@@ -44,8 +44,8 @@ class DCGenerator(nn.Module):
     """Latent vector to image: a dense projection, then transposed convolutions that double the size.
 
     Radford et al., arXiv 1511.06434. The projection makes ``channels[0]`` maps of the smallest size that doubles up to
-    ``size`` or beyond; the centre is cropped from larger images. Layers have a bias where no normalisation follows;
-    that of the last one can be left out.
+    ``size`` or beyond; the centre is cropped from larger images. Layers have a bias where no normalisation follows,
+    unless they are ``biased``; that of the last one can be left out.
 
     Args:
         latent: size of the latent vector, including the condition if there is one.
@@ -61,6 +61,7 @@ class DCGenerator(nn.Module):
         refine: the image comes from a convolution at full size instead of from one more doubling.
         refine_kernel: side of that convolution.
         end_bias: whether the last convolution has a bias.
+        biased: whether layers have a bias before a normalisation, too.
         std: standard deviation of the initial weights.
     """
 
@@ -80,6 +81,7 @@ class DCGenerator(nn.Module):
         refine: bool = False,
         refine_kernel: Kernel = 3,
         end_bias: bool = True,
+        biased: bool = False,
         std: float = 0.02,
     ):
         super().__init__()
@@ -87,7 +89,7 @@ class DCGenerator(nn.Module):
         self.size = tuple(size)
         strides = strides or [2] * (len(channels) - 1)
         self.base = (channels[0], *base_size(size, sum(stride == 2 for stride in strides) + (not refine)))
-        plain = norm == "none"
+        plain = norm == "none" or biased
 
         def hidden(width: int) -> list[nn.Module]:
             return [normalisation(norm, width, dims), activation_layer(activation)]
@@ -123,8 +125,8 @@ class DCGenerator(nn.Module):
 class DCDiscriminator(nn.Module):
     """Discriminator of strided convolutions with leaky ReLUs and one dense layer. Radford et al., arXiv 1511.06434.
 
-    The score is a raw logit. Convolutions have a bias where no normalisation follows. The first is never normalised;
-    its bias and that of the score can be left out.
+    The score is a raw logit. Convolutions have a bias where no normalisation follows, unless they are ``biased``. The
+    first is never normalised; its bias and that of the score can be left out.
 
     Args:
         inputs: image channels, including the condition if there is one.
@@ -142,6 +144,7 @@ class DCDiscriminator(nn.Module):
         classes: size of a second, classifying head, as in AC-GAN (Odena et al., arXiv 1610.09585); 0 for none.
         discrimination: kernels of minibatch discrimination before the score; 0 for none.
         end_bias: whether the first convolution and the score have a bias.
+        biased: whether convolutions have a bias before a normalisation, too.
         std: standard deviation of the initial weights.
     """
 
@@ -163,6 +166,7 @@ class DCDiscriminator(nn.Module):
         classes: int = 0,
         discrimination: int = 0,
         end_bias: bool = True,
+        biased: bool = False,
         std: float = 0.02,
     ):
         super().__init__()
@@ -172,7 +176,7 @@ class DCDiscriminator(nn.Module):
         steps = zip(pairwise([inputs, *channels]), strides or [2] * len(channels), strict=True)
         for index, ((before, after), stride) in enumerate(steps):
             kind: Norm = norm if index else "none"
-            bias = norm == "none" if index else end_bias
+            bias = (norm == "none" or biased) if index else end_bias
             layers += [
                 CONVOLUTION[dims](before, after, kernel, stride, padding, bias=bias),
                 normalisation(kind, after, dims),

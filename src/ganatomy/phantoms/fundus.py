@@ -22,6 +22,8 @@ MELANIN = np.array([0.55, 0.75, 0.85], np.float32)
 BLOOD = np.array([0.28, 0.75, 0.55], np.float32)
 MACULA = np.array([0.0, 0.25, 0.7], np.float32)
 
+HEALTHY = (0.25, 0.5)  # radius of the cup of healthy eyes, as a share of the disc's
+LARGEST_CUP = 0.9
 ARTERY, VEIN = 0.018, 0.024  # mm, radius of the thinnest vessels drawn
 ENDINGS = 170  # ends of vessels in the image, for arteries and for veins
 
@@ -38,15 +40,20 @@ class Eye:
     arch: float  # distance of the arcades from the fovea in mm
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Eye:
-        """Draw a random healthy eye."""
+    def draw(cls, rng: np.random.Generator, cup: tuple[float, float]) -> Eye:
+        """Draw a random eye.
+
+        Args:
+            rng: source of random numbers.
+            cup: smallest and largest radius of the cup, as a share of the disc's.
+        """
         near = rng.uniform
         fovea = (near(-1.8, -0.8), near(-0.4, 0.4))
         height = near(0.82, 1.0)
         return cls(
             disc=(fovea[0] + near(4.4, 4.9), fovea[1] - near(0.1, 0.6)),
             disc_radii=(0.9 * height, height),
-            cup=near(0.25, 0.5),
+            cup=near(*cup),
             fovea=fovea,
             melanin=near(0.1, 0.6),
             arch=near(2.3, 2.9),
@@ -58,15 +65,28 @@ class Fundus:
 
     Arteries and veins leave the disc, arch around the fovea, which they spare, and branch by Murray's law.
 
+    The optic disc has a bright cup in its middle, of which glaucoma leaves a thinner rim: ``cup=(0.25, 0.8)`` draws
+    healthy eyes and such.
+
     Attributes:
         image: red, green and blue from 0 to 255, float32, (3, slices, size, size); every slice shows another eye.
         images: `image` by its name, "image".
-        masks: "vessels", "disc", "fovea", and "field", the camera's field of view.
+        masks: "vessels", "disc", "cup", "fovea", and "field", the camera's field of view.
+        labels: "disc_cup", 1 in the rim of the disc and 2 in its cup.
         regions: empty, since nothing is uniform.
         eyes: anatomy of each slice.
     """
 
-    def __init__(self, seed: int, *, size: int = 128, slices: int = 1, noise: float = 2.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        size: int = 128,
+        slices: int = 1,
+        noise: float = 2.0,
+        cup: tuple[float, float] = HEALTHY,
+        around_disc: float | None = None,
+    ) -> None:
         """Draw the eyes.
 
         Args:
@@ -74,27 +94,46 @@ class Fundus:
             size: rows and columns over 13.5 mm, at least 16.
             slices: number of eyes.
             noise: SD of the camera's noise.
+            cup: smallest and largest radius of cups, as a share of their discs', from 0 to 0.9.
+            around_disc: side in mm of the square around the disc that is shown, of which the disc lies up to 0.4 mm
+                off the middle; None shows the whole field of view.
 
         Raises:
-            UserError: the noise is negative or the image is too small.
+            UserError: the noise is negative, the image is too small, or a cup does not fit into its disc.
         """
         if size < 16 or slices < 1 or noise < 0:
             raise UserError(f"{slices} fundi of {size} pixels with noise {noise:g} cannot be drawn")
-        pixel = WIDTH / size
+        if not 0 < cup[0] <= cup[1] <= LARGEST_CUP or (around_disc is not None and around_disc <= 0):
+            raise UserError(
+                f"fundi with cups of {cup[0]:g} to {cup[1]:g} discs, seen in {around_disc} mm, cannot be drawn"
+            )
+        pixel = (around_disc or WIDTH) / size
         rngs = np.random.default_rng(seed).spawn(slices)
-        self.eyes = tuple(Eye.draw(rng) for rng in rngs)
+        self.eyes = tuple(Eye.draw(rng, cup) for rng in rngs)
         grid = Grid.centred((1, size, size), (1.0, pixel, pixel))
-        drawn = [
-            _draw(rng, grid, eye, noise, left=n % 2 == 1)
-            for n, (rng, eye) in enumerate(zip(rngs, self.eyes, strict=True))
-        ]
+        drawn = []
+        for number, (rng, eye) in enumerate(zip(rngs, self.eyes, strict=True)):
+            left = number % 2 == 1
+            seen = _around_disc(rng, grid, eye, left) if around_disc else grid
+            drawn.append(_draw(rng, seen, eye, noise, left))
         values = np.concatenate([colours for colours, _ in drawn], 1)
         self.masks: dict[str, Mask] = {
-            name: np.concatenate([masks[name] for _, masks in drawn]) for name in ("vessels", "disc", "fovea", "field")
+            name: np.concatenate([masks[name] for _, masks in drawn])
+            for name in ("vessels", "disc", "cup", "fovea", "field")
         }
+        self.labels = {"disc_cup": self.masks["disc"].astype(np.uint8) + self.masks["cup"].astype(np.uint8)}
         self.image = Image.from_array(values, (1.0, pixel, pixel), header=Header(modality="OP"))
         self.images = {"image": self.image}
         self.regions: dict[str, Mask] = {}
+
+
+def _around_disc(rng: np.random.Generator, grid: Grid, eye: Eye, left: bool) -> Grid:
+    """Return the grid moved to the disc, with a random offset."""
+    # A generator of its own leaves what is drawn later as in views of the whole field.
+    across, down = rng.spawn(1)[0].uniform(-0.4, 0.4, 2)
+    middle = -eye.disc[0] if left else eye.disc[0]
+    x, y = grid.x + np.float32(middle + across), grid.y + np.float32(eye.disc[1] + down)
+    return Grid(x, y, grid.z, grid.pixel)
 
 
 def _draw(rng: np.random.Generator, grid: Grid, eye: Eye, noise: float, left: bool) -> tuple[Array, dict[str, Mask]]:
@@ -128,6 +167,7 @@ def _draw(rng: np.random.Generator, grid: Grid, eye: Eye, noise: float, left: bo
     masks = {
         "vessels": (np.maximum(arteries, veins) > 0.5) & field,
         "disc": (rim < 1) & field,
+        "cup": (rim < eye.cup) & field,
         "fovea": (away < 0.75) & field,
         "field": field,
     }

@@ -1,6 +1,6 @@
 """Section 4.3, segmentation: images and the regions to be found in them."""
 
-from wiring import Losses, Wiring, alike, doubled, each
+from wiring import NOISE, Losses, Wiring, alike, doubled, each
 
 IMAGES = ("flair", "t1", "t1c", "t2")
 TERMS = ["critic/multi_scale", *each("segmentor", "multi_scale", "dice", "pixel")]
@@ -152,5 +152,47 @@ WIRINGS = [
             ),
         },
         options={"dice_weight": 0.5, "auxiliary_weight": 0.25},
+    ),
+    # Son et al. 2017: both players see pictures beside vessels; the cross-entropy is of the vessels alone.
+    Wiring(
+        "v-gan",
+        {
+            "segment": Losses(
+                {
+                    "image": ["discriminator/adversarial", *each("segmentor", "entropy", "adversarial")],
+                    "vessels": ["discriminator/adversarial", "segmentor/entropy"],
+                },
+                {"adversarial_weight": doubled("segmentor/adversarial")},
+            )
+        },
+        options={"size": (64, 96)},
+    ),
+    # Shankaranarayana et al. 2017: pix2pix from photograph to label map; the loss of pixels is L1 or the cross-entropy.
+    Wiring(
+        "resunet-cgan-odoc",
+        {
+            "segment": Losses(
+                {
+                    "image": ["discriminator/adversarial", *each("generator", "pixel", "adversarial")],
+                    "disc_cup": ["discriminator/adversarial", "generator/pixel"],
+                },
+                {"pixel_weight": doubled("generator/pixel")},
+            )
+        },
+        options={"size": (48, 64)},
+    ),
+    # Lahiri et al. 2017: annotated patches teach both heads, noise one of them.
+    Wiring(
+        "vessel-dcgan-ssl",
+        {
+            "segment": Losses(
+                {
+                    "image": each("discriminator", "entropy", "adversarial"),
+                    "vessels": ["discriminator/entropy"],
+                    NOISE: ["discriminator/adversarial", "generator/adversarial"],
+                },
+                {"class_weight": doubled("discriminator/entropy")},
+            )
+        },
     ),
 ]
