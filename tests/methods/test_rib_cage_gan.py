@@ -3,17 +3,24 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from small import Samples, build
 from torch import nn
 from torch.nn.functional import nll_loss
 
+from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
+from ganatomy.evaluation.evaluate import evaluate
 from ganatomy.game import moves
+from ganatomy.images.files import find, write
+from ganatomy.images.image import Image
+from ganatomy.inference.apply import Applier, Output
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.losses.segmentation import cross_entropy
 from ganatomy.methods.segmentation.rib_cage_gan import RibCageGAN
 from ganatomy.nets.ribcage import CellEstimator, PlainDiscriminator, RibCage
 from ganatomy.phantoms import make, part
+from ganatomy.training.run import TrainConfig, train
 
 
 def count(module):
@@ -203,3 +210,36 @@ def test_what_leaves_nothing_to_the_adversary_is_refused():
         rib_cage(entropy_fraction=1.0)
     with pytest.raises(UserError, match="--patch 6: the discriminator needs at least 8 rows and columns"):
         rib_cage(patch=6, critics=False).check_sizes()
+
+
+@pytest.fixture(scope="module")
+def run(cases, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cells") / "run"
+    tiny = {"width": 2, "discriminator_width": 2, "discriminator_steps": 1, "estimator_steps": 2, "batch_size": 2}
+    config = RibCageGAN.Config.preset("small", **tiny, patch=24, objects={"smallest": 4, "grow": 1})
+    options = TrainConfig(rounds=3, device="cpu", threads=1, validate_every=3, validation_slices=2, diagnose=False)
+    train("rib-cage-gan", out, config, DataConfig(phantom_subjects=4, phantom_size=72, cache=cases), options)
+    return out
+
+
+def test_a_run_is_judged_by_its_cells_beside_otsu_and_watershed(run):
+    found = evaluate(run)
+    rows = found.scores.rows
+    assert {"threshold", "output", "otsu + watershed"} == {row.method for row in rows}
+    assert max(row.scores["object f1"] for row in rows if row.method == "otsu + watershed") > 0.05
+    assert found.leading[0] == "object f1" and {"glas f1", "object hausdorff", "dice"} <= set(rows[0].scores)
+    assert "All objects together" in (run / "evaluation" / "report.html").read_text()
+
+
+def test_a_frame_becomes_a_picture_of_numbers_with_a_table_of_cells(run, tmp_path):
+    values = make("fluorescent-cells", 7, size=60).image.numpy()[0, ..., :50]
+    write(tmp_path / "frame.png", Image.from_array(np.rint(values).astype(np.uint16)))
+    (source,), out = find(tmp_path / "frame.png"), tmp_path / "cells.png"
+    Applier(run, options={"smallest": 1, "grow": 0, "threshold": 0.3})({"image": source}, Output(out, "png"))
+    picture = Pillow.open(out)
+    numbers = np.asarray(picture)
+    assert picture.size == (50, 60) and set(np.unique(numbers)) == set(range(numbers.max() + 1)) and numbers.max() > 0
+    (table,) = tmp_path.glob("cells*objects*.csv")
+    lines = table.read_text().splitlines()
+    assert lines[0].startswith("object,voxels,mm2") and len(lines) == 1 + numbers.max()
+    assert sum(int(line.split(",")[1]) for line in lines[1:]) == np.count_nonzero(numbers)

@@ -21,6 +21,8 @@ from ganatomy.tasks.segmentation.rules import ObjectRules, Separate
 Numbers = NDArray[np.uint32]
 """Numbers of objects, (slices, rows, columns); 0 is the background."""
 
+OBJECTS = "objects"
+"""Name of the table of objects."""
 DIAGONAL = 1.5
 """Distance in pixels by which a step of growth enlarges objects: to all neighbours in the plane, diagonal ones too."""
 
@@ -53,10 +55,15 @@ class InstancePredictor(SegmentationPredictor):
         given = {name: getattr(self.options, name) for name in ObjectRules.model_fields}
         return rules.model_copy(update={name: value for name, value in given.items() if value is not None})
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Name of the table with a row for every object."""
+        return (OBJECTS,)
+
     def _tables(
         self, source: Image, working: Array, sample: Sample
     ) -> dict[str, Callable[[], Sequence[Mapping[str, Any]]]]:
-        return {"objects": lambda: object_table(source)}
+        return {OBJECTS: lambda: object_table(source)}
 
     def _facts(self, absent: Sequence[str]) -> dict[str, Any]:
         rule = f"probability of the inside at least {self.options.threshold:g}"
