@@ -176,6 +176,18 @@ def test_objects_are_scored_beside_their_pixels_and_against_otsu_and_watershed(j
     )
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_side_of_otsus_threshold_is_learned_from_the_training_cases(dark):
+    method = cells()
+    image = 900.0 * (CELLS > 0) + 50
+    one = case(method.task, t1=1000 - image if dark else image, cells=CELLS)
+    judge = judge_of(method.task)
+    judge.learn([one])
+    (otsu,) = judge.classical()
+    assert ("dark" if dark else "bright") in otsu.about and len(otsu.settings) == 4
+    assert Overlaps(otsu.settings[0][1].numbers(one), CELLS).matched_by_iou().matched == 4
+
+
 def test_scores_of_all_objects_together_are_those_of_one_large_image(judged):
     _, judgement = judged
     rows = [row.scores for row in judgement.scores.rows if row.method == OUTPUT]

@@ -18,7 +18,7 @@ from ganatomy.inference.model import Model
 from ganatomy.metrics.objects import Matches, Overlaps, Weighted
 from ganatomy.reports.report import Column, Outcome, Report
 from ganatomy.tasks.segmentation.instances import find_objects
-from ganatomy.tasks.segmentation.judge import DICE, HD95, SegmentationJudge, encoded_input
+from ganatomy.tasks.segmentation.judge import DICE, FITTED, HD95, SegmentationJudge, encoded_input
 from ganatomy.tasks.segmentation.task import Segmentation
 
 F1, PRECISION, RECALL = "object f1", "object precision", "object recall"
@@ -101,6 +101,7 @@ class ObjectJudge(SegmentationJudge):
     def __init__(self, task: Segmentation, options: Any = None):
         super().__init__(task, options)
         self.scores = (*OBJECT_KINDS, *self.scores)
+        self.bright = True
 
     def run_of(self, labels: Callable[[Sample], Array], model: Model) -> Callable[..., NDArray[np.bool_]]:
         """Return the function of an entry, with instance maps where the trained run makes them."""
@@ -108,27 +109,32 @@ class ObjectJudge(SegmentationJudge):
             return super().run_of(labels, model)
         return ObjectRun(lambda case: _whole(labels(case)))
 
-    def classical(self) -> Sequence[Classical]:
-        """Return Otsu's threshold of the first input with the watershed of distances, for both sides of the level."""
-        settings = [
-            (
-                f"objects {side}, {apart} pixels apart",
-                ObjectRun(partial(self._basins, bright=side == "bright", apart=apart)),
-            )
-            for side in ("bright", "dark")
-            for apart in APART
-        ]
-        return [
-            Classical(WATERSHED, "Otsu's threshold of the smoothed image, and the watershed of distances", settings)
-        ]
+    def learn(self, training: Sequence[Sample]) -> None:
+        """Fit the thresholds, and find out whether objects are brighter or darker than what surrounds them."""
+        super().learn(training)
+        contrasts = [self._contrast(case) for case in training[:FITTED] if self.task.labels in case.arrays]
+        self.bright = bool(np.nansum(contrasts) >= 0)
 
-    def _basins(self, case: Sample, bright: bool, apart: int) -> NDArray[Any]:
+    def _contrast(self, case: Sample) -> float:
+        """Return how much brighter objects are than the rest of the first input; NaN where one of both is missing."""
+        image = encoded_input(case, self.task.given, 0, case.shape[0])
+        inside = _whole(case.arrays[self.task.labels]) > 0
+        return float(image[inside].mean() - image[~inside].mean()) if 0 < inside.mean() < 1 else np.nan
+
+    def classical(self) -> Sequence[Classical]:
+        """Return Otsu's threshold of the first input with the watershed of distances; called after `learn`."""
+        settings = [(f"objects {apart} pixels apart", ObjectRun(partial(self._basins, apart=apart))) for apart in APART]
+        side = "bright" if self.bright else "dark"
+        words = f"Otsu's threshold of the smoothed image for {side} objects, and the watershed of distances"
+        return [Classical(WATERSHED, words, settings)]
+
+    def _basins(self, case: Sample, apart: int) -> NDArray[Any]:
         from skimage.filters import threshold_otsu
 
         image = encoded_input(case, self.task.given, 0, case.shape[0])
         smooth = np.asarray(ndimage.gaussian_filter(image, (0, SMOOTH, SMOOTH)))
         level = threshold_otsu(smooth) if smooth.min() < smooth.max() else np.inf  # type: ignore[no-untyped-call]
-        inside = smooth >= level if bright else smooth < level
+        inside = smooth >= level if self.bright else smooth < level
         rules = self.task.config.objects.model_copy(update={"separate": "watershed", "apart": apart, "grow": 0})
         return find_objects(inside, rules)
 
