@@ -89,6 +89,9 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
 SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
     "segan": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
     "unet": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
+    "scan-cxr": ("chest-radiograph", ("radiograph",), {"size": 48}),
+    "ssnet": ("splenomegaly-mr", ("t1",), CUBE),
+    "polyphase-cyclegan": ("abdomen-ct", ("ct",), {"size": 48, "slices": 12, "distance_mm": 8.0}),
 }
 """System to the phantom, images and size of its inputs, for systems with several input images."""
 SCANNED: Mapping[str, str] = {

@@ -225,6 +225,25 @@ class Balanced(Place):
 
 
 @dataclass(frozen=True)
+class Across(Place):
+    """Uniform sampling of slices in another plane than that of the working grid.
+
+    The volume is turned before anything is drawn from it, so that patch, margin, flips and augmentation are given in
+    the order of the turned axes, and batches hold the turned patches.
+
+    Attributes:
+        axis: axis of the working grid that becomes the first one: 1 for slices of (slices, columns), 2 for slices of
+            (slices, rows).
+    """
+
+    axis: int
+
+    def turned(self, values: Sequence[Any]) -> list[Any]:
+        """Return values of the working grid's axes in the order of the turned ones."""
+        return [values[self.axis], *(value for place, value in enumerate(values) if place != self.axis)]
+
+
+@dataclass(frozen=True)
 class Stream:
     """Settings by which a stage draws samples, independently of its other streams.
 

@@ -6,7 +6,7 @@ import pytest
 from ganatomy.errors import UserError
 from ganatomy.phantoms import make
 from ganatomy.phantoms.shapes import Grid
-from ganatomy.phantoms.torso import CONTRASTS, TISSUES, AbdomenMR, Canvas, ChestMR, TorsoMR
+from ganatomy.phantoms.torso import CONTRASTS, TISSUES, AbdomenMR, Canvas, ChestMR, SplenomegalyMR, TorsoMR
 
 KINDS = {"abdomen-mr": AbdomenMR, "chest-mr": ChestMR}
 SEEDS = range(6)
@@ -204,3 +204,14 @@ def test_the_image_is_an_mr_image_of_the_size_asked_for(name: str) -> None:
 def test_impossible_requests_are_refused(name: str, options: dict[str, float]) -> None:
     with pytest.raises(UserError, match="cannot be drawn"):
         make(name, 0, **options)
+
+
+def test_enlarged_spleens_take_the_place_of_stomach_and_bowel_and_leave_the_rest_of_the_patient() -> None:
+    options = {"size": 48, "slices": 20, "distance_mm": 8.0}
+    healthy, enlarged = AbdomenMR(3, **options), SplenomegalyMR(3, **options)
+    assert 1.3 < enlarged.growth <= 1.75
+    volumes = [patient.masks["spleen"].sum() for patient in (healthy, enlarged)]
+    assert 1.5 * volumes[0] < volumes[1] < 6 * volumes[0]
+    for organ in ("body", "liver", "kidneys"):
+        np.testing.assert_array_equal(healthy.masks[organ], enlarged.masks[organ])
+    assert len({SplenomegalyMR(seed, size=16, slices=1).growth for seed in range(3)}) == 3

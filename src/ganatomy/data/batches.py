@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ganatomy.case import Role, Sample, Task
 from ganatomy.data.index import LabelIndex, label_index
 from ganatomy.errors import UserError
-from ganatomy.game import Balanced, Corners, Stream
+from ganatomy.game import Across, Balanced, Corners, Stream
 from ganatomy.images.augmentation import Augmentation, Movement
 from ganatomy.images.codecs import Codec, Window
 
@@ -151,11 +151,13 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 
     Raises:
         UserError: no case has the roles of the stream.
+        ValueError: patches are drawn across another axis from roles that have no grid.
     """
 
     def __init__(self, ranges: Sequence[Range], stream: Stream, roles: Sequence[str], dims: int, seed: Sequence[int]):
         self.stream, self.dims, self.seed = stream, dims, list(seed)
         self.roles = tuple(stream.roles if stream.roles is not None else roles)
+        self.across = stream.place if isinstance(stream.place, Across) else Across(0)
         left_out = self._left_out(ranges)
         self.ranges = [item for item in ranges if self._fits(item.sample) and item.sample.case.subject not in left_out]
         if not self.ranges:
@@ -163,6 +165,9 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             lacking = [role for role in self.roles if not any(role in item.sample.arrays for item in ranges)]
             why = f": none has {', '.join(lacking)}; call roles what the data call them" if lacking else ""
             raise UserError(f"no training case has the roles {', '.join(self.roles)}{without}{why}")
+        kinds = self.ranges[0].sample.roles
+        if self.across.axis and (free := [role for role in self.roles if not kinds[role].on_grid]):
+            raise ValueError(f"{', '.join(free)}: has no grid that could be turned")
         self.ends = np.cumsum([item.slices for item in self.ranges])
         self.by_class = self._by_class() if stream.balanced else None
         self.indices = self._indices(stream.place) if isinstance(stream.place, Balanced) else {}
@@ -218,7 +223,8 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             return tensors
         sample, images = item.sample, {role: tensors[role] for role in self.varied}
         dark = {role: float(sample.role(role).encoded(np.zeros(1, np.float32))[0]) for role in self.varied}
-        varied = augmentation.vary(images, changes, dark, _across(sample)[-self.dims :])
+        size = _cube(self.across.turned(sample.shape), self._spacing(sample))
+        varied = augmentation.vary(images, changes, dark, size[-self.dims :])
         return {**tensors, **{role: _clipped(image, sample.role(role).codec) for role, image in varied.items()}}
 
     def _draw(self, rng: np.random.Generator, changes: np.random.Generator) -> tuple[Range, dict[str, NDArray[Any]]]:
@@ -263,7 +269,12 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             return None
         margin = self.stream.margin if any(role in self.stream.wide for role in self.roles) else (0, 0, 0)
         size = [extent + 2 * extra for extent, extra in zip(self.stream.patch, margin, strict=True)]
-        return self.stream.augmentation.movement(rng, size, item.sample.spacing)
+        return self.stream.augmentation.movement(rng, size, self._spacing(item.sample))
+
+    def _spacing(self, sample: Sample) -> tuple[float, float, float]:
+        """Return the spacing along the axes of the patches, in mm."""
+        slices, rows, columns = self.across.turned(sample.spacing)
+        return slices, rows, columns
 
     def _cut(
         self,
@@ -274,7 +285,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
     ) -> dict[str, NDArray[Any]]:
         stream = self.stream
         size, margin = stream.patch, stream.margin
-        extents = (item.slices, *item.sample.shape[1:])
+        extents = self.across.turned((item.slices, *item.sample.shape[1:]))
         where = (None, *_corner(rng)) if isinstance(stream.place, Corners) else (None, None, None)
         start = [
             _start(rng, extent, length, around, place, None if centre is None else centre[axis])
@@ -292,6 +303,8 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             else:  # kinds without slices, such as points, are shifted so that they are relative to the range
                 first[0] += item.start
             kind = item.sample.roles[role]
+            if self.across.axis:
+                array = np.moveaxis(array, 1 + self.across.axis, 1)
             if movement is None:
                 patch[role] = kind.cut(array, first, wide)
                 continue
@@ -318,11 +331,11 @@ def _wider(kind: Role, array: Any, first: Sequence[int], size: Sequence[int], re
     return np.pad(block, [(0, 0), *beyond], mode="edge")
 
 
-def _across(sample: Sample) -> tuple[float, ...]:
+def _cube(shape: Sequence[int], spacing: Sequence[float]) -> tuple[float, ...]:
     """Return the voxels along slices, rows and columns of a cube with the larger side of a slice in mm."""
-    _, *extents = sample.shape
-    side = max(extent * step for extent, step in zip(extents, sample.spacing[1:], strict=True))
-    return tuple(side / step for step in sample.spacing)
+    _, *extents = shape
+    side = max(extent * step for extent, step in zip(extents, spacing[1:], strict=True))
+    return tuple(side / step for step in spacing)
 
 
 def _clipped(image: Tensor, codec: Codec | None) -> Tensor:

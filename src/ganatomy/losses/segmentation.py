@@ -96,16 +96,47 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None 
     return losses.masked_fill(~known, 0).sum() / known.sum().clamp_min(1)
 
 
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def cross_entropy(
+    logits: Tensor, target: Tensor, weights: Sequence[float] | None = None, *, per_weight: bool = False
+) -> Tensor:
     """Return the cross-entropy among exclusive classes, background included, averaged over voxels of known class.
 
     Args:
         logits: logits, to which a softmax over channels applies.
         target: 1 in the channel of a voxel's class and 0 or -1 in the others; a voxel with no 1 is of unknown class.
+        weights: weight of each class; 1 unless given.
+        per_weight: whether the sum is divided by the weights of all voxels, as in `torch.nn.CrossEntropyLoss`, and not
+            by their number.
     """
     is_class = target == 1
     losses = log_softmax(logits, dim=1).masked_fill(~is_class, 0)
-    return -losses.sum() / is_class.sum().clamp_min(1)
+    if weights is None:
+        return -losses.sum() / is_class.sum().clamp_min(1)
+    factors = torch.tensor(weights, dtype=losses.dtype, device=losses.device).reshape(-1, *[1] * (losses.dim() - 2))
+    total = (factors * is_class).sum() if per_weight else is_class.sum()
+    return -(factors * losses).sum() / total.clamp_min(1e-12)
+
+
+def negative_dice(
+    probabilities: Tensor, target: Tensor, *, pooled: bool = True, smooth: float = 1e-7, doubled: bool = False
+) -> Tensor:
+    """Return the negative soft Dice -2 Σpy / (Σp² + Σy²), averaged over regions, as in SSNet's release.
+
+    Huo et al., arXiv 1712.00542.
+
+    Args:
+        probabilities: predicted probabilities in [0, 1].
+        target: 1, 0 or -1 (unknown), same shape.
+        pooled: whether sums are over all images of the batch, instead of a mean over images of their Dice.
+        smooth: positive number added to the denominator and to the overlap.
+        doubled: whether it is added to the overlap before that is doubled, as in the release, where an empty prediction
+            of an empty region counts twice as much as a perfect one of a region that is there.
+    """
+    known = target >= 0
+    axes = (0, *range(2, target.dim())) if pooled else tuple(range(2, target.dim()))
+    p, y = (maps.masked_fill(~known, 0) for maps in (probabilities, target.to(probabilities.dtype)))
+    overlap, sizes = (p * y).sum(axes), p.square().sum(axes) + y.square().sum(axes)
+    return -((2 * overlap + (2 if doubled else 1) * smooth) / (sizes + smooth)).mean()
 
 
 def label_l1(probabilities: Tensor, target: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -160,6 +160,29 @@ class Anatomy:
         right, left = self.diaphragm(grid)
         return np.maximum(np.maximum(self.cavity(grid) + 3, -middle), -np.minimum(right, left))
 
+    def ribs(self, grid: Grid, cavity: Array) -> Array:
+        """Return the distance to the ribs: tilted hoops around the cavity, from the spine to the cartilage in front."""
+        width, depth = (half + WALL_TO_RIB for half in self.chest)
+        side = np.abs(grid.x)
+        gap = np.where(grid.y > 0, 44 - side, 20 - side)
+        hoop = np.hypot(cavity - WALL_TO_RIB, np.maximum(gap, 0))
+        angle = depth * (1 - (44 / width) ** self.roundness) ** (1 / self.roundness)
+        neck = capsule(side, grid.y, (20, self.spine + 8), (44, angle))
+        phase = np.where(grid.x < 0, *self.rib_phase).astype(np.float32)
+        height = np.mod(grid.z - self.rib_tilt * grid.y - phase, RIB_SPACING) - RIB_SPACING / 2
+        return ellipsoid((np.minimum(hoop, neck), height / np.hypot(1, self.rib_tilt)), (4.0, 6.2))
+
+    def vertebrae(self, grid: Grid) -> Array:
+        """Return the distance to the vertebrae, with their processes."""
+        x, y = np.abs(grid.x), grid.y - np.float32(self.spine)
+        height = np.mod(grid.z + self.vertebra_phase, VERTEBRA_HEIGHT) - np.float32(VERTEBRA_HEIGHT / 2)
+        body = np.maximum(ellipsoid((x, y), (19, 15)), np.abs(height) - (VERTEBRA_HEIGHT / 2 - 2.5))
+        arch = np.maximum(np.hypot(x, y - 23) - 13, 8.5 - np.hypot(x, y - 23))
+        transverse = capsule(x, y, (10, 19), (36, 31)) - 4.5
+        spinous = capsule(x, y, (0, 35), (0, self.spinous)) - (4.5 - 0.03 * y)
+        processes = np.minimum(np.minimum(transverse, spinous), arch)
+        return np.asarray(np.minimum(body, np.maximum(processes, np.abs(height - 2) - 9)), np.float32)
+
     def great_vessels(self) -> list[Tubes]:
         """Return the ascending aorta with its arch, pulmonary arteries, caval veins and azygos."""
         heart_x, heart_y, _ = self.heart_centre
@@ -182,6 +205,22 @@ class Anatomy:
             ([(-9, self.spine - 18, -200), (-9, self.spine - 18, 60)], 3.5),
         ]
         return [Tubes.along(np.asarray(path, np.float64), radius, radius) for path, radius in courses]
+
+    def airways(self) -> Tubes:
+        """Return the lumen of trachea, main bronchi and the first lobar ones."""
+        trunk = [((0, 5, 160), (0, 8, 56), 8.5, 8.5)]
+        for side, drop in ((-1, 22), (1, 30)):
+            root, hilum = (0, 8, 56), (side * 40 + 3, 16, 56 - drop)
+            trunk.append((root, hilum, 7.5, 6.0))
+            for end in (
+                (side * 75, -35, -10),
+                (side * 60, 45, -50),
+                (side * 70, 20, 80),
+                (side * 52, 22, -30),
+            ):
+                trunk.append((hilum, end, 4.2, 1.2))
+        starts, ends = (np.array([branch[i] for branch in trunk], np.float64) for i in (0, 1))
+        return Tubes(starts, ends, np.array([branch[2:] for branch in trunk]))
 
     def coronaries(self) -> dict[str, Path]:
         """Return the courses of the three arteries on the heart, points (x, y, z)."""
@@ -359,16 +398,8 @@ class _Drawing:
     def ribs(self) -> Array:
         """Paint ribs: tilted hoops in the chest wall, from the spine to the cartilage beside the sternum."""
         a, grid = self.anatomy, self.grid
-        width, depth = (half + WALL_TO_RIB for half in a.chest)
-        side = np.abs(grid.x)
-        gap = np.where(grid.y > 0, 44 - side, 20 - side)
-        hoop = np.hypot(self.cavity - WALL_TO_RIB, np.maximum(gap, 0))
-        angle = depth * (1 - (44 / width) ** a.roundness) ** (1 / a.roundness)
-        neck = capsule(side, grid.y, (20, a.spine + 8), (44, angle))
-        phase = np.where(grid.x < 0, *a.rib_phase).astype(np.float32)
-        height = np.mod(grid.z - a.rib_tilt * grid.y - phase, RIB_SPACING) - RIB_SPACING / 2
-        rib = ellipsoid((np.minimum(hoop, neck), height / np.hypot(1, a.rib_tilt)), (4.0, 6.2))
-        cartilage = np.clip((-0.7 * depth - grid.y) / 4, 0, 1)
+        rib = a.ribs(grid, self.cavity)
+        cartilage = np.clip((-0.7 * (a.chest[1] + WALL_TO_RIB) - grid.y) / 4, 0, 1)
         share = self.grid.coverage(rib)
         self.paint(share, CORTEX + (CARTILAGE - CORTEX) * cartilage)
         marrow = MARROW + 40 * self.grain
@@ -381,16 +412,9 @@ class _Drawing:
         index = self.grid.window((-50, a.spine - 30, -np.inf), (50, a.spine + 75, np.inf))
         grid = self.grid.crop(index)
         x, y = np.abs(grid.x), grid.y - np.float32(a.spine)
-        height = np.mod(grid.z + a.vertebra_phase, VERTEBRA_HEIGHT) - np.float32(VERTEBRA_HEIGHT / 2)
-        body = np.maximum(ellipsoid((x, y), (19, 15)), np.abs(height) - (VERTEBRA_HEIGHT / 2 - 2.5))
         canal = np.hypot(x, y - 23) - 8.5
-        arch = np.maximum(np.hypot(x, y - 23) - 13, -canal)
-        transverse = capsule(x, y, (10, 19), (36, 31)) - 4.5
-        spinous = capsule(x, y, (0, 35), (0, a.spinous)) - (4.5 - 0.03 * y)
-        processes = np.minimum(np.minimum(transverse, spinous), arch)
-        vertebra = np.minimum(body, np.maximum(processes, np.abs(height - 2) - 9))
         self.fill(ellipsoid((x, y), (19, 15)) + 0 * grid.z, DISC, index)
-        share = self.bone(vertebra, 1.5, index)
+        share = self.bone(a.vertebrae(grid), 1.5, index)
         self.fill(canal + 0 * grid.z, FAT, index)
         self.fill(canal + 1.5 + 0 * grid.z, 12, index)
         self.fill(ellipsoid((x, y - 23), (5.5, 4)) + 0 * grid.z, CORD, index)
@@ -476,21 +500,9 @@ class _Drawing:
 
     def airways(self) -> None:
         """Paint trachea, main bronchi and the first lobar ones, with their walls."""
-        trunk = [((0, 5, 160), (0, 8, 56), 8.5, 8.5)]
-        for side, drop in ((-1, 22), (1, 30)):
-            root, hilum = (0, 8, 56), (side * 40 + 3, 16, 56 - drop)
-            trunk.append((root, hilum, 7.5, 6.0))
-            for end in (
-                (side * 75, -35, -10),
-                (side * 60, 45, -50),
-                (side * 70, 20, 80),
-                (side * 52, 22, -30),
-            ):
-                trunk.append((hilum, end, 4.2, 1.2))
-        starts, ends = (np.array([branch[i] for branch in trunk], np.float64) for i in (0, 1))
-        radii = np.array([branch[2:] for branch in trunk])
-        self.paint(Tubes(starts, ends, radii + 1.2).draw(self.grid) * self.outside_heart, MUSCLE)
-        self.paint(Tubes(starts, ends, radii).draw(self.grid) * self.outside_heart, AIR)
+        lumen = self.anatomy.airways()
+        self.paint(replace(lumen, radii=lumen.radii + 1.2).draw(self.grid) * self.outside_heart, MUSCLE)
+        self.paint(lumen.draw(self.grid) * self.outside_heart, AIR)
 
     def coronaries(self) -> None:
         """Paint coronary arteries in their fat, and their calcifications: ellipsoids along the vessel wall."""

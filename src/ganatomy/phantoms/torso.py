@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
 from math import ceil
@@ -217,6 +217,24 @@ class AbdomenMR(TorsoMR):
 
     def _draw(self, grid: Grid, rng: np.random.Generator) -> Canvas:
         return draw_abdomen(Abdomen.draw(rng), grid, rng)
+
+
+class SplenomegalyMR(AbdomenMR):
+    """The upper abdomen with a spleen of one to about five times its usual volume, in place of stomach and bowel.
+
+    Attributes:
+        growth: length of the spleen relative to that of a healthy one of this patient, 1 to 1.75.
+    """
+
+    def _draw(self, grid: Grid, rng: np.random.Generator) -> Canvas:
+        patient = Abdomen.draw(rng)
+        self.growth = float(rng.uniform(1.0, 1.75))
+        (x, y, z), radii = patient.spleen
+        # A large spleen reaches downwards, to the front and to the middle.
+        far = self.growth - 1
+        a, b, c = self.growth * np.asarray(radii)
+        patient = replace(patient, spleen=((x - 16 * far, y - 22 * far, z - 40 * far), (a, b, c)))
+        return draw_abdomen(patient, grid, rng)
 
 
 class ChestMR(TorsoMR):

@@ -9,6 +9,17 @@ ATLAS = each("generator", "intensity", "label", "volume", "smoothness")
 WEIGHTS = {f"{name}_weight": doubled(f"generator/{name}") for name in ("intensity", "label", "volume")}
 
 UNET = {"patch_shape": (1, 32, 32), "width": 4}
+VIEWS = ("axial", "coronal", "sagittal")
+ADVERSARIAL = [f"generators/adversarial {view}" for view in VIEWS]
+SSNET_TERMS = [f"discriminators/adversarial {view}" for view in VIEWS]
+SSNET_TERMS += [f"generators/dice {view}" for view in VIEWS] + ADVERSARIAL
+POLYPHASE_OF_BOTH = [
+    *each("generators", "entropy", "squared"),
+    "discriminator labels/adversarial",
+    "discriminator image/adversarial",
+]
+POLYPHASE_OF_CT = each("generators", "cycle image", "adversarial labels")
+POLYPHASE_OF_LIVER = each("generators", "cycle labels", "adversarial image")
 
 WIRINGS = [
     # Isensee et al. 2021, online methods: the sum of Dice and cross-entropy, at all levels of the decoder.
@@ -194,5 +205,45 @@ WIRINGS = [
                 {"class_weight": doubled("discriminator/entropy")},
             )
         },
+    ),
+    # Dai et al. 2018, eq. 2: the critic judges label maps without the image; the segmentor also sees the pixels' loss.
+    Wiring(
+        "scan-cxr",
+        {
+            "pretraining": Losses(alike(("radiograph", "organs"), ["segmentor/pixel"])),
+            "game": Losses(
+                alike(("radiograph", "organs"), ["critic/adversarial", "segmentor/pixel"])
+                | {"radiograph": ["critic/adversarial", *each("segmentor", "pixel", "adversarial")]},
+                {"adversarial_weight": doubled("segmentor/adversarial")},
+            ),
+        },
+    ),
+    # Huo et al. 2018: per view a soft Dice loss, and a discriminator of the slice together with its segmentation.
+    Wiring(
+        "ssnet",
+        {
+            "game": Losses(
+                {"t1": SSNET_TERMS, "spleen": [term for term in SSNET_TERMS if term not in ADVERSARIAL]},
+                {"adversarial_weight": doubled(*ADVERSARIAL)},
+            ),
+        },
+        options={"size": (24, 40, 32)},
+        unused={"class_weights": "the Dice loss has none"},
+    ),
+    # Kim & Ye 2018: a cycle between slices and label maps with a discriminator each, and losses of annotated pairs.
+    Wiring(
+        "polyphase-cyclegan",
+        {
+            "game": Losses(
+                {"ct": POLYPHASE_OF_CT + POLYPHASE_OF_BOTH, "liver": POLYPHASE_OF_LIVER + POLYPHASE_OF_BOTH},
+                {
+                    "adversarial_weight": doubled(*each("generators", "adversarial labels", "adversarial image")),
+                    "cycle_weight": doubled(*each("generators", "cycle image", "cycle labels")),
+                    "entropy_weight": doubled("generators/entropy"),
+                    "squared_weight": doubled("generators/squared"),
+                },
+            ),
+        },
+        unused={"class_weights": "the loss is divided by them"},
     ),
 ]

@@ -12,6 +12,7 @@ from ganatomy.inference.ensemble import Ensemble
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import predictor_of
 from ganatomy.tasks.segmentation.predictor import evenly_spaced, filled, largest_component
+from ganatomy.tasks.segmentation.task import Cleaning
 
 PIR = (1, 0, 2), (False, True, True)
 """Axes and reversals that make a file's axes run to the back, to the feet and to the right."""
@@ -267,3 +268,44 @@ def test_uncertainty_is_the_entropy_of_the_probabilities():
     classes = Model(method)(a=volume(1000 - levels), b=volume(levels), uncertainty=True)
     np.testing.assert_allclose(classes["uncertainty"].numpy()[0, :3, 0, 0], [1, 0, expected], atol=1e-3)
     assert "share" in classes.facts["uncertainty"] and "largest" in both.facts["uncertainty"]
+
+
+def test_a_system_may_clean_as_its_paper_does_unless_the_user_chooses_otherwise():
+    image = np.zeros((3, 9, 8))
+    image[:, 1:6, 1:6], image[1, 3, 3], image[1, 7, 7] = 800, 0, 600
+
+    class Tidy(Levels):
+        @property
+        def cleaning(self):
+            return Cleaning(largest=("lesion",), fill=("lesion",))
+
+    method = Tidy(inputs=("t1",), regions={"lesion": (1,)})
+    found = Model(method)(volume(image))
+    tidy = image == 800
+    tidy[1, 3, 3] = True
+    np.testing.assert_array_equal(found["tumour"].numpy()[0], tidy)
+    assert found.facts["largest component"] == found.facts["holes filled"] == ["lesion"]
+    untouched = Model(method)(volume(image), largest=(), fill=())
+    np.testing.assert_array_equal(untouched["tumour"].numpy()[0], image > 0)
+
+
+def test_of_an_organ_of_several_regions_the_largest_component_is_kept_with_what_lies_in_it():
+    images = {role: np.zeros((3, 9, 8)) for role in ("a", "b", "c")}
+    images["a"][:], images["a"][0, 8, 7] = 100, 300
+    images["b"][:, 1:6, 1:6], images["c"][1, 2:4, 2:4] = 800, 900
+    images["b"][1, 7, 7] = images["c"][1, 8, 1] = 800
+
+    class Organ(Levels):
+        @property
+        def cleaning(self):
+            return Cleaning(organ=("liver", "lesion"))
+
+    regions = {"background": (0,), "liver": (1,), "lesion": (2,)}
+    method = Organ(classes=True, regions=regions, inputs=("a", "b", "c"))
+    given = {role: volume(values) for role, values in images.items()}
+    labels = Model(method)(**given)["tumour"].numpy()[0]
+    want = np.zeros((3, 9, 8))
+    want[:, 1:6, 1:6], want[1, 2:4, 2:4] = 1, 2
+    np.testing.assert_array_equal(labels, want)
+    untouched = Model(method)(**given, largest=())["tumour"].numpy()[0]
+    assert (untouched[1, 7, 7], untouched[1, 8, 1]) == (1, 2)

@@ -125,3 +125,17 @@ EJECTION_FRACTION = Measure(
     ejection_fraction,
 )
 """Ejection fraction of the left ventricle from label maps of its frames, two or more for each subject."""
+
+
+def _cardiothoracic(masks: Masks, spacing: Triple) -> float:
+    thorax = breadth(masks["left_lung"] | masks["right_lung"])
+    return breadth(masks["heart"]) / thorax if thorax else math.nan
+
+
+CARDIOTHORACIC = Measure(
+    "cardiothoracic ratio",
+    ("left_lung", "right_lung", "heart"),
+    _cardiothoracic,
+    "Greatest breadth of the heart divided by that of both lungs together, in columns",
+)
+"""Cardiothoracic ratio of a frontal chest radiograph, of which more than 0.5 counts as an enlarged heart."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ganatomy.case import Array, Prediction, Role, Sample, Scores, slab
 from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
+from ganatomy.images.frames import Plane
 from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.inference.predictor import Options, VoxelPredictor, ability_of, encoded
 from ganatomy.inference.tiling import Reader, Tiler
@@ -27,6 +28,7 @@ from ganatomy.metrics.metric import Mask
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import LabelRole
 from ganatomy.tasks.segmentation.measures import Measure
+from ganatomy.tasks.segmentation.views import Fusion, fuse, turned, turned_back
 
 T = TypeVar("T")
 
@@ -49,6 +51,7 @@ NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
 class ProbabilityOptions(Options):
     """Options of the probabilities: averages over several passes, and files of them."""
 
+    fusion: Fusion = "vote"  # rule by which systems with several views of a volume fuse them
     probabilities: bool = False  # write also the probabilities of each region
     uncertainty: bool = False  # write also the entropy of the probabilities, from 0 (certain) to 1
     mirrored: tuple[int, ...] = ()  # average over images mirrored along these axes: 0 slices, 1 rows, 2 columns
@@ -59,8 +62,8 @@ class SegmentationOptions(ProbabilityOptions):
     """Options of the label map: threshold, post-processing, and probabilities."""
 
     threshold: float = Field(0.5, gt=0, lt=1)  # probability from which a voxel is in a region; not used for classes
-    largest: tuple[str, ...] = ()  # regions of which only the largest connected component is kept
-    fill: tuple[str, ...] = ()  # regions whose holes are filled
+    largest: tuple[str, ...] | None = None  # regions of which only the largest component is kept; none: as in the paper
+    fill: tuple[str, ...] | None = None  # regions whose holes are filled; none: as in the paper
 
 
 class SegmentationPredictor(VoxelPredictor):
@@ -77,9 +80,14 @@ class SegmentationPredictor(VoxelPredictor):
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        names = self.task.target.names
+        names, usual = self.task.target.names, self.task.cleaning
+        # Objects have options of their own in place of these.
+        largest, fill = (getattr(self.options, option, ()) for option in ("largest", "fill"))
+        self.largest = usual.largest if largest is None else largest
+        self.fill = usual.fill if fill is None else fill
+        self.organ = usual.organ if largest is None else ()
         for option in ("largest", "fill"):
-            if strange := [name for name in getattr(self.options, option, ()) if name not in names]:
+            if strange := [name for name in getattr(self, option) if name not in names]:
                 raise UserError(f"--{option} {strange[0]}: no such region; this system has {', '.join(names)}")
         first = 3 - self.method.dims
         if wrong := [axis for axis in self.options.mirrored if not first <= axis <= 2]:
@@ -209,9 +217,15 @@ class SegmentationPredictor(VoxelPredictor):
     def _dropouts(self) -> list[nn.Module]:
         return [module for module in self.method.modules() if isinstance(module, DROPOUTS) and module.p]
 
-    def _segment(self, seed: int) -> Callable[[Tensor], Tensor]:
-        """Return the function of images that segments them, averaged as the options ask for."""
-        segment, options = ability_of(self.method, "segment"), self.options
+    @property
+    def _views(self) -> Mapping[Plane, Callable[[Tensor], Tensor]]:
+        """Plane of each view to the function of its slices; empty for methods without views."""
+        views: Mapping[Plane, Callable[[Tensor], Tensor]] = getattr(self.method, "views", {})
+        return views
+
+    def _segment(self, segment: Callable[[Tensor], Tensor], seed: int) -> Callable[[Tensor], Tensor]:
+        """Return a function of images that segments them, averaged as the options ask for."""
+        options = self.options
         axes = [axis - 3 for axis in options.mirrored]
         turns = [turn for count in range(len(axes) + 1) for turn in combinations(axes, count)]
 
@@ -234,28 +248,55 @@ class SegmentationPredictor(VoxelPredictor):
 
     def _probabilities(self, sample: Sample, seed: int) -> LazyArray:
         """Return probabilities, (regions, slices, rows, columns) on the working grid; the last slab is cached."""
-        tiler = Tiler(self._segment(seed), self.method.dims, self.method.tiling, self.device)
+        if self._views:
+            return self._fused(sample, seed)
+        segment = ability_of(self.method, "segment")
+        tiler = Tiler(self._segment(segment, seed), self.method.dims, self.method.tiling, self.device)
         read, extents = self._reader(sample), sample.shape
         network = lru_cache(maxsize=1)(lambda start, stop: tiler(read, extents, start, stop))
         shape = (len(self.task.target.names), *extents)
         return ComputedArray(shape, np.float32, network, tiler.thickness(extents[0]))
+
+    def _fused(self, sample: Sample, seed: int) -> LazyArray:
+        """Return the fused probabilities of several views; the networks see the whole volume when it is first read."""
+        extents, regions, views = sample.shape, len(self.task.target.names), self._views
+
+        @lru_cache(maxsize=1)
+        def whole() -> NDArray[np.float32]:
+            volume, parts = self._reader(sample)(0, extents[0]), []
+            for view, network in views.items():
+                slices = turned(volume, view)
+                _, depth, rows, columns = slices.shape
+                tiler = Tiler(self._segment(network, seed), 2, self.method.tiling, self.device)
+                read = partial(_slices, slices)
+                found = [tiler(read, (depth, rows, columns), at, at + 1) for at in range(depth)]
+                parts.append(turned_back(np.concatenate(found, axis=1), view))
+            return fuse(parts, self._inside, self.options.fusion)
+
+        return ComputedArray(
+            (regions, *extents), np.float32, lambda start, stop: whole()[:, start:stop], thickness=extents[0]
+        )
 
     def _reader(self, sample: Sample) -> Reader:
         """Return a reader of all inputs in the range of the networks, with zeros for missing ones."""
         return encoded(self.task.completed(sample), self.task.inputs)
 
     def _label_map(self, probabilities: Array) -> LazyArray:
-        role, options = self.task.target, self.options
-        largest, fill = ([role.names.index(name) for name in names] for names in (options.largest, options.fill))
+        role = self.task.target
+        largest, fill, organ = (
+            [role.names.index(name) for name in names] for names in (self.largest, self.fill, self.organ)
+        )
 
         def whole(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            if organ:
+                inside[organ] &= largest_component(np.asarray(inside[organ].any(0)))
             for place in largest:
                 inside[place] = largest_component(inside[place])
             for place in fill:
                 inside[place] = filled(inside[place])
             return inside
 
-        return LabelMap(probabilities, self._inside, role, whole if largest or fill else None)
+        return LabelMap(probabilities, self._inside, role, whole if largest or fill or organ else None)
 
     def _inside(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Decide from probabilities which voxels are in which region, (regions, ...)."""
@@ -274,14 +315,16 @@ class SegmentationPredictor(VoxelPredictor):
             if self.task.exclusive
             else f"probability at least {self.options.threshold:g}",
             "priority": f"where regions overlap the later is written: {', '.join(role.names)}",
-            **({"largest component": list(self.options.largest)} if self.options.largest else {}),
-            **({"holes filled": list(self.options.fill)} if self.options.fill else {}),
+            **({"largest component": list(self.largest)} if self.largest else {}),
+            **({"largest component of all together": list(self.organ)} if self.organ else {}),
+            **({"holes filled": list(self.fill)} if self.fill else {}),
             **self._averaged(absent),
         }
 
     def _averaged(self, absent: Sequence[str]) -> dict[str, Any]:
         """Return facts about the probabilities for the note."""
         return {
+            **({"views": list(self._views), "fusion": self.options.fusion} if len(self._views) > 1 else {}),
             **({"averaged over mirrored axes": list(self.options.mirrored)} if self.options.mirrored else {}),
             **({"passes with dropout": self.options.passes} if self.options.passes > 1 else {}),
             **({"uncertainty": UNCERTAIN[self.task.exclusive]} if self.options.uncertainty else {}),
@@ -362,6 +405,10 @@ def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
 def probability(region: str) -> str:
     """Return the name of the output with the probabilities of a region."""
     return f"probability_{region}"
+
+
+def _slices(array: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+    return array[:, start:stop]
 
 
 def _channel(array: Array, place: int) -> LazyArray:

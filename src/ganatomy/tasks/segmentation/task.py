@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -61,6 +61,22 @@ class Embedded:
     subjects: int = 20
 
 
+@dataclass(frozen=True)
+class Cleaning:
+    """Steps that a paper takes between the regions of its network and its results.
+
+    Attributes:
+        largest: regions of which only the largest connected component is kept.
+        fill: regions whose holes are filled.
+        organ: regions that are parts of one organ; only the largest connected component of all of them together is
+            kept.
+    """
+
+    largest: tuple[str, ...] = ()
+    fill: tuple[str, ...] = ()
+    organ: tuple[str, ...] = ()
+
+
 class SegmentationConfig(RolesConfig):
     """Options of segmentation: inputs, regions, and the preparation of cases."""
 
@@ -109,6 +125,7 @@ class Segmentation(Task):
         embedded: embedded phantom; None where no phantom has these roles.
         expected: expectations of every input, of which violations are reported.
         measures: measures of the label map; those of regions that are not judged are left out.
+        cleaning: steps that are taken after the network, unless the user chooses others.
 
     Raises:
         UserError: all inputs are optional, or a region has no labels.
@@ -125,8 +142,10 @@ class Segmentation(Task):
         embedded: Embedded | None = None,
         expected: Sequence[Expectation] = (),
         measures: Sequence[Measure] = (),
+        cleaning: Cleaning | None = None,
     ):
         self.config, self.exclusive, self.embedded = config, exclusive, embedded
+        self.cleaning = cleaning or Cleaning()
         self.expects = dict.fromkeys(config.inputs, tuple(expected))
         self.inputs, self.labels = config.inputs, config.labels
         _check(config, exclusive)
@@ -396,6 +415,20 @@ class Segmenter(Method):
         """Measures that clinicians read from the label map, of regions by the names that are judged."""
         return ()
 
+    @property
+    def cleaning(self) -> Cleaning:
+        """Steps that the paper takes after the network; the user may choose others."""
+        return Cleaning()
+
+    @property
+    def views(self) -> Mapping[Plane, Callable[[Tensor], Tensor]]:
+        """Planes in which slices of a volume are segmented and then fused, with the function for slices of each.
+
+        The functions are like `segment`. Empty for methods that see slices of the working plane, or volumes. The
+        working plane of a method with views is axial.
+        """
+        return {}
+
     @abstractmethod
     def segment(self, image: Tensor) -> Tensor:
         """Predict the probabilities of the regions, (N, regions, [D,] H, W) in [0, 1].
@@ -406,7 +439,7 @@ class Segmenter(Method):
 
     def build_task(self) -> Segmentation:
         kind = InstanceSegmentation if self.config.instances else Segmentation
-        return kind(self.config, self.exclusive, self.embedded, self.expected, self.measures)
+        return kind(self.config, self.exclusive, self.embedded, self.expected, self.measures, cleaning=self.cleaning)
 
     def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
         """Check that the label maps of the training cases contain every region.
