@@ -38,8 +38,8 @@ from ganatomy.training.arms import (
     pinned,
     runs_of,
     share,
-    shared_values,
     train_run,
+    values_beside,
 )
 from ganatomy.training.series import finished
 
@@ -210,7 +210,7 @@ def arms_of(claim: Claim, preset: str, rounds: int | None = None, *, on_phantom:
         system = catalogue.resolve(claim.system(name))
         kind = system.cls.Config
         # Arms of other systems take over what belongs to the kind of task, such as the size.
-        alike = shared_values(arms[0].config, kind) if arms and system != arms[0].system else {}
+        alike = values_beside(arms[0].method, kind) if arms and system != arms[0].system else {}
         arms.append(Arm(name, system, kind.preset(preset, **{**alike, **common, **own})))
     proposed = arms[0].method
     whole = rounds or sum(stage.rounds for stage in proposed.stages())

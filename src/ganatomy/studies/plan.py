@@ -21,7 +21,7 @@ from ganatomy.images.paths import check_free, safe_name
 from ganatomy.inference.model import build_run
 from ganatomy.inference.runfile import RUN_FILE, TrainConfig, plain_yaml, read_run, system_of
 from ganatomy.training.annotations import learned_roles
-from ganatomy.training.arms import Arm, share, shared_values
+from ganatomy.training.arms import Arm, share, values_beside
 from ganatomy.training.series import deciding
 
 STUDY_FILE = "study.yaml"
@@ -206,7 +206,7 @@ def _other(name: str, first: Arm, method: Method, preset: str) -> Arm:
         arm = Arm(
             safe_name(system.slug),
             system,
-            other.preset(preset, **{**shared_values(first.config, other), **other.compared}),
+            other.preset(preset, **values_beside(method, other)),
         )
         check_alike(arm.method, method, system.slug, first.system.slug)
     except (UserError, RuntimeError, ValueError) as error:

@@ -288,6 +288,23 @@ def shared_values(config: MethodConfig, kind: type[MethodConfig]) -> dict[str, A
     return values
 
 
+def values_beside(first: Method, kind: type[MethodConfig]) -> dict[str, Any]:
+    """Return the values with which another system is compared with a method, on images that are prepared alike.
+
+    These are the values that both share, those with which the other system is compared, and the embedded phantom of the
+    method, where the other system lets it be chosen.
+
+    Args:
+        first: method with which the other system is compared.
+        kind: class of the other system's configuration.
+    """
+    values = {**shared_values(first.config, kind), **kind.compared}
+    embedded = getattr(first.task, "embedded", None)
+    if embedded is not None and "embedded" in kind.model_fields:
+        values["embedded"] = embedded
+    return values
+
+
 def share(rounds: int | None, method: Method, first: Method) -> int | None:
     """Return the rounds of an arm, such that it is trained for the same share of its own rounds as the first arm.
 

@@ -60,6 +60,7 @@ class UNet(Segmenter):
 
         labels: str = "tumour"  # name of the label map
         regions: Mapping[str, tuple[int, ...]] = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}  # by label
+        embedded: Embedded = Embedded("brain-tumour-mr", grid={"slices": 12})  # phantom to learn from without --data
         plan: Plan = "all"  # what is planned from the training cases: spacing and network, the network alone, nothing
         patch_shape: Triple | None = None  # slices, rows and columns of a patch; one slice for a 2D network
         network_spacing: tuple[float, float, float] | None = None  # mm that halvings and kernels are for
@@ -137,7 +138,7 @@ class UNet(Segmenter):
 
     @property
     def embedded(self) -> Embedded:
-        return Embedded("brain-tumour-mr", grid={"slices": 12}, subjects=20)
+        return self.config.embedded  # type: ignore[no-any-return]
 
     @property
     def tiling(self) -> Tiling:
