@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.networks.nets import DynUNet
 
+from ganatomy import catalogue
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.game import Geometry, Progress
@@ -15,6 +16,7 @@ from ganatomy.inference.runfile import read_run
 from ganatomy.losses.segmentation import binary_cross_entropy, cross_entropy, dice_loss
 from ganatomy.methods.segmentation.unet import SMALLEST, UNet, median_of, patch_of, spacing_of, strides_of
 from ganatomy.nets.dynunet import DynamicUNet
+from ganatomy.training.arms import values_beside
 from ganatomy.training.run import TrainConfig, train
 
 TINY = {"patch_shape": (1, 32, 48), "width": 4, "batch_size": 2}
@@ -222,3 +224,12 @@ def test_what_the_user_states_is_not_planned(volumes, tmp_path):
     config = UNet.Config.preset("small", **values, plan="network", patch_voxels=16**3)
     model = train("unet", tmp_path / "b", config, data, TrainConfig(rounds=1))
     assert model.method.config.spacing is None and model.method.config.network_spacing == (2.0, 1.1, 1.0)
+
+
+def test_it_is_compared_on_the_phantom_and_with_the_images_of_the_system_under_study():
+    first = catalogue.load("di2in-an").of(catalogue.load("di2in-an").Config.preset("small"))
+    beside = UNet(UNet.Config.preset("small", **values_beside(first, UNet.Config)))
+    assert beside.task.phantom == first.task.phantom and beside.task.preparation == first.task.preparation
+    assert beside.task.phantom_parts(None) == first.task.phantom_parts(None)
+    assert beside.task.phantom_grid(None) == first.task.phantom_grid(None)
+    assert beside.config.plan == "network" and list(beside.task.roles) == list(first.task.roles)

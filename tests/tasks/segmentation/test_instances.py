@@ -10,7 +10,7 @@ from scipy import ndimage
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
 from ganatomy.evaluation.references import tune
-from ganatomy.images.files import write
+from ganatomy.images.files import find, write
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.metrics.objects import Overlaps
@@ -243,3 +243,12 @@ def test_the_table_of_a_volume_has_sizes_in_cubic_millimetres():
     rows = object_table(Image(numbers[None], affine()))
     assert [(row["object"], row["voxels"], row["mm3"]) for row in rows] == [(2, 4, 18.0), (5, 1, 4.5)]
     assert (rows[0]["slice"], rows[0]["row"], rows[0]["column"]) == (0.5, 1.0, 1.5)
+
+
+def test_an_instance_map_is_written_with_a_table_of_its_objects(tmp_path):
+    method = cells().inference_mode()
+    write(tmp_path / "scan.nii.gz", volume(1000.0 * (CELLS > 0)))
+    predictor = Model(method).predictor()
+    prediction = predictor.predict(predictor.sample_of({"t1": find(tmp_path / "scan.nii.gz")[0].open()}))
+    assert set(prediction.tables) == set(predictor.tables) == {"objects"}
+    assert len(prediction.tables["objects"]) == find_objects(CELLS > 0, method.config.objects).max()

@@ -96,7 +96,8 @@ def test_measures_are_a_table_of_every_prediction():
     ]
     nothing = Model(Eyes())(**{role: volume(values) for role, values in of(0.3 * DISC, 0.3 * CUP).items()})
     assert [row["value"] for row in nothing.tables["measures"]] == [None, None]
-    assert predictor_of(Eyes()).tables == ("volumes", "measures") and predictor_of(Levels()).tables == ("volumes",)
+    assert predictor_of(Eyes()).tables == ("volumes", "labels", "measures")
+    assert predictor_of(Levels()).tables == ("volumes", "labels")
 
 
 def test_a_measure_of_regions_that_are_not_judged_is_left_out():
@@ -151,7 +152,7 @@ def test_a_measure_of_a_subject_is_taken_over_its_time_frames():
     values, subjects = judgement.scores.values(OUTPUT, "ejection fraction error")
     assert subjects == ["heart"] and values == [pytest.approx(100 / 3)]
     assert judgement.scores.by_subject(OUTPUT, "true ejection fraction") == {"heart": pytest.approx(100 / 3)}
-    assert predictor_of(method).tables == ("volumes",), "one frame has no ejection fraction"
+    assert predictor_of(method).tables == ("volumes", "labels"), "one frame has no ejection fraction"
 
 
 def test_records_are_written_with_a_column_for_every_key(tmp_path):

@@ -8,6 +8,7 @@ from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
 from ganatomy.images.files import write
 from ganatomy.images.image import ComputedArray
+from ganatomy.images.labelmaps import palette
 from ganatomy.inference.ensemble import Ensemble
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import predictor_of
@@ -309,3 +310,10 @@ def test_of_an_organ_of_several_regions_the_largest_component_is_kept_with_what_
     np.testing.assert_array_equal(labels, want)
     untouched = Model(method)(**given, largest=())["tumour"].numpy()[0]
     assert (untouched[1, 7, 7], untouched[1, 8, 1]) == (1, 2)
+
+
+def test_the_colours_of_labels_are_those_of_pictures():
+    found = Model(Levels())(**{role: volume(values) for role, values in random_images("t1", "t2").items()})
+    rows = found.tables["labels"]
+    assert [(row["label"], row["region"]) for row in rows] == [(2, "whole"), (1, "core")]
+    assert [[row[name] for name in ("red", "green", "blue")] for row in rows] == palette()[[2, 1]].tolist()

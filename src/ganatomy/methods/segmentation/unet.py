@@ -138,7 +138,7 @@ class UNet(Segmenter):
 
     @property
     def embedded(self) -> Embedded:
-        return self.config.embedded  # type: ignore[no-any-return]
+        return self.config.embedded
 
     @property
     def tiling(self) -> Tiling:

@@ -22,6 +22,7 @@ from ganatomy.data.batches import Range
 from ganatomy.errors import UserError
 from ganatomy.images.frames import Plane
 from ganatomy.images.image import ComputedArray, Image, LazyArray
+from ganatomy.images.labelmaps import palette
 from ganatomy.inference.predictor import Options, VoxelPredictor, ability_of, encoded
 from ganatomy.inference.tiling import Reader, Tiler
 from ganatomy.metrics.metric import Mask
@@ -36,7 +37,7 @@ UNCERTAINTY = "uncertainty"
 """Name of the map of uncertainty."""
 PROBABILITIES = "probabilities"
 """Name of the array of probabilities, with a channel for each region."""
-VOLUMES, MEASURES = "volumes", "measures"
+VOLUMES, LABELS, MEASURES = "volumes", "labels", "measures"
 """Names of the tables of a prediction."""
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 UNCERTAIN = {
@@ -175,8 +176,8 @@ class SegmentationPredictor(VoxelPredictor):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names of the tables that are written as CSV files: volumes, and measures where the method has any."""
-        return (VOLUMES, MEASURES) if self._measures else (VOLUMES,)
+        """Names of the tables that are written as CSV files: volumes, the colours of labels, and measures if any."""
+        return (VOLUMES, LABELS, MEASURES) if self._measures else (VOLUMES, LABELS)
 
     @property
     def _measures(self) -> list[Measure]:
@@ -201,7 +202,8 @@ class SegmentationPredictor(VoxelPredictor):
             return [_measured(measure, measure(masks, sample.spacing)) for measure in self._measures]
 
         found: dict[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
-            VOLUMES: lambda: volumes(source, self.task.target, self.task.judged)
+            VOLUMES: lambda: volumes(source, self.task.target, self.task.judged),
+            LABELS: lambda: colours(self.task.target),
         }
         return found | {MEASURES: measured} if self._measures else found
 
@@ -466,6 +468,16 @@ def _measured(measure: Measure, value: float) -> dict[str, Any]:
         "value": round(value, measure.digits) if math.isfinite(value) else None,
         "unit": measure.unit,
     }
+
+
+def colours(role: LabelRole) -> list[dict[str, Any]]:
+    """Return the colour table of a label map: each label with its region and its colour, as PNG files show it."""
+    shown, rows = palette(), []
+    for name in role.names:
+        label = role.written[name]
+        colour = dict(zip(("red", "green", "blue"), shown[label % 256].tolist(), strict=True))
+        rows.append({"label": label, "region": name, **colour})
+    return rows
 
 
 def largest_component(mask: Mask) -> Mask:
