@@ -75,6 +75,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "cyclegan": ("brain-mr", "t1", BRAIN),
     "srgan": ("brain-mr", "t1", {**BRAIN, "size": 48}),
     "brain-manifold-dcgan:small-denoiser": ("brain-mr", "t1", BRAIN),
+    "brain-adv-dilated": ("brain-structures-mr", "t1", {**BRAIN, "skull": True}),
     "anogan": ("retinal-oct", "oct", {"size": 96, "slices": 3}),
     "caae": ("brain-mr", "t2", BRAIN),
     "anovaegan": ("brain-mr", "flair", BRAIN),
@@ -92,6 +93,9 @@ SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
     "scan-cxr": ("chest-radiograph", ("radiograph",), {"size": 48}),
     "ssnet": ("splenomegaly-mr", ("t1",), CUBE),
     "polyphase-cyclegan": ("abdomen-ct", ("ct",), {"size": 48, "slices": 12, "distance_mm": 8.0}),
+    "uda-lesion": ("two-scanners-mr", ("flair", "t2", "t1", "ge"), {"size": 48, "slices": 12}),
+    "brats-cgan": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
+    "brats-adv-patch": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
 }
 """System to the phantom, images and size of its inputs, for systems with several input images."""
 SCANNED: Mapping[str, str] = {

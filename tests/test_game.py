@@ -2,11 +2,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import pytest
+import torch
 from pydantic import BaseModel
 
 from ganatomy import catalogue
 from ganatomy.errors import UserError
-from ganatomy.game import MethodConfig, Range, RolesConfig
+from ganatomy.game import MethodConfig, Range, RolesConfig, gathered
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.options import RoleOptions
 
@@ -174,3 +175,16 @@ def test_ranges_are_told_in_words():
     assert Range(ge=0, lt=1).told == "must be at least 0 and less than 1"
     assert Range(gt=0, le=8192).told == "must be greater than 0 and at most 8192"
     assert 1 in Range(le=1) and 1.5 not in Range(le=1) and "x" in Range(le=1) and 0 not in Range(gt=0)
+
+
+def test_the_rows_of_all_processes_are_gathered_in_their_order(monkeypatch):
+    def all_of(parts, own):
+        for number, part in enumerate(parts):
+            part.copy_(own + 10 * number)
+
+    rows = torch.tensor([[1.0, 2.0]])
+    assert gathered(rows) is rows
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather", all_of)
+    assert gathered(rows).tolist() == [[1, 2], [11, 12]]

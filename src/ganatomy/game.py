@@ -212,12 +212,12 @@ class Balanced(Place):
 
     Attributes:
         role: name of the label map.
-        shares: label to the share of patches that are centred on a voxel with this label; all other patches are drawn
-            uniformly.
+        shares: label, or labels of one class, to the share of patches that are centred on a voxel with one of them; all
+            other patches are drawn uniformly.
     """
 
     role: str
-    shares: Mapping[int, float]
+    shares: Mapping[int, float] | Mapping[int | tuple[int, ...], float]
 
     def __post_init__(self) -> None:
         if min(self.shares.values(), default=0.0) < 0 or sum(self.shares.values()) > 1 + 1e-9:
@@ -803,6 +803,57 @@ def rmsprop(learning_rate: float, alpha: float = 0.99, weight_decay: float = 0.0
     return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha, weight_decay=weight_decay)
 
 
+class NesterovRMSprop(torch.optim.Optimizer):
+    """RMSprop with epsilon within the root and Nesterov's momentum, as in the programs Pylearn2 and DeepMedic.
+
+    With the running mean a of squared gradients g², a step is s = (1 - m) r g / √(a + ε), the velocity v becomes
+    m v - s, and weights change by m v - s with the new velocity. Without ``normalised``, the factor 1 - m is left out.
+
+    Args:
+        parameters: parameters to optimise.
+        lr: learning rate r.
+        alpha: decay of a.
+        momentum: m.
+        eps: ε.
+        normalised: whether steps are multiplied by 1 - m.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        alpha: float = 0.9,
+        momentum: float = 0.6,
+        eps: float = 1e-4,
+        normalised: bool = True,
+    ):
+        share = 1 - momentum if normalised else 1.0
+        super().__init__(parameters, {"lr": lr, "alpha": alpha, "momentum": momentum, "eps": eps, "share": share})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Change all parameters that have a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state.update(square=torch.zeros_like(parameter), velocity=torch.zeros_like(parameter))
+                square, velocity, slope = state["square"], state["velocity"], parameter.grad
+                square.mul_(group["alpha"]).addcmul_(slope, slope, value=1 - group["alpha"])
+                step = slope * torch.rsqrt(square + group["eps"]) * (group["share"] * group["lr"])
+                velocity.mul_(group["momentum"]).sub_(step)
+                parameter.add_(group["momentum"] * velocity - step)
+
+
+def nesterov_rmsprop(
+    learning_rate: float, alpha: float = 0.9, momentum: float = 0.6, eps: float = 1e-4, normalised: bool = True
+) -> OptimizerFactory:
+    """Return a factory of `NesterovRMSprop` optimisers, see there for the arguments."""
+    return lambda parameters: NesterovRMSprop(parameters, learning_rate, alpha, momentum, eps, normalised)
+
+
 def linear_decay(start: float) -> Callable[[Progress], float] | None:
     """Return a schedule that is 1 until ``start`` (a fraction of the stage), then falls linearly to 0; None for 1."""
     if start >= 1:
@@ -832,6 +883,15 @@ def over_processes(value: Tensor) -> Tensor:
     total = value.clone()
     torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """Return the rows of all processes that share a batch, in their order."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
 
 
 def moves(yielded: Iterable[Any]) -> Iterator[tuple[Turn, ...]]:

@@ -205,6 +205,14 @@ def test_patches_are_centred_on_the_labels_in_the_stated_shares():
         assert y.min() >= 0 and y.max() < ROWS and x.min() >= 0 and x.max() < COLUMNS
 
 
+def test_labels_of_one_class_share_its_patches():
+    place = Balanced("lesion", {(1, 2, 9): 1.0})
+    data = dataset(whole([labelled()]), roles=("input", "lesion"), place=place, patch=(1, 8, 10))
+    held = [data[number]["lesion"].amax(dim=(1, 2, 3)).tolist() for number in range(200)]
+    first, second = np.mean([one[0] for one in held]), np.mean([one[1] for one in held])
+    assert 0.4 < first < 0.6 and first + second == 1, "no voxel has label 9"
+
+
 def test_a_label_outside_of_a_range_is_not_looked_for():
     place = Balanced("lesion", {2: 1.0})
     with pytest.raises(UserError, match="no training case has label 2 in lesion"):

@@ -38,6 +38,24 @@ def build(model, **values):
     return catalogue.load(model.partition(":")[0]).of(configured(model, **values))
 
 
+def count(module):
+    """Return the number of parameters of a network."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def round_of(method, batch, stage=-1):
+    """Yield the turns of a round, each followed by a step of plain gradient descent of its player."""
+    played = method.stages()[stage]
+    players = {player.name: player for player in played.players}
+    for turn in played.turns(iter([batch])):
+        yield turn
+        parameters = players[turn.player].parameters()
+        slopes = torch.autograd.grad(turn.total, parameters)
+        with torch.no_grad():
+            for parameter, slope in zip(parameters, slopes, strict=True):
+                parameter -= 0.1 * slope
+
+
 class Samples:
     """Endless random batches of the shape of a stage, determined by their number alone."""
 

@@ -371,7 +371,7 @@ def test_the_baseline_has_no_adversary(slug):
     if not catalogue.load(slug).Config.baseline:
         pytest.skip("nothing is left of it without its adversary")
     method = build(slug, **catalogue.load(slug).Config.baseline)
-    assert {len(stage.players) for stage in method.stages()} == {1}
+    assert {len(stage.players) for stage in method.stages()} - {0} == {1}, "stages without players only compute"
     assert not getattr(method, "adversarial", False)
     assert set(build(slug).state_dict()) > set(method.state_dict()), "the baseline keeps the adversary's weights"
     trainer(method).fit()

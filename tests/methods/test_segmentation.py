@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from small import count, round_of
 from torch import nn
 
 from ganatomy.data.cases import DataConfig
@@ -41,23 +42,6 @@ def batch_of(method, size=(32, 40), seed=1):
         region[:, 8 + 2 * place : 24 - 2 * place, 10 + place : 26 - 3 * place] = 1
     batch[task.labels] = torch.stack(inside, 1) * body
     return batch
-
-
-def round_of(method, batch):
-    """Yield the turns of a round, each followed by a step of plain gradient descent of its player."""
-    (stage,) = method.stages()
-    players = {player.name: player for player in stage.players}
-    for turn in stage.turns(iter([batch])):
-        yield turn
-        parameters = players[turn.player].parameters()
-        slopes = torch.autograd.grad(turn.total, parameters)
-        with torch.no_grad():
-            for parameter, slope in zip(parameters, slopes, strict=True):
-                parameter -= 0.1 * slope
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_augmentation_of_training_patches_is_an_option_of_every_system():

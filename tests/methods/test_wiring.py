@@ -14,7 +14,7 @@ import recorded
 from ganatomy import catalogue
 from ganatomy.game import Noise, moves
 
-SECTIONS = ("denoising", "reconstruction", "segmentation", "detection", "synthesis", "frameworks")
+SECTIONS = ("denoising", "reconstruction", "segmentation", "brain_segmentation", "detection", "synthesis", "frameworks")
 WIRINGS = [wiring for name in SECTIONS for wiring in importlib.import_module(f"wiring.{name}").WIRINGS]
 PARTS = {IMAGE: slice(0, 2), MASK: slice(2, 3), COILS: slice(3, None)}
 """Channels of a scan."""

@@ -11,6 +11,7 @@ from ganatomy import catalogue
 from ganatomy.claims.claim import Claim, Predicate
 from ganatomy.claims.sections import (
     abdomen_segmentation,
+    brain_segmentation,
     chest_segmentation,
     denoising,
     detection,
@@ -59,6 +60,7 @@ CLAIMS: dict[str, Claim] = {
         chest_segmentation,
         liver_segmentation,
         spleen_segmentation,
+        brain_segmentation,
         reconstruction,
         superresolution,
         volumes,

@@ -198,16 +198,16 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
             raise UserError(f"--varied-images {strange[0]}: the images are {', '.join(images)}")
         return augmentation.varied_images or images
 
-    def _indices(self, place: Balanced) -> dict[int, list[tuple[int, LabelIndex]]]:
-        """Return, for every label, the ranges that hold it, each with an index of its voxels."""
-        found: dict[int, list[tuple[int, LabelIndex]]] = {}
-        for label in place.shares:
+    def _indices(self, place: Balanced) -> dict[int | tuple[int, ...], list[tuple[int, LabelIndex]]]:
+        """Return, for every class of labels, the ranges that hold it, each with an index of its voxels."""
+        found: dict[int | tuple[int, ...], list[tuple[int, LabelIndex]]] = {}
+        for label, share in place.shares.items():
             members = []
             for number, item in enumerate(self.ranges):
                 index = label_index(item.sample.arrays[place.role], label, item.start, item.stop)
                 if len(index):
                     members.append((number, index))
-            if not members and place.shares[label]:
+            if not members and share:
                 raise UserError(f"no training case has label {label} in {place.role}, around which patches are wanted")
             found[label] = members
         return found

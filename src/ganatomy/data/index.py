@@ -34,18 +34,18 @@ class LabelIndex:
         return int(slices), int(rows), int(columns)
 
 
-def label_index(array: Array, label: int, start: int, stop: int) -> LabelIndex:
-    """Return the index of the voxels of a label in a range of slices.
+def label_index(array: Array, label: int | tuple[int, ...], start: int, stop: int) -> LabelIndex:
+    """Return the index of the voxels of a label, or of several labels, in a range of slices.
 
     Args:
         array: label map, (1, slices, rows, columns).
-        label: label of the voxels.
+        label: label of the voxels, or labels of one class.
         start: first slice of the range; slices of the index are counted from it.
         stop: one past the last slice.
     """
     _, _, rows, columns = array.shape
     places = [
-        np.flatnonzero(slab(array, at, at + 1)[0, 0] == label) + (at - start) * rows * columns
+        np.flatnonzero(np.isin(slab(array, at, at + 1)[0, 0], label)) + (at - start) * rows * columns
         for at in range(start, stop)
     ]
     found = np.concatenate(places) if places else np.zeros(0, np.int64)

@@ -162,3 +162,13 @@ def volume_difference(probabilities: Tensor, target: Tensor) -> Tensor:
     known = target >= 0
     found, true = (maps.masked_fill(~known, 0).flatten(2).sum(2) for maps in (probabilities, target))
     return ((found - true).abs() / true.clamp_min(1)).mean()
+
+
+def within_known(maps: Tensor, target: Tensor) -> Tensor:
+    """Return predicted or true maps with 0 where the target is unknown, as adversaries are shown them.
+
+    Args:
+        maps: probabilities, or the target itself.
+        target: 1, 0 or -1 (unknown), same shape.
+    """
+    return maps.masked_fill(target < 0, 0.0)

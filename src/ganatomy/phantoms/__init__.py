@@ -1,7 +1,9 @@
 """Procedural patients and test objects with ground truth in physical units, on which every method can run.
 
 Most phantoms have an `image` (an `ganatomy.images.image.Image`), `masks` and `regions` by name, each of shape
-(slices, rows, columns); others have no image but `vessels`. Further attributes depend on the kind of phantom.
+(slices, rows, columns); others have no image but `vessels`. Further attributes depend on the kind of phantom. A class
+may have `LABELS`, between which seeds alternate, `SEEDS_PER_SUBJECT`, and a function `side` that returns the side of
+the split of a seed: "train", "val" or "test".
 
 A phantom from outside of the package is a class like these, called with a seed. A task names it by the class itself, or
 an installed package registers it as an entry point. It cannot be named by a file or module: names of phantoms are read
@@ -10,8 +12,9 @@ from run files, and run files never cause an import of code.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ganatomy.catalogue import attribute, registered, source_of
 from ganatomy.errors import UserError
@@ -29,6 +32,8 @@ PHANTOMS: dict[str, str] = {
     "brain-mr": "ganatomy.phantoms.brain:BrainMR",
     "brain-tumour-mr": "ganatomy.phantoms.brain:BrainTumourMR",
     "splenomegaly-mr": "ganatomy.phantoms.torso:SplenomegalyMR",
+    "brain-structures-mr": "ganatomy.phantoms.brain_structures:BrainStructuresMR",
+    "two-scanners-mr": "ganatomy.phantoms.two_scanners:TwoScannersMR",
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
     "abdomen-ct": "ganatomy.phantoms.abdomen_ct:AbdomenCT",
     "beating-ventricle": "ganatomy.phantoms.echo:BeatingVentricle",
@@ -131,6 +136,16 @@ def subject(name: Name, seed: int) -> int | None:
     """
     seeds: int | None = getattr(_kind(name), "SEEDS_PER_SUBJECT", None)
     return None if seeds is None else seed // seeds
+
+
+def side(name: Name, seed: int) -> Literal["train", "val", "test"]:
+    """Return the side of the split that a patient is on, without drawing it; all are for training in most phantoms.
+
+    Raises:
+        UserError: there is no phantom of this name.
+    """
+    sides: Callable[[int], Literal["train", "val", "test"]] | None = getattr(_kind(name), "side", None)
+    return "train" if sides is None else sides(seed)
 
 
 def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:

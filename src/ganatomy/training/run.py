@@ -830,7 +830,7 @@ class Run:
 
     def _record(self, trainer: Trainer, due: bool, ending: bool, heard: dict[str, Any]) -> None:
         """Diagnose, validate and save; a stop between two validations only saves, to leave no trace in the run."""
-        if due and self.options.diagnose:
+        if due and self.options.diagnose and trainer.stage.players:
             self._diagnose(trainer, ending)
         improved = due and trainer.stage.validated and self._validate(trainer)
         heard["latest"] = self.monitor.latest_by_name

@@ -24,28 +24,18 @@ from ganatomy.nets.segan import (
 )
 from ganatomy.nets.sizes import check_input
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
+from ganatomy.tasks.segmentation.brats import BRAIN, BRATS_2015, BRATS_2017
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 Variant = Literal["S1-1C", "S3-1C", "S3-3C"]
 Schedule = Literal["constant", "linear", "isic", "brats"]
 
-BRATS_2017: Mapping[str, tuple[int, ...]] = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
-"""Label values of the overlapping regions in the BRATS challenge since 2017."""
-BRATS_2015: Mapping[str, tuple[int, ...]] = {
-    "background": (0,),
-    "necrosis": (1,),
-    "oedema": (2,),
-    "nonenhancing": (3,),
-    "enhancing": (4,),
-}
-"""Label values of the exclusive classes in the BRATS challenge until 2016."""
 NETWORKS: Mapping[str, tuple[type[nn.Module], type[nn.Module], int]] = {
     "paper": (PaperSegmentor, PaperCritic, 16),
     "isic": (IsicSegmentor, IsicCritic, 64),
     "brats": (BratsSegmentor, BratsCritic, 64),
 }
 """Segmentor class, critic class, and the divisor that extents of slices should have, by architecture."""
-BRAIN = Embedded("brain-tumour-mr", grid={"slices": 12}, subjects=20)
 SKIN = Embedded("skin-lesion", subjects=40)
 
 

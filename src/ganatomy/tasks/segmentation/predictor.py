@@ -447,7 +447,7 @@ def volumes(labels: Image, *roles: LabelRole) -> list[dict[str, Any]]:
     counts = np.zeros(np.iinfo(labels.dtype).max + 1, np.int64)
     for part in labels.slabs():
         counts += np.bincount(part.reshape(-1), minlength=len(counts))
-    regions = {name: own for role in roles for name, own in role.regions.items() if any(own)}
+    regions = {name: own for role in roles for name, own in role.regions.items() if 0 not in own}
     rows: list[dict[str, Any]] = []
     for name, own in regions.items():
         voxels = int(sum(counts[label] for label in set(own) if label < len(counts)))

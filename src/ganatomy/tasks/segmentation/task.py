@@ -162,7 +162,7 @@ class Segmentation(Task):
         if config.observer:
             roles.append(replace(target, name=config.observer, optional=True))
         self.roles: Mapping[str, Role] = {role.name: role for role in roles}
-        learned = {name: labels for name, labels in config.regions.items() if any(labels)}
+        learned = {name: labels for name, labels in config.regions.items() if 0 not in labels}
         self.judged = self.label_role(config.judged or learned, unknown=unknown)
         self.measures = tuple(one for one in measures if set(one.regions) <= set(self.judged.names))
         self.given = next(name for name in config.inputs if name not in config.optional_inputs)
@@ -384,7 +384,7 @@ def _check(config: SegmentationConfig, exclusive: bool) -> None:
     if alien := [(name, label) for name, label in judged if label not in {0, *classes}]:
         name, label = alien[0]
         raise UserError(f"--judged {name}={label}: no region in --regions has that label; they have {_listed(classes)}")
-    if exclusive and (len(set(classes)) < len(classes) or next(iter(config.regions.values())) != (0,)):
+    if exclusive and (len(set(classes)) < len(classes) or 0 not in next(iter(config.regions.values()))):
         raise UserError("--regions: classes that exclude each other share no label, and the first is background=0")
 
 
@@ -450,8 +450,7 @@ class Segmenter(Method):
         Raises:
             UserError: no case contains any region.
         """
-        regions = {name: set(labels) - {0} for name, labels in self.config.regions.items()}
-        regions = {name: labels for name, labels in regions.items() if labels}
+        regions = {name: set(labels) for name, labels in self.config.regions.items() if 0 not in labels}
         missing, annotated = dict(regions), 0
         for sample in samples:
             if not missing:
@@ -501,7 +500,7 @@ class Segmenter(Method):
         if centred:
             if c.instances:
                 raise UserError("--centred: patches are centred on labels, which --instances has not; leave one out")
-            labels = sorted({label for own in c.regions.values() for label in own} - {0})
+            labels = sorted({label for own in c.regions.values() if 0 not in own for label in own})
             place = Balanced(c.labels, dict.fromkeys(labels, centred / len(labels)))
         return Stream(name, roles, batch_size, patch, place=place, augmentation=c.augmentation, **options)
 
