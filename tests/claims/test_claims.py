@@ -153,6 +153,10 @@ def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ign
         own = {arm: m for arm, m in methods.items() if m.task.name == kind}
         judge = judge_of(next(iter(own.values())).task)
         assert len({m.task.preparation.digest for m in own.values()}) == 1
+        assert (
+            len({str((m.task.phantom, m.task.phantom_grid(None), m.task.phantom_parts(None))) for m in own.values()})
+            == 1
+        )
         if isinstance(judge, AttributionJudge):
             judge.classifier = Classifier(1, 2, maxima=False)
         references = {STRONGEST, *(entry.name for part in judge.references() for entry in part)}

@@ -69,3 +69,27 @@ class Claim:
     def system(self, arm: str) -> str:
         """Return the slug of an arm's system."""
         return self.systems.get(arm, self.slug)
+
+
+UNET = "unet"
+"""Name of the arm of a U-Net that is planned from the data, and slug of that system."""
+
+
+def beside_unet(claim: Claim) -> Claim:
+    """Return the claim of a segmentation system with a plain U-Net as a further arm, and a last part on it.
+
+    The U-Net is trained for as many rounds as the proposed method, on the same images. No paper compares with it; it is
+    what a user would take instead.
+
+    Args:
+        claim: claim whose first part has the score by which both are compared.
+    """
+    score, proposed = claim.predicates[0].score, next(iter(claim.arms))
+    words = f"{score[0].upper()}{score[1:]} is better than that of a U-Net planned from the data"
+    return replace(
+        claim,
+        arms={**claim.arms, UNET: {}},
+        systems={**claim.systems, UNET: UNET},
+        as_long=(*claim.as_long, UNET),
+        predicates=(*claim.predicates, Predicate(words, score, proposed, UNET)),
+    )

@@ -1,6 +1,6 @@
 """Claims of papers that segment organs of the abdomen."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 
 DICE, DISTANCE = "dice", "surface distance"
 
@@ -21,5 +21,5 @@ DI2IN_AN = Claim(
     ),
 )
 
-CLAIMS = (DI2IN_AN,)
+CLAIMS = tuple(map(beside_unet, (DI2IN_AN,)))
 """Claims of the papers, written down before they were tested."""

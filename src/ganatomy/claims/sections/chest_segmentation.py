@@ -1,6 +1,6 @@
 """Claims of papers that segment chest radiographs."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 from ganatomy.claims.sections.segmentation import DICE
 
 SCAN = Claim(
@@ -19,4 +19,4 @@ SCAN = Claim(
     untested="The paper compares with a second reader and with a population that it was not trained on.",
 )
 
-CLAIMS = (SCAN,)
+CLAIMS = tuple(map(beside_unet, (SCAN,)))

@@ -1,6 +1,6 @@
 """Claims of papers that segment the heart."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 
 DICE, DISTANCE, HD95 = "dice", "surface distance", "hd95"
 
@@ -22,5 +22,5 @@ VOXEL_ATLAS_GAN = Claim(
     untested="Registration of an atlas by search for every image, and how much longer it takes than one pass.",
 )
 
-CLAIMS = (VOXEL_ATLAS_GAN,)
+CLAIMS = tuple(map(beside_unet, (VOXEL_ATLAS_GAN,)))
 """Claims of the papers, written down before they were tested."""

@@ -1,6 +1,6 @@
 """Claims of papers that segment lesions of the liver."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 from ganatomy.claims.sections.segmentation import DICE
 
 LESIONS = "sensitivity lesion"
@@ -25,4 +25,4 @@ POLYPHASE_CYCLEGAN = Claim(
     untested="The paper compares with U-Nets that pool.",
 )
 
-CLAIMS = (POLYPHASE_CYCLEGAN,)
+CLAIMS = tuple(map(beside_unet, (POLYPHASE_CYCLEGAN,)))

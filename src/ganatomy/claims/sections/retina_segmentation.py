@@ -1,6 +1,6 @@
 """Claims of papers that segment fundus photographs."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 
 DICE = "dice"
 
@@ -47,5 +47,13 @@ ODOC = Claim(
     ),
 )
 
-CLAIMS = (V_GAN, ODOC)
+CLAIMS = tuple(
+    map(
+        beside_unet,
+        (
+            V_GAN,
+            ODOC,
+        ),
+    )
+)
 """Claims of the papers, written down before they were tested."""

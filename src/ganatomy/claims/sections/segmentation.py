@@ -1,6 +1,6 @@
 """Claims of papers that segment images."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 
 DICE, PRECISION = "dice", "precision"
 
@@ -21,4 +21,4 @@ SEGAN = Claim(
     ),
 )
 
-CLAIMS = (SEGAN,)
+CLAIMS = tuple(map(beside_unet, (SEGAN,)))

@@ -1,6 +1,6 @@
 """Claims of papers that segment the spleen."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 from ganatomy.claims.sections.segmentation import DICE
 
 SSNET = Claim(
@@ -20,4 +20,4 @@ SSNET = Claim(
     untested="The paper also compares with a U-Net.",
 )
 
-CLAIMS = (SSNET,)
+CLAIMS = tuple(map(beside_unet, (SSNET,)))
