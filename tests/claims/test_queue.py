@@ -43,7 +43,7 @@ def write(path, slug, runs=3, hours=0.5, code=None):
 def few(monkeypatch):
     """Only three claims, with costs that need no computation."""
     chosen = {slug: CLAIMS[slug] for slug in ("pix2pix", "gan", "segan")}
-    flops = {"Pix2Pix": 4.0, "GAN": 1.0, "SegAN": 2.0}
+    flops = {"Pix2Pix": 4.0, "GAN": 1.0, "SegAN": 2.0, "UNet": 2.0}
     monkeypatch.setattr(queue, "CLAIMS", chosen)
     monkeypatch.setattr(results, "CLAIMS", chosen)
     monkeypatch.setattr(queue, "training_flops", lambda method, _: flops[type(method).__name__])
