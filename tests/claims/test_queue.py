@@ -43,7 +43,7 @@ def write(path, slug, runs=3, hours=0.5, code=None):
 def few(monkeypatch):
     """Only three claims, with costs that need no computation."""
     chosen = {slug: CLAIMS[slug] for slug in ("pix2pix", "gan", "segan")}
-    flops = {"Pix2Pix": 4.0, "GAN": 1.0, "SegAN": 2.0, "UNet": 2.0}
+    flops = {"Pix2Pix": 9.0, "GAN": 1.0, "SegAN": 2.0, "UNet": 2.0}
     monkeypatch.setattr(queue, "CLAIMS", chosen)
     monkeypatch.setattr(results, "CLAIMS", chosen)
     monkeypatch.setattr(queue, "training_flops", lambda method, _: flops[type(method).__name__])
@@ -56,7 +56,7 @@ def test_the_cheapest_comes_first_and_results_count_where_they_are_whole_and_of_
     write(tmp_path / "pix2pix" / "claim.md", "pix2pix", code="0" * 16)
     found = plan(tmp_path, 3, "small")
     arms = {slug: len(claim.arms) for slug, claim in few.items()}
-    costs = {"gan": 3 * 1.0 * arms["gan"], "segan": 3 * 2.0 * arms["segan"], "pix2pix": 3 * 4.0 * arms["pix2pix"]}
+    costs = {"gan": 3 * 1.0 * arms["gan"], "segan": 3 * 2.0 * arms["segan"], "pix2pix": 3 * 9.0 * arms["pix2pix"]}
     assert [one.slug for one in found] == sorted(costs, key=costs.__getitem__)
     assert {one.slug: one.flops for one in found} == costs
     assert {one.slug for one in found if one.done} == {"gan"}
