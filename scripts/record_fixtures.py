@@ -83,6 +83,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "rib-cage-gan": ("fluorescent-cells", "image", {"size": 64}),
     "dan": ("stained-glands", "image", {"size": 64}),
     "va-gan": ("squares", "image", {"size": 96, "slices": 2}),
+    "btrfly-net": ("spine-ct", "ct", {"size": 40}),
     "voxel-atlas-gan": ("beating-ventricle", "echo", {"size": 48}),
     "di2in-an": ("abdomen-ct", "ct", {"size": 48, "slices": 30, "distance_mm": 8.0}),
 }
@@ -227,6 +228,8 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
     if model not in GIVEN:
         return {role: np.asarray(values)[None, :, 0] for role, values in trained(seed=0).arrays.items()}
     found = trained(given_image(*GIVEN[model]))
+    if "locate" in trained.method.task.predictors:
+        return {role: np.asarray(values)[None, :, 0] for role, values in found.arrays.items()}
     if catalogue.resolve(model.partition(":")[0]).section == "detection":
         score = np.array(found.facts["scores"], np.float32)
         return {"map": found["map"].numpy(), "score": score, "healthy": found["healthy"].numpy()}

@@ -214,8 +214,8 @@ SYSTEMS: tuple[System, ...] = (
            "echocardiography", "3D", "segments the left ventricle guided by an atlas",
            "arXiv:1806.03619", module="ganatomy.methods.segmentation.voxel_atlas_gan:VoxelAtlasGAN"),
     System("btrfly-net", 58, "Btrfly Net", "segmentation", "Sekuboyina et al., 2018",
-           "spine CT", "2D", "labels vertebrae from sagittal and coronal projections",
-           "arXiv:1804.01307"),
+           "spine CT", "3D", "labels vertebrae from sagittal and coronal projections",
+           "arXiv:1804.01307", module="ganatomy.methods.segmentation.btrfly_net:BtrflyNet"),
 
     System("anogan", 61, "AnoGAN", "detection", "Schlegl et al., 2017",
            "retinal OCT", "2D", "finds anomalies by searching the latent space of healthy images",

@@ -19,6 +19,7 @@ SMALLER = {
 """Where a system has such options."""
 SMALLEST = {
     "voxel-atlas-gan": {"size": (24, 24, 24), "width": 2, "discriminator_width": 4},
+    "btrfly-net": {"size": (40, 16, 16), "width": 2},
 }
 """Options of single systems that would be slow otherwise."""
 

@@ -114,3 +114,11 @@ def test_installed_packages_register_phantoms(tmp_path: Path, monkeypatch: pytes
     assert type(make("rings", 2)) is Rings and called("rings") == "rings" and source("rings") == source(Rings)
     with pytest.raises(UserError, match=r"no phantom 'ring': choose one of thorax-ct, .*, rings"):
         make("ring", 0)
+
+
+def test_named_points_are_parts_in_mm() -> None:
+    patient = make("spine-ct", 2, size=16)
+    found = part(patient, "points:vertebrae")
+    assert found is patient.points["vertebrae"] and set(found) <= set(patient.NAMES)
+    with pytest.raises(UserError, match=r"no part 'points:ribs': choose one of image, ct, .*points:vertebrae"):
+        part(patient, "points:ribs")

@@ -12,7 +12,7 @@ from run files, and run files never cause an import of code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ganatomy.images.image import Image
     from ganatomy.phantoms.coronary import Vessel
+    from ganatomy.roles.points import Points
 
 PHANTOMS: dict[str, str] = {
     "thorax-ct": "ganatomy.phantoms.thorax:ThoraxCT",
@@ -37,6 +38,7 @@ PHANTOMS: dict[str, str] = {
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
     "abdomen-ct": "ganatomy.phantoms.abdomen_ct:AbdomenCT",
     "beating-ventricle": "ganatomy.phantoms.echo:BeatingVentricle",
+    "spine-ct": "ganatomy.phantoms.spine:SpineCT",
     "chest-mr": "ganatomy.phantoms.torso:ChestMR",
     "chest-radiograph": "ganatomy.phantoms.radiograph:ChestRadiograph",
     "retinal-oct": "ganatomy.phantoms.oct:RetinalOCT",
@@ -148,19 +150,19 @@ def side(name: Name, seed: int) -> Literal["train", "val", "test"]:
     return "train" if sides is None else sides(seed)
 
 
-def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
-    """Return an image or a centre-line of a phantom.
+def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points:
+    """Return an image, a centre-line or points of a phantom.
 
     Args:
         phantom: phantom of any kind.
         name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for one of them without the disease, a mask as
-            ``mask:NAME`` (float32, 0 and 1), a label map as ``labels:NAME`` (uint8), or an instance map as
-            ``instances:NAME`` (uint16); for a phantom of vessels ``vessel`` for the one that the seed selects, or any
-            by its number as ``vessel:0``.
+            ``mask:NAME`` (float32, 0 and 1), a label map as ``labels:NAME`` (uint8), an instance map as
+            ``instances:NAME`` (uint16), or named points as ``points:NAME``; for a phantom of vessels ``vessel`` for the
+            one that the seed selects, or any by its number as ``vessel:0``.
 
     Returns:
         An image; masks and label maps have the affine of `image` and no unit. Vessels are arrays (n, 4) of x, y, z and
-        radius in mm, RAS+.
+        radius in mm, RAS+; points are in mm, RAS+.
 
     Raises:
         UserError: the phantom has no part of this name.
@@ -169,6 +171,9 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
     if name not in there:
         raise UserError(f"{type(phantom).__name__} has no part {name!r}: choose one of {', '.join(there)}")
     found = there[name]
+    if isinstance(found, Mapping):
+        points: Points = found  # type: ignore[assignment]
+        return points
     if hasattr(found, "polyline"):
         polyline: NDArray[np.float64] = found.polyline
         return polyline
@@ -182,7 +187,7 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64]:
 def _parts(phantom: Any) -> dict[str, Any]:
     """Return images, masks, label maps and vessels of a phantom by the names that `part` takes."""
     there: dict[str, Any] = {"image": phantom.image} if hasattr(phantom, "image") else {}
-    maps = (("masks", "mask:"), ("labels", "labels:"), ("instances", "instances:"))
+    maps = (("masks", "mask:"), ("labels", "labels:"), ("instances", "instances:"), ("points", "points:"))
     for group, prefix in (("images", ""), ("healthy", "healthy:"), *maps):
         for name, value in getattr(phantom, group, {}).items():
             there.setdefault(prefix + name, value)

@@ -7,6 +7,8 @@ TERMS = ["critic/multi_scale", *each("segmentor", "multi_scale", "dice", "pixel"
 LEVELS = each("generator", "quarter", "half", "main")
 ATLAS = each("generator", "intensity", "label", "volume", "smoothness")
 WEIGHTS = {f"{name}_weight": doubled(f"generator/{name}") for name in ("intensity", "label", "volume")}
+SPINE = [f"generator/{kind} {view}" for kind in ("squared", "entropy", "energy") for view in ("sagittal", "coronal")]
+ENERGIES = [f"discriminator/{kind} {view}" for kind in ("real", "fake") for view in ("sagittal", "coronal")]
 
 UNET = {"patch_shape": (1, 32, 32), "width": 4}
 VIEWS = ("axial", "coronal", "sagittal")
@@ -245,5 +247,22 @@ WIRINGS = [
             ),
         },
         unused={"class_weights": "the loss is divided by them"},
+    ),
+    # Sekuboyina et al. 2018: each projection has its losses of heat maps and the energy of its discriminator.
+    Wiring(
+        "btrfly-net",
+        {
+            "label": Losses(
+                {
+                    "ct": [*each("discriminator", "fake sagittal", "fake coronal"), *SPINE],
+                    "vertebrae": [*ENERGIES, *SPINE[:4]],
+                },
+                {
+                    "entropy_weight": doubled(*SPINE[2:4]),
+                    "adversarial_weight": doubled(*SPINE[4:]),
+                },
+            )
+        },
+        unused={"weight_decay": "Adam adds it to gradients"},
     ),
 ]

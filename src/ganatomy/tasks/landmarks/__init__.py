@@ -1,0 +1,1 @@
+"""Landmarks: named points that are found in a volume."""
