@@ -1,6 +1,6 @@
 """Claims of papers that segment tumours, tissues and lesions of the brain."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import Claim, Predicate, beside_unet
 
 DICE, HD95, DISTANCE = "dice", "hd95", "surface distance"
 THRESHOLD = "threshold"
@@ -72,4 +72,4 @@ UDA_LESION = Claim(
     ),
 )
 
-CLAIMS = (BRATS_CGAN, BRAIN_ADV_DILATED, BRATS_ADV_PATCH, UDA_LESION)
+CLAIMS = (*map(beside_unet, (BRATS_CGAN, BRAIN_ADV_DILATED, BRATS_ADV_PATCH)), UDA_LESION)
