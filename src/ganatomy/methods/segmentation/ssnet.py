@@ -91,6 +91,9 @@ class SSNet(Segmenter):
                 "batch_size": 6,
                 "trunk_width": 16,
                 "trunk_blocks": (1, 1, 1, 1),
+                # The coarsest maps of small slices have too few pixels for statistics of their own.
+                "shared_norm": False,
+                "batch_statistics": False,
                 "discriminator_width": 16,
                 "discriminator_every": 10,
                 "learning_rate": 2e-3,
