@@ -11,7 +11,7 @@ from ganatomy.nets.patchgan import PatchGAN
 from ganatomy.nets.resunet import preactivated
 from ganatomy.phantoms import make
 
-TINY = {"widths": (4, 6, 8), "critic_width": 3, "size": (48, 64)}
+TINY = {"widths": (4, 6, 8), "critic_width": 3, "size": (48, 64), "loss": "l1"}
 
 
 def odoc(preset="small", **values):
