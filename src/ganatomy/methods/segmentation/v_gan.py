@@ -75,7 +75,7 @@ class VGAN(Segmenter):
                 "batch_size": 4,
                 "steps": 5,
                 "game_rounds": 60,
-                "learning_rate": 2e-3,
+                "learning_rate": 1e-2,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"discriminator": "none"}
