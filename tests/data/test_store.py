@@ -24,6 +24,7 @@ from ganatomy.physics.ct import LowDoseScan
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.options import RoleOptions
 from ganatomy.tasks.ct_denoising.task import CTDenoising
+from ganatomy.tasks.landmarks.task import LandmarkOptions
 from ganatomy.tasks.segmentation.task import MaskOptions
 
 
@@ -337,6 +338,7 @@ CHANGES = {
         "channels": (3, "key"),
     },
     MaskOptions: {"part": ("t2", "source")},
+    LandmarkOptions: {"part": ("t2", "source")},
 }
 SMALL_TRANSLATION = {"size": (32, 32), "levels": 3, "width": 4, "discriminator_width": 4, "discriminator_strided": 1}
 SMALL_SYNTHESIS = {"size": (32, 32), "stages": 2, "width": 4}

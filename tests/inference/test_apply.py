@@ -334,7 +334,7 @@ def test_plan_names_one_output_per_source(tmp_path):
 
 def test_outputs_of_two_sources_never_take_one_path(tmp_path):
     own = Applier.__new__(Applier)
-    own.predictor = SimpleNamespace(outputs={"map": ImageRole("map"), "healthy": ImageRole("healthy")})
+    own.predictor = SimpleNamespace(outputs={"map": ImageRole("map"), "healthy": ImageRole("healthy")}, tables=())
 
     def check(*names):
         for name in names:

@@ -68,7 +68,9 @@ def test_the_page_names_no_system_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize("slug", READY)
 def test_a_round_with_all_accepted_aids_moves_those_who_move_without(slug: str) -> None:
-    method, joint = build(slug), ("extragradient", "consensus")[READY.index(slug) % 2]
+    # Players of VAE-GAN pause by their losses, which are others one round ahead.
+    joint = "consensus" if slug == "vae-gan" else ("extragradient", "consensus")[READY.index(slug) % 2]
+    method = build(slug)
     wanted = {**dict.fromkeys(("instance_noise", "r1", "dragan", "gradient_penalty"), 0.1), "spectral_norm": True}
     wanted |= {"adversary_rate": 2.0, "historical_averaging": 0.1, joint: True}
     aids = Aids(**{name: value for name, value in wanted.items() if name not in refusals_of(slug)})

@@ -64,7 +64,7 @@ class SSNet(Segmenter):
         views: tuple[Plane, ...] = ("axial", "coronal", "sagittal")  # planes of the slices, with a network for each
         game_rounds: int = 98_000  # updates of each generator; 51 epochs of 45 scans, slice by slice (our choice)
         batch_size: int = 12  # slices of each view
-        kernel: int = 7  # side of the global convolutions
+        kernel: int = Field(7, ge=1, le=63)  # side of the global convolutions
         separable: bool = True  # whether their kernels are made of columns and rows; as dense ones in the later release
         shared_norm: bool = True  # whether each refinement has a single batch norm, used twice
         batch_statistics: bool = True  # whether slices are normalised by their own statistics at inference, no averages
