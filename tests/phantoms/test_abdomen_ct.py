@@ -48,7 +48,9 @@ def test_lesions_are_in_the_liver_and_have_a_label_of_their_own(patients: list[A
 def test_the_number_of_lesions_can_be_chosen() -> None:
     none, many = (AbdomenCT(4, lesions=count, noise=0, **COARSE) for count in (0, 12))
     assert (none.labels["liver"] < 2).all() and (many.labels["liver"] == 2).sum() > 20
-    differ = np.abs(none.image.array[0] - many.image.array[0]) > 2
+    differ = (
+        np.abs(none.image.array[0] - many.image.array[0]) > 4
+    )  # a sliver of liver beside the kidney differs by less
     assert differ.any() and not (differ & ~ndimage.binary_dilation(many.masks["liver"])).any()
     assert many.image.array[0][many.masks["lesion"]].mean() < 80
 
