@@ -226,6 +226,14 @@ def test_what_the_user_states_is_not_planned(volumes, tmp_path):
     assert model.method.config.spacing is None and model.method.config.network_spacing == (2.0, 1.1, 1.0)
 
 
+def test_it_learns_from_maps_of_instances_without_centring_on_labels():
+    regions = {"background": (0,), "inside": (1,), "edge": (2,)}
+    judged = {"cells": (1, 2)}
+    method = unet(instances=True, regions=regions, judged=judged, labels="cells", inputs=("image",))
+    assert method.stages()[0].streams_in_order[0].place is None
+    assert unet().stages()[0].streams_in_order[0].place is not None
+
+
 def test_it_is_compared_on_the_phantom_and_with_the_images_of_the_system_under_study():
     first = catalogue.load("di2in-an").of(catalogue.load("di2in-an").Config.preset("small"))
     beside = UNet(UNet.Config.preset("small", **values_beside(first, UNet.Config)))

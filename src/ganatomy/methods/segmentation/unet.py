@@ -165,7 +165,8 @@ class UNet(Segmenter):
         moves = sgd(c.learning_rate, c.momentum, nesterov=c.momentum > 0, weight_decay=c.weight_decay)
         player = Player("network", (self.network,), moves, polynomial_decay(0.9), max_gradient_norm=12.0)
         flips = tuple(axis for axis in c.flips if self.dims == 3 or axis)
-        stream = self.annotated(self.batch_size, self.patch, centred=c.centred, flips=flips)
+        centred = 0.0 if c.instances else c.centred  # maps of instances have no index of labels
+        stream = self.annotated(self.batch_size, self.patch, centred=centred, flips=flips)
         return [Stage("segment", self.turns, [player], c.game_rounds, stream)]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
