@@ -18,6 +18,7 @@ SMALLER = {
 }
 """Where a system has such options."""
 SMALLEST = {
+    "ssnet": {"discriminator_every": 2},
     "voxel-atlas-gan": {"size": (24, 24, 24), "width": 2, "discriminator_width": 4},
     "btrfly-net": {"size": (40, 16, 16), "width": 2},
 }
