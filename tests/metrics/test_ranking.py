@@ -49,6 +49,14 @@ def test_unknown_voxels_do_not_count_and_a_single_kind_has_no_area():
         Ranking.of(scores, [True, False])
 
 
+def test_scores_just_outside_count_as_the_nearer_end():
+    scores, truth = np.array([1 + 1e-7, 0.4, -1e-7, 0.0]), [True, True, False, False]
+    assert Ranking.of(scores, truth).roc_area == 1
+    assert (
+        Ranking.of(scores, [False, True, True, False]).roc_area == Ranking.of(scores.clip(0, 1), [0, 1, 1, 0]).roc_area
+    )
+
+
 @given(st.integers(0, 100))
 def test_a_sum_pools_voxels(seed):
     rng = np.random.default_rng(seed)

@@ -37,7 +37,7 @@ class Ranking:
         """Count the voxels of an image.
 
         Args:
-            scores: scores in [0, 1], any shape.
+            scores: scores in [0, 1], any shape; those outside, as rounding leaves them, count as the nearer end.
             truth: boolean, same shape: whether a voxel belongs to the region.
             known: boolean, same shape: voxels that count; all unless given.
 
@@ -48,7 +48,7 @@ class Ranking:
         counted = np.ones(true.shape, np.bool_) if known is None else np.asarray(known, np.bool_)
         if not values.shape == true.shape == counted.shape:
             raise ValueError(f"scores, truth and known voxels differ in shape: {values.shape}, {true.shape}")
-        values, true = values[counted], true[counted]
+        values, true = values[counted].clip(0, 1), true[counted]
         with np.errstate(divide="ignore"):
             logits = np.clip(np.log(values) - np.log1p(-values), -END, END)
         places = np.minimum((logits + END) / (2 * END) * BINS, BINS - 1).astype(np.intp)
