@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from monai.networks.nets import DynUNet
 
 from ganatomy import catalogue
+from ganatomy.cli import main
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.game import Geometry, Progress
@@ -171,6 +172,14 @@ def test_images_of_any_size_are_segmented(patch):
     assert maps.shape == (2, 3, *image.shape[2:]) and 0 < maps.min() < maps.max() < 1
     fitting = torch.rand(2, 4, *patch[3 - method.dims :])
     torch.testing.assert_close(method.segment(fitting), method.network(fitting).sigmoid())
+
+
+def test_the_command_takes_its_options_and_refuses_others(capsys, tmp_path):
+    assert main(["train", "unet", "--plan", "some", "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert "--plan" in told and "network" in told and "Traceback" not in told
+    assert main(["train", "unet", "--patch-shape", "1", "8", "8", "--out", str(tmp_path / "run")]) == 2
+    assert "--patch-shape: no side has 16 voxels" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_sizes_that_cannot_be_halved_are_refused():

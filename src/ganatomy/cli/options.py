@@ -292,6 +292,9 @@ def _dataclass(name: str, model: BaseModel, prefix: str, values: Mapping[str, An
     kind, comments = type(model), field_comments(type(model))
     fields: list[Any] = []
     for field, value in (dict(model) if values is None else values).items():
+        # Dataclasses within a configuration are set by studies and claims, not by users.
+        if dataclasses.is_dataclass(getattr(model, field, None)):
+            continue
         info = kind.model_fields.get(field)
         own = tyro.conf.arg(name=f"{prefix}{field}" if prefix else None, help=comments.get(field))
         grouped = info is None or dataclasses.is_dataclass(value)
