@@ -227,7 +227,10 @@ def test_other_things_in_the_folder_are_left_alone(data, tmp_path):
         study("segan", tmp_path, CONFIG, data, OPTIONS, against=("baseline",))
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
     (tmp_path / STUDY_FILE).write_text("format: 7")
-    with pytest.raises(UserError, match="damaged or no study"):
+    with pytest.raises(UserError, match=r"damaged or no study \(format: "):
+        study("segan", tmp_path, CONFIG, data, OPTIONS, against=("baseline",))
+    (tmp_path / STUDY_FILE).write_text("format: 1\nshuffled: true\n")
+    with pytest.raises(UserError, match="settings that this version of ganatomy does not have: shuffled"):
         study("segan", tmp_path, CONFIG, data, OPTIONS, against=("baseline",))
 
 

@@ -364,6 +364,13 @@ def test_a_checkpoint_of_another_system_is_refused(trained, two_stages, tiny, tm
         tiny("wgan-vgg", out, rounds=None, resume=True)
 
 
+def test_a_checkpoint_of_another_version_is_named(trained, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    torch.save({**checkpoint(out), "momenta": 3}, out / "checkpoints" / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt: holds what this version of ganatomy does not know: momenta;"):
+        tiny("wgan-vgg", out, rounds=None, resume=True)
+
+
 @pytest.mark.parametrize("damage", ["cut", "garbage", "list", "keys"])
 def test_a_damaged_checkpoint_is_named(trained, tiny, tmp_path, damage):
     out = shutil.copytree(trained, tmp_path / "run")

@@ -113,9 +113,18 @@ def open_folder(out: Path, wanted: StudyFile) -> None:
 def _read(path: Path) -> StudyFile:
     try:
         return StudyFile.model_validate(plain_yaml(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        unknown = [".".join(map(str, one["loc"])) for one in found if one["type"] == "extra_forbidden"]
+        if unknown:
+            raise UserError(
+                f"{path}: holds settings that this version of ganatomy does not have: {', '.join(unknown)}; choose "
+                "another --out, or use the version that made it"
+            ) from None
+        reason = f"{'.'.join(map(str, found[0]['loc']))}: {found[0]['msg'].lower()}"
+        raise UserError(f"{path}: damaged or no study ({reason}); choose another --out") from None
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else type(error).__name__
-        raise UserError(f"{path}: damaged or no study ({reason.lower()}); choose another --out") from None
+        raise UserError(f"{path}: damaged or no study ({type(error).__name__}); choose another --out") from None
 
 
 def differing(there: StudyFile, wanted: StudyFile) -> list[str]:

@@ -101,7 +101,14 @@ def read_checkpoint(path: Path, system: str) -> dict[str, Any]:
     try:
         Checkpoint.model_validate(state)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        found = error.errors(include_url=False, include_input=False)
+        unknown = [".".join(map(str, one["loc"])) for one in found if one["type"] == "extra_forbidden"]
+        if unknown:
+            raise UserError(
+                f"{path}: holds what this version of ganatomy does not know: {', '.join(unknown)}; go on with the "
+                "version that made it, or start again in another --out"
+            ) from None
+        first = found[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
     return dict(state)
 
