@@ -27,6 +27,8 @@ HELP = "│         "
 """Indentation of an option's help text in a framed message."""
 RULER = re.compile("-{10,}")
 """Pattern of a line drawn with hyphens."""
+NAME = re.compile(r"[A-Za-z][\w-]*")
+"""Pattern of a name without values, in options that take names with several."""
 MISSING = re.compile("^Missing from [^:]*:")
 WRONG = re.compile(r"^(?:Value error )?Error parsing (--[\w.-]+): ")
 GROUPS = ("aids",)
@@ -162,6 +164,8 @@ def condense(box: str) -> str:
 def parsed(words: Sequence[str], read: Callable[[str], Any], several: bool) -> dict[str, Any]:
     """Parse words ``NAME=VALUE`` or ``NAME=VALUE,VALUE`` into a mapping.
 
+    A name alone has no values, where a name may have several; the option itself refuses names that mean nothing to it.
+
     Args:
         words: words of the command line.
         read: converts a text to a value; raises ValueError where it cannot.
@@ -174,6 +178,9 @@ def parsed(words: Sequence[str], read: Callable[[str], Any], several: bool) -> d
     found: dict[str, Any] = {}
     for word in words:
         name, mark, text = word.partition("=")
+        if several and NAME.fullmatch(word) and word not in found:
+            found[word] = ()
+            continue
         try:
             values = tuple(read(part) for part in text.split(",")) if several else read(text)
         except ValueError:

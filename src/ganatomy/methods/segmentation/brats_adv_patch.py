@@ -14,7 +14,8 @@ from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturati
 from ganatomy.losses.segmentation import cross_entropy, within_known
 from ganatomy.nets.patchwise import CentreDiscriminator, CentreSegmentor
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
-from ganatomy.tasks.segmentation.brats import BRAIN, BRATS_2017, BRATS_2017_CLASSES
+from ganatomy.tasks.segmentation.codes import BRATS_2017, BRATS_2017_CLASSES
+from ganatomy.tasks.segmentation.kinds import BRAIN, TUMOUR
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 PATCH = 15
@@ -40,7 +41,7 @@ class BratsAdvPatch(Segmenter):
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "inputs": {"scale": "zscore"},
-            "tumour": {"part": "labels:tumour"},
+            **TUMOUR,
         }
 
         inputs: tuple[str, ...] = ("flair", "t1", "t1c", "t2")  # aligned images, in order of channels (our choice)

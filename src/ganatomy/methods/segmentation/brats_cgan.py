@@ -16,7 +16,8 @@ from ganatomy.nets.aids import own_statistics
 from ganatomy.nets.brats_cgan import PairDiscriminator, StoredReference, WideUNet
 from ganatomy.nets.sizes import check_input
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
-from ganatomy.tasks.segmentation.brats import BRAIN, BRATS_2017
+from ganatomy.tasks.segmentation.codes import BRATS_2017
+from ganatomy.tasks.segmentation.kinds import BRAIN, TUMOUR
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 
@@ -41,7 +42,7 @@ class BratsCGAN(Segmenter):
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
-            "tumour": {"part": "labels:tumour"},
+            **TUMOUR,
         }
 
         inputs: tuple[str, ...] = ("t1", "t1c", "t2", "flair")  # aligned images, in order of channels (our choice)

@@ -15,6 +15,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Progress, Stage, Stream, Tiling, Turn, adam, sgd
 from ganatomy.losses.segmentation import cross_entropy, dice_loss
 from ganatomy.nets.dan import BranchedSegmentor, EvaluationNetwork, TwoStemDiscriminator
+from ganatomy.tasks.segmentation.kinds import PHOTOGRAPH
 from ganatomy.tasks.segmentation.rules import ObjectRules
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
@@ -44,7 +45,7 @@ class DAN(Segmenter):
         """The networks are those of a re-implementation; ``ssl4mis`` follows another one in networks and training."""
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-            "inputs": {"channels": 3, "window": (0.0, 255.0), "unit": None},
+            "inputs": PHOTOGRAPH,
             "labels": {"part": "instances:glands"},
         }
 

@@ -16,6 +16,7 @@ from ganatomy.losses.segmentation import cross_entropy
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.resunet import ResUNet
 from ganatomy.nets.sizes import check_input
+from ganatomy.tasks.segmentation.kinds import PHOTOGRAPH
 from ganatomy.tasks.segmentation.measures import AREA_CUP_TO_DISC, VERTICAL_CUP_TO_DISC, Measure
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
@@ -38,7 +39,7 @@ class OpticDiscCGAN(Segmenter):
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
-            "inputs": {"channels": 3, "window": (0.0, 255.0), "unit": None},
+            "inputs": PHOTOGRAPH,
             "disc_cup": {"part": "labels:disc_cup"},
         }
 

@@ -24,7 +24,8 @@ from ganatomy.nets.segan import (
 )
 from ganatomy.nets.sizes import check_input
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
-from ganatomy.tasks.segmentation.brats import BRAIN, BRATS_2015, BRATS_2017
+from ganatomy.tasks.segmentation.codes import BRATS_2015, BRATS_2015_CLASSES, BRATS_2017
+from ganatomy.tasks.segmentation.kinds import BRAIN, PHOTOGRAPH, TUMOUR
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 Variant = Literal["S1-1C", "S3-1C", "S3-3C"]
@@ -57,7 +58,7 @@ class SegAN(Segmenter):
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
-            "tumour": {"part": "labels:tumour"},
+            **TUMOUR,
             "lesion": {"part": "mask:lesion"},
         }
 
@@ -92,7 +93,7 @@ class SegAN(Segmenter):
             "paper": {},
             "isic": {
                 "inputs": ("image",),
-                "roles": {"inputs": {"channels": 3, "window": (0.0, 255.0), "unit": None}},
+                "roles": {"inputs": PHOTOGRAPH},
                 "labels": "lesion",
                 "regions": {"lesion": (1,)},
                 "architecture": "isic",
@@ -112,8 +113,8 @@ class SegAN(Segmenter):
             },
             "brats": {
                 "inputs": ("t1c", "t1", "flair", "t2"),
-                "regions": BRATS_2015,
-                "judged": {"whole": (1, 2, 3, 4), "core": (1, 3, 4), "active": (4,)},
+                "regions": BRATS_2015_CLASSES,
+                "judged": BRATS_2015,
                 "architecture": "brats",
                 "variant": "S3-1C",
                 "size": (192, 192),

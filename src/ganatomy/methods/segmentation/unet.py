@@ -17,6 +17,8 @@ from ganatomy.images.augmentation import Augmentation
 from ganatomy.losses.segmentation import binary_cross_entropy, cross_entropy, dice_loss
 from ganatomy.nets.dynunet import DynamicUNet
 from ganatomy.nets.sizes import check_input
+from ganatomy.tasks.segmentation.codes import BRATS_2017
+from ganatomy.tasks.segmentation.kinds import TUMOUR
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 Plan = Literal["all", "network", "none"]
@@ -55,11 +57,11 @@ class UNet(Segmenter):
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
-            "tumour": {"part": "labels:tumour"},
+            **TUMOUR,
         }
 
         labels: str = "tumour"  # name of the label map
-        regions: Mapping[str, tuple[int, ...]] = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}  # by label
+        regions: Mapping[str, tuple[int, ...]] = BRATS_2017  # label values by region
         embedded: Embedded = Embedded("brain-tumour-mr", grid={"slices": 12})  # phantom to learn from without --data
         plan: Plan = "all"  # what is planned from the training cases: spacing and network, the network alone, nothing
         patch_shape: Triple | None = None  # slices, rows and columns of a patch; one slice for a 2D network

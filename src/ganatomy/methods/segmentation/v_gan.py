@@ -18,6 +18,7 @@ from ganatomy.losses.segmentation import binary_cross_entropy
 from ganatomy.nets.aids import evaluated
 from ganatomy.nets.sizes import check_input
 from ganatomy.nets.vgan import VesselDiscriminator, VesselUNet, View, standardised
+from ganatomy.tasks.segmentation.kinds import RETINA, VESSELS
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 ROTATIONS = Augmentation(rotation=(180.0, 0.0, 0.0), interpolation="cubic")
@@ -41,9 +42,7 @@ class VGAN(Segmenter):
 
         role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             **SegmentationConfig.role_defaults,
-            "inputs": {"channels": 3, "window": (0.0, 255.0), "unit": None},
-            "vessels": {"part": "mask:vessels"},
-            "field": {"part": "mask:field"},
+            **VESSELS,
         }
 
         inputs: tuple[str, ...] = ("image",)  # names of the photographs, in order of channels
@@ -98,7 +97,7 @@ class VGAN(Segmenter):
 
     @property
     def embedded(self) -> Embedded:
-        return Embedded("fundus", subjects=40)
+        return RETINA
 
     @property
     def tiling(self) -> Tiling:

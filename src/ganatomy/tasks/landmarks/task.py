@@ -85,6 +85,8 @@ class Landmarks(Task):
         self.config, self.embedded = config, embedded
         if not config.names:
             raise UserError("--names: give the name of at least one landmark")
+        if empty := [name for name, own in config.parts.items() if not own]:
+            raise UserError(f"--parts {empty[0]}: name its landmarks, as in --parts {empty[0]}={config.names[0]}")
         if strange := [name for own in config.parts.values() for name in own if name not in config.names]:
             raise UserError(f"--parts: {strange[0]} is none of the landmarks {', '.join(config.names)}")
         options = config.roles[config.image]

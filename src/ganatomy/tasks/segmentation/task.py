@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import field_validator
 from torch import Tensor
 
 from ganatomy.case import Better, Preparation, Role, Sample, Scores, Task, Volume, slab
@@ -27,6 +28,7 @@ from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.instances import EDGE, INSIDE, ObjectRole
 from ganatomy.roles.labels import LabelRole
 from ganatomy.roles.options import RoleOptions
+from ganatomy.tasks.segmentation.codes import named_regions, other_code
 from ganatomy.tasks.segmentation.measures import Measure
 from ganatomy.tasks.segmentation.rules import ObjectRules
 
@@ -103,6 +105,12 @@ class SegmentationConfig(RolesConfig):
     size: tuple[int, ...] | None = None  # rows and columns, or with slices, to crop or pad to; none keeps each volume's
     fit: Fit = "cover"  # how images get to this size where no spacing is given
     augmentation: Augmentation = Augmentation()  # random changes of training patches
+
+    @field_validator("regions", "judged", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """Accept the name of a code, such as ``brats-2015``, in the place of regions."""
+        return named_regions(value)
 
 
 class Compared(NamedTuple):
@@ -371,7 +379,10 @@ def _check(config: SegmentationConfig, exclusive: bool) -> None:
         )
     for option, regions in (("--regions", config.regions), ("--judged", config.judged)):
         if empty := [name for name, labels in regions.items() if not labels]:
-            raise UserError(f"{option} {empty[0]}: a region has at least one label, as in {option} {empty[0]}=1")
+            raise UserError(
+                f"{option} {empty[0]}: a region has at least one label, as in {option} {empty[0]}=1; a name alone is "
+                "the code of a BRATS challenge, such as brats-2017 or brats-2017-classes"
+            )
     if not config.regions:
         raise UserError("--regions: give at least one, such as --regions lesion=1")
     classes = [label for labels in config.regions.values() for label in labels]
@@ -448,10 +459,10 @@ class Segmenter(Method):
             A warning for each region that no case contains.
 
         Raises:
-            UserError: no case contains any region.
+            UserError: no case contains any region, or the label maps follow another code of labels.
         """
         regions = {name: set(labels) for name, labels in self.config.regions.items() if 0 not in labels}
-        missing, annotated = dict(regions), 0
+        missing, annotated, seen = dict(regions), 0, set[int]()
         for sample in samples:
             if not missing:
                 return ()
@@ -460,9 +471,16 @@ class Segmenter(Method):
             annotated, array = annotated + 1, sample.arrays[self.config.labels]
             there = (self.task.target.classes(slab(array, at, at + 1)) for at in range(array.shape[1]))
             found = {int(label) for labels in there for label in np.unique(labels)}
+            seen |= found
             missing = {name: labels for name, labels in missing.items() if not labels & found}
         if not (annotated and missing):
             return ()
+        if code := other_code(self.config.regions, seen):
+            raise UserError(
+                f"--regions: until 2016 label 3 is the part that does not enhance and 4 the one that does, but "
+                f"{self.config.labels} has 3 and no 4, which is the code since {code.first}; give --regions "
+                f"brats-{code.first}"
+            )
         if missing == regions:
             raise UserError(
                 f"no training case has a voxel of {', '.join(missing)} in {self.config.labels}, so nothing could be "

@@ -1,0 +1,20 @@
+"""Kinds of images that several systems segment: options of their roles, and the phantoms that stand for them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ganatomy.tasks.segmentation.task import Embedded
+
+Options = Mapping[str, Mapping[str, Any]]
+
+BRAIN = Embedded("brain-tumour-mr", grid={"slices": 12}, subjects=20)
+"""Phantom of patients with a tumour, in four aligned contrasts."""
+TUMOUR: Options = {"tumour": {"part": "labels:tumour"}}
+"""Options of the role of its label map, by its usual name."""
+
+PHOTOGRAPH: Mapping[str, Any] = {"channels": 3, "window": (0.0, 255.0), "unit": None}
+"""Options of pictures in colour with 8 bits."""
+RETINA = Embedded("fundus", subjects=40)
+"""Phantom of fundus photographs."""
+VESSELS: Options = {"inputs": PHOTOGRAPH, "vessels": {"part": "mask:vessels"}, "field": {"part": "mask:field"}}
+"""Options of the roles of systems that find vessels in such photographs."""
