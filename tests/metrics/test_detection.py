@@ -140,6 +140,7 @@ def test_lesions_are_counted_by_component() -> None:
     both = pooled([any_voxel, without_specks])
     assert both.sensitivity == Proportion(1, 4)
     assert both.false_positives_per_volume == 1.5
+    assert both.precision == Proportion(1, 4)
 
 
 def test_a_healthy_volume_has_no_lesions_to_find() -> None:

@@ -157,17 +157,24 @@ class LesionDetection:
         found: lesions with sufficient overlap with the prediction.
         false_positives: connected components of the prediction that touch no lesion.
         volumes: number of volumes.
+        predicted: connected components of the prediction.
     """
 
     lesions: int
     found: int
     false_positives: int
     volumes: int = 1
+    predicted: int = 0
 
     @property
     def sensitivity(self) -> Proportion:
         """Fraction of the lesions that were found."""
         return Proportion(self.found, self.lesions)
+
+    @property
+    def precision(self) -> Proportion:
+        """Fraction of the components of the prediction that touch a lesion."""
+        return Proportion(self.predicted - self.false_positives, self.predicted)
 
     @property
     def false_positives_per_volume(self) -> float:
@@ -275,7 +282,7 @@ def detect_lesions(
     found = int(np.sum((covered > 0) & (covered >= overlap * sizes * (1 - 1e-9))))
     candidates, candidate_count = _components(predicted)
     touching = np.unique(candidates[predicted & actual]).size
-    return LesionDetection(count, found, candidate_count - touching)
+    return LesionDetection(count, found, candidate_count - touching, predicted=candidate_count)
 
 
 def pooled(detections: Sequence[LesionDetection]) -> LesionDetection:
@@ -285,6 +292,7 @@ def pooled(detections: Sequence[LesionDetection]) -> LesionDetection:
         sum(d.found for d in detections),
         sum(d.false_positives for d in detections),
         sum(d.volumes for d in detections),
+        sum(d.predicted for d in detections),
     )
 
 

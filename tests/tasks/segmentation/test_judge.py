@@ -215,14 +215,41 @@ def test_one_region_has_no_scores_of_its_own():
     names = [score.name for score in judge.scores]
     assert names[:5] == ["dice", "iou", "sensitivity", "precision", "specificity"]
     assert names[5:9] == ["hd95", "surface distance", "surface dice", "volume error"]
-    assert names[9:] == ["roc area", "precision-recall area"]
+    assert names[9:11] == ["roc area", "precision-recall area"]
+    assert names[11:] == ["component sensitivity", "component precision", "components", "component error"]
     assert [score.group for score in judge.scores] == (
-        ["Overlap"] * 5 + ["Surfaces and size"] * 4 + ["Voxels by probability"] * 2
+        ["Overlap"] * 5 + ["Surfaces and size"] * 4 + ["Voxels by probability"] * 2 + ["Components"] * 4
     )
     several = judge_of(Levels().task)
     assert {score.group for score in several.scores if score.name.endswith(" core")} == {
-        "core: overlap", "core: surfaces and size", "core: voxels by probability"
+        "core: overlap", "core: surfaces and size", "core: voxels by probability", "core: components"
     }  # fmt: skip
+
+
+def test_components_are_lesions_that_hang_together_by_corners():
+    config = {"inputs": ("t1",), "regions": {"lesion": (1,)}, "unknown": (4,)}
+    task, truth, found = Levels(**config).task, np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, bool)
+    truth[0, 0, 0] = truth[1, 1, 1] = truth[3, 5, 0] = truth[4, 2:4, 4] = 1  # three lesions, the first by a corner
+    truth[4, 6, 4:] = 4
+    found[1, 1, 1] = found[0, 4, 4] = found[2, 4, 4] = found[4, 3, 4:6] = found[4, 6, 5] = True  # two hit, two alone
+    scores = scores_of(judged([case(task, t1=1000.0 * found, tumour=truth)], **config)[1], OUTPUT)
+    assert (scores["component sensitivity"], scores["component precision"]) == (pytest.approx(2 / 3), 0.5)
+    assert (scores["components"], scores["true components"], scores["component error"]) == (4, 3, 1)
+
+
+def test_components_of_empty_regions_are_perfect_or_worthless():
+    nothing, core, dim = np.zeros(SHAPE, np.uint8), {"t1": 1000.0 * CORE}, {"t1": 200.0 * CORE}
+    config = {"inputs": ("t1",), "regions": {"lesion": (1, 2)}}
+    task = Levels(**config).task
+    cases = [
+        case(task, "missed", **dim, tumour=TRUTH),
+        case(task, "invented", **core, tumour=nothing),
+        case(task, "neither", **dim, tumour=nothing),
+    ]
+    judgement = judged(cases, **config)[1]
+    names = ("component sensitivity", "component precision", "component error")
+    for name, expected in (("missed", (0, 0, 1)), ("invented", (0, 0, 1)), ("neither", (1, 1, 0))):
+        assert tuple(scores_of(judgement, OUTPUT, name)[one] for one in names) == expected
 
 
 def test_areas_rank_voxels_by_probability_and_for_thresholds_by_brightness():

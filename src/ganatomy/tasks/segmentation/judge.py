@@ -19,6 +19,7 @@ from ganatomy.evaluation.remarks import against, improved, phantoms, sentences
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import Options
+from ganatomy.metrics.detection import LesionDetection, detect_lesions
 from ganatomy.metrics.metric import Mask
 from ganatomy.metrics.ranking import Ranking
 from ganatomy.metrics.segmentation import RegionScores, score_region
@@ -36,9 +37,11 @@ THRESHOLD = "threshold"
 OBSERVER = "second observer"
 DICE, IOU, SENSITIVITY, PRECISION, SPECIFICITY = "dice", "iou", "sensitivity", "precision", "specificity"
 HD95, DISTANCE, WITHIN, VOLUME = "hd95", "surface distance", "surface dice", "volume error"
+COMPONENTS, COMPONENT_ERROR = "components", "component error"
+COMPONENT_SENSITIVITY, COMPONENT_PRECISION = "component sensitivity", "component precision"
 ROC, PRECISION_RECALL = "roc area", "precision-recall area"
-SIZE, TRUE_SIZE, ONE_SIDED = "size", "true size", "one is empty"
-"""Further numbers of a region: its sizes in ml, and whether only one of prediction and truth is empty."""
+SIZE, TRUE_SIZE, ONE_SIDED, TRUE_COMPONENTS = "size", "true size", "one is empty", "true components"
+"""Further numbers of a region: sizes in ml, whether one of prediction and truth alone is empty, true components."""
 BINS = 512
 """Number of thresholds that are tried, evenly spaced over the range of an input."""
 FITTED = 40
@@ -49,7 +52,8 @@ SHOWN = 3
 EMPTY = "1 where a region is neither there nor found, 0 where only one of the two"
 FAR = "0 where a region is neither there nor found; as far as the image's corners are apart where only one of the two"
 RANKED = "of the voxels of a case ranked by probability (by brightness for thresholds)"
-OVERLAP, SURFACE, VOXELS = "Overlap", "Surfaces and size", "Voxels by probability"
+OVERLAP, SURFACE, VOXELS, PIECES = "Overlap", "Surfaces and size", "Voxels by probability", "Components"
+CONNECTED = "connected components, in which voxels have 26 neighbours (8 in a single slice)"
 """Headings of the tables of a region's scores."""
 KINDS = (
     Score(DICE, "higher", "", f"2 TP / (2 TP + FP + FN) of all voxels of a case; {EMPTY}.", OVERLAP, 3),
@@ -65,6 +69,22 @@ KINDS = (
     Score(PRECISION_RECALL, "higher", "", f"Area under the precision-recall curve {RANKED}, by trapezoids.", VOXELS, 3),
 )
 """Scores of a region, and of the mean over regions."""
+COMPONENT_KINDS = (
+    Score(
+        COMPONENT_SENSITIVITY, "higher", "", f"Share of the true {CONNECTED}, such as lesions, of which any voxel is "
+        f"found; {EMPTY}.", PIECES, 3,
+    ),
+    Score(
+        COMPONENT_PRECISION, "higher", "", f"Share of the components found that touch the true region; {EMPTY}.",
+        PIECES, 3,
+    ),
+    Score(COMPONENTS, None, "", "Number of components found; many small ones are speckle.", PIECES, 1),
+    Score(
+        COMPONENT_ERROR, "lower", "", "Number of components found less that of the true ones, without sign; 0 where "
+        "there are none at all.", PIECES, 1,
+    ),
+)  # fmt: skip
+"""Scores of the connected components of a region, which are lesions in many maps."""
 
 
 class JudgeOptions(Options):
@@ -126,6 +146,8 @@ class SegmentationJudge(Judge):
     reference = THRESHOLD
     compares_with_training = True
     keeps_images = True
+    kinds: ClassVar[tuple[Score, ...]] = (*KINDS, *COMPONENT_KINDS)
+    """Scores of a region."""
     decisive: ClassVar[str] = DICE
     decisive_words: ClassVar[str] = "Dice"
     """Words for the score of the verdict in sentences."""
@@ -140,10 +162,10 @@ class SegmentationJudge(Judge):
         super().__init__(task, options)
         self.regions = task.judged.names
         several = self.regions if len(self.regions) > 1 else ()
-        means = [_grouped(score, "Mean over regions" if several else "") for score in KINDS]
+        means = [_grouped(score, "Mean over regions" if several else "") for score in self.kinds]
         self.scores: tuple[Score, ...] = (
             *means,
-            *(_grouped(score, region, f"{score.name} {region}") for region in several for score in KINDS),
+            *(_grouped(score, region, f"{score.name} {region}") for region in several for score in self.kinds),
             *(measure_score(measure) for measure in task.measures),
         )
         self._measures: dict[tuple[str, str], Mapping[str, tuple[float, float]]] = {}
@@ -247,7 +269,7 @@ class SegmentationJudge(Judge):
             found = {
                 region: score_region(part.found, part.true, case.spacing, part.known) for region, part in parts.items()
             }
-            numbers = self._numbers(found, case, self._ranked(entry, case, parts))
+            numbers = self._numbers(found, case, self._ranked(entry, case, parts), self._pieces(parts))
             scores = numbers | self._of_case(entry, case, parts)
             rows.append(Row(case.case.name, case.case.subject, (0, whole), entry.name, scores))
         return rows
@@ -285,6 +307,13 @@ class SegmentationJudge(Judge):
                 scores |= measure_numbers(measure, found, true)
         return scores
 
+    def _pieces(self, parts: Mapping[str, Compared]) -> dict[str, dict[str, float]]:
+        """Return the scores of the components of every region."""
+        return {
+            region: component_numbers(detect_lesions(part.found & part.known, part.true & part.known))
+            for region, part in parts.items()
+        }
+
     def _ranked(self, entry: Entry, case: Sample, parts: Mapping[str, Compared]) -> dict[str, Ranking]:
         """Return the ranked voxels of a case for every region that the entry has scores for, and keep them."""
         if not isinstance(entry, Segmented) or entry.ranks is None:
@@ -305,7 +334,11 @@ class SegmentationJudge(Judge):
         return entry.name != OBSERVER or self.task.config.observer in case.arrays
 
     def _numbers(
-        self, found: Mapping[str, RegionScores], case: Sample, ranked: Mapping[str, Ranking]
+        self,
+        found: Mapping[str, RegionScores],
+        case: Sample,
+        ranked: Mapping[str, Ranking],
+        pieces: Mapping[str, Mapping[str, float]],
     ) -> dict[str, float]:
         """Return the scores of a case by name: means over the regions first, then each region with its sizes.
 
@@ -313,8 +346,11 @@ class SegmentationJudge(Judge):
         """
         corners = float(np.linalg.norm([step * extent for step, extent in zip(case.spacing, case.shape, strict=True)]))
         tolerance = self.options.tolerance
-        each = {region: region_numbers(one, corners, tolerance, ranked.get(region)) for region, one in found.items()}
-        having = {kind.name: [own[kind.name] for own in each.values() if kind.name in own] for kind in KINDS}
+        each = {
+            region: {**region_numbers(one, corners, tolerance, ranked.get(region)), **pieces.get(region, {})}
+            for region, one in found.items()
+        }
+        having = {kind.name: [own[kind.name] for own in each.values() if kind.name in own] for kind in self.kinds}
         means = {name: float(np.mean(values)) for name, values in having.items() if values}
         return means | {self._of(region, name): value for region, own in each.items() for name, value in own.items()}
 
@@ -581,6 +617,22 @@ def region_numbers(
         SIZE: found.volume / 1000,
         TRUE_SIZE: found.true_volume / 1000,
         ONE_SIDED: float(math.isinf(surface.hd95)),
+    }
+
+
+def component_numbers(found: LesionDetection) -> dict[str, float]:
+    """Return the scores of the components of a region by name; shares are 1 or 0 where one side has none.
+
+    Args:
+        found: components of truth and prediction.
+    """
+    neither = float(not (found.lesions or found.predicted))
+    return {
+        COMPONENT_SENSITIVITY: found.sensitivity.value if found.lesions else neither,
+        COMPONENT_PRECISION: found.precision.value if found.predicted else neither,
+        COMPONENTS: float(found.predicted),
+        COMPONENT_ERROR: float(abs(found.predicted - found.lesions)),
+        TRUE_COMPONENTS: float(found.lesions),
     }
 
 

@@ -18,8 +18,8 @@ from ganatomy.inference.model import Model
 from ganatomy.metrics.objects import Matches, Overlaps, Weighted
 from ganatomy.reports.report import Column, Outcome, Report
 from ganatomy.tasks.segmentation.instances import find_objects
-from ganatomy.tasks.segmentation.judge import DICE, FITTED, HD95, SegmentationJudge, encoded_input
-from ganatomy.tasks.segmentation.task import Segmentation
+from ganatomy.tasks.segmentation.judge import DICE, FITTED, HD95, KINDS, SegmentationJudge, encoded_input
+from ganatomy.tasks.segmentation.task import Compared, Segmentation
 
 F1, PRECISION, RECALL = "object f1", "object precision", "object recall"
 GLAS_F1, OBJECT_DICE, HAUSDORFF = "glas f1", "object dice", "object hausdorff"
@@ -90,6 +90,7 @@ class ObjectJudge(SegmentationJudge):
 
     leading: ClassVar[tuple[str, ...]] = (F1, PRECISION, RECALL, OBJECT_DICE, DICE)
     plotted: ClassVar[tuple[str, ...]] = (F1, OBJECT_DICE, HD95)
+    kinds: ClassVar[tuple[Score, ...]] = KINDS
     decisive: ClassVar[str] = F1
     decisive_words: ClassVar[str] = "F1 of objects"
     agrees: ClassVar[Mapping[Outcome, str]] = {
@@ -162,6 +163,10 @@ class ObjectJudge(SegmentationJudge):
                 numbers, true = (np.where(annotation[field] > 0, one, 0) for one in (numbers, true))
             found.append(replace(row, scores={**object_numbers(numbers, true), **row.scores}))
         return found
+
+    def _pieces(self, parts: Mapping[str, Compared]) -> dict[str, dict[str, float]]:
+        """Return nothing, since objects are scored instead of components."""
+        return {}
 
     def drawn(self, entry: Entry, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
         return without_borders(self.numbers(entry, case)[start:stop])[None]
