@@ -18,7 +18,14 @@ SMALLER = {
 }
 """Where a system has such options."""
 SMALLEST = {
-    "ssnet": {"discriminator_every": 2},
+    "mdcsrn": {"critic_width": 2},
+    "mgan": {"size": (32, 32), "width": 8, "critic_width": 8},
+    "va-gan": {"size": (32, 32), "width": 4},
+    "refinegan": {"size": (32, 32), "width": 6},
+    "csmri-refinement": {"size": (32, 32), "block_width": 8},
+    "deep-dealiasing": {"size": (32, 32), "width": 8},
+    "scan-cxr": {"size": (48, 48), "width": 4, "critic_width": 4},
+    "ssnet": {"discriminator_every": 2, "size": (16, 32, 48), "trunk_width": 8, "discriminator_width": 4},
     "voxel-atlas-gan": {"size": (24, 24, 24), "width": 2, "discriminator_width": 4},
     "btrfly-net": {"size": (40, 16, 16), "width": 2},
 }

@@ -11,13 +11,16 @@ from ganatomy.game import Method
 from ganatomy.training.shapes import FEW, UNKNOWN, begin_round, without_log
 
 PRESETS = [(system.slug, name) for system in catalogue.ready() for name in system.cls.Config.presets]
-MANY_STEPS = {("mgan", "paper"), ("va-gan", "volumes")}
+MANY_STEPS = {("mgan", "paper"), ("mgan", "small"), ("va-gan", "volumes")}
 """Presets with so many steps in a round that even those on tensors without values take longer than five seconds."""
 VALUES_AT_FULL_SIZE = {
     ("csmri-refinement", "paper"),
     ("cyclegan", "paper"),
     ("refinegan", "paper"),
     ("refinegan", "code"),
+    ("polyphase-cyclegan", "paper"),
+    ("ssnet", "paper"),
+    ("btrfly-net", "paper"),
 }
 """Presets whose turns depend on values, so that networks of the paper's size are computed."""
 

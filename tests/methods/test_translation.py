@@ -14,7 +14,7 @@ from ganatomy.methods.frameworks.srgan import SRGAN
 
 
 def small(kind, **values):
-    own = {"size": (32, 32), "jitter": 0} if kind in (Pix2Pix, CycleGAN) else {}
+    own = {"steps": 5} if kind is MGAN else {"size": (32, 32), "jitter": 0} if kind in (Pix2Pix, CycleGAN) else {}
     return kind(kind.Config.preset("small", **{**own, **values}))
 
 
