@@ -1,11 +1,13 @@
 """Make pages of docs/results that rest on real images: make results PAGE=reconstruction-mr DATA=FOLDER.
 
 python scripts/results PAGE --data FOLDER [--out runs/results] [--seeds 3] [--threads 1]
+python scripts/results PAGE --data FOLDER --trial 2 --seeds 1    few rounds, whose page stays among the runs
 python scripts/results --list          pages, and whether they are older than their code
 python scripts/results --mark          mark pages that are older than their code, or take the mark away
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from making import make, marked
 
 from ganatomy.errors import UserError
 from ganatomy.images.atomic import write_text
+from ganatomy.training.loop import Stopped
 
 
 def main() -> int:
@@ -24,6 +27,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs") / "results")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--trial", type=int)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--mark", action="store_true")
     options = parser.parse_args()
@@ -40,10 +44,14 @@ def main() -> int:
     if options.page is None or options.data is None:
         parser.error("name a page and the folder of the images: PAGE --data FOLDER")
     try:
-        make(PAGES[options.page], options.data.absolute(), options.out, options.seeds, options.threads)
+        page, data = PAGES[options.page], options.data.absolute()
+        print(make(page, data, options.out, options.seeds, options.threads, options.trial))
     except UserError as error:
         print(f"results: {error}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(f"results: stopped after round {stop.round} and saved; the same command continues", file=sys.stderr)
+        return 128 + (stop.signal_number or signal.SIGINT)
     return 0
 
 

@@ -5,22 +5,14 @@ The images are in one folder, whose subfolders and their origin are described in
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from making import Page, Row
+from making import Page, Row, folder_of, table_of, write_manifest
+from segmentation import SEGMENTATION
 
 LESJAK = "Lesjak et al., 2017 (doi 10.1007/s12021-017-9348-7, CC BY)"
 PATIENTS = {"patient07": "train", "patient19": "train", "patient26": "test"}
-
-
-def write_manifest(folder: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    """Write a manifest and return its path."""
-    path = folder / "manifest.csv"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([header, *rows])
-    return path
 
 
 def of_openms(**roles: str) -> Callable[[Path, Path], Path]:
@@ -31,7 +23,7 @@ def of_openms(**roles: str) -> Callable[[Path, Path], Path]:
     """
 
     def manifest(data: Path, work: Path) -> Path:
-        base = data / "translate-mr-openms"
+        base = folder_of(data, "translate-mr-openms")
         rows = [
             [patient, side, *[base / patient / f"{patient}_{one}.nii.gz" for one in roles.values()]]
             for patient, side in PATIENTS.items()
@@ -43,11 +35,11 @@ def of_openms(**roles: str) -> Callable[[Path, Path], Path]:
 
 def brains(data: Path, work: Path) -> Path:
     """Write the manifest of T1 volumes of five heads, of which two are for testing."""
-    base = data / "translate-mr-openms"
+    base = folder_of(data, "translate-mr-openms")
     rows: list[list[object]] = [
         [patient, side, base / patient / f"{patient}_t1.nii.gz"] for patient, side in PATIENTS.items()
     ]
-    heads = data / "recon-mr-volumes"
+    heads = folder_of(data, "recon-mr-volumes")
     rows.append(["studyforrest02", "train", heads / "datalad02" / "datalad02_t1_7t.nii.gz"])
     rows.append(["vs-seg-001", "test", heads / "vsseg001" / "vsseg001_t1c.nii.gz"])
     return write_manifest(work, ["subject", "split", "image"], rows)
@@ -55,29 +47,25 @@ def brains(data: Path, work: Path) -> Path:
 
 def ct_slices(data: Path, work: Path) -> Path:
     """Write the manifest of CT slices of four patients, of which one is for testing."""
-    base = data / "denoise-ct-hu"
-    with (base / "index.csv").open(encoding="utf-8") as stream:
-        found = list(csv.DictReader(stream))
+    base = folder_of(data, "denoise-ct-hu")
     rows = [
-        [one["patient"], "test" if one["patient"] == "chaos34350" else "train", base / one["image"]] for one in found
+        [one["patient"], "test" if one["patient"] == "chaos34350" else "train", base / one["image"]]
+        for one in table_of(base)
     ]
     return write_manifest(work, ["subject", "split", "image"], rows)
 
 
 def retinas(data: Path, work: Path) -> Path:
     """Write the manifest of fundus photographs, of which those of four children are for testing."""
-    base = data / "segment-retina-chasedb1"
-    with (base / "index.csv").open(encoding="utf-8") as stream:
-        found = list(csv.DictReader(stream))
-    rows = [[one["subject"], one["split"], base / "images" / f"{one['name']}.jpg"] for one in found]
+    base = folder_of(data, "segment-retina-chasedb1")
+    rows = [[one["subject"], one["split"], base / "images" / f"{one['name']}.jpg"] for one in table_of(base)]
     return write_manifest(work, ["subject", "split", "image"], rows)
 
 
 def heads(data: Path, work: Path) -> Path:
     """Write the manifest of the head CT pictures of MedNIST; every picture counts as a subject."""
-    base = data / "classify-mednist"
-    with (base / "index.csv").open(encoding="utf-8") as stream:
-        found = [one for one in csv.DictReader(stream) if one["class"] == "HeadCT"]
+    base = folder_of(data, "classify-mednist")
+    found = [one for one in table_of(base) if one["class"] == "HeadCT"]
     rows = [[Path(one["image"]).stem, one["split"], base / one["image"], one["class"]] for one in found]
     return write_manifest(work, ["subject", "split", "image", "label"], rows)
 
@@ -223,6 +211,7 @@ PAGES = {
             ),
             ("kernel distance", "frechet distance", "sliced wasserstein", "coverage", "copies"),
         ),
+        *SEGMENTATION,
     )
 }
 """Name of each page to its definition."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -16,6 +17,7 @@ import ganatomy
 from ganatomy import catalogue
 from ganatomy.claims import results as shared
 from ganatomy.claims.reproduction import commit
+from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import limits
 from ganatomy.images.atomic import write_text
 from ganatomy.metrics.statistics import Interval
@@ -112,7 +114,44 @@ class Page:
         return not self.path.is_file() or shared.code_of(self.path.read_text(encoding="utf-8")) != self.code
 
 
-def make(page: Page, data: Path, out: Path, seeds: int, threads: int) -> None:
+def folder_of(data: Path, name: str) -> Path:
+    """Return the folder of a data set.
+
+    Args:
+        data: folder of all real images.
+        name: name of the data set's folder in it.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    found = data / name
+    if not found.is_dir():
+        raise UserError(f"{found}: no such folder; DATA (--data) is the folder that holds {name}, which the page needs")
+    return found
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the index.csv of a data set.
+
+    Raises:
+        UserError: the folder holds no such file.
+    """
+    path = folder / "index.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; without it nothing tells the images of {folder.name} apart")
+    with path.open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_manifest(folder: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write a manifest and return its path."""
+    path = folder / "manifest.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+def make(page: Page, data: Path, out: Path, seeds: int, threads: int, trial: int | None = None) -> Path:
     """Train all rows of a page, or use finished runs again, and write the page.
 
     Args:
@@ -121,8 +160,16 @@ def make(page: Page, data: Path, out: Path, seeds: int, threads: int) -> None:
         out: folder for manifests and runs.
         seeds: runs of every arm.
         threads: CPU threads of every training, on which figures depend.
+        trial: rounds of every system instead of those of the definition, to see whether everything works; the page
+            then lies among the runs and not in docs/results.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UserError: images are missing.
     """
-    work = out / page.slug
+    work = out / (f"{page.slug}-trial" if trial else page.slug)
     work.mkdir(parents=True, exist_ok=True)
     manifest = page.manifest(data, work)
     for row in page.rows:
@@ -137,18 +184,20 @@ def make(page: Page, data: Path, out: Path, seeds: int, threads: int) -> None:
             seeds=seeds,
             threads=threads,
             show=True,
-            **row.arguments,
+            **{**row.arguments, **({"rounds": trial, "validate_every": trial} if trial else {})},
         )
         if not done:
             _add_seconds(folder, monotonic() - begun)
-    write(page, work, seeds, threads)
+    path = work / "page.md" if trial else page.path
+    write(page, work, seeds, threads, path)
+    return path
 
 
 def _add_seconds(folder: Path, seconds: float) -> None:
     write_text(folder / SECONDS, json.dumps({"seconds": seconds}) + "\n")
 
 
-def write(page: Page, work: Path, seeds: int, threads: int) -> None:
+def write(page: Page, work: Path, seeds: int, threads: int, path: Path) -> None:
     """Write a page from the results of its studies; remarks that it has already are kept.
 
     Args:
@@ -156,6 +205,7 @@ def write(page: Page, work: Path, seeds: int, threads: int) -> None:
         work: folder of its studies.
         seeds: runs of every arm.
         threads: CPU threads of every training.
+        path: path of the page.
     """
     results = {row: json.loads((work / row.folder / "results.json").read_text("utf-8")) for row in page.rows}
     seconds = [_seconds(work / row.folder) for row in page.rows]
@@ -169,7 +219,7 @@ def write(page: Page, work: Path, seeds: int, threads: int) -> None:
     code = unknown_code(old) if old else f"`{page.code}`, commit {commit() or 'unknown'}"
     lines += [f"| hours | {sum(seconds) / 3600:.1f} |", f"| code | {code} |"]
     lines += [f"| versions | {', '.join(f'{name} {number}' for name, number in versions.items())} |", ""]
-    write_text(page.path, "\n".join(lines) + _remarks(page.path))
+    write_text(path, "\n".join(lines) + _remarks(path))
 
 
 def _seconds(folder: Path) -> float:

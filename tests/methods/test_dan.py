@@ -193,6 +193,8 @@ def test_streams_are_of_cases_with_and_without_annotation():
     annotated, others = stage_of(dan(halved=True)).streams
     assert (annotated.fold, others.fold, others.without) == ((1, 2), (0, 2), ())
     assert stage_of(dan(halved=True), "supervised").stream.fold == (1, 2)
+    annotated, others = stage_of(dan(halved=False, every_image=True)).streams
+    assert (annotated.fold, others.fold, others.roles, others.without) == (None, None, ("image",), ())
 
 
 def samples(method, hidden):
@@ -213,6 +215,9 @@ def test_images_without_annotations_are_needed_or_half_of_them_hidden():
         method.check_samples(samples(method, ()))
     assert not method.check_samples(samples(method, (1,)))
     assert not dan(halved=True).check_samples(samples(method, ()))
+    assert not dan(halved=False, every_image=True).check_samples(samples(method, ()))
+    (told,) = dan(halved=True).check_samples(samples(method, (1,)))
+    assert told.startswith("1 training cases have no glands, and --halved also hides those of half of the subjects")
     assert not dan(halved=False, adversarial_weight=0.0).check_samples(samples(method, ()))
 
 

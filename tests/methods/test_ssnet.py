@@ -19,6 +19,8 @@ from ganatomy.nets.resnet import ResNetTrunk
 
 TINY = {"size": (16, 32, 24), "trunk_width": 2, "discriminator_width": 2, "batch_size": 2}
 
+TINY_VIEWS = ("axial", "coronal", "sagittal")
+
 
 def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
@@ -157,6 +159,22 @@ def test_one_view_is_segmented_by_one_network():
     method = build("ssnet", **TINY, views=("coronal",))
     assert list(method.generators) == ["coronal"] and list(method.views) == ["coronal"]
     assert [turn.player for turn in method.turns(iter([batch_of(method)]))][-1] == "generators"
+
+
+def test_one_network_learns_and_segments_the_slices_of_all_views():
+    method, apart = build("ssnet", **TINY, view_all=True), build("ssnet", **TINY)
+    assert list(method.generators) == list(method.discriminators) == ["all"] and list(method.pools) == [*TINY_VIEWS]
+    assert 3 * count(method.generators) == count(apart.generators)
+    turns = list(method.turns(iter([batch_of(method)])))
+    assert [turn.player for turn in turns] == 3 * ["discriminators", "generators"]
+    weights = [*method.generators.parameters()]
+    for turn in turns[1::2]:
+        assert any(slope.abs().sum() for slope in torch.autograd.grad(turn.total, weights, retain_graph=True))
+    image = torch.rand(2, 1, 32, 24, generator=torch.Generator().manual_seed(4))
+    method.inference_mode()
+    with torch.no_grad():
+        found = [method.views[view](image) for view in TINY_VIEWS]
+    assert all(torch.equal(found[0], one) for one in found)
 
 
 def test_the_discriminator_is_shown_probabilities_or_as_released_logits():

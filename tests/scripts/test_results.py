@@ -11,6 +11,7 @@ import pytest
 
 from ganatomy import catalogue
 from ganatomy.api import configured, sorted_options
+from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import judge_of
 from ganatomy.images.image import Image
 
@@ -25,6 +26,9 @@ TINY = {
     "rounds": 2,
 }
 
+WORDS = ("subject", "split", "label", "pixel_mm")
+"""Columns of manifests that hold no paths."""
+
 
 @pytest.fixture(scope="module")
 def modules():
@@ -33,7 +37,7 @@ def modules():
         yield importlib.import_module("making"), importlib.import_module("definitions")
     finally:
         sys.path.remove(str(SCRIPTS))
-        for name in ("making", "definitions"):
+        for name in ("making", "definitions", "segmentation"):
             sys.modules.pop(name, None)
 
 
@@ -78,6 +82,45 @@ def test_a_page_is_made_from_images_to_verdict_and_keeps_remarks(modules, made_u
     assert other.stale and page.OLDER in page.marked(other) and page.OLDER not in page.marked(made_up)
 
 
+def test_a_trial_has_a_page_of_its_own(modules, made_up, tmp_path):
+    page, data = modules[0], tmp_path / "data"
+    data.mkdir()
+    found = page.make(made_up, data, tmp_path / "runs", seeds=1, threads=1, trial=1)
+    assert found == tmp_path / "runs" / "made-up-trial" / "page.md" and found.is_file()
+    assert not made_up.path.exists() and not (tmp_path / "runs" / "made-up").exists()
+
+
+def test_missing_images_are_told_in_one_line(modules, tmp_path):
+    pages = modules[1]
+    for one in pages.PAGES.values():
+        with pytest.raises(UserError, match="no such folder; DATA"):
+            one.manifest(tmp_path, tmp_path)
+    (tmp_path / "segment-cells-dsb2018").mkdir()
+    with pytest.raises(UserError, match=r"segment-cells-dsb2018/index\.csv: missing"):
+        pages.PAGES["segmentation-cells"].manifest(tmp_path, tmp_path)
+
+
+def test_manifests_of_segmentation_keep_subjects_apart_and_leave_out_what_is_not_annotated(modules, tmp_path):
+    pages = modules[1].PAGES
+    data = tmp_path / "data"
+    index = {
+        "segment3d-hippocampus-msd": "case,split\nhippocampus_037,train\nhippocampus_038,test\nhippocampus_001,train\n",
+        "segment-cardiac-sunnybrook": "name,patient,contours,split\na,p,endo,train\nb,p,endo+epi,test\nc,q,endo,test\n",
+    }
+    for name, text in index.items():
+        (data / name).mkdir(parents=True)
+        (data / name / "index.csv").write_text(text)
+    with pages["segmentation-hippocampus"].manifest(data, tmp_path).open() as stream:
+        found = [(row["subject"], row["split"], Path(row["t1"]).name) for row in csv.DictReader(stream)]
+    assert found == [
+        ("hippocampus_037", "test", "hippocampus_037.nii.gz"),
+        ("hippocampus_037", "test", "hippocampus_038.nii.gz"),
+        ("hippocampus_001", "train", "hippocampus_001.nii.gz"),
+    ]
+    with pages["segmentation-heart"].manifest(data, tmp_path).open() as stream:
+        assert [Path(row["heart"]).name for row in csv.DictReader(stream)] == ["b.png"]
+
+
 def test_pages_speak_of_systems_and_scores_that_exist(modules):
     for one in modules[1].PAGES.values():
         for row in one.rows:
@@ -99,5 +142,5 @@ def test_manifests_name_files_of_the_data_set(modules, tmp_path):
             rows = list(csv.DictReader(stream))
         sides = {side: {row["subject"] for row in rows if row["split"] == side} for side in ("train", "test")}
         assert all(sides.values()) and not sides["train"] & sides["test"]
-        paths = [value for row in rows for name, value in row.items() if name not in ("subject", "split", "label")]
+        paths = [value for row in rows for name, value in row.items() if name not in WORDS]
         assert all(Path(path).is_file() for path in paths)

@@ -43,7 +43,8 @@ class Options:
     A system with several outputs writes the main one to OUT and the others beside it as OUT-NAME. Anomaly detectors
     write the anomaly map, the image as it would look healthy (OUT-healthy), and the mask of where the map exceeds its
     threshold (OUT-mask). Segmentation writes the sizes of regions as OUT-volumes.csv, and what follows from them, such
-    as the cup-to-disc ratio, as OUT-measures.csv.
+    as the cup-to-disc ratio, as OUT-measures.csv; what follows from several cases of one subject, such as the ejection
+    fraction from the time frames of a heart, is subjects.csv in the folder of the outputs.
     """
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]

@@ -27,8 +27,9 @@ MASKS = frozenset(
 SIDES = frozenset({"left", "right", "l", "r", "od", "os", "lt", "rt"})
 OCCASIONS = frozenset(
     {"ses", "session", "visit", "timepoint", "tp", "baseline", "followup", "rescan", "repeat", "view", "slice", "frame"}
+    | {"ed", "es"}
 )
-"""Words for an occasion, a view or a slice of one subject, which a number may follow."""
+"""Words for an occasion, a view, a phase of the heart or a slice of one subject, which a number may follow."""
 APART = frozenset(
     {"left", "right", "od", "os", "baseline", "followup", "pre", "post", "scan", "rescan", "image", "img"}
 )

@@ -41,6 +41,8 @@ Format = Literal["dicom", "nifti", "mha", "nrrd", "mgz", "png", "tiff", "npy"]
 Advance = Callable[[int, int], None]
 """Function that is called with the number of slices that are done and the number of all slices."""
 
+SUBJECTS = "subjects.csv"
+"""Name of the table of what is computed from all cases of a subject."""
 SUFFIXES: dict[Format, tuple[str, ...]] = {
     "nifti": (".nii.gz", *nifti.SUFFIXES),
     "mha": (".mha",),
@@ -339,6 +341,57 @@ class Applier:
         refers = output.format == "dicom" and _refers({main: source.open()})
         return self._place(main, output, True, refers, source.uneven).path
 
+    def table(self, folder: Path, source: Source, overwrite: bool) -> Output | None:
+        """Return the path of the table of what is computed from all cases of a subject; None where there is none.
+
+        Args:
+            folder: folder of the outputs.
+            source: a source, which the table must not replace.
+            overwrite: whether to replace an earlier table.
+
+        Raises:
+            UserError: there is a table already, or something else is in its place.
+        """
+        if not self.predictor.over_subjects:
+            return None
+        table = Output(folder / SUBJECTS, "npy")
+        _check_place(source, table, overwrite, table.note)
+        return table
+
+    def write_subjects(self, table: Output, cases: Sequence[tuple[str, Output]]) -> bool:
+        """Write what is computed from all cases of each subject, such as the ejection fraction from its time frames.
+
+        The numbers of the cases are read from their notes.
+
+        Args:
+            table: path of the table.
+            cases: subject and output of every case that was written.
+
+        Returns:
+            Whether there was something to write: subjects of a single case have nothing.
+        """
+        notes: dict[str, list[Path]] = {}
+        for subject, output in cases:
+            notes.setdefault(subject, []).append(output.note)
+        told = {
+            subject: self.predictor.of_subject([json.loads(path.read_text("utf-8"))["tables"] for path in own])
+            for subject, own in notes.items()
+        }
+        rows = [{"subject": subject, **row} for subject, own in told.items() for row in own]
+        if not rows:
+            return False
+        write_records(table.path, rows)
+        note = {
+            "output": table.path.name,
+            "outputs": {},
+            "cases": {subject: [path.name for path in notes[subject]] for subject, own in told.items() if own},
+            **self._origin(),
+            "use": "research only, not for diagnosis",
+        }
+        with replacing(table.note) as temporary:
+            temporary.write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return True
+
     def check_apart(self, sources: Sequence[Source], outputs: Sequence[Output]) -> None:
         """Refuse outputs of which one would replace that of another source, before anything is written.
 
@@ -496,15 +549,7 @@ class Applier:
             "outputs": {name: other.path.name for name, other in places.items()},
             "sources": {name: self._called(source) for name, source in sources.items()},
             "source files": sum(len(source.paths) for source in sources.values()),
-            "system": self.system.slug,
-            "title": self.system.title,
-            "citation": self.system.citation,
-            "run": self._folder(self.run),
-            "weights": WEIGHTS[self.which],
-            "identity": self.identity,
-            "ganatomy": version("ganatomy"),
-            **self._runs(),
-            **self.facts.provenance,
+            **self._origin(),
             "codecs": {role: codec.model_dump(mode="json") for role, codec in task.codecs.items()},
         }
         if isinstance(value, Image):
@@ -516,6 +561,20 @@ class Applier:
             **({"tables": {name: list(rows) for name, rows in prediction.tables.items()}} if prediction.tables else {}),
             "warnings": warnings if self.pseudonyms is None else [_hidden(told, sources) for told in warnings],
             "use": "research only, not for diagnosis",
+        }
+
+    def _origin(self) -> dict[str, Any]:
+        """Return the system and its weights for a note."""
+        return {
+            "system": self.system.slug,
+            "title": self.system.title,
+            "citation": self.system.citation,
+            "run": self._folder(self.run),
+            "weights": WEIGHTS[self.which],
+            "identity": self.identity,
+            "ganatomy": version("ganatomy"),
+            **self._runs(),
+            **self.facts.provenance,
         }
 
     def _called(self, source: Source) -> str:

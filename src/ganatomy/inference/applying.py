@@ -38,7 +38,7 @@ class Listener:
         """Learn that the case is done or cannot be used."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Applied:
     """The results of applying a run.
 
@@ -46,11 +46,14 @@ class Applied:
         outputs: paths of the main outputs, in the order of the cases.
         warnings: path of an output to warnings of the checks of output against input, where there are any.
         left_out: name of each case that cannot be used, with the reason.
+        subjects: table of what is computed from all cases of a subject, such as an ejection fraction; None where there
+            is none.
     """
 
     outputs: list[Path] = field(default_factory=list)
     warnings: dict[Path, list[str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    subjects: Path | None = None
 
 
 def apply_run(
@@ -123,6 +126,7 @@ def apply_run(
     applier.check_apart([job.main for job in jobs], outputs)
     for job, output in zip(jobs, outputs, strict=True):
         check_meaning(job.sources.values(), [output] * len(job.sources))
+    table = applier.table(out, jobs[0].main, overwrite) if len(jobs) > 1 else None
     applied, listener = Applied(), listener or Listener()
     with _terminable():
         for number, (job, output) in enumerate(zip(jobs, outputs, strict=True), start=1):
@@ -137,6 +141,12 @@ def apply_run(
                 made = _record(applied, applier, job, output, doubts)
                 listener.made(job.name, made, doubts)
             listener.end()
+    if table is not None:
+        done = [pair for pair in zip(jobs, outputs, strict=True) if pair[0].name not in applied.left_out]
+        subjects = _subjects([job for job, _ in done], pseudonyms)
+        if applier.write_subjects(table, [(subjects[job.name], output) for job, output in done]):
+            applied.subjects = table.path
+            listener.made(table.path.name, table.path, ())
     problems = list(applied.left_out.items())
     tell_left_out(problems, len(jobs))
     if len(problems) == len(jobs):
@@ -158,6 +168,14 @@ def _named(jobs: Sequence[Job], pseudonyms: Pseudonyms | None) -> list[Source]:
         return [job.main for job in jobs]
     labels = Labels([Case(job.name, job.main.subject, "test", job.sources) for job in jobs], pseudonyms)
     return [replace(job.main, name=labels.cases[job.name]) for job in jobs]
+
+
+def _subjects(jobs: Sequence[Job], pseudonyms: Pseudonyms | None) -> dict[str, str]:
+    """Return the subject of every job by its name: as the data call it, or by a label without identity."""
+    if pseudonyms is None:
+        return {job.name: job.subject for job in jobs}
+    labels = Labels([Case(job.name, job.subject, "test", job.sources) for job in jobs], pseudonyms)
+    return {job.name: labels.subjects[job.subject] for job in jobs}
 
 
 @contextmanager

@@ -66,6 +66,15 @@ class Ensemble(VoxelPredictor):
         return self.first.tables
 
     @property
+    def over_subjects(self) -> bool:
+        """Whether there is a table on subjects, which all members share."""
+        return self.first.over_subjects
+
+    def of_subject(self, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a table on one subject, as the first member computes them."""
+        return self.first.of_subject(tables)
+
+    @property
     def real(self) -> bool:
         """Whether the main output is a map of real numbers and no image of the input's kind."""
         return self.first.real
@@ -84,7 +93,7 @@ class Ensemble(VoxelPredictor):
         samples = {name: self._seen_by(member, sample) for name, member in self.members.items()}
         for name, member in self.members.items():
             self._check_scale(name, member, sample, samples[name])
-            for array_name, array in member.arrays(samples[name], seed).items():
+            for array_name, array in member.counted(member.arrays(samples[name], seed)).items():
                 if np.dtype(array.dtype).kind != "f":
                     raise UserError(f"{name}: predicts labels without probabilities, which cannot be averaged")
                 found.setdefault(array_name, []).append(_on_grid(array, samples[name], sample, name))

@@ -10,9 +10,10 @@ from ganatomy.case import Case
 from ganatomy.data.frames import in_frames
 from ganatomy.data.layouts import by_patterns, by_series, parse_patterns
 from ganatomy.data.parts import in_parts, volume_of
+from ganatomy.data.subjects import subject_of_place
 from ganatomy.data.tables import MANIFEST_SUFFIXES, check_cells, column_name, rows_of
 from ganatomy.errors import UserError
-from ganatomy.images.files import Source
+from ganatomy.images.files import Source, place_of
 from ganatomy.images.paths import safe_name, unique_name
 from ganatomy.inference.predictor import Predictor
 
@@ -27,10 +28,12 @@ class Job:
     Attributes:
         name: name of the case and of its output.
         sources: role to source, the main input first.
+        subject: name of the subject, equal for the time frames of one heart.
     """
 
     name: str
     sources: dict[str, Source]
+    subject: str
 
     @property
     def main(self) -> Source:
@@ -82,14 +85,14 @@ def gather(
     elif path.suffix.lower() in MANIFEST_SUFFIXES:
         found = _from_manifest(path, known, find_all)
     elif len(predictor.inputs) == 1:
-        return [Job(source.name, {predictor.inputs[0]: source}) for source in find_all(path)]
+        return [Job(one.name, {predictor.inputs[0]: one}, _subject(path, one)) for one in find_all(path)]
     else:
         raise UserError(
             f"{path}: this system takes {', '.join(predictor.inputs)}; give {_usage(predictor)}, or this folder with "
             f"--roles {predictor.inputs[0]}='*_{predictor.inputs[0]}.nii.gz' ... or --series "
             f"{predictor.inputs[0]}='*{predictor.inputs[0].upper()}*' ..., or a CSV manifest with these columns"
         )
-    jobs = [Job(name, _in_order(sources, known)) for name, _, sources in found]
+    jobs = [Job(name, _in_order(sources, known), subject) for name, subject, sources in found]
     lacking = {job.name: [name for name in predictor.inputs if name not in job.sources] for job in jobs}
     if all(lacking.values()):
         first = jobs[0]
@@ -99,8 +102,14 @@ def gather(
 
 def in_time_frames(jobs: Sequence[Job], frames: Sequence[str]) -> list[Job]:
     """Split every job into one for each of its time frames, see `ganatomy.data.frames.in_frames`."""
-    cases = [Case(job.name, job.name, "test", job.sources) for job in jobs]
-    return [Job(case.name, dict(case.sources)) for case in in_frames(cases, frames)]  # type: ignore[arg-type]
+    cases = [Case(job.name, job.subject, "test", job.sources) for job in jobs]
+    split = in_frames(cases, frames)
+    return [Job(case.name, dict(case.sources), case.subject) for case in split]  # type: ignore[arg-type]
+
+
+def _subject(root: Path, source: Source) -> str:
+    """Return the subject of an image: the patient of DICOM, else what names of folders and of the file tell."""
+    return source.subject if source.frames else subject_of_place(place_of(root, source.places[0]))
 
 
 def _usage(predictor: Predictor) -> str:
@@ -124,7 +133,8 @@ def _one_case(texts: Sequence[str], predictor: Predictor, find_all: Callable[[Pa
     if missing := [name for name in predictor.inputs if name not in chosen]:
         raise UserError(f"{', '.join(missing)}: missing; this system needs {_usage(predictor)}")
     ordered = _in_order(chosen, known)
-    return Job(next(iter(ordered.values())).name, ordered)
+    first = next(iter(ordered.values()))
+    return Job(first.name, ordered, first.subject)
 
 
 def _in_order(sources: dict[str, Source], known: Sequence[str]) -> dict[str, Source]:
@@ -134,7 +144,7 @@ def _in_order(sources: dict[str, Source], known: Sequence[str]) -> dict[str, Sou
 def _from_manifest(
     path: Path, known: Sequence[str], find_all: Callable[[Path], list[Source]]
 ) -> list[tuple[str, str, dict[str, Source]]]:
-    """Read cases from a CSV file with a column of paths per role, and a column ``name`` or ``subject``."""
+    """Read cases from a CSV file with a column of paths per role, and columns ``name`` and ``subject``."""
     header, rows = rows_of(path)
     if not rows:
         raise UserError(f"{path}: the manifest has no rows")
@@ -160,7 +170,8 @@ def _from_manifest(
         if sources:
             first = next(iter(sources.values()))
             called = next((row[name] for name in NAMES if row.get(name)), first.name)
-            cases.append((unique_name(safe_name(called), taken), first.subject, sources))
+            subject = row.get("subject") or first.subject
+            cases.append((unique_name(safe_name(called), taken), subject, sources))
     if not cases:
         raise UserError(f"{path}: no row names an image in a column {' or '.join(known)}")
     return cases

@@ -121,6 +121,15 @@ class Predictor(ABC):
         return ()
 
     @property
+    def over_subjects(self) -> bool:
+        """Whether `of_subject` has something to tell."""
+        return False
+
+    def of_subject(self, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a table on one subject, computed from the tables of the predictions of its cases."""
+        return ()
+
+    @property
     def real(self) -> bool:
         """Whether the main output is a map of real numbers and no image of the input's kind."""
         return False
@@ -221,6 +230,10 @@ class VoxelPredictor(Predictor):
             Name to array, (channels, slices, rows, columns) on the working grid, or on a grid with a whole multiple of
             its voxels along every axis.
         """
+
+    def counted(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Return the arrays as they count in the average of an ensemble, such as votes for probabilities."""
+        return arrays
 
     @abstractmethod
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:

@@ -27,8 +27,8 @@ class Levels(Segmenter):
     seen: list
     """Slices that the network was run on."""
 
-    def __init__(self, **values):
-        super().__init__(self.Config.preset("paper", **values))
+    def __init__(self, config=None, **values):
+        super().__init__(config or self.Config.preset("paper", **values))
         self.seen = []
 
     @property

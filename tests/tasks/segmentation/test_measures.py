@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from levels import SHAPE, SPACING, Levels, case, volume
 
+from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import OUTPUT, Judgement, Scores, judge_of
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import predictor_of
@@ -16,6 +17,7 @@ from ganatomy.roles.tables import write_records
 from ganatomy.tasks.segmentation.measures import (
     AREA_CUP_TO_DISC,
     EJECTION_FRACTION,
+    HEAD_CIRCUMFERENCE,
     VERTICAL_CUP_TO_DISC,
     Measure,
     breadth,
@@ -31,6 +33,8 @@ EJECTED = Measure(
     "%",
     1,
     lambda volumes: 100 * (max(volumes) - min(volumes)) / max(volumes),
+    "cup volume",
+    "mm³",
 )
 
 
@@ -105,6 +109,47 @@ def test_a_measure_of_regions_that_are_not_judged_is_left_out():
     assert Eyes(judged={"disc": (1, 2)}).task.measures == ()
 
 
+def test_the_user_names_measures_for_systems_that_declare_none():
+    heads = Levels(inputs=("t1",), regions={"head": (1,)}, measures=("head-circumference",)).task
+    assert [one.name for one in heads.measures] == ["head circumference"]
+    assert Eyes(measures=()).task.measures == ()
+    with pytest.raises(UserError, match="--measures ejection-fraction: is computed from the regions ventricle; there"):
+        Levels(measures=("ejection-fraction",)).build_task()
+    with pytest.raises(UserError, match="--measures size: no such measure; there are cup-to-disc, cardiothoracic, "):
+        Levels(measures=("size",)).build_task()
+
+
+def test_the_head_circumference_is_that_of_an_ellipse_in_mm():
+    rows, columns = np.mgrid[:200, :300]
+    turned = np.deg2rad(25)
+    along, across = (
+        0.3 * (columns - 140) * np.cos(turned) + 0.5 * (rows - 95) * np.sin(turned),
+        -0.3 * (columns - 140) * np.sin(turned) + 0.5 * (rows - 95) * np.cos(turned),
+    )
+    head = (along / 38) ** 2 + (across / 29) ** 2 <= 1
+    head[0, :4] = True  # a speck, which does not count
+    masks = {"head": np.stack([head & (along > 0), head])}
+    angles = np.linspace(0, 2 * np.pi, 10001)
+    around = np.hypot(np.diff(38 * np.cos(angles)), np.diff(29 * np.sin(angles))).sum()
+    assert HEAD_CIRCUMFERENCE(masks, (2.0, 0.5, 0.3)) == pytest.approx(around, rel=2e-3)
+    assert math.isnan(HEAD_CIRCUMFERENCE({"head": np.zeros((1, 4, 5), bool)}, (1.0, 1.0, 1.0)))
+
+
+def test_a_subject_has_an_ejection_fraction_from_two_frames_on():
+    heart = Levels(inputs=("t1",), regions={"ventricle": (1,)}, measures=("ejection-fraction",))
+    predictor = predictor_of(heart)
+    tables = [
+        {"measures": [{"measure": "ventricular volume", "value": value, "unit": "ml"}]} for value in (80.0, None, 120.0)
+    ]
+    assert predictor.over_subjects and not predictor_of(Eyes()).over_subjects
+    assert [(row["measure"], row["value"], row["unit"], row["cases"]) for row in predictor.of_subject(tables)] == [
+        ("ejection fraction", 33.3, "%", 2),
+        ("end-diastolic volume", 120.0, "ml", 2),
+        ("end-systolic volume", 80.0, "ml", 2),
+    ]
+    assert predictor.of_subject(tables[:2]) == []
+
+
 def test_errors_of_measures_are_scores_without_a_sign():
     method = Eyes()
     shorter = CUP & ~box((4, 5), (0, 6))
@@ -152,7 +197,9 @@ def test_a_measure_of_a_subject_is_taken_over_its_time_frames():
     values, subjects = judgement.scores.values(OUTPUT, "ejection fraction error")
     assert subjects == ["heart"] and values == [pytest.approx(100 / 3)]
     assert judgement.scores.by_subject(OUTPUT, "true ejection fraction") == {"heart": pytest.approx(100 / 3)}
-    assert predictor_of(method).tables == ("volumes", "labels"), "one frame has no ejection fraction"
+    found = Model(method)(**{role: volume(values) for role, values in of(DISC, CUP).items()})
+    (row,) = found.tables["measures"]
+    assert row == {"measure": "cup volume", "value": pytest.approx(CUP.sum() * 4.5), "unit": "mm³"}
 
 
 def test_records_are_written_with_a_column_for_every_key(tmp_path):

@@ -8,8 +8,10 @@ import torch
 from levels import Levels, case, random_images, volume
 
 from ganatomy.data.batches import PatchDataset, Range
+from ganatomy.inference.ensemble import Ensemble
 from ganatomy.inference.model import Model
 from ganatomy.roles.points import PointsRole
+from ganatomy.tasks.segmentation.predictor import SegmentationOptions, SegmentationPredictor
 from ganatomy.tasks.segmentation.views import AXES, fuse, in_plane, plane_of, turned, turned_back
 
 SIZE = (5, 7, 6)
@@ -87,6 +89,33 @@ def test_a_volume_is_segmented_in_every_view_once_and_fused(rule):
     np.testing.assert_array_equal(labels, share >= 0.5)
     assert sorted(set(method.sizes)) == [(5, 6), (5, 7), (7, 6)]
     assert len(method.sizes) == sum(SIZE), "every slice is seen once"
+
+
+class OneView(Views):
+    """Sees one view alone, that of its configuration."""
+
+    class Config(Levels.Config):
+        view: str = "axial"
+
+    @property
+    def views(self):
+        return {self.config.view: super().views[self.config.view]}
+
+
+@pytest.mark.parametrize("rule", ["vote", "mean"])
+def test_runs_of_a_view_each_are_fused_like_the_views_of_one_run(rule):
+    shared = {"inputs": ("t1",), "regions": {"lesion": (1,)}}
+    together = Views(**shared)
+    alone = [OneView(**shared, view=view) for view in together.views]
+    for method in (together, *alone):
+        method.sizes = []
+    options = SegmentationOptions(fusion=rule)
+    sample = case(together.task, t1=random_images("t1", shape=SIZE)["t1"])
+    one = SegmentationPredictor(together, options=options)
+    members = {m.config.view: SegmentationPredictor(m, options=options) for m in alone}
+    first, second = (np.asarray(predictor.arrays(sample)["probabilities"]) for predictor in (one, Ensemble(members)))
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    assert (len(np.unique(first)) <= 4) == (rule == "vote")
 
 
 def test_methods_without_views_are_as_before():

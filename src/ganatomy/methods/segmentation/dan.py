@@ -33,7 +33,8 @@ class DAN(Segmenter):
     images as good and those on images without annotation as poor. The segmentation network learns from annotations,
     and to be scored as well on the other images. The weight of that is small at first.
 
-    Where every case has an annotation, ``halved`` hides those of half of the subjects.
+    Where every case has an annotation, ``halved`` hides those of half of the subjects, and ``every_image`` also draws
+    annotated images as ones without.
 
     Zhang et al., Deep Adversarial Networks for Biomedical Image Segmentation Utilizing Unannotated Images, MICCAI 2017,
     408-416. doi:10.1007/978-3-319-66179-7_47.
@@ -59,6 +60,9 @@ class DAN(Segmenter):
         evaluation_width: int = 64  # channels of the evaluation network's first layers; all others follow
         auxiliary_weight: float = 0.0  # weight of the entropy of each branch's own head, as in DCAN; 0 for no heads
         halved: bool = False  # whether half of the subjects count as not annotated, whatever they have
+        every_image: bool = (
+            False  # whether annotated images, too, are drawn as ones without, as --label-fraction 1 needs
+        )
         supervised_rounds: int = 10_000  # updates of the segmentation network alone (our choice)
         game_rounds: int = 20_000  # updates of both networks (our choice)
         batch_size: int = 4  # annotated patches, and as many without annotation (our choice)
@@ -134,12 +138,18 @@ class DAN(Segmenter):
     def check_samples(self, samples: Iterable[Sample]) -> Sequence[str]:
         kept = list(samples)
         bare = [sample for sample in kept if self.config.labels not in sample.arrays]
-        if self.evaluator and not (bare or self.config.halved):
+        if self.evaluator and not (bare or self.config.halved or self.config.every_image):
             raise UserError(
                 f"every training case has {self.config.labels}, but this system learns from images without, too: add "
-                "some, hide some with --label-fraction, or half of them with --halved"
+                "some, hide some with --label-fraction, half of them with --halved, or draw all with --every-image"
             )
-        return super().check_samples(kept)
+        told = list(super().check_samples(kept))
+        if bare and self.config.halved:
+            told.append(
+                f"{len(bare)} training cases have no {self.config.labels}, and --halved also hides those of half of "
+                "the subjects; --no-halved learns from all that there are"
+            )
+        return told
 
     @property
     def adversarial(self) -> bool:
@@ -169,7 +179,9 @@ class DAN(Segmenter):
         first = Stage("supervised", self.supervised, players, alone, annotated)
         if self.evaluator is None:
             return [first]
-        hidden: dict[str, Any] = {"fold": (0, 2)} if c.halved else {"without": (c.labels,)}
+        hidden: dict[str, Any] = {} if c.every_image else {"without": (c.labels,)}
+        if c.halved:
+            hidden = {"fold": (0, 2)}
         others = Stream("unannotated", c.inputs, c.batch_size, patch, augmentation=c.augmentation, **hidden, **options)
         players = [
             *players,

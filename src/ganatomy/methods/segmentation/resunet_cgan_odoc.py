@@ -17,7 +17,7 @@ from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.resunet import ResUNet
 from ganatomy.nets.sizes import check_input
 from ganatomy.tasks.segmentation.kinds import PHOTOGRAPH
-from ganatomy.tasks.segmentation.measures import AREA_CUP_TO_DISC, VERTICAL_CUP_TO_DISC, Measure
+from ganatomy.tasks.segmentation.measures import NAMED, Measure
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 
@@ -100,7 +100,7 @@ class OpticDiscCGAN(Segmenter):
 
     @property
     def measures(self) -> Sequence[Measure]:
-        return VERTICAL_CUP_TO_DISC, AREA_CUP_TO_DISC
+        return NAMED["cup-to-disc"]
 
     @property
     def embedded(self) -> Embedded:

@@ -33,6 +33,8 @@ from ganatomy.tasks.segmentation.views import in_plane, plane_of
 IMAGENET = (103.939, 116.779, 123.68)
 """Mean grey values, 0 to 255, that are subtracted from the three copies of a slice."""
 SPLEEN = Embedded("splenomegaly-mr", size=80, grid={"slices": 40, "distance_mm": 4.0}, subjects=24)
+ALL = "all"
+"""Name of the networks that learn the slices of all views."""
 
 
 class SSNet(Segmenter):
@@ -62,6 +64,7 @@ class SSNet(Segmenter):
         size: tuple[int, ...] | None = (512, 512, 512)  # slices, rows and columns that volumes are resampled to
         fit: Fit = "contain"  # how volumes get to this size: padded, so that proportions stay (our choice)
         views: tuple[Plane, ...] = ("axial", "coronal", "sagittal")  # planes of the slices, with a network for each
+        view_all: bool = False  # whether one network learns the slices of all planes, as the release also offers
         game_rounds: int = 98_000  # updates of each generator; 51 epochs of 45 scans, slice by slice (our choice)
         batch_size: int = 12  # slices of each view
         kernel: int = Field(7, ge=1, le=63)  # side of the global convolutions
@@ -117,8 +120,11 @@ class SSNet(Segmenter):
         if c.shared_norm and not c.batch_statistics:
             raise UserError("--no-batch-statistics: running averages need --no-shared-norm, as they mix two places")
         self.generators, self.discriminators, self.pools = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        for view in c.views:
-            self.generators[view] = GlobalConvolutionNetwork(
+        if c.adversarial_weight:
+            for view in c.views:
+                self.pools[view] = ImagePool((3 + classes, *plane_of(self.size, view)), c.pool)
+        for name in dict.fromkeys(map(self.network_of, c.views)):
+            self.generators[name] = GlobalConvolutionNetwork(
                 3,
                 classes,
                 kernel=c.kernel,
@@ -130,9 +136,12 @@ class SSNet(Segmenter):
             if c.adversarial_weight:
                 discriminator = BiasedPatchGAN(3 + classes, c.discriminator_width, padding=2)
                 init_pix2pix(discriminator, c.discriminator_width)
-                self.discriminators[view] = discriminator
-                self.pools[view] = ImagePool((3 + classes, *plane_of(self.size, view)), c.pool)
+                self.discriminators[name] = discriminator
         self.register_buffer("pretrained", torch.tensor(self._load_trunks()))
+
+    def network_of(self, view: Plane) -> str:
+        """Return the name of the networks that are trained with the slices of a view."""
+        return ALL if self.config.view_all else view
 
     def _load_trunks(self) -> bool:
         """Load the published weights of the trunks where they are wanted and there; return whether they were."""
@@ -203,14 +212,14 @@ class SSNet(Segmenter):
 
         A turn steps the networks of its view alone, as the others have no gradient.
         """
-        c = self.config
+        c, name = self.config, self.network_of(view)
         image, truth = copied(self.image(batch)), self.truth(batch)
         background = 1 - truth.amax(1, keepdim=True)
         known, classes = (truth >= 0).all(1, keepdim=True), torch.cat([background, truth], 1)
-        logits = self.generators[view](image)
+        logits = self.generators[name](image)
         maps = logits.softmax(1)
-        if view in self.discriminators:
-            discriminator, pool = self.discriminators[view], self.pools[view]
+        if name in self.discriminators:
+            discriminator, pool = self.discriminators[name], self.pools[view]
             real, fake = (torch.cat([image, part * known], 1) for part in (classes, logits if c.shows_logits else maps))
             if self.progress.stage_round % c.discriminator_every == 0:
                 scores = discriminator(real), discriminator(pool(fake, self.noise.uniform(len(fake), 2)))
@@ -221,7 +230,7 @@ class SSNet(Segmenter):
         else:
             pooled = c.loss == "pooled-dice"
             losses = {f"dice {view}": negative_dice(maps[:, 1:], truth, pooled=pooled, doubled=c.doubled_smoothing)}
-        if view in self.discriminators:
+        if name in self.discriminators:
             fooled = self.scored(discriminator(fake))
             losses[f"adversarial {view}"] = c.adversarial_weight * GAMES[c.game].generator(fooled)
         yield Turn("generators", losses)
@@ -238,7 +247,7 @@ class SSNet(Segmenter):
 
     def segment_view(self, view: Plane, image: Tensor) -> Tensor:
         """Return the probabilities of the regions (N, regions, H, W) in slices (N, 1, H, W) of one view."""
-        maps: Tensor = self.generators[view](copied(image)).softmax(1)
+        maps: Tensor = self.generators[self.network_of(view)](copied(image)).softmax(1)
         return maps[:, 1:]
 
     def segment(self, image: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class VGAN(Segmenter):
         inputs: tuple[str, ...] = ("image",)  # names of the photographs, in order of channels
         labels: str = "vessels"  # name of the label map
         regions: Mapping[str, tuple[int, ...]] = {"vessels": (1,)}  # label values of the vessels
+        lines: bool = True  # whether Frangi's filter of thin lines is judged beside
         size: tuple[int, ...] | None = (640, 640)  # rows and columns that a picture is padded to; 720 for STARE
         fit: Fit = "centre"  # how pictures get to this size: padded with black, as in the paper, or scaled
         augmentation: Augmentation = ROTATIONS  # random changes of training pictures

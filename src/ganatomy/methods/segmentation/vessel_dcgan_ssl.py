@@ -48,6 +48,7 @@ class VesselDCGAN(Segmenter):
         inputs: tuple[str, ...] = ("image",)  # names of the photographs, in order of channels
         labels: str = "vessels"  # name of the label map
         regions: Mapping[str, tuple[int, ...]] = {"vessels": (1,)}  # label values of the vessels
+        lines: bool = True  # whether Frangi's filter of thin lines is judged beside
         patch: int = Field(32, ge=2)  # rows and columns of a patch
         adversary: bool = True  # whether there is a generator; without it the same trunk only classifies
         unlabelled: bool = False  # whether patches of all photographs are shown as real ones, not the annotated alone

@@ -21,7 +21,7 @@ from ganatomy.nets.sizes import check_input
 from ganatomy.nets.vnet import VNet
 from ganatomy.nets.warp import affine_matrix, centre_of_mass, positions, smoothness, warp
 from ganatomy.tasks.segmentation.atlas import ball, mean_atlas
-from ganatomy.tasks.segmentation.measures import EJECTION_FRACTION, Measure
+from ganatomy.tasks.segmentation.measures import NAMED, Measure
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
 VENTRICLE = Embedded("beating-ventricle", size=64, subjects=20)
@@ -138,7 +138,7 @@ class VoxelAtlasGAN(Segmenter):
 
     @property
     def measures(self) -> Sequence[Measure]:
-        return (EJECTION_FRACTION,)
+        return NAMED["ejection-fraction"]
 
     def fit(self, samples: Iterable[Sample]) -> None:
         """Fit the atlas to the annotated training cases, beside the statistics of the task."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from ganatomy.case import Array, Sample, Volume, slab
 from ganatomy.errors import UserError
 from ganatomy.evaluation.illustrations import Grounds, caption, examples
-from ganatomy.evaluation.judging import OUTPUT, Entry, Judge, Judgement, Row, Score, about, limits
+from ganatomy.evaluation.judging import OUTPUT, Classical, Entry, Judge, Judgement, Row, Score, about, limits
 from ganatomy.evaluation.remarks import against, improved, phantoms, sentences
 from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
@@ -30,6 +30,7 @@ from ganatomy.reports.viewer import Illustration, Stack, kept_slices
 from ganatomy.tasks.segmentation.measures import Measure
 from ganatomy.tasks.segmentation.pictures import outline_stack, outline_strip, volume_plot
 from ganatomy.tasks.segmentation.predictor import PROBABILITIES
+from ganatomy.tasks.segmentation.ridges import RidgeFilter, frangi_filter
 from ganatomy.tasks.segmentation.task import Compared, Segmentation
 
 THRESHOLD = "threshold"
@@ -170,6 +171,7 @@ class SegmentationJudge(Judge):
         )
         self._measures: dict[tuple[str, str], Mapping[str, tuple[float, float]]] = {}
         self.thresholds: dict[str, Threshold] = {}
+        self._training: list[Sample] = []
         self.rankings: dict[tuple[str, str, str], Ranking] = {}
         """Ranked voxels by entry, region and case."""
 
@@ -217,11 +219,17 @@ class SegmentationJudge(Judge):
 
     def learn(self, training: Sequence[Sample]) -> None:
         """Fit the thresholds; without training cases there is no baseline."""
-        usable = [case for case in training if self.task.labels in case.arrays]
+        self._training = usable = [case for case in training if self.task.labels in case.arrays]
         if not usable:
             return
         places = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), FITTED)).astype(int))
         self.thresholds = fit_thresholds(self.task, [usable[place] for place in places])
+
+    def classical(self) -> Sequence[Classical]:
+        """Return Frangi's filter where the region consists of thin lines; called after `learn`."""
+        if not (self.task.config.lines and self._training):
+            return ()
+        return [frangi_filter(self.task, self._training, _of_ridges)]
 
     def _threshold(self, case: Sample, start: int, stop: int) -> NDArray[np.bool_]:
         images = {role: encoded_input(case, role, start, stop) for role in self.task.inputs}
@@ -574,6 +582,11 @@ class SegmentationJudge(Judge):
                 )
         points.append("Overlap of large regions hides small ones that were missed or invented; look at the outlines.")
         return points
+
+
+def _of_ridges(name: str, run: RidgeFilter, about: str) -> Segmented:
+    """Return an entry whose voxels are ranked by the response of a filter of lines."""
+    return Segmented(name, run, about, run.ranks)
 
 
 def _agreement(found: Sequence[float], true: Sequence[float]) -> tuple[str, str]:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
+from ganatomy.errors import UserError
 from ganatomy.metrics.metric import Mask
 
 Triple = tuple[float, float, float]
@@ -33,6 +35,8 @@ class Measure:
         digits: number of decimals in tables.
         over: function of the numbers of all cases of one subject, such as the time frames of a beating heart, that
             returns the measure of the subject; None where every case has a measure of its own.
+        each: name of the number of a case, where `over` is given.
+        each_unit: unit of that number.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Measure:
     unit: str = ""
     digits: int = 3
     over: Callable[[Sequence[float]], float] | None = None
+    each: str = ""
+    each_unit: str = ""
 
     def __call__(self, masks: Masks, spacing: Triple) -> float:
         """Return the number of a case; NaN where it is not defined.
@@ -115,16 +121,30 @@ def ejection_fraction(volumes: Sequence[float]) -> float:
     return 100 * (largest - min(volumes)) / largest if len(volumes) > 1 and largest > 0 else math.nan
 
 
-EJECTION_FRACTION = Measure(
+def end_diastole(volumes: Sequence[float]) -> float:
+    """Return the largest volume among the frames of one heart; NaN for less than two frames."""
+    return max(volumes) if len(volumes) > 1 else math.nan
+
+
+def end_systole(volumes: Sequence[float]) -> float:
+    """Return the smallest volume among the frames of one heart; NaN for less than two frames."""
+    return min(volumes) if len(volumes) > 1 else math.nan
+
+
+def _of_ventricle(name: str, over: Callable[[Sequence[float]], float], note: str, unit: str) -> Measure:
+    """Return a measure of the left ventricle from label maps of its frames, two or more for each subject."""
+    volume = volume_of("ventricle")
+    return Measure(name, ("ventricle",), volume, note, unit, 1, over, "ventricular volume", "ml")
+
+
+EJECTION_FRACTION = _of_ventricle(
     "ejection fraction",
-    ("ventricle",),
-    volume_of("ventricle"),
+    ejection_fraction,
     "Largest volume among the frames of a heart less the smallest one, divided by the largest",
     "%",
-    1,
-    ejection_fraction,
 )
-"""Ejection fraction of the left ventricle from label maps of its frames, two or more for each subject."""
+END_DIASTOLIC = _of_ventricle("end-diastolic volume", end_diastole, "Largest volume among the frames of a heart", "ml")
+END_SYSTOLIC = _of_ventricle("end-systolic volume", end_systole, "Smallest volume among the frames of a heart", "ml")
 
 
 def _cardiothoracic(masks: Masks, spacing: Triple) -> float:
@@ -139,3 +159,65 @@ CARDIOTHORACIC = Measure(
     "Greatest breadth of the heart divided by that of both lungs together, in columns",
 )
 """Cardiothoracic ratio of a frontal chest radiograph, of which more than 0.5 counts as an enlarged heart."""
+
+
+def _circumference(masks: Masks, spacing: Triple) -> float:
+    """Return the circumference in mm of the ellipse with the centre, the area and the moments of a mask, by Ramanujan.
+
+    Of several slices the one with the largest area counts, and of a slice its largest component.
+    """
+    planes = masks["head"]
+    plane = planes[int(planes.sum(axis=(1, 2)).argmax())]
+    parts, number = ndimage.label(plane)
+    if not number:
+        return math.nan
+    sizes = np.bincount(parts.reshape(-1))[1:]
+    places = np.argwhere(parts == 1 + int(sizes.argmax())) * np.asarray(spacing[1:])
+    # A pixel is no point: the square that it covers has moments of its own.
+    spread = np.cov(places.T, bias=True) + np.diag(np.square(spacing[1:])) / 12 if len(places) > 1 else np.zeros((2, 2))
+    short, long = 2 * np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))
+    if not long:
+        return math.nan
+    flat = ((long - short) / (long + short)) ** 2
+    return float(math.pi * (long + short) * (1 + 3 * flat / (10 + math.sqrt(4 - 3 * flat))))
+
+
+HEAD_CIRCUMFERENCE = Measure(
+    "head circumference",
+    ("head",),
+    _circumference,
+    "Circumference of the ellipse with the moments of the largest component of the head in its largest slice",
+    "mm",
+    1,
+)
+"""Head circumference of a fetus in the transventricular plane, from which its age is estimated."""
+
+NAMED: Mapping[str, tuple[Measure, ...]] = {
+    "cup-to-disc": (VERTICAL_CUP_TO_DISC, AREA_CUP_TO_DISC),
+    "cardiothoracic": (CARDIOTHORACIC,),
+    "ejection-fraction": (EJECTION_FRACTION, END_DIASTOLIC, END_SYSTOLIC),
+    "head-circumference": (HEAD_CIRCUMFERENCE,),
+}
+"""Name of an option to the measures that it stands for."""
+
+
+def named(names: Sequence[str], regions: Sequence[str]) -> tuple[Measure, ...]:
+    """Return measures by the names of an option.
+
+    Args:
+        names: names in `NAMED`.
+        regions: names of the judged regions.
+
+    Raises:
+        UserError: there is no such measure, or a region that it needs is not judged.
+    """
+    for name in names:
+        if name not in NAMED:
+            raise UserError(f"--measures {name}: no such measure; there are {', '.join(NAMED)}")
+        needed = {region: None for one in NAMED[name] for region in one.regions}
+        if missing := [region for region in needed if region not in regions]:
+            raise UserError(
+                f"--measures {name}: is computed from the regions {', '.join(needed)}; there is no {missing[0]} among "
+                f"{', '.join(regions)}, see --regions and --judged"
+            )
+    return tuple(measure for name in names for measure in NAMED[name])

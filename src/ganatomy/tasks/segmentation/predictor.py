@@ -39,6 +39,8 @@ PROBABILITIES = "probabilities"
 """Name of the array of probabilities, with a channel for each region."""
 VOLUMES, LABELS, MEASURES = "volumes", "labels", "measures"
 """Names of the tables of a prediction."""
+EACH = 6
+"""Decimals of the number of a case from which a measure of its subject is made."""
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 UNCERTAIN = {
     True: "entropy of the classes, as a share of that of equal probabilities",
@@ -52,7 +54,7 @@ NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
 class ProbabilityOptions(Options):
     """Options of the probabilities: averages over several passes, and files of them."""
 
-    fusion: Fusion = "vote"  # rule by which systems with several views of a volume fuse them
+    fusion: Fusion = "vote"  # rule by which views of a volume are fused, of one run or of runs with a view each
     probabilities: bool = False  # write also the probabilities of each region
     uncertainty: bool = False  # write also the entropy of the probabilities, from 0 (certain) to 1
     mirrored: tuple[int, ...] = ()  # average over images mirrored along these axes: 0 slices, 1 rows, 2 columns
@@ -123,6 +125,19 @@ class SegmentationPredictor(VoxelPredictor):
         """Return the probabilities of the regions, (regions, slices, rows, columns) on the working grid."""
         return {PROBABILITIES: self._probabilities(sample, seed)}
 
+    def counted(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Return probabilities as they are averaged with other runs: votes of a run of a single view, see `fuse`."""
+        if len(self._views) != 1 or self.options.fusion == "mean":
+            return arrays
+        found = arrays[PROBABILITIES]
+
+        def votes(start: int, stop: int) -> NDArray[np.float32]:
+            return self._inside(slab(found, start, stop)).astype(np.float32)
+
+        thickness = found.thickness if isinstance(found, LazyArray) else 1
+        shape: Any = found.shape
+        return {**arrays, PROBABILITIES: ComputedArray(shape, np.float32, votes, thickness)}
+
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
         """Return label map and probabilities, computed when they are read; the label map is cached."""
         name, there = self.task.labels, [role for role in self.task.inputs if role in sample.arrays]
@@ -177,12 +192,22 @@ class SegmentationPredictor(VoxelPredictor):
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that are written as CSV files: volumes, the colours of labels, and measures if any."""
-        return (VOLUMES, LABELS, MEASURES) if self._measures else (VOLUMES, LABELS)
+        return (VOLUMES, LABELS, MEASURES) if self.task.measures else (VOLUMES, LABELS)
 
     @property
-    def _measures(self) -> list[Measure]:
-        """Measures of a single case; those of several time frames of a subject are not known here."""
-        return [measure for measure in self.task.measures if measure.over is None]
+    def over_subjects(self) -> bool:
+        """Whether there are measures of a subject, such as the ejection fraction of a beating heart."""
+        return any(measure.over for measure in self.task.measures)
+
+    def of_subject(self, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[dict[str, Any]]:
+        """Return the measures of a subject from the tables of its cases, such as the volumes of time frames."""
+        rows = [row for one in tables for row in one.get(MEASURES, ()) if row["value"] is not None]
+        found = []
+        for measure in self.task.measures:
+            values = [row["value"] for row in rows if row["measure"] == measure.each]
+            if measure.over and math.isfinite(value := measure.over(values)):
+                found.append({**_measured(measure, value), "cases": len(values)})
+        return found
 
     def _tables(
         self, source: Image, working: Array, sample: Sample
@@ -199,13 +224,14 @@ class SegmentationPredictor(VoxelPredictor):
             masks = dict(
                 zip(self.task.judged.names, self.task.inside(slab(working, 0, sample.shape[0])[0]), strict=True)
             )
-            return [_measured(measure, measure(masks, sample.spacing)) for measure in self._measures]
+            values = [(measure, measure(masks, sample.spacing)) for measure in self.task.measures]
+            return list({row["measure"]: row for row in (_measured_in(*one) for one in values)}.values())
 
         found: dict[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
             VOLUMES: lambda: volumes(source, self.task.target, self.task.judged),
             LABELS: lambda: colours(self.task.target),
         }
-        return found | {MEASURES: measured} if self._measures else found
+        return found | {MEASURES: measured} if self.task.measures else found
 
     def _places(self, piece: Range, count: int) -> list[int]:
         """Choose about ``count`` slices of a piece, half of them among those with a region."""
@@ -467,6 +493,17 @@ def _measured(measure: Measure, value: float) -> dict[str, Any]:
         "measure": measure.name,
         "value": round(value, measure.digits) if math.isfinite(value) else None,
         "unit": measure.unit,
+    }
+
+
+def _measured_in(measure: Measure, value: float) -> dict[str, Any]:
+    """Return a row of the table of measures of a case, with the number that a measure of its subject is made from."""
+    if measure.over is None:
+        return _measured(measure, value)
+    return {
+        "measure": measure.each,
+        "value": round(value, EACH) if math.isfinite(value) else None,
+        "unit": measure.each_unit,
     }
 
 

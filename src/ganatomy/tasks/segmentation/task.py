@@ -29,7 +29,7 @@ from ganatomy.roles.instances import EDGE, INSIDE, ObjectRole
 from ganatomy.roles.labels import LabelRole
 from ganatomy.roles.options import RoleOptions
 from ganatomy.tasks.segmentation.codes import named_regions, other_code
-from ganatomy.tasks.segmentation.measures import Measure
+from ganatomy.tasks.segmentation.measures import Measure, named
 from ganatomy.tasks.segmentation.rules import ObjectRules
 
 RANGE = (0.0, 1.0)
@@ -97,6 +97,8 @@ class SegmentationConfig(RolesConfig):
     judged: Mapping[str, tuple[int, ...]] = {}  # regions that are judged; none means those that are learned
     instances: bool = False  # whether the label map numbers objects such as cells; 1 is their inside, 2 their edge
     objects: ObjectRules = ObjectRules()  # rules by which objects are made from probabilities
+    measures: tuple[str, ...] | None = None  # what clinicians read, such as cup-to-disc; none: what the system declares
+    lines: bool = False  # whether the region consists of thin lines such as vessels, which Frangi's filter finds, too
     unknown: tuple[int, ...] = ()  # labels of voxels of unknown region, which are neither learned nor judged
     field_of_view: str | None = None  # name of a mask outside of which nothing is learned or judged
     observer: str | None = None  # name of a second observer's label maps, which are judged beside the output
@@ -132,11 +134,13 @@ class Segmentation(Task):
             every voxel belongs to the most probable one.
         embedded: embedded phantom; None where no phantom has these roles.
         expected: expectations of every input, of which violations are reported.
-        measures: measures of the label map; those of regions that are not judged are left out.
+        measures: measures of the label map, unless the user names some; those of regions that are not judged are left
+            out.
         cleaning: steps that are taken after the network, unless the user chooses others.
 
     Raises:
-        UserError: all inputs are optional, or a region has no labels.
+        UserError: all inputs are optional, a region has no labels, a measure needs a region that is not judged, or
+            there are lines and several judged regions.
     """
 
     name = "segmentation"
@@ -172,7 +176,11 @@ class Segmentation(Task):
         self.roles: Mapping[str, Role] = {role.name: role for role in roles}
         learned = {name: labels for name, labels in config.regions.items() if 0 not in labels}
         self.judged = self.label_role(config.judged or learned, unknown=unknown)
-        self.measures = tuple(one for one in measures if set(one.regions) <= set(self.judged.names))
+        names = self.judged.names
+        declared = tuple(one for one in measures if set(one.regions) <= set(names))
+        if config.lines and len(names) > 1:
+            raise UserError(f"--lines: thin lines are judged as one region, not as {', '.join(names)}; see --judged")
+        self.measures = declared if config.measures is None else named(config.measures, names)
         self.given = next(name for name in config.inputs if name not in config.optional_inputs)
         self.phantom = embedded.name if embedded else "none"
         self.phantom_subjects = embedded.subjects if embedded else 1
