@@ -84,6 +84,8 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "dan": ("stained-glands", "image", {"size": 64}),
     "va-gan": ("squares", "image", {"size": 96, "slices": 2}),
     "btrfly-net": ("spine-ct", "ct", {"size": 40}),
+    "scgan-lv-coverage": ("short-axis-mr", "mr", {"size": 64}),
+    "cnn-classifier": ("lung-nodule", "image", {"size": 64}),
     "voxel-atlas-gan": ("beating-ventricle", "echo", {"size": 48}),
     "di2in-an": ("abdomen-ct", "ct", {"size": 48, "slices": 30, "distance_mm": 8.0}),
 }
@@ -217,7 +219,7 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
     """Return the outputs of a trained system by name.
 
     These are the middle slice of a restored image, or of label map and probabilities; map, score and healthy image of
-    an anomaly detector; or the sample of seed 0.
+    an anomaly detector; the probabilities of classes; or the sample of seed 0.
     """
     if model in SCANNED:
         return {"restored": middle(trained(kspace_file(SCANNED[model], folder)).main)}
@@ -230,6 +232,8 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
     found = trained(given_image(*GIVEN[model]))
     if "locate" in trained.method.task.predictors:
         return {role: np.asarray(values)[None, :, 0] for role, values in found.arrays.items()}
+    if "classify" in trained.method.task.predictors:
+        return {"probabilities": np.array([[*found.main.probabilities.values()]], np.float32)}
     if catalogue.resolve(model.partition(":")[0]).section == "detection":
         score = np.array(found.facts["scores"], np.float32)
         return {"map": found["map"].numpy(), "score": score, "healthy": found["healthy"].numpy()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from classification import CLASSIFICATION
 from making import Page, Row, folder_of, table_of, write_manifest
 from segmentation import SEGMENTATION
 
@@ -212,6 +213,7 @@ PAGES = {
             ("kernel distance", "frechet distance", "sliced wasserstein", "coverage", "copies"),
         ),
         *SEGMENTATION,
+        *CLASSIFICATION,
     )
 }
 """Name of each page to its definition."""

@@ -41,12 +41,14 @@ class Row:
         options: options that differ from the preset ``small``, by their names on the command line, such as
             ``fraction`` or ``image.channels``.
         against: other systems, or ``baseline`` for the system without its adversary.
+        fractions: shares of the annotated training subjects whose annotations are used; empty means all.
     """
 
     label: str
     system: str
     options: Mapping[str, Any] = field(default_factory=dict)
     against: Sequence[str] = ("baseline",)
+    fractions: Sequence[float] = ()
 
     @property
     def folder(self) -> str:
@@ -105,7 +107,10 @@ class Page:
             for name in (row.system, *(other for other in row.against if other != "baseline")):
                 kind = catalogue.resolve(name).cls
                 methods.append(kind.of(kind.Config.preset("small")))
-        told = [repr((row.label, row.system, dict(row.options), tuple(row.against))) for row in self.rows]
+        told = [
+            repr((row.label, row.system, dict(row.options), tuple(row.against), *filter(None, [tuple(row.fractions)])))
+            for row in self.rows
+        ]
         return code_digest(methods, *told)
 
     @property
@@ -181,6 +186,7 @@ def make(page: Page, data: Path, out: Path, seeds: int, threads: int, trial: int
             out=folder,
             preset="small",
             against=row.against,
+            label_fraction=row.fractions,
             seeds=seeds,
             threads=threads,
             show=True,

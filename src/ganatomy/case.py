@@ -589,9 +589,13 @@ class Task(ABC):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Classes of the role ``label``, where there is one; cases with another label are left out."""
+        """Classes of the role ``label``, where there is one; of other cases, those that `takes_label` says are used."""
         found: tuple[str, ...] = getattr(self.roles.get("label"), "classes", ())
         return found
+
+    def takes_label(self, label: str | None) -> bool:
+        """Return whether a case with this label, or without one, is used, in a task with classes."""
+        return label in self.classes
 
     @property
     def preparation(self) -> Preparation:

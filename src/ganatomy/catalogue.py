@@ -34,7 +34,7 @@ State = Literal["ready", "planned"]
 
 SEEN: dict[Any, Dims] = {1: "1D", 2: "2D", 3: "3D"}
 """Number of spatial axes that the networks of a method see, to its name in the catalogue."""
-COMPARED = ("unet",)
+COMPARED = ("unet", "cnn-classifier")
 """Systems without an adversary that the survey does not review, and that others are compared with."""
 METHODS = "ganatomy.methods"
 """Group of the entry points by which installed packages register methods."""
@@ -241,7 +241,11 @@ SYSTEMS: tuple[System, ...] = (
 
     System("scgan-lv-coverage", 69, "SCGAN", "classification", "Zhang et al., 2017",
            "cardiac MRI", "2D", "detects missing basal or apical slices in cardiac stacks",
-           "10.1007/978-3-319-68127-6_7"),
+           "10.1007/978-3-319-68127-6_7",
+           module="ganatomy.methods.classification.scgan_lv_coverage:SCGAN"),
+    System("cnn-classifier", None, "CNN classifier", "classification", "LeCun et al., 1998",
+           "any", "2D", "classifies without an adversary, trained as usual: the comparison",
+           "10.1109/5.726791", module="ganatomy.methods.classification.cnn_classifier:CNNClassifier"),
 
     System("liver-dcgan-aug", 70, "Liver-lesion DCGAN", "synthesis", "Frid-Adar et al., 2018",
            "abdominal CT", "2D", "samples liver lesions by class to train a classifier",

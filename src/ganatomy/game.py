@@ -265,6 +265,8 @@ class Stream:
         transform: function of a drawn patch (role name to array in physical units) and a random generator that returns
             the changed patch, for steps that a task needs in addition.
         fold: (K, N): the subjects are divided into N folds, and those of fold K are left out.
+        optional: whether batches lack this stream where no training case has its roles, as one of cases without
+            annotations; the first stream of a stage is never missing.
     """
 
     name: str
@@ -282,6 +284,7 @@ class Stream:
     augmentation: Augmentation | None = None
     transform: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
     fold: tuple[int, int] | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)

@@ -535,3 +535,16 @@ def test_points_of_a_range_stay_where_they_are():
         place, present = drawn["tips"][0, :3], drawn["tips"][:, -1]
         assert (place + torch.tensor([z.min(), y.min(), x.min()])).tolist() == [3, 12, 20]
         assert present.tolist() == [1, 0]
+
+
+def test_batches_lack_an_optional_stream_without_cases():
+    first = Stream("annotated", ("input", "target"), 2, (1, 8, 8))
+    bare = Stream("bare", ("input",), 2, (1, 8, 8), without=("target",), optional=True)
+    both = [prepared(0), prepared(1, roles=("input",))]
+    for cases, names in ((both, ["annotated", "bare"]), (both[:1], ["annotated"])):
+        drawn = next(Batches(datasets(whole(cases), [first, bare], (), 2, (3,)), [first, bare]))
+        assert list(drawn) == names and drawn["annotated"]["target"].shape == (2, 1, 8, 8)
+    with pytest.raises(UserError, match="no training case has the roles input without target"):
+        datasets(whole(both[:1]), [first, replace(bare, optional=False)], (), 2, (3,))
+    with pytest.raises(UserError, match="no training case has the roles input, target"):
+        datasets(whole(both[1:]), [replace(first, optional=True), bare], (), 2, (3,))

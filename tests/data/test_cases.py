@@ -4,8 +4,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from ganatomy import catalogue
 from ganatomy.case import Task
 from ganatomy.data.cases import DataConfig, discover, find_cases, names_of_images
+from ganatomy.data.store import Store
 from ganatomy.errors import Notice, UserError
 from ganatomy.images.codecs import Window
 from ganatomy.images.files import write
@@ -403,3 +405,28 @@ def test_two_lines_of_one_file_are_two_cases(tmp_path):
     first, second = find_cases(Poles(), DataConfig(data=tmp_path / "list.csv"))
     assert first.fingerprint != second.fingerprint and first.name != second.name
     assert [case.sources["vessel"].open().radii[0] for case in (first, second)] == [1, 2]
+
+
+def test_images_in_a_folder_called_unlabelled_and_rows_without_label_have_no_class(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (24, 24)).astype(np.uint8)
+    for name in ("benign/a", "malignant/b", "unlabelled/c", "other/d"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "data" / f"{name}.png", Image.from_array(values[None]))
+    kinds = catalogue.load("cnn-classifier").Config
+    task = catalogue.load("cnn-classifier").of(kinds.preset("small", image={"window": (0, 255), "unit": None})).task
+    found = {case.label for case in find_cases(task, DataConfig(data=tmp_path / "data"))}
+    assert found == {"benign", "malignant", None}
+    config = manifest(
+        tmp_path,
+        "subject,image,label\nA,data/benign/a.png,benign\nB,data/malignant/b.png,\nC,data/other/d.png,other\n",
+    )
+    cases = find_cases(task, config)
+    assert [case.label for case in cases] == ["benign", None]
+    framed = [set(Store(task, tmp_path / "cache").get(case).arrays) for case in cases]
+    assert framed == [{"image", "label"}, {"image"}]
+    generator = (
+        catalogue.load("ac-gan")
+        .of(catalogue.load("ac-gan").Config.preset("small", classes=("benign", "malignant")))
+        .task
+    )
+    assert {case.label for case in find_cases(generator, DataConfig(data=tmp_path / "data"))} == {"benign", "malignant"}

@@ -107,3 +107,27 @@ def test_cases_whose_roles_have_other_slices_are_not_cut():
     two = SimpleNamespace(**{**vars(whole), "arrays": {**whole.arrays, "low": np.zeros((1, 5, 2, 2))}})
     made = Sample(two.case, two.arrays, {**whole.affines, "low": np.eye(4)}, {})
     assert excerpt(made).shape[0] == 20
+
+
+class Together(Judging):
+    """A judge whose deciding score is the error over all slices of all cases together."""
+
+    tuned_together = True
+
+    def score_case(self, entries, sample):
+        self.slices = [*getattr(self, "slices", []), sample.shape[0]]
+        return []
+
+    def score_all(self, entries, cases, training):
+        total = sum(one.shape[0] for one in cases)
+        return [Row(own, own, (0, 1), one.name, {"error": abs(one.run(None, 0, 1) - total)})
+                for one in entries for own in ("a", "b")]  # fmt: skip
+
+
+def test_settings_are_chosen_on_whole_cases_together_where_the_judge_says_so():
+    judge = Together()
+    smoothing = Classical("smoothing", "classical", [(f"width {n}", constant(n)) for n in (2, 20, 41)])
+    tuned = tune(judge, [smoothing], [Entry(INPUT, constant(7.0))], [case("a", 20), case("b", 20)])
+    assert judge.slices == [20, 20], "no excerpts"
+    assert tuned.entries[0].run(None, 0, 1) == 41
+    assert {(row.method, row.scores["error"]) for row in tuned.rows} == {("smoothing", 1), (INPUT, 33)}

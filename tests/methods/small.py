@@ -28,6 +28,13 @@ SMALLEST = {
     "ssnet": {"discriminator_every": 2, "size": (16, 32, 48), "trunk_width": 8, "discriminator_width": 4},
     "voxel-atlas-gan": {"size": (24, 24, 24), "width": 2, "discriminator_width": 4},
     "btrfly-net": {"size": (40, 16, 16), "width": 2},
+    "scgan-lv-coverage": {
+        "size": (32, 32),
+        "generator_widths": (12, 8, 4),
+        "discriminator_widths": (4, 6, 8),
+        "latent": 8,
+    },
+    "cnn-classifier": {"size": (32, 32), "widths": (4, 6, 8)},
 }
 """Options of single systems that would be slow otherwise."""
 
@@ -111,7 +118,7 @@ def shown(method, count=3):
         return method.draw(range(count))
     width = sum(task.roles[role].channels for role in predictor.inputs)
     size = task.preparation.size
-    if ability_of(method) == "detect":
+    if ability_of(method) in ("detect", "classify"):
         return 0.2 * torch.randn(count, width, *size, generator=draw)
     grow = tiling.multiple * max(1, (32 if method.dims == 2 else 8) // tiling.multiple)
     sizes = [(2 if axis == 0 else grow) + 2 * extra for axis, extra in enumerate(tiling.margin)]

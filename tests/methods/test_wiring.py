@@ -14,7 +14,10 @@ import recorded
 from ganatomy import catalogue
 from ganatomy.game import Noise, moves
 
-SECTIONS = ("denoising", "reconstruction", "segmentation", "brain_segmentation", "detection", "synthesis", "frameworks")
+SECTIONS = (
+    *("denoising", "reconstruction", "segmentation", "brain_segmentation", "detection", "classification", "synthesis"),
+    "frameworks",
+)
 WIRINGS = [wiring for name in SECTIONS for wiring in importlib.import_module(f"wiring.{name}").WIRINGS]
 PARTS = {IMAGE: slice(0, 2), MASK: slice(2, 3), COILS: slice(3, None)}
 """Channels of a scan."""
@@ -40,15 +43,16 @@ class Changed(Samples):
 
     def __init__(self, method, stage, role, drawn=0, other=1000):
         super().__init__(method, stage, drawn)
-        self.role, self.number, self.other = role.partition(":")[0], len(method.task.classes), other
+        self.role, self.other = role.partition(":")[0], other
+        self.classes = getattr(method.task.roles.get(self.role), "classes", ())
         self.part = PARTS.get(role, slice(None))
 
     def __next__(self):
         batch, other = super().__next__(), next(Samples(self.method, self.stage, self.drawn + self.other))
         several = len(self.stage.streams_in_order) > 1
         for mine, theirs in zip(*((each.values() if several else [each]) for each in (batch, other)), strict=True):
-            if self.role == "label" and "label" in mine:
-                mine["label"] = (mine["label"] + 1) % self.number
+            if self.classes and self.role in mine:
+                mine[self.role] = (mine[self.role] + 1) % len(self.classes)
             elif self.role in mine:
                 mine[self.role] = mine[self.role].clone()
                 mine[self.role][:, self.part] = theirs[self.role][:, self.part]

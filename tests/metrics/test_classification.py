@@ -7,15 +7,18 @@ from hypothesis import strategies as st
 
 from ganatomy.metrics.classification import (
     TuringTest,
+    auc_values,
+    balanced_accuracy_values,
     binomial_p,
     cohen_kappa,
     confusion,
     fleiss_kappa,
     mcnemar,
+    sensitivity_values,
     trials_for_equivalence,
     turing_test,
 )
-from ganatomy.metrics.detection import Proportion
+from ganatomy.metrics.detection import Proportion, auc, delong
 
 
 def test_confusion_of_three_classes() -> None:
@@ -145,3 +148,44 @@ def test_fleiss_kappa_of_a_known_table() -> None:
 
 def test_images_that_equivalence_takes() -> None:
     assert trials_for_equivalence(0.1) == 215  # 214.1
+
+
+classified = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 8)), min_size=4, max_size=30)
+
+
+@given(classified)
+def test_values_of_cases_have_the_mean_of_all_together(rows: list[tuple[int, int]]) -> None:
+    truth, numbers = (np.array(one) for one in zip(*rows, strict=True))
+    found = numbers % 3
+    counts = confusion(truth, found, 3)
+    assert balanced_accuracy_values(found == truth, truth).mean() == pytest.approx(counts.balanced_accuracy)
+    for place in range(3):
+        values = sensitivity_values(found == truth, truth, place)
+        assert values.mean() == pytest.approx(counts.sensitivity[place], nan_ok=True)
+    scores = np.stack([numbers == 0, numbers / 8, numbers % 4], axis=1)
+    areas = [auc(scores[:, place], truth == place) for place in np.unique(truth)]
+    assert auc_values(scores, truth).mean() == pytest.approx(np.mean(areas), nan_ok=True)
+
+
+def test_values_of_two_classes_have_delongs_variance() -> None:
+    rng = np.random.default_rng(4)
+    truth = (np.arange(200) < 40).astype(int)
+    positive = 1 / (1 + np.exp(-rng.normal(size=200) - truth))
+    values = auc_values(np.stack([1 - positive, positive], axis=1), truth)
+    want = delong(positive, truth)
+    assert values.mean() == pytest.approx(want.value)
+    assert values.std() / math.sqrt(200) == pytest.approx(want.standard_error, rel=0.02)
+
+
+def test_values_of_a_share_have_the_error_of_a_proportion_of_its_class() -> None:
+    truth = np.repeat([0, 1], [30, 10])
+    right = np.r_[np.arange(30) < 24, np.arange(10) < 6]
+    of_one = sensitivity_values(right, truth, 1)
+    assert of_one.std() / math.sqrt(40) == pytest.approx(math.sqrt(0.6 * 0.4 / 10))
+    both = balanced_accuracy_values(right, truth)
+    assert both.mean() == pytest.approx(0.7)
+    assert both.std() / math.sqrt(40) == pytest.approx(math.sqrt((0.8 * 0.2 / 30 + 0.24 / 10) / 4))
+
+
+def test_ranks_of_a_single_class_have_no_area() -> None:
+    assert np.isnan(auc_values(np.full((3, 2), 0.5), np.zeros(3, int))).all()

@@ -61,3 +61,11 @@ def test_what_is_no_class_is_refused(volume):
         SLICED.check(("neck", "abdomen"))
     with pytest.raises(UserError, match="2 values for 4 slices"):
         SLICED.array(("neck", "chest"), Frame.plan(volume()))
+
+
+def test_all_other_names_can_be_one_class():
+    level = ClassRole("level", ("rest", "neck"), sliced=True, rest="rest")
+    words = ("neck", "chest", None, "rest")
+    level.check(words)
+    assert level.array(words, None).reshape(-1).tolist() == [1, 0, UNLABELLED, 0]
+    assert level.prepared_as != ClassRole("level", ("rest", "neck"), sliced=True).prepared_as

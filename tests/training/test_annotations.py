@@ -105,3 +105,13 @@ def test_other_weights_come_of_fewer_annotations(data, tmp_path):
         train("segan", tmp_path / name, chosen, data, OPTIONS, label_fraction=fraction)
     few, every = (load_file(tmp_path / name / "weights-last.safetensors") for name in ("few", "all"))
     assert any(not np.array_equal(few[name], values) for name, values in every.items())
+
+
+def test_a_class_is_an_annotation_of_its_case():
+    method = small("cnn-classifier")
+    plane, label = np.zeros((1, 1, 8, 8), np.float32), np.zeros((1, 1, 1, 1), np.int16)
+    known = [sample_of({"image": plane, "label": label}, name=f"p{at}", label="benign") for at in range(3)]
+    known = [replace(one, case=replace(one.case, sources={"image": one.arrays["image"]})) for one in known]
+    assert learned_roles(method) == ("label",)
+    left = without_annotations(method.task, known, ("label",), [known[1].case.subject])
+    assert [("label" in one.arrays, one.case.label) for one in left] == [(False, None), (True, "benign"), (False, None)]

@@ -44,7 +44,8 @@ class Options:
     write the anomaly map, the image as it would look healthy (OUT-healthy), and the mask of where the map exceeds its
     threshold (OUT-mask). Segmentation writes the sizes of regions as OUT-volumes.csv, and what follows from them, such
     as the cup-to-disc ratio, as OUT-measures.csv; what follows from several cases of one subject, such as the ejection
-    fraction from the time frames of a heart, is subjects.csv in the folder of the outputs.
+    fraction from the time frames of a heart, is subjects.csv in the folder of the outputs. Classifiers write the class
+    of the case with its probabilities to OUT.csv, and those of all slices to OUT-slices.csv.
     """
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]

@@ -139,6 +139,12 @@ def check_validation(task: Task, ranges: Sequence[Range]) -> None:
         )
 
 
+def fits(sample: Sample, roles: Sequence[str], stream: Stream) -> bool:
+    """Return whether a sample has all roles of a stream, and none that its samples must not have."""
+    there = sample.arrays
+    return all(role in there for role in roles) and not any(role in there for role in stream.without)
+
+
 class PatchDataset(Dataset[dict[str, Tensor]]):
     """Data set of encoded patches of one stream; the seed and the number of a patch determine it.
 
@@ -159,7 +165,11 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         self.roles = tuple(stream.roles if stream.roles is not None else roles)
         self.across = stream.place if isinstance(stream.place, Across) else Across(0)
         left_out = self._left_out(ranges)
-        self.ranges = [item for item in ranges if self._fits(item.sample) and item.sample.case.subject not in left_out]
+        self.ranges = [
+            item
+            for item in ranges
+            if fits(item.sample, self.roles, stream) and item.sample.case.subject not in left_out
+        ]
         if not self.ranges:
             without = f" without {', '.join(stream.without)}" if stream.without else ""
             lacking = [role for role in self.roles if not any(role in item.sample.arrays for item in ranges)]
@@ -172,10 +182,6 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         self.by_class = self._by_class() if stream.balanced else None
         self.indices = self._indices(stream.place) if isinstance(stream.place, Balanced) else {}
         self.varied = self._varied(stream.augmentation) if stream.augmentation else ()
-
-    def _fits(self, sample: Sample) -> bool:
-        there = sample.arrays
-        return all(role in there for role in self.roles) and not any(role in there for role in self.stream.without)
 
     def _left_out(self, ranges: Sequence[Range]) -> set[str]:
         """Return the subjects of the fold that is left out."""
@@ -366,7 +372,7 @@ class Batches(Iterator[dict[str, Any]]):
     """Endless iterator of batches that counts the batches it has returned.
 
     Args:
-        datasets: name of the stream to its patches.
+        datasets: name of the stream to its patches; batches lack streams without.
         streams: streams of the stage, with their batch sizes; a single stream gives flat batches.
         rank: index of this process.
         world: number of processes; each takes its share of every batch.
@@ -392,7 +398,7 @@ class Batches(Iterator[dict[str, Any]]):
         self.device = torch.device(device)
         self.flat = len(streams) == 1
         self._batches: dict[str, Iterator[Any]] = {}
-        for stream in streams:
+        for stream in (one for one in streams if one.name in datasets):
             if stream.batch_size % world:
                 raise UserError(f"--batch-size {stream.batch_size}: not a multiple of the {world} processes")
             share = stream.batch_size // world
@@ -437,6 +443,8 @@ def datasets(
 ) -> dict[str, PatchDataset]:
     """Return the patches of every stream by name, each with its own seed; that of the first stream is ``seed``.
 
+    Optional streams without a case are left out.
+
     Raises:
         UserError: two streams have one name, or no case has the roles of a stream.
     """
@@ -445,6 +453,7 @@ def datasets(
     return {
         stream.name: PatchDataset(ranges, stream, roles, dims, [*seed, *([number] if number else [])])
         for number, stream in enumerate(streams)
+        if not (number and stream.optional) or any(fits(item.sample, stream.roles or roles, stream) for item in ranges)
     }
 
 

@@ -4,7 +4,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import count, takewhile
 from math import isfinite
@@ -52,6 +52,8 @@ MEANINGS = ("slope", "intercept", "unit", "pixel_mm")
 """Columns that say what numbers mean, for all images of a row, or with the name of a role before them for one."""
 MANIFEST_OPTIONS = ("split", *MEANINGS)
 MANIFEST_NAMES = ("manifest.csv", "index.csv")
+UNLABELLED = "unlabelled"
+"""Name of the folder, and label, of images whose class is not known."""
 
 
 class DataConfig(BaseModel):
@@ -175,7 +177,8 @@ def find_cases(task: Task, config: DataConfig) -> list[Case]:
             f"--classes {' '.join(task.classes)}: no image in {config.data or 'the phantom'} has one of these labels; "
             f"there are {some(sorted(label or '(none)' for label in labels))}"
         )
-    return [case for case in cases if case.label in task.classes]
+    known = [replace(case, label=None) if case.label == UNLABELLED else case for case in cases]
+    return [case for case in known if task.takes_label(case.label)]
 
 
 def _all_cases(task: Task, config: DataConfig) -> list[Case]:

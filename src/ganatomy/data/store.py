@@ -254,7 +254,8 @@ def values_of(case: Case, task: Task) -> dict[str, Any]:
     values: dict[str, Any] = {role: source.open() for role, source in case.sources.items()}
     if case.resample_to:
         values = on_one_grid(values, case.resample_to, task.label_maps)
-    if "label" in task.roles and "label" not in values:
+    label = task.roles.get("label")
+    if label is not None and "label" not in values and not (label.optional and case.label is None):
         values["label"] = case.label
     return values
 

@@ -364,7 +364,7 @@ def tuned_references(
         return Tuned([], [], 0)
     if not cases:
         return tune(judge, classical, [], [])
-    subjects = sorted({case.subject for case in cases})[:MOST_SUBJECTS]
+    subjects = sorted({case.subject for case in cases})[: None if judge.tuned_together else MOST_SUBJECTS]
     chosen = [case for case in cases if case.subject in subjects]
     with _bar(console) as bar:
         work = bar.add_task("choosing the strongest reference on validation cases", total=len(chosen))

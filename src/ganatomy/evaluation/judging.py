@@ -233,6 +233,10 @@ class Judge(ABC):
     most_training_cases: ClassVar[int | None] = None
     """Largest number of training cases that are prepared for them; None means all."""
 
+    tuned_together: ClassVar[bool] = False
+    """Whether methods without an adversary are compared on whole validation cases, all of them together: the deciding
+    score is one of `score_all`, which no single case or excerpt of it has."""
+
     keeps_images: ClassVar[bool] = False
     """Whether outputs are images of cases, which `images` returns."""
 

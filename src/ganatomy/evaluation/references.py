@@ -61,16 +61,21 @@ def tune(
     }
     rows: list[Row] = []
     used: set[str] = set()
+    scored: list[Sample] = []
     for case in cases:
+        part = case if judge.tuned_together else excerpt(case)
         try:
-            rows += judge.score_case([*others, *named.values()], excerpt(case))
+            rows += judge.score_case([*others, *named.values()], part)
             used.add(case.case.subject)
+            scored.append(part)
         except Shortage:
             raise
         except (UserError, ValueError):
             continue
         finally:
             advance()
+    if judge.tuned_together and scored:
+        rows += judge.score_all([*others, *named.values()], scored, ())
     scores, ranked = Scores(rows), deciding_score(judge)
     entries = []
     for method in classical:

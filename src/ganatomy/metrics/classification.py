@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from ganatomy.metrics.detection import Proportion
+from ganatomy.metrics.detection import Proportion, placements
 from ganatomy.metrics.metric import Array
 
 CHANCE = 0.5
@@ -153,6 +153,62 @@ def confusion(truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: int | Non
     if lowest < 0 or highest >= k:
         raise ValueError(f"classes must be 0 to {k - 1}, not {lowest} to {highest}")
     return Confusion(np.bincount(t * k + p, minlength=k * k).reshape(k, k))
+
+
+def balanced_accuracy_values(right: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
+    """Return one number per case, (n,), whose mean is the balanced accuracy and whose spread is that of its error.
+
+    These are the values of the infinitesimal jackknife, statistic + n times the influence of the case: intervals and
+    paired tests over subjects can be computed from them as from scores of single cases.
+
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11.
+
+    Args:
+        right: whether each case's class is right, (n,).
+        truth: true classes (n,); classes without cases do not count.
+    """
+    hits, true = np.asarray(right, np.float64), np.asarray(truth, np.int64)
+    classes = np.unique(true)
+    return np.asarray(np.mean([_share_values(hits, true == place) for place in classes], axis=0))
+
+
+def sensitivity_values(right: npt.ArrayLike, truth: npt.ArrayLike, place: int) -> Array:
+    """Return one number per case, (n,), whose mean is the sensitivity for a class; see `balanced_accuracy_values`.
+
+    They are NaN where the class has no case.
+    """
+    true = np.asarray(truth, np.int64) == place
+    hits = np.asarray(right, np.float64)
+    return _share_values(hits, true) if true.any() else np.full(hits.shape, math.nan)
+
+
+def auc_values(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
+    """Return one number per case, (n,), whose mean is the area under the ROC curve, of each class against the others.
+
+    Areas are averaged over the classes that some, but not all cases have. Of two classes, the variance of the mean is
+    that of DeLong et al., Biometrics 44(3):837-845, 1988; see `balanced_accuracy_values`. NaN without such a class.
+
+    Args:
+        probabilities: (n, K).
+        truth: true classes (n,).
+    """
+    p, true = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
+    found = []
+    for place in np.unique(true):
+        own = true == place
+        if own.all():
+            continue
+        values = np.empty(len(true))
+        values[own], values[~own] = placements(p[:, place], own)
+        area = float(values[own].mean())
+        found.append(area + len(true) * (values - area) / np.where(own, own.sum(), (~own).sum()))
+    return np.asarray(np.mean(found, axis=0)) if found else np.full(len(true), math.nan)
+
+
+def _share_values(hits: Array, own: npt.NDArray[np.bool_]) -> Array:
+    """Return the values of the infinitesimal jackknife of the share of hits among some of the cases."""
+    share = float(hits[own].mean())
+    return np.asarray(share + np.where(own, len(hits) / own.sum() * (hits - share), 0.0))
 
 
 def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> McNemar:

@@ -199,7 +199,7 @@ def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike, mask: npt.ArrayLike 
 def auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Return the area under the ROC curve, ties counting half; NaN if a class is missing."""
     s, truth = _scores_and_labels(scores, labels, None)
-    of_abnormal, _ = _placements(s, truth)
+    of_abnormal, _ = placements(s, truth)
     return float(of_abnormal.mean()) if truth.any() and not truth.all() else math.nan
 
 
@@ -218,7 +218,7 @@ def delong(scores: npt.ArrayLike, labels: npt.ArrayLike, level: float = 0.95) ->
     Raises:
         ValueError: there are fewer than two cases of a class.
     """
-    area, error = _delong(_placements(*_two_classes(scores, labels)))
+    area, error = _delong(placements(*_two_classes(scores, labels)))
     return _estimate(area, error, level, (0.0, 1.0))
 
 
@@ -236,7 +236,7 @@ def delong_difference(
     Raises:
         ValueError: there are fewer than two cases of a class.
     """
-    ours, theirs = (_placements(*_two_classes(scores, labels)) for scores in (first, second))
+    ours, theirs = (placements(*_two_classes(scores, labels)) for scores in (first, second))
     return _estimate(*_delong((ours[0] - theirs[0], ours[1] - theirs[1])), level, (-1.0, 1.0))
 
 
@@ -352,8 +352,11 @@ def _curve(ascending: Array, abnormal: Counts, healthy: Counts) -> RocCurve:
     )
 
 
-def _placements(scores: Array, truth: Mask) -> tuple[Array, Array]:
-    """Return the fraction of healthy cases below each abnormal one, and of abnormal cases above each healthy one."""
+def placements(scores: Array, truth: Mask) -> tuple[Array, Array]:
+    """Return the fraction of healthy cases below each abnormal one, and of abnormal cases above each healthy one.
+
+    Ties count half. The means of both are the area under the ROC curve.
+    """
     everywhere = stats.rankdata(scores)
     abnormal, healthy = scores[truth], scores[~truth]
     below = everywhere[truth] - stats.rankdata(abnormal)

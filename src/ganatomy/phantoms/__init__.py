@@ -53,6 +53,7 @@ PHANTOMS: dict[str, str] = {
     "stained-nuclei": "ganatomy.phantoms.histology:StainedNuclei",
     "spheroids": "ganatomy.phantoms.spheroid:BrightFieldSpheroids",
     "squares": "ganatomy.phantoms.squares:Squares",
+    "short-axis-mr": "ganatomy.phantoms.short_axis:ShortAxisMR",
     "coronary-centrelines": "ganatomy.phantoms.coronary:CoronaryCentrelines",
 }
 """Name of each phantom to the module and class that define it."""
@@ -150,19 +151,20 @@ def side(name: Name, seed: int) -> Literal["train", "val", "test"]:
     return "train" if sides is None else sides(seed)
 
 
-def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points:
+def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points | tuple[str, ...]:
     """Return an image, a centre-line or points of a phantom.
 
     Args:
         phantom: phantom of any kind.
         name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for one of them without the disease, a mask as
             ``mask:NAME`` (float32, 0 and 1), a label map as ``labels:NAME`` (uint8), an instance map as
-            ``instances:NAME`` (uint16), or named points as ``points:NAME``; for a phantom of vessels ``vessel`` for the
-            one that the seed selects, or any by its number as ``vessel:0``.
+            ``instances:NAME`` (uint16), named points as ``points:NAME``, or the class of every slice as
+            ``classes:NAME``; for a phantom of vessels ``vessel`` for the one that the seed selects, or any by its
+            number as ``vessel:0``.
 
     Returns:
         An image; masks and label maps have the affine of `image` and no unit. Vessels are arrays (n, 4) of x, y, z and
-        radius in mm, RAS+; points are in mm, RAS+.
+        radius in mm, RAS+; points are in mm, RAS+; classes of slices are words.
 
     Raises:
         UserError: the phantom has no part of this name.
@@ -171,6 +173,8 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points:
     if name not in there:
         raise UserError(f"{type(phantom).__name__} has no part {name!r}: choose one of {', '.join(there)}")
     found = there[name]
+    if isinstance(found, tuple):
+        return found
     if isinstance(found, Mapping):
         points: Points = found  # type: ignore[assignment]
         return points
@@ -187,7 +191,13 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points:
 def _parts(phantom: Any) -> dict[str, Any]:
     """Return images, masks, label maps and vessels of a phantom by the names that `part` takes."""
     there: dict[str, Any] = {"image": phantom.image} if hasattr(phantom, "image") else {}
-    maps = (("masks", "mask:"), ("labels", "labels:"), ("instances", "instances:"), ("points", "points:"))
+    maps = (
+        ("masks", "mask:"),
+        ("labels", "labels:"),
+        ("instances", "instances:"),
+        ("points", "points:"),
+        ("classes", "classes:"),
+    )
     for group, prefix in (("images", ""), ("healthy", "healthy:"), *maps):
         for name, value in getattr(phantom, group, {}).items():
             there.setdefault(prefix + name, value)

@@ -30,10 +30,12 @@ class ClassRole(Role):
     Attributes:
         classes: names of the classes; networks take the index of a name among them, or -1 where the class is not known.
         sliced: whether every slice has its own class.
+        rest: class of all names that are none of the classes; None refuses these.
     """
 
     classes: tuple[str, ...] = ()
     sliced: bool = field(default=False, kw_only=True)
+    rest: str | None = field(default=None, kw_only=True)
 
     kind: ClassVar[str] = "class"
     on_grid: ClassVar[bool] = False
@@ -47,7 +49,7 @@ class ClassRole(Role):
         """Refuse names that are not among the classes."""
         words = value if self.sliced else (value,)
         for word in words:
-            if word and word not in self.classes:
+            if word and self.rest is None and word not in self.classes:
                 raise UserError(f"{self.name} {word!r}: no such class; the classes are {', '.join(self.classes)}")
 
     def array(self, value: Any, frame: Frame | None) -> Array:
@@ -57,8 +59,14 @@ class ClassRole(Role):
             UserError: the numbers of names and slices differ, or the working grid has other slices than the source.
         """
         words = to_working_slices(list(value), frame, self.name) if self.sliced else [value]
-        places = [self.classes.index(word) if word else UNLABELLED for word in words]
+        places = [self.index(word) for word in words]
         return np.array(places, np.int16).reshape(1, -1, 1, 1)
+
+    def index(self, word: str | None) -> int:
+        """Return the index of a class by its name; -1 where the class is not known."""
+        if not word:
+            return UNLABELLED
+        return self.classes.index(word if self.rest is None or word in self.classes else self.rest)
 
     def value(self, array: Array, frame: Frame | None, like: Any) -> Any:
         """Return the class name, or those of all slices in the order of the source; None where it is not known."""
@@ -71,7 +79,7 @@ class ClassRole(Role):
     @property
     def prepared_as(self) -> str:
         """Text with the names of the classes in order, since their indices are stored."""
-        return f"{super().prepared_as} {self.classes} {self.sliced}"
+        return f"{super().prepared_as} {self.classes} {self.sliced}{f' {self.rest}' if self.rest else ''}"
 
     def stored(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the type in which indices are stored: their integer type."""

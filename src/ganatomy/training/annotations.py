@@ -58,14 +58,20 @@ def without_annotations(
     """
     kept = []
     for sample in samples:
-        hidden, sources = [role for role in roles if role in sample.arrays], sample.case.sources
+        hidden, sources = [role for role in roles if role in sample.arrays], _sources(sample)
         if sample.case.subject in annotated or not hidden:
             kept.append(sample)
-        elif set(hidden) <= set(sources) and task.usable([role for role in sources if role not in hidden]):
+        elif set(hidden) <= sources and task.usable([role for role in sources if role not in hidden]):
             kept.append(_bare(sample, hidden))
     return kept
 
 
+def _sources(sample: Sample) -> set[str]:
+    """Return the roles of a case that are given, the class of the whole case included."""
+    return {*sample.case.sources, *(["label"] if sample.case.label is not None else [])}
+
+
 def _bare(sample: Sample, hidden: Collection[str]) -> Sample:
     sources = {role: source for role, source in sample.case.sources.items() if role not in hidden}
-    return replace(sample.without(hidden), case=replace(sample.case, sources=sources))
+    label = None if "label" in hidden else sample.case.label
+    return replace(sample.without(hidden), case=replace(sample.case, sources=sources, label=label))
