@@ -1,6 +1,6 @@
 """Claims of papers that classify images."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import STRONGEST, Claim, Predicate
 
 BALANCED, AREA = "balanced accuracy", "AUC"
 PLAIN = "cnn-classifier"
@@ -27,8 +27,7 @@ SCGAN = Claim(
             "scgan",
             PLAIN,
         ),
-        Predicate("it is higher than that of logistic regression on coarse pixels", BALANCED, "scgan",
-                  "logistic regression"),
+        Predicate("it is higher than that of the strongest simple method", BALANCED, "scgan", STRONGEST),
         Predicate("incomplete stacks are found more often than without generators", "no basal slice found", "scgan",
                   "no adversary"),
     ),
