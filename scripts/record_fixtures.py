@@ -94,6 +94,8 @@ SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
     "segan": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
     "unet": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
     "scan-cxr": ("chest-radiograph", ("radiograph",), {"size": 48}),
+    "kohl-advseg": ("prostate-mr", ("t2w", "adc", "dwi"), {"size": 64, "slices": 3}),
+    "udrea-lesion-cgan": ("skin-photograph", ("image",), {"size": 64}),
     "ssnet": ("splenomegaly-mr", ("t1",), CUBE),
     "polyphase-cyclegan": ("abdomen-ct", ("ct",), {"size": 48, "slices": 12, "distance_mm": 8.0}),
     "uda-lesion": ("two-scanners-mr", ("flair", "t2", "t1", "ge"), {"size": 48, "slices": 12}),

@@ -35,6 +35,8 @@ SMALLEST = {
         "latent": 8,
     },
     "cnn-classifier": {"size": (32, 32), "widths": (4, 6, 8)},
+    "kohl-advseg": {"width": 2, "discriminator_width": 2},
+    "udrea-lesion-cgan": {"width": 4, "discriminator_width": 4},
 }
 """Options of single systems that would be slow otherwise."""
 

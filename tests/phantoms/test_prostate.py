@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ganatomy.errors import UserError
-from ganatomy.phantoms.prostate import LABELS, RANGES, UNITS, ProstateLesion
+from ganatomy.phantoms import site
+from ganatomy.phantoms.prostate import LABELS, RANGES, UNITS, ProstateLesion, ProstateMR
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,84 @@ def test_impossible_requests_are_refused() -> None:
         ProstateLesion(0, size=0)
     with pytest.raises(UserError, match="no label 'benign'"):
         ProstateLesion(0, label="benign")
+
+
+GLANDS = 12
+
+
+@pytest.fixture(scope="module")
+def glands() -> list[ProstateMR]:
+    return [ProstateMR(seed, size=48) for seed in range(GLANDS)]
+
+
+def test_three_images_on_one_grid_and_zones_that_fill_the_gland(glands: list[ProstateMR]) -> None:
+    for gland in glands:
+        assert set(gland.images) == {"t2w", "adc", "dwi"} and gland.image is gland.images["t2w"]
+        for image in gland.images.values():
+            assert (
+                image.array.shape == (1, 12, 48, 48) and image.spacing == (3, 2, 2) and image.array.dtype == np.float32
+            )
+            assert np.isfinite(image.array).all() and image.array.min() >= 0
+        masks, labels = gland.masks, gland.labels["prostate"]
+        np.testing.assert_array_equal(masks["transition"] | masks["peripheral"], masks["gland"])
+        assert not (masks["transition"] & masks["peripheral"]).any()
+        np.testing.assert_array_equal(labels > 0, masks["gland"])
+        np.testing.assert_array_equal(labels == 3, masks["lesion"])
+        assert not (masks["indolent"] & masks["lesion"]).any()
+        rows = [np.argwhere(masks[name])[:, 1].mean() for name in ("transition", "peripheral")]
+        assert rows[0] < rows[1], "the transition zone lies in front"
+
+
+def test_seeds_alternate_between_scanners_of_different_scale_and_noise(glands: list[ProstateMR]) -> None:
+    assert [site("prostate-mr", seed) for seed in range(4)] == [glands[seed].site for seed in range(4)]
+    assert [one.site for one in glands[:4]] == ["3 T", "1.5 T", "1.5 T endorectal", "3 T"]
+    means = {name: [] for name in ProstateMR.SITES}
+    for one in glands:
+        means[one.site].append(float(one.image.array[0][one.masks["transition"]].mean()))
+    assert np.mean(means["3 T"]) > 1.4 * np.mean(means["1.5 T"])
+    assert site("brain-mr", 0) is None
+
+
+def test_the_coil_in_the_rectum_sees_best_what_is_near(glands: list[ProstateMR]) -> None:
+    def fall(one: ProstateMR) -> float:
+        fat = one.image.array[0, 6, :, 23:25]
+        return float(fat[34:].max() / np.median(fat[:8]))
+
+    near = [fall(one) for one in glands if one.site == "1.5 T endorectal"]
+    far = [fall(one) for one in glands if one.site == "3 T"]
+    assert min(near) > 2 * max(far)
+
+
+def test_aggressive_lesions_are_dark_in_t2_and_adc_and_bright_in_diffusion() -> None:
+    for seed in (0, 1, 3, 4):
+        one = ProstateMR(seed, size=64, lesions=2)
+        lesion = one.masks["lesion"] & one.masks["peripheral"]
+        zone = one.masks["peripheral"] & ~one.masks["lesion"] & ~one.masks["indolent"]
+        t2w, adc, dwi = (np.median(one.images[name].array[0][lesion]) for name in ("t2w", "adc", "dwi"))
+        usual = [np.median(one.images[name].array[0][zone]) for name in ("t2w", "adc", "dwi")]
+        assert t2w < 0.9 * usual[0] and adc < usual[1] - 250 and dwi > 1.05 * usual[2]
+
+
+def test_some_patients_have_no_lesion_and_numbers_can_be_chosen(glands: list[ProstateMR]) -> None:
+    without = [not one.masks["lesion"].any() for one in glands]
+    assert 0 < sum(without) < GLANDS
+    assert any(one.masks["indolent"].any() for one in glands)
+    assert not ProstateMR(5, size=32, lesions=0).masks["lesion"].any()
+    assert (
+        ProstateMR(5, size=32, lesions=3).masks["lesion"].sum()
+        > ProstateMR(5, size=32, lesions=1).masks["lesion"].sum()
+    )
+
+
+def test_every_size_shows_the_same_patient() -> None:
+    coarse, fine = ProstateMR(7, size=48, slices=4), ProstateMR(7, size=96, slices=4)
+    volumes = [one.masks["gland"].sum() * np.prod(one.image.spacing) for one in (coarse, fine)]
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.02)
+    lesions = [one.masks["lesion"].mean() for one in (coarse, fine)]
+    assert lesions[0] == pytest.approx(lesions[1], rel=0.15)
+
+
+def test_impossible_glands_are_refused() -> None:
+    for wrong in ({"size": 0}, {"slices": 0}, {"distance_mm": 0.0}, {"lesions": -1}):
+        with pytest.raises(UserError, match="cannot be drawn"):
+            ProstateMR(0, **wrong)

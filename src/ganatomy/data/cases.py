@@ -240,7 +240,8 @@ def _phantom_cases(task: Task, config: DataConfig) -> list[Case]:
         parts = task.phantom_parts(label)
         sources = {role: PhantomSource(task.phantom, number, grid, part, source=source) for role, part in parts.items()}
         subject = f"phantom{_phantom_subject(task, number):03d}"
-        cases.append(Case(f"{name}-{number:03d}", subject, phantoms.side(task.phantom, number), sources, label))
+        side, site = phantoms.side(task.phantom, number), phantoms.site(task.phantom, number)
+        cases.append(Case(f"{name}-{number:03d}", subject, side, sources, label, site=site))
     return cases
 
 

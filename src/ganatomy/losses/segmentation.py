@@ -150,6 +150,17 @@ def label_l1(probabilities: Tensor, target: Tensor) -> Tensor:
     return (probabilities - target).masked_fill(~known, 0).abs().sum() / known.sum().clamp_min(1)
 
 
+def squared_error(probabilities: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of probabilities and target over all known voxels and regions.
+
+    Args:
+        probabilities: predicted probabilities in [0, 1].
+        target: 1, 0 or -1 (unknown), same shape.
+    """
+    known = target >= 0
+    return (probabilities - target).masked_fill(~known, 0).square().sum() / known.sum().clamp_min(1)
+
+
 def volume_difference(probabilities: Tensor, target: Tensor) -> Tensor:
     """Return |Σp - Σy| / Σy, the relative difference of volumes, averaged over images and regions.
 

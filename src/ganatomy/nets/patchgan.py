@@ -19,6 +19,7 @@ class PatchGAN(nn.Sequential):
         dims: spatial axes, 1 to 3.
         scaled: whether instance norms have a learnable gain and bias, as batch norms have.
         biased: whether convolutions have a bias before a normalisation, too.
+        biased_ends: whether the first and the last convolution have one.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class PatchGAN(nn.Sequential):
         dims: int = 2,
         scaled: bool = False,
         biased: bool = False,
+        biased_ends: bool = True,
     ):
         convolution = CONVOLUTION[dims]
-        layers: list[nn.Module] = [convolution(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [convolution(channels, width, 4, 2, 1, bias=biased_ends), nn.LeakyReLU(0.2)]
         before = width
         for index in range(1, strided + 1):
             after = width * min(2**index, 8)
@@ -43,7 +45,7 @@ class PatchGAN(nn.Sequential):
                 nn.LeakyReLU(0.2),
             ]
             before = after
-        super().__init__(*layers, convolution(before, 1, 4, 1, 1))
+        super().__init__(*layers, convolution(before, 1, 4, 1, 1, bias=biased_ends))
 
 
 def init_pix2pix(network: nn.Module, width: int = 64) -> None:

@@ -22,6 +22,8 @@ class Pix2PixUNet(nn.Module):
         width: channels of the first level; grows to eight times that.
         levels: stride-2 steps; 8 for 256 pixels.
         norm: ``batch`` or ``instance``; only the last convolution has a bias.
+        biased: whether it has one.
+        late: whether the dropouts are one level further out, and the skip comes first where it is joined.
         scaled: whether instance norms have a learnable gain and bias, as batch norms have.
         dropout: dropout rate in the three innermost of the full-width decoder levels.
         dims: spatial axes, 1 to 3.
@@ -37,10 +39,12 @@ class Pix2PixUNet(nn.Module):
         dropout: float = 0.5,
         dims: int = 2,
         scaled: bool = False,
+        biased: bool = True,
+        late: bool = False,
     ):
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(levels)]
-        innermost = levels - 1
+        innermost, self.late = levels - 1, late
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, channels in enumerate(widths):
             plain = level in (0, innermost)
@@ -55,10 +59,11 @@ class Pix2PixUNet(nn.Module):
         for level in reversed(range(levels)):
             before = widths[level] * (1 if level == innermost else 2)
             after = outputs if level == 0 else widths[level - 1]
-            layers: list[nn.Module] = [nn.ReLU(), TRANSPOSED[dims](before, after, 4, 2, 1, bias=level == 0)]
+            layers: list[nn.Module] = [nn.ReLU(), TRANSPOSED[dims](before, after, 4, 2, 1, bias=biased and level == 0)]
             if level > 0:
                 layers.append(normalisation(norm, after, dims, scaled))
-                if level > innermost - 3 and widths[level - 1] == widths[-1] and dropout:
+                inner = level + late
+                if innermost - 3 < inner <= innermost and widths[level - 1] == widths[-1] and dropout:
                     layers.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*layers))
 
@@ -70,7 +75,8 @@ class Pix2PixUNet(nn.Module):
             skips.append(image)
         image = self.up[0](skips.pop())
         for up in list(self.up)[1:]:
-            image = up(torch.cat([image, skips.pop()], dim=1))
+            joined = [image, skips.pop()]
+            image = up(torch.cat(joined[::-1] if self.late else joined, dim=1))
         return image
 
 

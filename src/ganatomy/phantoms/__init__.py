@@ -2,8 +2,8 @@
 
 Most phantoms have an `image` (an `ganatomy.images.image.Image`), `masks` and `regions` by name, each of shape
 (slices, rows, columns); others have no image but `vessels`. Further attributes depend on the kind of phantom. A class
-may have `LABELS`, between which seeds alternate, `SEEDS_PER_SUBJECT`, and a function `side` that returns the side of
-the split of a seed: "train", "val" or "test".
+may have `LABELS`, between which seeds alternate, `SITES`, such as scanners, between which they alternate, too,
+`SEEDS_PER_SUBJECT`, and a function `side` that returns the side of the split of a seed: "train", "val" or "test".
 
 A phantom from outside of the package is a class like these, called with a seed. A task names it by the class itself, or
 an installed package registers it as an entry point. It cannot be named by a file or module: names of phantoms are read
@@ -43,9 +43,11 @@ PHANTOMS: dict[str, str] = {
     "chest-radiograph": "ganatomy.phantoms.radiograph:ChestRadiograph",
     "retinal-oct": "ganatomy.phantoms.oct:RetinalOCT",
     "prostate-lesion": "ganatomy.phantoms.prostate:ProstateLesion",
+    "prostate-mr": "ganatomy.phantoms.prostate:ProstateMR",
     "liver-lesion": "ganatomy.phantoms.liver:LiverLesion",
     "lung-nodule": "ganatomy.phantoms.nodule:LungNodule",
     "skin-lesion": "ganatomy.phantoms.skin:SkinLesion",
+    "skin-photograph": "ganatomy.phantoms.skin_photograph:SkinPhotograph",
     "fundus": "ganatomy.phantoms.fundus:Fundus",
     "endomicroscopy": "ganatomy.phantoms.endomicroscopy:EndomicroscopyMosaic",
     "fluorescent-cells": "ganatomy.phantoms.cells:FluorescentCells",
@@ -129,6 +131,16 @@ def label(name: Name, seed: int) -> str | None:
     """
     labels: tuple[str, ...] = getattr(_kind(name), "LABELS", ())
     return labels[seed % len(labels)] if labels else None
+
+
+def site(name: Name, seed: int) -> str | None:
+    """Return the site of a patient, such as a scanner, without drawing it; None where the phantom has no sites.
+
+    Raises:
+        UserError: there is no phantom of this name.
+    """
+    sites: tuple[str, ...] = getattr(_kind(name), "SITES", ())
+    return sites[seed % len(sites)] if sites else None
 
 
 def subject(name: Name, seed: int) -> int | None:

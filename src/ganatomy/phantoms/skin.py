@@ -40,7 +40,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class _Pigments:
+class Pigments:
     """Amounts of pigments in every pixel, (slices, rows, columns)."""
 
     epidermal: Array
@@ -98,13 +98,13 @@ class SkinLesion:
         self.tone = float(0.06 + 0.29 * patient.beta(1.2, 3))
         hairy, dark_corners = patient.random() < 0.35, patient.random() < 0.4
 
-        skin = _skin(skin_rng, grid, self.tone, redness=patient.uniform(0.1, 0.24))
+        skin = healthy_skin(skin_rng, grid, self.tone, redness=patient.uniform(0.1, 0.24))
         x, y = grid.x - per_slice(lesion_rng, slices, -0.7, 0.7), grid.y - per_slice(lesion_rng, slices, -0.7, 0.7)
-        draw = _naevus if self.label == "naevus" else _melanoma
+        draw = naevus if self.label == "naevus" else melanoma
         pigments, self.masks = draw(lesion_rng, grid, x, y, skin)
         if hairy:
             hair = _hair(skin_rng, grid, patient.uniform(0.8, 1.6))
-            pigments = _Pigments(pigments.epidermal + hair, pigments.dermal + 0.4 * hair, pigments.blood)
+            pigments = Pigments(pigments.epidermal + hair, pigments.dermal + 0.4 * hair, pigments.blood)
 
         light = _light(camera_rng, grid, dark_corners)
         values = pigments.colour() * light
@@ -114,11 +114,11 @@ class SkinLesion:
         self.regions: dict[str, Mask] = {}
 
 
-def _skin(rng: np.random.Generator, grid: Grid, tone: float, redness: float) -> _Pigments:
+def healthy_skin(rng: np.random.Generator, grid: Grid, tone: float, redness: float) -> Pigments:
     """Draw healthy skin: uneven tan, blotchy blood and fine furrows."""
     tan, furrows, flush = (fields(rng, grid.shape, grain / grid.pixel) for grain in (2.0, 0.16, 0.9))
     epidermal = tone * (1 + 0.07 * tan) + 0.012 * furrows
-    return _Pigments(epidermal, np.zeros_like(tan), np.asarray(redness * (1 + 0.12 * flush), np.float32))
+    return Pigments(epidermal, np.zeros_like(tan), np.asarray(redness * (1 + 0.12 * flush), np.float32))
 
 
 def _network(rng: np.random.Generator, grid: Grid, period: float, disorder: float) -> Array:
@@ -135,7 +135,8 @@ def _network(rng: np.random.Generator, grid: Grid, period: float, disorder: floa
     return faint * ramp(np.asarray(waves), 0.9, -1.3)
 
 
-def _naevus(rng: np.random.Generator, grid: Grid, x: Array, y: Array, skin: _Pigments) -> tuple[_Pigments, Masks]:
+def naevus(rng: np.random.Generator, grid: Grid, x: Array, y: Array, skin: Pigments) -> tuple[Pigments, Masks]:
+    """Draw a naevus around the origin of x and y in each slice; returns all pigments, and masks."""
     slices = grid.shape[0]
     radius = per_slice(rng, slices, 2.2, 4.2)
     distance = star(x, y, radius, undulations(rng, slices, 5, 0.045, fall=1.6))
@@ -152,10 +153,11 @@ def _naevus(rng: np.random.Generator, grid: Grid, x: Array, y: Array, skin: _Pig
     epidermal = skin.epidermal + brown * body * (1 + 0.75 * pattern)
     masks = {"lesion": distance < 0, "veil": np.zeros(grid.shape, bool)}
     blood = np.asarray(skin.blood * (1 + 0.25 * body), np.float32)
-    return _Pigments(np.asarray(epidermal, np.float32), skin.dermal, blood), masks
+    return Pigments(np.asarray(epidermal, np.float32), skin.dermal, blood), masks
 
 
-def _melanoma(rng: np.random.Generator, grid: Grid, x: Array, y: Array, skin: _Pigments) -> tuple[_Pigments, Masks]:
+def melanoma(rng: np.random.Generator, grid: Grid, x: Array, y: Array, skin: Pigments) -> tuple[Pigments, Masks]:
+    """Draw a melanoma around the origin of x and y in each slice; returns all pigments, and masks."""
     slices, pixel = grid.shape[0], grid.pixel
     radius = per_slice(rng, slices, 3.8, 5.3)
     notches = undulations(rng, slices, 10, 0.09, fall=0.7) * rng.uniform(0.55, 1, (slices, 1)).astype(np.float32)
@@ -173,18 +175,18 @@ def _melanoma(rng: np.random.Generator, grid: Grid, x: Array, y: Array, skin: _P
     brown *= 1 + 0.75 * network * ramp(fields(rng, grid.shape, 1.3 / pixel), -0.2, 0.8)
     dots = ramp(fields(rng, grid.shape, 0.13 / pixel), 1.7, 2.3) * ramp(side, -0.6, 0.6)
 
-    black = _patch(rng, x, y, radius, (0.1, 0.6), (0.2, 0.4), body)
-    veil = _patch(rng, x, y, radius, (0.1, 0.5), (0.3, 0.5), body)
-    pale = _patch(rng, x, y, radius, (0.3, 0.7), (0.15, 0.35), body) * (per_slice(rng, slices, 0, 1) < 0.6)
+    black = patch(rng, x, y, radius, (0.1, 0.6), (0.2, 0.4), body)
+    veil = patch(rng, x, y, radius, (0.1, 0.5), (0.3, 0.5), body)
+    pale = patch(rng, x, y, radius, (0.3, 0.7), (0.15, 0.35), body) * (per_slice(rng, slices, 0, 1) < 0.6)
 
     epidermal = body * (brown + 1.0 * dots) * (1 - 0.75 * veil) * (1 - 0.8 * pale) + 1.3 * black * (1 - 0.5 * veil)
     dermal = veil * per_slice(rng, slices, 0.55, 0.85) + 0.6 * black + 0.1 * pale
     blood = skin.blood * (1 + body * (0.3 - 0.5 * veil) + 0.6 * pale)
     masks = {"lesion": distance < 0, "veil": (distance < 0) & (veil > 0.5) & (black < 0.25)}
-    return _Pigments(*(np.asarray(p, np.float32) for p in (skin.epidermal + epidermal, dermal, blood))), masks
+    return Pigments(*(np.asarray(p, np.float32) for p in (skin.epidermal + epidermal, dermal, blood))), masks
 
 
-def _patch(rng: np.random.Generator, x: Array, y: Array, radius: Array, away: Range, wide: Range, body: Array) -> Array:
+def patch(rng: np.random.Generator, x: Array, y: Array, radius: Array, away: Range, wide: Range, body: Array) -> Array:
     """Draw an irregular part of a lesion, 0 to 1; distance from the middle and radius as shares of the lesion's."""
     slices = len(radius)
     turn, apart = per_slice(rng, slices, 0, 2 * np.pi), radius * per_slice(rng, slices, *away)

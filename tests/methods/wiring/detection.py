@@ -1,6 +1,6 @@
 """Section 4.4, detection: healthy images alone, or images with and without an effect."""
 
-from wiring import NOISE, Losses, Wiring, doubled, each
+from wiring import NOISE, Losses, Wiring, alike, doubled, each
 
 GAME = "discriminator/adversarial"
 
@@ -137,5 +137,64 @@ WIRINGS = [
         },
         variant="volumes",
         options={"size": (16, 32, 48), "critic_steps": 1, "accumulated": 2, "width": 2},
+    ),
+    # Kohl et al. 2017: the U-Net is taught by the discriminator alone, through which it sees the experts' maps.
+    Wiring(
+        "kohl-advseg",
+        {
+            "game": Losses(
+                {
+                    **alike(("t2w", "adc", "dwi"), [GAME, "segmentor/adversarial"]),
+                    "prostate": [GAME],
+                },
+                {"adversarial_weight": doubled("segmentor/adversarial")},
+            )
+        },
+        options={"size": (64, 80), "width": 4},
+        unused={"pixel_weight": "there is no loss of pixels"},
+    ),
+    # A loss of pixels beside it, with a warm-up, is the survey's reading; this discriminator sees label maps alone.
+    Wiring(
+        "kohl-advseg",
+        {
+            "warm-up": Losses(alike(("t2w", "adc", "dwi", "prostate"), ["segmentor/cross-entropy"])),
+            "game": Losses(
+                {
+                    **alike(("t2w", "adc", "dwi"), [GAME, *each("segmentor", "adversarial", "pixel")]),
+                    "prostate": [GAME, "segmentor/pixel"],
+                },
+                {
+                    "adversarial_weight": doubled("segmentor/adversarial"),
+                    "pixel_weight": doubled("segmentor/pixel"),
+                },
+            ),
+        },
+        variant="with squared errors, of label maps alone",
+        options={
+            "size": (80, 64),
+            "width": 4,
+            "pixel_loss": "squared",
+            "warm_up_rounds": 3,
+            "condition_on_image": False,
+            "game": "least-squares",
+        },
+    ),
+    # Udrea & Mitra 2017, pix2pix from photograph to mask: both players see the photograph, the L1 loss is of masks.
+    Wiring(
+        "udrea-lesion-cgan",
+        {
+            "game": Losses(
+                {
+                    "image": [GAME, *each("generator", "l1", "adversarial")],
+                    "lesion": [GAME, "generator/l1"],
+                    NOISE: [GAME, *each("generator", "l1", "adversarial")],
+                },
+                {
+                    "l1_weight": doubled("generator/l1"),
+                    "adversarial_weight": doubled("generator/adversarial"),
+                },
+            )
+        },
+        options={"size": (32, 64), "mask_channels": 3},
     ),
 ]

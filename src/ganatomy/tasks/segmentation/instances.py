@@ -61,7 +61,7 @@ class InstancePredictor(SegmentationPredictor):
         return (OBJECTS,)
 
     def _tables(
-        self, source: Image, working: Array, sample: Sample
+        self, source: Image, working: Array, sample: Sample, probabilities: Array
     ) -> dict[str, Callable[[], Sequence[Mapping[str, Any]]]]:
         return {OBJECTS: lambda: object_table(source)}
 

@@ -162,7 +162,7 @@ class SegmentationPredictor(VoxelPredictor):
         return Prediction(
             made,
             outputs,
-            tables=LazyTables(self._tables(source, working, sample)),
+            tables=LazyTables(self._tables(source, working, sample, placed)),
             facts=self._facts(absent),
             notes=tuple(f"without {role}: the network saw 0, the background, in its place" for role in absent),
         )
@@ -210,7 +210,7 @@ class SegmentationPredictor(VoxelPredictor):
         return found
 
     def _tables(
-        self, source: Image, working: Array, sample: Sample
+        self, source: Image, working: Array, sample: Sample, probabilities: Array
     ) -> dict[str, Callable[[], Sequence[Mapping[str, Any]]]]:
         """Return functions that compute the tables of a label map.
 
@@ -218,6 +218,7 @@ class SegmentationPredictor(VoxelPredictor):
             source: label map on the grid of the source, on which volumes are measured.
             working: label map on the working grid, whose axes and spacing measures and judges count on.
             sample: sample with the spacing of the working grid.
+            probabilities: probabilities of the regions on the grid of the source.
         """
 
         def measured() -> list[dict[str, Any]]:
@@ -310,21 +311,25 @@ class SegmentationPredictor(VoxelPredictor):
         return encoded(self.task.completed(sample), self.task.inputs)
 
     def _label_map(self, probabilities: Array) -> LazyArray:
-        role = self.task.target
+        return LabelMap(probabilities, self._inside, self.task.target, self._cleaned if self._cleans else None)
+
+    @property
+    def _cleans(self) -> bool:
+        """Whether regions are changed as a whole after the network."""
+        return bool(self.largest or self.fill or self.organ)
+
+    def _cleaned(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the regions of a whole volume after the steps that follow the network, (regions, ...)."""
         largest, fill, organ = (
-            [role.names.index(name) for name in names] for names in (self.largest, self.fill, self.organ)
+            [self.task.target.names.index(name) for name in names] for names in (self.largest, self.fill, self.organ)
         )
-
-        def whole(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-            if organ:
-                inside[organ] &= largest_component(np.asarray(inside[organ].any(0)))
-            for place in largest:
-                inside[place] = largest_component(inside[place])
-            for place in fill:
-                inside[place] = filled(inside[place])
-            return inside
-
-        return LabelMap(probabilities, self._inside, role, whole if largest or fill or organ else None)
+        if organ:
+            inside[organ] &= largest_component(np.asarray(inside[organ].any(0)))
+        for place in largest:
+            inside[place] = largest_component(inside[place])
+        for place in fill:
+            inside[place] = filled(inside[place])
+        return inside
 
     def _inside(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Decide from probabilities which voxels are in which region, (regions, ...)."""
