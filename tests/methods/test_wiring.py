@@ -44,7 +44,9 @@ class Changed(Samples):
     def __init__(self, method, stage, role, drawn=0, other=1000):
         super().__init__(method, stage, drawn)
         self.role, self.other = role.partition(":")[0], other
-        self.classes = getattr(method.task.roles.get(self.role), "classes", ())
+        # Roles of label maps have a method of this name.
+        own = getattr(method.task.roles.get(self.role), "classes", ())
+        self.classes = own if isinstance(own, tuple) else ()
         self.part = PARTS.get(role, slice(None))
 
     def __next__(self):
