@@ -11,11 +11,15 @@ from torch.nn.functional import cross_entropy, pad
 
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Stage, Turn, adam
+from ganatomy.images.augmentation import Augmentation
 from ganatomy.images.frames import Fit
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.nets.aids import latents
 from ganatomy.nets.semi_coupled import CoupledGenerators, TwoHeads
 from ganatomy.tasks.classification.task import ClassificationConfig, Classifier
+
+MOVED = Augmentation(rotation=(10.0, 0.0, 0.0), scaling=0.1, shift=(0.0, 0.05, 0.05))
+"""Random movements of the miniature, which has some thirty basal slices to learn from."""
 
 
 class SCGAN(Classifier):
@@ -68,6 +72,7 @@ class SCGAN(Classifier):
             "small": {
                 "generator_widths": (128, 64, 32, 16),
                 "discriminator_widths": (16, 32, 64, 128),
+                "augmentation": MOVED,
                 "batch_size": 16,
                 "learning_rate": 5e-4,
                 "game_rounds": 600,

@@ -396,7 +396,8 @@ class ClassJudge(Judge):
             "Probabilities": "at a temperature that was calibrated on validation cases, with the frequencies of the "
             "classes in training",
             "Intervals": "over subjects; balanced accuracy and areas are those of all cases together, whose values of "
-            "the infinitesimal jackknife are averaged over each subject",
+            "the infinitesimal jackknife are averaged over each subject. Such intervals may reach beyond 0 and 1, and "
+            "values of single subjects, by which it is told in how many one is better, are no scores of their own",
         }
 
     def caveats(self, judgement: Judgement) -> list[str]:

@@ -81,7 +81,7 @@ def reliability_plot(found: Mapping[str, Reliability], event: str) -> Figure:
         found: name to its reliability.
         event: event whose probability is predicted, in words.
     """
-    figure = new_figure(4.4, 4.2)
+    figure = new_figure(4.4, 4.8)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     for name, colour in colours(found).items():
@@ -90,5 +90,5 @@ def reliability_plot(found: Mapping[str, Reliability], event: str) -> Figure:
         axes.scatter(one.predicted, one.observed, 6 + 120 * one.counts / one.counts.sum(), color=colour, alpha=0.6)
     axes.set(xlabel=f"predicted probability of {plain(event)}", ylabel="observed share", aspect="equal")
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside lower center")
     return figure

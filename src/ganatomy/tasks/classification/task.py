@@ -77,7 +77,7 @@ class Classification(Task):
     name = "classification"
     predictors: ClassVar = {"classify": "ganatomy.tasks.classification.predictor:ClassPredictor"}
     judge = "ganatomy.tasks.classification.judge:ClassJudge"
-    phantom_subjects = 60
+    phantom_subjects = 90
     directions: ClassVar[Mapping[str, Better]] = {LOSS: "lower", BALANCED: "higher", AREA: "higher"}
 
     def __init__(self, config: ClassificationConfig):
