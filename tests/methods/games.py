@@ -101,10 +101,15 @@ def moves_of(method, stage, player):
 
 
 def repr_of(one):
-    """Return the values of a stream or a derivation, functions by whether they are there."""
+    """Return the values of a stream or a derivation, functions by whether they are there.
+
+    Most streams are not optional, and nothing is said of that.
+    """
     if not hasattr(one, "__dataclass_fields__"):
         return callable(one)
     values = {field.name: getattr(one, field.name) for field in fields(one)}
+    if not values.get("optional", True):
+        del values["optional"]
     return {name: simple(value) for name, value in values.items()}
 
 
