@@ -23,7 +23,7 @@ def case(name, slices=3):
 class Judging:
     """A judge whose error is the number that an entry returns."""
 
-    decisive, leading, reference = None, ("error",), INPUT
+    decisive, leading, reference, tuned_together = None, ("error",), INPUT, False
 
     def named(self, name):
         return ERROR

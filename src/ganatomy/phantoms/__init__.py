@@ -185,14 +185,14 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points | tupl
     if name not in there:
         raise UserError(f"{type(phantom).__name__} has no part {name!r}: choose one of {', '.join(there)}")
     found = there[name]
-    if isinstance(found, tuple):
-        return found
     if isinstance(found, Mapping):
         points: Points = found  # type: ignore[assignment]
         return points
     if hasattr(found, "polyline"):
         polyline: NDArray[np.float64] = found.polyline
         return polyline
+    if isinstance(found, tuple):
+        return found
     if not hasattr(found, "affine"):
         array = found.astype("float32") if found.dtype == bool else found
         found = type(phantom.image)(array[None], phantom.image.affine)
