@@ -16,6 +16,7 @@ MANY_STEPS = {("mgan", "paper"), ("mgan", "small"), ("va-gan", "volumes")}
 VALUES_AT_FULL_SIZE = {
     ("csmri-refinement", "paper"),
     ("cyclegan", "paper"),
+    ("polyphase-cyclegan", "paper"),
     ("refinegan", "paper"),
     ("refinegan", "code"),
     ("polyphase-cyclegan", "paper"),

@@ -56,6 +56,9 @@ def test_presets_are_built_as_their_releases():
     for player in stage.players:
         optimiser = player.optimizer([nn.Parameter(torch.ones(1))])
         assert optimiser.defaults["alpha"] == 0.9 and optimiser.defaults["lr"] == 1e-3 and player.schedule is None
+        assert player.ema_halflife is None
+    averaged = {player.name: player.ema_halflife for player in rib_cage(ema_halflife=50.0).stages()[0].players}
+    assert averaged == {"discriminator": None, "estimator": 50.0}
 
 
 @pytest.mark.parametrize(

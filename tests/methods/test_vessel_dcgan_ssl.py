@@ -10,7 +10,9 @@ from ganatomy.game import Balanced
 from ganatomy.inference.tiling import Tiler
 from ganatomy.methods.segmentation.vessel_dcgan_ssl import VesselDCGAN
 
-TINY = {"patch": 8, "generator_widths": (4, 3), "trunk_widths": (3, 4), "hidden": 5, "batch_size": 4}
+TINY = {
+    "patch": 8, "generator_widths": (4, 3), "trunk_widths": (3, 4), "hidden": 5, "batch_size": 4, "vessel_share": 0.5,
+}  # fmt: skip
 
 
 def dcgan(preset="small", **values):
@@ -99,6 +101,27 @@ def test_a_photograph_is_segmented_by_the_patch_around_every_pixel():
         with torch.no_grad():
             want = method.classes(method.features(2 * patch - 1)).softmax(1)[0, 1]
         assert found[0, 0, row, column] == pytest.approx(want.item(), abs=1e-5)
+
+
+def test_odds_of_batches_become_those_of_pictures():
+    even, rare = dcgan().eval(), dcgan(vessel_share=0.2).eval()
+    picture = torch.rand(1, 3, 11, 10, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        p, q = even.segment(picture), rare.segment(picture)
+    torch.testing.assert_close(q / (1 - q), 0.25 * p / (1 - p))
+
+
+def test_running_averages_are_those_of_photographs_alone():
+    method, again = dcgan().train(), dcgan().train()
+    for _ in method.turns(iter([batch_of()])):
+        pass
+    again.features(2 * batch_of()["image"] - 1)
+    buffers = dict(method.trunk.named_buffers())
+    found = {name: value for name, value in again.trunk.named_buffers() if name.endswith(("mean", "var"))}
+    assert found
+    for name, value in found.items():
+        torch.testing.assert_close(buffers[name], value)
+    assert all(norm.momentum == 0.1 for norm in method.trunk.modules() if isinstance(norm, nn.BatchNorm2d))
 
 
 def test_rows_are_classified_in_parts(monkeypatch):

@@ -166,6 +166,17 @@ def trained(dims):
     return network, images
 
 
+def test_averages_are_kept_meanwhile_and_move_afterwards():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, momentum=0.3)).train()
+    batch = torch.rand(3, 1, 6, 5, generator=torch.Generator().manual_seed(3))
+    before = network[1].running_mean.clone()
+    with aids.averages_kept(network):
+        kept = network(batch)
+    assert torch.equal(network[1].running_mean, before) and network.training
+    torch.testing.assert_close(network(batch), kept)
+    torch.testing.assert_close(network[1].running_mean, 0.3 * network[0](batch).mean((0, 2, 3)))
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_own_statistics_give_each_sample_what_a_batch_of_one_would(dims):
     network, images = trained(dims)

@@ -133,6 +133,19 @@ def evaluated(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
+@contextmanager
+def averages_kept(network: nn.Module) -> Iterator[None]:
+    """Leave the running averages of a network's batch norms as they are meanwhile, also while it is trained."""
+    momenta = {norm: norm.momentum for norm in network.modules() if isinstance(norm, _BatchNorm)}
+    for norm in momenta:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in momenta.items():
+            norm.momentum = momentum
+
+
 class OwnBatchNorm(_BatchNorm):
     """Batch normalisation that, at inference, takes mean and variance over space from each sample alone.
 

@@ -66,6 +66,7 @@ class RibCageGAN(Segmenter):
         batch_size: int = 70  # images with true segmentations, and as many with predicted ones
         patch: int = 236  # rows and columns of a segmentation; crops of images are 20 pixels larger
         learning_rate: float = 1e-3  # RMSprop, both players
+        ema_halflife: float | None = None  # images; average of the estimator used at inference (our option)
         entropy_fraction: float = Field(0.0, ge=0, le=1)  # share of the cross-entropy in the estimator's loss
         ascent: float = Field(0.0, ge=0)  # updates over which the adversarial share rises as 1 - exp(-t / ascent)
         statistics: Literal["image", "running"] = "image"  # of norms at inference: those of each image, or averages
@@ -136,7 +137,7 @@ class RibCageGAN(Segmenter):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         moves = rmsprop(c.learning_rate, 0.9)
-        players = [Player("estimator", (self.estimator,), moves)]
+        players = [Player("estimator", (self.estimator,), moves, ema_halflife=c.ema_halflife)]
         if self.critic:
             players.insert(0, Player("discriminator", (self.critic,), moves, adversary=True))
         # Segmentations are cut with the same margin, so that edges at the border of the patch are those of whole cells.

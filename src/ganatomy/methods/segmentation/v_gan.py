@@ -74,8 +74,8 @@ class VGAN(Segmenter):
                 "norm_momentum": 0.1,
                 "batch_size": 4,
                 "steps": 5,
-                "game_rounds": 60,
-                "learning_rate": 1e-2,
+                "game_rounds": 90,
+                "learning_rate": 3e-3,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"discriminator": "none"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import log
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from ganatomy.errors import UserError
 from ganatomy.game import Balanced, Batch, Player, Stage, Stream, Tiling, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.losses.segmentation import cross_entropy
-from ganatomy.nets.aids import latents
+from ganatomy.nets.aids import averages_kept, latents
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, init_dcgan
 from ganatomy.nets.sizes import check_input
 from ganatomy.tasks.segmentation.kinds import RETINA, VESSELS
@@ -60,16 +61,18 @@ class VesselDCGAN(Segmenter):
         game_rounds: int = 20_000  # rounds; each updates both networks once
         learning_rate: float = 2e-4  # learning rate of both players
         class_weight: float = 1.0  # weight of the cross-entropy of the classes
+        vessel_share: float = Field(0.5, gt=0, lt=1)  # share of vessels in pictures; 0.5, as in batches, if not known
 
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "paper": {},
             "small": {
                 "patch": 16,
                 "generator_widths": (64, 32),
-                "trunk_widths": (32, 64),
+                "trunk_widths": (16, 32),
                 "hidden": 64,
-                "game_rounds": 1500,
-                "learning_rate": 1e-3,
+                "game_rounds": 3000,
+                "learning_rate": 5e-4,
+                "vessel_share": 0.05,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"adversary": False}
@@ -138,10 +141,10 @@ class VesselDCGAN(Segmenter):
         assert self.realness is not None
         fake = self.generator(latents(self.noise, len(patches), c.latent, "uniform"))
         shown = self.features(self.scaled(batch["pictures"])) if c.unlabelled else features
-        real_score, fake_score = self.realness(shown), self.realness(self.features(fake.detach()))
+        real_score, fake_score = self.realness(shown), self.realness(self.generated_features(fake.detach()))
         losses["adversarial"] = nonsaturating_discriminator(real_score, fake_score)
         yield Turn("discriminator", losses, scores={"real": real_score, "fake": fake_score})
-        yield Turn("generator", adversarial=nonsaturating_generator(self.realness(self.features(fake))))
+        yield Turn("generator", adversarial=nonsaturating_generator(self.realness(self.generated_features(fake))))
 
     def scaled(self, batch: Batch) -> Tensor:
         """Return the patches of a batch in [-1, 1], the range of the generator."""
@@ -151,9 +154,21 @@ class VesselDCGAN(Segmenter):
         """Map patches (N, channels, patch, patch) in [-1, 1] to the features of both heads, (N, hidden)."""
         return leaky_relu(self.trunk(patches), 0.2)
 
+    def generated_features(self, patches: Tensor) -> Tensor:
+        """Map generated patches to features.
+
+        Photographs are segmented by the running averages of the norms, which are therefore those of photographs alone.
+        """
+        with averages_kept(self.trunk):
+            return self.features(patches)
+
     def segment(self, image: Tensor) -> Tensor:
-        """Predict the probability of a vessel, (N, 1, H, W), of images with half a patch around them on every side."""
-        side = self.config.patch
+        """Predict the probability of a vessel, (N, 1, H, W), of images with half a patch around them on every side.
+
+        Half of the patches that were learned from are vessels; the odds are multiplied by those of a picture.
+        """
+        side, share = self.config.patch, self.config.vessel_share
+        odds = image.new_tensor([0.0, log(share / (1 - share))])
         windows = (2 * image - 1).unfold(2, side, 1).unfold(3, side, 1)
         rows, columns = (extent - 2 * (side // 2) for extent in image.shape[2:])
         step = max(1, WINDOWS // (len(image) * columns))
@@ -162,5 +177,5 @@ class VesselDCGAN(Segmenter):
             some = windows[:, :, first : min(first + step, rows), :columns]
             patches = some.permute(0, 2, 3, 1, 4, 5)
             logits = self.classes(self.features(patches.flatten(0, 2)))
-            parts.append(logits.softmax(1)[:, 1].reshape(patches.shape[:3]))
+            parts.append((logits + odds).softmax(1)[:, 1].reshape(patches.shape[:3]))
         return torch.cat(parts, 1)[:, None]
