@@ -240,6 +240,12 @@ def test_units(tmp_path, slice_file, modality, units, unit):
     assert read(tmp_path / "a").unit == unit
 
 
+@pytest.mark.parametrize(("kind", "unit"), [("BW", "SUV"), ("", "SUV"), ("LBM", "SUV LBM")])
+def test_uptake_by_another_measure_than_weight_is_called_so(tmp_path, slice_file, kind, unit):
+    slice_file(tmp_path / "a", grey(), Modality="PT", Units="GML", SUVType=kind)
+    assert read(tmp_path / "a").unit == unit
+
+
 def test_mixed_series_are_separated_and_named(tmp_path, series, slice_file):
     folder = tmp_path / "study"
     thin = series(folder, SeriesInstanceUID="1.2.3.4")

@@ -3,8 +3,8 @@ import pytest
 from scipy import ndimage
 
 from ganatomy.errors import UserError
-from ganatomy.phantoms import make
-from ganatomy.phantoms.fundus import WIDTH, Fundus
+from ganatomy.phantoms import label, make
+from ganatomy.phantoms.fundus import GRADES, RETINOPATHY, WIDTH, DiabeticFundus, Fundus
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +126,54 @@ def test_ratios_of_cup_and_disc_are_drawn_from_a_range() -> None:
 def test_impossible_cups_and_views_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError, match="cannot be drawn"):
         Fundus(0, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_healthy_eye_has_no_lesions():
+    healthy = Fundus(3, size=64, slices=2)
+    assert set(RETINOPATHY) <= set(healthy.masks) and not healthy.labels["lesions"].any()
+    assert not any(healthy.masks[name].any() for name in RETINOPATHY)
+
+
+def test_lesions_change_only_where_they_are_and_have_their_colours():
+    seen = {name: [] for name in RETINOPATHY}
+    for seed in range(6):
+        healthy, sick = (Fundus(seed, size=192, noise=0, severity=severity) for severity in (0, 1))
+        before, after = healthy.image.numpy(), sick.image.numpy()
+        for name in ("vessels", "disc", "cup", "fovea", "field"):
+            np.testing.assert_array_equal(healthy.masks[name], sick.masks[name])
+        lesions = sick.labels["lesions"] > 0
+        apart = np.abs(after - before).max(0)
+        assert apart[lesions].mean() > 8 > 20 * apart[~ndimage.binary_dilation(lesions, iterations=6)].mean()
+        assert not (lesions & ~sick.masks["field"]).any()
+        for value, name in enumerate(RETINOPATHY, 1):
+            inside = (sick.labels["lesions"] == value) & ~sick.masks["vessels"]
+            seen[name].extend((after - before)[:, inside].T)
+    change = {name: np.mean(pixels, 0) for name, pixels in seen.items()}
+    assert (change["haemorrhages"] < 0).all() and (change["exudates"][:2] > 0).all()
+    red, green, blue = change["spots"]
+    assert min(red, green, blue) > 0
+    # Exudates are yellow, cotton-wool spots nearly white.
+    assert change["exudates"][1] / change["exudates"][2] > green / blue
+
+
+def test_severe_retinopathy_has_more_lesions_and_a_close_view_shows_the_same_ones():
+    mild, severe = (
+        np.mean([(Fundus(seed, size=128, severity=severity).labels["lesions"] > 0).mean() for seed in range(5)])
+        for severity in (0.3, 1.2)
+    )
+    assert severe > 2 * mild > 0
+    close = Fundus(4, size=64, around_disc=4.5, severity=1.0)
+    assert close.labels["lesions"].shape == (1, 64, 64)
+    with pytest.raises(UserError, match="retinopathy of severity -1 cannot be drawn"):
+        Fundus(0, severity=-1)
+
+
+def test_grades_alternate_and_lesions_grow_with_them() -> None:
+    assert [label("diabetic-fundus", seed) for seed in range(5)] == [*GRADES, "none"]
+    people = [DiabeticFundus(seed, size=96) for seed in range(12)]
+    assert [person.label for person in people[:4]] == list(GRADES)
+    area = {grade: np.mean([(p.labels["lesions"] > 0).mean() for p in people if p.label == grade]) for grade in GRADES}
+    assert area["none"] == 0 < area["mild"] < area["severe"] and area["moderate"] < area["severe"]
+    assert DiabeticFundus(0, size=96, label="severe").labels["lesions"].any()
+    with pytest.raises(UserError, match="no label 'worst'"):
+        DiabeticFundus(0, label="worst")

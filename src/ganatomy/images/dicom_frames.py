@@ -32,7 +32,7 @@ _TAGS = """
     RealWorldValueMappingSequence RescaleIntercept RescaleSlope RescaleType Rows SOPClassUID SOPInstanceUID
     SamplesPerPixel SeriesDescription SeriesInstanceUID SeriesNumber SharedFunctionalGroupsSequence SliceLocation
     SliceThickness SpacingBetweenSlices SpecificCharacterSet StudyInstanceUID TotalPixelMatrixColumns
-    TotalPixelMatrixRows Units
+    SUVType TotalPixelMatrixRows Units
 """
 _VECTORS: Mapping[str, str] = {
     "slice": "SliceVector",

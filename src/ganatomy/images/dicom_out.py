@@ -42,6 +42,7 @@ from ganatomy.images.paths import replacing_folder
 IMPLEMENTATION_NAME = "GANATOMY_1"
 
 _CLASS_OF_UNIT = {"HU": CTImageStorage, "a.u.": MRImageStorage}
+_PET_UNITS = {"SUV": "GML", "Bq/mL": "BQML"}
 _MODALITIES = {CTImageStorage: "CT", MRImageStorage: "MR", PositronEmissionTomographyImageStorage: "PT"}
 SECTIONAL = tuple(_MODALITIES)
 """Classes whose images are slices with a place in the patient."""
@@ -111,6 +112,21 @@ _MINIMUM: dict[UID, dict[str, Any]] = {
         "EchoTime": None,
         "EchoTrainLength": None,
     },
+    PositronEmissionTomographyImageStorage: {
+        "Modality": "PT",
+        "SeriesType": ["STATIC", "IMAGE"],
+        "CountsSource": "EMISSION",
+        "DecayCorrection": "NONE",
+        "CorrectedImage": None,
+        "CollimatorType": None,
+        "FrameReferenceTime": 0,
+        "ActualFrameDuration": None,
+        "AcquisitionDate": None,
+        "AcquisitionTime": None,
+        "RadiopharmaceuticalInformationSequence": None,
+        "PatientOrientationCodeSequence": None,
+        "PatientGantryRelationshipCodeSequence": None,
+    },
     SecondaryCaptureImageStorage: {"Modality": "OT", "ConversionType": "WSD", "PatientOrientation": None},
 }
 _IMAGE_TYPE_3: dict[UID, list[str]] = {CTImageStorage: ["AXIAL"], MRImageStorage: ["OTHER"]}
@@ -165,7 +181,7 @@ def write_dicom(
     files of the single-frame class of their modality, or Secondary Capture where there is none. CT, MR and PET of
     unknown pixel size become Secondary Captures, which need not state one; slices without a position stay without it.
     An image of another contrast than its source keeps patient, study and place only. From any other image, the series
-    is a minimal one: CT for HU, MR for a.u., else Secondary Capture.
+    is a minimal one: CT for HU, MR for a.u., PET for SUV and Bq/mL, else Secondary Capture.
 
     Stored numbers have 8 or 16 bits. Integers are exact. Real HU are stored in steps of 1/16 HU (coarser, slice by
     slice, only where the values span more than 4096 HU), real PET values in the finest step of each slice. Other real
@@ -242,12 +258,14 @@ class _Series:
             dataset.Modality = _MODALITIES[self._content]
             if self._content == PositronEmissionTomographyImageStorage and source is not None:
                 dataset.Units = source.header.get("Units")
+                _state_pet_unit(dataset, self._image.unit)
         self._identify(dataset, index)
         self._describe(dataset, source)
         if self._is_placed():
             place(dataset, self._image, self._positions[index])
         if self._kind == PositronEmissionTomographyImageStorage:
             dataset.ImageIndex, dataset.NumberOfSlices = index + 1, self._image.shape[0]
+            _state_pet_unit(dataset, self._image.unit)
         if self._derivation.profile is not None:
             self._derivation.profile.mark(dataset)
         self._put_pixels(dataset, encoding.stored(pixels), encoding)
@@ -319,13 +337,25 @@ class _Series:
                 dataset.RescaleType = "HU" if self._image.unit == "HU" else "US"
 
 
+def _state_pet_unit(dataset: Dataset, unit: str | None) -> None:
+    """Set the unit of PET, where an SUV is one by body weight."""
+    if unit not in _PET_UNITS:
+        return
+    dataset.Units = _PET_UNITS[unit]
+    if unit == "SUV":
+        dataset.SUVType = "BW"
+    elif "SUVType" in dataset:
+        del dataset.SUVType
+
+
 def _sop_class(image: Image, source: Dataset | None, derivation: Derivation) -> UID:
     """Return the class of the output files.
 
-    It is CT for HU, and MR for a.u. unless the source is no sectional image; else the class of the source where that
-    is neither CT nor MR and holds as many channels; else Secondary Capture.
+    It is CT for HU, and MR for a.u. and PET for its units unless the source is no sectional image; else the class of
+    the source where that is neither CT nor MR and holds as many channels; else Secondary Capture.
     """
-    by_unit = _CLASS_OF_UNIT.get(image.unit or "") if image.channels == 1 else None
+    units = _CLASS_OF_UNIT | dict.fromkeys(_PET_UNITS, PositronEmissionTomographyImageStorage)
+    by_unit = units.get(image.unit or "") if image.channels == 1 else None
     if source is None:
         return by_unit or SecondaryCaptureImageStorage
     own = UID(source.SOPClassUID)

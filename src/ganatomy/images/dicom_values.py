@@ -112,8 +112,9 @@ def _unit(modality: str | None, get: Get, stated: bool) -> str | None:
         kind = str(get("RescaleType", "HU"))
         return None if not stated or get("RescaleIntercept") is None else "HU" if kind == "US" else kind
     if modality == "PT":
-        units = str(get("Units", ""))
-        return _PET_UNITS.get(units, units) or None
+        units, kind = str(get("Units", "")), str(get("SUVType", "") or "BW")
+        # Uptake by lean body mass and others is not comparable with that by body weight.
+        return f"SUV {kind}" if units == "GML" and kind != "BW" else _PET_UNITS.get(units, units) or None
     if modality == "RTDOSE":
         return _DOSE_UNITS.get(str(get("DoseUnits", ""))) if stated else None
     kind = str(get("RescaleType", ""))

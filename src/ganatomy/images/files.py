@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganatomy.errors import Notice, UserError, shortage
-from ganatomy.images import archives, dicom, itk, kspace, labelmaps, mgh, nifti, npy, raster, slides
+from ganatomy.images import archives, dicom, itk, kspace, labelmaps, mgh, nifti, npy, raster, slides, uptake
 from ganatomy.images.archives import shown
 from ganatomy.images.dicom_folders import read_folders
 from ganatomy.images.dicom_frames import Frame
@@ -56,6 +56,7 @@ class Source:
         volume: Words that tell a volume of a DICOM series from the others of it, such as "echo 2"; None where there is
             one.
         aside: Why a DICOM file is no image of a scan, such as "localiser"; None where it is one.
+        uptake: Whether PET in Bq/mL is opened as standardised uptake (SUV), see `in_uptake`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Source:
     frame: int | None = None
     volume: str | None = None
     aside: str | None = None
+    uptake: bool = False
 
     @property
     def folder(self) -> Path:
@@ -94,6 +96,10 @@ class Source:
         """
         return replace(self, labels=True, overlapping=overlapping)
 
+    def in_uptake(self) -> Source:
+        """Return the source as one that opens PET in Bq/mL as SUV by body weight, from what its headers state."""
+        return replace(self, uptake=True)
+
     def open(self) -> Image:
         """Return the image, lazily where the format allows; raises `UserError` when it cannot be read."""
         with archives.told():
@@ -104,7 +110,8 @@ class Source:
             image = replace(image, unit=self.meaning.unit)
         if self.meaning.nan is not None:
             image = _without_nan(image, 0.0 if self.labels else self.meaning.nan)
-        return image if self.frame is None else _time_frame(image, self.frame)
+        image = image if self.frame is None else _time_frame(image, self.frame)
+        return uptake.in_uptake(image) if self.uptake else image
 
     def _read(self) -> Image:
         if self.problem:

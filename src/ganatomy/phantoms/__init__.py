@@ -49,6 +49,7 @@ PHANTOMS: dict[str, str] = {
     "skin-lesion": "ganatomy.phantoms.skin:SkinLesion",
     "skin-photograph": "ganatomy.phantoms.skin_photograph:SkinPhotograph",
     "fundus": "ganatomy.phantoms.fundus:Fundus",
+    "diabetic-fundus": "ganatomy.phantoms.fundus:DiabeticFundus",
     "endomicroscopy": "ganatomy.phantoms.endomicroscopy:EndomicroscopyMosaic",
     "fluorescent-cells": "ganatomy.phantoms.cells:FluorescentCells",
     "stained-glands": "ganatomy.phantoms.histology:StainedGlands",
@@ -56,6 +57,12 @@ PHANTOMS: dict[str, str] = {
     "spheroids": "ganatomy.phantoms.spheroid:BrightFieldSpheroids",
     "squares": "ganatomy.phantoms.squares:Squares",
     "short-axis-mr": "ganatomy.phantoms.short_axis:ShortAxisMR",
+    "head-mr-ct": "ganatomy.phantoms.mr_ct:HeadMRCT",
+    "chest-mr-ct": "ganatomy.phantoms.mr_ct:ChestMRCT",
+    "chest-pet-ct": "ganatomy.phantoms.pet_ct:ChestPetCT",
+    "liver-pet-ct": "ganatomy.phantoms.pet_ct:LiverPetCT",
+    "myelin-mr-pet": "ganatomy.phantoms.myelin:MyelinMRPet",
+    "neurons": "ganatomy.phantoms.neurons:Neurons",
     "coronary-centrelines": "ganatomy.phantoms.coronary:CoronaryCentrelines",
 }
 """Name of each phantom to the module and class that define it."""

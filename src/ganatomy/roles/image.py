@@ -15,6 +15,7 @@ from ganatomy.case import Array, Openable, Preparation
 from ganatomy.errors import UserError
 from ganatomy.images.augmentation import Movement
 from ganatomy.images.codecs import Codec, DeviationWindow, Over, PercentileWindow, Window, ZScore, may_be_ct
+from ganatomy.images.files import Source
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import Image
 from ganatomy.roles.options import RoleOptions
@@ -55,13 +56,18 @@ class ImageRole(ScaledRole):
         return self.width
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """Return the source of the image file or DICOM series ``text``."""
-        return read(folder / text)
+        """Return the source of the image file or DICOM series ``text``; PET is opened in the unit of the codec."""
+        found = read(folder / text)
+        return found.in_uptake() if self._in_uptake and isinstance(found, Source) else found
+
+    @property
+    def _in_uptake(self) -> bool:
+        return self.scale is not None and self.scale.unit == "SUV"
 
     @property
     def prepared_as(self) -> str:
         """Text with the number of channels, which an empty image in place of a missing one has, too."""
-        return f"{super().prepared_as} {self.width}"
+        return f"{super().prepared_as} {self.width}{' SUV' * self._in_uptake}"
 
     @property
     def checked_as(self) -> str:
@@ -139,7 +145,10 @@ class ImageRole(ScaledRole):
 class ImageOptions(RoleOptions):
     """Options of an image role whose scale the user chooses."""
 
-    by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ct": {"unit": "HU", "window": (-1000.0, 1000.0)}}
+    by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "ct": {"unit": "HU", "window": (-1000.0, 1000.0)},
+        "pet": {"unit": "SUV", "window": USUAL_WINDOWS["SUV"]},
+    }
 
     window: tuple[float, float] | None = None  # values mapped to the ends of the range of the networks, in all images
     scale: Literal["window", "percentile", "zscore"] | None = None  # none: window if given or for HU, else percentile
