@@ -389,3 +389,37 @@ def test_every_stage_of_pgan_moves_only_the_layers_that_are_there(growing):
 def test_pgan_refuses_sizes_it_cannot_grow_to(values):
     with pytest.raises(UserError, match=r"^--size .* --start .*: growing needs square images, .* with 4, 8, 16, 32,"):
         build("pgan", values)
+
+
+LABELS = {"use_labels": True, "classes": ("naevus", "melanoma", "other")}
+
+
+def test_a_labelled_pgan_is_told_the_class_and_names_it():
+    plain, told = small(PGAN), small(PGAN, **LABELS)
+    assert told.labelled and not plain.labelled and told.latent_size == plain.latent_size
+    (before, after) = (method.generator.blocks[0][1].weight.shape for method in (plain, told))
+    assert after[1] - before[1] == 3
+    assert told.critic.head.weight.shape[0] == 4 and plain.critic.head.weight.shape[0] == 1
+    images = torch.rand(4, 3, 32, 32)
+    scores, classes = told.critic.judged(told.critic.features(images))
+    assert (scores.shape, classes.shape) == ((4, 1), (4, 3))
+    torch.testing.assert_close(told.critic(images), scores)
+    told.inference_mode()
+    latent = told.draw(range(2))
+    first, second = (told.sample(latent, torch.full((2,), label)) for label in (0, 2))
+    assert first.shape == (2, 3, 32, 32) and not torch.equal(first, second)
+
+
+def test_both_players_of_a_labelled_pgan_have_the_cross_entropy_of_the_class():
+    method = small(PGAN, **LABELS)
+    stage = method.stages()[-1]
+    batch = {"image": torch.rand(4, 3, 32, 32), "label": torch.tensor([0, 2, 1, 1])}
+    torch.nn.init.zeros_(method.critic.head.weight)
+    critic, generator = stage.turns(iter([batch]))
+    assert critic.losses["class"].item() == pytest.approx(2 * np.log(3), abs=1e-5)
+    assert generator.losses["class"].item() == pytest.approx(np.log(3), abs=1e-5)
+
+
+def test_pgan_refuses_labels_without_classes():
+    with pytest.raises(UserError, match="--classes: give two labels or more"):
+        small(PGAN, use_labels=True)

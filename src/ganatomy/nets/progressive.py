@@ -133,6 +133,7 @@ class ProgressiveDiscriminator(nn.Module):
         maximum: largest number of channels, as in `ProgressiveGenerator`.
         group: samples per group of `minibatch_stddev`.
         dims: spatial axes, 1 to 3.
+        classes: number of classes that the last layer also has logits of.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class ProgressiveDiscriminator(nn.Module):
         maximum: int = 512,
         group: int = 4,
         dims: int = 2,
+        classes: int = 0,
     ):
         super().__init__()
         self.group = group
@@ -159,7 +161,7 @@ class ProgressiveDiscriminator(nn.Module):
             EqualisedLinear(4**dims * widths[0], dense),
             nn.LeakyReLU(0.2),
         )
-        self.head = EqualisedLinear(dense, 1, gain=1.0)
+        self.head = EqualisedLinear(dense, 1 + classes, gain=1.0)
 
     def features(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
         """Map images (N, inputs, ...) of 4·2**level pixels a side to features (N, width of the dense layer).
@@ -178,4 +180,9 @@ class ProgressiveDiscriminator(nn.Module):
 
     def forward(self, image: Tensor, level: int | None = None, alpha: float = 1.0) -> Tensor:
         """Score images (N, inputs, ...) of 4·2**level pixels a side, (N, 1); the last level by default."""
-        return self.head(self.features(image, level, alpha))  # type: ignore[no-any-return]
+        return self.judged(self.features(image, level, alpha))[0]
+
+    def judged(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores (N, 1) and the logits of the classes (N, classes) of `features`."""
+        found: Tensor = self.head(features)
+        return found[:, :1], found[:, 1:]

@@ -276,7 +276,33 @@ WIRINGS = [
         variant="labels",
         options={**WIDE, **LABELLED, "quarter_turns": False, "use_labels": True},
     ),
-    Wiring("pgan", growing()),
+    Wiring("pgan", growing(), unused={"class_weight": "nobody is told a class"}),
+    # With labels, as in its release: AC-GAN's cross-entropies; made images have the classes of the real ones.
+    Wiring(
+        "pgan",
+        {
+            "*": Losses(
+                {
+                    "image": each("critic", "wasserstein", "penalty", "drift", "class"),
+                    "label": [
+                        *each("critic", "wasserstein", "penalty", "class"),
+                        *each("generator", "wasserstein", "class"),
+                    ],
+                    NOISE: [
+                        *each("critic", "wasserstein", "penalty", "class"),
+                        *each("generator", "wasserstein", "class"),
+                    ],
+                },
+                {
+                    "penalty_weight": doubled("critic/penalty"),
+                    "drift_weight": doubled("critic/drift"),
+                    "class_weight": doubled("critic/class", "generator/class"),
+                },
+            )
+        },
+        variant="labels",
+        options={"use_labels": True, "classes": ("naevus", "melanoma"), "size": (16, 16)},
+    ),
     # Makhzani et al. 2015: reconstruction, then D of prior and codes; codes are drawn from mean and variance.
     Wiring(
         "aae",

@@ -100,7 +100,7 @@ WIRINGS = [
         options={"size": (32, 48), "quarter_turns": False, "variant": "lapgan"},
         unused={"scale_weights": "the scales do not learn together"},
     ),
-    Wiring("pgan-skin", growing()),
+    Wiring("pgan-skin", growing(), unused={"class_weight": "nobody is told a class"}),
     # Wolterink et al. 2018: the game of WGAN-GP, with signals for images.
     Wiring(
         "vessel-geometry-wgan",

@@ -8,23 +8,24 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, one_hot
 
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Stage, Turn, adam
 from ganatomy.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from ganatomy.methods.frameworks.pair import check_classes
 from ganatomy.nets.progressive import SIDES, ProgressiveDiscriminator, ProgressiveGenerator, faded, level_of
 from ganatomy.tasks.synthesis.task import SynthesisConfig, Synthesiser
 
 
 class PGAN(Synthesiser):
-    """Unconditional Wasserstein GAN whose networks grow by layers for twice the size.
+    """Wasserstein GAN whose networks grow by layers for twice the size.
 
     Karras, Aila, Laine & Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and Variation,
     ICLR 2018. arXiv 1710.10196. Stages alternate: the newest layers fade in, then all are trained. If training stops
-    early, samples are images of the present size, enlarged. The published code can also be given labels; here samples
-    have none. Real images are read at the full size and averaged to the present one, where the published code has files
-    of every size, so that the first stages take longer.
+    early, samples are images of the present size, enlarged. With labels, as in the published code, the generator is
+    told the class and the critic also names it. Real images are read at the full size and averaged to the present one,
+    where the published code has files of every size, so that the first stages take longer.
     """
 
     stated_augmentation = "mirrored"
@@ -51,6 +52,8 @@ class PGAN(Synthesiser):
         penalty_weight: float = 10.0  # weight of the gradient penalty
         gradient_target: float = Field(1.0, gt=0)  # target norm of the critic's gradient
         drift_weight: float = 1e-3  # weight of the squared scores of real images
+        use_labels: bool = False  # whether the generator is told the class, and the critic names it
+        class_weight: float = 1.0  # weight of the cross-entropies of the classes, both players, with labels
         flips: tuple[int, ...] = (2,)  # axes along which images are mirrored at random: 1 rows, 2 columns
         quarter_turns: bool = False  # whether images are rotated by random multiples of 90 degrees, too (our option)
 
@@ -84,11 +87,14 @@ class PGAN(Synthesiser):
                 f"--size {' '.join(map(str, c.size))} --start {c.start}: growing needs square images, not smaller than "
                 f"at the start, with {', '.join(map(str, SIDES))} pixels a side"
             )
-        self.latent_size = c.latent
+        if c.use_labels:
+            check_classes(c.classes)
+        self.latent_size, self.labelled = c.latent, c.use_labels
+        told = len(c.classes) if c.use_labels else 0
         self.first, self.last = level_of(c.start), level_of(c.size[0])
         widths = {"size": c.size[0], "base": c.base, "maximum": c.maximum}
-        self.generator = ProgressiveGenerator(c.latent, c.channels, **widths)
-        self.critic = ProgressiveDiscriminator(c.channels, group=c.group, **widths)
+        self.generator = ProgressiveGenerator(c.latent + told, c.channels, **widths)
+        self.critic = ProgressiveDiscriminator(c.channels, group=c.group, classes=told, **widths)
         # Saved with the weights, because weights are trained for the present size only.
         self.register_buffer("level", torch.tensor(self.first))
         self.register_buffer("alpha", torch.tensor(1.0))
@@ -127,20 +133,34 @@ class PGAN(Synthesiser):
         c, alpha = self.config, self.progress.fraction if fading else 1.0
         self.level.fill_(level)
         self.alpha.fill_(alpha)
-        critic = partial(self.critic, level=level, alpha=alpha)
-        real = faded(avg_pool2d(self.real(next(batches)), 1 << (self.last - level)), alpha)
-        fake = self.generator(self.latents(len(real)), level, alpha)
-        real_scores, fake_scores = critic(real), critic(fake.detach())
+        batch, critic = next(batches), partial(self.critic, level=level, alpha=alpha)
+        real = faded(avg_pool2d(self.real(batch), 1 << (self.last - level)), alpha)
+        # Images are made of the classes of the real ones, as in the published code.
+        label = batch["label"] if self.labelled else None
+        fake = self.generator(self.told(self.latents(len(real)), label), level, alpha)
+        looks = partial(self.critic.features, level=level, alpha=alpha)
+        of_real, of_fake = self.critic.judged(looks(real)), self.critic.judged(looks(fake.detach()))
         mix = self.noise.uniform(len(real))
-        yield Turn(
-            "critic",
-            wasserstein=wasserstein_critic(real_scores, fake_scores),
-            penalty=c.penalty_weight * gradient_penalty(critic, real, fake, mix, c.gradient_target),
-            drift=c.drift_weight * real_scores.square().mean(),
-            scores={"real": real_scores, "fake": fake_scores},
-        )
-        yield Turn("generator", wasserstein=wasserstein_generator(critic(fake)))
+        losses = {
+            "wasserstein": wasserstein_critic(of_real[0], of_fake[0]),
+            "penalty": c.penalty_weight * gradient_penalty(critic, real, fake, mix, c.gradient_target),
+            "drift": c.drift_weight * of_real[0].square().mean(),
+        }
+        if label is not None:
+            losses["class"] = c.class_weight * (cross_entropy(of_real[1], label) + cross_entropy(of_fake[1], label))
+        yield Turn("critic", losses, scores={"real": of_real[0], "fake": of_fake[0]})
+        score, classes = self.critic.judged(looks(fake))
+        losses = {"wasserstein": wasserstein_generator(score)}
+        if label is not None:
+            losses["class"] = c.class_weight * cross_entropy(classes, label)
+        yield Turn("generator", losses)
+
+    def told(self, latent: Tensor, label: Tensor | None) -> Tensor:
+        """Return latent vectors with the indicators of the classes behind them, where there are labels."""
+        if label is None or not self.labelled:
+            return latent
+        return torch.cat([latent, one_hot(label, len(self.config.classes)).to(latent.dtype)], 1)
 
     def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        image = self.generator(latent, int(self.level), float(self.alpha))
+        image = self.generator(self.told(latent, label), int(self.level), float(self.alpha))
         return interpolate(image, self.config.size)
