@@ -207,7 +207,10 @@ def test_an_incomplete_stack_is_told_in_a_table(trained):
     stack.image.save(folder / "stack.nii.gz")
     apply_run(folder / "run", (str(folder / "stack.nii.gz"),), folder / "found.nii.gz")
     ((case,), slices) = (list(csv.DictReader((folder / f"found{mark}.csv").open())) for mark in ("", "-slices"))
-    assert set(case) == {"class", "p(no basal slice)", "p(complete)"} and len(slices) == stack.image.shape[0]
+    assert (
+        set(case) == {"class", "p(no basal slice)", "p(complete)", "called complete from"}
+        and len(slices) == stack.image.shape[0]
+    )
     outermost = slices[int(stack.heights.argmin())]
     assert float(case["p(complete)"]) == pytest.approx(float(outermost["p(basal)"]), abs=1e-4)
     for one in slices:

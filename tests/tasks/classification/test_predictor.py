@@ -51,6 +51,7 @@ def test_of_three_classes_the_most_probable_one_is_chosen():
     method = Shades(classes=("a", "b", "c"))
     prediction = predictor_of(method).predict(case(method.task, [0] * 5))
     assert prediction.main == "c" and "threshold" not in prediction.facts
+    assert list(prediction.tables["slices"][0]) == ["slice", "class", "p(a)", "p(b)", "p(c)"]
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -66,7 +67,7 @@ def test_slices_are_told_in_the_order_of_the_source_and_the_outermost_decides(fl
     (role,) = predictor.outputs.values()
     role.write(tmp_path / "a.csv", prediction.main)
     (row,) = csv.DictReader((tmp_path / "a.csv").open())
-    assert row["class"] == "no basal slice"
+    assert row["class"] == "no basal slice" and float(row["called complete from"]) == 0.5
     assert float(row["p(complete)"]) == pytest.approx(rows[4 if flipped else 0]["p(basal)"], abs=1e-6)
 
 

@@ -137,11 +137,12 @@ class ClassPredictor(Predictor):
         """
         task: Classification = self.task
         found, names = self.find(sample), task.config.classes
+        limit = found.threshold if len(names) == 2 else None
         index = int(chosen(found.case[None], found.threshold)[0])
-        case = Word(task.case_classes[index], dict(zip(task.case_classes, found.case.tolist(), strict=True)))
+        case = Word(task.case_classes[index], dict(zip(task.case_classes, found.case.tolist(), strict=True)), limit)
         of_slices = chosen(found.slices, found.threshold)
         words = [
-            Word(names[place], dict(zip(names, own, strict=True)))
+            Word(names[place], dict(zip(names, own, strict=True)), limit)
             for place, own in zip(of_slices, found.slices.tolist(), strict=True)
         ]
         frame = sample.frames.get(task.given)

@@ -16,19 +16,24 @@ class Word(str):
 
     Attributes:
         probabilities: class to its probability.
+        threshold: probability from which on the second of two classes is called; None for more classes.
     """
 
     probabilities: Mapping[str, float]
+    threshold: float | None
 
-    def __new__(cls, word: str, probabilities: Mapping[str, float]) -> Word:
+    def __new__(cls, word: str, probabilities: Mapping[str, float], threshold: float | None = None) -> Word:
         made = super().__new__(cls, word)
-        made.probabilities = dict(probabilities)
+        made.probabilities, made.threshold = dict(probabilities), threshold
         return made
 
     @property
     def record(self) -> dict[str, Any]:
-        """Row of a table: the class, and the probability of every class."""
-        return {"class": str(self), **{f"p({name})": round(one, 6) for name, one in self.probabilities.items()}}
+        """Row of a table: the class, the probability of every class, and of two classes the threshold of the second."""
+        found = {"class": str(self), **{f"p({name})": round(one, 6) for name, one in self.probabilities.items()}}
+        if self.threshold is not None:
+            found[f"called {list(self.probabilities)[1]} from"] = round(self.threshold, 6)
+        return found
 
 
 @dataclass(frozen=True)
