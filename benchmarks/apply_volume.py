@@ -11,22 +11,21 @@ Peak memory is that of ``ganatomy apply`` in a process of its own, on files of 5
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import torch
-import yaml
 from monai.inferers import SliceInferer, sliding_window_inference
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from side_by_side import HEAD, compare, interleaved, machine
 from torch import Tensor
+from untrained import make_run
 
 from ganatomy.images.image import Image
-from ganatomy.inference.model import build, load
+from ganatomy.inference.model import load
 from ganatomy.inference.tiling import TILES
 
 PEAK = """
@@ -38,17 +37,6 @@ sys.exit(code)
 """
 
 
-def make_run(folder: Path, system: str, config: Mapping[str, Any]) -> Path:
-    """Make a run folder with random weights, since values do not change the time that a network takes."""
-    torch.manual_seed(0)
-    facts = {"system": system, "config": dict(config)}
-    folder.mkdir()
-    (folder / "run.yaml").write_text(yaml.safe_dump(facts))
-    tensors = {name: value for name, value in build(facts).state_dict().items() if isinstance(value, Tensor)}
-    save_file(tensors, folder / "weights.safetensors")
-    return folder
-
-
 def scan(slices: int, side: int) -> NDArray[np.int16]:
     """Return noise in HU, (slices, side, side)."""
     return np.random.default_rng(0).normal(0, 300, (slices, side, side)).astype(np.int16)
@@ -56,10 +44,7 @@ def scan(slices: int, side: int) -> NDArray[np.int16]:
 
 def through_monai(run: Path, hu: NDArray[np.int16], infer: Callable[..., Any]) -> Callable[[], NDArray[np.float32]]:
     """Return a function that applies the network of a run with an inferer of MONAI, codec included."""
-    facts = yaml.safe_load((run / "run.yaml").read_text())
-    method = build(facts)
-    method.load_state_dict(load(run).method.state_dict())
-    method.inference_mode()
+    method = load(run).method
     codec = method.task.codecs["input"]
     deep, high, wide = method.margin
     border = (wide, wide, high, high, deep, deep)[: 2 * method.dims]
@@ -121,9 +106,9 @@ def memory(folder: Path) -> None:
             )
 
 
-def peak(run: Path, path: Path, slices: int) -> float:
+def peak(run: Path, path: Path, slices: int, side: int = 512) -> float:
     """Return the peak resident memory of ``ganatomy apply`` on a file of noise, in MiB."""
-    nibabel.save(nibabel.Nifti1Image(scan(slices, 512).transpose(2, 1, 0), np.eye(4)), path)
+    nibabel.save(nibabel.Nifti1Image(scan(slices, side).transpose(2, 1, 0), np.eye(4)), path)
     out = path.with_name(f"out-{path.name}")
     command = [sys.executable, "-c", PEAK, str(run), str(path), str(out)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -5,6 +5,7 @@ import apply_volume
 import frameworks_round
 import projectors
 import reconstruction
+import segmentation_volume
 import startup
 import training_round
 
@@ -18,6 +19,7 @@ def main() -> None:
         frameworks_round,
         anogan_search,
         reconstruction,
+        segmentation_volume,
         projectors,
     ):
         benchmark.main()

@@ -1,7 +1,7 @@
 """Make pages of docs/results that rest on real images: make results PAGE=reconstruction-mr DATA=FOLDER.
 
 python scripts/results PAGE --data FOLDER [--out runs/results] [--seeds 3] [--threads 1]
-python scripts/results PAGE --data FOLDER --trial 2 --seeds 1    few rounds, whose page stays among the runs
+python scripts/results PAGE --data FOLDER --trial 2 --seeds 1    few rounds and subjects; the page stays among the runs
 python scripts/results --list          pages, and whether they are older than their code
 python scripts/results --mark          mark pages that are older than their code, or take the mark away
 """

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -29,6 +29,8 @@ REMARKS = "## Remarks"
 """Heading of what people wrote about the figures; it is kept when a page is made again."""
 OLDER = "> The systems, the judge or the physics have changed since: these figures must be measured again.\n\n"
 SECONDS = "seconds.json"
+TRIED = {"train": 4, "test": 2}
+"""Number of subjects on each side of the split in a trial."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +167,8 @@ def make(page: Page, data: Path, out: Path, seeds: int, threads: int, trial: int
         out: folder for manifests and runs.
         seeds: runs of every arm.
         threads: CPU threads of every training, on which figures depend.
-        trial: rounds of every system instead of those of the definition, to see whether everything works; the page
-            then lies among the runs and not in docs/results.
+        trial: rounds of every system instead of those of the definition, with a few subjects only, to see whether
+            everything works; the page then lies among the runs and not in docs/results.
 
     Returns:
         Path of the page.
@@ -174,9 +176,15 @@ def make(page: Page, data: Path, out: Path, seeds: int, threads: int, trial: int
     Raises:
         UserError: images are missing.
     """
+    if trial:
+        page = replace(
+            page, about=(f"A trial of {trial} rounds and a few subjects: the figures mean nothing.", *page.about)
+        )
     work = out / (f"{page.slug}-trial" if trial else page.slug)
     work.mkdir(parents=True, exist_ok=True)
     manifest = page.manifest(data, work)
+    if trial:
+        _shorten(manifest)
     for row in page.rows:
         begun, folder = monotonic(), work / row.folder
         done = (folder / "results.json").is_file()
@@ -197,6 +205,17 @@ def make(page: Page, data: Path, out: Path, seeds: int, threads: int, trial: int
     path = work / "page.md" if trial else page.path
     write(page, work, seeds, threads, path)
     return path
+
+
+def _shorten(manifest: Path) -> None:
+    """Leave only the first few subjects of each side of the split in a manifest."""
+    with manifest.open(newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
+    subject, side = (header.index(name) for name in ("subject", "split"))
+    kept: set[str] = set()
+    for name, most in TRIED.items():
+        kept |= set(list(dict.fromkeys(row[subject] for row in rows if row[side] == name))[:most])
+    write_manifest(manifest.parent, header, [row for row in rows if row[subject] in kept])
 
 
 def _add_seconds(folder: Path, seconds: float) -> None:
@@ -249,6 +268,8 @@ def _options(row: Row) -> str:
 
 
 def _typed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={','.join(map(str, labels))}" for name, labels in value.items())
     return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 

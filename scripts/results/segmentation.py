@@ -197,7 +197,7 @@ SEGMENTATION = (
             (
                 "head",
                 "scan-cxr",
-                {**HEAD, "regions": {"background": (0,), "head": (1,)}, "size": (128, 192), "rounds": 1000},
+                {**HEAD, "regions": {"background": (0,), "head": (255,)}, "size": (128, 192), "rounds": 1000},
                 ("baseline",),
             ),
         ),

@@ -82,11 +82,22 @@ def test_a_page_is_made_from_images_to_verdict_and_keeps_remarks(modules, made_u
     assert other.stale and page.OLDER in page.marked(other) and page.OLDER not in page.marked(made_up)
 
 
-def test_a_trial_has_a_page_of_its_own(modules, made_up, tmp_path):
+def test_options_are_told_as_they_are_typed(modules):
+    page = modules[0]
+    row = page.Row("x", "segan", {"regions": {"whole": (1, 2), "core": (1,)}, "size": (16, 24), "image.channels": 1})
+    words = "preset `small` `--regions whole=1,2 core=1` `--size 16 24` `--image.channels 1`"
+    assert page._options(row) == words
+
+
+def test_a_trial_has_a_page_of_its_own(modules, made_up, tmp_path, monkeypatch):
     page, data = modules[0], tmp_path / "data"
+    monkeypatch.setitem(page.TRIED, "train", 2)
     data.mkdir()
     found = page.make(made_up, data, tmp_path / "runs", seeds=1, threads=1, trial=1)
     assert found == tmp_path / "runs" / "made-up-trial" / "page.md" and found.is_file()
+    assert "A trial of 1 rounds and a few subjects: the figures mean nothing." in found.read_text(encoding="utf-8")
+    with (found.parent / "manifest.csv").open(encoding="utf-8") as stream:
+        assert [row["subject"] for row in csv.DictReader(stream)] == ["s0", "s1", "s3", "s4"]
     assert not made_up.path.exists() and not (tmp_path / "runs" / "made-up").exists()
 
 
