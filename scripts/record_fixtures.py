@@ -86,6 +86,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "btrfly-net": ("spine-ct", "ct", {"size": 40}),
     "scgan-lv-coverage": ("short-axis-mr", "mr", {"size": 64}),
     "cnn-classifier": ("lung-nodule", "image", {"size": 64}),
+    "dacal-landmarks": ("prostate-us", "us", {"size": 64}),
     "voxel-atlas-gan": ("beating-ventricle", "echo", {"size": 48}),
     "di2in-an": ("abdomen-ct", "ct", {"size": 48, "slices": 30, "distance_mm": 8.0}),
 }

@@ -237,7 +237,7 @@ SYSTEMS: tuple[System, ...] = (
            None, module="ganatomy.methods.detection.udrea_lesion_cgan:SkinLesionCGAN"),
     System("dacal-landmarks", 68, "Context-aware landmarks", "detection", "Tuysuzoglu et al., 2018",
            "prostate ultrasound", "2D", "finds landmarks on the prostate and the contour through them",
-           "10.1007/978-3-030-00937-3_18"),
+           "10.1007/978-3-030-00937-3_18", module="ganatomy.methods.detection.dacal_landmarks:DacalLandmarks"),
 
     System("scgan-lv-coverage", 69, "SCGAN", "classification", "Zhang et al., 2017",
            "cardiac MRI", "2D", "detects missing basal or apical slices in cardiac stacks",

@@ -3,7 +3,15 @@ import math
 import pytest
 import torch
 
-from ganatomy.losses.heatmaps import class_weights, heat_maps, heat_of_points, weighted_entropy
+from ganatomy.losses.heatmaps import (
+    class_weights,
+    emphasised_error,
+    gaussians,
+    heat_maps,
+    heat_of_points,
+    read_out,
+    weighted_entropy,
+)
 
 SIGMAS = (5.0, 5.0, 5.0)
 
@@ -46,3 +54,26 @@ def test_rare_classes_weigh_more_and_absent_ones_nothing():
     found = class_weights(torch.tensor([[1000.0, 10.0, 20.0, 40.0, 0.0], [8.0, 2.0, 2.0, 2.0, 2.0]]))
     torch.testing.assert_close(found[0], torch.tensor([0.02, 2.0, 1.0, 0.5, 0.0]))
     torch.testing.assert_close(found[1], torch.tensor([0.25, 1, 1, 1, 1]))
+
+
+def test_gaussians_have_the_area_of_their_width():
+    heat = gaussians(torch.tensor([[[57.6, 100.3, 1.0], [20.0, 30.0, 0.0]]]), (256, 250), 5.0)
+    assert heat.shape == (1, 2, 256, 250) and heat[0, 0].sum().item() == pytest.approx(2 * math.pi * 25, rel=1e-4)
+    assert not heat[0, 1].any()
+    centred = gaussians(torch.tensor([[[100.0, 90.0, 1.0]]]), (256, 250), 5.0)
+    assert centred.max() == 1 and (centred >= 0.5).sum() == 109
+
+
+def test_positions_are_read_with_fractions_of_pixels():
+    heat = gaussians(torch.tensor([[[57.6, 100.3, 1.0]]]), (256, 256), 5.0)
+    row, column, certain = read_out(heat, 10)[0, 0].tolist()
+    assert (row, column) == pytest.approx((57.68, 100.24), abs=0.006) and 0.98 < certain < 1
+    edge = read_out(gaussians(torch.tensor([[[0.0, 30.0, 1.0]]]), (32, 40), 2.0), 3)[0, 0]
+    assert 0 < edge[0] < 1.5 and edge[1] == pytest.approx(30, abs=1e-4)
+    assert read_out(torch.zeros(1, 1, 8, 9), 2)[0, 0, 2] == 0
+
+
+def test_errors_count_more_where_landmarks_are():
+    heat = gaussians(torch.tensor([[[128.0, 128.0, 1.0]]]), (256, 256), 5.0)
+    assert emphasised_error(torch.zeros_like(heat), heat, 50.0).item() == pytest.approx(0.041146, rel=1e-3)
+    assert emphasised_error(heat + 0.1, heat, 0.0).item() == pytest.approx(0.01, rel=1e-4)

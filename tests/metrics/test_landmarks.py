@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ganatomy.metrics.landmarks import compare_landmarks
+from ganatomy.metrics.landmarks import DETECTED, compare_landmarks, dice_of_contours
 
 NOWHERE = [np.nan] * 3
 TRUE = np.array([[0.0, 0, 0], [0, 0, 30], [0, 0, 60], NOWHERE])
@@ -39,3 +39,25 @@ def test_nothing_found_is_worth_nothing_and_nothing_true_is_not_defined():
     empty = compare_landmarks(TRUE, nothing)
     assert np.isnan(empty.rate) and empty.precision == 0
     assert np.isnan(compare_landmarks(nothing, nothing).f1)
+
+
+def test_detections_count_true_landmarks_that_are_lost():
+    true = np.array([[0.0, 0, 0], [0, 0, 50], [0, 0, 90], [np.nan] * 3])
+    found = np.array([[2.2, 0, 0], [np.nan] * 3, [0, 3.5, 90], [0, 0, 7]])
+    scores = compare_landmarks(found, true)
+    assert [scores.detected(limit) for limit in DETECTED] == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3])
+    assert np.isnan(compare_landmarks(found, np.full((4, 3), np.nan)).detected(2.0))
+
+
+def test_the_region_is_that_of_the_spline_through_the_points_that_are_there():
+    angles = 2 * np.pi * np.arange(6) / 6
+    true = np.stack([-60 * np.cos(angles), 60 * np.sin(angles)], 1)
+    assert dice_of_contours(true, true) == 1
+    off = true.copy()
+    off[0] *= 72 / 60
+    assert dice_of_contours(off, true) == pytest.approx(0.963, abs=0.003)
+    lost = true.copy()
+    lost[[1, 4]] = np.nan
+    assert 0.9 < dice_of_contours(lost, true) < 1
+    lost[[0, 3]] = np.nan
+    assert dice_of_contours(lost, true) == 0 and np.isnan(dice_of_contours(true, lost))

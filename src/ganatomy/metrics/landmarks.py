@@ -1,4 +1,4 @@
-"""Scores of named landmarks that were found: distances, and which of them were identified."""
+"""Scores of named landmarks that were found: distances, which were identified, and the region that they imply."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ganatomy.images.contours import FEWEST, closed_spline, inside
+
 LIMIT = 20.0
 """Distance in mm from which a landmark counts as missed; of the CSI 2014 challenge on vertebrae."""
+
+DETECTED = (2.0, 2.5, 3.0, 4.0)
+"""Distances in mm up to which a landmark counts as detected; of the ISBI 2015 challenge on cephalometric landmarks."""
+PIXELS = 256
+"""Pixels across the larger extent of the regions whose overlap is measured."""
 
 Places = NDArray[np.float64]
 """Positions in mm, (landmarks, 3); NaN for a landmark that is not there."""
@@ -59,6 +66,11 @@ class LandmarkScores:
         total = int(self.found.sum() + self.true.sum())
         return float(2 * self.close.sum() / total) if total else float("nan")
 
+    def detected(self, limit: float) -> float:
+        """Return the share of the true landmarks that were found within a distance in mm; NaN without true ones."""
+        count = int(self.true.sum())
+        return float((np.nan_to_num(self.error, nan=np.inf) <= limit).sum() / count) if count else float("nan")
+
     @property
     def mean_error(self) -> float:
         """Mean distance in mm over the landmarks that are both found and true; NaN where there are none."""
@@ -82,3 +94,30 @@ def compare_landmarks(found: Places, true: Places, limit: float = LIMIT) -> Land
     close = np.nan_to_num(error, nan=np.inf) < limit
     nearest = np.where(there, others.min(1, initial=np.inf), np.inf)
     return LandmarkScores(error, close, close & (error < nearest), there, real)
+
+
+def dice_of_contours(found: NDArray[np.float64], true: NDArray[np.float64]) -> float:
+    """Return the Dice of the regions inside of the closed splines through two sets of points of a plane.
+
+    Both regions come from the same spline, so that its distance from a drawn border does not count.
+
+    Args:
+        found: points found, in their order around an organ, (points, 2) in mm; NaN for those that are not there.
+        true: true points, alike.
+
+    Returns:
+        Dice from 0 to 1; 0 where too few points were found, NaN where there are too few true ones.
+    """
+    ours, theirs = (places[np.isfinite(places).all(1)] for places in (found, true))
+    if len(theirs) < FEWEST:
+        return float("nan")
+    if len(ours) < FEWEST:
+        return 0.0
+    outlines = [closed_spline(places) for places in (ours, theirs)]
+    both = np.concatenate(outlines)
+    low, high = both.min(0), both.max(0)
+    pixel = max(float((high - low).max()) / PIXELS, 1e-9)
+    rows, columns = (int(extent) + 2 for extent in (high - low) / pixel)
+    first, second = (inside((outline - low) / pixel + 0.5, (rows, columns)) for outline in outlines)
+    total = int(first.sum() + second.sum())
+    return float(2 * (first & second).sum() / total) if total else 0.0

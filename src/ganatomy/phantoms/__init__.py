@@ -38,6 +38,7 @@ PHANTOMS: dict[str, str] = {
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
     "abdomen-ct": "ganatomy.phantoms.abdomen_ct:AbdomenCT",
     "beating-ventricle": "ganatomy.phantoms.echo:BeatingVentricle",
+    "prostate-us": "ganatomy.phantoms.trus:ProstateTRUS",
     "spine-ct": "ganatomy.phantoms.spine:SpineCT",
     "chest-mr": "ganatomy.phantoms.torso:ChestMR",
     "chest-radiograph": "ganatomy.phantoms.radiograph:ChestRadiograph",

@@ -1,7 +1,8 @@
 """A simple model of pulse-echo ultrasound: speckle, attenuation, log compression and scan conversion of a sector.
 
 Echoes are arrays (depths, beams, planes) in the coordinates of the transducer, which is a point: the distance from it,
-and the angles of a beam in the plane and across it. Amplitudes are relative.
+and the angles of a beam in the plane and across it; or (depths, beams) in those of a curved array. Amplitudes are
+relative.
 """
 
 from __future__ import annotations
@@ -61,6 +62,49 @@ class Sector:
         return np.asarray(ndimage.map_coordinates(values, where, np.float32, order=1, cval=0.0), np.float32)
 
 
+@dataclass(frozen=True)
+class Fan:
+    """The plane of beams of a curved array; they run away from the axis of the array.
+
+    Attributes:
+        radius_mm: radius of the array, at which beams begin.
+        depth_mm: length of the beams.
+        step_mm: distance between samples along a beam.
+        half_angle: largest angle of a beam to the axis of the plane, in radians.
+        beams: number of beams.
+    """
+
+    radius_mm: float
+    depth_mm: float
+    step_mm: float
+    half_angle: float
+    beams: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of depths and beams."""
+        return int(self.depth_mm / self.step_mm) + 1, self.beams
+
+    def positions(self) -> tuple[Array, Array]:
+        """Return the position (across, deep) of every sample in mm from the axis of the array."""
+        reach = self.radius_mm + np.arange(self.shape[0])[:, None] * self.step_mm
+        angle = np.linspace(-self.half_angle, self.half_angle, self.beams)[None]
+        return np.asarray(reach * np.sin(angle), np.float32), np.asarray(reach * np.cos(angle), np.float32)
+
+    def converted(self, values: Array, across: Array, deep: Array) -> Array:
+        """Return values at positions in mm, interpolated linearly, and 0 outside of the fan.
+
+        Args:
+            values: values of the samples, (depths, beams).
+            across: positions across the axis of the plane; both broadcast.
+            deep: positions along that axis from the centre of the array.
+        """
+        depth = (np.hypot(across, deep) - self.radius_mm) / self.step_mm
+        beam = (np.arctan2(across, deep) / self.half_angle + 1) * (self.beams - 1) / 2
+        where = np.broadcast_arrays(depth, beam)
+        return np.asarray(ndimage.map_coordinates(values, where, np.float32, order=1, cval=0.0), np.float32)
+
+
 def speckled(amplitude: Array, rng: np.random.Generator, spread: Sequence[float]) -> Array:
     """Return the envelope of the echoes of many scatterers in every cell: fully developed speckle.
 
@@ -83,7 +127,7 @@ def attenuated(amplitude: Array, loss: Array | float, step_mm: float, compensate
     """Return amplitudes after the way to a sample and back, with the gain that compensates for a mean loss.
 
     Args:
-        amplitude: amplitudes, (depths, beams, planes).
+        amplitude: amplitudes, depths first.
         loss: loss one way in dB per cm, for every sample or all.
         step_mm: distance between samples along a beam.
         compensated: loss one way in dB per cm that the gain compensates for.

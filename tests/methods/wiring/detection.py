@@ -196,5 +196,26 @@ WIRINGS = [
             )
         },
         options={"size": (32, 64), "mask_channels": 3},
+    # Tuysuzoglu et al. 2018: landmarks, then their contour, then a discriminator that sees frame, maps and contour.
+    Wiring(
+        "dacal-landmarks",
+        {
+            "landmarks": Losses(alike(("us", "border", NOISE), ["network/landmarks"])),
+            "contour": Losses(
+                alike(("us", "border", NOISE), each("network", "landmarks", "contour")),
+                {"contour_weight": doubled("network/contour")},
+            ),
+            "game": Losses(
+                {
+                    "us": ["discriminator/adversarial", *each("network", "landmarks", "contour", "adversarial")],
+                    "border": ["discriminator/adversarial", *each("network", "landmarks", "contour")],
+                    NOISE: ["discriminator/adversarial", *each("network", "landmarks", "contour", "adversarial")],
+                },
+                {
+                    "contour_weight": doubled("network/contour"),
+                    "adversarial_weight": doubled("network/adversarial"),
+                },
+            ),
+        },
     ),
 ]

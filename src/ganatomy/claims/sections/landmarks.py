@@ -1,8 +1,8 @@
-"""Claims of papers that label the spine."""
+"""Claims of papers that find landmarks."""
 
 from ganatomy.claims.claim import Claim, Predicate
 
-RATE, ERROR = "identification rate", "error"
+RATE, ERROR, DICE = "identification rate", "error", "dice"
 
 BTRFLY_NET = Claim(
     "btrfly-net",
@@ -17,5 +17,25 @@ BTRFLY_NET = Claim(
     untested="That one network of both projections identifies more vertebrae than one for each of them.",
 )
 
-CLAIMS = (BTRFLY_NET,)
+DACAL_LANDMARKS = Claim(
+    "dacal-landmarks",
+    "Learning how landmarks are connected, and against a discriminator of plausible structures, brings the region that "
+    "they imply nearer to the prostate than learning the landmarks alone, and the landmarks closer by a fifth.",
+    {
+        "dacal-landmarks": {},
+        "no-adversary": {"adversarial_weight": 0.0},
+        "landmarks-alone": {"adversarial_weight": 0.0, "contour_weight": 0.0},
+    },
+    (
+        Predicate("Dice is higher than without a discriminator", DICE, "dacal-landmarks", "no-adversary"),
+        Predicate("with the contour, Dice is higher than without", DICE, "no-adversary", "landmarks-alone"),
+        Predicate("Dice is higher than with landmarks alone", DICE, "dacal-landmarks", "landmarks-alone"),
+        Predicate("landmarks are closer than with landmarks alone", ERROR, "dacal-landmarks", "landmarks-alone"),
+        Predicate("Dice is higher than of the landmarks of similar frames", DICE, "dacal-landmarks", "nearest images"),
+    ),
+    untested="That distances shrink by a fifth, and that their spread does, too; and the paper's analysis of how "
+    "uncertain experts are.",
+)
+
+CLAIMS = (BTRFLY_NET, DACAL_LANDMARKS)
 """Claims of the papers, written down before they were tested."""

@@ -151,7 +151,7 @@ class BtrflyNet(Locator):
             players.insert(
                 0, Player("discriminator", (self.discriminators,), adam(c.learning_rate), self.rate, adversary=True)
             )
-        stream = self.volumes(c.batch_size, (c.size[0], c.size[1], c.size[2]), flips=c.flips)
+        stream = self.images(c.batch_size, (c.size[0], c.size[1], c.size[2]), flips=c.flips)
         return [Stage("label", self.turns, players, c.game_rounds, stream)]
 
     def rate(self, progress: Progress) -> float:

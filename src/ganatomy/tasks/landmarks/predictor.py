@@ -30,20 +30,20 @@ class LandmarkOptions(Options):
 
 @dataclass(frozen=True)
 class Found:
-    """Landmarks of a case.
+    """Landmarks of a volume, or of every frame of a film; the frame is then the slice.
 
     Attributes:
-        places: slice, row and column on the working grid, (landmarks, 3).
-        certain: how certain each is, (landmarks,).
+        places: slice, row and column on the working grid, (landmarks, frames, 3).
+        certain: how certain each is, (landmarks, frames).
     """
 
     places: NDArray[np.float64]
     certain: NDArray[np.float64]
 
     def above(self, threshold: float) -> NDArray[np.float64]:
-        """Return the array of the landmarks that are more certain than a threshold, (landmarks, 1, 1, 4)."""
-        there = (self.certain > threshold)[:, None]
-        return np.concatenate([self.places * there, there], 1)[:, None, None, :]
+        """Return the array of the landmarks that are more certain than a threshold, (landmarks, frames, 1, 4)."""
+        there = (self.certain > threshold)[..., None]
+        return np.concatenate([self.places * there, there], 2)[:, :, None, :]
 
 
 class LandmarkPredictor(Predictor):
@@ -74,11 +74,17 @@ class LandmarkPredictor(Predictor):
 
     @torch.no_grad()
     def find(self, sample: Sample) -> Found:
-        """Run the method on a whole volume."""
-        values = encoded(sample, self.inputs)(0, sample.shape[0])
-        image = torch.from_numpy(np.ascontiguousarray(values))[None].to(self.device)
-        made = ability_of(self.method, "locate")(image)[0].double().cpu().numpy()
-        return Found(made[:, :3], made[:, 3])
+        """Run the method on a whole volume, or on every frame of a film alone."""
+        read, locate, frames = encoded(sample, self.inputs), ability_of(self.method, "locate"), sample.shape[0]
+        parts = (
+            [read(0, frames)[None]] if self.method.dims == 3 else [read(n, n + 1)[None, :, 0] for n in range(frames)]
+        )
+        found = [locate(torch.from_numpy(np.ascontiguousarray(part)).to(self.device))[0] for part in parts]
+        made = torch.stack(found, 1).double().cpu().numpy()
+        if self.method.dims == 2:
+            number = np.broadcast_to(np.arange(frames)[None, :, None], (*made.shape[:2], 1))
+            made = np.concatenate([number, made], 2)
+        return Found(made[..., :3], made[..., 3])
 
     def predict(self, sample: Sample, seed: int = 0) -> Prediction:
         """Return the landmarks on the working grid, and in mm where the sample has the grid of its source."""
@@ -89,7 +95,7 @@ class LandmarkPredictor(Predictor):
         if frame is None:
             return Prediction({name: array})
         points = task.landmarks.value(array, frame, None)
-        certain = dict(zip(task.landmarks.points, found.certain, strict=True))
+        certain = dict(zip(task.landmarks.points, found.certain[:, 0], strict=True))
         rows = [
             {"name": one, "x": place[0], "y": place[1], "z": place[2], "certainty": round(float(certain[one]), 4)}
             for one, place in points.items()
@@ -126,7 +132,7 @@ class LandmarkPredictor(Predictor):
         return [piece.sample for piece in central_slices(usable, count)]
 
     def _best(self, found: Sequence[tuple[Sample, Found]]) -> float:
-        means = [np.nanmean([self._scored(case, one, level)["F1"] for case, one in found]) for level in THRESHOLDS]
+        means = [np.nanmean([self._f1(case, one, level) for case, one in found]) for level in THRESHOLDS]
         return float(THRESHOLDS[int(np.nanargmax(means))]) if np.isfinite(means).any() else 0.0
 
     def _scored(self, case: Sample, found: Found, threshold: float) -> Scores:
@@ -134,3 +140,11 @@ class LandmarkPredictor(Predictor):
         true = np.asarray(case.arrays[name])
         scores: Scores = self.task.scores({name: found.above(threshold)}, {name: true}, case.spacing)
         return scores
+
+    def _f1(self, case: Sample, found: Found, threshold: float) -> float:
+        true = np.asarray(case.arrays[self.task.landmarks.name])
+        return float(self.task.compared(found.above(threshold), true, case.spacing).f1)
+
+
+class OutlinePredictor(LandmarkPredictor):
+    """Finds the landmarks around an organ in every frame, and the region inside of the closed spline through them."""
