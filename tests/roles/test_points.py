@@ -10,7 +10,7 @@ from ganatomy.case import Preparation, label_of
 from ganatomy.errors import UserError
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import Image
-from ganatomy.roles.points import Points, PointsRole, read_points
+from ganatomy.roles.points import Film, Points, PointsRole, read_points
 
 NAMES = ("left eye", "nose", "right eye", "chin")
 FACE = PointsRole("face", NAMES, swaps={"left eye": "right eye"})
@@ -245,3 +245,52 @@ def test_missing_points_may_be_said_by_none(volume):
     value = {"nose": None, "chin": (1.0, 2.0, 3.0)}
     FACE.check(value)
     assert FACE.array(value, frame)[:, 0, 0, 3].tolist() == [0, 0, 0, 1]
+
+
+FOUND = Points({"a": (1.5, -2.0, 30.25), "b": (-4.0, 5.5, 0.125)}, certainty={"a": 0.75, "b": 0.5})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".points.json", ".mrk.json"])
+def test_points_are_read_back_from_every_format(tmp_path, suffix):
+    role, path = PointsRole("spots", points=("a", "b", "c")), tmp_path / f"found{suffix}"
+    role.write(path, FOUND)
+    again = read_points(path)
+    assert dict(again) == dict(FOUND) and again.unit == "mm"
+    role.write(path, {**FOUND, "c": None})
+    assert dict(read_points(path)) == dict(FOUND)
+
+
+def test_markups_of_slicer_are_in_lps_with_a_closed_curve_where_points_have_one(tmp_path):
+    path = tmp_path / "found.mrk.json"
+    PointsRole("spots", points=("a", "b")).write(path, FOUND)
+    (markup,) = json.loads(path.read_text())["markups"]
+    assert (markup["type"], markup["coordinateSystem"], markup["coordinateUnits"]) == ("Fiducial", "LPS", "mm")
+    assert [point["position"] for point in markup["controlPoints"]] == [[-1.5, 2.0, 30.25], [4.0, -5.5, 0.125]]
+    assert markup["controlPoints"][0]["description"] == "certainty 0.7500"
+    PointsRole("spots", points=("a", "b"), closed=True).write(path, FOUND)
+    assert json.loads(path.read_text())["markups"][0]["type"] == "ClosedCurve"
+    # Slicer writes RAS where it is told to.
+    content = json.loads(path.read_text())
+    content["markups"][0]["coordinateSystem"] = "RAS"
+    path.write_text(json.dumps(content))
+    assert read_points(path)["a"] == (-1.5, 2.0, 30.25)
+    with pytest.raises(UserError, match="need points in mm"):
+        PointsRole("spots", points=("a",)).write(path, Points({"a": (0.0, 1.0, 2.0)}, "voxels"))
+
+
+def test_points_of_a_film_have_the_number_of_their_frame(tmp_path):
+    role = PointsRole("spots", points=("a", "b"))
+    frame = Frame.plan(Image.from_array(np.zeros((3, 6, 7), np.float32), (1.0, 2.0, 3.0)), "stored")
+    array = np.zeros((2, 3, 1, 4))
+    array[0, :, 0] = [[0, 1, 2, 1], [1, 2, 2, 1], [2, 3, 2, 1]]
+    array[1, 1, 0] = [1, 5, 5, 1]
+    film = role.value(array, frame, None)
+    assert isinstance(film, Film) and [list(points) for points in film.frames] == [["a"], ["a", "b"], ["a"]]
+    role.write(tmp_path / "film.csv", film)
+    rows = (tmp_path / "film.csv").read_text().splitlines()
+    assert rows[0] == "frame,name,x,y,z" and [row[:3] for row in rows[1:]] == ["1,a", "2,a", "2,b", "3,a"]
+    role.write(tmp_path / "film.mrk.json", film)
+    names = [markup["name"] for markup in json.loads((tmp_path / "film.mrk.json").read_text())["markups"]]
+    assert names == ["spots 1", "spots 2", "spots 3"]
+    role.write(tmp_path / "film.points.json", film)
+    assert [row["frame"] for row in json.loads((tmp_path / "film.points.json").read_text())] == [1, 2, 2, 3]

@@ -222,6 +222,19 @@ class Mesh:
         header = b"ganatomy; UNIT=mm; SPACE=RAS".ljust(80)
         return header + len(triangles).to_bytes(4, "little") + bytes(triangles.tobytes())
 
+    def vtk(self) -> bytes:
+        """Return the mesh as a binary legacy VTK file of polydata; its title states mm and RAS+."""
+        cells = np.column_stack([np.full(len(self.faces), 3), self.faces]).astype(">i4")
+        parts = (
+            b"# vtk DataFile Version 3.0\nganatomy; UNIT=mm; SPACE=RAS\nBINARY\nDATASET POLYDATA\n",
+            f"POINTS {len(self.vertices)} double\n".encode(),
+            self.vertices.astype(">f8").tobytes(),
+            f"\nPOLYGONS {len(cells)} {cells.size}\n".encode(),
+            cells.tobytes(),
+            b"\n",
+        )
+        return b"".join(parts)
+
 
 def tube_mesh(line: Centreline, sides: int = 16) -> Mesh:
     """Build the closed surface of a vessel: a polygon swept along the centre-line without twist, with flat end caps.

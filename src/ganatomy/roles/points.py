@@ -17,7 +17,7 @@ from ganatomy.errors import UserError
 from ganatomy.images.augmentation import Movement
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import LPS_TO_RAS
-from ganatomy.roles.tables import file_source, number, read_json, read_records, write_rows
+from ganatomy.roles.tables import file_source, number, read_json, read_records, write_json, write_rows
 
 Place = tuple[float, float, float]
 Places = Literal["mm", "voxels"]
@@ -26,6 +26,13 @@ Places = Literal["mm", "voxels"]
 COORDINATES: dict[Places, tuple[str, str, str]] = {"mm": ("x", "y", "z"), "voxels": ("slice", "row", "column")}
 NEEDED: dict[Places, frozenset[str]] = {"mm": frozenset("xyz"), "voxels": frozenset({"row", "column"})}
 """Columns that a file must have; the slice may be missing, since a 2D image has one slice, 0."""
+MARKUPS = ".mrk.json"
+"""Suffix of markups of 3D Slicer."""
+SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+"""Schema of markups, which 3D Slicer looks for."""
 NAMES = ("name", "label", "point")
 """Columns that may hold the name of a point."""
 
@@ -38,11 +45,13 @@ class Points(Mapping[str, Place]):
         places: name to coordinates.
         unit: unit of the coordinates.
         path: path of the file that the points were read from, if any.
+        certainty: name to how certain a point that was found is; empty for points that were given.
     """
 
     places: Mapping[str, Place]
     unit: Places = "mm"
     path: Path | None = None
+    certainty: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Place:
         return self.places[name]
@@ -57,6 +66,17 @@ class Points(Mapping[str, Place]):
     def label(self) -> str:
         """Name of the points for messages: their file, where they have one."""
         return str(self.path or "the points in memory")
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """Points of every frame of a film.
+
+    Attributes:
+        frames: points of each frame, in order.
+    """
+
+    frames: tuple[Points, ...]
 
 
 @dataclass(frozen=True)
@@ -75,11 +95,13 @@ class PointsRole(Role):
             patches should not be mirrored along this axis at all. Along the other axes points keep their names.
         lateral: axis of a patch (0 slices, 1 rows, 2 columns) that runs between the left and the right of the body:
             columns of axial and coronal slices, slices of sagittal ones. Patches are mirrored before they are rotated.
+        closed: whether a closed curve goes through the points in their order, as 3D Slicer then draws it.
     """
 
     points: tuple[str, ...] = ()
     swaps: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     lateral: int = field(default=2, kw_only=True)
+    closed: bool = field(default=False, kw_only=True)
 
     kind: ClassVar[str] = "points"
     on_grid: ClassVar[bool] = False
@@ -126,14 +148,21 @@ class PointsRole(Role):
         array[there, 0, 0, 3] = 1
         return array
 
-    def value(self, array: Array, frame: Frame | None, like: Any) -> Points:
+    def value(self, array: Array, frame: Frame | None, like: Any) -> Points | Film:
         """Return the points that are present, in mm, or in voxels of the source where ``like`` is in voxels.
 
-        A point is present where its fourth number is above one half.
+        A point is present where its fourth number is above one half. An array of several frames,
+        (points, frames, 1, 4), becomes a film.
         """
         if frame is None:
             raise ValueError("points need the frame of the image that they lie in")
-        rows = np.asarray(array, np.float64).reshape(len(self.points), -1)
+        if array.shape[1] > 1:
+            whole = np.asarray(array, np.float64)
+            return Film(tuple(self._points(whole[:, n], frame, like) for n in range(whole.shape[1])))
+        return self._points(np.asarray(array, np.float64), frame, like)
+
+    def _points(self, array: NDArray[np.float64], frame: Frame, like: Any) -> Points:
+        rows = array.reshape(len(self.points), -1)
         places = frame.points(rows[:, :3])
         unit: Places = getattr(like, "unit", "mm")
         if unit == "voxels":
@@ -213,10 +242,62 @@ class PointsRole(Role):
         return torch.cat([places, torch.ones(len(self.points), 1)], dim=1)
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a CSV file with one row per present point: name, x, y, z or name, slice, row, column."""
-        unit: Places = getattr(value, "unit", "mm")
-        rows = [(name, *map(float, place)) for name, place in value.items() if place is not None]
-        write_rows(path, ("name", *COORDINATES[unit]), rows)
+        """Write the points that are present, with their certainty where it is known.
+
+        CSV files have one row for each point: name, x, y, z or name, slice, row, column; JSON files have a list of
+        objects with these names; ``.mrk.json`` are markups of 3D Slicer in LPS+. Points of a film have the number of
+        their frame, too, from 1; markups hold one list for each frame.
+
+        Raises:
+            UserError: markups are asked for of points in voxels, or the path cannot be written.
+        """
+        lists = value.frames if isinstance(value, Film) else (value,)
+        if path.name.lower().endswith(MARKUPS):
+            content: Any = {"@schema": SCHEMA, "markups": [self._markup(path, own, n) for n, own in _counted(value)]}
+            write_json(path, content)
+            return
+        unit: Places = getattr(lists[0], "unit", "mm")
+        records = []
+        for frame, own in _counted(value):
+            certain: Mapping[str, float] = getattr(own, "certainty", {})
+            for name, place in own.items():
+                if place is None:
+                    continue
+                record = {} if frame is None else {"frame": frame}
+                record |= {"name": name, **dict(zip(COORDINATES[unit], map(float, place), strict=True))}
+                records.append(record | ({"certainty": float(certain[name])} if name in certain else {}))
+        if path.suffix.lower() == ".json":
+            write_json(path, records)
+            return
+        names = dict.fromkeys(("name", *COORDINATES[unit])) if not records else dict.fromkeys(records[0])
+        write_rows(path, tuple(names), [[record.get(name) for name in names] for record in records])
+
+    def _markup(self, path: Path, points: Any, frame: int | None) -> dict[str, Any]:
+        """Return a list of markups of 3D Slicer."""
+        if getattr(points, "unit", "mm") != "mm":
+            raise UserError(f"{path}: markups of 3D Slicer need points in mm; write a CSV file")
+        certain: Mapping[str, float] = getattr(points, "certainty", {})
+        controls = [
+            {
+                "id": str(number),
+                "label": name,
+                "description": f"certainty {certain[name]:.4f}" if name in certain else "",
+                "position": [float(one) for one in LPS_TO_RAS @ np.array(place, np.float64)],
+                "selected": True,
+                "locked": False,
+                "visibility": True,
+                "positionStatus": "defined",
+            }
+            for number, (name, place) in enumerate(points.items(), 1)
+            if place is not None
+        ]
+        return {
+            "type": "ClosedCurve" if self.closed else "Fiducial",
+            "name": self.name if frame is None else f"{self.name} {frame}",
+            "coordinateSystem": "LPS",
+            "coordinateUnits": "mm",
+            "controlPoints": controls,
+        }
 
     @property
     def prepared_as(self) -> str:
@@ -226,6 +307,25 @@ class PointsRole(Role):
     def describe(self) -> dict[str, Any]:
         """Return the role as values that JSON can hold, with its points."""
         return {**super().describe(), "points": list(self.points), "swaps": dict(self.swaps)}
+
+
+@dataclass(frozen=True)
+class JsonPointsRole(PointsRole):
+    """Points that are written as JSON."""
+
+    suffix: ClassVar[str | None] = ".points.json"  # the note of an output has the suffix .json
+
+
+@dataclass(frozen=True)
+class MarkupPointsRole(PointsRole):
+    """Points that are written as markups of 3D Slicer."""
+
+    suffix: ClassVar[str | None] = ".mrk.json"
+
+
+def _counted(value: Any) -> list[tuple[int | None, Any]]:
+    """Return the points of every frame with its number from 1; None for points of no film."""
+    return list(enumerate(value.frames, 1)) if isinstance(value, Film) else [(None, value)]
 
 
 def read_points(path: Path) -> Points:

@@ -119,6 +119,12 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         return {name: arrays[name] for name in arrays.files}
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write values as a JSON file; raises `UserError` where the path cannot be written."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file; numbers keep all digits.
 

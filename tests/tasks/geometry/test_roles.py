@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from ganatomy.errors import UserError
+from ganatomy.images.polydata import read_polydata
 from ganatomy.physics.centreline import Centreline, CentrelineCodec, tube_mesh
-from ganatomy.tasks.geometry.roles import CentrelineRole, LengthRole, MeshRole, read_centreline, read_centrelines
+from ganatomy.tasks.geometry.roles import (
+    CentrelineRole,
+    LengthRole,
+    MeshRole,
+    PolygonRole,
+    read_centreline,
+    read_centrelines,
+)
 
 CODEC = CentrelineCodec(samples=32, step_mm=2.0, radius_mm=2.0)
 ROLE = CentrelineRole("vessel", signals=CODEC)
@@ -141,3 +149,35 @@ def test_a_surface_is_written_as_stl_and_never_read(tmp_path):
         role.source("a.stl", tmp_path, unreadable)
     with pytest.raises(UserError, match="no mesh"):
         role.check(LINE)
+
+
+def test_lines_of_vtk_files_are_read_with_their_radii(tmp_path):
+    text = "# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS 5 float\n0 0 0\n0 0 2\n0 1 4\n9 9 9\n9 9 8\n"
+    lines = "LINES 2 7\n3 0 1 2\n2 3 4\n"
+    data = "POINT_DATA 5\nSCALARS MaximumInscribedSphereRadius double\nLOOKUP_TABLE default\n2 1.5 1 0.5 0.4\n"
+    (tmp_path / "two.vtk").write_text(text + lines + data)
+    first, second = read_centrelines(tmp_path / "two.vtk")
+    assert first.points.tolist() == [[0, 0, 0], [0, 0, 2], [0, 1, 4]] and second.radii.tolist() == [0.5, 0.4]
+    role = CentrelineRole("vessel")
+    assert role.source("two.vtk#1", tmp_path, lambda path: None).open().points.tolist() == second.points.tolist()
+    with pytest.raises(UserError, match="holds 2 lines; name one of them"):
+        role.source("two.vtk", tmp_path, lambda path: None).open()
+    (tmp_path / "bare.vtk").write_text(text + data)
+    assert [len(line.points) for line in read_centrelines(tmp_path / "bare.vtk")] == [5]
+    (tmp_path / "none.vtk").write_text(text + lines)
+    with pytest.raises(UserError, match="it needs radii in mm"):
+        read_centrelines(tmp_path / "none.vtk")
+
+
+def test_surfaces_are_written_as_polydata_that_other_programs_read(tmp_path):
+    line = Centreline(np.array([[0.0, 0, 0], [0, 0, 3], [1, 0, 5]]), np.array([1.0, 1.2, 0.8]))
+    mesh = tube_mesh(line, 5)
+    PolygonRole("mesh").write(tmp_path / "tube.vtk", mesh)
+    content = (tmp_path / "tube.vtk").read_bytes()
+    found = read_polydata(tmp_path / "tube.vtk")
+    np.testing.assert_array_equal(found.points, mesh.vertices)
+    cells = np.frombuffer(content[content.index(b"POLYGONS") :].split(b"\n", 1)[1][: 16 * len(mesh.faces)], ">i4")
+    np.testing.assert_array_equal(cells.reshape(-1, 4)[:, 1:], mesh.faces)
+    assert (cells.reshape(-1, 4)[:, 0] == 3).all()
+    with pytest.raises(UserError, match="meshes are written as"):
+        PolygonRole("mesh").write(tmp_path / "tube.ply", mesh)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ganatomy.inference.predictor import Options, Predictor
 from ganatomy.metrics.geometry import TubeShape
 from ganatomy.physics.centreline import Centreline, Mesh, tube_mask, tube_mesh
 from ganatomy.roles.labels import LabelRole
-from ganatomy.tasks.geometry.roles import LengthRole, MeshRole
+from ganatomy.tasks.geometry.roles import LengthRole, MeshRole, PolygonRole
 from ganatomy.tasks.geometry.task import LENGTH, NUMBERS, VESSEL, Signals, VesselSynthesiser, check_length
 
 MESH, MASK = "mesh", "mask"
@@ -36,7 +36,8 @@ class VesselOptions(Options):
 
     length: float | None = None  # length of all vessels in mm; none draws it from those of the training vessels
     truncation: float = Field(1.0, ge=0)  # factor of the latent vectors: below 1, vessels are more typical, less varied
-    mesh: bool = False  # write also the surface, as STL
+    mesh: bool = False  # write also the surface
+    mesh_format: Literal["stl", "vtk"] = "stl"  # format of the surface; vtk: legacy polydata
     sides: int = Field(16, ge=3)  # number of vertices of each ring of the surface
     mask: float | None = Field(None, gt=0)  # voxel size in mm of a mask that is written, too; none writes no mask
 
@@ -71,7 +72,7 @@ class VesselPredictor(Predictor):
         """Roles of the centre-line, and of the surface and the mask where the options ask for them."""
         made: dict[str, Role] = {VESSEL: self.task.roles[VESSEL]}
         if self.options.mesh:
-            made[MESH] = MeshRole(MESH)
+            made[MESH] = PolygonRole(MESH) if self.options.mesh_format == "vtk" else MeshRole(MESH)
         if self.options.mask is not None:
             made[MASK] = LabelRole(MASK)
         return made

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganatomy.case import Array, Held, Openable, Role
 from ganatomy.errors import UserError
+from ganatomy.images import polydata
 from ganatomy.images.frames import Frame
 from ganatomy.images.paths import replacing
 from ganatomy.physics.centreline import Centreline, CentrelineCodec, Mesh
@@ -46,7 +47,7 @@ class CentrelineRole(Role):
     kind: ClassVar[str] = "centre-line"
     on_grid: ClassVar[bool] = False
     suffix: ClassVar[str | None] = ".csv"
-    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".npz")
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".npz", *polydata.SUFFIXES)
 
     @property
     def channels(self) -> int:
@@ -54,7 +55,7 @@ class CentrelineRole(Role):
         return 4
 
     def source(self, text: str, folder: Path, read: Callable[[Path], Openable]) -> Openable:
-        """Return the source of a CSV or NPZ file, see `read_centrelines`; ``FILE#2`` is the third line of a file."""
+        """Return the source of a file, see `read_centrelines`; ``FILE#2`` is its third line."""
         name, mark, place = text.rpartition(NUMBER)
         if not mark or not place.isdigit():
             return file_source(folder / text, dict.fromkeys(self.suffixes, read_centreline))
@@ -204,11 +205,18 @@ class MeshRole(Role):
         raise ValueError(f"{self.name} is a mesh, which is made of a centre-line by `tube_mesh`")
 
     def write(self, path: Path, value: Any, derivation: Any = None) -> None:
-        """Write a binary STL file, in mm and RAS+ coordinates."""
-        if path.suffix.lower() != ".stl":
-            raise UserError(f"{path}: meshes are written as .stl")
+        """Write a binary STL file, or polydata of VTK, in mm and RAS+ coordinates."""
+        if path.suffix.lower() not in (".stl", ".vtk"):
+            raise UserError(f"{path}: meshes are written as .stl or .vtk")
         with replacing(path) as temporary:
-            temporary.write_bytes(value.stl())
+            temporary.write_bytes(value.stl() if path.suffix.lower() == ".stl" else value.vtk())
+
+
+@dataclass(frozen=True)
+class PolygonRole(MeshRole):
+    """Role of the surface of a vessel that is written as polydata of VTK."""
+
+    suffix: ClassVar[str | None] = ".vtk"
 
 
 @dataclass(frozen=True)
@@ -263,7 +271,7 @@ def read_centreline(path: Path) -> Centreline:
     lines = read_centrelines(path)
     if len(lines) > 1:
         raise UserError(
-            f"{path} holds {len(lines)} lines, since points jump by more than {JUMP_MM:g} mm; name one of them in a "
+            f"{path} holds {len(lines)} lines; name one of them in a "
             f"manifest, {path.name}{NUMBER}0 to {path.name}{NUMBER}{len(lines) - 1}"
         )
     return lines[0]
@@ -276,10 +284,14 @@ def read_centrelines(path: Path) -> list[Centreline]:
       ``MaximumInscribedSphereRadius``, as in the Aneurisk data. A line ends where the next point is more than 1 mm
       away, and more than five times the median step.
     - NPZ: ``points`` (n, 3) and ``radii`` (n,) of one line.
+    - VTK, ``.vtk`` or ``.vtp``: polydata with an array of radii under one of these names. Every line of the file is a
+      line; a file without lines holds the points of one in their order. Coordinates are taken as they are.
 
     Raises:
         UserError: the file cannot be read, lacks a column, or holds invalid numbers.
     """
+    if path.suffix.lower() in polydata.SUFFIXES:
+        return _from_polydata(path)
     if path.suffix.lower() == ".npz":
         arrays = read_npz(path)
         if not {"points", "radii"} <= arrays.keys():
@@ -305,6 +317,21 @@ def read_centrelines(path: Path) -> list[Centreline]:
         ]
     )
     return [_centreline(part, str(path)) for part in np.split(rows, _starts(rows[:, :3]))]
+
+
+def _from_polydata(path: Path) -> list[Centreline]:
+    found = polydata.read_polydata(path)
+    arrays = {name.lower(): values for name, values in found.arrays.items()}
+    radius = next((name for name in RADII if name in arrays and arrays[name].ndim == 1), None)
+    if radius is None or not len(found.points) or len(arrays[radius]) != len(found.points):
+        there = ", ".join(found.arrays) or "none"
+        raise UserError(
+            f"{path}: {len(found.points)} points with the arrays {there}: it needs radii in mm, called radius or "
+            "MaximumInscribedSphereRadius"
+        )
+    rows = np.column_stack([found.points, arrays[radius]])
+    lines = [line for line in found.lines if len(line) > 1] or [np.arange(len(rows))]
+    return [_centreline(rows[line], str(path)) for line in lines]
 
 
 def _starts(points: NDArray[np.float64]) -> NDArray[np.intp]:
