@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from classification import CLASSIFICATION
+from landmarks import LANDMARKS
 from making import Page, Row, folder_of, table_of, write_manifest
 from segmentation import SEGMENTATION
 
@@ -214,6 +215,7 @@ PAGES = {
         ),
         *SEGMENTATION,
         *CLASSIFICATION,
+        *LANDMARKS,
     )
 }
 """Name of each page to its definition."""

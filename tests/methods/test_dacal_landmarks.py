@@ -1,16 +1,21 @@
 """Context-aware landmarks: sizes of networks, targets and losses, schedule, read-out, and a run on a phantom."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from highdicom.sr import srread
 from small import count
 from torch import nn
 
+from dicom_kinds import write_cine
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import evaluate
+from ganatomy.images.files import find
+from ganatomy.inference.apply import Applier, plan
 from ganatomy.losses.contours import contour_classes
 from ganatomy.losses.heatmaps import gaussians
 from ganatomy.methods.detection.dacal_landmarks import SIX, DacalLandmarks
@@ -172,5 +177,15 @@ def test_a_run_finds_the_border_of_a_phantom_in_mm(cases, tmp_path):
     rows = {row.method: row.scores for row in found.scores.rows}
     assert "mean positions" in rows and 0 <= rows["output"]["dice"] <= 1
     assert 0.7 < rows["mean positions"]["dice"] < 1 and np.isfinite(rows["output"]["error"])
+    write_cine(tmp_path / "us.dcm", frames=3, rows=60, columns=48)
+    (source,) = find(tmp_path / "us.dcm")
+    (output,) = plan([source], tmp_path / "found")
+    Applier(tmp_path / "run")({"us": source}, output)
+    rows = (tmp_path / "found.csv").read_text().splitlines()
+    assert rows[0] == "frame,name,x,y,z,certainty" and len(rows) == 1 + 3 * 6 and rows[7].startswith("2,anterior,")
+    note = json.loads((tmp_path / "found.json").read_text())
+    assert note["frames"] == 3 and note["frames per second"] > 0 and len(note["area in mm²"]) == 3
+    assert len(srread(tmp_path / "found-report.dcm").content.get_planar_roi_measurement_groups()) == 18
+    assert any(path.name.startswith("found-region") for path in tmp_path.iterdir())
     page = (tmp_path / "run" / "evaluation" / "report.html").read_text()
     assert "The worst 4 of" in page and "Distances of all landmarks" in page and "nearest images" in page

@@ -37,7 +37,7 @@ def modules():
         yield importlib.import_module("making"), importlib.import_module("definitions")
     finally:
         sys.path.remove(str(SCRIPTS))
-        for name in ("making", "definitions", "segmentation"):
+        for name in ("making", "definitions", "landmarks", "segmentation"):
             sys.modules.pop(name, None)
 
 
@@ -155,3 +155,16 @@ def test_manifests_name_files_of_the_data_set(modules, tmp_path):
         assert all(sides.values()) and not sides["train"] & sides["test"]
         paths = [value for row in rows for name, value in row.items() if name not in WORDS]
         assert all(Path(path).is_file() for path in paths)
+
+
+def test_eight_points_lie_on_the_ellipse_of_a_mask_from_its_right_end_clockwise(modules):
+    pages = sys.modules["landmarks"]
+    rows, columns = np.mgrid[:120, :160]
+    turn = np.radians(20)  # clockwise in the image
+    u, v = columns - 85.0, rows - 52.0
+    along, across = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
+    points = pages.on_ellipse((along / 50) ** 2 + (across / 30) ** 2 <= 1, 8)
+    right, lower = np.array([np.sin(turn), np.cos(turn)]), np.array([np.cos(turn), -np.sin(turn)])
+    want = [(52.0, 85.0) + 50 * right, (52.0, 85.0) + 30 * lower, (52.0, 85.0) - 50 * right]
+    np.testing.assert_allclose(points[[0, 2, 4]], want, atol=0.3)
+    assert len(pages.EIGHT) == 8 and pages.EIGHT[0] == "right" and pages.EIGHT[2] == "lower"

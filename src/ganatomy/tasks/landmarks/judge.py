@@ -28,6 +28,8 @@ MEAN, ALIKE = "mean positions", "nearest images"
 PRECISION, RECALL = "precision", "recall"
 COUNTS = (1, 3, 5, 10)
 """Numbers of similar images that the baseline tries."""
+LONGEST = 24
+"""Largest number of letters of a case's name above its picture."""
 SHOWN = 4
 """Number of the worst cases that are shown before the median and the best one."""
 
@@ -237,7 +239,7 @@ class LandmarkJudge(Judge):
             order = sorted(ranked, key=lambda name: ranked[name])
             labels = {case.case.name: label for label, case in examples(judgement, ranked).items()}
             chosen = dict.fromkeys([*order[:SHOWN], *sorted(labels, key=order.index)])
-            drawn = [(f"{one}, {best} {ranked[one]:.3f}", cases[one], run(cases[one])) for one in chosen]
+            drawn = [(f"{_short(one)}, {best} {ranked[one]:.3f}", cases[one], run(cases[one])) for one in chosen]
             report.figure(
                 frames(self.task, drawn),
                 f"The worst {min(SHOWN, len(order))} of {len(order)} cases by {best}, then the median and the best. "
@@ -278,6 +280,11 @@ class LandmarkJudge(Judge):
     def shifted(self) -> list[str]:
         """Return a sentence on names that are shifted along the body."""
         return ["Where all names are shifted by one along the body, many distances are small and all names wrong."]
+
+
+def _short(name: str) -> str:
+    """Return the end of a long name, for the title of a small picture."""
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
 
 
 class OutlineJudge(LandmarkJudge):
