@@ -131,7 +131,8 @@ def write_report(path: Path, report: PointReport, derivation: Derivation, seed: 
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{header.label}: no DICOM report can refer to its header ({error})") from error
     now = files.now()
-    made.ContributingEquipmentSequence = [equipment(derivation, now)]
+    report_file: Any = made
+    report_file.ContributingEquipmentSequence = [equipment(derivation, now)]
     if derivation.profile is not None:
         for keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
             if keyword in made:

@@ -133,7 +133,8 @@ def _legacy(path: Path, content: bytes) -> PolyData:
     words = file.words()
     if [word.upper() for word in words] != ["DATASET", "POLYDATA"]:
         raise UserError(f"{path} holds {' '.join(words[1:]).lower() or 'nothing'}; centre-lines are polydata")
-    points, lines, arrays, of_points = np.zeros((0, 3)), [], {}, False
+    points, lines, of_points, count = np.zeros((0, 3)), list[NDArray[np.int64]](), False, 0
+    arrays: dict[str, NDArray[np.float64]] = {}
     while words := file.words():
         head = words[0].upper()
         if head == "POINTS":
@@ -151,16 +152,16 @@ def _legacy(path: Path, content: bytes) -> PolyData:
                 while own and own[0].upper() == "METADATA":
                     file.skip_metadata()
                     own = file.words()
-                name, components, tuples, kind = own
-                values = file.numbers(kind, int(components) * int(tuples)).reshape(int(tuples), -1)
+                width, rows = int(own[1]), int(own[2])
+                values = file.numbers(own[3], width * rows).reshape(rows, width).astype(np.float64)
                 if of_points:
-                    arrays[name] = values.astype(np.float64).squeeze(1) if int(components) == 1 else values
+                    arrays[own[0]] = values[:, 0] if width == 1 else values
         elif head == "SCALARS":
-            components = int(words[3]) if len(words) > 3 else 1
+            width = int(words[3]) if len(words) > 3 else 1
             file.words()  # the name of the lookup table
-            values = file.numbers(words[2], count * components).reshape(count, components).astype(np.float64)
+            values = file.numbers(words[2], count * width).reshape(count, width).astype(np.float64)
             if of_points:
-                arrays[words[1]] = values[:, 0] if components == 1 else values
+                arrays[words[1]] = values[:, 0] if width == 1 else values
         elif head in ("VECTORS", "NORMALS"):
             file.numbers(words[2], 3 * count)
         else:

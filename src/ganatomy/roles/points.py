@@ -264,7 +264,7 @@ class PointsRole(Role):
                 if place is None:
                     continue
                 record = {} if frame is None else {"frame": frame}
-                record |= {"name": name, **dict(zip(COORDINATES[unit], map(float, place), strict=True))}
+                record |= {"name": name, **dict(zip(COORDINATES[unit], place, strict=True))}
                 records.append(record | ({"certainty": float(certain[name])} if name in certain else {}))
         if path.suffix.lower() == ".json":
             write_json(path, records)

@@ -196,6 +196,7 @@ WIRINGS = [
             )
         },
         options={"size": (32, 64), "mask_channels": 3},
+    ),
     # Tuysuzoglu et al. 2018: landmarks, then their contour, then a discriminator that sees frame, maps and contour.
     Wiring(
         "dacal-landmarks",
