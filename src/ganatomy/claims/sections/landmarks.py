@@ -1,6 +1,6 @@
 """Claims of papers that find landmarks."""
 
-from ganatomy.claims.claim import Claim, Predicate
+from ganatomy.claims.claim import STRONGEST, Claim, Predicate
 
 RATE, ERROR, DICE = "identification rate", "error", "dice"
 
@@ -31,7 +31,7 @@ DACAL_LANDMARKS = Claim(
         Predicate("with the contour, Dice is higher than without", DICE, "no-adversary", "landmarks-alone"),
         Predicate("Dice is higher than with landmarks alone", DICE, "dacal-landmarks", "landmarks-alone"),
         Predicate("landmarks are closer than with landmarks alone", ERROR, "dacal-landmarks", "landmarks-alone"),
-        Predicate("Dice is higher than of the landmarks of similar frames", DICE, "dacal-landmarks", "nearest images"),
+        Predicate("Dice is higher than of the best simple method", DICE, "dacal-landmarks", STRONGEST),
     ),
     untested="That distances shrink by a fifth, and that their spread does, too; and the paper's analysis of how "
     "uncertain experts are.",

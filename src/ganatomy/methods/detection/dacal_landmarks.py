@@ -67,7 +67,9 @@ class DacalLandmarks(Locator):
         reach: float = Field(2.0, gt=0)  # pixels on either side of the contour that belong to it (our choice)
         background: float = Field(0.1, gt=0)  # weight of the contour's background (our choice)
         softness: float = Field(0.1, ge=0, lt=1)  # of the true contour that is shown (our choice)
-        averaged: int = Field(10, ge=1)  # pixels around the hottest one whose mean is the position (our choice)
+        averaged: int = Field(
+            10, ge=1, le=4096
+        )  # pixels around the hottest one whose mean is the position (our choice)
         contour_weight: float = Field(1.0, ge=0)  # weight of the contour's cross-entropy (our choice)
         adversarial_weight: float = Field(
             0.01, ge=0
