@@ -127,6 +127,12 @@ def test_alpha_and_learning_rate_follow_the_epochs():
         assert rates == pytest.approx([1e-3, 5e-4, 3.90625e-6])
 
 
+def test_the_classifier_may_move_at_a_rate_of_its_own():
+    first, second = published(domain_learning_rate=0.05).stages()[0].players
+    rates = [player.optimizer([nn.Parameter(torch.ones(1))]).defaults["lr"] for player in (first, second)]
+    assert [first.name, second.name] == ["segmentor", "domain"] and rates == [1e-3, 0.05]
+
+
 @pytest.mark.parametrize(("normalised", "change"), [(True, -2.022847e-3), (False, -5.057116e-3)])
 def test_the_first_step_of_the_optimiser(normalised, change):
     weight = nn.Parameter(torch.zeros(3, dtype=torch.float64))

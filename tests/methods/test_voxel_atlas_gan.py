@@ -79,6 +79,20 @@ def round_of_affine(method, stage):
     return list(method.stages()[stage].turns(iter([batch_of(method)])))
 
 
+def test_what_is_learned_of_a_volume_does_not_depend_on_the_others_of_its_batch():
+    method, images = voxel_atlas(), batch_of(voxel_atlas())["echo"]
+    nn.init.normal_(method.affine[-1].weight, 0.0, 0.05)
+    nn.init.normal_(method.head.weight, 0.0, 0.5)
+    method.train()
+    together = method.segment(images)
+    alone = torch.cat([method.inference_mode().segment(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)
+    assert (together[0] - together[1]).abs().max() > 1e-3
+    plain = voxel_atlas(norm="batch")
+    assert count(plain.network) == count(method.network)
+    assert any(isinstance(layer, nn.BatchNorm3d) for layer in plain.network.modules())
+
+
 def test_the_rates_and_weights_are_constant():
     paper = VoxelAtlasGAN.Config.preset("paper")
     weights = (paper.adversarial_weight, paper.intensity_weight, paper.label_weight, paper.smoothness_weight)
@@ -121,6 +135,10 @@ def test_options_without_a_meaning_are_refused():
         voxel_atlas(label_weight=0, intensity_weight=0, adversarial_weight=0)
     with pytest.raises(UserError, match="--size 16 16 16: PatchGAN takes no input"):
         voxel_atlas(size=(16, 16, 16)).check_sizes()
+    with pytest.raises(UserError, match="--size 16 16 9: one voxel is left after 4 halvings"):
+        voxel_atlas(size=(16, 16, 9), adversarial_weight=0).check_sizes()
+    for fine in ({"size": (16, 16, 17)}, {"size": (16, 16, 9), "norm": "batch"}):
+        voxel_atlas(adversarial_weight=0, **fine).check_sizes()
 
 
 def test_a_run_keeps_its_atlas_and_is_judged_by_both_frames_of_every_heart(cases, tmp_path):

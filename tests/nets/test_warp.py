@@ -90,3 +90,13 @@ def test_a_v_net_keeps_the_size_of_any_volume_and_halves_in_between():
     assert network(volume(12, 16, 21)).shape == (2, 1, 12, 16, 21)
     padded = torch.cat([volume(12, 16, 16), volume(12, 16, 16)[:, :, -1:].expand(-1, -1, 4, -1, -1)], 2)
     torch.testing.assert_close(network(volume(12, 16, 16)), network(padded)[:, :, :12])
+
+
+def test_a_v_net_may_normalise_every_volume_alone():
+    pair = torch.cat([volume(16, 32, 48)[:1], 3 * volume(16, 32, 48)[1:]])
+    for norm, apart in (("instance", 0.0), ("batch", 0.01)):
+        torch.manual_seed(0)
+        network = VNet(1, (1, 2, 3, 4, 5), norm)
+        first = network(pair)[:1] - network(pair[:1])
+        assert (first.abs().max() <= 1e-4) == (apart == 0) and first.abs().max() >= apart
+    assert VNet(1, (1, 2, 3, 4, 5), "instance")(volume(7, 16, 16)).shape == (2, 1, 7, 16, 16)

@@ -6,10 +6,11 @@ from ganatomy.phantoms import label, side
 from ganatomy.phantoms.two_scanners import TwoScannersMR
 
 
-def contrast(patient: TwoScannersMR, name: str) -> float:
-    """Return the mean in lesions relative to that in the rest of the brain."""
-    values, lesion = patient.images[name].numpy()[0], patient.masks["lesion"]
-    return float(values[lesion].mean() / values[patient.masks["brain"] & ~lesion].mean())
+def contrast(patient: TwoScannersMR, name: str, part: str = "lesion") -> float:
+    """Return the mean of lesions or scars in white matter relative to that of other white matter."""
+    values, changed = patient.images[name].numpy()[0], patient.masks["lesion"] | patient.masks["scar"]
+    white = patient.regions["white"]
+    return float(values[patient.masks[part] & white].mean() / values[white & ~changed].mean())
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +18,32 @@ def patients() -> list[TwoScannersMR]:
     return [TwoScannersMR(4, size=40, slices=24, label=name) for name in TwoScannersMR.LABELS]
 
 
-def test_lesions_are_bright_on_one_scanner_and_dark_on_the_other(patients: list[TwoScannersMR]) -> None:
+def test_lesions_are_bright_in_the_fourth_image_of_one_scanner_and_dark_in_that_of_the_other(
+    patients: list[TwoScannersMR],
+) -> None:
     source, target, tested = patients
-    for name in ("flair", "t2"):
-        assert all(contrast(patient, name) > 1.2 for patient in patients)
-    assert contrast(source, "ge") > 1.2 > 0.8 > contrast(target, "ge") == contrast(tested, "ge")
+    for patient in patients:
+        assert contrast(patient, "flair") > 1.3 and contrast(patient, "t2") > 1.3 and contrast(patient, "t1") < 0.9
+    assert contrast(source, "ge") > 1.4 > 0.6 > contrast(target, "ge") == contrast(tested, "ge")
+
+
+def test_scars_look_like_lesions_in_flair_and_t2_alone(patients: list[TwoScannersMR]) -> None:
+    for patient in patients:
+        assert not (patient.masks["lesion"] & patient.masks["scar"]).any() and patient.masks["scar"].any()
+        for name in ("flair", "t2"):
+            assert contrast(patient, name, "scar") == pytest.approx(contrast(patient, name), rel=0.05)
+        for name in ("t1", "ge"):
+            assert contrast(patient, name, "scar") == pytest.approx(1, abs=0.05)
+
+
+def test_lesions_are_solid_and_lie_in_tissue_of_every_patient() -> None:
+    for seed in range(3):
+        patient = TwoScannersMR(seed, size=40, slices=24)
+        lesion, place = patient.masks["lesion"], np.argwhere(patient.masks["lesion"])
+        assert lesion.any() and (lesion <= patient.masks["brain"]).all()
+        centre = tuple(place[np.abs(place - np.median(place, 0)).sum(1).argmin()])
+        around = tuple(slice(at - 1, at + 2) for at in centre)
+        assert lesion[around].mean() > 0.5
 
 
 def test_scanners_see_the_same_patient_with_other_contrast_and_noise(patients: list[TwoScannersMR]) -> None:

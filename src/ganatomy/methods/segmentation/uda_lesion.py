@@ -99,6 +99,7 @@ class UDALesion(Segmenter):
         l1_weight: float = 1e-6  # weight of the sum of absolute kernel weights, of both networks
         l2_weight: float = 1e-4  # weight of the sum of squared kernel weights, of both networks
         learning_rate: float = 1e-3  # RMSprop with epsilon within the root, both networks
+        domain_learning_rate: float | None = Field(None, gt=0)  # of the domain classifier; none means that of both
         momentum: float = Field(0.6, ge=0, lt=1)  # Nesterov's momentum; steps are multiplied by 1 minus it
         batch_size: int = 10  # annotated segments of 25 x 25 x 25 voxels, of which 9 x 9 x 9 are learned
         domain_batch_size: int = 10  # segments of either domain that the domain classifier is shown
@@ -169,7 +170,10 @@ class UDALesion(Segmenter):
         def rate(progress: Progress) -> float:
             return 0.5 ** sum(progress.stage_round >= epoch * c.epoch_rounds for epoch in HALVED)
 
-        moves = nesterov_rmsprop(c.learning_rate, momentum=c.momentum)
+        moves, others = (
+            nesterov_rmsprop(each, momentum=c.momentum)
+            for each in (c.learning_rate, c.domain_learning_rate or c.learning_rate)
+        )
         players = [Player("segmentor", (self.segmentor,), moves, rate)]
         shared = max(1, c.batch_size // 2) if c.supervised else c.batch_size
         streams = [self.segments("annotated", shared, c.labels, centred=c.centred)]
@@ -178,7 +182,7 @@ class UDALesion(Segmenter):
                 self.segments("supervised", max(1, c.batch_size - shared), c.target_labels, centred=c.centred)
             )
         if self.domain:
-            players.append(Player("domain", (self.domain,), moves, rate, adversary=True))
+            players.append(Player("domain", (self.domain,), others, rate, adversary=True))
             streams += [
                 self.segments("source", c.domain_batch_size, c.labels, accepts=self.within),
                 self.segments("target", c.domain_batch_size, None, accepts=self.within, without=(c.labels,)),

@@ -18,13 +18,13 @@ from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturati
 from ganatomy.losses.segmentation import dice_loss, label_l1, volume_difference
 from ganatomy.nets.patchgan import PatchGAN
 from ganatomy.nets.sizes import check_input
-from ganatomy.nets.vnet import VNet
+from ganatomy.nets.vnet import Norm, VNet
 from ganatomy.nets.warp import affine_matrix, centre_of_mass, positions, smoothness, warp
 from ganatomy.tasks.segmentation.atlas import ball, mean_atlas
 from ganatomy.tasks.segmentation.measures import NAMED, Measure
 from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
 
-VENTRICLE = Embedded("beating-ventricle", size=64, subjects=20)
+VENTRICLE = Embedded("beating-ventricle", size=64, subjects=32)
 IMAGE, REGIONS = "atlas.image", "atlas.regions"
 """Names of the atlas among the numbers that are fitted to the training cases."""
 LEVELS = 5
@@ -63,6 +63,7 @@ class VoxelAtlasGAN(Segmenter):
         size: tuple[int, ...] | None = (96, 96, 96)  # slices, rows and columns of image and atlas (our choice)
         fit: Fit = "contain"  # how volumes get to this size where no spacing is given
         width: int = 16  # channels of the V-Net's first stage, doubled at every halving
+        norm: Norm = "instance"  # statistics by which the V-Net normalises: of a volume or of a batch (our choice)
         discriminator_width: int = 32  # channels of the discriminator's first layer (our choice)
         guided: bool = True  # whether the output is the warped atlas, not the V-Net's own map, for comparison
         warm_up_rounds: int = Field(1_000, ge=1)  # rounds with the affine map alone, without discriminator (our choice)
@@ -70,6 +71,7 @@ class VoxelAtlasGAN(Segmenter):
         batch_size: int = 2  # volumes (our choice)
         learning_rate: float = 2e-4  # Adam of both players (our choice)
         betas: tuple[float, float] = (0.5, 0.999)  # Adam of both players (our choice)
+        ema_halflife: float | None = None  # volumes; average of the generator used at inference (our option)
         adversarial_weight: float = 1.0  # weight of the adversarial loss; 0 trains without a discriminator
         intensity_weight: float = 1.0  # weight of the L1 loss between warped atlas and image (our choice)
         label_weight: float = 100.0  # weight of the loss between warped and true regions (our choice)
@@ -81,11 +83,13 @@ class VoxelAtlasGAN(Segmenter):
             "paper": {},
             "small": {
                 "size": (32, 32, 32),
-                "width": 8,
+                "width": 4,
                 "discriminator_width": 8,
-                "warm_up_rounds": 80,
-                "game_rounds": 220,
+                "warm_up_rounds": 10,
+                "game_rounds": 240,
                 "learning_rate": 1e-3,
+                "ema_halflife": 40.0,
+                "adversarial_weight": 0.1,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
@@ -102,7 +106,7 @@ class VoxelAtlasGAN(Segmenter):
         if not (c.label_weight or c.intensity_weight or c.adversarial_weight):
             raise UserError("--label-weight 0: no loss has a weight; give one of them a weight that is not 0")
         widths = [c.width * 2**level for level in range(LEVELS)]
-        self.network = VNet(2 * channels if c.guided else channels, widths)
+        self.network = VNet(2 * channels if c.guided else channels, widths, c.norm)
         self.head = nn.Conv3d(c.width, 3 if c.guided else regions, 3, padding=1)
         self.affine: nn.Sequential | None = None
         if c.guided:
@@ -126,6 +130,11 @@ class VoxelAtlasGAN(Segmenter):
         if self.discriminator is not None:
             shape = (c.batch_size, self.image_channels + len(c.regions), *c.size)
             check_input(self.discriminator, shape, f"--size {' '.join(map(str, c.size))}")
+        if c.norm == "instance" and max(c.size) <= self.network.multiple:
+            raise UserError(
+                f"--size {' '.join(map(str, c.size))}: one voxel is left after {LEVELS - 1} halvings, which cannot be "
+                f"normalised by itself; give an extent above {self.network.multiple}, or --norm batch"
+            )
 
     @property
     def adversarial(self) -> bool:
@@ -168,7 +177,7 @@ class VoxelAtlasGAN(Segmenter):
         c = self.config
         moves = adam(c.learning_rate, c.betas)
         parts = tuple(part for part in (self.network, self.head, self.affine) if part is not None)
-        generator = Player("generator", parts, moves)
+        generator = Player("generator", parts, moves, ema_halflife=c.ema_halflife)
         players = [generator]
         if self.discriminator is not None:
             players.insert(0, Player("discriminator", (self.discriminator,), moves, adversary=True))
