@@ -122,7 +122,7 @@ def test_pictures_are_standardised_over_their_own_field_of_view():
 
 
 def test_losses_are_those_of_the_release():
-    method = vgan(steps=1, size=(2, 2))
+    method = vgan(steps=1, size=(2, 2), adversarial_weight=0.1)
     method.segmentor, method.discriminator = Maps(), Scores(0.8, 0.3)
     batch = {
         "image": torch.rand(2, 3, 2, 2),
