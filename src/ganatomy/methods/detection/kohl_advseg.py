@@ -95,6 +95,8 @@ class AdversarialUNet(LesionDetector):
             "hybrid": {"pixel_loss": "cross-entropy", "adversarial_weight": 0.1, "warm_up_rounds": 500},
             "small": {
                 "size": (64, 64),
+                # 0.2 ml of the phantom: maps of so small a U-Net are speckled.
+                "smallest_lesion": 30,
                 "width": 8,
                 "discriminator_width": 16,
                 "game_rounds": 2_400,
