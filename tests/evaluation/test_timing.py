@@ -8,6 +8,7 @@ from ganatomy.evaluation import timing
 from ganatomy.evaluation.judging import OUTPUT, Entry
 from ganatomy.evaluation.sets import Request
 from ganatomy.evaluation.timing import Clock, run_times, timed
+from ganatomy.tasks.segmentation.objects import ObjectJudge, ObjectRun
 
 CASE = Sample(Case("a", "a", "test", {}), {"input": np.zeros((1, 6, 4, 4), np.float32)}, {}, {})
 
@@ -70,3 +71,11 @@ def test_entries_that_made_nothing_have_no_time(now: SimpleNamespace) -> None:
     found = run_times({OUTPUT: clock, "other": Clock()}, "cpu", "image")
     assert found["methods"] == {OUTPUT: {"seconds": 1.23, "images": 1}}
     assert found["device"] == "cpu" and found["image"] == "image" and found["threads"] >= 1
+
+
+def test_instance_maps_of_timed_entries_are_judged_as_they_are() -> None:
+    """Two objects that touch are one component of the mask."""
+    numbers = np.zeros((1, 5, 7), np.uint32)
+    numbers[0, 1:4, 1:3], numbers[0, 1:4, 3:6] = 1, 2
+    entry = timed(Entry(OUTPUT, ObjectRun(lambda case: numbers), "told"), {})
+    np.testing.assert_array_equal(ObjectJudge.numbers(None, entry, None), numbers)  # type: ignore[arg-type]

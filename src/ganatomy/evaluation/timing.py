@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import update_wrapper
 from time import perf_counter
 from typing import Any
 
@@ -72,7 +73,8 @@ def timed(entry: Entry, clocks: dict[str, Clock]) -> Entry:
         clock.note(perf_counter() - begun, asked)
         return made
 
-    return replace(entry, run=run)
+    # Judges that ask an entry for more than masks find its own function by `inspect.unwrap`.
+    return replace(entry, run=update_wrapper(run, entry.run, assigned=(), updated=()))
 
 
 def run_times(clocks: Mapping[str, Clock], device: str, image: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import unwrap
 from typing import Any, ClassVar
 
 import numpy as np
@@ -141,8 +142,9 @@ class ObjectJudge(SegmentationJudge):
 
     def numbers(self, entry: Entry, case: Sample) -> NDArray[Any]:
         """Return the instance map of an entry, (slices, rows, columns)."""
-        if isinstance(entry.run, ObjectRun):
-            return entry.run.numbers(case)
+        run = unwrap(entry.run)
+        if isinstance(run, ObjectRun):
+            return run.numbers(case)
         rules = self.task.config.objects.model_copy(update={"separate": "components", "grow": 0})
         return find_objects(entry.run(case, 0, case.shape[0])[0], rules)
 
