@@ -322,3 +322,9 @@ def test_what_cannot_be_used_is_told_in_a_line(
     with pytest.raises(UserError, match=told) as error:
         resolve(name.replace("FOLDER", str(folder)))
     assert "\n" not in str(error.value)
+
+
+def test_the_first_paragraph_of_the_readme_counts_the_ready_systems() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Start")[0]
+    counted = sum(system.slug not in COMPARED for system in ready())
+    assert f"**{counted} of these {len(SYSTEMS) - len(COMPARED)} are ready" in text

@@ -94,8 +94,12 @@ class BrainAdvDilated(Segmenter):
                 "regions": {name: MRBRAINS[name] for name in SHOWN} | {"white": (3,)},
                 "width": 16,
                 "hidden": 64,
+                "dropout": 0.1,
                 "batch_size": 8,
-                "game_rounds": 400,
+                "game_rounds": 600,
+                "learning_rate": 2e-3,
+                "discriminator_learning_rate": 1e-3,
+                "adversarial_weight": 0.1,
             },
         }
         baseline: ClassVar[Mapping[str, Any]] = {"adversarial_weight": 0.0}
