@@ -96,7 +96,7 @@ def test_the_segmentor_maximises_what_the_discriminator_minimises_of_its_maps(ne
 
 
 def test_the_option_for_a_loss_that_does_not_saturate():
-    method, batch, (first, second) = played(adversarial="nonsaturating")
+    method, batch, (first, second) = played(adversarial="nonsaturating", adversarial_weight=1.0)
     image = method.image(batch["generated"])
     logits = method.judge(method.segmentor(image).softmax(1), image)
     torch.testing.assert_close(second.losses["adversarial"], called(logits, MANUAL))
