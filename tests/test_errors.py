@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from ganatomy.errors import Shortage, UserError, shortage
+from ganatomy.errors import Shortage, UserError, either, shortage
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,10 @@ def test_other_errors_are_no_shortage(error):
 
 def test_a_message_can_be_printed_whatever_the_name_of_its_file():
     assert str(UserError("caf\udce9.nii cannot be read")).encode() == b"caf\\udce9.nii cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [((), ""), ((".csv",), ".csv"), ((".csv", ".vtk"), ".csv or .vtk"), ("abc", "a, b or c")]
+)
+def test_choices_are_told_with_commas_and_or(words, told):
+    assert either(words) == told

@@ -55,6 +55,11 @@ class LeftOut(Notice):
     """
 
 
+def either(words: Sequence[str]) -> str:
+    """Return words with commas, and ``or`` before the last one, for a message."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
 _SHORT = {
     errno.EMFILE: "too many open files; raise the limit, e.g. with ulimit -n 4096",
     errno.ENFILE: "too many open files on this machine; end programs that hold them",

@@ -395,7 +395,7 @@ def test_files_that_are_no_images_are_found_by_their_suffix(tmp_path):
     assert [(case.name, case.subject) for case in found] == [("ann_one", "ann"), ("ann_two", "ann"), ("bob", "bob")]
     assert found[1].sources["vessel"].open().length_mm == 9
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no \.csv or \.npz files, which vessel is read from"):
+    with pytest.raises(UserError, match=r"no \.csv, \.npz, \.vtk or \.vtp files, which vessel is read from"):
         find_cases(Poles(), DataConfig(data=tmp_path / "empty"))
 
 

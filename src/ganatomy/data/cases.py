@@ -42,7 +42,7 @@ from ganatomy.data.tables import (
     site_of,
 )
 from ganatomy.data.wanted import advice
-from ganatomy.errors import Notice, Shortage, UserError
+from ganatomy.errors import Notice, Shortage, UserError, either
 from ganatomy.images.files import Source, find, place_of
 from ganatomy.images.image import NO_MEANING, RasterMeaning
 from ganatomy.images.parsing import exists
@@ -352,10 +352,10 @@ def _file_cases(folder: Path, task: Task) -> list[Case]:
     role = task.roles[task.given]
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in role.suffixes and path.is_file())
     if not paths:
-        raise Unfit(f"{folder}: no {' or '.join(role.suffixes)} files, which {task.given} is read from")
+        raise Unfit(f"{folder}: no {either(role.suffixes)} files, which {task.given} is read from")
 
     def unreadable(path: Path) -> Openable:
-        raise UserError(f"{path}: {task.given} is read from {' or '.join(role.suffixes)} files")
+        raise UserError(f"{path}: {task.given} is read from {either(role.suffixes)} files")
 
     cases, taken = [], set[str]()
     for path in paths:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ganatomy.case import Role, Task
 from ganatomy.data.found import images_of, needed_images
+from ganatomy.errors import either
 
 KINDS = {"labels": "label map", "class": "class, a word or a number", "points": "points", "pose": "positions"}
 """Kind of a role to its words; other kinds are called by their names."""
@@ -79,7 +80,7 @@ def layouts_for(task: Task) -> list[str]:
     """Return the layouts of folders and files that can be given for a system, one in each line."""
     needed, given, maps = needed_images(task), task.roles[task.given], task.label_maps
     if given.suffixes:
-        return [f"a folder of {' or '.join(given.suffixes)} files, one case in each", "a CSV manifest"]
+        return [f"a folder of {either(given.suffixes)} files, one case in each", "a CSV manifest"]
     several = [*needed, *maps[:1]] if len(needed) > 1 or (maps and not task.roles[maps[0]].optional) else []
     patterns = " ".join(f"{name}='*_{name}.nii.gz'" for name in several)
     lines = []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganatomy.errors import UserError
+from ganatomy.errors import UserError, either
 from ganatomy.images.npy import open_npz
 from ganatomy.images.parsing import exists, parsing
 from ganatomy.images.paths import replacing
@@ -55,7 +55,7 @@ def file_source(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> Fil
     if not exists(path):
         raise UserError(f"{path} does not exist: check the spelling and the folder you are in")
     if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: cannot read {path.suffix or 'files without suffix'}; give {' or '.join(readers)}")
+        raise UserError(f"{path}: cannot read {path.suffix or 'files without suffix'}; give {either(list(readers))}")
     return FileSource(path, readers[path.suffix.lower()])
 
 
