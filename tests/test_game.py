@@ -90,7 +90,7 @@ def test_the_type_of_roles_may_be_narrowed():
         source: str = "mr"
         roles: Mapping[str, ImageOptions] = {}
 
-    assert Images(source="pet").roles["pet"] == ImageOptions()
+    assert Images(source="opp").roles["opp"] == ImageOptions()
 
 
 def test_what_is_called_ct_is_in_hu_unless_told_otherwise():
