@@ -21,6 +21,8 @@ from ganatomy.inference.model import build
         ("caae", "subject,image,split"),
         ("cgan", "subject,image,label,split"),
         ("srgan", "subject,image,split"),
+        ("dacal-landmarks", "subject,us,border,split"),
+        ("scgan-lv-coverage", "subject,mr,slice_labels,split"),
     ],
 )
 def test_the_manifest_that_is_told_reads_as_cases(tmp_path, system, header):
@@ -29,8 +31,9 @@ def test_the_manifest_that_is_told_reads_as_cases(tmp_path, system, header):
     assert lines[0] == header
     (tmp_path / "cases.csv").write_text("\n".join(lines))
     for subject in ("anna", "ben"):
-        for name in task.roles:
+        for name, role in task.roles.items():
             write(tmp_path / subject / f"{name}.nii.gz", Image.from_array(np.zeros((2, 8, 9), np.uint8)))
+            (tmp_path / subject / f"{name}{role.suffix or '.csv'}").touch()
     found = find_cases(task, DataConfig(data=tmp_path / "cases.csv"))
     assert [(case.subject, case.split) for case in found] == [("anna", "train"), ("ben", "test")]
     assert all(line in advice(task) for line in (*lines, *layouts_for(task)))

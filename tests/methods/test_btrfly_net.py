@@ -151,6 +151,8 @@ def test_a_run_finds_vertebrae_of_a_phantom_in_mm(cases, tmp_path):
     assert weights.shape == (2, 25) and (weights[:, 0] < 0.2).all()
     found = evaluate(tmp_path / "run")
     rows = {row.method: row.scores for row in found.scores.rows}
-    assert set(rows) == {"mean positions", "output"} and 0 <= rows["output"]["identification rate"] <= 1
+    assert (
+        set(rows) == {"mean positions", "nearest images", "output"} and 0 <= rows["output"]["identification rate"] <= 1
+    )
     assert np.isfinite(rows["mean positions"]["error"])
     assert "Distances by landmark" in (tmp_path / "run" / "evaluation" / "report.html").read_text()

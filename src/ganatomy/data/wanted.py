@@ -11,6 +11,8 @@ from ganatomy.errors import either
 
 KINDS = {"labels": "label map", "class": "class, a word or a number", "points": "points", "pose": "positions"}
 """Kind of a role to its words; other kinds are called by their names."""
+ANNOTATED = ("class", "points")
+"""Kinds that people annotate. Where such a role is optional, single cases may lack it, but not all training cases."""
 
 
 class Wanted(NamedTuple):
@@ -49,10 +51,10 @@ def _needed(task: Task, name: str, role: Role) -> str:
     if name in needed:
         return "yes"
     if role.optional:
-        return "no"
+        return "yes, for training; some cases may lack it" if role.kind in ANNOTATED else "no"
     if role.kind == "class":
         return "yes; without a manifest it is the name of the folder" if task.classes else "no"
-    if role.is_label_map:
+    if role.is_label_map or role.kind in ANNOTATED:
         return "yes, for training"
     return "no: made from the others where it is absent"
 
@@ -70,8 +72,9 @@ def manifest_for(task: Task) -> list[str]:
 def _example(task: Task, name: str, subject: str) -> str:
     role = task.roles[name]
     if role.kind == "class":
-        known: Sequence[str] = getattr(role, "classes", ())
-        return (known or ("healthy",))[0]
+        known: Sequence[str] = getattr(role, "classes", ()) or ("healthy",)
+        # A role with a class for every slice has them all in one cell.
+        return "|".join([*known, known[0]]) if getattr(role, "sliced", False) else known[0]
     suffix = role.suffixes[0] if role.suffixes else role.suffix or ".nii.gz"
     return f"{subject}/{name}{suffix}"
 
