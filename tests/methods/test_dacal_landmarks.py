@@ -80,7 +80,7 @@ def test_the_stages_have_the_shares_of_a_hundred_epochs():
 
 
 def test_the_terms_are_those_of_the_maps():
-    method = dacal(speckle=0.0, sigma=5.0, reach=2.0)
+    method = dacal(speckle=0.0, sigma=5.0, reach=2.0, contour_weight=1.0)
     batch = batch_of(method)
     logits = torch.zeros(2, 6, *method.size), torch.zeros(2, 7, *method.size)
     method.network = _Given(*logits)

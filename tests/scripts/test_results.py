@@ -26,7 +26,7 @@ TINY = {
     "rounds": 2,
 }
 
-WORDS = ("subject", "split", "label", "pixel_mm")
+WORDS = ("subject", "split", "label", "pixel_mm", "slice_labels")
 """Columns of manifests that hold no paths."""
 
 
@@ -149,7 +149,11 @@ def test_manifests_name_files_of_the_data_set(modules, tmp_path):
     for one in modules[1].PAGES.values():
         work = tmp_path / one.slug
         work.mkdir()
-        with one.manifest(data, work).open(encoding="utf-8") as stream:
+        place = one.manifest(data, work)
+        if place.suffix == ".npz":  # an archive that has its own split
+            assert place.is_file()
+            continue
+        with place.open(encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         sides = {side: {row["subject"] for row in rows if row["split"] == side} for side in ("train", "test")}
         assert all(sides.values()) and not sides["train"] & sides["test"]

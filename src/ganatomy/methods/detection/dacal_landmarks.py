@@ -97,6 +97,8 @@ class DacalLandmarks(Locator):
                 "sigma": 2.0,
                 "reach": 1.0,
                 "averaged": 3,
+                # At this learning rate a larger contour loss wipes out the landmarks when it begins.
+                "contour_weight": 0.02,
                 "adversarial_weight": 0.001,
                 "landmark_rounds": 500,
                 "contour_rounds": 300,
