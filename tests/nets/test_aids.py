@@ -311,3 +311,9 @@ def test_equalised_layers_scale_at_run_time(dims):
     wanted = CONVOLVE[dims](image, layer.weight / math.sqrt(2 * 3**dims), padding=1)
     torch.testing.assert_close(layer(image), wanted)
     assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_dropout_may_go_on_in_a_network_that_is_evaluated():
+    network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3)).eval()
+    aids.keep_dropout(network)
+    assert [layer.training for layer in network] == [True, False]

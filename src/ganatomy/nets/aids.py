@@ -186,6 +186,13 @@ OWN_BATCH_NORM: Mapping[type[nn.Module], type[OwnBatchNorm]] = {
 }
 
 
+def keep_dropout(network: nn.Module) -> None:
+    """Let the dropout of single values go on at inference, in a network that is evaluated, as pix2pix does."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
+
+
 def own_statistics(network: Network) -> Network:
     """Turn every batch normalisation of a network into an `OwnBatchNorm`, in place, and return the network.
 

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate, l1_loss
 
 from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Stage, Tiling, Turn, adam, linear_decay
 from ganatomy.images.frames import Fit
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
-from ganatomy.nets.aids import own_statistics
+from ganatomy.nets.aids import keep_dropout, own_statistics
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.sizes import check_input
 from ganatomy.nets.unet import Pix2PixUNet
@@ -142,9 +142,7 @@ class SkinLesionCGAN(LesionDetector):
         self.eval()
         own_statistics(self.generator)
         if self.config.dropout_at_inference:
-            for module in self.generator.modules():
-                if isinstance(module, nn.Dropout):
-                    module.train()
+            keep_dropout(self.generator)
         return self
 
     def stages(self) -> Sequence[Stage]:
