@@ -22,10 +22,10 @@ from ganatomy.images.image import Image
 from ganatomy.inference.model import build
 from ganatomy.physics.ct import LowDoseScan
 from ganatomy.roles.image import ImageOptions
+from ganatomy.roles.labels import MaskOptions
 from ganatomy.roles.options import RoleOptions
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.tasks.landmarks.task import LandmarkOptions
-from ganatomy.tasks.segmentation.task import MaskOptions
 
 
 def task(**scan):

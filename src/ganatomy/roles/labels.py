@@ -19,13 +19,19 @@ from ganatomy.images.files import Source
 from ganatomy.images.frames import Frame
 from ganatomy.images.image import ComputedArray, Image, LazyArray
 from ganatomy.images.labelmaps import placed, write_labels
+from ganatomy.roles.options import RoleOptions
 
 UNKNOWN = -1.0
 """Value in tensors of voxels that may or may not belong to a region."""
 
-
 ROUNDING = 1e-3
 """Largest distance of a real number in a file from the integer that it is rounded to."""
+
+
+class MaskOptions(RoleOptions):
+    """Options of a label map."""
+
+    noun = "mask"
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from ganatomy.losses.adversarial import (
 from ganatomy.losses.segmentation import cross_entropy, squared_error, within_known
 from ganatomy.nets.kohl import HALVINGS, SlopedNorm, TransposedUNet, WholeMapDiscriminator
 from ganatomy.nets.sizes import check_input
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.roles.expectations import REGISTERED, Expectation
 from ganatomy.tasks.segmentation.lesions import LesionConfig, LesionDetector
-from ganatomy.tasks.segmentation.task import Embedded
 
 PROSTATE = Embedded("prostate-mr", size=64, grid={"slices": 12}, subjects=48)
 BENT = Augmentation(rotation=(10.0, 0.0, 0.0), elastic=1.0, elastic_smoothness=15.0)

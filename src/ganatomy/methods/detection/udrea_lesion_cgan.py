@@ -18,8 +18,8 @@ from ganatomy.nets.aids import keep_dropout, own_statistics
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.sizes import check_input
 from ganatomy.nets.unet import Pix2PixUNet
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.lesions import LesionConfig, LesionDetector
-from ganatomy.tasks.segmentation.task import Embedded
 
 PHOTOGRAPHS = Embedded("skin-photograph", size=64, subjects=160)
 

@@ -107,10 +107,9 @@ class CycleGAN(Translator):
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn | tuple[Turn, Turn]]:
-        c, task = self.config, self.task
-        batch = next(batches)
-        (source,) = self.jittered(batch["source"][task.input])
-        (target,) = self.jittered(batch["target"][task.output])
+        c, batch = self.config, next(batches)
+        (source,) = self.jittered(self.image(batch["source"]))
+        (target,) = self.jittered(self.truth(batch["target"]))
         fake_target, fake_source = self.to_target(source), self.to_source(target)
         losses = {
             "cycle source": c.cycle_weight * l1_loss(self.to_source(fake_target), source),

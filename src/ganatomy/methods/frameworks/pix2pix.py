@@ -105,9 +105,8 @@ class Pix2Pix(Translator):
         return [Stage("game", self.turns, players, c.game_rounds, self.streams(c.batch_size))]
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
-        c, task = self.config, self.task
-        batch = next(batches)
-        source, true = self.jittered(batch[task.input], batch[task.output])
+        c, batch = self.config, next(batches)
+        source, true = self.jittered(self.image(batch), self.truth(batch))
         fake = self.restore(source)
         if self.discriminator:
             real_scores = self.discriminator(torch.cat([source, true], dim=1))

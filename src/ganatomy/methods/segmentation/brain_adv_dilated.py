@@ -14,7 +14,8 @@ from ganatomy.game import Balanced, Batch, Player, Stage, Stream, Tiling, Turn, 
 from ganatomy.losses.segmentation import cross_entropy, within_known
 from ganatomy.nets.aids import centre_crop
 from ganatomy.nets.patchwise import DilatedDiscriminator, DilatedSegmentor
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.phantoms.embedded import Embedded
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 PATCH = 25
 """Rows and columns of the maps that are learned, which the discriminator takes."""

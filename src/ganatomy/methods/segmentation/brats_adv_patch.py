@@ -13,10 +13,11 @@ from ganatomy.game import Batch, Player, Progress, Stage, Tiling, Turn, adam
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.losses.segmentation import cross_entropy, within_known
 from ganatomy.nets.patchwise import CentreDiscriminator, CentreSegmentor
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
 from ganatomy.tasks.segmentation.codes import BRATS_2017, BRATS_2017_CLASSES
 from ganatomy.tasks.segmentation.kinds import BRAIN, TUMOUR
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 PATCH = 15
 """Rows and columns of the maps that the discriminator takes; it is shown the image around them, 31 x 31 pixels."""

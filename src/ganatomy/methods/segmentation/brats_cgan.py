@@ -15,10 +15,11 @@ from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturati
 from ganatomy.nets.aids import own_statistics
 from ganatomy.nets.brats_cgan import PairDiscriminator, StoredReference, WideUNet
 from ganatomy.nets.sizes import check_input
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
 from ganatomy.tasks.segmentation.codes import BRATS_2017
 from ganatomy.tasks.segmentation.kinds import BRAIN, TUMOUR
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 
 class BratsCGAN(Segmenter):

@@ -15,9 +15,10 @@ from ganatomy.errors import UserError
 from ganatomy.game import Batch, Player, Progress, Stage, Stream, Tiling, Turn, adam, sgd
 from ganatomy.losses.segmentation import cross_entropy, dice_loss
 from ganatomy.nets.dan import BranchedSegmentor, EvaluationNetwork, TwoStemDiscriminator
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.kinds import PHOTOGRAPH
 from ganatomy.tasks.segmentation.rules import ObjectRules
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 GLANDS = Embedded("stained-glands", subjects=40)
 STEPS, EPOCHS = 200, 300

@@ -15,7 +15,8 @@ from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturati
 from ganatomy.losses.segmentation import binary_cross_entropy
 from ganatomy.nets.di2in import DI2IN, MaskDiscriminator
 from ganatomy.nets.sizes import check_input
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.phantoms.embedded import Embedded
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 ABDOMEN = Embedded("abdomen-ct", size=64, grid={"slices": 48}, subjects=24)
 LEVELS = 4

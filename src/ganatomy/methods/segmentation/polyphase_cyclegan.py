@@ -16,7 +16,8 @@ from ganatomy.nets.biased_patchgan import BiasedPatchGAN
 from ganatomy.nets.patchgan import init_pix2pix
 from ganatomy.nets.polyphase import PolyphaseUNet
 from ganatomy.nets.sizes import check_input
-from ganatomy.tasks.segmentation.task import Cleaning, Embedded, SegmentationConfig, Segmenter
+from ganatomy.phantoms.embedded import Embedded
+from ganatomy.tasks.segmentation.task import Cleaning, SegmentationConfig, Segmenter
 
 ABDOMEN = Embedded(
     "abdomen-ct", size=96, grid={"slices": 24, "distance_mm": 8.0, "noise": 6.0, "lesions": 8}, subjects=24

@@ -16,9 +16,10 @@ from ganatomy.losses.segmentation import cross_entropy
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
 from ganatomy.nets.resunet import ResUNet
 from ganatomy.nets.sizes import check_input
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.kinds import PHOTOGRAPH
 from ganatomy.tasks.segmentation.measures import NAMED, Measure
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 
 class OpticDiscCGAN(Segmenter):

@@ -16,8 +16,9 @@ from ganatomy.game import Batch, Player, Stage, Stream, Tiling, Turn, rmsprop
 from ganatomy.losses.segmentation import cross_entropy
 from ganatomy.nets.aids import own_statistics
 from ganatomy.nets.ribcage import BONES, CellEstimator, PlainDiscriminator, Release, RibCage
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.rules import ObjectRules
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 MARGIN = 10
 """Pixels per side that the estimator needs around its output."""

@@ -14,8 +14,9 @@ from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturati
 from ganatomy.losses.segmentation import cross_entropy
 from ganatomy.nets.scan import STRIDE, ScanCritic, ScanSegmentor
 from ganatomy.nets.sizes import check_input
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.measures import CARDIOTHORACIC, Measure
-from ganatomy.tasks.segmentation.task import Cleaning, Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import Cleaning, SegmentationConfig, Segmenter
 
 CHEST = Embedded("chest-radiograph", size=96, subjects=40)
 

@@ -23,10 +23,11 @@ from ganatomy.nets.segan import (
     masked_images,
 )
 from ganatomy.nets.sizes import check_input
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
 from ganatomy.tasks.segmentation.codes import BRATS_2015, BRATS_2015_CLASSES, BRATS_2017
 from ganatomy.tasks.segmentation.kinds import BRAIN, PHOTOGRAPH, TUMOUR
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 Variant = Literal["S1-1C", "S3-1C", "S3-3C"]
 Schedule = Literal["constant", "linear", "isic", "brats"]

@@ -19,11 +19,12 @@ from ganatomy.images.image import ComputedArray
 from ganatomy.losses.adversarial import nonsaturating_discriminator, nonsaturating_generator
 from ganatomy.losses.segmentation import binary_cross_entropy
 from ganatomy.nets.spheroid import MaskDiscriminator, MultiScaleUNet
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.roles.image import ImageRole
 from ganatomy.roles.labels import share_of
 from ganatomy.tasks.segmentation.borders import border_weights
 from ganatomy.tasks.segmentation.rules import ObjectRules
-from ganatomy.tasks.segmentation.task import Embedded, InstanceSegmentation, Segmentation, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import InstanceSegmentation, Segmentation, SegmentationConfig, Segmenter
 
 BORDERS, INSIDE_SHARE = "borders", "inside"
 """Role of the weights between objects, and name of the fitted share of pixels inside of objects."""

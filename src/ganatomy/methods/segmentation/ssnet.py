@@ -27,7 +27,8 @@ from ganatomy.nets.resnet import (
     load_imagenet,
     resnet50_file,
 )
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.phantoms.embedded import Embedded
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 from ganatomy.tasks.segmentation.views import in_plane, plane_of
 
 IMAGENET = (103.939, 116.779, 123.68)

@@ -22,9 +22,11 @@ from ganatomy.nets.deepmedic import (
     connected,
     convolution_weights,
 )
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.roles.expectations import BRAIN_EXTRACTED, REGISTERED, Expectation
+from ganatomy.roles.labels import MaskOptions
 from ganatomy.roles.options import RoleOptions
-from ganatomy.tasks.segmentation.task import Embedded, MaskOptions, Segmentation, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import Segmentation, SegmentationConfig, Segmenter
 
 OUTPUT = 9
 """Side of the part of a segment that is predicted in training; the domain classifier decides once for it."""

@@ -17,9 +17,10 @@ from ganatomy.images.augmentation import Augmentation
 from ganatomy.losses.segmentation import binary_cross_entropy, cross_entropy, dice_loss
 from ganatomy.nets.dynunet import DynamicUNet
 from ganatomy.nets.sizes import check_input
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.codes import BRATS_2017
 from ganatomy.tasks.segmentation.kinds import TUMOUR
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 Plan = Literal["all", "network", "none"]
 

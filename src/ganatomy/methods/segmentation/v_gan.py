@@ -18,8 +18,9 @@ from ganatomy.losses.segmentation import binary_cross_entropy
 from ganatomy.nets.aids import evaluated
 from ganatomy.nets.sizes import check_input
 from ganatomy.nets.vgan import VesselDiscriminator, VesselUNet, View, standardised
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.kinds import RETINA, VESSELS
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 ROTATIONS = Augmentation(rotation=(180.0, 0.0, 0.0), interpolation="cubic")
 """Rotations of the release, by any angle instead of multiples of 3 or 5 degrees."""

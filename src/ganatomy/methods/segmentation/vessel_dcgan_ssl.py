@@ -19,8 +19,9 @@ from ganatomy.losses.segmentation import cross_entropy
 from ganatomy.nets.aids import averages_kept, latents
 from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator, init_dcgan
 from ganatomy.nets.sizes import check_input
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.kinds import RETINA, VESSELS
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 WINDOWS = 4096
 """Largest number of patches that are classified at once."""

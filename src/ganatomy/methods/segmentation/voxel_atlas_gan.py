@@ -20,9 +20,10 @@ from ganatomy.nets.patchgan import PatchGAN
 from ganatomy.nets.sizes import check_input
 from ganatomy.nets.vnet import Norm, VNet
 from ganatomy.nets.warp import affine_matrix, centre_of_mass, positions, smoothness, warp
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.tasks.segmentation.atlas import ball, mean_atlas
 from ganatomy.tasks.segmentation.measures import NAMED, Measure
-from ganatomy.tasks.segmentation.task import Embedded, SegmentationConfig, Segmenter
+from ganatomy.tasks.segmentation.task import SegmentationConfig, Segmenter
 
 VENTRICLE = Embedded("beating-ventricle", size=64, subjects=32)
 IMAGE, REGIONS = "atlas.image", "atlas.regions"

@@ -2,53 +2,71 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ganatomy.case import Array, Compared, Prediction, Role, Sample, Scores, slab
-from ganatomy.images.image import ComputedArray
+from ganatomy.images.image import ComputedArray, LazyArray
 from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
+from ganatomy.roles.labels import LabelRole
 
 
 class RestorationPredictor(VoxelPredictor):
-    """Computes the output image from the input image, slab by slab."""
+    """Computes the output images from the input images, slab by slab.
+
+    Of an output that is a label map, networks make the probability of each region, and the map has the regions whose
+    probability is at least one half.
+    """
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Role of the input image."""
-        return (self.task.input,)
+        """Roles of the input images, the main one first."""
+        return self.task.inputs or (self.task.input,)
 
     @property
     def outputs(self) -> Mapping[str, Role]:
-        """Role of the output image."""
-        return {self.task.output: self.task.roles[self.task.output]}
+        """Roles of the output images, the main one first."""
+        return {name: self.task.roles[name] for name in self.task.outputs or (self.task.output,)}
 
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
-        """Return the output in physical units, computed when it is read."""
-        made = self.task.output
-        role = self.made_role(made, sample)
+        """Return the outputs, computed when they are read: images in physical units, probabilities of label maps."""
         tiler, read = self.tiled("restore"), encoded(sample, self.seen)
         slices, rows, columns = extents = self._extents(sample)
         deep, high, wide = tiler.scale
-        shape = (role.channels, slices * deep, rows * high, columns * wide)
-        restored = ComputedArray(
-            shape, np.float32, lambda start, stop: tiler(read, extents, start, stop), tiler.thickness(slices)
-        )
-        return {made: decoded(restored, role)}
+        channels = [role.channels for role in self.outputs.values()]
+        shape = (sum(channels), slices * deep, rows * high, columns * wide)
+        # Outputs are read one after another, slab by slab, and the network makes all of them at once.
+        made = lru_cache(maxsize=1)(lambda start, stop: tiler(read, extents, start, stop))
+        restored = ComputedArray(shape, np.float32, made, tiler.thickness(slices))
+        ends = np.cumsum(channels).tolist()
+        parts = {
+            name: _part(restored, end - count, end)
+            for name, count, end in zip(self.outputs, channels, ends, strict=True)
+        }
+        return {
+            name: part if self.outputs[name].is_label_map else decoded(part, self.made_role(name, sample))
+            for name, part in parts.items()
+        }
 
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
-        """Return the output on the grid of the input, or on a finer one in super-resolution."""
+        """Return the outputs on the grid of the input, or on a finer one in super-resolution."""
         given, made = self.task.input, self.task.output
+        arrays = {
+            name: _labels(array, role) if isinstance(role := self.outputs[name], LabelRole) else array
+            for name, array in arrays.items()
+        }
         if given not in sample.frames:
             return Prediction(arrays)
         frame = sample.frames[given].finer(self.method.tiling.scale)
-        value = self.made_role(made, sample).value(arrays[made], frame, sample.values[given])
-        return Prediction(
-            arrays,
-            {made: value},
-            compared={made: Compared(self.task.visible(sample), self.task.contrasts(sample))},
-        )
+        values = {
+            name: self.made_role(name, sample).value(array, frame, sample.values[given])
+            for name, array in arrays.items()
+        }
+        contrasts = self.task.contrasts(sample)
+        compared = {} if self.task.roles[given].is_label_map else {made: Compared(self.task.visible(sample), contrasts)}
+        return Prediction(arrays, values, compared=compared)
 
     def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
         """Compute the task's scores of slices, on the scale of the true image (see `Restoration.comparable`)."""
@@ -62,8 +80,25 @@ class RestorationPredictor(VoxelPredictor):
     @property
     def seen(self) -> tuple[str, ...]:
         """Roles whose channels are concatenated as the input of the network."""
-        return (self.task.input,)
+        return self.inputs
 
     def _extents(self, sample: Sample) -> tuple[int, int, int]:
         shape: Any = sample.arrays[self.task.input].shape
         return shape[1], shape[2], shape[3]
+
+
+def _part(array: LazyArray, start: int, stop: int) -> LazyArray:
+    """Return some channels of an array, which are cut out when they are read."""
+    if (start, stop) == (0, array.shape[0]):
+        return array
+    shape = (stop - start, *array.shape[1:])
+    return ComputedArray(shape, np.float32, lambda low, high: slab(array, low, high)[start:stop], array.thickness)
+
+
+def _labels(probabilities: Array, role: LabelRole) -> LazyArray:
+    """Return the label map of the regions whose probability is at least one half, made when it is read."""
+    thickness = probabilities.thickness if isinstance(probabilities, LazyArray) else 1
+    shape: Any = (1, *probabilities.shape[1:])
+    return ComputedArray(
+        shape, np.uint8, lambda start, stop: role.merged(slab(probabilities, start, stop) >= 0.5), thickness
+    )

@@ -28,6 +28,10 @@ class Restoration(Task):
     """Role of the input image."""
     output: str = "target"
     """Role of the output image."""
+    inputs: tuple[str, ...] = ()
+    """Roles of all inputs, the main one first, where there are several; else empty."""
+    outputs: tuple[str, ...] = ()
+    """Roles of all outputs, the main one first, where there are several; else empty."""
     fitted: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
     @property

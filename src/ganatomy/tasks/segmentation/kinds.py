@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ganatomy.tasks.segmentation.task import Embedded
+from ganatomy.phantoms.embedded import Embedded
 
 Options = Mapping[str, Mapping[str, Any]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -23,10 +23,11 @@ from ganatomy.images.image import ComputedArray
 from ganatomy.metrics.metric import Mask
 from ganatomy.metrics.objects import matched_by_iou
 from ganatomy.metrics.segmentation import count_overlap
+from ganatomy.phantoms.embedded import Embedded
 from ganatomy.roles.expectations import Expectation
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.instances import EDGE, INSIDE, ObjectRole
-from ganatomy.roles.labels import LabelRole
+from ganatomy.roles.labels import LabelRole, MaskOptions
 from ganatomy.roles.options import RoleOptions
 from ganatomy.tasks.segmentation.codes import named_regions, other_code
 from ganatomy.tasks.segmentation.measures import Measure, named
@@ -38,29 +39,6 @@ LARGEST = 65535
 """Largest label that can be stored, as uint16."""
 ABSENT = Window(low=0.0, high=1.0, to=RANGE, unit=None)
 """Codec of the zeros that replace an input that a case lacks."""
-
-
-class MaskOptions(RoleOptions):
-    """Options of a label map."""
-
-    noun = "mask"
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The embedded phantom that a system is trained on where no data are given.
-
-    Attributes:
-        name: name of the phantom, whose parts have the roles of their names or of the option ``part``.
-        size: rows and columns, unless the user gives a size.
-        grid: other arguments of the phantom, such as the number of slices.
-        subjects: number of subjects.
-    """
-
-    name: str
-    size: int = 128
-    grid: Mapping[str, Any] = field(default_factory=dict)
-    subjects: int = 20
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ganatomy.case import Sample, Volume, slab
+from ganatomy.case import Sample, Volume
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry, Judgement, Score, limits
 from ganatomy.evaluation.remarks import sentences
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
-from ganatomy.inference.predictor import decoding_role
+from ganatomy.inference.predictor import decoding_role, encoded
 from ganatomy.metrics.statistics import Interval
 from ganatomy.reports.report import Outcome
 from ganatomy.tasks.restoration.judge import role
@@ -65,8 +65,7 @@ class TranslationJudge(NearnessJudge):
         task, made = self.task, decoding_role(self.task, self.task.roles[self.task.output])
 
         def mapped(case: Sample, start: int, stop: int) -> Volume:
-            given = case.role(task.input).encoded(slab(case.arrays[task.input], start, stop))
-            values = made.decoded(mapping(given))
+            values = made.decoded(mapping(encoded(case, task.inputs)(start, stop)))
             return np.asarray(values.reshape(-1, *values.shape[2:]))
 
         return mapped
@@ -89,8 +88,11 @@ class TranslationJudge(NearnessJudge):
         task = self.task
 
         def shown(case: Sample, start: int, stop: int) -> Volume:
-            source, wanted = task.contrasts(case)
             given = case.slices(start, stop, task.out_channels)[task.input]
+            if (contrasts := task.contrasts(case)) is None:
+                first, last = task.window(task.output)
+                return np.asarray(first + (given > 0) * (last - first), np.float32)
+            source, wanted = contrasts
             return np.asarray(wanted.model_copy(update={"to": source.to}).decode(source.encode(given)), np.float32)
 
         return [Entry(INPUT, shown, "shown in the window of the output")], [
@@ -116,7 +118,7 @@ class TranslationJudge(NearnessJudge):
         return f"{sentence} Within tissue it has {limits(shared, 'bits')} in common with the input.", "undecided"
 
     def particulars(self) -> dict[str, str]:
-        if any(self.task.roles[name].adaptive for name in (self.task.input, self.task.output)):
+        if any(self.task.roles[name].adaptive for name in self.task.images):
             return {
                 "Scale of the output": "each image has a scale of its own, so outputs are compared on that of the true "
                 "image; without one, and in files, theirs is that of the median training case",

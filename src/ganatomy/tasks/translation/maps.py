@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from ganatomy.case import Sample, slab
-from ganatomy.tasks.restoration.task import Restoration
+from ganatomy.tasks.translation.task import Translation
 
 Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Function from values (input channels, ...) to values (output channels, ...), both in the range of the networks."""
@@ -29,30 +29,31 @@ class Fitted(NamedTuple):
     map: Map
 
 
-def fit_maps(task: Restoration, training: Sequence[Sample]) -> list[Fitted]:
+def fit_maps(task: Translation, training: Sequence[Sample]) -> list[Fitted]:
     """Fit a constant, a linear and a monotone map of values to training images; nothing where images are missing.
 
     Pairs are fitted by least squares. Where no case has both images, mean and standard deviation or the histograms of
     the two sets of images are matched.
 
     Args:
-        task: task with the roles of the input and of the output.
+        task: task with the roles of the inputs and of the output.
         training: prepared training cases.
     """
-    pairs = [case for case in training if {task.input, task.output} <= set(case.arrays)][:MOST_CASES]
+    names, channels = (*task.inputs, task.output), task.in_channels
+    pairs = [case for case in training if set(names) <= set(case.arrays)][:MOST_CASES]
     if pairs:
-        values = [_voxels(case, (task.input, task.output)) for case in pairs]
-        given, wanted = (np.concatenate(parts, axis=1) for parts in zip(*values, strict=True))
+        values = np.concatenate([np.concatenate(_voxels(case, names)) for case in pairs], axis=1)
+        given, wanted = values[:channels], values[channels:]
         told = f"fitted to the values of {len(pairs)} training pairs"
         linear, monotone = _line(given, wanted), _isotonic(given, wanted)
     else:
-        found = {
-            name: [_voxels(case, (name,))[0] for case in training if name in case.arrays][:MOST_CASES]
-            for name in (task.input, task.output)
-        }
-        if not all(found.values()):
+        found = [
+            [np.concatenate(_voxels(case, group)) for case in training if set(group) <= set(case.arrays)][:MOST_CASES]
+            for group in (task.inputs, (task.output,))
+        ]
+        if not all(found):
             return []
-        given, wanted = (np.concatenate(parts, axis=1) for parts in found.values())
+        given, wanted = (np.concatenate(parts, axis=1) for parts in found)
         told = "matched to the values of unpaired training images"
         linear, monotone = _matched_moments(given, wanted), _matched_histogram(given, wanted)
     mean = wanted.mean(axis=1, dtype=np.float64)
