@@ -171,7 +171,7 @@ def test_a_run_whose_images_have_scales_of_their_own_is_trained_judged_and_appli
     options = TrainConfig(rounds=2, validate_every=2, validation_slices=2, threads=1, diagnose=False)
     model = train("cyclegan", tmp_path / "run", config, data, options)
     found = evaluate(tmp_path / "run")
-    maps = ["constant", "linear map", "monotone map"]
+    maps = ["constant", "linear map", "monotone map", "tissue classes"]
     assert found.scores.methods == [INPUT, OUTPUT, *maps, TARGET] and found.leading[0] == PSNR
     assert BEST not in found.scores.rows[0].scores
     page = (tmp_path / "run" / "evaluation" / "report.html").read_text()

@@ -85,3 +85,23 @@ def test_images_with_scales_of_their_own_are_fitted_in_the_range_of_the_networks
 def test_without_images_of_both_kinds_there_is_nothing_to_fit():
     asked = task()
     assert fit_maps(asked, [sample(asked, a=images(0))]) == fit_maps(asked, []) == []
+
+
+def test_classes_of_tissue_get_their_mean_output_however_it_changes_with_the_input():
+    asked = task()
+    tissues, numbers = np.array([0.1, 0.5, 0.9, 1.3, 1.8]), np.array([1.0, 0.2, 1.6, 0.4, 1.2])
+    rng = np.random.default_rng(0)
+    found, training = rng.integers(0, 5, (2, 1, 4, 13, 11)), []
+    for kind in found:
+        a = (tissues[kind] + rng.normal(0, 0.01, kind.shape)).astype(np.float32)
+        training.append(sample(asked, a=a, b=numbers[kind].astype(np.float32)))
+    maps = by_name(asked, training)
+    np.testing.assert_allclose(
+        mapped(asked, maps["tissue classes"], training[1].arrays["a"]), numbers[found[1]], atol=1e-4
+    )
+    assert np.abs(mapped(asked, maps["monotone map"], training[1].arrays["a"]) - numbers[found[1]]).mean() > 0.1
+
+
+def test_unpaired_images_have_no_classes_with_a_mean_output():
+    asked = task()
+    assert "tissue classes" not in by_name(asked, [sample(asked, a=images(0)), sample(asked, b=images(1))])

@@ -182,6 +182,15 @@ def test_a_label_map_may_be_the_only_input():
     assert one.task.trainable(None, {name: np.asarray(array) for name, array in sample.arrays.items()}).tolist() == [
         True
     ]
+    other = one.task.frame({"vessels": volume(mask[:, ::-1]), "photo": volume(photo[:, ::-1])}, CASE)
+    maps = {name: mapping for name, _, mapping in fit_maps(one.task, [other, sample])}
+    assert "nearest image" not in maps, "patches of any size have no nearest one"
+    whole = Painter(Painter.Config.preset("paper", photo={"window": (0.0, 255.0), "unit": None}, fit="cover"))
+    maps = {name: mapping for name, _, mapping in fit_maps(whole.task, [other, sample])}
+    nearly = mask[None].astype(np.float32).copy()
+    nearly[..., 0] = 0
+    found = whole.task.roles["photo"].decoded(maps["nearest image"](nearly))
+    np.testing.assert_allclose(found[0], photo)
     judge = judge_of(one.task)
     shown = judge.references()[0][0].run(sample, 0, 1)
     assert set(np.unique(shown)) == {0, 255}, "the map is shown in the window of the output"

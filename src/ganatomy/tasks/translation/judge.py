@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from ganatomy.case import Sample, Volume
-from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry, Judgement, Score, limits
+from ganatomy.case import Sample, Volume, grey
+from ganatomy.errors import UserError
+from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry, Judgement, Row, Score, limits
 from ganatomy.evaluation.remarks import sentences
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
-from ganatomy.inference.predictor import decoding_role, encoded
+from ganatomy.inference.predictor import Options, decoding_role, encoded
 from ganatomy.metrics.statistics import Interval
 from ganatomy.reports.report import Outcome
-from ganatomy.tasks.restoration.judge import role
+from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
 from ganatomy.tasks.translation.maps import MOST_CASES, Fitted, Map, fit_maps
+from ganatomy.tasks.translation.physical import FALSE, FOUND, INVENTED, LOST, QUANTITIES, SLOPE
 from ganatomy.tasks.translation.task import CONTRAST
 
 ANATOMY = "Contrast and content"
@@ -26,8 +30,28 @@ KEPT = 0.5
 """Share of the true image's mutual information with the input, below which anatomy counts as lost (our choice)."""
 
 
+LEAST_SLOPE, MOST_WRONG, MOST_FALSE = 0.9, 0.1, 0.5
+"""Slope of CT numbers below which, and share of bone or lesions and number of false lesions above which, the report
+warns (our choice)."""
+
+
+class TranslationOptions(Options):
+    """Label maps by which outputs in a physical unit are judged; roles of the run that is judged."""
+
+    lesions: str | None = None  # label map of lesions; none means the first label map that is no output
+    organ: str | None = None  # label map of the organ in which lesions are sought; none means the second one
+
+
 class TranslationJudge(NearnessJudge):
-    """Judges translated images, against true ones where the patient has both."""
+    """Judges translated images, against true ones where the patient has both.
+
+    Outputs in HU are also compared by tissue, and outputs in SUV by their lesions, see `physical`.
+
+    Raises:
+        UserError: an option names a role that is no label map.
+    """
+
+    Options = TranslationOptions
 
     scores: tuple[Score, ...] = (
         *NEARNESS,
@@ -49,6 +73,19 @@ class TranslationJudge(NearnessJudge):
     maps: Sequence[Fitted] = ()
     """Maps of values that were fitted to training images."""
 
+    def __init__(self, task: Any, options: Any = None):
+        super().__init__(task, options)
+        self.physical = QUANTITIES.get(self.unit) if task.out_channels == 1 else None
+        if self.physical:
+            self.scores = (*self.scores, *self.physical.scores)
+        there = [name for name in task.label_maps if name not in task.outputs]
+        chosen = (self.options.lesions, self.options.organ)
+        if wrong := [name for name in chosen if name and name not in there]:
+            raise UserError(f"{wrong[0]}: no label map of this run; it has {', '.join(there) or 'none'}")
+        if any(chosen) and not self.physical:
+            raise UserError(f"--lesions, --organ: only outputs in {' or '.join(QUANTITIES)} are judged by label maps")
+        self.marks = tuple(own or usual for own, usual in zip(chosen, [*there, None, None][:2], strict=True))
+
     def learn(self, training: Sequence[Sample]) -> None:
         """Fit maps of values to training images."""
         self.maps = fit_maps(self.task, training)
@@ -59,6 +96,7 @@ class TranslationJudge(NearnessJudge):
 
     def called(self, name: str) -> str:
         fitted = {"constant": "a constant image", "linear map": "the linear map", "monotone map": "the monotone map"}
+        fitted |= {"tissue classes": "the mean of each class of tissue", "nearest image": "the nearest training image"}
         return fitted.get(name) or super().called(name)
 
     def _mapped(self, mapping: Map) -> Callable[..., Volume]:
@@ -69,6 +107,31 @@ class TranslationJudge(NearnessJudge):
             return np.asarray(values.reshape(-1, *values.shape[2:]))
 
         return mapped
+
+    def score_case(
+        self, entries: Sequence[Entry], case: Sample, advance: Callable[[], None] = lambda: None
+    ) -> list[Row]:
+        """Score every entry in blocks of slices, and those in a physical unit also over the whole case."""
+        if self.physical is None or self.task.output not in case.arrays:
+            return super().score_case(entries, case, advance)
+        if self.task.input not in case.arrays:
+            raise UserError(f"no {self.task.input} image, so nothing to make {self.task.output} of")
+        rows: list[Row] = []
+        true = grey(np.asarray(case.arrays[self.task.output]))
+        lesions, organ = (grey(np.asarray(case.arrays[name])) if name in case.arrays else None for name in self.marks)
+        for entry in self.present(entries, case):
+            made: list[Volume] = []
+
+            def kept(one: Sample, start: int, stop: int, entry: Entry = entry, made: list[Volume] = made) -> Volume:
+                made.append(entry.run(one, start, stop))
+                return made[-1]
+
+            rows += RestorationJudge.score_case(self, [replace(entry, run=kept)], case, advance)
+            if entry.name in (INPUT, TARGET):
+                continue
+            found = self.physical.compute(np.concatenate(made), true, lesions, organ, case.spacing)
+            rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), entry.name, found))
+        return rows
 
     def present(self, entries: Sequence[Entry], case: Sample) -> list[Entry]:
         """Return the entries that exist for a case, with outputs on the scale of its true image."""
@@ -118,6 +181,9 @@ class TranslationJudge(NearnessJudge):
         return f"{sentence} Within tissue it has {limits(shared, 'bits')} in common with the input.", "undecided"
 
     def particulars(self) -> dict[str, str]:
+        return {**self._scale(), **(self.physical.facts if self.physical else {})}
+
+    def _scale(self) -> dict[str, str]:
         if any(self.task.roles[name].adaptive for name in self.task.images):
             return {
                 "Scale of the output": "each image has a scale of its own, so outputs are compared on that of the true "
@@ -144,12 +210,32 @@ class TranslationJudge(NearnessJudge):
                 f"The output has lost anatomy: within tissue, {_in_common(shared)} with the input"
                 + (f", the true image {limits(true, 'bits')}." if true else ".")
             )
+        points += self._physical_faults(judgement)
         if not contrast:
             points.append(
                 "Without true images of the same patients the scores cannot show whether two tissues were exchanged: "
                 "mutual information does not depend on which is bright."
             )
         return points
+
+    def _physical_faults(self, judgement: Judgement) -> list[str]:
+        """Return sentences on CT numbers with too little contrast, and on structures that were lost or invented."""
+        points = []
+        for name, worst, told in FAULTS:
+            found = judgement.scores.interval(OUTPUT, name)
+            if found and math.isfinite(found.mean) and worst(found.mean):
+                points.append(told.format(limits(found)))
+        return points
+
+
+FAULTS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    (SLOPE, lambda slope: slope < LEAST_SLOPE, "CT numbers differ less than the true ones do: slope {}."),
+    (LOST, lambda share: share > MOST_WRONG, "Bone was lost: of its voxels, a share of {} is none in the output."),
+    (INVENTED, lambda share: share > MOST_WRONG, "Bone was invented: a share of {} of the output's is none in truth."),
+    (FOUND, lambda share: share < 1 - MOST_WRONG, "Lesions were lost: a share of {} of them takes up enough tracer."),
+    (FALSE, lambda number: number > MOST_FALSE, "Lesions were invented: {} hot parts per case touch no lesion."),
+)
+"""Score, whether its mean is a fault, and the sentence on it."""
 
 
 def _in_common(shared: Interval) -> str:

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2, vq
 from scipy.optimize import isotonic_regression
 
 from ganatomy.case import Sample, slab
+from ganatomy.inference.predictor import encoded
 from ganatomy.tasks.translation.task import Translation
 
 Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -19,6 +21,10 @@ MOST_CASES, MOST_VOXELS = 24, 2**15
 """Largest number of training cases, and approximate largest number of voxels of each, that maps are fitted to."""
 BINS = 256
 """Number of intervals of the input's values between which a monotone map is interpolated."""
+CLASSES, MOST_CLASSED = 5, 20_000
+"""Number of classes of tissue, and largest number of voxels that they are found in (our choice)."""
+MOST_REMEMBERED = 400
+"""Largest number of training slices among which the one with the most similar label map is sought."""
 
 
 class Fitted(NamedTuple):
@@ -30,10 +36,11 @@ class Fitted(NamedTuple):
 
 
 def fit_maps(task: Translation, training: Sequence[Sample]) -> list[Fitted]:
-    """Fit a constant, a linear and a monotone map of values to training images; nothing where images are missing.
+    """Fit simple maps of values to training images; nothing where images are missing.
 
-    Pairs are fitted by least squares. Where no case has both images, mean and standard deviation or the histograms of
-    the two sets of images are matched.
+    These are a constant, a linear and a monotone map; and where there are pairs, the mean output of classes of tissue,
+    or the output of the training slice whose label map is most similar. Pairs are fitted by least squares. Where no
+    case has both images, mean and standard deviation or the histograms of the two sets of images are matched.
 
     Args:
         task: task with the roles of the inputs and of the output.
@@ -61,11 +68,21 @@ def fit_maps(task: Translation, training: Sequence[Sample]) -> list[Fitted]:
     def constant(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return _spread(mean, values.shape[1:])
 
-    return [
+    maps = [
         Fitted("constant", f"no image at all; {told}", constant),
         Fitted("linear map", f"of single values; {told}", linear),
         Fitted("monotone map", f"of single values; {told}", monotone),
     ]
+    if not pairs:
+        return maps
+    if task.roles[task.input].is_label_map:
+        if task.config.fit != "patches":
+            alike = "of the training slice with the most similar label map"
+            maps.append(Fitted("nearest image", alike, _nearest(task, pairs)))
+    else:
+        classes = f"{CLASSES} classes of voxels by their input values, each with its mean output; {told}"
+        maps.append(Fitted("tissue classes", classes, _classes(given, wanted)))
+    return maps
 
 
 def _voxels(case: Sample, names: Sequence[str]) -> list[NDArray[np.float32]]:
@@ -112,6 +129,46 @@ def _isotonic(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
         errors = [float(weights @ (fit - means) ** 2) for fit in fits]
         curves.append(fits[int(np.argmin(errors))])
     return _curve(middles, curves)
+
+
+def _classes(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
+    """Return the map that gives every voxel the mean output of its class, the nearest of those found by k-means."""
+    step = max(1, given.shape[1] // MOST_CLASSED)
+    scale = np.maximum(given.std(axis=1, dtype=np.float64, keepdims=True), 1e-6)
+    seen = (given / scale).T[::step].astype(np.float64)
+    centres, labels = kmeans2(seen, CLASSES, minit="++", seed=0, missing="warn")
+    there = np.unique(labels)
+    means = np.stack([wanted[:, ::step][:, labels == label].mean(axis=1, dtype=np.float64) for label in there])
+
+    def classed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        flat = (values.reshape(len(values), -1) / scale).T
+        own = vq(flat, centres[there])[0]
+        return np.asarray(means[own].T.reshape(-1, *values.shape[1:]), np.float32)
+
+    return classed
+
+
+def _nearest(task: Translation, pairs: Sequence[Sample]) -> Map:
+    """Return the map that gives every slice the output of the training slice with the most similar label map.
+
+    Similarity is Dice of the channels of all inputs.
+    """
+    each = max(1, MOST_REMEMBERED // len(pairs))
+    seen, made = [], []
+    for case in pairs:
+        read, wanted = encoded(case, task.inputs), encoded(case, (task.output,))
+        for plane in np.unique(np.linspace(0, case.shape[0] - 1, min(each, case.shape[0])).round().astype(int)):
+            seen.append(read(int(plane), int(plane) + 1).ravel() > 0)
+            made.append(wanted(int(plane), int(plane) + 1)[:, 0])
+    known = np.stack(seen).astype(np.float32)
+    sizes = known.sum(axis=1)
+
+    def nearest(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        shown = (values.swapaxes(0, 1).reshape(values.shape[1], -1) > 0).astype(np.float32)
+        dice = 2 * shown @ known.T / np.maximum(shown.sum(axis=1)[:, None] + sizes, 1)
+        return np.stack([made[place] for place in dice.argmax(axis=1)], axis=1)
+
+    return nearest
 
 
 def _matched_moments(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
