@@ -270,7 +270,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1612.05362"),
     System("unpaired-mr2ct", 77, "Unpaired MR-to-CT CycleGAN", "synthesis", "Wolterink et al., 2017",
            "brain MRI to CT", "2D", "predicts CT from MRI, learned without paired scans",
-           "arXiv:1708.01155"),
+           "arXiv:1708.01155", "ganatomy.methods.synthesis.unpaired_mr2ct:UnpairedMR2CT"),
     System("cardiac-cyclegan", 78, "Cardiac CycleGAN", "synthesis", "Chartsias et al., 2017",
            "cardiac CT to MRI", "2D", "translates CT and its heart mask into MRI, without pairs",
            "10.1007/978-3-319-68127-6_1"),

@@ -14,6 +14,7 @@ from ganatomy.claims.sections import (
     brain_segmentation,
     chest_segmentation,
     classification,
+    cross_modality,
     denoising,
     detection,
     frameworks,
@@ -64,6 +65,7 @@ CLAIMS: dict[str, Claim] = {
         reconstruction,
         superresolution,
         volumes,
+        cross_modality,
     )
     for claim in section.CLAIMS
 }

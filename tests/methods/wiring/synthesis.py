@@ -3,6 +3,7 @@
 from wiring import NOISE, Losses, Wiring, alike, doubled, each
 from wiring.frameworks import ADVERSARIAL, DECEIVING, PYRAMID, growing
 
+BOTH_JUDGED = ["discriminator source/adversarial", "discriminator target/adversarial"]
 LIVER = ("cyst", "metastasis", "haemangioma")
 NODULES = ("benign", "malignant")
 
@@ -129,5 +130,45 @@ WIRINGS = [
         },
         variant="told the length",
         options={"critic_steps": 1, "condition": "length"},
+    ),
+    # Wolterink et al. 2017: the two games and the cycle, weighed with λ; no identity loss.
+    Wiring(
+        "unpaired-mr2ct",
+        {
+            "game": Losses(
+                {
+                    "t1": [*each("generators", "cycle source", "adversarial target"), *BOTH_JUDGED],
+                    "ct": [*each("generators", "cycle target", "adversarial source"), *BOTH_JUDGED],
+                    NOISE: BOTH_JUDGED,
+                },
+                {
+                    "cycle_weight": doubled(*each("generators", "cycle source", "cycle target")),
+                    "adversarial_weight": doubled(*each("generators", "adversarial source", "adversarial target")),
+                },
+            )
+        },
+        options={"size": (32, 48), "jitter": 0, "pool": 4, "batch_size": 4},
+        unused={"identity_weight": "is of another paper", "l1_weight": "is of pairs"},
+        rounds=1,
+    ),
+    # The paper's comparison: the difference of pairs, and the discriminator of CT alone.
+    Wiring(
+        "unpaired-mr2ct",
+        {
+            "game": Losses(
+                {
+                    "t1": [*each("generator", "l1", "adversarial"), "discriminator target/adversarial"],
+                    "ct": ["generator/l1", "discriminator target/adversarial"],
+                    NOISE: [],
+                },
+                {
+                    "l1_weight": doubled("generator/l1"),
+                    "adversarial_weight": doubled("generator/adversarial"),
+                },
+            )
+        },
+        variant="from pairs",
+        options={"size": (32, 48), "jitter": 0, "pool": 0, "from_pairs": True},
+        unused={"identity_weight": "is of another paper", "cycle_weight": "nothing is translated back"},
     ),
 ]

@@ -309,10 +309,15 @@ class Translator(Method):
         more, (rows, columns) = self.config.jitter, images[0].shape[2:]
         if not more:
             return images
-        enlarged = interpolate(torch.cat(images, dim=1), (rows + more, columns + more), mode="bicubic")
+        enlarged = self.enlarged(torch.cat(images, dim=1), more)
         corners = (self.noise.uniform(len(enlarged), 2) * (more + 1)).long().clamp_max(more).tolist()
         parts = [
             image[:, top : top + rows, left : left + columns]
             for image, (top, left) in zip(enlarged, corners, strict=True)
         ]
         return torch.split(torch.stack(parts), [image.shape[1] for image in images], dim=1)
+
+    def enlarged(self, images: Tensor, more: int) -> Tensor:
+        """Return images (N, C, H, W) with ``more`` rows and columns, from which parts of their size are cut."""
+        rows, columns = images.shape[2:]
+        return interpolate(images, (rows + more, columns + more), mode="bicubic")
