@@ -105,6 +105,10 @@ SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
     "brats-adv-patch": ("brain-tumour-mr", ("flair", "t1", "t1c", "t2"), BRAIN),
 }
 """System to the phantom, images and size of its inputs, for systems with several input images."""
+TRANSLATED: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, Any]]] = {
+    "m-gan": ("chest-pet-ct", {"ct": "ct", "lesions": "labels:lesions"}, {"size": 64, "slices": 3}),
+}
+"""System to the phantom, the part of each role and the size of its inputs, for translation with several inputs."""
 SCANNED: Mapping[str, str] = {
     "deep-dealiasing": "brain-mr",
     "dagan": "brain-mr",
@@ -232,6 +236,10 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
         phantom, parts, size = SEVERAL[model]
         images = {part: given_image(phantom, part, size) for part in parts}
         return {name: middle(image) for name, image in trained(**images, probabilities=True).outputs.items()}
+    if model in TRANSLATED:
+        phantom, named, size = TRANSLATED[model]
+        given = {role: given_image(phantom, part, size) for role, part in named.items()}
+        return {name: middle(image) for name, image in trained(**given).outputs.items()}
     if model not in GIVEN:
         return {role: np.asarray(values)[None, :, 0] for role, values in trained(seed=0).arrays.items()}
     found = trained(given_image(*GIVEN[model]))

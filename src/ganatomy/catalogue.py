@@ -291,7 +291,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1707.09585"),
     System("m-gan", 84, "M-GAN", "synthesis", "Bi et al., 2017",
            "chest CT to PET", "2D", "predicts PET from CT and a tumour label map",
-           "arXiv:1707.09747"),
+           "arXiv:1707.09747", module="ganatomy.methods.synthesis.m_gan:MultiChannelGAN"),
     System("sketcher-refiner", 85, "Sketcher-Refiner", "synthesis", "Wei et al., 2018",
            "brain MRI to PET", "3D", "predicts myelin PET from MRI: sketch first, then refine",
            "arXiv:1804.08039"),

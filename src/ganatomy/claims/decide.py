@@ -27,6 +27,7 @@ from ganatomy.claims.sections import (
     segmentation,
     superresolution,
     synthesis,
+    uptake,
     volumes,
 )
 from ganatomy.errors import UserError
@@ -51,6 +52,7 @@ CLAIMS: dict[str, Claim] = {
         denoising,
         frameworks,
         synthesis,
+        uptake,
         geometry,
         detection,
         segmentation,

@@ -54,6 +54,8 @@ def _needed(task: Task, name: str, role: Role) -> str:
         return "yes, for training; some cases may lack it" if role.kind in ANNOTATED else "no"
     if role.kind == "class":
         return "yes; without a manifest it is the name of the folder" if task.classes else "no"
+    if name in getattr(task, "inputs", ()):
+        return "yes"
     if role.is_label_map or role.kind in ANNOTATED:
         return "yes, for training"
     return "no: made from the others where it is absent"
