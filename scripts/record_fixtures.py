@@ -69,6 +69,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "saliency-srgan": ("fundus", "image", {"size": 48}),
     "v-gan": ("fundus", "image", {"size": 64}),
     "vessel-dcgan-ssl": ("fundus", "image", {"size": 48}),
+    "vess2ret": ("fundus", "mask:vessels", {"size": 64, "around_disc": 6.4}),
     "resunet-cgan-odoc": ("fundus", "image", {"size": 64, "around_disc": 4.5}),
     "pix2pix": ("brain-mr", "t1", BRAIN),
     "mgan": ("brain-mr", "t1", BRAIN),

@@ -51,6 +51,7 @@ PAGES: Mapping[str, Mapping[str, Any]] = {
     "saliency-srgan": {"features": "substitute"},
     "pcle-cycle-sr": {},
     "pix2pix": {},
+    "vess2ret": {},
     "cyclegan": {},
     "segan": {},
     "rib-cage-gan": {},

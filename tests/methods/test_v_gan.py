@@ -6,7 +6,8 @@ from torch import nn
 
 from ganatomy.errors import UserError
 from ganatomy.methods.segmentation.v_gan import VGAN, shown
-from ganatomy.nets.vgan import SameConvolution, ShiftBatchNorm, VesselDiscriminator, VesselUNet, standardised
+from ganatomy.nets.layers import SameConvolution
+from ganatomy.nets.vgan import ShiftBatchNorm, VesselDiscriminator, VesselUNet, standardised
 
 
 def vgan(preset="small", **values):
@@ -83,7 +84,7 @@ def test_receptive_fields_are_those_of_the_catalogue(view, field, size):
 
 
 def test_strided_convolutions_are_padded_after_even_images_and_around_odd_ones():
-    layer = SameConvolution(1, 1)
+    layer = SameConvolution(1, 1, 3, 2)
     nn.init.ones_(layer.weight)
     nn.init.zeros_(layer.bias)
     even = layer(torch.arange(16.0).reshape(1, 1, 4, 4))[0, 0]

@@ -53,6 +53,40 @@ def map_norms(network: nn.Module) -> tuple[type[BatchNorm], ...]:
     )
 
 
+def init_glorot(network: nn.Module) -> None:
+    """Draw weights as Glorot and Bengio, AISTATS 2010, from a uniform distribution; biases are zero. In place."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | Convolution | Transposed):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class SameConvolution(nn.Conv2d):
+    """Convolution whose output has the extents divided by the stride, rounded up, padded as in TensorFlow.
+
+    Where the padding cannot be the same on both sides, as for a stride of 2 and even extents, there is one pixel more
+    after the last row and column than before the first ones.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        kernel: side of the kernel.
+        stride: step of the kernel in pixels.
+        bias: whether there is a bias.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, bias: bool = True):
+        super().__init__(inputs, outputs, kernel, stride, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        side, step = self.kernel_size[0], self.stride[0]
+        rows, columns = (max(0, (-(-extent // step) - 1) * step + side - extent) for extent in input.shape[2:])
+        around = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        return super().forward(functional.pad(input, around))
+
+
 class ChannelShuffle(nn.Module):
     """Sub-pixel rearrangement of channels to pixels, with any number of spatial axes and a factor for each.
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
+from ganatomy.nets.layers import SameConvolution, init_glorot
 from ganatomy.nets.unet import UNet
 
 View = Literal["pixel", "patch1", "patch2", "image"]
@@ -50,30 +50,6 @@ class ShiftBatchNorm(nn.BatchNorm2d):
         return normalised + self.shift[:, None, None]
 
 
-class SameConvolution(nn.Conv2d):
-    """Convolution of side 3 and stride 2 whose output has half the extents, rounded up, padded as in TensorFlow.
-
-    Images of even extents are padded after their last row and column only.
-    """
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(inputs, outputs, 3, 2)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, H / 2, W / 2)."""
-        rows, columns = (1 + extent % 2 for extent in input.shape[2:])
-        return super().forward(pad(input, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)))
-
-
-def init_keras(network: nn.Module) -> None:
-    """Draw weights as Glorot and Bengio, AISTATS 2010, from a uniform distribution; biases are zero. In place."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            assert module.bias is not None
-            nn.init.zeros_(module.bias)
-
-
 class VesselUNet(UNet):
     """U-Net of V-GAN: ReLUs, `ShiftBatchNorm`, enlargement by nearest neighbours. (N, inputs, H, W) to (N, 1, H, W).
 
@@ -90,7 +66,7 @@ class VesselUNet(UNet):
             for name, layer in list(parent.named_children()):
                 if isinstance(layer, nn.BatchNorm2d):
                     parent.add_module(name, ShiftBatchNorm(layer.num_features, momentum=momentum))
-        init_keras(self)
+        init_glorot(self)
 
 
 class VesselDiscriminator(nn.Module):
@@ -113,14 +89,14 @@ class VesselDiscriminator(nn.Module):
                 before = width * multiple
         for halving, pooled, multiple in BLOCKS.get("patch2" if view == "image" else view, ()):
             after = width * multiple
-            first = SameConvolution(before, after) if halving else nn.Conv2d(before, after, 3, padding=1)
+            first = SameConvolution(before, after, 3, 2) if halving else nn.Conv2d(before, after, 3, padding=1)
             layers += [first, ShiftBatchNorm(after), nn.ReLU()]
             layers += [nn.Conv2d(after, after, 3, padding=1), ShiftBatchNorm(after), nn.ReLU()]
             layers += [nn.MaxPool2d(2)] if pooled else []
             before = after
         layers += [nn.AdaptiveAvgPool2d(1)] if view == "image" else []
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, 1, 1))
-        init_keras(self)
+        init_glorot(self)
 
     def forward(self, pair: Tensor) -> Tensor:
         """Score images concatenated with maps of vessels."""

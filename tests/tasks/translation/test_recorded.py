@@ -5,6 +5,6 @@ import pytest
 import pages
 
 
-@pytest.mark.parametrize("model", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize("model", ["pix2pix", "cyclegan", "vess2ret"])
 def test_the_page_is_as_recorded(model):
     assert pages.differences(model) == [], "if it is meant to differ, run tests/pages.py and look through what changes"
