@@ -20,7 +20,7 @@ from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import limits
 from ganatomy.studies.augmentation import STEPS
-from ganatomy.studies.downstream import FOLDS, Downstream, accuracy, downstream
+from ganatomy.studies.downstream import FOLDS, Downstream, downstream
 from ganatomy.studies.plan import of_run
 from ganatomy.studies.study import Study, study
 from ganatomy.training.loop import Stopped
@@ -128,13 +128,13 @@ def read_options(name: str, arguments: Sequence[str]) -> tuple[System, Any]:
 
 
 def show_downstream(found: Downstream) -> None:
-    """Print the verdict, the accuracy of every arm, and the paths of the results."""
+    """Print the verdict, the score of every arm, and the paths of the results."""
     console = Console()
     console.print(escape(found.gain.words), highlight=False, soft_wrap=True)
     console.print(escape(found.gain.alone), highlight=False, soft_wrap=True)
-    table = Table("arm", "right")
-    for name in found.gain.arms:
-        table.add_row(escape(name), limits(accuracy(found.gain, name)))
+    table = Table("arm", found.score)
+    for name, score in found.arms.items():
+        table.add_row(escape(name), limits(score))
     console.print(table)
     console.print(
         f"{found.out / 'report.html'}, table.csv, results.json", markup=False, highlight=False, soft_wrap=True

@@ -1,18 +1,16 @@
-"""Downstream studies: train classifiers with and without the images of a system, and test them on real images."""
+"""Downstream studies: classifiers and segmenters trained with and without the images of a system, on real images."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from ganatomy import catalogue
 from ganatomy.case import Sample, slab
@@ -29,38 +27,32 @@ from ganatomy.images.atomic import replacing_together, write_atomically, write_t
 from ganatomy.inference.model import Model, load
 from ganatomy.inference.predictor import decoding_role
 from ganatomy.inference.runfile import TrainConfig
-from ganatomy.metrics.statistics import Interval, count, crossed_interval
+from ganatomy.metrics.statistics import Interval, count
 from ganatomy.reports import terminal
-from ganatomy.reports.report import Cell, Column, Report
-from ganatomy.reports.style import STYLE, new_figure
-from ganatomy.reports.style import plain as literal
+from ganatomy.reports.report import Report
 from ganatomy.studies.augmentation import (
-    CONTROLS,
     INNER,
-    ONLY,
-    REAL,
     STEPS,
-    SYNTHETIC,
     Gain,
     Generate,
     augmentation_gain,
     patient_folds,
 )
+from ganatomy.studies.classifier_results import SHOWN, classification_results
+from ganatomy.studies.drawn import MOST, drawn_by, drawn_images, drawn_structure
 from ganatomy.studies.plan import RESULTS, StudyFile, open_folder
+from ganatomy.studies.segmentation_gain import LabelledImages, SegmentationGain, segmentation_gain, subject_folds
+from ganatomy.studies.segmenter_results import segmentation_results
 from ganatomy.tasks.synthesis.predictor import image_sampler
-from ganatomy.tasks.synthesis.sets import ImageSet, between, planes, real_images
+from ganatomy.tasks.synthesis.sets import ImageSet, between, real_images
 from ganatomy.tasks.synthesis.task import Synthesis
 from ganatomy.tasks.translation.task import Translation
-from ganatomy.training.arms import unknown_code, with_phantoms
+from ganatomy.training.arms import with_phantoms
 from ganatomy.training.run import without_names
 from ganatomy.training.series import check_code, train_once
 
-MOST = 5000
-"""Largest number of images that are used."""
 FOLDS = 3
 """Default number of folds of the subjects."""
-SHOWN = 6
-"""Number of images of each class in the report."""
 GENERATORS = Path("arms") / "generator"
 """Folder of the trained systems, one for each fold."""
 
@@ -89,11 +81,15 @@ class Downstream:
 
     Attributes:
         out: folder with study.yaml, results.json, table.csv, report.html and the trained systems in ``arms``.
-        gain: results of the classifiers.
+        gain: results of the classifiers, or of the segmenters.
+        arms: name of each arm to its score on real images.
+        score: name of that score.
     """
 
     out: Path
-    gain: Gain
+    gain: Gain | SegmentationGain
+    arms: Mapping[str, Interval]
+    score: str
 
 
 def downstream(
@@ -111,10 +107,11 @@ def downstream(
     show: bool = False,
     retrain: bool = False,
 ) -> Downstream:
-    """Train a system in every fold of the subjects, and classifiers on real images, on its images, and on both.
+    """Train a system in every fold of the subjects, and others on real images, on its images, and on both.
 
-    The protocol is that of `augmentation_gain`: neither system nor classifiers are trained on a subject on which they
-    are tested. Called again with the same settings, it uses the systems that are already trained.
+    Where images have a label map, of which or with which they are made, segmenters are trained (`segmentation_gain`),
+    else classifiers (`augmentation_gain`). Neither they nor the system are trained on a subject on which they are
+    tested. Called again with the same settings, it uses the systems that are already trained.
 
     Args:
         system: system that generates images by class or translates images, or its name as for `catalogue.resolve`.
@@ -123,8 +120,8 @@ def downstream(
         data: place of the images and their classes; None means built-in phantoms.
         options: options of the training of the system.
         folds: number of folds of the subjects.
-        seeds: number of seeds of the classifiers.
-        steps: number of updates of each classifier.
+        seeds: number of seeds of the classifiers or segmenters.
+        steps: number of updates of each of them.
         preset: name of the preset.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         show: print progress on the terminal.
@@ -141,7 +138,9 @@ def downstream(
     if folds < 2 or seeds < 1 or steps < 1:
         raise UserError(f"--folds {folds} --seeds {seeds} --steps {steps}: give at least 2 folds, 1 seed and 1 step")
     method: Method = system.cls.of(config)
-    refuse_others(method, system.slug)
+    structure = drawn_structure(method.task)
+    if structure is None:
+        refuse_others(method, system.slug)
     data, pseudonyms = with_phantoms(data or DataConfig(), method.task), Pseudonyms.of_user(secret)
     cases = find_cases(method.task, data)
     if data.test_subjects or data.val_subjects or data.hold_out_site:
@@ -149,8 +148,12 @@ def downstream(
             "--downstream: every subject is tested once; leave out --test-subjects, --val-subjects and --hold-out-site"
         )
     samples = Store(method.task, data.cache_folder).get_all(cases)[0]
-    pictures = pictures_of(method, samples)
-    check_folds(pictures, folds)
+    if structure is None:
+        pictures = pictures_of(method, samples)
+        check_folds(pictures, folds)
+    else:
+        drawn = drawn_images(method.task, structure, samples)
+        subject_folds(drawn.names, folds)
     wanted = StudyFile(
         kind="downstream",
         system=system.slug,
@@ -167,64 +170,60 @@ def downstream(
     console, labels = terminal.console(show), Labels(cases, pseudonyms)
     folders = {out / GENERATORS / f"fold{fold}": method for fold in range(folds)}
     unknown = check_code(folders, data, lambda told: console.print(told, markup=False), retrain=retrain)
-    everybody, examples = {case.subject for case in cases}, list[ImageSet]()
+    everybody = {case.subject for case in cases}
 
-    def learn(fold: int, training: ImageSet, choosing: ImageSet) -> Generate:
-        kept = set(training.subjects) | set(choosing.subjects)
-        test = {name for name in pictures.real.subjects if name not in kept}
-        sides = {"test_subjects": tuple(sorted(test)), "val_subjects": tuple(sorted(set(choosing.subjects)))}
+    def trained(fold: int, test: Collection[str], choosing: Collection[str]) -> tuple[Model, Collection[str]]:
+        """Return the system of a fold, and the subjects on whose images it may be used."""
+        sides = {"test_subjects": tuple(sorted(test)), "val_subjects": tuple(sorted(choosing))}
         folder = out / GENERATORS / f"fold{fold}"
         train_once(system, folder, config, data.model_copy(update=sides), options, show, secret)
-        model = load(folder, "last", options.device, system)
-        generate = pictures.making(model, everybody - test - set(choosing.subjects))
-        if not examples:
-            shown = torch.arange(len(pictures.classes)).repeat_interleave(SHOWN)
-            examples.append(ImageSet(generate(shown, 0), shown))
-        return generate
+        return load(folder, "last", options.device, system), everybody - set(test) - set(choosing)
 
-    gain = augmentation_gain(
-        pictures.real,
-        learn,
-        pictures.classes,
-        folds=folds,
-        seeds=seeds,
-        steps=steps,
-        advance=lambda what: console.print(what, markup=False, highlight=False),
-    )
-    patients = [labels.subjects[name] for name in gain.patients]
-    results = {
+    def advance(what: str) -> None:
+        console.print(what, markup=False, highlight=False)
+
+    facts: dict[str, Any] = {
         "study": wanted.model_dump(mode="json"),
         "task": method.task.name,
         "data": labels.place(place(data)),
-        "headline": gain.words,
-        "outcome": gain.outcome,
-        "alone": gain.alone,
-        "dropped": gain.dropped,
-        "classes": pictures.classes,
-        "images": len(pictures.real),
-        "patients": patients,
-        "amounts": gain.amounts,
-        "arms": {
-            name: {
-                "accuracy": asdict(accuracy(gain, name)),
-                "accuracies": arm.accuracies,
-                "sensitivities": dict(zip(pictures.classes, arm.sensitivities, strict=True)),
-                "correct": dict(zip(patients, arm.correct.T.tolist(), strict=True)),
-            }
-            for name, arm in gain.arms.items()
-        },
         "of_unknown_code": [folder.relative_to(out).as_posix() for folder in unknown],
-        "mcnemar": {name: asdict(test) for name, test in gain.tests.items()},
         "versions": versions(),
     }
-    page = Report(
-        f"{system.title}: do its images help a classifier?", f"{results['data']}, {count(len(patients), 'patient')}"
-    )
+    if structure is None:
+        kinds = list[ImageSet]()
+
+        def learn(fold: int, training: ImageSet, choosing: ImageSet) -> Generate:
+            kept = set(training.subjects) | set(choosing.subjects)
+            test = {name for name in pictures.real.subjects if name not in kept}
+            model, given = trained(fold, test, set(choosing.subjects))
+            generate = pictures.making(model, given)
+            if not kinds:
+                shown = torch.arange(len(pictures.classes)).repeat_interleave(SHOWN)
+                kinds.append(ImageSet(generate(shown, 0), shown))
+            return generate
+
+        gain = augmentation_gain(
+            pictures.real, learn, pictures.classes, folds=folds, seeds=seeds, steps=steps, advance=advance
+        )
+        found = classification_results(gain, pictures.real, kinds[0], labels, facts)
+    else:
+        examples = list[LabelledImages]()
+
+        def draw(fold: int, training: Sequence[str], choosing: Sequence[str]) -> LabelledImages:
+            test = set(drawn.names) - set(training) - set(choosing)
+            model, given = trained(fold, test, choosing)
+            examples.append(drawn_by(model, structure, samples, given, len(drawn.of(training))))
+            return examples[-1]
+
+        told = segmentation_gain(drawn, draw, folds=folds, seeds=seeds, steps=steps, advance=advance)
+        found = segmentation_results(told, structure, drawn, examples[0], labels, facts)
+    title = f"{system.title}: do its images help a {found.learner}?"
+    page = Report(title, f"{facts['data']}, {count(len(found.values['patients']), 'patient')}")
     with replacing_together(out, RESULTS) as work:
-        write_text(work / "results.json", json.dumps(plain(results), indent=1) + "\n")
-        write_table(work / "table.csv", gain)
-        compose(page, gain, pictures, examples[0], results).save(work / "report.html")
-    return Downstream(out, gain)
+        write_text(work / "results.json", json.dumps(plain(found.values), indent=1) + "\n")
+        write_csv(work / "table.csv", found.lines)
+        found.compose(page).save(work / "report.html")
+    return Downstream(out, gain if structure is None else told, found.arms, found.score)
 
 
 def refuse_others(method: Method, slug: str) -> None:
@@ -363,106 +362,11 @@ def scaled(encoded: Any, codec: Any) -> torch.Tensor:
     return (2 * (images - low) / (high - low) - 1).clamp(-1, 1)
 
 
-def accuracy(gain: Gain, name: str) -> Interval:
-    """Return an arm's share of correctly classified patients, with its interval over patients and seeds."""
-    return crossed_interval(gain.arms[name].correct.astype(np.float64))
-
-
-def difference(gain: Gain, name: str) -> Interval:
-    """Return the difference in accuracy of `SYNTHETIC` minus another arm, with its interval."""
-    both = [gain.arms[one].correct.astype(np.float64) for one in (SYNTHETIC, name)]
-    return crossed_interval(both[0] - both[1])
-
-
-def write_table(path: Path, gain: Gain) -> None:
-    """Write table.csv with a line for every arm."""
-    columns = ("arm", "accuracy", "low", "high", "patients", "synthetic_gains", "gain_low", "gain_high", "mcnemar_p")
+def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
+    """Write a table whose first line names its columns."""
 
     def write(work: Path) -> None:
         with work.open("w", newline="", encoding="utf-8") as stream:
-            lines = csv.writer(stream)
-            lines.writerow(columns)
-            for name in gain.arms:
-                told, against = accuracy(gain, name), difference(gain, name)
-                limits = [f"{value:.6g}" for value in (told.mean, told.low, told.high)]
-                more = [f"{value:.6g}" for value in (against.mean, against.low, against.high)]
-                p = f"{gain.tests[name].exact_p:.3g}" if name in gain.tests else ""
-                lines.writerow([name, *limits, told.n, *(more if name != SYNTHETIC else ["", "", ""]), p])
+            csv.writer(stream).writerows(lines)
 
     write_atomically(path, write)
-
-
-def compose(page: Report, gain: Gain, pictures: Pictures, examples: ImageSet, facts: dict[str, Any]) -> Report:
-    """Add all sections to the report page of a downstream study.
-
-    Args:
-        page: empty page.
-        gain: results of the classifiers.
-        pictures: real images.
-        examples: generated images, equally many of each class.
-        facts: facts of the study, as in ``results.json``.
-    """
-    page.headline(gain.words, gain.outcome).text(gain.alone)
-    page.section("Pictures")
-    for name, images in (("real", pictures.real), ("generated", examples)):
-        page.figure(class_strip(images, pictures.classes), f"{name.capitalize()} images, a row for each class.")
-    page.section("The arms")
-    columns = [
-        Column("arm"),
-        Column("right", better="higher", digits=3),
-        Column("real + synthetic beats it by", digits=3),
-        Column("McNemar p"),
-        *[Column(f"sensitivity for {name}", digits=2) for name in pictures.classes],
-    ]
-    rows: list[list[Cell]] = [
-        [
-            name,
-            accuracy(gain, name),
-            None if name == SYNTHETIC else difference(gain, name),
-            f"{gain.tests[name].exact_p:.2g}" if name in gain.tests else None,
-            *arm.sensitivities,
-        ]
-        for name, arm in gain.arms.items()
-    ]
-    page.table(
-        rows, columns, caption="Share of correctly classified patients, with 95 % intervals over patients and seeds."
-    )
-    study = facts["study"]
-    page.measured(
-        {
-            "Verdict": f"better where exact McNemar tests on the same patients are significant against each of "
-            f"{', '.join(CONTROLS)}, worse where one of these is better",
-            "Classifiers": f"{study['steps']} updates in every arm, {count(study['seeds'], 'seed')}; all arms but "
-            f"{REAL} and {ONLY} use classic augmentation",
-            "Folds": f"{study['folds']} of the patients; systems and classifiers are trained on the others",
-            "Synthetic images per real one": ", ".join(f"{amount:g}" for amount in gain.amounts)
-            + ", chosen in each fold on patients that are neither trained on nor tested on",
-            "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
-        }
-    )
-    points = [unknown_code(facts["of_unknown_code"])] if facts["of_unknown_code"] else []
-    return page.caveats([*points, "A classifier of another kind, or with more real images, may gain more or less."])
-
-
-@rc_context(STYLE)
-def class_strip(images: ImageSet, classes: Sequence[str]) -> Figure:
-    """Draw a few images of every class, a row for each class.
-
-    Args:
-        images: images with labels.
-        classes: names of the labels.
-    """
-    assert images.labels is not None
-    figure = new_figure(1.1 * SHOWN, 1.15 * len(classes))
-    axes = figure.subplots(len(classes), SHOWN, squeeze=False)
-    for row, name in enumerate(classes):
-        own = np.flatnonzero(images.labels.numpy() == row)
-        shown = own[np.linspace(0, len(own) - 1, min(SHOWN, len(own))).astype(int)] if len(own) else own
-        for column, axis in enumerate(axes[row]):
-            axis.axis("off")
-            if column < len(shown):
-                picture = planes(images.images[[int(shown[column])]])[0]
-                colours = np.moveaxis(picture, 0, -1) if len(picture) == 3 else picture[0]
-                axis.imshow((colours + 1) / 2, cmap="gray", vmin=0, vmax=1)
-        axes[row][0].set_title(literal(name))
-    return figure
