@@ -1,5 +1,6 @@
 """Scores of synthetic CT in HU and of synthetic PET in SUV, over whole cases."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from ganatomy.images.image import axial_affine
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.labels import MaskOptions
 from ganatomy.tasks.translation import physical
-from ganatomy.tasks.translation.judge import TranslationJudge
+from ganatomy.tasks.translation.judge import TranslationJudge, agreement_rows
 from ganatomy.tasks.translation.task import Translation, TranslationConfig
 
 SPACING = (5.0, 2.0, 3.0)
@@ -185,3 +186,18 @@ def test_outputs_without_a_physical_unit_have_no_such_scores():
     assert judge.physical is None and not {score.name for score in judge.scores} & {"slope", "lesions found"}
     with pytest.raises(UserError, match="no label map of this run; it has none"):
         TranslationJudge(judge.task, TranslationJudge.Options(lesions="x"))
+
+
+def test_limits_of_agreement_are_those_of_the_patients_differences():
+    own, hu = task(), head()
+    cases = [case(own, mr=500 + hu / 4, ct=hu) for _ in range(3)]
+    found = []
+    for number, one in enumerate(cases):
+        _, entries, more = rows(own, np.where(hu == 900, 800 + 50 * number, hu).astype(np.float32), one)
+        found += [replace(row, subject=f"p{number}") for row in more]
+    judge = judge_of(own)
+    told = {
+        row[0]: row[1:] for row in agreement_rows(judge.physical, Judgement(entries, cases, Scores(found)), judge.named)
+    }
+    assert told["bias bone"] == ["HU", -50.0, 50.0, pytest.approx(-148.0), pytest.approx(48.0), 3]
+    assert told["bias fat"][1:3] == [0.0, 0.0] and set(told) == set(physical.CT.agreement)

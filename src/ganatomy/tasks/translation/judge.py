@@ -15,13 +15,13 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry,
 from ganatomy.evaluation.remarks import sentences
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
 from ganatomy.inference.predictor import Options, decoding_role, encoded
-from ganatomy.metrics.statistics import Interval
-from ganatomy.reports.report import Outcome
+from ganatomy.metrics.statistics import Interval, bland_altman
+from ganatomy.reports.report import Cell, Outcome, Report
 from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
 from ganatomy.tasks.translation.maps import MOST_CASES, Fitted, Map, fit_maps
-from ganatomy.tasks.translation.physical import FALSE, FOUND, INVENTED, LOST, QUANTITIES, SLOPE
+from ganatomy.tasks.translation.physical import FALSE, FOUND, INVENTED, LOST, QUANTITIES, SLOPE, Physical
 from ganatomy.tasks.translation.task import CONTRAST
 
 ANATOMY = "Contrast and content"
@@ -180,6 +180,17 @@ class TranslationJudge(NearnessJudge):
             return f"{sentence} It has lost the anatomy of the input: {_in_common(shared)}.", "worse"
         return f"{sentence} Within tissue it has {limits(shared, 'bits')} in common with the input.", "undecided"
 
+    def illustrate(self, report: Report, judgement: Judgement) -> None:
+        """Add strips of cases, and the limits of agreement of physical values over patients."""
+        super().illustrate(report, judgement)
+        if self.physical and (rows := agreement_rows(self.physical, judgement, self.named)):
+            report.table(
+                rows,
+                ["difference from the true image", "unit", "bias", "SD", "lower limit", "upper limit", "patients"],
+                caption="Limits of agreement over patients: bias ± 1.96 SD (Bland and Altman). A new patient's "
+                "difference is expected between them.",
+            )
+
     def particulars(self) -> dict[str, str]:
         return {**self._scale(), **(self.physical.facts if self.physical else {})}
 
@@ -226,6 +237,18 @@ class TranslationJudge(NearnessJudge):
             if found and math.isfinite(found.mean) and worst(found.mean):
                 points.append(told.format(limits(found)))
         return points
+
+
+def agreement_rows(physical: Physical, judgement: Judgement, named: Callable[[str], Score]) -> list[list[Cell]]:
+    """Return rows of the output's mean differences, with their SD and limits over patients, and number of patients."""
+    rows: list[list[Cell]] = []
+    for name in physical.agreement:
+        values = [one for one in judgement.scores.by_subject(OUTPUT, name).values() if math.isfinite(one)]
+        if len(values) > 1:
+            told, score = bland_altman(values, np.zeros(len(values))), named(name)
+            numbers = [round(one, score.digits or 2) for one in (told.bias, told.sd, told.lower, told.upper)]
+            rows.append([name, score.unit, *numbers, told.n])
+    return rows
 
 
 FAULTS: tuple[tuple[str, Callable[[float], bool], str], ...] = (

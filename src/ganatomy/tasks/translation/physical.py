@@ -59,11 +59,13 @@ class Physical(NamedTuple):
         compute: function of the output and the true image, both (slices, rows, columns), of the label maps of lesions
             and of an organ of the same shape (None where there are none), and of the spacing in mm.
         facts: how the scores were measured.
+        agreement: names of the scores that are differences, whose limits of agreement over patients are told.
     """
 
     scores: tuple[Score, ...]
     compute: Callable[[Volume, Volume, Volume | None, Volume | None, Spacing], dict[str, float]]
     facts: Mapping[str, str]
+    agreement: tuple[str, ...]
 
 
 def body(hu: Volume) -> NDArray[np.bool_]:
@@ -159,6 +161,7 @@ CT = Physical(
         "Water-equivalent paths": f"integrals of the relative electron density along parallel rays in {ANGLES} "
         f"directions, in at most {MOST_PLANES} slices of a case; rays with less than 20 mm are left out",
     },
+    (*map(bias, TISSUES), PATH_BIAS),
 )  # fmt: skip
 
 PET = Physical(
@@ -177,6 +180,7 @@ PET = Physical(
         "Lesions": "connected parts (26 neighbours) of the map of lesions, and where there is none, of the true PET "
         f"from SUV {HOT} on; within the organ, where there is a map of it; over whole cases, values not clipped",
     },
+    (MEAN_BIAS, MAX_BIAS),
 )  # fmt: skip
 
 QUANTITIES: Mapping[str, Physical] = {"HU": CT, "SUV": PET}
