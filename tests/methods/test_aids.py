@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from small import READY, Samples, build
 from toys import Quiet
 
+from ganatomy import catalogue
 from ganatomy.game import Aids
 from ganatomy.nets.enlarging import restore_enlarged
 from ganatomy.training.aids import prepare
@@ -66,7 +67,15 @@ def test_the_page_names_no_system_that_does_not_exist() -> None:
     assert set(refused()) <= set(READY)
 
 
-@pytest.mark.parametrize("slug", READY)
+FRAMEWORKS = {system.slug for system in catalogue.ready() if system.section == "frameworks"}
+EACH = [
+    pytest.param(slug, marks=() if slug in FRAMEWORKS or not place % 4 else pytest.mark.slow)
+    for place, slug in enumerate(READY)
+]
+"""All systems; most that are no framework are slow, since their rounds differ in networks and not in what aids do."""
+
+
+@pytest.mark.parametrize("slug", EACH)
 def test_a_round_with_all_accepted_aids_moves_those_who_move_without(slug: str) -> None:
     # Players of VAE-GAN pause by their losses, which are others one round ahead.
     joint = "consensus" if slug == "vae-gan" else ("extragradient", "consensus")[READY.index(slug) % 2]

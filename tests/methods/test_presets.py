@@ -38,7 +38,11 @@ class WithoutDraws(TorchFunctionMode):
 
 
 def marked(slow):
-    return [pytest.param(*one, marks=pytest.mark.slow if one in slow else (), id=":".join(one)) for one in PRESETS]
+    """All presets, of which those named, and most that are not small, are slow: each takes a second or more."""
+    there = catalogue.ready()
+    seldom = {(one.slug, name) for one in there[::4] for name in one.cls.Config.presets}
+    quick = {one for one in PRESETS if one[1] == "small" or one in seldom} - slow
+    return [pytest.param(*one, marks=() if one in quick else pytest.mark.slow, id=":".join(one)) for one in PRESETS]
 
 
 def play(make: Callable[[], Method]) -> None:

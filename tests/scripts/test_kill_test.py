@@ -2,9 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_test.py"
 
 
+@pytest.mark.slow
 def test_killed_runs_are_resumed_bit_for_bit(cases):
     words = [sys.executable, str(SCRIPT), "--times", "2", "--only", "game", "--cache", str(cases)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=500)

@@ -167,6 +167,7 @@ def test_mutants_are_killed_or_survive_and_the_file_is_put_back(copy):
     }
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_anyway_kills_nothing(copy):
     file = copy / "tests" / "training" / "test_sums.py"
     file.write_text(f"def test_never():\n    assert False\n\n\n{file.read_text()}")
@@ -183,6 +184,7 @@ def test_the_copy_has_what_is_in_the_working_tree(tmp_path):
     assert not (copy / ".venv").exists() and not (copy / ".git").exists()
 
 
+@pytest.mark.slow
 def test_tests_that_go_on_for_ever_are_stopped(copy):
     (copy / "tests" / "training" / "test_sums.py").write_text("import time\n\ntime.sleep(60)\n")
     mutant = mutate.mutants((copy / "src/ganatomy/training/sums.py").read_text(), HERE.with_name("sums.py"))[0]
