@@ -108,6 +108,11 @@ SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
 """System to the phantom, images and size of its inputs, for systems with several input images."""
 TRANSLATED: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, Any]]] = {
     "m-gan": ("chest-pet-ct", {"ct": "ct", "lesions": "labels:lesions"}, {"size": 64, "slices": 3}),
+    "sketcher-refiner": (
+        "myelin-mr-pet",
+        {name: name for name in ("mtr", "fa", "rd", "ad")},
+        {"size": 24, "slices": 12},
+    ),
 }
 """System to the phantom, the part of each role and the size of its inputs, for translation with several inputs."""
 SCANNED: Mapping[str, str] = {

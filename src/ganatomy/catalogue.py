@@ -295,7 +295,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1707.09747", module="ganatomy.methods.synthesis.m_gan:MultiChannelGAN"),
     System("sketcher-refiner", 85, "Sketcher-Refiner", "synthesis", "Wei et al., 2018",
            "brain MRI to PET", "3D", "predicts myelin PET from MRI: sketch first, then refine",
-           "arXiv:1804.08039"),
+           "arXiv:1804.08039", "ganatomy.methods.synthesis.sketcher_refiner:SketcherRefiner"),
     System("scgan-us", 86, "Spatially conditioned GAN", "synthesis", "Hu et al., 2017",
            "fetal ultrasound", "2D", "simulates the ultrasound frame seen from a probe pose",
            "10.1007/978-3-319-67564-0_11", aliases=("simulator-gan",)),

@@ -109,7 +109,7 @@ def _together(
     function: Callable[[Batch], Tensor], stage: Stage, sample: Sample, names: Sequence[str]
 ) -> Callable[[Tensor], Tensor]:
     """Wrap a function of batches as a network whose input is all roles stacked as channels, with one margin."""
-    widths = [sample.arrays[name].shape[0] for name in names]
+    widths = [sample.role(name).channels for name in names]
 
     def network(stacked: Tensor) -> Tensor:
         batch: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from wiring import NOISE, Losses, Wiring, alike, doubled, each
 from wiring.frameworks import ADVERSARIAL, DECEIVING, PYRAMID, growing
 
 BOTH_JUDGED = ["discriminator source/adversarial", "discriminator target/adversarial"]
+MYELIN = ("mtr", "fa", "rd", "ad")
 LIVER = ("cyst", "metastasis", "haemangioma")
 NODULES = ("benign", "malignant")
 
@@ -170,5 +171,36 @@ WIRINGS = [
         variant="from pairs",
         options={"size": (32, 48), "jitter": 0, "pool": 0, "from_pairs": True},
         unused={"identity_weight": "is of another paper", "cycle_weight": "nothing is translated back"},
+    ),
+    # Wei et al. 2018: the sketcher by the difference, the refiner by that of every region, each with a game whose
+    # discriminator sees maps and PET; the refiner is shown the sketch.
+    Wiring(
+        "sketcher-refiner",
+        {
+            "*": Losses(
+                {
+                    **alike(MYELIN, [*each("generator", "l1", "adversarial"), ADVERSARIAL]),
+                    "dvr": ["generator/l1", ADVERSARIAL],
+                },
+                {
+                    "sketch_weight": doubled("generator/l1"),
+                    "adversarial_weight": doubled("generator/adversarial"),
+                },
+            ),
+            "refiner": Losses(
+                {
+                    **alike(MYELIN, [*each("generator", "regions", "adversarial"), ADVERSARIAL]),
+                    "sketch": [*each("generator", "regions", "adversarial"), ADVERSARIAL],
+                    "dvr": ["generator/regions", ADVERSARIAL],
+                    "regions": ["generator/regions"],
+                },
+                {
+                    "refine_weight": doubled("generator/regions"),
+                    "adversarial_weight": doubled("generator/adversarial"),
+                },
+            ),
+        },
+        options={"sketch_folds": 2},
+        unused={"region_weights": "only their ratios count"},
     ),
 ]
