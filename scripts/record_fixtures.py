@@ -90,6 +90,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "cnn-classifier": ("lung-nodule", "image", {"size": 64}),
     "dacal-landmarks": ("prostate-us", "us", {"size": 64}),
     "voxel-atlas-gan": ("beating-ventricle", "echo", {"size": 48}),
+    "virtual-pet": ("liver-pet-ct", "ct", {"size": 64, "slices": 3}),
     "di2in-an": ("abdomen-ct", "ct", {"size": 48, "slices": 30, "distance_mm": 8.0}),
 }
 """System to the phantom, image and size of its input, for systems with one input image."""

@@ -318,6 +318,7 @@ class Tiling:
         overlap: share of a tile that its neighbour covers, too, from 0 to below 1.
         blend: combination of overlapping tiles: ``exact`` tiles do not overlap; ``mean`` averages; ``gaussian``
             averages with weights that fall towards the edges of a tile.
+        ends: slices of the margin beyond the ends of an image: mirrored without the last one, or the last one again.
     """
 
     margin: Triple = (0, 0, 0)
@@ -326,6 +327,7 @@ class Tiling:
     tile: Triple | None = None
     overlap: float = 0.0
     blend: Literal["exact", "mean", "gaussian"] = "exact"
+    ends: Literal["mirrored", "repeated"] = "mirrored"
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:

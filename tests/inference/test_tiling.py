@@ -132,6 +132,17 @@ def test_instance_norm_on_a_smooth_ramp_shows_no_steps():
     assert seam(cut, steps, 1) > 10, "the measure sees seams where there are some"
 
 
+@pytest.mark.parametrize(("ends", "expected"), [("repeated", [1, 3, 6, 8]), ("mirrored", [2, 3, 6, 7])])
+def test_slices_beyond_the_ends_are_mirrored_or_repeated(ends, expected):
+    values = np.broadcast_to(np.arange(4, dtype=np.float32)[None, :, None, None], (1, 4, 2, 2))
+
+    def three(block):
+        return block.unfold(2, 3, 1).sum(-1)
+
+    made = tiler(three, 3, (1, 0, 0), tile=(1, 2, 2), ends=ends)(reader(values), (4, 2, 2), 0, 4)
+    assert made[0, :, 0, 0].tolist() == expected
+
+
 def test_no_more_is_read_than_a_slab_and_its_margins():
     asked, values = [], volume(30, 6, 6)
     network = valid(3, 3)

@@ -11,7 +11,7 @@ stays what it is.
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,8 @@ import recorded  # noqa: E402
 FILE = recorded.FOLDER / "games.json"
 ALONG = (0.0, 0.2, 0.5, 0.7, 1.0)
 """Shares of a stage at which schedules are looked at."""
+USUAL = {"optional": False, "ends": "mirrored"}
+"""Values of which nothing is said."""
 CHOSEN = ("lr", "betas", "momentum", "alpha", "eps", "weight_decay")
 """Options of optimisers that papers choose; others depend on the version of PyTorch."""
 
@@ -40,7 +42,7 @@ def game(method, terms):
         {
             "stages": {stage.name: described(method, stage) for stage in stages},
             "terms": {stage.name: found for stage, found in zip(stages, terms, strict=True)},
-            "tiling": method.tiling,
+            "tiling": usual_left_out(asdict(method.tiling)),
             "made": [recorded.numbers(part.detach()) for part in made(method)],
         }
     )
@@ -107,10 +109,13 @@ def repr_of(one):
     """
     if not hasattr(one, "__dataclass_fields__"):
         return callable(one)
-    values = {field.name: getattr(one, field.name) for field in fields(one)}
-    if not values.get("optional", True):
-        del values["optional"]
+    values = usual_left_out({field.name: getattr(one, field.name) for field in fields(one)})
     return {name: simple(value) for name, value in values.items()}
+
+
+def usual_left_out(values):
+    """Return values of a stream or of a tiling without those that are as in most systems."""
+    return {name: value for name, value in values.items() if USUAL.get(name, ...) != value}
 
 
 def simple(value):

@@ -38,6 +38,13 @@ SMALLEST = {
     "kohl-advseg": {"width": 2, "discriminator_width": 2},
     "udrea-lesion-cgan": {"width": 4, "discriminator_width": 4},
     "m-gan": {"size": (32, 32), "width": 4, "discriminator_width": 4},
+    "virtual-pet": {
+        "size": (32, 32),
+        "fcn_widths": (2, 3, 4, 5, 6),
+        "fcn_batch_size": 2,
+        "width": 4,
+        "discriminator_width": 4,
+    },
     "v-gan": {"size": (64, 64), "width": 2, "steps": 2},
     "vessel-dcgan-ssl": {"patch": 8, "trunk_widths": (3, 4), "generator_widths": (4, 3), "hidden": 8},
     "rib-cage-gan": {"width": 4, "discriminator_steps": 2, "estimator_steps": 3},

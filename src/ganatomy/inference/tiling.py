@@ -223,10 +223,14 @@ class Tiler:
         return total / weights
 
     def _padded(self, read: Reader, shape: Triple, start: int, stop: int) -> Tensor:
-        """Read slices ``start`` to ``stop`` with the margin around them, mirrored at the borders of the image."""
+        """Read slices ``start`` to ``stop`` with the margin around them, mirrored at the borders of the image.
+
+        Beyond the first and the last slice, these may be repeated instead.
+        """
         slices, rows, columns = shape
         deep, high, wide = self.tiling.margin
-        wanted = mirrored(np.arange(start - deep, stop + deep), slices)
+        wanted = np.arange(start - deep, stop + deep)
+        wanted = wanted.clip(0, slices - 1) if self.tiling.ends == "repeated" else mirrored(wanted, slices)
         first = int(wanted.min())
         slab = read(first, int(wanted.max()) + 1)[:, wanted - first]
         extra = (0, 0) if self.tiling.tile else self._extra(rows + 2 * high, columns + 2 * wide)

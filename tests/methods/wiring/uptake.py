@@ -59,4 +59,29 @@ WIRINGS = [
         variant="labels only",
         options={"size": (32, 64), "shown": "labels"},
     ),
+    # Ben-Cohen et al. 2017: an FCN and pix2pix, each trained alone; errors of the former are in SUV.
+    Wiring(
+        "virtual-pet",
+        {
+            "fcn": Losses(alike(("ct", "pet"), ["fcn/error"])),
+            "game": Losses(
+                {
+                    "ct": [GAME, *each("generator", "l1", "adversarial")],
+                    "pet": [GAME, "generator/l1"],
+                },
+                {
+                    "l1_weight": doubled("generator/l1"),
+                    "adversarial_weight": doubled("generator/adversarial"),
+                },
+            ),
+        },
+        options={"size": (32, 64)},
+    ),
+    Wiring(
+        "virtual-pet",
+        {"fcn": Losses(alike(("ct", "pet"), ["fcn/error"]))},
+        variant="the FCN alone, with one mean",
+        options={"size": (32, 64), "variant": "fcn", "split_loss": False},
+        unused={"l1_weight": "there is no U-Net", "adversarial_weight": "there is no U-Net"},
+    ),
 ]
