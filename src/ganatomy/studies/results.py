@@ -12,10 +12,10 @@ from ganatomy.reports.report import Report
 
 @dataclass(frozen=True)
 class Results:
-    """What a downstream study found, and how it is written.
+    """Results of a downstream study, and how they are written.
 
     Attributes:
-        learner: what was trained on the images, in a word, such as "classifier".
+        learner: name of what was trained on the images, such as "classifier".
         score: name of the score of the arms.
         arms: arm to its score.
         values: content of results.json.
