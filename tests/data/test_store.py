@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganatomy import catalogue
+from ganatomy import catalogue, phantoms
 from ganatomy.case import Case
 from ganatomy.data import arrays as arraying
 from ganatomy.data import store as storing
@@ -405,3 +405,12 @@ def test_cases_prepared_with_other_options_are_checked_by_those_of_now(tmp_path)
     again = prepared(channels=1, percentiles=(5.0, 95.0))
     assert np.array_equal(again.arrays["image"], first.arrays["image"])
     assert list((tmp_path / "cache").iterdir()) == [kept]
+
+
+def test_phantoms_are_prepared_anew_when_the_code_that_draws_them_changes(tmp_path, monkeypatch):
+    task = catalogue.load("pix2pix").of(catalogue.load("pix2pix").Config.preset("small")).task
+    store, (case, *_) = Store(task, tmp_path), discover(task, DataConfig(phantom_subjects=4))
+    before = store._place(case)
+    assert store._place(case) == before and len(phantoms.code()) == 64
+    monkeypatch.setattr(phantoms, "code", lambda: "other")
+    assert store._place(case) != before

@@ -128,6 +128,11 @@ class PhantomSource:
     paths: tuple[Path, ...] = ()
     source: str | None = None
 
+    @property
+    def drawn_by(self) -> str:
+        """Digest of the code by which the patient is drawn."""
+        return self.source or phantoms.code()
+
     def open(self) -> Any:
         """Return the image, or another part of the patient, such as a vessel."""
         return phantoms.part(self.truth(), self.part)

@@ -74,8 +74,10 @@ class Store:
         roles = sorted(role.prepared_as for role in self.task.roles.values())
         # The simulation of a task from outside may change with every change of its file.
         task = "|".join(filter(None, (self.task.name, source_of(type(self.task)), self.task.preparation.digest)))
+        # A phantom is drawn by other code with every version, and its ground truth is drawn again when it is judged.
+        drawn = sorted({one for source in case.sources.values() if (one := getattr(source, "drawn_by", ""))})
         try:
-            facts = f"{FORMAT}|{task}|{roles}|{case.fingerprint}|{case.seed}"
+            facts = f"{FORMAT}|{task}|{roles}|{case.fingerprint}|{case.seed}|{drawn}"
         except OSError as error:
             raise shortage(error, case.name) or UserError(
                 f"{error.filename}: {error.strerror}, though it was found before; leave the data as it is meanwhile"

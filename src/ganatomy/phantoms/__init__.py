@@ -12,8 +12,11 @@ from run files, and run files never cause an import of code.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ganatomy.catalogue import attribute, registered, source_of
@@ -129,6 +132,14 @@ def source(name: Name) -> str | None:
         UserError: there is no phantom of this name.
     """
     return None if name in PHANTOMS else source_of(_kind(name))
+
+
+@cache
+def code() -> str:
+    """Return the digest of the source that the phantoms of the package are drawn by, with its physics."""
+    here = Path(__file__).parent
+    files = sorted(path for folder in (here, here.with_name("physics")) for path in folder.glob("*.py"))
+    return hashlib.sha256(b"\n\n".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def label(name: Name, seed: int) -> str | None:
