@@ -58,6 +58,7 @@ PAGES: Mapping[str, Mapping[str, Any]] = {
     "anovaegan": {},
     "va-gan": {},
     "dcgan": {},
+    "retina-aae": {},
     "ac-gan": {},
     "prostate-lesion-dcgan": {},
     "vessel-geometry-wgan": {},

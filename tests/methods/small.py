@@ -49,6 +49,7 @@ SMALLEST = {
     "vessel-dcgan-ssl": {"patch": 8, "trunk_widths": (3, 4), "generator_widths": (4, 3), "hidden": 8},
     "rib-cage-gan": {"width": 4, "discriminator_steps": 2, "estimator_steps": 3},
     "vess2ret": {"size": (32, 32), "levels": 4, "width": 4, "discriminator_widths": (4, 6), "steps": 2},
+    "retina-aae": {"size": (32, 32), "width": 4, "discriminator_widths": (4, 6), "steps": 2},
     "dan": {"width": 2, "evaluation_width": 4},
     "resunet-cgan-odoc": {"size": (32, 32), "widths": (4, 6, 8), "critic_width": 4},
     "polyphase-cyclegan": {"widths": (4, 6, 8), "discriminator_width": 4},

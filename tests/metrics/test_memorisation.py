@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from ganatomy.metrics.dependence import mutual_information
 from ganatomy.metrics.memorisation import (
     assign,
     authenticity,
@@ -11,6 +12,7 @@ from ganatomy.metrics.memorisation import (
     data_copying,
     kmeans,
     most_correlated,
+    most_informative,
     nearest_neighbour_test,
 )
 
@@ -50,6 +52,18 @@ def test_correlation_is_the_largest_over_the_training_images() -> None:
     assert correlation == pytest.approx(table.max(axis=1))
     assert index.tolist() == table.argmax(axis=1).tolist()
     assert most_correlated(np.ones((2, 1, 20, 24)), originals)[1].tolist() == [0, 0]
+
+
+def test_mutual_information_of_maps_is_that_of_two_by_two_bins() -> None:
+    draw = np.random.default_rng(0)
+    known, queries = draw.random((5, 1, 16, 20)) < 0.2, draw.random((3, 1, 16, 20)) < 0.1
+    queries[1], queries[2] = known[3], known[4, :, :, ::-1]
+    table = [[mutual_information(a, b, (0, 1), (0, 1), bins=2) for b in known] for a in queries.astype(float)]
+    index, shared = most_informative(queries, known)
+    assert shared == pytest.approx(np.max(table, axis=1)) and index.tolist() == np.argmax(table, axis=1).tolist()
+    mirrored, more = most_informative(queries, known, flips=(2, 3))
+    assert mirrored[2] == 4 and more[2] == pytest.approx(shared[1], rel=0.5) and (more >= shared).all()
+    assert most_informative(np.zeros((1, 1, 16, 20)), known)[1].tolist() == [0]
 
 
 def test_copies_are_flagged_and_held_out_images_are_not() -> None:

@@ -101,6 +101,27 @@ def most_correlated(
     return index, -negative
 
 
+def most_informative(
+    queries: npt.ArrayLike, training: npt.ArrayLike, *, flips: tuple[int, ...] = ()
+) -> tuple[Indices, Array]:
+    """Find the training map that shares the most information with every query.
+
+    Mutual information of two maps is that of the pixels at one place, of which each is inside or outside. As it is 0
+    for empty maps and at most the entropy of the query, maps should be compared that cover similar areas.
+
+    Args:
+        queries: maps (n, channels, rows, columns); values above 0 are inside.
+        training: maps (m, channels, rows, columns).
+        flips: axes of the maps that may be flipped, 2 (rows) and 3 (columns).
+
+    Returns:
+        Indices (n,) and mutual information in bits per pixel (n,).
+    """
+    ours, theirs = np.asarray(queries) > 0, np.asarray(training) > 0
+    index, negative = _best_view(ours, theirs, 0, flips, _most_informative_one)
+    return index, -negative
+
+
 def correlation_check(
     fake: npt.ArrayLike,
     training: npt.ArrayLike,
@@ -287,6 +308,28 @@ def _most_correlated_one(queries: Array, references: Array) -> tuple[Indices, Ar
         correlation = ours[rows] @ theirs.T
         index[rows] = correlation.argmax(axis=1)
         negative[rows] = -correlation.max(axis=1)
+    return index, negative
+
+
+def _most_informative_one(queries: Array, references: Array) -> tuple[Indices, Array]:
+    """Return the index of the reference with the greatest mutual information, and this information times -1."""
+    index, negative = np.empty(len(queries), dtype=np.intp), np.empty(len(queries))
+    pixels = queries.shape[1]
+    theirs = references.mean(axis=1)
+    for start in range(0, len(queries), BLOCK):
+        rows = slice(start, start + BLOCK)
+        both, ours = queries[rows] @ references.T / pixels, queries[rows].mean(axis=1)[:, None]
+        found = np.zeros_like(both)
+        for share, own, other in (
+            (both, ours, theirs),
+            (ours - both, ours, 1 - theirs),
+            (theirs - both, 1 - ours, theirs),
+            (1 - ours - theirs + both, 1 - ours, 1 - theirs),
+        ):
+            there = share > 0.5 / pixels
+            found[there] += share[there] * np.log2((share / np.maximum(own * other, 1e-300))[there])
+        index[rows] = found.argmax(axis=1)
+        negative[rows] = -found.max(axis=1)
     return index, negative
 
 

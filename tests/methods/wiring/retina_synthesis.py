@@ -1,8 +1,8 @@
 """Section 4.6, synthesis of fundus photographs over maps of vessels."""
 
-from wiring import Losses, Wiring, doubled
+from wiring import NOISE, Losses, Wiring, doubled, each
 
-JUDGED = "discriminator/adversarial"
+JUDGED, CODES = "discriminator/adversarial", "code discriminator/adversarial"
 
 WIRINGS = [
     # Costa et al. 2017: half of both cross-entropies for D; BCE + 100 L1 for G.
@@ -18,5 +18,24 @@ WIRINGS = [
             )
         },
         options={"size": (32, 64)},
+    ),
+    # Costa et al. 2018: half of both cross-entropies for D and C; BCE(D) + 100 BCE(a) + 100 L1(b) + BCE(C) then.
+    Wiring(
+        "retina-aae",
+        {
+            "game": Losses(
+                {
+                    "vessels": [JUDGED, CODES, *each("generators", "map", "l1", "adversarial", "code")],
+                    "image": [JUDGED, "generators/l1"],
+                    NOISE: [JUDGED, CODES, *each("generators", "map", "l1", "adversarial", "code")],
+                },
+                {
+                    "map_weight": doubled("generators/map"),
+                    "l1_weight": doubled("generators/l1"),
+                    "adversarial_weight": doubled("generators/adversarial"),
+                    "code_weight": doubled("generators/code"),
+                },
+            )
+        },
     ),
 ]

@@ -5,6 +5,6 @@ import pytest
 import pages
 
 
-@pytest.mark.parametrize("model", ["dcgan", "ac-gan", "prostate-lesion-dcgan"])
+@pytest.mark.parametrize("model", ["dcgan", "ac-gan", "prostate-lesion-dcgan", "retina-aae"])
 def test_the_page_is_as_recorded(model):
     assert pages.differences(model) == [], "if it is meant to differ, run tests/pages.py and look through what changes"

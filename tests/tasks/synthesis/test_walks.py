@@ -23,7 +23,7 @@ def test_every_row_leads_from_a_sample_of_its_own_to_the_next(prior, along, clas
 
     for name in ("slerp", "lerp"):
         monkeypatch.setattr(pictures, name, way if name == along else None)
-    for name in ("_figure", "_sheet"):
+    for name in ("sheet_figure", "sheet_of"):
         monkeypatch.setattr(pictures, name, lambda shown: shown)
     monkeypatch.setattr(pictures, "between", lambda images, task: images)
     monkeypatch.setattr(pictures, "_tiles", lambda images, task: images)

@@ -99,7 +99,7 @@ def beside(sets: Mapping[str, ImageSet], task: Synthesis) -> Figure:
         place.set_anchor("N")
         place.set_title("Generated" if name == OUTPUT else title(name))
     if by_class:
-        _name_rows(axes[0], task.classes, rows)
+        name_rows(axes[0], task.classes, rows)
     return figure
 
 
@@ -107,11 +107,11 @@ def beside(sets: Mapping[str, ImageSet], task: Synthesis) -> Figure:
 def neighbours(made: ImageSet, known: ImageSet, task: Synthesis) -> Figure:
     """Draw samples, and below each the training image with the highest correlation."""
     index, correlation = most_correlated(planes(made.images[:SEEN]), planes(known.images), flips=(2, 3))
-    sheet = _sheet([_tiles(made.images[:SEEN], task), _tiles(known.images[index.tolist()], task)])
-    figure = _figure(sheet)
+    sheet = sheet_of([_tiles(made.images[:SEEN], task), _tiles(known.images[index.tolist()], task)])
+    figure = sheet_figure(sheet)
     axes = figure.axes[0]
-    _name_columns(axes, [f"{value:.2f}" for value in correlation], sheet.shape[1])
-    _name_rows(axes, ("sample", "training"), sheet.shape[0])
+    name_columns(axes, [f"{value:.2f}" for value in correlation], sheet.shape[1])
+    name_rows(axes, ("sample", "training"), sheet.shape[0])
     return figure
 
 
@@ -126,7 +126,7 @@ def walks(predictor: SamplePredictor, task: Synthesis, rows: int = 4) -> Figure:
         latents = torch.stack([way(first, last, float(t)) for t in np.linspace(0, 1, SEEN)])
         label = torch.full((SEEN,), row % max(1, len(task.classes)))
         shown.append(_tiles(between(predictor.from_latents(latents, label), task), task))
-    return _figure(_sheet(shown))
+    return sheet_figure(sheet_of(shown))
 
 
 @rc_context(STYLE)
@@ -138,9 +138,9 @@ def truncated(predictor: SamplePredictor, task: Synthesis, rows: int = 3) -> Fig
         latents = torch.cat([method.draw([seed], truncation) for truncation in TRUNCATIONS])
         label = torch.full((len(TRUNCATIONS),), seed % max(1, len(task.classes)))
         shown.append(_tiles(between(predictor.from_latents(latents, label), task), task))
-    sheet = _sheet(shown)
-    figure = _figure(sheet)
-    _name_columns(figure.axes[0], [f"{t:g}" for t in TRUNCATIONS], sheet.shape[1])
+    sheet = sheet_of(shown)
+    figure = sheet_figure(sheet)
+    name_columns(figure.axes[0], [f"{t:g}" for t in TRUNCATIONS], sheet.shape[1])
     return figure
 
 
@@ -228,7 +228,7 @@ def _tiles(images: Tensor, task: Synthesis) -> list[Picture]:
     return [tile(torch.from_numpy(picture), task) for picture in planes(images)]
 
 
-def _sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
+def sheet_of(rows: Sequence[Sequence[Picture]]) -> Picture:
     """Arrange pictures of one size in rows, with white gaps between them."""
 
     def framed(picture: Picture) -> Picture:
@@ -242,7 +242,8 @@ def _sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
     return np.concatenate(lines, axis=0)[:-GAP, :-GAP]
 
 
-def _figure(sheet: Picture) -> Figure:
+def sheet_figure(sheet: Picture) -> Figure:
+    """Draw a sheet of pictures as a figure."""
     figure = new_figure(10.0, 10.0 * sheet.shape[0] / sheet.shape[1] + 0.35)
     show_image(figure.subplots(), sheet, (0, 1), None)
     return figure
@@ -257,17 +258,19 @@ def _grid(one: ImageSet, task: Synthesis, by_class: bool) -> Picture:
     """Arrange images in a grid, with a row per class if wanted."""
     if not by_class:
         tiles = _tiles(one.images[: GRID * GRID], task)
-        return _sheet([tiles[start : start + GRID] for start in range(0, GRID * GRID, GRID)] if tiles else [])
+        return sheet_of([tiles[start : start + GRID] for start in range(0, GRID * GRID, GRID)] if tiles else [])
     rows = [_tiles(one.images[one.labels == place][:GRID], task) for place in range(len(task.classes))]
-    return _sheet(rows)
+    return sheet_of(rows)
 
 
-def _name_rows(axes: Axes, names: Sequence[str], length: int) -> None:
+def name_rows(axes: Axes, names: Sequence[str], length: int) -> None:
+    """Name the rows of a sheet of ``length`` pixels."""
     places = (np.arange(len(names)) + 0.5) * (length + GAP) / len(names)
     axes.set_yticks(places, [plain(name) for name in names])
 
 
-def _name_columns(axes: Axes, names: Sequence[str], length: int) -> None:
+def name_columns(axes: Axes, names: Sequence[str], length: int) -> None:
+    """Name the columns of a sheet of ``length`` pixels."""
     places = (np.arange(len(names)) + 0.5) * (length + GAP) / len(names)
     axes.set_xticks(places, names)
 

@@ -18,6 +18,7 @@ from ganatomy.images.image import Image
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import Options, Predictor, decoding_role
 from ganatomy.inference.sampling import sampling_ability
+from ganatomy.roles.labels import LabelRole
 from ganatomy.tasks.synthesis.sets import cut_images, separate, single_images
 from ganatomy.tasks.synthesis.task import Synthesiser
 
@@ -80,17 +81,20 @@ class SamplePredictor(Predictor):
     def predict(self, sample: Sample, seed: int = 0) -> Prediction:
         """Sample one image of every role, in physical units; the unknown pixel size is written as 1 mm.
 
+        Label maps have the labels of their regions, so that they can be used as annotations.
+
         Args:
             sample: empty sample.
             seed: seed of the image, on which alone it depends.
         """
         label = self.label(seed)
         made = self.physical(self.images([seed]))
-        arrays = {name: _volume(values[0]) for name, values in made.items()}
-        outputs = {
-            name: Image.from_array(array, unit=role.codec.unit if role.codec else None)
-            for (name, array), role in zip(arrays.items(), self.outputs.values(), strict=True)
-        }
+        arrays: dict[str, NDArray[Any]] = {name: _volume(values[0]) for name, values in made.items()}
+        outputs = {}
+        for name, role in self.outputs.items():
+            if isinstance(role, LabelRole):
+                arrays[name] = role.merged(arrays[name] > 0.5)
+            outputs[name] = Image.from_array(arrays[name], unit=role.codec.unit if role.codec else None)
         told = {} if label is None else {"label": label}
         return Prediction(arrays, outputs, facts={**told, "pixel size": PIXEL_SIZE})
 

@@ -46,10 +46,11 @@ class ImageSet:
 
 
 def single_images(task: Synthesis, pieces: Sequence[Range]) -> list[Range]:
-    """Divide pieces into single slices; for tasks of volumes, return them unchanged."""
+    """Divide pieces of complete cases into single slices; for tasks of volumes, return them whole."""
+    whole = [item for item in pieces if task.complete(item.sample)]
     if len(task.size) == 3:
-        return list(pieces)
-    return [Range(item.sample, index, index + 1) for item in pieces for index in range(item.start, item.stop)]
+        return whole
+    return [Range(item.sample, index, index + 1) for item in whole for index in range(item.start, item.stop)]
 
 
 def cut_images(

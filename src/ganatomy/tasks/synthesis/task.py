@@ -84,7 +84,9 @@ class Synthesis(Task):
         to: tuple[float, float] = (-1.0, 1.0),
     ):
         # Networks that end in a tanh cannot reach values beyond their range, so real images are clipped to it.
-        self.images = {name: options.role(name, to=to, limited=True) for name, options in images.items()}
+        self.images: Mapping[str, Role] = {
+            name: options.role(name, to=to, limited=True) for name, options in images.items()
+        }
         self.size, self.fitting, self.phantom, self.to = size, fit, phantom, to
         label: dict[str, Role] = {LABEL: ClassRole(LABEL, classes)} if classes else {}
         self.roles: Mapping[str, Role] = {**self.images, **label}
@@ -112,6 +114,10 @@ class Synthesis(Task):
     def usable(self, roles: Iterable[str]) -> bool:
         """Whether roles include all images that are generated together."""
         return set(self.images) <= set(roles)
+
+    def complete(self, sample: Sample) -> bool:
+        """Whether a case has all images that are generated together, so that samples are compared with it."""
+        return True
 
     def changes(self) -> Changes:
         """Return changes of geometry, only where asked for: a generator draws the distribution that it is shown."""
