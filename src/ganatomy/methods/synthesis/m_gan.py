@@ -49,12 +49,17 @@ class MultiChannelGAN(Translator):
             "source": ImageOptions,
             "labels": MaskOptions,
             "target": ImageOptions,
+            "organ": MaskOptions,
         }
-        role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"labels": {"part": "labels:lesions"}}
+        role_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "labels": {"part": "labels:lesions"},
+            "organ": {"part": "mask:organ"},
+        }
 
         source: str = "ct"  # name of the CT
         labels: str = "lesions"  # name of the map of tumours
         target: str = "pet"  # name of the PET
+        organ: str | None = "lungs"  # name of the map of the lungs, in which tumours are counted; none for everywhere
         size: tuple[int, ...] = (200, 200)  # rows and columns; the U-Net sees the next multiple of 2**levels
         flips: tuple[int, ...] = (2,)  # axes along which images are flipped at random: 1 rows, 2 columns
         phantom: str = "chest-pet-ct"  # embedded phantom to learn from where no data are given
@@ -111,6 +116,10 @@ class MultiChannelGAN(Translator):
     @property
     def inputs(self) -> tuple[str, ...]:
         return (self.config.source, self.config.labels)
+
+    @property
+    def guides(self) -> tuple[str, ...]:
+        return (self.config.organ,) if self.config.organ else ()
 
     @property
     def embedded(self) -> Embedded:
