@@ -75,6 +75,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "mgan": ("brain-mr", "t1", BRAIN),
     "cyclegan": ("brain-mr", "t1", BRAIN),
     "unpaired-mr2ct": ("head-mr-ct", "t1", CUBE),
+    "context-aware-gan": ("head-mr-ct", "t1", {"size": 24, "slices": 8, "distance_mm": 5.0}),
     "srgan": ("brain-mr", "t1", {**BRAIN, "size": 48}),
     "brain-manifold-dcgan:small-denoiser": ("brain-mr", "t1", BRAIN),
     "brain-adv-dilated": ("brain-structures-mr", "t1", {**BRAIN, "skull": True}),

@@ -267,7 +267,7 @@ SYSTEMS: tuple[System, ...] = (
            "10.1007/978-3-030-01201-4_28", module="ganatomy.methods.synthesis.pgan_skin:PGANSkin"),
     System("context-aware-gan", 76, "Context-aware GAN", "synthesis", "Nie et al., 2017",
            "MRI to CT", "3D", "predicts CT from MRI with a cascade that refines its estimate",
-           "arXiv:1612.05362"),
+           "arXiv:1612.05362", "ganatomy.methods.synthesis.context_aware_gan:ContextAwareGAN"),
     System("unpaired-mr2ct", 77, "Unpaired MR-to-CT CycleGAN", "synthesis", "Wolterink et al., 2017",
            "brain MRI to CT", "2D", "predicts CT from MRI, learned without paired scans",
            "arXiv:1708.01155", "ganatomy.methods.synthesis.unpaired_mr2ct:UnpairedMR2CT"),

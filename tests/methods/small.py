@@ -55,6 +55,14 @@ SMALLEST = {
     "polyphase-cyclegan": {"widths": (4, 6, 8), "discriminator_width": 4},
     "dacal-landmarks": {"size": (48, 32), "width": 2, "discriminator_width": 2},
     "unpaired-mr2ct": {"size": (32, 32), "width": 4, "discriminator_width": 4},
+    "context-aware-gan": {
+        "kernels": (3, 3, 3, 3),
+        "widths": (4, 6, 4, 1),
+        "unpadded": (0, 2),
+        "discriminator_widths": (3, 4),
+        "discriminator_hidden": (5,),
+        "size": (8, 8, 8),
+    },
     "sketcher-refiner": {"size": (16, 16, 16), "widths": (4, 8), "discriminator_width": 4},
 }
 """Options of single systems that would be slow otherwise."""

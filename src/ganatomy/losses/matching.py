@@ -103,7 +103,9 @@ def total_variation(image: Tensor, power: Literal[1, 2] = 1) -> Tensor:
     return torch.stack(steps).sum() if steps else image.sum() * 0
 
 
-def gradient_difference(fake: Tensor, real: Tensor, reduction: Literal["sum", "mean"]) -> Tensor:
+def gradient_difference(
+    fake: Tensor, real: Tensor, reduction: Literal["sum", "mean"], border: Literal["inner", "zero"] = "inner"
+) -> Tensor:
     """Return the gradient difference loss (|∇x| - |∇x̂|)² of (N, C, ...), summed over the spatial axes.
 
     Mathieu et al., arXiv 1511.05440.
@@ -112,6 +114,13 @@ def gradient_difference(fake: Tensor, real: Tensor, reduction: Literal["sum", "m
         fake: generated images.
         real: true images of the same shape.
         reduction: sum or mean over samples and pixels, for every axis.
+        border: ``inner`` has differences between pixels of the image only; with ``zero``, zeros follow the last pixel
+            of every axis, so that its value counts as a difference, too.
     """
-    errors = [(real.diff(dim=axis).abs() - fake.diff(dim=axis).abs()).square() for axis in range(2, real.dim())]
+
+    def steps(image: Tensor, axis: int) -> Tensor:
+        behind = image.new_zeros([1 if place == axis else extent for place, extent in enumerate(image.shape)])
+        return image.diff(dim=axis, append=behind if border == "zero" else None).abs()
+
+    errors = [(steps(real, axis) - steps(fake, axis)).square() for axis in range(2, real.dim())]
     return torch.stack([error.sum() if reduction == "sum" else error.mean() for error in errors]).sum()

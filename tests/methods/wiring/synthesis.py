@@ -1,9 +1,15 @@
 """Section 4.6, synthesis: images of their own kind, with labels where classes are made, and latent numbers."""
 
-from wiring import NOISE, Losses, Wiring, alike, doubled, each
+from wiring import NOISE, NOTHING, Losses, Wiring, alike, doubled, each
 from wiring.frameworks import ADVERSARIAL, DECEIVING, PYRAMID, growing
 
 BOTH_JUDGED = ["discriminator source/adversarial", "discriminator target/adversarial"]
+CT_WEIGHTS = {
+    "weight_decay": doubled("generator/decay"),
+    "squared_weight": doubled("generator/squared"),
+    "gradient_weight": doubled("generator/gradient"),
+    "adversarial_weight": doubled("generator/adversarial"),
+}
 MYELIN = ("mtr", "fa", "rd", "ad")
 LIVER = ("cyst", "metastasis", "haemangioma")
 NODULES = ("benign", "malignant")
@@ -202,5 +208,29 @@ WIRINGS = [
         },
         options={"sketch_folds": 2},
         unused={"region_weights": "only their ratios count"},
+    ),
+    # Nie et al. 2017, eqs. 2 to 5: the game of CT alone, the squared error and the gradient difference; the second
+    # network is shown the estimate of the first, too.
+    Wiring(
+        "context-aware-gan",
+        {
+            "*": Losses(
+                {
+                    "t1": [*each("generator", "squared", "gradient", "adversarial"), ADVERSARIAL],
+                    "ct": [*each("generator", "squared", "gradient"), ADVERSARIAL],
+                    NOTHING: ["generator/decay"],
+                },
+                CT_WEIGHTS,
+            ),
+            "network 2": Losses(
+                {
+                    **alike(("t1", "context"), [*each("generator", "squared", "gradient", "adversarial"), ADVERSARIAL]),
+                    "ct": [*each("generator", "squared", "gradient"), ADVERSARIAL],
+                    NOTHING: ["generator/decay"],
+                },
+                CT_WEIGHTS,
+            ),
+        },
+        options={"context_folds": 2},
     ),
 ]
