@@ -16,6 +16,9 @@ from ganatomy.studies.augmentation import CLASSIC, ONLY, REAL, SYNTHETIC
 from ganatomy.studies.downstream import downstream
 from ganatomy.studies.drawn import drawn_by, drawn_images, drawn_structure
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
+
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OPTIONS = TrainConfig(rounds=2, threads=1, validation_slices=1, diagnose=False)
@@ -82,3 +85,17 @@ def test_images_without_one_size_are_refused(tmp_path, cases):
     with pytest.raises(UserError, match="--fit contain"):
         downstream("m-gan", tmp_path / "out", own, data, OPTIONS, folds=2)
     assert not (tmp_path / "out").exists()
+
+
+def test_sampled_maps_are_the_labels_of_the_images_painted_over_them(tmp_path, cases):
+    kind = catalogue.load("retina-aae")
+    config = kind.Config.preset("small", size=(32, 32), width=4, discriminator_widths=(4, 6), steps=2)
+    data = DataConfig(phantom_subjects=6, phantom_size=max(config.size), cache=cases)
+    found = downstream("retina-aae", tmp_path / "out", config, data, OPTIONS, folds=2, seeds=1, steps=2)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["structure"] == "vessels" and set(found.arms) == {REAL, CLASSIC, ONLY, SYNTHETIC}
+    model = load(tmp_path / "out" / "arms" / "generator" / "fold0", "last")
+    made = drawn_by(model, "vessels", [], set(), 4)
+    assert made.images.shape == (4, 3, *config.size) and made.masks.shape == (4, *config.size)
+    prediction = model.predictor().predict(model.method.task.frame({}), seed=2)
+    assert np.array_equal(made.masks[2].numpy(), prediction.outputs["vessels"].numpy()[0, 0] > 0)

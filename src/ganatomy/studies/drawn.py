@@ -14,6 +14,8 @@ from ganatomy.errors import UserError
 from ganatomy.inference.model import Model
 from ganatomy.inference.predictor import decoding_role
 from ganatomy.studies.segmentation_gain import LabelledImages
+from ganatomy.tasks.synthesis.maps import MapSynthesis
+from ganatomy.tasks.synthesis.predictor import SamplePredictor
 from ganatomy.tasks.translation.task import Translation
 
 MOST = 5000
@@ -23,9 +25,11 @@ MOST = 5000
 def drawn_structure(task: Any) -> str | None:
     """Return the label map that the images of a task are made with, beside or from which they are drawn.
 
-    Of a translation this is the label map that it makes, and where it makes none, the one that it is given. None for
-    tasks that make images without a label map.
+    Of a translation this is the label map that it makes, and where it makes none, the one that it is given; of
+    synthesis the one that is sampled. None for tasks that make images without a label map.
     """
+    if isinstance(task, MapSynthesis):
+        return task.labels
     if not isinstance(task, Translation):
         return None
     made = [name for name in task.outputs if name in task.label_maps]
@@ -33,7 +37,7 @@ def drawn_structure(task: Any) -> str | None:
     return next(iter([*made, *given]), None)
 
 
-def drawn_images(task: Translation, structure: str, samples: Sequence[Sample]) -> LabelledImages:
+def drawn_images(task: Translation | MapSynthesis, structure: str, samples: Sequence[Sample]) -> LabelledImages:
     """Return the real images of the kind that a system makes, with the label map, at most `MOST`, evenly spread.
 
     Args:
@@ -44,23 +48,25 @@ def drawn_images(task: Translation, structure: str, samples: Sequence[Sample]) -
     Raises:
         UserError: no case has both, or images have several sizes.
     """
-    if task.config.fit == "patches":
+    if (task.fitting if isinstance(task, MapSynthesis) else task.config.fit) == "patches":
         raise UserError("--downstream: a segmenter needs images of one size; give --fit contain or --fit cover")
+    names = _images(task)
     parts = []
     for sample in samples:
-        if {task.output, structure} <= set(sample.arrays):
-            role = sample.role(task.output)
-            image, mask = (slab(sample.arrays[name], 0, sample.shape[0]) for name in (task.output, structure))
-            parts.append(_labelled(role.encoded(image), role.codec, mask, _slices(task, sample), sample.case.subject))
+        if {*names, structure} <= set(sample.arrays):
+            encoded = [sample.role(name).encoded(slab(sample.arrays[name], 0, sample.shape[0])) for name in names]
+            mask = slab(sample.arrays[structure], 0, sample.shape[0])
+            codec, chosen = sample.role(names[0]).codec, _slices(task, sample)
+            parts.append(_labelled(np.concatenate(encoded), codec, mask, chosen, sample.case.subject))
     if not parts:
-        raise UserError(f"--downstream: no case has both a {task.output} image and the label map {structure}")
+        raise UserError(f"--downstream: no case has both {' and '.join(names)} and the label map {structure}")
     return _evenly(_joined(parts), MOST)
 
 
 def drawn_by(
     model: Model, structure: str, samples: Sequence[Sample], given: Collection[str], number: int
 ) -> LabelledImages:
-    """Return images that a trained system makes of the inputs of given subjects, with their label map.
+    """Return images that a trained system makes of the inputs of given subjects, or samples, with their label map.
 
     Args:
         model: trained system.
@@ -73,6 +79,8 @@ def drawn_by(
         UserError: no given subject has all inputs.
     """
     predictor = model.predictor()
+    if isinstance(predictor, SamplePredictor):
+        return _sampled(predictor, number)
     task, parts = predictor.task, []
     for sample in samples:
         if sample.case.subject not in given or not predictor.takes(sample):
@@ -87,6 +95,19 @@ def drawn_by(
     return _evenly(_joined(parts), number)
 
 
+def _sampled(predictor: SamplePredictor, number: int) -> LabelledImages:
+    """Return sampled images with their label maps, the first channel of what is sampled."""
+    made = predictor.images(range(number))
+    low, high = predictor.task.to
+    shown = (2 * (made - low) / (high - low) - 1).clamp(-1, 1)
+    return LabelledImages(shown[:, 1:], shown[:, 0] > 0, ("synthetic",) * number)
+
+
+def _images(task: Translation | MapSynthesis) -> list[str]:
+    """Return the images that a system makes with a label map."""
+    return [name for name in task.images if name != task.labels] if isinstance(task, MapSynthesis) else [task.output]
+
+
 def _labelled(encoded: Any, codec: Any, mask: Any, slices: Sequence[int], subject: str) -> LabelledImages:
     """Return slices with their masks, as images in [-1, 1]."""
     low, high = getattr(codec, "to", (-1.0, 1.0))
@@ -95,7 +116,7 @@ def _labelled(encoded: Any, codec: Any, mask: Any, slices: Sequence[int], subjec
     return LabelledImages((2 * (images - low) / (high - low) - 1).clamp(-1, 1), masks, (subject,) * len(slices))
 
 
-def _slices(task: Translation, sample: Sample) -> list[int]:
+def _slices(task: Translation | MapSynthesis, sample: Sample) -> list[int]:
     """Return the numbers of a sample's slices on which a system would be trained."""
     return [at for piece in usable(task, [sample]) for at in range(piece.start, piece.stop)]
 
