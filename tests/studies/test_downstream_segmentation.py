@@ -16,9 +16,6 @@ from ganatomy.studies.augmentation import CLASSIC, ONLY, REAL, SYNTHETIC
 from ganatomy.studies.downstream import downstream
 from ganatomy.studies.drawn import drawn_by, drawn_images, drawn_structure
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
-
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OPTIONS = TrainConfig(rounds=2, threads=1, validation_slices=1, diagnose=False)
