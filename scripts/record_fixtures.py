@@ -109,6 +109,7 @@ SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
 }
 """System to the phantom, images and size of its inputs, for systems with several input images."""
 TRANSLATED: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, Any]]] = {
+    "fila-sgan": ("fundus", {"vessels": "mask:vessels", "field": "mask:field"}, {"size": 64, "around_disc": 6.4}),
     "m-gan": ("chest-pet-ct", {"ct": "ct", "lesions": "labels:lesions"}, {"size": 64, "slices": 3}),
     "sketcher-refiner": (
         "myelin-mr-pet",

@@ -287,7 +287,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1709.01872"),
     System("fila-sgan", 82, "Fila-sGAN", "synthesis", "Zhao et al., 2017",
            "fundus and neuron images", "2D", "synthesises filament images from a map, in an example's style",
-           "arXiv:1706.02185"),
+           "arXiv:1706.02185", module="ganatomy.methods.synthesis.fila_sgan:FilaSGAN"),
     System("virtual-pet", 83, "Virtual PET", "synthesis", "Ben-Cohen et al., 2017",
            "abdominal CT to PET", "2D/3D", "predicts PET from CT by blending an FCN with a cGAN",
            "arXiv:1707.09585", module="ganatomy.methods.synthesis.virtual_pet:VirtualPET"),

@@ -45,6 +45,7 @@ SMALLEST = {
         "width": 4,
         "discriminator_width": 4,
     },
+    "fila-sgan": {"size": (32, 32), "width": 4, "latent": 8, "discriminator_width": 4},
     "v-gan": {"size": (64, 64), "width": 2, "steps": 2},
     "vessel-dcgan-ssl": {"patch": 8, "trunk_widths": (3, 4), "generator_widths": (4, 3), "hidden": 8},
     "rib-cage-gan": {"width": 4, "discriminator_steps": 2, "estimator_steps": 3},

@@ -27,7 +27,7 @@ from ganatomy.training.loop import Trainer
 
 MODELS = [*READY, "brain-manifold-dcgan:small-denoiser"]
 """Systems with their small presets, and presets that make another model."""
-OTHER_DATA = {("segan", "isic"), ("segan", "brats"), ("va-gan", "volumes")}
+OTHER_DATA = {("segan", "isic"), ("segan", "brats"), ("va-gan", "volumes"), ("fila-sgan", "neurons")}
 """Presets for other images than those of the first experiment of a paper, which their names say."""
 HALFLIFE = 7.0
 """Images; what averages are asked for, where a system has the option."""

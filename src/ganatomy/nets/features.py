@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Literal, Self
@@ -170,6 +170,32 @@ class VGG19Features(nn.Module):
         """Return the features of images in [0, 1], shape (N, 1 or 3, H, W)."""
         features: Tensor = self.__dict__["network"]((image.expand(-1, 3, -1, -1) - self.mean) / self.std)
         return features
+
+    def activations(self, image: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """Return the activations of images in [0, 1] behind the ReLUs of several layers.
+
+        Args:
+            image: images (N, 1 or 3, H, W).
+            layers: names of layers, none of which lies behind the layer of this network.
+
+        Raises:
+            ValueError: a layer is unknown, or lies behind the network's end.
+        """
+        steps: nn.Sequential = self.__dict__["network"]
+        names = {
+            2 * sum(map(len, VGG19_WIDTHS[: block - 1])) + block - 1 + 2 * index - 1: f"conv{block}_{index}"
+            for block, widths in enumerate(VGG19_WIDTHS, start=1)
+            for index in range(1, len(widths) + 1)
+        }
+        features = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        found: dict[str, Tensor] = {}
+        for place, step in enumerate(steps):
+            features = step(features)
+            if names.get(place) in layers:
+                found[names[place]] = features
+        if missing := [name for name in layers if name not in found]:
+            raise ValueError(f"{missing[0]} is no layer of this network")
+        return [found[name] for name in layers]
 
     def distance(self, output: Tensor, target: Tensor, *, summed: bool = False) -> Tensor:
         """Return the mean squared difference of the features, a scalar; no gradient reaches ``target``.

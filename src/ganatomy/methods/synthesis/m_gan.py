@@ -122,9 +122,9 @@ class MultiChannelGAN(Translator):
         return (self.config.organ,) if self.config.organ else ()
 
     @property
-    def embedded(self) -> Embedded:
-        c = self.config
-        return Embedded(c.phantom, max(c.size), {"slices": 16, "distance_mm": 6.0}, subjects=24)
+    def embedded(self) -> Embedded | None:
+        usual = Embedded("chest-pet-ct", max(self.config.size), {"slices": 16, "distance_mm": 6.0}, subjects=24)
+        return usual if self.config.phantom == usual.name else None
 
     def inference_mode(self) -> Self:
         self.eval()

@@ -158,9 +158,9 @@ class VirtualPET(Translator):
         return tuple(name for name in (self.config.labels, self.config.organ) if name)
 
     @property
-    def embedded(self) -> Embedded:
-        c = self.config
-        return Embedded(c.phantom, max(c.size), {"slices": 16, "distance_mm": 6.0}, subjects=24)
+    def embedded(self) -> Embedded | None:
+        usual = Embedded("liver-pet-ct", max(self.config.size), {"slices": 16, "distance_mm": 6.0}, subjects=24)
+        return usual if self.config.phantom == usual.name else None
 
     @property
     def tiling(self) -> Tiling:

@@ -10,6 +10,7 @@ import numpy as np
 from ganatomy.case import Array, Compared, Prediction, Role, Sample, Scores, slab
 from ganatomy.images.image import ComputedArray, LazyArray
 from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
+from ganatomy.inference.tiling import Tiler
 from ganatomy.roles.labels import LabelRole
 
 
@@ -32,7 +33,7 @@ class RestorationPredictor(VoxelPredictor):
 
     def arrays(self, sample: Sample, seed: int = 0) -> Mapping[str, Array]:
         """Return the outputs, computed when they are read: images in physical units, probabilities of label maps."""
-        tiler, read = self.tiled("restore"), encoded(sample, self.seen)
+        tiler, read = self.network(seed), encoded(sample, self.seen)
         slices, rows, columns = extents = self._extents(sample)
         deep, high, wide = tiler.scale
         channels = [role.channels for role in self.outputs.values()]
@@ -49,6 +50,10 @@ class RestorationPredictor(VoxelPredictor):
             name: part if self.outputs[name].is_label_map else decoded(part, self.made_role(name, sample))
             for name, part in parts.items()
         }
+
+    def network(self, seed: int) -> Tiler:
+        """Return the tiler of the network for a seed, which methods that draw noise need."""
+        return self.tiled("restore")
 
     def finish(self, arrays: Mapping[str, Array], sample: Sample) -> Prediction:
         """Return the outputs on the grid of the input, or on a finer one in super-resolution."""

@@ -70,6 +70,7 @@ class Translation(Restoration):
     """
 
     name = "translation"
+    predictors: ClassVar = {"restore": "ganatomy.tasks.translation.predictor:TranslationPredictor"}
     judge = "ganatomy.tasks.translation.judge:TranslationJudge"
 
     directions: ClassVar[Mapping[str, Better]] = {
@@ -261,6 +262,10 @@ class Translator(Method):
         Returns:
             The outputs (N, channels of all outputs, [D,] H, W); of a label map, the probability of each region.
         """
+
+    def latent_of(self, seed: int) -> Tensor | None:
+        """Return the noise (1, latent) of a seed that `restore` takes as ``latent``; None where it takes none."""
+        return None
 
     @property
     def adversarial(self) -> bool:
