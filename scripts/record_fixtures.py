@@ -111,6 +111,11 @@ SEVERAL: Mapping[str, tuple[str, Sequence[str], Mapping[str, Any]]] = {
 TRANSLATED: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, Any]]] = {
     "fila-sgan": ("fundus", {"vessels": "mask:vessels", "field": "mask:field"}, {"size": 64, "around_disc": 6.4}),
     "m-gan": ("chest-pet-ct", {"ct": "ct", "lesions": "labels:lesions"}, {"size": 64, "slices": 3}),
+    "cardiac-cyclegan": (
+        "chest-mr-ct",
+        {"ct": "ct", "ct_myocardium": "mask:ct_myocardium"},
+        {"size": 96, "slices": 3, "enhancement": 300.0},
+    ),
     "sketcher-refiner": (
         "myelin-mr-pet",
         {name: name for name in ("mtr", "fa", "rd", "ad")},
@@ -143,6 +148,7 @@ DRIFTING = frozenset(
     {
         "anogan",
         "caae",
+        "cardiac-cyclegan",
         "cyclegan",
         "gancs",
         "mgan",

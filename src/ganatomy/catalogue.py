@@ -273,7 +273,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1708.01155", "ganatomy.methods.synthesis.unpaired_mr2ct:UnpairedMR2CT"),
     System("cardiac-cyclegan", 78, "Cardiac CycleGAN", "synthesis", "Chartsias et al., 2017",
            "cardiac CT to MRI", "2D", "translates CT and its heart mask into MRI, without pairs",
-           "10.1007/978-3-319-68127-6_1"),
+           "10.1007/978-3-319-68127-6_1", "ganatomy.methods.synthesis.cardiac_cyclegan:CardiacCycleGAN"),
     System("vess2ret", 79, "vess2ret", "synthesis", "Costa et al., 2017",
            "fundus photography", "2D", "synthesises a fundus image from a vessel map",
            "arXiv:1701.08974",

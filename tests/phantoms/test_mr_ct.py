@@ -76,6 +76,7 @@ def test_the_chest_has_bright_blood_and_a_map_of_the_heart(chest):
     assert set(np.unique(heart)) == {0, 1, 2}
     assert bssfp[heart == 2].mean() > 1.5 * bssfp[heart == 1].mean()
     np.testing.assert_array_equal(heart == 1, chest.masks["myocardium"])
+    np.testing.assert_array_equal(chest.labels["ct_heart"] == 1, chest.masks["ct_myocardium"])
     assert (chest.masks["lungs"] & chest.masks["cavities"]).sum() > 0.8 * chest.masks["lungs"].sum()
     plain = values(chest, "ct")
     bright = ChestMRCT(5, **CHEST, enhancement=300)

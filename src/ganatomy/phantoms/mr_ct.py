@@ -234,7 +234,7 @@ class ChestMRCT(_Pair):
         image: T1-weighted MR.
         images: "t1" and "bssfp", float32 in a.u.; "ct" and "ct_aligned" as in `HeadMRCT`.
         masks: "body", "lungs", "heart", "myocardium", "vessels", "bone" and "cavities" (air and lungs), of the patient
-            in MR and in its place.
+            in MR and in its place; "ct_myocardium" of the patient in CT, before it is moved.
         labels: "tissue" and "ct_tissue" as in `HeadMRCT`, where lungs count as air; "heart" with 1 for myocardium and 2
             for blood in the heart, and "ct_heart" of the patient in CT, before it is moved.
         regions, displacement_mm: as in `HeadMRCT`.
@@ -291,6 +291,7 @@ class ChestMRCT(_Pair):
             bias=bias,
         )
         self.labels |= {"heart": self._hearts[0], "ct_heart": self._hearts[-1]}
+        self.masks["ct_myocardium"] = self._hearts[-1] == 1
 
     def _patient(self, rng: np.random.Generator, spacing: Point, shape: tuple[int, int, int]) -> Drawn:
         parts = ceil(spacing[1] / FINEST_TORSO)

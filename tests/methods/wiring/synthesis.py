@@ -233,4 +233,41 @@ WIRINGS = [
         },
         options={"context_folds": 2},
     ),
+    # Chartsias et al. 2017: CycleGAN of images with their masks as a channel; both return through the cycle.
+    Wiring(
+        "cardiac-cyclegan",
+        {
+            "game": Losses(
+                {
+                    **alike(
+                        ("ct", "ct_myocardium"),
+                        [
+                            *each("generators", "cycle source", "cycle source mask", "guard source"),
+                            "generators/adversarial target",
+                            *BOTH_JUDGED,
+                        ],
+                    ),
+                    **alike(
+                        ("mr", "mr_myocardium"),
+                        [
+                            *each("generators", "cycle target", "cycle target mask", "guard target"),
+                            "generators/adversarial source",
+                            *BOTH_JUDGED,
+                        ],
+                    ),
+                    NOISE: BOTH_JUDGED,
+                },
+                {
+                    "cycle_weight": doubled(
+                        *each("generators", "cycle source", "cycle source mask", "cycle target", "cycle target mask")
+                    ),
+                    "guard_weight": doubled(*each("generators", "guard source", "guard target")),
+                    "adversarial_weight": doubled(*each("generators", "adversarial source", "adversarial target")),
+                },
+            )
+        },
+        options={"size": (32, 48), "guard_weight": 1.0, "pool": 4, "batch_size": 4},
+        unused={"identity_weight": "is of another paper"},
+        rounds=1,
+    ),
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from ganatomy.game import Batch, Player, Stage, Tiling, Turn, adam, linear_decay
@@ -21,7 +21,9 @@ class CycleGAN(Translator):
     ICCV 2017. arXiv 1703.10593.
     """
 
-    stated_augmentation = "enlarged from 256 to 286 pixels, cut to 256 at a random place, and mirrored"
+    stated_augmentation: ClassVar[str | None] = (
+        "enlarged from 256 to 286 pixels, cut to 256 at a random place, and mirrored"
+    )
 
     class Config(TranslationConfig):
         """The numbers of the released code; its identity loss, of the paper's paintings only, is off."""
@@ -70,9 +72,9 @@ class CycleGAN(Translator):
     def __init__(self, config: Config):
         super().__init__(config)
         c = config
-        source, target = self.task.in_channels, self.task.out_channels
-        self.to_target = ResNetGenerator(source, target, c.width, c.blocks, c.strided)
-        self.to_source = ResNetGenerator(target, source, c.width, c.blocks, c.strided)
+        roles = self.task.roles
+        source, target = (sum(roles[name].channels for name in names) for names in (self.inputs, self.outputs))
+        self.to_target, self.to_source = self.generator(source, target), self.generator(target, source)
         for generator in (self.to_source, self.to_target):
             init_pix2pix(generator, c.width)
         self.discriminator_source = self.discriminator_target = None
@@ -81,6 +83,11 @@ class CycleGAN(Translator):
             self.discriminator_target = self._discriminator(target)
             self.pool_source = ImagePool((source, *c.size), c.pool)
             self.pool_target = ImagePool((target, *c.size), c.pool)
+
+    def generator(self, given: int, made: int) -> nn.Module:
+        """Return a generator from ``given`` to ``made`` channels."""
+        c = self.config
+        return ResNetGenerator(given, made, c.width, c.blocks, c.strided)
 
     def _discriminator(self, channels: int) -> PatchGAN:
         c = self.config
@@ -112,8 +119,8 @@ class CycleGAN(Translator):
         (target,) = self.jittered(self.truth(batch["target"]))
         fake_target, fake_source = self.to_target(source), self.to_source(target)
         losses = {
-            "cycle source": c.cycle_weight * l1_loss(self.to_source(fake_target), source),
-            "cycle target": c.cycle_weight * l1_loss(self.to_target(fake_source), target),
+            **self.cycle("source", source, fake_target, self.to_source(fake_target)),
+            **self.cycle("target", target, fake_source, self.to_target(fake_source)),
         }
         if c.identity_weight:
             weight = c.identity_weight * c.cycle_weight
@@ -132,6 +139,17 @@ class CycleGAN(Translator):
             self._judgement("source", self.discriminator_source, source, self._recalled(self.pool_source, fake_source)),
             self._judgement("target", self.discriminator_target, target, self._recalled(self.pool_target, fake_target)),
         )
+
+    def cycle(self, name: str, given: Tensor, made: Tensor, back: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the cycle that begins with real images.
+
+        Args:
+            name: ``source`` or ``target``, the kind of the real images.
+            given: real images.
+            made: their translation.
+            back: its translation back.
+        """
+        return {f"cycle {name}": self.config.cycle_weight * l1_loss(back, given)}
 
     def _recalled(self, pool: ImagePool, fakes: Tensor) -> Tensor:
         return pool(fakes, self.noise.uniform(len(fakes), 2))  # type: ignore[no-any-return]
