@@ -180,6 +180,17 @@ def test_the_maps_of_lesions_and_organ_are_the_guides_in_order_or_those_that_are
         judge_of(own, {"lesions": "bones"})
 
 
+def test_the_headline_tells_of_lesions_beside_the_distance():
+    own = task("pet")
+    true, lesions, liver = pet()
+    one = case(own, mr=100 * true, pet=true, lesions=lesions, liver=liver)
+    judge, entries, found = rows(own, 0.9 * true, one)
+    *_, flat = rows(own, np.minimum(true, 2), one)
+    found += [replace(row, method="flat") for row in flat if row.method == OUTPUT]
+    words, _ = judge.verdict(Judgement([*entries, Entry("flat", lambda *_: None)], [one], Scores(found), "flat"))
+    assert "lesions found 1.00 against 0.00; false lesions 0.00 per case against 0.00." in words
+
+
 def test_outputs_without_a_physical_unit_have_no_such_scores():
     options = {"source": "a", "target": "b", "a": {"window": (0, 9)}, "b": {"window": (0, 9)}}
     judge = TranslationJudge(Translation(TranslationConfig.preset("paper", **options), True, "mae[window]"))

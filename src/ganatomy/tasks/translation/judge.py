@@ -165,12 +165,24 @@ class TranslationJudge(NearnessJudge):
     def verdict(self, judgement: Judgement) -> tuple[str, Outcome]:
         """Return whether the output is nearer to the true image than the strongest reference, and its contrast."""
         words, outcome = super().verdict(judgement)
+        words = sentences(words, self._told(judgement))
         contrast = judgement.scores.interval(OUTPUT, CONTRAST)
         if contrast is None:
             return words, outcome
         if contrast.mean < 0:
             return f"The contrast is inverted: it correlates {limits(contrast)} with the true one. {words}", "worse"
         return sentences(words, f"Within tissue it correlates {limits(contrast)} with the true image."), outcome
+
+    def _told(self, judgement: Judgement) -> str:
+        """Return a sentence on physical scores of the output and of the reference; empty without such scores."""
+        parts = []
+        for name in self.physical.told if self.physical else ():
+            unit = self.named(name).unit
+            found = [judgement.scores.interval(one, name) for one in (OUTPUT, judgement.reference)]
+            if found[0] and math.isfinite(found[0].mean):
+                against = f" against {limits(found[1])}" if found[1] and math.isfinite(found[1].mean) else ""
+                parts.append(f"{name} {limits(found[0], unit)}{against}")
+        return f"{'; '.join(parts)}." if parts else ""
 
     def verdict_without_truth(self, judgement: Judgement) -> tuple[str, Outcome]:
         shared = judgement.scores.interval(OUTPUT, INFORMATION)

@@ -60,12 +60,14 @@ class Physical(NamedTuple):
             and of an organ of the same shape (None where there are none), and of the spacing in mm.
         facts: how the scores were measured.
         agreement: names of the scores that are differences, whose limits of agreement over patients are told.
+        told: names of the scores that the headline tells, for the output and for the strongest reference.
     """
 
     scores: tuple[Score, ...]
     compute: Callable[[Volume, Volume, Volume | None, Volume | None, Spacing], dict[str, float]]
     facts: Mapping[str, str]
     agreement: tuple[str, ...]
+    told: tuple[str, ...]
 
 
 def body(hu: Volume) -> NDArray[np.bool_]:
@@ -162,6 +164,7 @@ CT = Physical(
         f"directions, in at most {MOST_PLANES} slices of a case; rays with less than 20 mm are left out",
     },
     (*map(bias, TISSUES), PATH_BIAS),
+    (error("bone"), PATHS),
 )  # fmt: skip
 
 PET = Physical(
@@ -181,6 +184,7 @@ PET = Physical(
         f"from SUV {HOT} on; within the organ, where there is a map of it; over whole cases, values not clipped",
     },
     (MEAN_BIAS, MAX_BIAS),
+    (FOUND, FALSE),
 )  # fmt: skip
 
 QUANTITIES: Mapping[str, Physical] = {"HU": CT, "SUV": PET}
