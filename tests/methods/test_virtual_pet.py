@@ -7,9 +7,11 @@ from small import Samples, build, configured, count
 from torch import nn
 from torch.nn.functional import l1_loss, mse_loss
 
+from ganatomy.api import apply
 from ganatomy.data.cases import DataConfig
 from ganatomy.errors import UserError
 from ganatomy.game import Progress
+from ganatomy.images.files import read, write
 from ganatomy.inference.model import load
 from ganatomy.losses.uptake import split_squared_error
 from ganatomy.methods.synthesis.virtual_pet import VirtualPET
@@ -191,6 +193,11 @@ def test_a_run_is_applied_to_a_scan(cases, tmp_path):
     config = configured("virtual-pet")
     train("virtual-pet", tmp_path / "run", config, DataConfig(phantom_subjects=4, cache=cases), options)
     scan, model = make("liver-pet-ct", 7, size=72, slices=3).images["ct"], load(tmp_path / "run")
+    write(tmp_path / "ct.nii.gz", scan)
+    apply(tmp_path / "run", tmp_path / "ct.nii.gz", tmp_path / "pet.nii.gz")
+    written = read(tmp_path / "pet.nii.gz")
+    assert scan.dtype == np.int16 and written.dtype == np.float32 and written.unit == "SUV", "SUV are no whole numbers"
+    np.testing.assert_allclose(written.numpy(), model(scan).outputs["pet"].numpy(), atol=1e-5)
     made = model(scan).outputs["pet"]
     assert made.shape == (3, 72, 72) and made.unit == "SUV"
     assert made.numpy().min() >= 0 and made.numpy().max() <= 20

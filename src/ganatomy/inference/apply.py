@@ -262,7 +262,7 @@ class Applier:
         Args:
             sources: role to source; images are read, processed and written slab by slab where the method allows it.
             output: path and format of the main output. Integer sources give integers, rounded to their step and
-                clipped to the range of their type; others give float32.
+                clipped to the range of their type; others, and outputs in another unit, give float32.
             overwrite: whether to replace an earlier result.
             advance: called with the number of slices that are done and of all slices.
             resample_to: role to whose grid the other roles are resampled.
@@ -483,8 +483,10 @@ class Applier:
     ) -> Image:
         """Return an output rounded to the values of the file, which is checked against its input while it is read."""
         image, new_contrast = compared.image, compared.windows is not None
-        # Integers of the source tell nothing about the scale of another contrast, for which DICOM has a fine step.
-        real = new_contrast and output.format == "dicom" and restored.channels == 1
+        # Integers of the source tell nothing about the scale of another contrast, for which DICOM has a fine step; and
+        # in another unit they may be no numbers at all, as whole SUV or CT numbers without a sign.
+        other_unit = (restored.unit or "a.u.") != (image.unit or "a.u.")
+        real = new_contrast and (other_unit or (output.format == "dicom" and restored.channels == 1))
         grid = None if real else grid_of(image, output.format, source.meaning)
         dtype = image.dtype if grid and image.dtype.kind in "iu" else np.dtype(np.float32)
 
