@@ -359,7 +359,7 @@ def study(
     folds: int | None = None,
     seeds: int = 3,
     downstream: bool = False,
-    steps: int = STEPS,
+    updates: int = STEPS,
     show: bool | None = None,
     secret: str | Path | None = None,
     run_system: Named | None = None,
@@ -378,7 +378,7 @@ def study(
         folds: number of folds of a cross-validation; None means that one part of the subjects is kept for testing.
         seeds: number of seeds with which every arm is trained.
         downstream: test instead whether the images that the system generates help a classifier.
-        steps: with ``downstream``, number of updates of each classifier.
+        updates: with ``downstream``, number of updates of each classifier or segmenter.
         show: show progress; None means in notebooks and on terminals.
         secret: file with the secret from which pseudonyms of subjects are made; None means the user's own.
         run_system: system of a run that is neither built in nor registered.
@@ -418,7 +418,7 @@ def study(
         raise UserError("downstream: it cannot be combined with label_fraction or against; make a study of each")
     return downstream_of(
         found, Path(out), method, config, training_options,
-        folds=folds or FOLDS, steps=steps, **common,
+        folds=folds or FOLDS, steps=updates, **common,
     )  # fmt: skip
 
 

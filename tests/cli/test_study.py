@@ -70,7 +70,7 @@ def test_mistakes_are_told_in_a_line_and_leave_nothing(words, tmp_path, capsys, 
 
 def test_images_of_a_system_are_judged_by_what_a_classifier_learns(cases, tmp_path, capsys):
     words = ["study", "cgan", "--preset", "small", "--batch-size", "4", *TRAINING.split(), "--cache", str(cases)]
-    words += ["--phantom-subjects", "30", "--downstream", "--steps", "2", "--seeds", "1"]
+    words += ["--phantom-subjects", "30", "--downstream", "--updates", "2", "--seeds", "1"]
     out = tmp_path / "out"
     assert main([*words, "--folds", "2", "--out", str(out)]) == 0
     said = capsys.readouterr().out
@@ -80,7 +80,7 @@ def test_images_of_a_system_are_judged_by_what_a_classifier_learns(cases, tmp_pa
     assert "cannot be combined with --label-fraction or --against" in told(
         capsys, *words, "--against", "x", "--out", nothing
     )
-    assert "--folds 1 --seeds 1 --steps 2" in told(capsys, *words, "--folds", "1", "--out", nothing)
+    assert "--folds 1 --seeds 1 --updates 2" in told(capsys, *words, "--folds", "1", "--out", nothing)
     segan = ["study", "segan", "--preset", "small", "--downstream", "--out", nothing]
     assert "segan does segmentation; take a system that samples" in told(capsys, *segan)
     assert not (tmp_path / "nothing").exists()

@@ -57,9 +57,9 @@ class Choice:
     seeds: int = 3
     """Number of seeds with which every arm is trained, counted from --seed."""
     downstream: bool = False
-    """Train classifiers on real images, generated ones, and both; for systems that sample by class or translate."""
-    steps: int = STEPS
-    """With --downstream: number of updates of each classifier."""
+    """Train classifiers on real images, generated ones, and both; segmenters where images are made with a label map."""
+    updates: int = STEPS
+    """With --downstream: number of updates of each classifier or segmenter."""
     secret: Path | None = None
     """File with the secret from which pseudonyms of subjects are made; none means your own, created on first use."""
     retrain: bool = False
@@ -85,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
                 raise UserError(
                     "--downstream: it cannot be combined with --label-fraction or --against; make a study of each"
                 )
-            show_downstream(downstream(*asked, folds=choice.folds or FOLDS, steps=choice.steps, **common))
+            show_downstream(downstream(*asked, folds=choice.folds or FOLDS, steps=choice.updates, **common))
         else:
             shares, others = choice.label_fraction, choice.against
             show(study(*asked, label_fraction=shares, against=others, folds=choice.folds, **common))

@@ -136,7 +136,9 @@ def downstream(
     system, options = catalogue.resolve(system), options or TrainConfig()
     config = config or system.cls.Config.preset(preset)
     if folds < 2 or seeds < 1 or steps < 1:
-        raise UserError(f"--folds {folds} --seeds {seeds} --steps {steps}: give at least 2 folds, 1 seed and 1 step")
+        raise UserError(
+            f"--folds {folds} --seeds {seeds} --updates {steps}: give at least 2 folds, 1 seed and 1 update"
+        )
     method: Method = system.cls.of(config)
     structure = drawn_structure(method.task)
     if structure is None:
