@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ganatomy.nets.layers import SameConvolution
+from ganatomy.nets.dcgan import DCDiscriminator, DCGenerator
+from ganatomy.nets.layers import SameConvolution, SameTransposed, init_truncated
 from ganatomy.nets.strided_unet import ImageNorm, StridedDiscriminator, StridedUNet, keras_norm
 
 VESS2RET = {"encoder": (64, 128, 256, 512, 512, 512, 512, 512), "decoder": (512, 512, 512, 512, 512, 256, 128, 64)}
@@ -139,3 +140,40 @@ def test_padding_is_that_of_tensorflow():
     torch.testing.assert_close(
         layer(image), functional.conv2d(functional.pad(image, (1, 2, 1, 2)), layer.weight, stride=2)
     )
+    torch.testing.assert_close(SameTransposed(1, 1, 5)(image).shape, torch.Size((1, 1, 16, 24)))
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 5])
+def test_a_transposed_convolution_is_the_reverse_of_the_convolution(kernel):
+    down, up = SameConvolution(2, 3, kernel, 2, bias=False), SameTransposed(3, 2, kernel, bias=False)
+    up.weight.data.copy_(down.weight.data)
+    small, large = torch.randn(1, 3, 4, 6), torch.randn(1, 2, 8, 12)
+    torch.testing.assert_close((down(large) * small).sum(), (large * up(small)).sum(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("extent", "channels", "generator", "discriminator"),
+    [(512, 1, 57_257_857, 4_829_441), (256, 1, 17_543_041, 4_436_225), (256, 3, 17_546_243, 4_439_425)],
+)
+def test_dcgans_that_are_padded_as_in_tensorflow(extent, channels, generator, discriminator):
+    size = (extent, extent)
+    with torch.device("meta"):
+        made = DCGenerator(100, channels, size, (512, 256, 128, 64), biased=True, same=True)
+        judged = DCDiscriminator(channels, size, (64, 128, 256, 512), biased=True, same=True)
+        assert made(torch.empty(2, 100)).shape == (2, channels, *size) and made.base == (
+            512,
+            extent // 16,
+            extent // 16,
+        )
+        assert judged(torch.empty(2, channels, *size)).shape == (2, 1)
+    assert (count(made), count(judged)) == (generator, discriminator)
+    assert not any(layer.bias is None for layer in (*made.modules(), *judged.modules()) if hasattr(layer, "bias"))
+
+
+def test_weights_are_cut_off_at_two_deviations():
+    torch.manual_seed(0)
+    network = DCDiscriminator(1, (32, 32), (16, 32), biased=True, same=True)
+    init_truncated(network)
+    weights = network.convolutions[4].weight
+    assert weights.abs().max() <= 0.04 and 0.015 < weights.std() < 0.02
+    assert torch.equal(network.convolutions[5].weight, torch.ones(32)) and network.head.weight.abs().max() > 0.04

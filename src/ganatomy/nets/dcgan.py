@@ -17,7 +17,15 @@ from ganatomy.nets.aids import (
     centre_crop,
     normalisation,
 )
-from ganatomy.nets.layers import CONVOLUTION, TRANSPOSED, Convolution, Transposed, map_norms
+from ganatomy.nets.layers import (
+    CONVOLUTION,
+    TRANSPOSED,
+    Convolution,
+    SameConvolution,
+    SameTransposed,
+    Transposed,
+    map_norms,
+)
 
 Kernel = Literal[3, 4, 5]
 
@@ -62,6 +70,7 @@ class DCGenerator(nn.Module):
         refine_kernel: side of that convolution.
         end_bias: whether the last convolution has a bias.
         biased: whether layers have a bias before a normalisation, too.
+        same: whether images are enlarged as in TensorFlow, whose kernels of side 5 lie one pixel further to the end.
         std: standard deviation of the initial weights.
     """
 
@@ -82,6 +91,7 @@ class DCGenerator(nn.Module):
         refine_kernel: Kernel = 3,
         end_bias: bool = True,
         biased: bool = False,
+        same: bool = False,
         std: float = 0.02,
     ):
         super().__init__()
@@ -95,6 +105,8 @@ class DCGenerator(nn.Module):
             return [normalisation(norm, width, dims), activation_layer(activation)]
 
         def transposed(before: int, after: int, stride: int, bias: bool) -> nn.Module:
+            if same and stride == 2:
+                return SameTransposed(before, after, kernel, bias=bias)
             padding, extra = DOUBLING[kernel] if stride == 2 else (kernel // 2, 0)
             return TRANSPOSED[dims](before, after, kernel, stride, padding, extra, bias=bias)
 
@@ -145,6 +157,7 @@ class DCDiscriminator(nn.Module):
         discrimination: kernels of minibatch discrimination before the score; 0 for none.
         end_bias: whether the first convolution and the score have a bias.
         biased: whether convolutions have a bias before a normalisation, too.
+        same: whether images are padded as in TensorFlow, by one pixel more at the end of an axis than at its begin.
         std: standard deviation of the initial weights.
     """
 
@@ -167,6 +180,7 @@ class DCDiscriminator(nn.Module):
         discrimination: int = 0,
         end_bias: bool = True,
         biased: bool = False,
+        same: bool = False,
         std: float = 0.02,
     ):
         super().__init__()
@@ -177,15 +191,22 @@ class DCDiscriminator(nn.Module):
         for index, ((before, after), stride) in enumerate(steps):
             kind: Norm = norm if index else "none"
             bias = (norm == "none" or biased) if index else end_bias
+            convolution = (
+                SameConvolution(before, after, kernel, stride, bias=bias)
+                if same
+                else CONVOLUTION[dims](before, after, kernel, stride, padding, bias=bias)
+            )
             layers += [
-                CONVOLUTION[dims](before, after, kernel, stride, padding, bias=bias),
+                convolution,
                 normalisation(kind, after, dims),
                 nn.LeakyReLU(slope),
                 nn.Dropout(dropout),
             ]
             if noise and index < len(channels) - 1:
                 layers.append(GaussianNoise(noise))
-            side = tuple((length + 2 * padding - kernel) // stride + 1 for length in side)
+            side = tuple(
+                -(-length // stride) if same else (length + 2 * padding - kernel) // stride + 1 for length in side
+            )
         self.convolutions = nn.Sequential(*layers)
         self.pooling = pooling
         self.dropout = nn.Dropout(head_dropout)

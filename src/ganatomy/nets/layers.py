@@ -62,6 +62,21 @@ def init_glorot(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+def init_truncated(network: nn.Module, std: float = 0.02) -> None:
+    """Draw the weights of convolutions from N(0, std) within two standard deviations, as TensorFlow does, in place.
+
+    Gains of batch norms are 1, and all biases are zero.
+    """
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            nn.init.trunc_normal_(module.weight, 0.0, std, -2 * std, 2 * std)
+        if isinstance(module, BatchNorm):
+            nn.init.ones_(module.weight)
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, Tensor):
+            nn.init.zeros_(bias)
+
+
 class SameConvolution(nn.Conv2d):
     """Convolution whose output has the extents divided by the stride, rounded up, padded as in TensorFlow.
 
@@ -85,6 +100,25 @@ class SameConvolution(nn.Conv2d):
         rows, columns = (max(0, (-(-extent // step) - 1) * step + side - extent) for extent in input.shape[2:])
         around = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
         return super().forward(functional.pad(input, around))
+
+
+class SameTransposed(nn.ConvTranspose2d):
+    """Transposed convolution that doubles the extents as in TensorFlow: the reverse of a `SameConvolution`.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        kernel: side of the kernel, at least 2.
+        bias: whether there is a bias.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True):
+        super().__init__(inputs, outputs, kernel, 2, (kernel - 2) // 2, bias=bias)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
+        rows, columns = (2 * extent for extent in input.shape[2:])
+        return super().forward(input, output_size)[:, :, :rows, :columns]
 
 
 class ChannelShuffle(nn.Module):

@@ -38,4 +38,24 @@ WIRINGS = [
             )
         },
     ),
+    # Guibas et al. 2017: a DCGAN of maps, then half of both cross-entropies for D and L1 + BCE for the painter.
+    Wiring(
+        "dual-gan",
+        {
+            "maps": Losses(
+                {
+                    "vessels": ["map discriminator/adversarial"],
+                    NOISE: ["map discriminator/adversarial", "map generator/adversarial"],
+                }
+            ),
+            "photographs": Losses(
+                {
+                    "vessels": [JUDGED, *each("painter", "l1", "adversarial")],
+                    "image": [JUDGED, "painter/l1"],
+                },
+                {"l1_weight": doubled("painter/l1"), "adversarial_weight": doubled("painter/adversarial")},
+            ),
+        },
+        options={"size": (32, 64)},
+    ),
 ]

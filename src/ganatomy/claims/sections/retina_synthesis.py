@@ -43,4 +43,25 @@ RETINA_AAE = Claim(
     "which `ganatomy sample` writes with their maps as annotations.",
 )
 
-CLAIMS: tuple[Claim, ...] = (VESS2RET, RETINA_AAE)
+DUAL_GAN = Claim(
+    "dual-gan",
+    "Maps from one GAN and photographs that a second one paints over them are almost as useful as real pairs, and are "
+    "no copies.",
+    {"dual-gan": {}, "painter without adversary": {"adversarial_weight": 0.0}},
+    (
+        Predicate("pairs are nearer to real ones than noise is", KERNEL, "dual-gan", NOISE),
+        Predicate(
+            "pairs are nearer to real ones than with a painter that learns from L1 alone",
+            *(KERNEL, "dual-gan", "painter without adversary"),
+        ),
+        Predicate("patches are nearer at all scales", SLICED, "dual-gan", "painter without adversary"),
+        Predicate(
+            "no more maps than held-out ones share as much with a training map",
+            *(COPIED_MAPS, "dual-gan", REAL, FEW_COPIES),
+        ),
+    ),
+    untested="the F1 score of a network that segments vessels after it was trained on samples, 0.8877 to 0.8988 with "
+    "real pairs in the paper.",
+)
+
+CLAIMS: tuple[Claim, ...] = (VESS2RET, RETINA_AAE, DUAL_GAN)
