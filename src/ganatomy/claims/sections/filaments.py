@@ -23,8 +23,9 @@ FILA = Claim(
         Predicate("the spectrum is nearer with a style than with a pixel loss", SPECTRUM, "fila-sgan", "fila-gan"),
         Predicate("images of Fila-GAN are nearer to true ones than any simple method's", PSNR, "fila-gan", STRONGEST),
     ),
-    untested="that a segmenter of vessels gains from synthetic images beside real ones, and diversity; the features "
-    "are those of a network with random weights unless those of ImageNet are given.",
+    untested="that a segmenter of vessels gains from synthetic images beside real ones, which `ganatomy study "
+    "fila-sgan --downstream` measures, and diversity; the features are those of a network with random weights unless "
+    "those of ImageNet are given.",
 )
 
 CLAIMS: tuple[Claim, ...] = (FILA,)
