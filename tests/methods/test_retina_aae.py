@@ -245,7 +245,7 @@ def test_a_run_samples_label_maps_paints_over_given_ones_and_is_judged_by_its_ma
     picture = tmp_path / "vessels.png"
     write(picture, Image.from_array(255 * vessels.astype(np.uint8)))
     painted = load(tmp_path / "run")(picture, ability="restore").main
-    assert painted.channels == 3 and painted.shape == (1, 90, 70)
+    assert painted.channels == 3 and painted.shape == (1, 90, 70) and painted.dtype == np.uint8
     assert painted.numpy().min() >= 0 and painted.numpy().max() <= 255
 
 

@@ -178,5 +178,5 @@ def test_a_run_is_judged_and_paints_over_a_map_of_any_size_in_8_bits(cases, tmp_
     picture = tmp_path / "vessels.png"
     write(picture, Image.from_array(255 * vessels.astype(np.uint8)))
     found = load(tmp_path / "run")(picture).main
-    assert found.channels == 3 and found.shape == (1, 90, 70)
+    assert found.channels == 3 and found.shape == (1, 90, 70) and found.dtype == np.uint8
     assert found.numpy().min() >= 0 and found.numpy().max() <= 255

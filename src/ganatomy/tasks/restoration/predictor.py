@@ -10,6 +10,7 @@ import numpy as np
 from ganatomy.case import Array, Compared, Prediction, Role, Sample, Scores, slab
 from ganatomy.images.image import ComputedArray, LazyArray
 from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
+from ganatomy.inference.sampling import stored
 from ganatomy.inference.tiling import Tiler
 from ganatomy.roles.labels import LabelRole
 
@@ -70,8 +71,11 @@ class RestorationPredictor(VoxelPredictor):
             for name, array in arrays.items()
         }
         contrasts = self.task.contrasts(sample)
-        compared = {} if self.task.roles[given].is_label_map else {made: Compared(self.task.visible(sample), contrasts)}
-        return Prediction(arrays, values, compared=compared)
+        if self.task.roles[given].is_label_map:
+            # Pictures of 8 bits are written as such, although a label map has no intensities to round to.
+            values = {name: stored(value, self.outputs[name]) for name, value in values.items()}
+            return Prediction(arrays, values)
+        return Prediction(arrays, values, compared={made: Compared(self.task.visible(sample), contrasts)})
 
     def score(self, prediction: Prediction, sample: Sample, start: int, stop: int) -> Scores:
         """Compute the task's scores of slices, on the scale of the true image (see `Restoration.comparable`)."""

@@ -10,6 +10,7 @@ import numpy as np
 from ganatomy.case import Array, Prediction, Role, Sample
 from ganatomy.images.image import ComputedArray
 from ganatomy.inference.predictor import VoxelPredictor, decoded, encoded
+from ganatomy.inference.sampling import stored
 from ganatomy.tasks.synthesis.sets import widths
 
 
@@ -46,6 +47,7 @@ class PaintingPredictor(VoxelPredictor):
         if given not in sample.frames:
             return Prediction(arrays)
         frame, like = sample.frames[given], sample.values[given]
-        return Prediction(
-            arrays, {name: self.made_role(name, sample).value(arrays[name], frame, like) for name in arrays}
-        )
+        roles = {name: self.made_role(name, sample) for name in arrays}
+        # Pictures of 8 bits are written as such, although a label map has no intensities to round to.
+        made = {name: stored(role.value(arrays[name], frame, like), role) for name, role in roles.items()}
+        return Prediction(arrays, made)
