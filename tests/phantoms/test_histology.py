@@ -3,7 +3,8 @@ import pytest
 from scipy import ndimage
 
 from ganatomy.errors import UserError
-from ganatomy.phantoms.histology import StainedGlands, StainedNuclei
+from ganatomy.phantoms.histology import LABORATORIES, StainedGlands, StainedNuclei, TwoLaboratoryNuclei
+from ganatomy.physics.stains import macenko, optical_density, unit
 
 KINDS = ((StainedGlands, "glands"), (StainedNuclei, "nuclei"))
 
@@ -76,3 +77,31 @@ def test_patients_differ_in_colour_and_repeat(drawn, kind, name):
     for wrong in ({"size": 8}, {"noise": -1.0}):
         with pytest.raises(UserError, match=f"{name} on .* cannot be drawn"):
             kind(0, **wrong)
+
+
+def test_two_laboratories_show_the_same_tissue_in_colours_of_their_own():
+    patients = [TwoLaboratoryNuclei(seed, size=96) for seed in range(6)]
+    for patient in patients:
+        first, second = (patient.images[name].numpy() for name in ("scanner_a", "scanner_b"))
+        assert patient.image is patient.images["scanner_a"] and first.shape == second.shape == (3, 1, 96, 96)
+        assert min(first.min(), second.min()) >= 0 and max(first.max(), second.max()) <= 255
+        # Dark and bright places are the same, and colours are not.
+        assert np.corrcoef(first[1].ravel(), second[1].ravel())[0, 1] > 0.85
+        assert np.abs(first - second).mean() > 12
+    change = np.array([(one.images["scanner_b"].numpy() - one.image.numpy()).mean((1, 2, 3)) for one in patients])
+    assert (np.abs(change.mean(0)) > 2 * change.std(0)).any(), "laboratories differ more than patients do"
+    np.testing.assert_array_equal(
+        patients[2].images["scanner_b"].array, TwoLaboratoryNuclei(2, size=96).images["scanner_b"].array
+    )
+
+
+def test_stains_of_laboratories_are_ten_to_twenty_degrees_apart():
+    for stain in ("haematoxylin", "eosin"):
+        both = [unit(getattr(one, stain)) for one in LABORATORIES.values()]
+        assert 8 < np.degrees(np.arccos(both[0] @ both[1])) < 25
+    # Macenko's method finds haematoxylin of each laboratory, with the eosin that nuclei have, too.
+    for name, own in LABORATORIES.items():
+        pictures = [TwoLaboratoryNuclei(seed, size=96, noise=0).images[name].numpy() for seed in range(4)]
+        colours = np.concatenate([one.reshape(3, -1).T for one in pictures])
+        found = macenko(optical_density(colours / np.array(own.glass) * 255))
+        assert np.degrees(np.arccos(found[0] @ unit(own.haematoxylin))) < 9

@@ -58,6 +58,7 @@ PHANTOMS: dict[str, str] = {
     "fluorescent-cells": "ganatomy.phantoms.cells:FluorescentCells",
     "stained-glands": "ganatomy.phantoms.histology:StainedGlands",
     "stained-nuclei": "ganatomy.phantoms.histology:StainedNuclei",
+    "two-laboratory-nuclei": "ganatomy.phantoms.histology:TwoLaboratoryNuclei",
     "spheroids": "ganatomy.phantoms.spheroid:BrightFieldSpheroids",
     "squares": "ganatomy.phantoms.squares:Squares",
     "short-axis-mr": "ganatomy.phantoms.short_axis:ShortAxisMR",

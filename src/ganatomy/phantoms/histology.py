@@ -1,11 +1,13 @@
-"""Tissue stained with haematoxylin and eosin: glands of the colon, and a field of nuclei."""
+"""Tissue stained with haematoxylin and eosin: glands of the colon, and nuclei in the colours of two laboratories."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ganatomy.errors import UserError
 from ganatomy.images.image import Header, Image
@@ -22,6 +24,33 @@ GLANDS_WIDTH = 0.5  # mm across an image of glands
 NUCLEI_WIDTH = 0.1  # mm across a field of nuclei
 
 
+class Laboratory(NamedTuple):
+    """Stains of a laboratory and colours of its scanner (our choice, of usual size).
+
+    Attributes:
+        haematoxylin: optical density of the stain for red, green and blue.
+        eosin: optical density of the stain.
+        strengths: factors of the amounts of both stains.
+        glass: red, green and blue of empty glass.
+        gamma: exponent of the values relative to empty glass.
+        blur: SD of the point spread in mm.
+    """
+
+    haematoxylin: tuple[float, float, float]
+    eosin: tuple[float, float, float]
+    strengths: tuple[float, float]
+    glass: tuple[float, float, float]
+    gamma: float
+    blur: float
+
+
+LABORATORIES: Mapping[str, Laboratory] = {
+    "scanner_a": Laboratory((0.66, 0.69, 0.30), (0.09, 0.98, 0.17), (0.85, 1.0), (243.0, 241.0, 244.0), 1.0, 0.0003),
+    "scanner_b": Laboratory((0.52, 0.76, 0.39), (0.26, 0.86, 0.44), (1.25, 0.8), (246.0, 238.0, 234.0), 1.15, 0.0006),
+}
+"""Name of an image to the laboratory and scanner that it is made by; stains are 10 and 20 degrees apart."""
+
+
 class _Stained:
     """A stained section with numbered objects; the amounts of both stains differ between patients.
 
@@ -32,6 +61,9 @@ class _Stained:
         name: name of the objects.
         pixel: edge of a pixel in mm.
         noise: SD of the scanner's noise.
+
+    Attributes:
+        stains: amounts of haematoxylin and of eosin, as given.
     """
 
     def __init__(
@@ -57,6 +89,7 @@ class _Stained:
             np.asarray(values.clip(0, 255), np.float32), (1.0, pixel, pixel), header=Header(modality="SM")
         )
         self.images = {"image": self.image}
+        self.stains = stains
         self.instances = {name: numbers}
         self.masks: dict[str, Mask] = {name: numbers > 0}
         self.regions: dict[str, Mask] = {}
@@ -158,6 +191,51 @@ class StainedNuclei(_Stained):
             amount = look_rng.uniform(0.4, 1.15) * (1 + 0.25 * chromatin) + rim
             haematoxylin[own], eosin[own] = amount[own], 0.25
         super().__init__(stain_rng, (haematoxylin, eosin), numbers, "nuclei", pixel, noise)
+
+
+class TwoLaboratoryNuclei(StainedNuclei):
+    """Fields of nuclei as the slides of two laboratories show them, with exactly the same tissue.
+
+    Stains, strengths, glass, gamma and blur are those of `LABORATORIES`. Amounts of both stains differ between
+    patients, alike in both laboratories; each image has noise of its own.
+
+    Attributes:
+        images: "scanner_a" and "scanner_b", from 0 to 255, float32, (3, 1, size, size).
+        image: the former.
+        instances: "nuclei", the number of the nucleus that each pixel belongs to, uint16 (1, size, size).
+        masks: "nuclei", all of them together.
+        regions: empty, since nothing is uniform.
+    """
+
+    def __init__(self, seed: int, *, size: int = 128, noise: float = 3.0) -> None:
+        """Draw a field.
+
+        Args:
+            seed: seed of the patient.
+            size: rows and columns over 0.1 mm, at least 16.
+            noise: SD of the scanners' noise.
+
+        Raises:
+            UserError: the noise is negative or the image is too small.
+        """
+        super().__init__(seed, size=size, noise=noise)
+        rng = np.random.default_rng((seed, 2))
+        patient = rng.uniform(0.8, 1.25, 2)
+        pixel = NUCLEI_WIDTH / size
+        self.images = {}
+        for name, own in LABORATORIES.items():
+            density = np.zeros((3, 1, size, size), np.float32)
+            for colour, strength, amount, stain in zip(
+                (own.haematoxylin, own.eosin), own.strengths, patient, self.stains, strict=True
+            ):
+                density += np.array(colour, np.float32)[:, None, None, None] * np.float32(strength * amount) * stain
+            shares = ndimage.gaussian_filter(np.exp(-density), (0, 0, *[own.blur / pixel] * 2), mode="nearest")
+            values = np.array(own.glass, np.float32)[:, None, None, None] * shares**own.gamma
+            values += noise * rng.standard_normal(values.shape, np.float32)
+            self.images[name] = Image.from_array(
+                np.asarray(values.clip(0, 255), np.float32), (1.0, pixel, pixel), header=Header(modality="SM")
+            )
+        self.image = self.images["scanner_a"]
 
 
 def _check(name: str, size: int, noise: float) -> None:

@@ -3,6 +3,7 @@ import pytest
 
 from ganatomy.case import Case, Sample
 from ganatomy.images.image import axial_affine
+from ganatomy.physics.stains import EOSIN, HAEMATOXYLIN, TARGET, unit
 from ganatomy.tasks.translation.maps import fit_maps
 from ganatomy.tasks.translation.task import Translation, TranslationConfig
 
@@ -105,3 +106,64 @@ def test_classes_of_tissue_get_their_mean_output_however_it_changes_with_the_inp
 def test_unpaired_images_have_no_classes_with_a_mean_output():
     asked = task()
     assert "tissue classes" not in by_name(asked, [sample(asked, a=images(0)), sample(asked, b=images(1))])
+
+
+def slides(matrix, seeds, high=255):
+    """Return pictures (3, 1, rows, columns) of cells between fibres, stained with two stains, and their amounts."""
+    found = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        amounts = rng.uniform(0.0, 0.05, (2, 1, 40, 40))
+        amounts[0, :, :20], amounts[1, :, 20:] = rng.uniform(0.4, 1.4, (1, 20, 40)), rng.uniform(0.3, 1.0, (1, 20, 40))
+        density = np.tensordot(np.array(matrix).T, amounts, 1)
+        found.append((high * np.exp(-density)).astype(np.float32))
+    return found
+
+
+OURS, THEIRS = unit([HAEMATOXYLIN, EOSIN]), TARGET
+
+
+def picture_task(**options):
+    return task((3, 3), **{"window": (0, 255), **options})
+
+
+@pytest.mark.parametrize(("name", "error"), [("Macenko", 4.0), ("Vahadane", 4.0), ("Reinhard", 15.0)])
+def test_pictures_in_colour_are_normalised_to_the_stains_of_unpaired_ones(name, error):
+    asked = picture_task()
+    training = [sample(asked, a=one) for one in slides(OURS, range(3))]
+    training += [sample(asked, b=one) for one in slides(THEIRS, range(10, 13))]
+    found = by_name(asked, training)[name]
+    (given,), (true,) = slides(OURS, [20]), slides(THEIRS, [20])
+    made = mapped(asked, found, given)
+    assert made.shape == true.shape and made.dtype == np.float32
+    assert np.abs(made - true).mean() < error < np.abs(given - true).mean()
+    # Each slice is normalised for itself, and empty glass is left as it is by stains.
+    other = np.full_like(given, 250.0)
+    both = mapped(asked, found, np.concatenate([given, other], axis=1))
+    np.testing.assert_allclose(both[:, :1], made, atol=1e-3)
+    if name != "Reinhard":
+        np.testing.assert_allclose(both[:, 1:], other, atol=1e-3)
+    assert "no pairs are used" in found.about
+
+
+def test_only_pictures_in_colour_are_normalised_by_stains():
+    names = {"Reinhard", "Macenko", "Vahadane"}
+    for asked, channels in ((task(), 1), (task((3, 3), window=None), 3), (picture_task(unit="HU"), 3)):
+        a, b = (50 * images(seed, channels) for seed in (0, 1))
+        assert not names & set(by_name(asked, [sample(asked, a=a, b=b)]))
+    asked = picture_task()
+    empty = np.full((3, 1, 8, 8), 250.0, np.float32)
+    unpaired = [sample(asked, a=empty), sample(asked, b=empty)]
+    assert names & set(by_name(asked, unpaired)) == {"Reinhard"}
+
+
+def test_unpaired_channels_are_matched_one_by_one():
+    asked = task((2, 2))
+    given, other = images(0, 2), images(1, 2)
+    wanted = np.stack([0.5 + 0.25 * other[0], 2 - 0.5 * other[1]])
+    found, values = by_name(asked, [sample(asked, a=given), sample(asked, b=wanted)]), images(9, 2)
+    for name in ("linear map", "monotone map"):
+        made = mapped(asked, found[name], values)
+        np.testing.assert_allclose(made.mean((1, 2, 3)), [0.75, 1.5], atol=0.05)
+        for channel in range(2):
+            assert np.corrcoef(made[channel].ravel(), values[channel].ravel())[0, 1] > 0.99

@@ -97,6 +97,7 @@ class TranslationJudge(NearnessJudge):
     def called(self, name: str) -> str:
         fitted = {"constant": "a constant image", "linear map": "the linear map", "monotone map": "the monotone map"}
         fitted |= {"tissue classes": "the mean of each class of tissue", "nearest image": "the nearest training image"}
+        fitted |= {one: f"{one}'s normalisation" for one in ("Reinhard", "Macenko", "Vahadane")}
         return fitted.get(name) or super().called(name)
 
     def _mapped(self, mapping: Map) -> Callable[..., Volume]:

@@ -11,7 +11,10 @@ from scipy.cluster.vq import kmeans2, vq
 from scipy.optimize import isotonic_regression
 
 from ganatomy.case import Sample, slab
+from ganatomy.images.codecs import Window
 from ganatomy.inference.predictor import encoded
+from ganatomy.physics import stains
+from ganatomy.tasks.restoration.nearness import UNITS_OF_PICTURES
 from ganatomy.tasks.translation.task import Translation
 
 Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -41,6 +44,8 @@ def fit_maps(task: Translation, training: Sequence[Sample]) -> list[Fitted]:
     These are a constant, a linear and a monotone map; and where there are pairs, the mean output of classes of tissue,
     or the output of the training slice whose label map is most similar. Pairs are fitted by least squares. Where no
     case has both images, mean and standard deviation or the histograms of the two sets of images are matched.
+    Pictures in colour that are made of pictures in colour are also normalised as slides of histology are, which never
+    looks at pairs.
 
     Args:
         task: task with the roles of the inputs and of the output.
@@ -73,6 +78,8 @@ def fit_maps(task: Translation, training: Sequence[Sample]) -> list[Fitted]:
         Fitted("linear map", f"of single values; {told}", linear),
         Fitted("monotone map", f"of single values; {told}", monotone),
     ]
+    if in_colours(task):
+        maps += _normalised(wanted)
     if not pairs:
         return maps
     if task.roles[task.input].is_label_map:
@@ -83,6 +90,77 @@ def fit_maps(task: Translation, training: Sequence[Sample]) -> list[Fitted]:
         classes = f"{CLASSES} classes of voxels by their input values, each with its mean output; {told}"
         maps.append(Fitted("tissue classes", classes, _classes(given, wanted)))
     return maps
+
+
+def in_colours(task: Translation) -> bool:
+    """Return whether one picture in colour is made of another one, both with a window for all images."""
+    roles = [task.roles[name] for name in (*task.inputs, *task.outputs)]
+    codecs = [role.codec for role in roles]
+    return (
+        [role.channels for role in roles] == [3, 3]
+        and not any(role.is_label_map for role in roles)
+        and all(isinstance(one, Window) and (one.unit or "") in UNITS_OF_PICTURES for one in codecs)
+    )
+
+
+def _normalised(wanted: NDArray[np.float32]) -> list[Fitted]:
+    """Return normalisations of each picture by its own colours to those of all training outputs.
+
+    Args:
+        wanted: training outputs, (3, n), in the range of the networks, whose upper end is taken for empty glass.
+    """
+    shares = _shares(wanted)
+    target = stains.moments(stains.to_opponent(shares))
+    told = "of each picture, matched to those of all training outputs; no pairs are used"
+
+    def by_colour(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+        return stains.reinhard(colours, *target)
+
+    maps = [Fitted("Reinhard", f"mean and SD in lαβ {told}", _of_each(by_colour))]
+    density = stains.optical_density(shares * stains.WHITE)
+    for name, find, amounts in (
+        ("Macenko", stains.macenko, stains.amounts),
+        ("Vahadane", stains.vahadane, stains.sparse_amounts),
+    ):
+        try:
+            own = find(density)
+        except ValueError:  # Nothing is stained.
+            continue
+        strength = stains.strengths(amounts(density, own))
+
+        def by_stain(
+            colours: NDArray[np.float64],
+            find: Callable[..., NDArray[np.float64]] = find,
+            amounts: Callable[..., NDArray[np.float64]] = amounts,
+            own: NDArray[np.float64] = own,
+            strength: NDArray[np.float64] = strength,
+        ) -> NDArray[np.float64]:
+            given = stains.optical_density(colours * stains.WHITE)
+            try:
+                there = find(given)
+            except ValueError:  # Empty glass stays as it is.
+                return colours
+            found = amounts(given, there)
+            made = stains.restained(found, stains.strengths(found), own, strength)
+            return stains.transmitted(made) / stains.WHITE
+
+        maps.append(Fitted(name, f"haematoxylin, eosin and their 99th percentiles {told}", _of_each(by_stain)))
+    return maps
+
+
+def _shares(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return colours (..., 3) in [0, 1] of channels (3, ...) in the range of the networks."""
+    return np.moveaxis(np.asarray((values.clip(-1, 1) + 1) / 2, np.float64), 0, -1)
+
+
+def _of_each(change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Map:
+    """Return the map that changes the colours (rows, columns, 3) of each slice by those of that slice alone."""
+
+    def mapped(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        made = [change(_shares(values[:, plane])) for plane in range(values.shape[1])]
+        return np.asarray(np.moveaxis(np.stack(made).clip(0, 1), -1, 0) * 2 - 1, np.float32)
+
+    return mapped
 
 
 def _voxels(case: Sample, names: Sequence[str]) -> list[NDArray[np.float32]]:
@@ -172,24 +250,39 @@ def _nearest(task: Translation, pairs: Sequence[Sample]) -> Map:
 
 
 def _matched_moments(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
-    """Return the rising linear map that gives the mean input channel the mean and SD of each output channel."""
-    grey = given.mean(axis=0, dtype=np.float64)
-    slopes = wanted.std(axis=1, dtype=np.float64) / max(float(grey.std()), 1e-12)
-    offsets = wanted.mean(axis=1, dtype=np.float64) - slopes * grey.mean()
+    """Return the rising linear map that gives the input channels the mean and SD of the output channels."""
+    seen = _facing(given, len(wanted)).astype(np.float64)
+    slopes = wanted.std(axis=1, dtype=np.float64) / np.maximum(seen.std(axis=1), 1e-12)
+    offsets = wanted.mean(axis=1, dtype=np.float64) - slopes * seen.mean(axis=1)
 
     def linear(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        shown = values.mean(axis=0)
-        return np.asarray(_spread(slopes, shown.shape) * shown + _spread(offsets, shown.shape), np.float32)
+        shape = values.shape[1:]
+        return np.asarray(_spread(slopes, shape) * _facing(values, len(wanted)) + _spread(offsets, shape), np.float32)
 
     return linear
 
 
 def _matched_histogram(given: NDArray[np.float32], wanted: NDArray[np.float32]) -> Map:
-    """Return the rising map that gives the mean input channel the histogram of each output channel."""
+    """Return the rising map that gives the input channels the histograms of the output channels."""
     levels = np.linspace(0, 1, BINS + 1)
-    places = np.quantile(given.mean(axis=0), levels)
-    first = np.flatnonzero(np.diff(places, prepend=-np.inf) > 0)
-    return _curve(places[first], [np.quantile(channel, levels)[first] for channel in wanted])
+    curves = []
+    for seen, channel in zip(_facing(given, len(wanted)), wanted, strict=True):
+        places = np.quantile(seen, levels)
+        first = np.flatnonzero(np.diff(places, prepend=-np.inf) > 0)
+        curves.append((places[first], np.quantile(channel, levels)[first]))
+
+    def mapped(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen = _facing(values, len(curves))
+        return np.stack([np.interp(one, *curve) for one, curve in zip(seen, curves, strict=True)]).astype(np.float32)
+
+    return mapped
+
+
+def _facing(values: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """Return the input channel that each output channel is made of: its own, or the mean where numbers differ."""
+    if len(values) == channels:
+        return values
+    return np.broadcast_to(values.mean(axis=0), (channels, *values.shape[1:]))
 
 
 def _curve(places: NDArray[np.float64], curves: Sequence[NDArray[np.float64]]) -> Map:
