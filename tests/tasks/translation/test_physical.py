@@ -81,6 +81,14 @@ def test_a_body_includes_its_cavities_and_no_air_around_it():
     assert not physical.body(np.full((2, 5, 5), -1000.0)).any()
 
 
+@pytest.mark.parametrize("slices", [1, 2])
+def test_thin_cases_have_a_body_too(slices):
+    hu = head((slices, 40, 36))
+    assert np.array_equal(physical.body(hu)[0], physical.body(head())[3])
+    found = physical.ct_scores(hu, hu, None, None, SPACING)
+    assert found[physical.SLOPE] == pytest.approx(1) and found[physical.PATHS] == 0
+
+
 def test_a_true_ct_has_no_errors():
     hu = head()
     found = physical.ct_scores(hu, hu, None, None, SPACING)

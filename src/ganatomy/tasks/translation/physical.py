@@ -72,7 +72,8 @@ class Physical(NamedTuple):
 
 def body(hu: Volume) -> NDArray[np.bool_]:
     """Return the mask of the largest object above `BODY_HU` in a CT, its cavities included, (slices, rows, columns)."""
-    dense = ndimage.binary_opening(np.asarray(hu) > BODY_HU, iterations=1)
+    # Each slice is opened by itself: in a case of one or two slices nothing would be left of an opening in 3D.
+    dense = np.stack([ndimage.binary_opening(plane) for plane in np.asarray(hu) > BODY_HU])
     parts, count = ndimage.label(dense)
     if not count:
         return np.asarray(dense)
