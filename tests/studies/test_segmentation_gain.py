@@ -94,6 +94,9 @@ def test_the_same_seed_trains_the_same_segmenter_and_mixed_batches_move_masks_al
 def test_too_few_subjects_are_refused():
     with pytest.raises(UserError, match="--folds 5: 4 subjects"):
         subject_folds(["a", "b", "c", "d"], 5)
+    with pytest.raises(UserError, match=r"--folds 2: of 3 subjects.*less than two are left beside a fold"):
+        subject_folds(["a", "b", "c"], 2)
+    assert [len(part) for part in subject_folds(["a", "b", "c"], 3)] == [1, 1, 1]
     dealt = subject_folds(list("abcdefg"), 3)
     assert sorted(name for part in dealt for name in part) == list("abcdefg")
     assert sorted(map(len, dealt)) == [2, 2, 3]

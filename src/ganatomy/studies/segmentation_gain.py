@@ -6,6 +6,7 @@ Segmenters are trained on real and on synthetic images of a system, and tested o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -187,10 +188,16 @@ def subject_folds(names: Sequence[str], folds: int, seed: int = 0) -> list[list[
     """Deal subjects into folds at random.
 
     Raises:
-        UserError: there are fewer than three subjects for every two folds, so that none would be left to train on.
+        UserError: there are fewer subjects than folds, or less than two are left beside a fold, of which one selects
+            weights and one is trained on.
     """
-    if len(names) < max(folds, 3):
+    if len(names) < folds:
         raise UserError(f"--folds {folds}: {len(names)} subjects with images and label maps are too few; use fewer")
+    if len(names) - math.ceil(len(names) / folds) < 2:
+        raise UserError(
+            f"--folds {folds}: of {len(names)} subjects with images and label maps, less than two are left beside a "
+            "fold, one to train on and one that selects weights; give more subjects"
+        )
     order = np.random.default_rng(seed).permutation(len(names))
     return [[names[place] for place in order[fold::folds]] for fold in range(folds)]
 
