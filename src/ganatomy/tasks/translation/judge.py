@@ -80,8 +80,9 @@ class TranslationJudge(NearnessJudge):
             self.scores = (*self.scores, *self.physical.scores)
         there = [name for name in task.label_maps if name not in task.outputs]
         chosen = (self.options.lesions, self.options.organ)
-        if wrong := [name for name in chosen if name and name not in there]:
-            raise UserError(f"{wrong[0]}: no label map of this run; it has {', '.join(there) or 'none'}")
+        for option, name in zip(("--lesions", "--organ"), chosen, strict=True):
+            if name and name not in there:
+                raise UserError(f"{option} {name}: no label map of this run; it has {', '.join(there) or 'none'}")
         if any(chosen) and not self.physical:
             raise UserError(f"--lesions, --organ: only outputs in {' or '.join(QUANTITIES)} are judged by label maps")
         self.marks = tuple(own or usual for own, usual in zip(chosen, [*there, None, None][:2], strict=True))
