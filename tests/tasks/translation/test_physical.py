@@ -10,10 +10,11 @@ from ganatomy.case import Case, Sample
 from ganatomy.errors import UserError
 from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Entry, Judgement, Scores, judge_of
 from ganatomy.images.image import axial_affine
+from ganatomy.metrics.statistics import Interval
 from ganatomy.roles.image import ImageOptions
 from ganatomy.roles.labels import MaskOptions
 from ganatomy.tasks.translation import physical
-from ganatomy.tasks.translation.judge import TranslationJudge, agreement_rows
+from ganatomy.tasks.translation.judge import TranslationJudge, agreement_rows, inverted
 from ganatomy.tasks.translation.task import Translation, TranslationConfig
 
 SPACING = (5.0, 2.0, 3.0)
@@ -151,6 +152,24 @@ def test_lesions_are_compared_one_by_one():
     assert same == pytest.approx(dict.fromkeys(same, 0.0) | {physical.FOUND: 1.0})
 
 
+def test_an_output_that_is_hot_everywhere_finds_all_lesions_and_is_told_to_be_hot_elsewhere():
+    true, lesions, liver = pet()
+    found = physical.pet_scores(np.full_like(true, 8.0), true, lesions, liver, SPACING)
+    assert found[physical.FOUND] == 1 and found[physical.FALSE] == 0
+    cold = (true < 2.5).sum()
+    assert found[physical.SPREAD] == pytest.approx(cold / true.size)
+    assert physical.pet_scores(np.zeros_like(true), true, lesions, liver, SPACING)[physical.SPREAD] == 0
+    own = task("pet")
+    one = case(own, mr=100 * true, pet=true, lesions=lesions, liver=liver)
+    judge, entries, made = rows(own, np.full_like(true, 8.0), one)
+    assert any("Uptake was invented" in told for told in judge.faults(Judgement(entries, [one], Scores(made))))
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [(-0.4, -0.1, True), (-0.2, 0.1, False), (np.nan, np.nan, True)])
+def test_a_contrast_is_inverted_where_its_whole_interval_is_negative(low, high, told):
+    assert inverted(Interval(-0.1, low, high, 5, "subject", 0.95)) is told
+
+
 def test_without_a_map_what_is_hot_in_truth_counts_as_a_lesion():
     true, *_ = pet()
     found = physical.pet_scores(np.zeros_like(true), true, None, None, SPACING)
@@ -196,7 +215,10 @@ def test_the_headline_tells_of_lesions_beside_the_distance():
     *_, flat = rows(own, np.minimum(true, 2), one)
     found += [replace(row, method="flat") for row in flat if row.method == OUTPUT]
     words, _ = judge.verdict(Judgement([*entries, Entry("flat", lambda *_: None)], [one], Scores(found), "flat"))
-    assert "lesions found 1.00 against 0.00; false lesions 0.00 per case against 0.00." in words
+    assert (
+        "Lesions found 1.00 against 0.00; false lesions 0.00 per case against 0.00; hot elsewhere 0.00 against 0.00."
+        in words
+    )
 
 
 def test_outputs_without_a_physical_unit_have_no_such_scores():

@@ -21,7 +21,7 @@ from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
 from ganatomy.tasks.translation.maps import MOST_CASES, Fitted, Map, fit_maps
-from ganatomy.tasks.translation.physical import FALSE, FOUND, INVENTED, LOST, QUANTITIES, SLOPE, Physical
+from ganatomy.tasks.translation.physical import FALSE, FOUND, INVENTED, LOST, QUANTITIES, SLOPE, SPREAD, Physical
 from ganatomy.tasks.translation.task import CONTRAST
 
 ANATOMY = "Contrast and content"
@@ -30,9 +30,9 @@ KEPT = 0.5
 """Share of the true image's mutual information with the input, below which anatomy counts as lost (our choice)."""
 
 
-LEAST_SLOPE, MOST_WRONG, MOST_FALSE = 0.9, 0.1, 0.5
-"""Slope of CT numbers below which, and share of bone or lesions and number of false lesions above which, the report
-warns (our choice)."""
+LEAST_SLOPE, MOST_WRONG, MOST_FALSE, MOST_SPREAD = 0.9, 0.1, 0.5, 0.5
+"""Slope of CT numbers below which, and share of bone or lesions, number of false lesions, and share of hot voxels that
+are cold in truth above which, the report warns (our choice)."""
 
 
 class TranslationOptions(Options):
@@ -171,7 +171,7 @@ class TranslationJudge(NearnessJudge):
         contrast = judgement.scores.interval(OUTPUT, CONTRAST)
         if contrast is None:
             return words, outcome
-        if contrast.mean < 0:
+        if inverted(contrast):
             return f"The contrast is inverted: it correlates {limits(contrast)} with the true one. {words}", "worse"
         return sentences(words, f"Within tissue it correlates {limits(contrast)} with the true image."), outcome
 
@@ -184,7 +184,8 @@ class TranslationJudge(NearnessJudge):
             if found[0] and math.isfinite(found[0].mean):
                 against = f" against {limits(found[1])}" if found[1] and math.isfinite(found[1].mean) else ""
                 parts.append(f"{name} {limits(found[0], unit)}{against}")
-        return f"{'; '.join(parts)}." if parts else ""
+        told = "; ".join(parts)
+        return f"{told[:1].upper()}{told[1:]}." if told else ""
 
     def verdict_without_truth(self, judgement: Judgement) -> tuple[str, Outcome]:
         shared = judgement.scores.interval(OUTPUT, INFORMATION)
@@ -223,7 +224,7 @@ class TranslationJudge(NearnessJudge):
             for which in ((OUTPUT, CONTRAST), (OUTPUT, INFORMATION), (TARGET, INFORMATION))
         )
         points = []
-        if contrast and contrast.mean < 0:
+        if contrast and inverted(contrast):
             points.append("The output's contrast is inverted: it correlates negatively with the true image.")
         elif contrast and contrast.mean < LIKENESS:
             points.append(
@@ -253,6 +254,11 @@ class TranslationJudge(NearnessJudge):
         return points
 
 
+def inverted(contrast: Interval) -> bool:
+    """Whether a correlation is negative: its whole interval, or its mean where there are too few subjects for one."""
+    return contrast.high < 0 if math.isfinite(contrast.high) else contrast.mean < 0
+
+
 def agreement_rows(physical: Physical, judgement: Judgement, named: Callable[[str], Score]) -> list[list[Cell]]:
     """Return rows of the output's mean differences, with their SD and limits over patients, and number of patients."""
     rows: list[list[Cell]] = []
@@ -270,6 +276,11 @@ FAULTS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (LOST, lambda share: share > MOST_WRONG, "Bone was lost: of its voxels, a share of {} is none in the output."),
     (INVENTED, lambda share: share > MOST_WRONG, "Bone was invented: a share of {} of the output's is none in truth."),
     (FOUND, lambda share: share < 1 - MOST_WRONG, "Lesions were lost: a share of {} of them takes up enough tracer."),
+    (
+        SPREAD,
+        lambda share: share > MOST_SPREAD,
+        "Uptake was invented: a share of {} of the hot voxels is cold in truth.",
+    ),
     (FALSE, lambda number: number > MOST_FALSE, "Lesions were invented: {} hot parts per case touch no lesion."),
 )
 """Score, whether its mean is a fault, and the sentence on it."""

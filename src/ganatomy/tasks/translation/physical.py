@@ -38,7 +38,7 @@ DENSITY, PATHS, PATH_BIAS = "density error", "path error", "path bias"
 LOST, INVENTED = "bone lost", "bone invented"
 HOT_ERROR, COLD_ERROR = "hot error", "cold error"
 MEAN_BIAS, MAX_BIAS, MEAN_ERROR, MAX_ERROR = "SUVmean bias", "SUVmax bias", "SUVmean error", "SUVmax error"
-FOUND, FALSE = "lesions found", "false lesions"
+FOUND, FALSE, SPREAD = "lesions found", "false lesions", "hot elsewhere"
 
 
 def bias(tissue: str) -> str:
@@ -129,6 +129,9 @@ def pet_scores(
         highest = np.array([one.highest_error for one in uptakes])
         found |= {MEAN_BIAS: float(means.mean()), MAX_BIAS: float(highest.mean())}
         found |= {MEAN_ERROR: float(np.abs(means).mean()), MAX_ERROR: float(np.abs(highest).mean())}
+    hot = np.asarray(output) > HOT
+    elsewhere = hot & ~drawn & (np.asarray(true) < HOT)
+    found[SPREAD] = float(elsewhere.sum() / hot.sum()) if hot.any() else 0.0
     hits = detected(output, drawn, organ)
     if hits.lesions:
         found[FOUND] = hits.found / hits.lesions
@@ -178,6 +181,8 @@ PET = Physical(
         Score(MAX_ERROR, "lower", "SUV", "Mean absolute difference of the SUVmax of lesions.", LESIONS, 2),
         Score(FOUND, "higher", "", f"Share of the lesions that a part above SUV {HOT} touches.", LESIONS, 3),
         Score(FALSE, "lower", "per case", "Parts above it that touch no lesion.", LESIONS, 2),
+        Score(SPREAD, "lower", "", "Share of the output's voxels above it that are in no lesion and below it in truth; "
+              "one hot part everywhere finds all lesions.", LESIONS, 3),
     ),
     pet_scores,
     {
@@ -185,7 +190,7 @@ PET = Physical(
         f"from SUV {HOT} on; within the organ, where there is a map of it; over whole cases, values not clipped",
     },
     (MEAN_BIAS, MAX_BIAS),
-    (FOUND, FALSE),
+    (FOUND, FALSE, SPREAD),
 )  # fmt: skip
 
 QUANTITIES: Mapping[str, Physical] = {"HU": CT, "SUV": PET}
