@@ -27,6 +27,7 @@ CT: Mapping[str, Any] = {"unit": "HU", "window": (-1000.0, 2000.0)}
 CONTEXT = "context"
 """Role of the estimate of the network before, which is made over whole volumes when a stage begins."""
 Kernel = Annotated[int, Field(ge=1, le=15)]
+Place = Annotated[int, Field(ge=0, le=99)]
 
 
 class ContextAwareGAN(Translator):
@@ -66,7 +67,7 @@ class ContextAwareGAN(Translator):
         flips: tuple[int, ...] = ()  # axes along which patches are mirrored at random: 0 slices, 1 rows, 2 columns
         kernels: tuple[Kernel, ...] = (9, 3, 3, 3, 9, 3, 3, 7, 3)  # sides of the generator's kernels
         widths: tuple[int, ...] = (32, 32, 32, 64, 64, 64, 32, 32, 1)  # channels behind its convolutions
-        unpadded: tuple[int, ...] = (0, 4)  # places of its convolutions without padding, from 0
+        unpadded: tuple[Place, ...] = (0, 4)  # places of its convolutions without padding, from 0
         discriminator_widths: tuple[int, ...] = (32, 64, 128, 256)  # channels behind its convolutions
         discriminator_hidden: tuple[int, ...] = (512, 128)  # units of its dense layers before the score
         discriminator_kernel: int = Field(5, ge=1, le=15)  # side of its kernels
