@@ -315,7 +315,7 @@ SYSTEMS: tuple[System, ...] = (
            None),
     System("staingan", 92, "StainGAN", "synthesis", "Shaban et al., 2018",
            "histology", "2D", "transfers stains between laboratories, learned without pairs",
-           "arXiv:1804.01601"),
+           "arXiv:1804.01601", module="ganatomy.methods.synthesis.staingan:StainGAN"),
     System("twod-microscopy", 93, "Two-discriminator GAN", "synthesis", "Han & Yin, 2017",
            "live-cell microscopy", "2D", "translates between phase contrast and DIC with two discriminators",
            None, aliases=("pc-dic-gan",)),

@@ -158,6 +158,34 @@ WIRINGS = [
         unused={"identity_weight": "is of another paper", "l1_weight": "is of pairs"},
         rounds=1,
     ),
+    # Shaban et al. 2018: the two games, the cycle with λ = 10, and in the release the identity with half of that.
+    Wiring(
+        "staingan",
+        {
+            "game": Losses(
+                {
+                    "scanner_a": [
+                        *each("generators", "cycle source", "identity source", "adversarial target"),
+                        *BOTH_JUDGED,
+                    ],
+                    "scanner_b": [
+                        *each("generators", "cycle target", "identity target", "adversarial source"),
+                        *BOTH_JUDGED,
+                    ],
+                    NOISE: BOTH_JUDGED,
+                },
+                {
+                    "cycle_weight": doubled(
+                        *each("generators", "cycle source", "cycle target", "identity source", "identity target")
+                    ),
+                    "identity_weight": doubled(*each("generators", "identity source", "identity target")),
+                    "adversarial_weight": doubled(*each("generators", "adversarial source", "adversarial target")),
+                },
+            )
+        },
+        options={"size": (32, 48), "pool": 4, "batch_size": 4},
+        rounds=1,
+    ),
     # The paper's comparison: the difference of pairs, and the discriminator of CT alone.
     Wiring(
         "unpaired-mr2ct",

@@ -1,12 +1,12 @@
 """CycleGAN: two generators trained to invert each other, each with a discriminator of its own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from ganatomy.game import Batch, Player, Stage, Tiling, Turn, adam, linear_decay
+from ganatomy.game import Batch, Player, Progress, Stage, Tiling, Turn, adam, linear_decay
 from ganatomy.losses.adversarial import least_squares_discriminator, least_squares_generator
 from ganatomy.nets.aids import ImagePool
 from ganatomy.nets.patchgan import PatchGAN, init_pix2pix
@@ -79,8 +79,8 @@ class CycleGAN(Translator):
             init_pix2pix(generator, c.width)
         self.discriminator_source = self.discriminator_target = None
         if c.adversarial_weight:
-            self.discriminator_source = self._discriminator(source)
-            self.discriminator_target = self._discriminator(target)
+            self.discriminator_source = self.discriminator(source)
+            self.discriminator_target = self.discriminator(target)
             self.pool_source = ImagePool((source, *c.size), c.pool)
             self.pool_target = ImagePool((target, *c.size), c.pool)
 
@@ -89,7 +89,8 @@ class CycleGAN(Translator):
         c = self.config
         return ResNetGenerator(given, made, c.width, c.blocks, c.strided)
 
-    def _discriminator(self, channels: int) -> PatchGAN:
+    def discriminator(self, channels: int) -> PatchGAN:
+        """Return a discriminator of images with some channels, with its initial weights."""
         c = self.config
         discriminator = PatchGAN(channels, c.discriminator_width, c.discriminator_strided, "instance")
         init_pix2pix(discriminator, c.discriminator_width)
@@ -99,9 +100,14 @@ class CycleGAN(Translator):
     def tiling(self) -> Tiling:
         return Tiling(multiple=2**self.config.strided)
 
+    @property
+    def schedule(self) -> Callable[[Progress], float] | None:
+        """Factor of all learning rates."""
+        return linear_decay(self.config.decay_from)
+
     def stages(self) -> Sequence[Stage]:
         c = self.config
-        moves, schedule = adam(c.learning_rate, c.betas), linear_decay(c.decay_from)
+        moves, schedule = adam(c.learning_rate, c.betas), self.schedule
         generators = (self.to_target, self.to_source)
         players = [Player("generators", generators, moves, schedule, ema_halflife=c.ema_halflife)]
         if self.discriminator_source and self.discriminator_target:

@@ -20,7 +20,7 @@ from ganatomy.reports.report import Cell, Outcome, Report
 from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
-from ganatomy.tasks.translation.maps import MOST_CASES, Fitted, Map, fit_maps
+from ganatomy.tasks.translation.maps import MOST_CASES, NORMALISATIONS, Fitted, Map, fit_maps
 from ganatomy.tasks.translation.physical import FALSE, FOUND, INVENTED, LOST, QUANTITIES, SLOPE, SPREAD, Physical
 from ganatomy.tasks.translation.task import CONTRAST
 
@@ -98,7 +98,7 @@ class TranslationJudge(NearnessJudge):
     def called(self, name: str) -> str:
         fitted = {"constant": "a constant image", "linear map": "the linear map", "monotone map": "the monotone map"}
         fitted |= {"tissue classes": "the mean of each class of tissue", "nearest image": "the nearest training image"}
-        fitted |= {one: f"{one}'s normalisation" for one in ("Reinhard", "Macenko", "Vahadane")}
+        fitted |= {one: f"{one}'s normalisation" for one in NORMALISATIONS}
         return fitted.get(name) or super().called(name)
 
     def _mapped(self, mapping: Map) -> Callable[..., Volume]:

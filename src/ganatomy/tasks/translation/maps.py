@@ -24,6 +24,8 @@ MOST_CASES, MOST_VOXELS = 24, 2**15
 """Largest number of training cases, and approximate largest number of voxels of each, that maps are fitted to."""
 BINS = 256
 """Number of intervals of the input's values between which a monotone map is interpolated."""
+NORMALISATIONS = ("Reinhard", "Macenko", "Vahadane")
+"""Names of the maps of pictures in colour, which give them the colours of the training pictures."""
 CLASSES, MOST_CLASSED = 5, 20_000
 """Number of classes of tissue, and largest number of voxels that they are found in (our choice)."""
 MOST_REMEMBERED = 400
