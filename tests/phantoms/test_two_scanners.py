@@ -18,13 +18,13 @@ def patients() -> list[TwoScannersMR]:
     return [TwoScannersMR(4, size=40, slices=24, label=name) for name in TwoScannersMR.LABELS]
 
 
-def test_lesions_are_bright_in_the_fourth_image_of_one_scanner_and_dark_in_that_of_the_other(
+def test_lesions_are_bright_in_the_fourth_image_of_either_scanner(
     patients: list[TwoScannersMR],
 ) -> None:
     source, target, tested = patients
     for patient in patients:
         assert contrast(patient, "flair") > 1.3 and contrast(patient, "t2") > 1.3 and contrast(patient, "t1") < 0.9
-    assert contrast(source, "ge") > 1.4 > 0.6 > contrast(target, "ge") == contrast(tested, "ge")
+    assert contrast(source, "ge") > 1.4 < contrast(target, "ge") == contrast(tested, "ge")
 
 
 def test_scars_look_like_lesions_in_flair_and_t2_alone(patients: list[TwoScannersMR]) -> None:

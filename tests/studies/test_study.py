@@ -240,7 +240,7 @@ def test_one_arm_with_a_scale_that_is_learned_is_compared_with_the_simple_method
     data = DataConfig(phantom_subjects=5, phantom_size=32, cache=cases)
     found = study("pix2pix", tmp_path / "out", config, data, OPTIONS, seeds=3)
     told = json.loads((found.out / "results.json").read_text())
-    assert told["reference"]["name"] in ("constant", "linear map", "monotone map", "input")
+    assert told["reference"]["name"] in ("constant", "linear map", "monotone map", "tissue classes", "input")
     differences = told["scores"]["psnr[window]"]["differences"]
     assert [(one["arm"], one["reference"]) for one in differences] == [("pix2pix", told["reference"]["name"])]
     assert found.outcome is None and told["reference"]["name"] in found.headline

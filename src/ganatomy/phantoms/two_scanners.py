@@ -13,7 +13,7 @@ from ganatomy.phantoms.shapes import Array, Grid, Mask, PlaneWaves, Point, label
 INJURY = {"flair": 0.5, "t2": 0.5, "t1": -0.25}
 SCAR = {"flair": 0.5, "t2": 0.5}
 """Relative changes of the intensity in an injury and in a scar, by image."""
-ECHO = 0.6  # relative change of the fourth image in injuries: brighter on one scanner, darker on the other
+ECHO = 0.6  # relative change of the fourth image in injuries, on either scanner
 RADII = (9.0, 18.0)  # mm, of injuries and scars
 INJURIES, SCARS = (1, 3), (1, 3)  # smallest and largest number of them
 APART = 4.0  # mm, smallest distance between two of them
@@ -33,10 +33,10 @@ class TwoScannersMR:
 
     Injuries are the lesions to be found; old scars, of the same sizes and as many, are not. In FLAIR and T2 both are
     bright alike, so that no threshold tells them apart; T1 and the fourth image, "ge", show injuries alone. T1 shows
-    them dark on either scanner. In "ge" they are bright on the first scanner, where it is a T2-weighted image, and dark
-    on the second, where it is a T1-weighted one, as if another gradient echo were used there. What a network learns of
-    it on the first scanner misleads it on the second. FLAIR, T2 and T1 of the second scanner differ in contrast and
-    noise only.
+    them dark on either scanner. In "ge" they are brighter than the tissue around them on either scanner, but that
+    tissue is T2-weighted on the first and T1-weighted on the second, as if another gradient echo were used there: white
+    matter of the second scanner looks like injuries of the first. FLAIR, T2 and T1 of the second scanner differ in
+    contrast and noise only.
 
     Attributes:
         LABELS: "source" for the first scanner, "target" for the second, "tested" for patients of the second scanner on
@@ -80,7 +80,7 @@ class TwoScannersMR:
             name: values * (1 + INJURY.get(name, 0.0) * injury + SCAR.get(name, 0.0) * scar)
             for name, values in plain.items()
         }
-        seen["ge"] = plain["t1"] * (1 - ECHO * injury) if second else plain["t2"] * (1 + ECHO * injury)
+        seen["ge"] = plain["t1" if second else "t2"] * (1 + ECHO * injury)
         self.images: dict[str, Image] = {}
         for name, values in seen.items():
             if second:
