@@ -62,7 +62,7 @@ class RetinaAAE(Painter):
             "code": {"shown_map": "true"},
             "small": {
                 "size": (64, 64),
-                "game_rounds": 100,
+                "game_rounds": 500,
                 "steps": 5,
                 "batch_size": 4,
                 "learning_rate": 1e-3,
