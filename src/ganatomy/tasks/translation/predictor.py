@@ -6,6 +6,7 @@ from typing import Any
 
 from ganatomy.inference.tiling import Tiler
 from ganatomy.tasks.restoration.predictor import RestorationPredictor
+from ganatomy.tasks.translation.task import Translator
 
 
 class TranslationPredictor(RestorationPredictor):
@@ -14,7 +15,9 @@ class TranslationPredictor(RestorationPredictor):
     def network(self, seed: int) -> Tiler:
         """Return the tiler of the network, with the noise of a seed where it takes any."""
         method: Any = self.method
-        tiler, latent = super().network(seed), method.latent_of(seed)
+        tiler = super().network(seed)
+        # Methods of other base classes may have this task, too, and need not know of noise.
+        latent = method.latent_of(seed) if isinstance(method, Translator) else None
         if latent is None:
             return tiler
         return replace(tiler, network=partial(method.restore, latent=latent.to(self.device)))
