@@ -15,7 +15,6 @@ import torch
 from ganatomy import catalogue
 from ganatomy.case import Sample, slab
 from ganatomy.catalogue import System
-from ganatomy.data.batches import usable
 from ganatomy.data.cases import DataConfig, find_cases
 from ganatomy.data.pseudonyms import Labels, Pseudonyms
 from ganatomy.data.store import Store
@@ -39,7 +38,7 @@ from ganatomy.studies.augmentation import (
     patient_folds,
 )
 from ganatomy.studies.classifier_results import SHOWN, classification_results
-from ganatomy.studies.drawn import MOST, drawn_by, drawn_images, drawn_structure
+from ganatomy.studies.drawn import MOST, chosen_slices, drawn_by, drawn_images, drawn_structure, scaled
 from ganatomy.studies.plan import RESULTS, StudyFile, open_folder
 from ganatomy.studies.segmentation_gain import LabelledImages, SegmentationGain, segmentation_gain, subject_folds
 from ganatomy.studies.segmenter_results import segmentation_results
@@ -350,18 +349,6 @@ def translation_images(task: Translation, samples: Sequence[Sample], name: str, 
     if len(found) <= MOST:
         return found
     return found.take(np.linspace(0, len(found) - 1, MOST).astype(np.intp))
-
-
-def chosen_slices(task: Translation, sample: Sample) -> list[int]:
-    """Return the numbers of a sample's slices on which a system would be trained."""
-    return [at for piece in usable(task, [sample]) for at in range(piece.start, piece.stop)]
-
-
-def scaled(encoded: Any, codec: Any) -> torch.Tensor:
-    """Convert slices (channels, n, rows, columns) in a codec's range to images (n, channels, ...) in [-1, 1]."""
-    low, high = getattr(codec, "to", (-1.0, 1.0))
-    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(encoded, np.float32), 1, 0)))
-    return (2 * (images - low) / (high - low) - 1).clamp(-1, 1)
 
 
 def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:

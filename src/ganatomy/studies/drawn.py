@@ -56,7 +56,7 @@ def drawn_images(task: Translation | MapSynthesis, structure: str, samples: Sequ
         if {*names, structure} <= set(sample.arrays):
             encoded = [sample.role(name).encoded(slab(sample.arrays[name], 0, sample.shape[0])) for name in names]
             mask = slab(sample.arrays[structure], 0, sample.shape[0])
-            codec, chosen = sample.role(names[0]).codec, _slices(task, sample)
+            codec, chosen = sample.role(names[0]).codec, chosen_slices(task, sample)
             parts.append(_labelled(np.concatenate(encoded), codec, mask, chosen, sample.case.subject))
     if not parts:
         raise UserError(f"--downstream: no case has both {' and '.join(names)} and the label map {structure}")
@@ -89,7 +89,7 @@ def drawn_by(
         role = decoding_role(task, predictor.outputs[task.output], sample)
         arrays = prediction.arrays if structure in predictor.outputs else sample.arrays
         image, mask = (slab(one, 0, sample.shape[0]) for one in (prediction.arrays[task.output], arrays[structure]))
-        parts.append(_labelled(role.encoded(image), role.codec, mask, _slices(task, sample), sample.case.subject))
+        parts.append(_labelled(role.encoded(image), role.codec, mask, chosen_slices(task, sample), sample.case.subject))
     if not parts:
         raise UserError(f"--downstream: no training subject has {' and '.join(predictor.inputs)}")
     return _evenly(_joined(parts), number)
@@ -110,15 +110,21 @@ def _images(task: Translation | MapSynthesis) -> list[str]:
 
 def _labelled(encoded: Any, codec: Any, mask: Any, slices: Sequence[int], subject: str) -> LabelledImages:
     """Return slices with their masks, as images in [-1, 1]."""
-    low, high = getattr(codec, "to", (-1.0, 1.0))
-    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(encoded, np.float32), 1, 0)))[list(slices)]
-    masks = torch.from_numpy(np.asarray(mask)[0, list(slices)] > 0)
-    return LabelledImages((2 * (images - low) / (high - low) - 1).clamp(-1, 1), masks, (subject,) * len(slices))
+    chosen = list(slices)
+    masks = torch.from_numpy(np.asarray(mask)[0, chosen] > 0)
+    return LabelledImages(scaled(encoded, codec)[chosen], masks, (subject,) * len(chosen))
 
 
-def _slices(task: Translation | MapSynthesis, sample: Sample) -> list[int]:
+def chosen_slices(task: Translation | MapSynthesis, sample: Sample) -> list[int]:
     """Return the numbers of a sample's slices on which a system would be trained."""
     return [at for piece in usable(task, [sample]) for at in range(piece.start, piece.stop)]
+
+
+def scaled(encoded: Any, codec: Any) -> torch.Tensor:
+    """Convert slices (channels, n, rows, columns) in a codec's range to images (n, channels, ...) in [-1, 1]."""
+    low, high = getattr(codec, "to", (-1.0, 1.0))
+    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(encoded, np.float32), 1, 0)))
+    return (2 * (images - low) / (high - low) - 1).clamp(-1, 1)
 
 
 def _joined(parts: Sequence[LabelledImages]) -> LabelledImages:
