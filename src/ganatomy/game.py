@@ -135,6 +135,7 @@ class Aids(BaseModel):
     extragradient: bool = False  # whether players move by the gradients found one round ahead (arXiv 1802.10551)
     consensus: float = Field(0.0, ge=0)  # weight of half the squared gradient of all players; 10 (arXiv 1705.10461)
     historical_averaging: float = Field(0.0, ge=0)  # weight of the squared distance to past weights (arXiv 1606.03498)
+    feature_matching: float = Field(0.0, ge=0)  # weight of matching the adversary's mean features (arXiv 1606.03498)
     pack: int = Field(1, ge=1, le=64)  # samples that adversaries judge together, 2 to 4 in PacGAN (arXiv 1712.04086)
     minibatch_discrimination: int = Field(0, ge=0, le=1024)  # values of closeness to the batch (arXiv 1606.03498)
 

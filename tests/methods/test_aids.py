@@ -24,6 +24,8 @@ WHY = {
     "weights with a scale": "weights that are scaled at run time",
     "weights changed after turns": "changes weights itself after a turn",
     "scores of its own": "computes the scores",
+    "no scores of real samples": "gives no scores of real and of generated samples",
+    "scores of several calls": "come from several calls",
     "no second slope": "no round can be played with these aids",
     "samples one by one": "no round can be played with these aids",
 }
@@ -81,7 +83,7 @@ def test_a_round_with_all_accepted_aids_moves_those_who_move_without(slug: str) 
     joint = "consensus" if slug == "vae-gan" else ("extragradient", "consensus")[READY.index(slug) % 2]
     method = build(slug)
     wanted = {**dict.fromkeys(("instance_noise", "r1", "dragan", "gradient_penalty"), 0.1), "spectral_norm": True}
-    wanted |= {"adversary_rate": 2.0, "historical_averaging": 0.1, joint: True}
+    wanted |= {"adversary_rate": 2.0, "historical_averaging": 0.1, "feature_matching": 0.1, joint: True}
     aids = Aids(**{name: value for name, value in wanted.items() if name not in refusals_of(slug)})
     prepare(method, aids)
     rounds = [0] * (len(method.stages()) - 1) + [1]

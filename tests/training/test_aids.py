@@ -12,7 +12,7 @@ from toys import Numbers, Quiet
 
 from ganatomy.cli import main
 from ganatomy.errors import UserError
-from ganatomy.game import Aids, Batch, Method, MethodConfig, Player, Stage, Stream, Turn, sgd
+from ganatomy.game import Aids, Batch, Method, MethodConfig, Player, Stage, Stream, Turn, moves, sgd
 from ganatomy.inference.model import load
 from ganatomy.inference.runfile import InitialSource, read_run
 from ganatomy.nets.aids import EqualisedLinear
@@ -165,6 +165,65 @@ def test_instance_noise_meets_all_that_is_judged_and_fades(done: int, level: flo
     for made in (judged, fooling):
         assert made.std().item() == pytest.approx(level, rel=0.05)
     assert level == 0 or not torch.equal(judged, fooling)
+
+
+class Features(Judged):
+    """A critic with a hidden layer and batch norm, before which the generator moves where it is ``first``."""
+
+    def __init__(self, first: bool = False, seen: bool = True):
+        super().__init__()
+        self.first, self.told = first, seen
+        self.critic = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
+
+    def turns(self, batches):
+        real = next(batches)["x"]
+        fake = self.generator(real)
+        if self.first:
+            yield Turn("generator", adversarial=-self.critic(fake).mean())
+        scores = {"real": self.critic(real), "fake": self.critic(fake.detach())}
+        yield Turn("critic", gap=scores["fake"].mean() - scores["real"].mean(), scores=scores)
+        if not self.first:
+            yield Turn("generator", adversarial=-self.critic(fake if self.told else fake.detach()).mean())
+
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        return self.critic[:3](x)
+
+
+def played(method: Method, rounds: int = 1, **aids: object) -> list[Turn]:
+    """All turns of a few rounds with aids in which nobody moves."""
+    aided, batches = Aided(method, method.stages()[0], Aids(**aids)), Numbers()
+    return [turn for _ in range(rounds) for move in moves(aided.stage.turns(batches)) for turn in move]
+
+
+def test_feature_matching_compares_what_the_last_layer_is_told_of_real_and_generated_samples() -> None:
+    method = Features()
+    critic, generator = played(method, feature_matching=3.0)
+    averages = {name: value.clone() for name, value in method.critic.named_buffers()}
+    fake = method.generator(real())
+    wanted = 3 * (method.hidden(fake).mean(0) - method.hidden(real()).mean(0)).square().sum()
+    assert set(critic.losses) == {"gap"}
+    assert set(generator.losses) == {"adversarial", "feature_matching"}
+    assert generator.losses["feature_matching"].item() == pytest.approx(wanted.item(), rel=1e-5)
+    given = torch.autograd.grad(generator.losses["feature_matching"], method.generator.weight)[0]
+    assert torch.allclose(given, torch.autograd.grad(wanted, method.generator.weight)[0], atol=1e-6)
+    plain = Features()
+    plain.generator.load_state_dict(method.generator.state_dict())
+    for name, value in method.critic.named_parameters():
+        plain.critic.get_parameter(name).data.copy_(value)
+    played(plain)
+    for name in ("1.running_mean", "1.running_var"):
+        assert torch.allclose(averages[name], plain.critic.get_buffer(name)), name
+
+
+def test_feature_matching_waits_for_the_first_real_samples() -> None:
+    first, _, second, _ = played(Features(first=True), rounds=2, feature_matching=1.0)
+    assert first.losses["feature_matching"].item() == 0
+    assert second.losses["feature_matching"].item() > 0
+
+
+def test_feature_matching_leaves_players_alone_that_the_adversary_does_not_teach() -> None:
+    _, generator = played(Features(seen=False), feature_matching=1.0)
+    assert set(generator.losses) == {"adversarial"}
 
 
 def test_networks_are_left_as_they_were() -> None:

@@ -18,10 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from ganatomy.errors import UserError
 from ganatomy.game import Aids, Batch, Method, Player, Stage, Turn, moves
 from ganatomy.losses.adversarial import dragan_penalty, gradient_penalty, r1_penalty
+from ganatomy.losses.matching import feature_matching
+from ganatomy.nets.aids import averages_kept
 from ganatomy.nets.enlarging import compare, pack
 from ganatomy.nets.spectral import normalise_weights, reachable
 
@@ -29,8 +32,12 @@ ENTRANCES = "forward", "features"
 """Methods of an adversary's network that take images, or other samples, as their first argument."""
 PENALTIES = "r1", "dragan", "gradient_penalty"
 """Aids that need the slope of the score of every single sample."""
+TRACED = *PENALTIES, "feature_matching"
+"""Aids that need to know what adversaries were shown."""
 JOINT = "extragradient", "consensus"
 """Aids that compute all turns of a round before any player moves."""
+WEIGHTED = _ConvNd, nn.Linear
+"""Layers whose inputs can be the features of a network."""
 
 
 @dataclass
@@ -44,6 +51,45 @@ class Call:
     """Arguments by name."""
     returned: tuple[Tensor, ...]
     """Tensors that were returned."""
+    function: Callable[..., Any]
+    """What was called: one of the network's `ENTRANCES`."""
+
+    @property
+    def made(self) -> bool:
+        """Whether the samples come from a network that learns from the call."""
+        return any(isinstance(one, Tensor) and one.grad_fn is not None for one in self.shown)
+
+    def of(self, rows: slice) -> Call:
+        """Return the call for some of its samples; tensors by place and name are cut where they have a row for each."""
+        count = len(self.shown[0])
+
+        def part(value: Any) -> Any:
+            return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
+
+        named = {name: part(one) for name, one in self.named.items()}
+        return replace(self, shown=tuple(map(part, self.shown)), named=named)
+
+    def features(self) -> Tensor:
+        """Return what the layer that gives the scores is told of the samples, computed anew, (N, ...).
+
+        That is the input of the last layer with weights that runs, or what the network's own ``features`` returns.
+        """
+        if self.function.__name__ == "features":
+            return _tensors(self.function(*self.shown, **self.named))[0]
+        seen: list[Tensor] = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+            for layer in self.network.modules()
+            if isinstance(layer, WEIGHTED)
+        ]
+        try:
+            self.network(*self.shown, **self.named)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not seen:
+            raise UserError("--aids.feature-matching: the adversary has no convolution or dense layer")
+        return seen[-1]
 
     def scores(self, place: int, rows: slice, samples: Tensor) -> Tensor:
         """Return what the network returns at ``place`` for other samples, as one number for each of them.
@@ -53,15 +99,8 @@ class Call:
             rows: rows of the call that the samples stand for, whose further arguments are used.
             samples: samples in the form of the first argument.
         """
-        count = len(self.shown[0])
-
-        def part(value: Any) -> Any:
-            return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
-
-        made = self.network(
-            samples, *map(part, self.shown[1:]), **{name: part(one) for name, one in self.named.items()}
-        )
-        return _tensors(made)[place].flatten(1).mean(1)
+        own = self.of(rows)
+        return _tensors(self.network(samples, *own.shown[1:], **own.named))[place].flatten(1).mean(1)
 
 
 class Aided:
@@ -79,6 +118,10 @@ class Aided:
         self.aids = aids if self.adversaries else Aids()
         self.history = History(method, stage.players) if self.aids.historical_averaging else None
         self.calls: list[Call] = []
+        self.real: dict[nn.Module, Call] = {}
+        """Network of an adversary to its latest call with real samples, for feature matching."""
+        self.matched = False
+        """Whether a player has been taught by feature matching so far."""
         self.busy = False
         self.versions: list[int] = []
 
@@ -96,7 +139,10 @@ class Aided:
         """Yield the moves of one round."""
         with self._watched():
             for move in moves(self.own.turns(batches)):
+                if self.aids.feature_matching:
+                    self._note_real(move)
                 yield tuple(self._aided(turn) for turn in move)
+                self._forget(move)
 
     def check_move(self, move: Sequence[Turn]) -> None:
         """Check a move of a round in which no player is stepped; called for every one of them.
@@ -125,17 +171,64 @@ class Aided:
         terms: dict[str, Tensor] = {}
         if turn.player in self.adversaries and (wanted := [name for name in PENALTIES if getattr(self.aids, name)]):
             terms |= {name: self._penalty(name, turn) for name in wanted}
-            own = networks(self.adversaries[turn.player])
-            self.calls = [call for call in self.calls if call.network not in own]
+        if self.aids.feature_matching and turn.player not in self.adversaries:
+            terms |= self._matching(turn)
         if self.history:
             terms["history"] = self.aids.historical_averaging * self.history.distance(turn.player)
         return Turn(turn.player, {**turn.losses, **terms}, scores=turn.scores) if terms else turn
 
+    def _forget(self, move: Sequence[Turn]) -> None:
+        """Drop the calls that a move was computed from, which hold its graph."""
+        own = {
+            one for turn in move if turn.player in self.adversaries for one in networks(self.adversaries[turn.player])
+        }
+        taught = any(turn.player not in self.adversaries for turn in move)
+        self.calls = [call for call in self.calls if call.network not in own and not (taught and call.made)]
+
+    def _note_real(self, move: Sequence[Turn]) -> None:
+        """Keep what adversaries were shown of real samples; their turns give the scores of these first."""
+        for turn in move:
+            if turn.player in self.adversaries:
+                scores = self._scores("feature_matching", turn)[0]
+                call, _ = self._call_of("--aids.feature-matching", turn.player, scores)
+                if len(scores) > len(call.shown[0]):
+                    raise UserError(f"--aids.feature-matching: the scores of {turn.player} come from several calls")
+                self.real[call.network] = call.of(slice(0, len(scores)))
+
+    def _matching(self, turn: Turn) -> dict[str, Tensor]:
+        """Return the weighted loss of feature matching of a player, at all of its samples that adversaries judged.
+
+        It is 0 for samples of a network that has seen no real ones yet, and absent where the player is taught by none.
+        """
+        reached = _ancestors(turn.total)
+        found = [
+            call for call in self.calls if call.made and any(one.grad_fn in reached for one in call.returned)
+        ]  # fmt: skip
+        losses = [turn.total.detach() * 0]
+        for call in found:
+            if real := self.real.get(call.network):
+                with self._unwatched(), averages_kept(call.network):
+                    with torch.no_grad():
+                        wanted = real.features()
+                    given = call.features()
+                if wanted.shape[1:] != given.shape[1:]:
+                    raise UserError(
+                        f"--aids.feature-matching: features of real samples and of those of {turn.player} differ in size"
+                    )
+                losses.append(feature_matching(wanted, given))
+        self.matched |= bool(found)
+        return {"feature_matching": self.aids.feature_matching * torch.stack(losses).sum()} if found else {}
+
+    def _scores(self, name: str, turn: Turn) -> list[Tensor]:
+        """Return the scores of an adversary's turn, those of real samples first and those of generated ones second."""
+        if len(turn.scores) < 2:
+            option = f"--aids.{name.replace('_', '-')}"
+            raise UserError(f"{option}: {turn.player} gives no scores of real and of generated samples")
+        return list(turn.scores.values())
+
     def _penalty(self, name: str, turn: Turn) -> Tensor:
         """Return the weighted penalty of an adversary's turn."""
-        option, scores = f"--aids.{name.replace('_', '-')}", list(turn.scores.values())
-        if len(scores) < 2:
-            raise UserError(f"{option}: {turn.player} gives no scores of real and of generated samples")
+        option, scores = f"--aids.{name.replace('_', '-')}", self._scores(name, turn)
         call, place = self._seen(option, turn.player, scores[0])
         real = slice(0, len(scores[0]))
         critic, at = partial(call.scores, place, real), call.shown[0][real]
@@ -153,10 +246,7 @@ class Aided:
 
     def _seen(self, option: str, player: str, scores: Tensor) -> tuple[Call, int]:
         """Return the call that scores come from, and the place of the tensor with as many values for each sample."""
-        found = self._origin(scores)
-        if found is None:
-            raise UserError(f"{option}: the scores of {player} are not those of one of its networks")
-        call, place = found
+        call, place = self._call_of(option, player, scores)
         if call.returned[place].shape[1:].numel() != scores.shape[1:].numel():
             with self._unwatched(), torch.no_grad():
                 made = _tensors(call.network(*call.shown, **call.named))
@@ -165,7 +255,7 @@ class Aided:
                 raise UserError(f"{option}: the method computes the scores of {player} from what its networks return")
         return call, place
 
-    def _origin(self, scores: Tensor) -> tuple[Call, int] | None:
+    def _call_of(self, option: str, player: str, scores: Tensor) -> tuple[Call, int]:
         """Return the nearest call in the graph of some scores, and the number of the tensor that it returned."""
         nodes = {
             one.grad_fn: (call, place)
@@ -173,14 +263,10 @@ class Aided:
             for place, one in enumerate(call.returned)
             if one.grad_fn is not None
         }
-        level, reached = [scores.grad_fn], set()
-        while level:
-            for node in level:
-                if node in nodes:
-                    return nodes[node]
-            reached.update(level)
-            level = [up for node in level if node for up, _ in node.next_functions if up and up not in reached]
-        return None
+        found = next((nodes[node] for node in _ancestors(scores) if node in nodes), None)
+        if found is None:
+            raise UserError(f"{option}: the scores of {player} are not those of one of its networks")
+        return found
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -209,8 +295,8 @@ class Aided:
             samples = samples + level * self.method.noise.normal(*samples.shape).to(samples.dtype)
         with self._unwatched():
             made = function(samples, *others, **named)
-        if any(getattr(self.aids, name) for name in PENALTIES):
-            self.calls.append(Call(network, (samples, *others), named, _tensors(made)))
+        if any(getattr(self.aids, name) for name in TRACED):
+            self.calls.append(Call(network, (samples, *others), named, _tensors(made), function))
         return made
 
     @contextmanager
@@ -264,10 +350,11 @@ class History:
 
 
 def networks(player: Player) -> list[nn.Module]:
-    """Return the networks of a player that are called as such; those in a list are called one by one."""
-    return [
-        one for module in player.modules for one in (module if isinstance(module, nn.ModuleList) else (module,))
-    ]  # fmt: skip
+    """Return the networks of a player that are called as such; those in a list or by name are called one by one."""
+    found: list[nn.Module] = []
+    for module in player.modules:
+        found += module.children() if isinstance(module, nn.ModuleList | nn.ModuleDict) else [module]
+    return found
 
 
 def prepare(method: Method, aids: Aids) -> None:
@@ -319,6 +406,17 @@ def _other_norm(method: Method) -> str:
     """Return which option of a method chooses another norm of its adversary, as the end of a sentence."""
     names = [name for name in type(method.config).model_fields if re.fullmatch(r"(discriminator|critic)_norm", name)]
     return f"; add --{names[0].replace('_', '-')} layer" if names else ", and no option of this system changes it"
+
+
+def _ancestors(value: Tensor) -> dict[Any, None]:
+    """Return all nodes of the graph that a value was computed by, the nearest first."""
+    level = [value.grad_fn] if value.grad_fn else []
+    reached = dict.fromkeys(level)
+    while level:
+        above = (up for node in level for up, _ in node.next_functions if up and up not in reached)
+        level = list(dict.fromkeys(above))
+        reached.update(dict.fromkeys(level))
+    return reached
 
 
 def _tensors(made: Any) -> tuple[Tensor, ...]:

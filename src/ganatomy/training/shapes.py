@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -30,6 +31,8 @@ TRIED = 2
 """Value by which every aid that has a number is switched on, to see whether it reaches a method."""
 MOST_MOVES = 12
 """Number of moves of a round that are tried, which is more than one of every player in all but unusual methods."""
+TYPICAL = 1100
+"""Round of a stage at which aids are tried: one of the hundredths, in which all adversaries of slow ones move."""
 FEW = 2
 """Samples per batch with which a failure is tried again."""
 UNKNOWN = (
@@ -71,13 +74,16 @@ def check_turns(method: Method) -> None:
 def check_aids(method: Method, aids: Aids) -> None:
     """Begin a round of every stage with aids and a few random samples, on the weights that training begins with.
 
-    The method stays unchanged.
+    It is a round from the middle of the stage, since players may be taught without an adversary at first. The method
+    stays unchanged.
 
     Raises:
         UserError: an aid cannot reach the method; the message names it and the reason.
     """
+    matched = not aids.feature_matching
     for number in range(len(method.stages()) if aids.chosen else 0):
         double = copy.deepcopy(method)
+        double.progress = replace(double.progress, stage_round=TYPICAL, stage_rounds=2 * TYPICAL)
         aided = Aided(double, double.stages()[number], aids)
         try:
             begin_round(double, number, FEW * aids.pack, aided)
@@ -85,6 +91,11 @@ def check_aids(method: Method, aids: Aids) -> None:
             names = ", ".join(f"--aids.{name.replace('_', '-')}" for name in aids.chosen)
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"{names}: no round can be played with these aids ({reason})") from error
+        matched |= aided.matched
+    if not matched:
+        raise UserError(
+            "--aids.feature-matching: no player is taught by what an adversary's network says of its samples"
+        )
 
 
 def refusals(method: Method) -> dict[str, str]:
