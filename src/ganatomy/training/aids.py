@@ -213,7 +213,7 @@ class Aided:
                     given = call.features()
                 if wanted.shape[1:] != given.shape[1:]:
                     raise UserError(
-                        f"--aids.feature-matching: features of real samples and of those of {turn.player} differ in size"
+                        f"--aids.feature-matching: features of real samples and those of {turn.player} differ in size"
                     )
                 losses.append(feature_matching(wanted, given))
         self.matched |= bool(found)
