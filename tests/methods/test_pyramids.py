@@ -360,6 +360,26 @@ def test_the_critic_sees_whole_real_images_faded_like_the_generated(growing, mon
     assert [tuple(image.shape) for image in seen] == [(4, 3, 16, 16)] * 3
 
 
+def test_images_are_averaged_to_the_size_of_the_stage_as_they_are_read(growing):
+    stages = {stage.name: stage.stream for stage in growing.stages()}
+    image = np.random.default_rng(0).normal(size=(3, 1, 32, 32)).astype(np.float32)
+    drawn = {"image": image, "label": np.array(1)}
+    for name, block in (("hold 8", 4), ("fade to 16", 2), ("hold 16", 2), ("fade to 32", 1), ("hold 32", 1)):
+        read = stages[name].transform(drawn, None)
+        assert read["image"].dtype == np.float32 and read["label"] is drawn["label"]
+        wanted = avg_pool2d(torch.from_numpy(image[:, 0]), block)
+        torch.testing.assert_close(torch.from_numpy(read["image"][:, 0]), wanted)
+
+
+def test_a_stage_of_pgan_plays_the_same_with_images_that_were_averaged_before(growing):
+    hold, losses = growing.stages()[0], []
+    real = next(batches(growing))["image"]
+    for image in (real, avg_pool2d(real, 4)):
+        torch.manual_seed(3)
+        losses.append(next(hold.turns(iter([{"image": image}]))).losses["drift"])
+    torch.testing.assert_close(*losses)
+
+
 def test_pgan_losses(growing):
     critic, generator = growing.stages()[-1].turns(batches(growing))
     real, fake = critic.scores["real"], critic.scores["fake"]

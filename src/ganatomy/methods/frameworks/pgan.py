@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, one_hot
@@ -24,8 +27,8 @@ class PGAN(Synthesiser):
     Karras, Aila, Laine & Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and Variation,
     ICLR 2018. arXiv 1710.10196. Stages alternate: the newest layers fade in, then all are trained. If training stops
     early, samples are images of the present size, enlarged. With labels, as in the published code, the generator is
-    told the class and the critic also names it. Real images are read at the full size and averaged to the present one,
-    where the published code has files of every size, so that the first stages take longer.
+    told the class and the critic also names it. Real images are averaged to the present size as they are read, where
+    the published code has files of every size.
     """
 
     stated_augmentation = "mirrored"
@@ -115,6 +118,11 @@ class PGAN(Synthesiser):
         batch_size = min(c.batch_size, max(c.smallest_batch, 16 * c.batch_size // side))
         moves = adam(c.learning_rate if side < 1024 else c.learning_rate_at_1024, c.betas)
         halflife = -batch_size / math.log2(c.ema_decay)
+        roles, block = tuple(self.task.images), c.size[0] // side
+
+        def smaller(drawn: Mapping[str, Any], rng: Any) -> Mapping[str, Any]:
+            return {role: averaged(one, block) if role in roles else one for role, one in drawn.items()}
+
         players = [
             Player("critic", (self.critic,), moves, adversary=True),
             Player("generator", (self.generator,), moves, ema_halflife=halflife),
@@ -124,7 +132,7 @@ class PGAN(Synthesiser):
             partial(self.turns, level, fading),
             players,
             max(1, images // batch_size),
-            self.stream(batch_size, c.flips, c.quarter_turns),
+            replace(self.stream(batch_size, c.flips, c.quarter_turns), transform=smaller),
             # Enlarged images of a smaller size may score better than the first ones of the full size.
             validated=level == self.last and not fading,
         )
@@ -134,7 +142,9 @@ class PGAN(Synthesiser):
         self.level.fill_(level)
         self.alpha.fill_(alpha)
         batch, critic = next(batches), partial(self.critic, level=level, alpha=alpha)
-        real = faded(avg_pool2d(self.real(batch), 1 << (self.last - level)), alpha)
+        real = self.real(batch)
+        # The stage's stream gives images of the present size; a caller's own batches may have the full one.
+        real = faded(avg_pool2d(real, real.shape[-1] // (4 << level)), alpha)
         # Images are made of the classes of the real ones, as in the published code.
         label = batch["label"] if self.labelled else None
         fake = self.generator(self.told(self.latents(len(real)), label), level, alpha)
@@ -164,3 +174,10 @@ class PGAN(Synthesiser):
     def sample(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         image = self.generator(self.told(latent, label), int(self.level), float(self.alpha))
         return interpolate(image, self.config.size)
+
+
+def averaged(image: NDArray[Any], block: int) -> NDArray[Any]:
+    """Return the means of square blocks of pixels of an image (..., rows, columns)."""
+    *front, rows, columns = image.shape
+    blocks = image.reshape(*front, rows // block, block, columns // block, block)
+    return np.asarray(blocks.mean((-3, -1)), np.float32)
