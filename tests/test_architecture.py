@@ -26,6 +26,14 @@ def test_every_system_is_named_in_the_catalogue():
         assert catalogue.resolve(slug).slug == slug and f"`{slug}`" in text
 
 
+def test_every_kind_of_task_is_on_the_page():
+    table = PAGE.read_text(encoding="utf-8").split("| folder |")[1].split("\n\n")[0]
+    listed = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ", table, re.MULTILINE)
+    named = {name.strip("`") for cell in listed for name in cell.split(", ")}
+    rooms = Path(__file__).parents[1] / "src" / "ganatomy" / "tasks"
+    assert named == {one.name for one in rooms.iterdir() if (one / "__init__.py").is_file()}
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Mypy's messages on all blocks, by the number of the block."""
