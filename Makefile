@@ -26,7 +26,7 @@ demo: $(READY)
 
 # Tests of one file share what they have trained, so a process takes whole files.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=30
 
 # The tests of one system: make test-method NAME=segan
 test-method: $(READY)
