@@ -6,6 +6,7 @@ import frameworks_round
 import projectors
 import reconstruction
 import segmentation_volume
+import share_of_machine
 import startup
 import training_round
 
@@ -21,6 +22,7 @@ def main() -> None:
         reconstruction,
         segmentation_volume,
         projectors,
+        share_of_machine,
     ):
         benchmark.main()
         print()

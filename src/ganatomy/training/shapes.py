@@ -150,14 +150,15 @@ def begin_round(method: Method, number: int, most: int | None = None, aided: Aid
     with torch.random.fork_rng(devices=[]):
         if stage.begin:
             stage.begin()
-        for move in islice(moves(stage.turns(_batches(method, stage, most))), MOST_MOVES):
+        for move in islice(moves(stage.turns(example_batches(method, stage, most))), MOST_MOVES):
             for turn in move:
                 turn.total  # noqa: B018  the sum of terms of different shapes fails
             if aided:
                 aided.check_move(move)
 
 
-def _batches(method: Method, stage: Stage, most: int | None) -> Iterator[Batch]:
+def example_batches(method: Method, stage: Stage, most: int | None = None) -> Iterator[Batch]:
+    """Yield batches of random numbers in the shapes that a stage draws, at most ``most`` samples of each stream."""
     draw = torch.Generator().manual_seed(0)
     streams = stage.streams_in_order
     while True:
