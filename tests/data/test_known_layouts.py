@@ -113,3 +113,39 @@ def test_two_images_of_one_name_are_refused(pairs):
 def test_systems_with_another_number_of_images_are_told_so(pairs):
     with pytest.raises(UserError, match="trainA: two kinds of images, but this system has flair, t1, t2"):
         discover(segmentation("flair", "t1", "t2"), DataConfig(data=pairs))
+
+
+def test_files_called_by_the_roles_are_cases_of_their_folders(tmp_path):
+    for number, patient in enumerate(("anna", "ben")):
+        for name in ("flair", "T1", "lesions"):
+            image(tmp_path / patient / f"{name}.nii.gz", number)
+    image(tmp_path / "ben" / "localiser.nii.gz", 9)
+    image(tmp_path / "cleo" / "flair.nii.gz", 9)
+    task = build("segan", {"inputs": ("flair", "t1"), "labels": "lesions", "regions": {"all": (1,)}}).task
+    with pytest.warns(Notice) as told:
+        found = discover(task, DataConfig(data=tmp_path))
+    assert {case.subject: {role: one.paths[0].name for role, one in case.sources.items()} for case in found} == {
+        patient: {"flair": "flair.nii.gz", "t1": "T1.nii.gz", "lesions": "lesions.nii.gz"}
+        for patient in ("anna", "ben")
+    }
+    assert any("1 images are left out: no role is called as they are" in str(one.message) for one in told)
+    assert any("cleo" in str(one.message) for one in told)
+
+
+def test_folders_of_a_series_each_may_be_called_by_the_roles_too(tmp_path):
+    for patient in ("anna", "ben"):
+        for name in ("mr", "ct"):
+            image(tmp_path / patient / name.upper() / "series.nii.gz", 1)
+    task = build("pix2pix", {"source": "mr", "target": "ct", "size": (32, 32), "levels": 3}).task
+    found = discover(task, DataConfig(data=tmp_path))
+    assert {case.subject: {role: one.paths[0].parent.name for role, one in case.sources.items()} for case in found} == {
+        patient: {"mr": "MR", "ct": "CT"} for patient in ("anna", "ben")
+    }
+
+
+def test_a_folder_without_all_images_of_any_case_has_another_layout(tmp_path):
+    for patient in ("anna", "ben"):
+        image(tmp_path / patient / "mr.nii.gz", 1)
+    task = build("pix2pix", {"source": "mr", "target": "ct", "size": (32, 32), "levels": 3}).task
+    with pytest.raises(UserError):
+        discover(task, DataConfig(data=tmp_path))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ganatomy.case import Case, Openable, Split, Task
+from ganatomy.data.splits import some
 from ganatomy.errors import Notice, UserError
 from ganatomy.images.files import Source
 from ganatomy.images.paths import distinct_names
@@ -57,6 +58,8 @@ def cases_of(found: Sequence[Found], task: Task, where: object, resample_to: str
     usable = [one for one in found if task.usable(one.sources)]
     if not usable:
         raise Unfit(f"{where}: no case has all roles, which are {', '.join(task.required)}")
+    lacking = [one.name for one in found if not task.usable(one.sources)]
+    tell(where, f"{len(lacking)} cases are left out, since they lack images: {some(lacking)}", lacking)
     names = distinct_names([one.name for one in usable], [_origin(one) for one in usable])
     sides: dict[str, set[str]] = {}
     for one in usable:

@@ -8,12 +8,15 @@
 - ``sub-*``: the Brain Imaging Data Structure, see `ganatomy.data.bids`.
 - ``datalist.json``, ``dataset.json``, or a list of another name: MONAI, see `ganatomy.data.datalists`.
 - an ``.npz`` with ``train_images`` and ``train_labels``: MedMNIST.
+- a folder for each patient or visit, with files or folders of series called by the roles, such as ``ct.nii.gz`` and
+  ``pet.nii.gz``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -99,6 +102,8 @@ def _found(task: Task, place: Path, find: Find, reading: Reading) -> list[Found]
         raise UserError(f"{place}: several MedMNIST archives: {some(path.name for path in archives)}; give one of them")
     if archives:
         return _medmnist(task, archives[0], reading.meaning)
+    if called := _called_by_roles(task, place, find):
+        return called
     return _side_by_side(task, place, find, reading) if _is_side_by_side(task, place, find) else None
 
 
@@ -239,6 +244,41 @@ def _channels_and_labels(task: Task, folder: Path, find: Find) -> list[Found]:
             if name in labels and task.label_maps:
                 sources[task.label_maps[0]] = labels[name]
             found.append(Found(name, subject_of_name(name), split, sources))
+    return found
+
+
+def _called_by_roles(task: Task, folder: Path, find: Find) -> list[Found]:
+    """Return the cases of folders whose files, or folders of one series each, are called by the roles of a task.
+
+    There is none where the task has a single role, or where no folder has all images that a case needs.
+    """
+    roles = {name.lower(): name for name in (*images_of(task), *task.label_maps)}
+    if len(roles) < 2:
+        return []
+    cases: dict[Path, dict[str, Source]] = {}
+    others: list[Source] = []
+    sources = find(folder)
+    in_folder = Counter(source.places[0].parent for source in sources)
+    for source in sources:
+        place = source.places[0]
+        word, above = _stem(source).lower(), place.parent
+        if word not in roles and in_folder[above] == 1:
+            word, above = above.name.lower(), above.parent
+        own = cases.setdefault(above, {}) if word in roles and folder in (above, *above.parents) else None
+        if own is None or roles[word] in own:
+            others.append(source)
+        else:
+            own[roles[word]] = source
+    groups = task.groups or (needed_images(task),)
+    if not any(set(group) <= set(own) for own in cases.values() for group in groups):
+        return []
+    if others:
+        tell(folder, f"{len(others)} images are left out: no role is called as they are", [one.name for one in others])
+    found = []
+    for above, own in cases.items():
+        below = above.relative_to(folder).as_posix() if above != folder else above.name
+        patient = next((one.frames[0].patient for one in own.values() if one.frames), None)
+        found.append(Found(below.replace("/", "_"), patient or subject_of_place(f"{below}/"), "train", dict(own)))
     return found
 
 

@@ -97,6 +97,8 @@ def layouts_for(task: Task) -> list[str]:
         lines.append(f"a folder of images, each of which is the {task.given}; its first folders are subjects")
     else:
         lines.append(f"a folder with the folders {', '.join(several)}, in which files of equal names are a case")
+        called = ", ".join(f"{name}.nii.gz" for name in several)
+        lines.append(f"a folder for each patient or visit, with files called {called}, or a folder of DICOM for each")
         lines.append(f"a folder with --roles {patterns}")
         series = " ".join(f"{name}='*{name.upper()}*'" for name in needed)
         lines.append(f"a folder of DICOM studies with --series {series}")
