@@ -318,7 +318,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1804.01601", module="ganatomy.methods.synthesis.staingan:StainGAN"),
     System("twod-microscopy", 93, "Two-discriminator GAN", "synthesis", "Han & Yin, 2017",
            "live-cell microscopy", "2D", "translates between phase contrast and DIC with two discriminators",
-           None, aliases=("pc-dic-gan",)),
+           None, module="ganatomy.methods.synthesis.twod_microscopy:TwoDiscriminatorGAN", aliases=("pc-dic-gan",)),
     System("vessel-geometry-wgan", 94, "Vessel-geometry WGAN", "synthesis", "Wolterink et al., 2018",
            "coronary CT", "1D", "samples the geometry of coronary arteries along their axis",
            "arXiv:1804.04381", module="ganatomy.methods.synthesis.vessel_geometry_wgan:VesselGeometryWGAN"),

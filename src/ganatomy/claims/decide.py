@@ -23,6 +23,7 @@ from ganatomy.claims.sections import (
     heart_segmentation,
     landmarks,
     microscopy_segmentation,
+    microscopy_translation,
     reconstruction,
     retina_segmentation,
     retina_synthesis,
@@ -72,6 +73,7 @@ CLAIMS: dict[str, Claim] = {
         superresolution,
         volumes,
         cross_modality,
+        microscopy_translation,
     )
     for claim in section.CLAIMS
 }

@@ -59,6 +59,7 @@ PHANTOMS: dict[str, str] = {
     "stained-glands": "ganatomy.phantoms.histology:StainedGlands",
     "stained-nuclei": "ganatomy.phantoms.histology:StainedNuclei",
     "two-laboratory-nuclei": "ganatomy.phantoms.histology:TwoLaboratoryNuclei",
+    "live-cells": "ganatomy.phantoms.live_cells:LiveCells",
     "spheroids": "ganatomy.phantoms.spheroid:BrightFieldSpheroids",
     "squares": "ganatomy.phantoms.squares:Squares",
     "short-axis-mr": "ganatomy.phantoms.short_axis:ShortAxisMR",
