@@ -186,7 +186,7 @@ def test_the_measured_samples_are_kept(kind):
 def test_the_game_of_gancs_sets_in_slowly():
     method = small(GANCS, adversarial_weight=0.25)
     warm_up, game = method.stages()
-    assert warm_up.rounds == 400 and not warm_up.validated and game.validated
+    assert warm_up.rounds == 1600 and not warm_up.validated and game.validated
     found = {}
     for at in (0, 9, 10, 100, 10**8):
         method.progress = Progress(stage_round=at, stage_rounds=10**9)

@@ -166,7 +166,7 @@ def test_the_loss_of_known_probabilities():
 
 @pytest.fixture
 def method():
-    return build("uda-lesion", dropout=0.0)
+    return build("uda-lesion", dropout=0.0, adversarial_weight=0.05, ramp=(10, 35))
 
 
 def played(method, epoch=22):

@@ -10,10 +10,10 @@ from ganatomy.images.image import Image
 from ganatomy.phantoms.brain import BrainMR
 from ganatomy.phantoms.shapes import Array, Grid, Mask, PlaneWaves, Point, label_of, ramp
 
-INJURY = {"flair": 0.5, "t2": 0.5, "t1": -0.25}
+INJURY = {"flair": 0.5, "t2": 0.5, "t1": -0.2}
 SCAR = {"flair": 0.5, "t2": 0.5}
 """Relative changes of the intensity in an injury and in a scar, by image."""
-ECHO = 0.6  # relative change of the fourth image in injuries, on either scanner
+ECHO = 1.0  # relative change of the fourth image in injuries, on either scanner
 RADII = (9.0, 18.0)  # mm, of injuries and scars
 INJURIES, SCARS = (1, 3), (1, 3)  # smallest and largest number of them
 APART = 4.0  # mm, smallest distance between two of them

@@ -82,9 +82,10 @@ class GANCS(Reconstructor):
             "small": {
                 "size": (64, 64),
                 "scan": Undersampling(pattern="power", fraction=0.3),
-                "warm_up_rounds": 400,
-                "game_rounds": 200,
-                "batch_size": 4,
+                "warm_up_rounds": 1_600,
+                "game_rounds": 800,
+                # At inference norms use the statistics of each sample alone, as with one sample they do in training.
+                "batch_size": 1,
                 "learning_rate": 2e-3,
                 "halvings": 2,
                 "adversarial_weight": 0.02,

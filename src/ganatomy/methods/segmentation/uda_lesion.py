@@ -117,6 +117,11 @@ class UDALesion(Segmenter):
                 "widths": (6, 6, 8, 8, 8, 8, 10, 10),
                 "hidden": 24,
                 "domain_width": 16,
+                "dropout": 0.1,
+                # With the paper's weight so short a training leaves the domains apart.
+                "adversarial_weight": 1.0,
+                "ramp": (5, 20),
+                "domain_learning_rate": 1e-2,
                 "batch_size": 6,
                 "domain_batch_size": 3,
                 "epoch_rounds": 10,
