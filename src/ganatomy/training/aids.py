@@ -52,7 +52,7 @@ class Call:
     returned: tuple[Tensor, ...]
     """Tensors that were returned."""
     function: Callable[..., Any]
-    """What was called: one of the network's `ENTRANCES`."""
+    """The network's method that was called, one of `ENTRANCES`."""
 
     @property
     def made(self) -> bool:
