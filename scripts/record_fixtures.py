@@ -77,6 +77,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "unpaired-mr2ct": ("head-mr-ct", "t1", CUBE),
     "staingan": ("two-laboratory-nuclei", "scanner_a", {"size": 64}),
     "twod-microscopy": ("live-cells", "dic", {"size": 96}),
+    "sst": ("two-laboratory-tumours", "scanner_b", {"size": 64}),
     "context-aware-gan": ("head-mr-ct", "t1", {"size": 24, "slices": 8, "distance_mm": 5.0}),
     "srgan": ("brain-mr", "t1", {**BRAIN, "size": 48}),
     "brain-manifold-dcgan:small-denoiser": ("brain-mr", "t1", BRAIN),

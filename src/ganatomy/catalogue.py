@@ -306,7 +306,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1712.07881"),
     System("sst", 89, "Stain-style transfer", "synthesis", "Cho et al., 2017",
            "histology", "2D", "normalises stains and preserves features of a tumour classifier",
-           "arXiv:1710.08543"),
+           "arXiv:1710.08543", module="ganatomy.methods.synthesis.sst:StainStyleTransfer"),
     System("virtual-he", 90, "Virtual H&E", "synthesis", "Bayramoglu et al., 2017",
            "histology", "2D", "stains unstained hyperspectral tissue virtually",
            None),

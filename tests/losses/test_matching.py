@@ -123,3 +123,13 @@ def test_the_gradient_difference_counts_steps_and_not_their_direction():
     assert matching.gradient_difference(fake, real, "sum").item() == 2 * 3 * 4
     assert matching.gradient_difference(fake, real, "mean").item() == pytest.approx(1 / 4)
     assert matching.gradient_difference(-real, real, "sum").item() == 0
+
+
+def test_divergence_of_softmaxes_has_the_values_of_the_release():
+    wanted = torch.tensor([[0.0, 1, 2, 3], [1, 1, 1, 1]], requires_grad=True)
+    found = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3]], requires_grad=True)
+    assert matching.softmax_divergence(wanted, found, "mean").item() == pytest.approx(0.317400, abs=1e-6)
+    assert matching.softmax_divergence(wanted, found).item() == pytest.approx(1.269600, abs=1e-6)
+    assert matching.softmax_divergence(wanted, wanted).item() == pytest.approx(0, abs=1e-7)
+    slopes = torch.autograd.grad(matching.softmax_divergence(wanted, found), (wanted, found), allow_unused=True)
+    assert slopes[0] is None and slopes[1].abs().sum() > 0

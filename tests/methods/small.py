@@ -68,6 +68,14 @@ SMALLEST = {
     "unpaired-mr2ct": {"size": (32, 32), "width": 4, "discriminator_width": 4},
     "staingan": {"size": (32, 32), "width": 4, "discriminator_width": 4},
     "twod-microscopy": {"size": (32, 32), "width": 4, "discriminator_width": 4},
+    "sst": {
+        "size": (32, 32),
+        "width": 4,
+        "halvings": 2,
+        "discriminator_widths": (4, 8),
+        "classifier_width": 4,
+        "classifier_blocks": (1, 1),
+    },
     "cardiac-cyclegan": {"size": (32, 32), "width": 4, "discriminator_width": 4},
     "context-aware-gan": {
         "kernels": (3, 3, 3, 3),

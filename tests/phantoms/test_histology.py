@@ -3,7 +3,13 @@ import pytest
 from scipy import ndimage
 
 from ganatomy.errors import UserError
-from ganatomy.phantoms.histology import LABORATORIES, StainedGlands, StainedNuclei, TwoLaboratoryNuclei
+from ganatomy.phantoms.histology import (
+    LABORATORIES,
+    StainedGlands,
+    StainedNuclei,
+    TwoLaboratoryNuclei,
+    TwoLaboratoryTumours,
+)
 from ganatomy.physics.stains import macenko, optical_density, unit
 
 KINDS = ((StainedGlands, "glands"), (StainedNuclei, "nuclei"))
@@ -105,3 +111,35 @@ def test_stains_of_laboratories_are_ten_to_twenty_degrees_apart():
         colours = np.concatenate([one.reshape(3, -1).T for one in pictures])
         found = macenko(optical_density(colours / np.array(own.glass) * 255))
         assert np.degrees(np.arccos(found[0] @ unit(own.haematoxylin))) < 9
+
+
+def test_half_of_the_fields_are_tumour_with_larger_nuclei_and_their_darkness_does_not_tell():
+    patients = [TwoLaboratoryTumours(seed) for seed in range(80)]
+    ill = np.array([one.masks["tumour"].all() for one in patients])
+    assert 0.3 < ill.mean() < 0.7
+    assert all(one.masks["tumour"].any() == one.masks["tumour"].all() for one in patients)
+    sizes = np.array(
+        [one.masks["nuclei"].sum() / max(len(np.unique(one.instances["nuclei"])) - 1, 1) for one in patients]
+    )
+    assert sizes[ill].mean() > 1.5 * sizes[~ill].mean()
+    darkness = np.array([-one.image.numpy().mean() for one in patients])
+    area = (darkness[ill][:, None] > darkness[~ill]).mean()
+    assert 0.6 < area < 0.9, "darkness tells something, and not enough"
+    again = TwoLaboratoryTumours(7)
+    np.testing.assert_array_equal(again.images["scanner_b"].array, patients[7].images["scanner_b"].array)
+    with pytest.raises(UserError, match="tumours on 8 pixels"):
+        TwoLaboratoryTumours(0, size=8)
+
+
+def test_batches_of_each_laboratory_differ_in_strength():
+    ratios = []
+    for seed in range(12):
+        pictures = TwoLaboratoryTumours(seed, noise=0).images
+        first, second = (-np.log(pictures[name].numpy().mean() / 240) for name in LABORATORIES)
+        ratios.append(second / first)
+    steady = [
+        np.divide(*(-np.log(TwoLaboratoryNuclei(seed, size=64, noise=0).images[name].numpy().mean() / 240)
+                    for name in reversed(LABORATORIES)))
+        for seed in range(12)
+    ]  # fmt: skip
+    assert np.std(ratios) > 1.5 * np.std(steady)

@@ -230,7 +230,7 @@ class Judge(ABC):
     """Unit of the run times in words, one of which an entry makes at a time."""
     compares_with_training: ClassVar[bool] = False
     """Whether `learn` and `score_all` need the training cases of the runs."""
-    most_training_cases: ClassVar[int | None] = None
+    most_training_cases: int | None = None
     """Largest number of training cases that are prepared for them; None means all."""
 
     tuned_together: ClassVar[bool] = False

@@ -124,3 +124,18 @@ def gradient_difference(
 
     errors = [(steps(real, axis) - steps(fake, axis)).square() for axis in range(2, real.dim())]
     return torch.stack([error.sum() if reduction == "sum" else error.mean() for error in errors]).sum()
+
+
+def softmax_divergence(wanted: Tensor, found: Tensor, reduction: Literal["mean", "batchmean"] = "batchmean") -> Tensor:
+    """Return KL(softmax(wanted) ‖ softmax(found)) of features.
+
+    Args:
+        wanted: features (N, F) that are aimed at; no gradient reaches them.
+        found: features (N, F) that are compared with them.
+        reduction: whether the divergence of a sample is averaged over samples, or its sum is divided by all N·F
+            elements, which is F times less.
+    """
+    with torch.autocast(found.device.type, enabled=False):
+        target, own = wanted.detach().float().log_softmax(1), found.float().log_softmax(1)
+        total = (target.exp() * (target - own)).sum()
+    return total / (found.numel() if reduction == "mean" else len(found))

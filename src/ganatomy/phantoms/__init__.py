@@ -60,6 +60,7 @@ PHANTOMS: dict[str, str] = {
     "stained-nuclei": "ganatomy.phantoms.histology:StainedNuclei",
     "two-laboratory-nuclei": "ganatomy.phantoms.histology:TwoLaboratoryNuclei",
     "live-cells": "ganatomy.phantoms.live_cells:LiveCells",
+    "two-laboratory-tumours": "ganatomy.phantoms.histology:TwoLaboratoryTumours",
     "spheroids": "ganatomy.phantoms.spheroid:BrightFieldSpheroids",
     "squares": "ganatomy.phantoms.squares:Squares",
     "short-axis-mr": "ganatomy.phantoms.short_axis:ShortAxisMR",

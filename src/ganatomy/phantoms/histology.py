@@ -220,22 +220,117 @@ class TwoLaboratoryNuclei(StainedNuclei):
         """
         super().__init__(seed, size=size, noise=noise)
         rng = np.random.default_rng((seed, 2))
-        patient = rng.uniform(0.8, 1.25, 2)
-        pixel = NUCLEI_WIDTH / size
-        self.images = {}
-        for name, own in LABORATORIES.items():
-            density = np.zeros((3, 1, size, size), np.float32)
-            for colour, strength, amount, stain in zip(
-                (own.haematoxylin, own.eosin), own.strengths, patient, self.stains, strict=True
-            ):
-                density += np.array(colour, np.float32)[:, None, None, None] * np.float32(strength * amount) * stain
-            shares = ndimage.gaussian_filter(np.exp(-density), (0, 0, *[own.blur / pixel] * 2), mode="nearest")
-            values = np.array(own.glass, np.float32)[:, None, None, None] * shares**own.gamma
-            values += noise * rng.standard_normal(values.shape, np.float32)
-            self.images[name] = Image.from_array(
-                np.asarray(values.clip(0, 255), np.float32), (1.0, pixel, pixel), header=Header(modality="SM")
-            )
+        self.images = in_laboratories(rng, self.stains, NUCLEI_WIDTH / size, noise, rng.uniform(0.8, 1.25, 2))
         self.image = self.images["scanner_a"]
+
+
+class TwoLaboratoryTumours:
+    """Fields of tissue with or without a tumour, as the slides of two laboratories show them.
+
+    Nuclei of tumours are larger, more crowded, more irregular and richer in chromatin, whose grains are coarse; their
+    cytoplasm takes up more haematoxylin. All of these ranges overlap with those of normal tissue, and the strength of
+    the stains hides how much a field takes up, so that its darkness does not tell tumours. The tissue is exactly the
+    same in both laboratories. The amounts of both stains differ between patients, alike in both laboratories, and
+    between the batches that are stained together, in each laboratory by itself.
+
+    Attributes:
+        images: "scanner_a" and "scanner_b", from 0 to 255, float32, (3, 1, size, size).
+        image: the former.
+        stains: amounts of haematoxylin and of eosin, (1, size, size) each.
+        instances: "nuclei", the number of the nucleus that each pixel belongs to, uint16 (1, size, size).
+        masks: "nuclei", all of them together, and "tumour", which is the whole field or nothing.
+        regions: empty, since nothing is uniform.
+    """
+
+    def __init__(self, seed: int, *, size: int = 64, noise: float = 3.0) -> None:
+        """Draw a field; about half of all seeds have a tumour.
+
+        Args:
+            seed: seed of the patient.
+            size: rows and columns over 0.1 mm, at least 16.
+            noise: SD of the scanners' noise.
+
+        Raises:
+            UserError: the noise is negative or the image is too small.
+        """
+        _check("tumours", size, noise)
+        place_rng, look_rng, around_rng, stain_rng = np.random.default_rng((seed, 3)).spawn(4)
+        tumour = bool(place_rng.random() < 0.5)
+        grid = Grid.centred((1, size, size), (1.0, NUCLEI_WIDTH / size, NUCLEI_WIDTH / size))
+        self.stains, numbers = _cells(place_rng, look_rng, around_rng, grid, tumour)
+        amounts = stain_rng.uniform(0.8, 1.25, 2)
+        self.images = in_laboratories(stain_rng, self.stains, grid.pixel, noise, amounts, batches=0.2)
+        self.image = self.images["scanner_a"]
+        self.instances = {"nuclei": numbers}
+        self.masks: dict[str, Mask] = {"nuclei": numbers > 0, "tumour": np.full(grid.shape, tumour)}
+        self.regions: dict[str, Mask] = {}
+
+
+def in_laboratories(
+    rng: np.random.Generator,
+    stains: tuple[Array, Array],
+    pixel: float,
+    noise: float,
+    amounts: NDArray[np.float64],
+    batches: float = 0.0,
+) -> dict[str, Image]:
+    """Return a section as the slides of the `LABORATORIES` show it, by their names.
+
+    Args:
+        rng: source of random numbers of the scanners and the batches.
+        stains: amounts of haematoxylin and of eosin, (1, rows, columns) each.
+        pixel: edge of a pixel in mm.
+        noise: SD of the scanners' noise.
+        amounts: factors of both stains of this patient, in all laboratories.
+        batches: largest deviation from 1 of further factors of both stains, drawn for each laboratory.
+    """
+    images = {}
+    for name, own in LABORATORIES.items():
+        # Nothing is drawn without batches, so that older phantoms stay as they are.
+        batch = rng.uniform(1 - batches, 1 + batches, 2) if batches else np.ones(2)
+        density = np.zeros((3, *stains[0].shape), np.float32)
+        for colour, strength, amount, stain in zip(
+            (own.haematoxylin, own.eosin), own.strengths, amounts * batch, stains, strict=True
+        ):
+            density += np.array(colour, np.float32)[:, None, None, None] * np.float32(strength * amount) * stain
+        shares = ndimage.gaussian_filter(np.exp(-density), (0, 0, *[own.blur / pixel] * 2), mode="nearest")
+        values = np.array(own.glass, np.float32)[:, None, None, None] * shares**own.gamma
+        values += noise * rng.standard_normal(values.shape, np.float32)
+        images[name] = Image.from_array(
+            np.asarray(values.clip(0, 255), np.float32), (1.0, pixel, pixel), header=Header(modality="SM")
+        )
+    return images
+
+
+def _cells(
+    place_rng: np.random.Generator,
+    look_rng: np.random.Generator,
+    around_rng: np.random.Generator,
+    grid: Grid,
+    tumour: bool,
+) -> tuple[tuple[Array, Array], NDArray[np.uint16]]:
+    """Return haematoxylin and eosin of a field of cells, and the numbers of their nuclei."""
+    radii = (0.0032, float(place_rng.uniform(0.0048, 0.0066))) if tumour else (0.0026, 0.0046)
+    count = int(place_rng.integers(24, 60) if tumour else place_rng.integers(14, 50))
+    outlines = placed_outlines(
+        place_rng, count, NUCLEI_WIDTH * 1.05, radii, ragged=0.14 if tumour else 0.09, orders=3, touching=0.4
+    )
+    numbers, distances = numbered(grid, outlines)
+    fibres = fields(around_rng, grid.shape, 0.004 / grid.pixel)
+    cytoplasm = around_rng.uniform(0.1, 0.24) if tumour else around_rng.uniform(0.05, 0.19)
+    haematoxylin = np.asarray(cytoplasm + 0.03 * fibres, np.float32)
+    eosin = np.asarray(around_rng.uniform(0.25, 0.45) + 0.12 * ramp(fibres, -0.6, 1.2), np.float32)
+    for outline in _blood_cells(around_rng, outlines):
+        eosin += np.float32(0.45) * grid.coverage(outline.distance(grid))
+    richest = look_rng.uniform(0.8, 1.3) if tumour else look_rng.uniform(0.65, 1.15)
+    grain, coarse = (0.0012, 0.35) if tumour else (0.0008, 0.22)
+    for number, distance in enumerate(distances, 1):
+        own = numbers == number
+        chromatin = fields(look_rng, grid.shape, grain / grid.pixel)
+        rim = 0.35 * np.exp(-((distance / 0.0007) ** 2))
+        amount = look_rng.uniform(0.45, 1.0) * richest * (1 + coarse * chromatin) + rim
+        haematoxylin[own], eosin[own] = np.maximum(amount, 0)[own], 0.25
+    return (haematoxylin, eosin), numbers
 
 
 def _check(name: str, size: int, noise: float) -> None:

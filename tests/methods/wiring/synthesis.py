@@ -42,7 +42,8 @@ WIRINGS = [
     Wiring(
         "liver-dcgan-aug",
         by_class(*LIVER),
-        options={"size": (32, 48), "quarter_turns": False},
+        # Random maps cover about 0.4 of a patch.
+        options={"size": (32, 48), "quarter_turns": False, "tumour_share": 0.4},
         unused={"class_weight": "nobody classifies"},
     ),
     Wiring(
@@ -54,7 +55,8 @@ WIRINGS = [
     Wiring(
         "nodule-dcgan-vtt",
         by_class(*NODULES),
-        options={"size": (32, 48), "quarter_turns": False},
+        # Random maps cover about 0.4 of a patch.
+        options={"size": (32, 48), "quarter_turns": False, "tumour_share": 0.4},
         unused={"class_weight": "nobody classifies"},
     ),
     Wiring(
@@ -185,6 +187,27 @@ WIRINGS = [
         },
         options={"size": (32, 48), "pool": 4, "batch_size": 4},
         rounds=1,
+    ),
+    # Cho et al. 2017: the classifier of tumours alone, then the game with its features and the true colours.
+    Wiring(
+        "sst",
+        {
+            "classifier": Losses({"scanner_a": ["classifier/entropy"], "tumour": ["classifier/entropy"]}),
+            "game": Losses(
+                {
+                    "scanner_a": [ADVERSARIAL, *each("generator", "reconstruction", "features", "adversarial")],
+                    "tumour": [],
+                },
+                {
+                    "reconstruction_weight": doubled("generator/reconstruction"),
+                    "feature_weight": doubled("generator/features"),
+                    "adversarial_weight": doubled("generator/adversarial"),
+                },
+            ),
+        },
+        # Random maps cover about 0.4 of a patch.
+        options={"size": (32, 48), "quarter_turns": False, "tumour_share": 0.4},
+        unused={"classifier_weight_decay": "is a part of the optimiser"},
     ),
     # The paper's comparison: the difference of pairs, and the discriminator of CT alone.
     Wiring(

@@ -167,3 +167,15 @@ def test_unpaired_channels_are_matched_one_by_one():
         np.testing.assert_allclose(made.mean((1, 2, 3)), [0.75, 1.5], atol=0.05)
         for channel in range(2):
             assert np.corrcoef(made[channel].ravel(), values[channel].ravel())[0, 1] > 0.99
+
+
+def test_histograms_of_each_picture_are_matched_to_those_of_all_outputs():
+    asked = task((3, 3))
+    target = images(1, 3) ** 2 / 2
+    found = by_name(asked, [sample(asked, a=images(0, 3), b=target)])["histogram matching"]
+    given = (0.3 * images(5, 3) + 0.4)[:, :1]
+    made = mapped(asked, found, given)
+    for channel in range(3):
+        levels = np.linspace(0.05, 0.95, 10)
+        np.testing.assert_allclose(np.quantile(made[channel], levels), np.quantile(target[channel], levels), atol=0.02)
+        assert (np.diff(made[channel].ravel()[np.argsort(given[channel].ravel())]) >= -1e-6).all()

@@ -3,7 +3,7 @@
 from ganatomy.claims.claim import STRONGEST, Claim, Predicate
 
 PSNR, ERROR, SHARPNESS, CONTRAST = "psnr[window]", "mae[window]", "sharpness error", "contrast"
-SIMILARITY = "ssim[window]"
+SIMILARITY, TASK_AREA = "ssim[window]", "task AUC"
 
 UNPAIRED_MR2CT = Claim(
     "unpaired-mr2ct",
@@ -74,6 +74,23 @@ STAINGAN = Claim(
     "strongest simple methods are fitted to pairs on the phantom, which no one has of real slides.",
 )
 
+SST = Claim(
+    "sst",
+    "A classifier of tumours that was trained on one laboratory's slides tells tumours on another one's slides better "
+    "after stain-style transfer than on raw slides and after classical normalisation.",
+    {"sst": {}, "without adversary": {"adversarial_weight": 0.0}, "without features": {"feature_weight": 0.0}},
+    (
+        Predicate("the area is larger than on raw slides", TASK_AREA, "sst"),
+        Predicate("it is larger than after histogram matching", TASK_AREA, "sst", "histogram matching"),
+        Predicate("it is larger than after Reinhard's method", TASK_AREA, "sst", "Reinhard"),
+        Predicate("it is larger than after Macenko's method", TASK_AREA, "sst", "Macenko"),
+        Predicate("it is larger than after Vahadane's method", TASK_AREA, "sst", "Vahadane"),
+        Predicate("it is larger than without the adversary", TASK_AREA, "sst", "without adversary"),
+        Predicate("it is larger than without the loss of features", TASK_AREA, "sst", "without features"),
+    ),
+    untested="accuracy, recall and average precision, and areas over whole slides.",
+)
+
 SKETCHER_REFINER = Claim(
     "sketcher-refiner",
     "Refined with equal weight for lesions, white matter of normal appearance and the other brain, PET of myelin from "
@@ -94,4 +111,4 @@ SKETCHER_REFINER = Claim(
     untested="the means of regions and the overlap of maps of demyelination.",
 )
 
-CLAIMS = (UNPAIRED_MR2CT, CARDIAC_CYCLEGAN, STAINGAN, CONTEXT_AWARE_GAN, SKETCHER_REFINER)
+CLAIMS = (UNPAIRED_MR2CT, CARDIAC_CYCLEGAN, STAINGAN, SST, CONTEXT_AWARE_GAN, SKETCHER_REFINER)

@@ -15,12 +15,16 @@ from ganatomy.evaluation.judging import INPUT, OUTPUT, TARGET, Classical, Entry,
 from ganatomy.evaluation.remarks import sentences
 from ganatomy.inference.checks import DEPENDENCE, LIKENESS
 from ganatomy.inference.predictor import Options, decoding_role, encoded
+from ganatomy.metrics.classification import auc_values
 from ganatomy.metrics.statistics import Interval, bland_altman
 from ganatomy.reports.report import Cell, Outcome, Report
+from ganatomy.tasks.classification.judge import per_case
 from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
-from ganatomy.tasks.translation.maps import MOST_CASES, NORMALISATIONS, Fitted, Map, fit_maps
+from ganatomy.tasks.translation.finding import AREA as TASK_AREA
+from ganatomy.tasks.translation.finding import MOST_TRAINING_CASES, STEPS, FindingNetwork, area_score, has_finding
+from ganatomy.tasks.translation.maps import HISTOGRAMS, MOST_CASES, NORMALISATIONS, Fitted, Map, fit_maps
 from ganatomy.tasks.translation.physical import FALSE, FOUND, INVENTED, LOST, QUANTITIES, SLOPE, SPREAD, Physical
 from ganatomy.tasks.translation.task import CONTRAST
 
@@ -78,6 +82,10 @@ class TranslationJudge(NearnessJudge):
         self.physical = QUANTITIES.get(self.unit) if task.out_channels == 1 else None
         if self.physical:
             self.scores = (*self.scores, *self.physical.scores)
+        self.network = FindingNetwork(task.output, task.finding) if task.finding else None
+        if self.network:
+            self.scores = (*self.scores, area_score(task.finding))
+            self.most_training_cases = MOST_TRAINING_CASES
         there = [name for name in task.label_maps if name not in task.outputs]
         chosen = (self.options.lesions, self.options.organ)
         for option, name in zip(("--lesions", "--organ"), chosen, strict=True):
@@ -88,8 +96,10 @@ class TranslationJudge(NearnessJudge):
         self.marks = tuple(own or usual for own, usual in zip(chosen, [*there, None, None][:2], strict=True))
 
     def learn(self, training: Sequence[Sample]) -> None:
-        """Fit maps of values to training images."""
-        self.maps = fit_maps(self.task, training)
+        """Fit maps of values to training images, and train the network that looks for the finding."""
+        self.maps = fit_maps(self.task, training[:MOST_CASES])
+        if self.network:
+            self.network.learn(training)
 
     def classical(self) -> Sequence[Classical]:
         """Return the maps of values that were fitted to training images."""
@@ -98,7 +108,7 @@ class TranslationJudge(NearnessJudge):
     def called(self, name: str) -> str:
         fitted = {"constant": "a constant image", "linear map": "the linear map", "monotone map": "the monotone map"}
         fitted |= {"tissue classes": "the mean of each class of tissue", "nearest image": "the nearest training image"}
-        fitted |= {one: f"{one}'s normalisation" for one in NORMALISATIONS}
+        fitted |= {one: f"{one}'s normalisation" for one in NORMALISATIONS if one != HISTOGRAMS}
         return fitted.get(name) or super().called(name)
 
     def _mapped(self, mapping: Map) -> Callable[..., Volume]:
@@ -133,6 +143,28 @@ class TranslationJudge(NearnessJudge):
                 continue
             found = self.physical.compute(np.concatenate(made), true, lesions, organ, case.spacing)
             rows.append(Row(case.case.name, case.case.subject, (0, case.shape[0]), entry.name, found))
+        return rows
+
+    def score_all(self, entries: Sequence[Entry], cases: Sequence[Sample], training: Sequence[Sample]) -> list[Row]:
+        """Score what a network finds in the outputs of every entry, over all slices of all cases together."""
+        if self.network is None or self.network.network is None:
+            return []
+        known = [case for case in cases if {self.task.finding, self.task.input} <= set(case.arrays)]
+        truth = [has_finding(case.arrays[self.task.finding], case.shape[0]) for case in known]
+        if not truth or len(np.unique(np.concatenate(truth))) < 2:
+            return []
+        owner = np.repeat(np.arange(len(known)), [len(one) for one in truth])
+        rows = []
+        for entry in entries:
+            if entry.name == TARGET and any(self.task.output not in case.arrays for case in known):
+                continue
+            found = np.concatenate([self.network.probabilities(case, entry.run) for case in known])
+            values = auc_values(np.stack([1 - found, found], axis=1), np.concatenate(truth))
+            by_case = per_case(values, owner, [case.case.subject for case in known])
+            rows += [
+                Row(known[at].case.name, known[at].case.subject, (0, known[at].shape[0]), entry.name, {TASK_AREA: one})
+                for at, one in by_case.items()
+            ]
         return rows
 
     def present(self, entries: Sequence[Entry], case: Sample) -> list[Entry]:
@@ -207,7 +239,11 @@ class TranslationJudge(NearnessJudge):
             )
 
     def particulars(self) -> dict[str, str]:
-        return {**self._scale(), **(self.physical.facts if self.physical else {})}
+        found = {
+            "Network of the finding": f"a small classifier of {self.task.finding}, trained for {STEPS} updates on the "
+            f"true images of up to {MOST_TRAINING_CASES} training cases, with mirroring, and then frozen"
+        }
+        return {**self._scale(), **(self.physical.facts if self.physical else {}), **(found if self.network else {})}
 
     def _scale(self) -> dict[str, str]:
         if any(self.task.roles[name].adaptive for name in self.task.images):

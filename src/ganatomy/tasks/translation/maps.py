@@ -24,7 +24,8 @@ MOST_CASES, MOST_VOXELS = 24, 2**15
 """Largest number of training cases, and approximate largest number of voxels of each, that maps are fitted to."""
 BINS = 256
 """Number of intervals of the input's values between which a monotone map is interpolated."""
-NORMALISATIONS = ("Reinhard", "Macenko", "Vahadane")
+HISTOGRAMS = "histogram matching"
+NORMALISATIONS = (HISTOGRAMS, "Reinhard", "Macenko", "Vahadane")
 """Names of the maps of pictures in colour, which give them the colours of the training pictures."""
 CLASSES, MOST_CLASSED = 5, 20_000
 """Number of classes of tissue, and largest number of voxels that they are found in (our choice)."""
@@ -118,7 +119,20 @@ def _normalised(wanted: NDArray[np.float32]) -> list[Fitted]:
     def by_colour(colours: NDArray[np.float64]) -> NDArray[np.float64]:
         return stains.reinhard(colours, *target)
 
-    maps = [Fitted("Reinhard", f"mean and SD in lαβ {told}", _of_each(by_colour))]
+    levels = np.linspace(0, 1, BINS + 1)
+    aimed = np.quantile(shares.reshape(-1, 3), levels, axis=0)
+
+    def by_histogram(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+        made = np.empty_like(colours)
+        for channel in range(3):
+            places, first = np.unique(np.quantile(colours[..., channel], levels), return_index=True)
+            made[..., channel] = np.interp(colours[..., channel], places, aimed[first, channel])
+        return made
+
+    maps = [
+        Fitted(HISTOGRAMS, f"of red, green and blue {told}", _of_each(by_histogram)),
+        Fitted("Reinhard", f"mean and SD in lαβ {told}", _of_each(by_colour)),
+    ]
     density = stains.optical_density(shares * stains.WHITE)
     for name, find, amounts in (
         ("Macenko", stains.macenko, stains.amounts),

@@ -64,6 +64,7 @@ class Translation(Restoration):
         outputs: roles that the networks make, in the order of their channels; the first one is the main output, which
             is judged.
         guides: roles that only training and the judge use, and that cases may lack.
+        finding: label map among the guides; outputs are also judged by whether a network finds it in them.
         regions: role of a label map to the labels of its regions; one region, of all voxels that are not 0, unless
             given.
         embedded: embedded phantom that is learned from where no data are given.
@@ -92,10 +93,12 @@ class Translation(Restoration):
         inputs: Sequence[str] = (),
         outputs: Sequence[str] = (),
         guides: Sequence[str] = (),
+        finding: str | None = None,
         regions: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType({}),
         embedded: Embedded | None = None,
     ):
         self.config, self._selection, self.guides = config, selection, tuple(guides)
+        self.finding = finding
         self.inputs, self.outputs = tuple(inputs) or (config.source,), tuple(outputs) or (config.target,)
         self.input, self.output = self.inputs[0], self.outputs[0]
         self.given = self.input
@@ -242,6 +245,11 @@ class Translator(Method):
         return ()
 
     @property
+    def finding(self) -> str | None:
+        """Label map among the guides by which outputs are judged, too: whether a network finds it in them."""
+        return None
+
+    @property
     def regions(self) -> Mapping[str, Mapping[str, tuple[int, ...]]]:
         """Label map to the labels of its regions; maps of which nothing is said have one region, of all but 0."""
         return {}
@@ -280,6 +288,7 @@ class Translator(Method):
             inputs=self.inputs,
             outputs=self.outputs,
             guides=self.guides,
+            finding=self.finding,
             regions=self.regions,
             embedded=self.embedded,
         )
