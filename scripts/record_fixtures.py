@@ -119,6 +119,7 @@ TRANSLATED: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, Any]]] = {
         {"ct": "ct", "ct_myocardium": "mask:ct_myocardium"},
         {"size": 96, "slices": 3, "enhancement": 300.0},
     ),
+    "sgan-mra": ("brain-mra", {"t1": "t1", "t2": "t2"}, {"size": 64, "slices": 3}),
     "sketcher-refiner": (
         "myelin-mr-pet",
         {name: name for name in ("mtr", "fa", "rd", "ad")},

@@ -324,7 +324,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1804.04381", module="ganatomy.methods.synthesis.vessel_geometry_wgan:VesselGeometryWGAN"),
     System("sgan-mra", 95, "Steerable GAN", "synthesis", "Olut et al., 2018",
            "brain MRI to MRA", "2D", "predicts MRA from T1 and T2 MRI with a steerable-filter loss",
-           "arXiv:1804.04366"),
+           "arXiv:1804.04366", module="ganatomy.methods.synthesis.sgan_mra:SteerableGAN"),
     System("nodule-cgan3d", 96, "Lung-nodule cGAN", "synthesis", "Jin et al., 2018",
            "chest CT", "3D", "inserts a synthetic nodule into a real lung",
            "10.1007/978-3-030-00934-2_81"),

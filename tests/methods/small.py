@@ -85,6 +85,7 @@ SMALLEST = {
         "discriminator_hidden": (5,),
         "size": (8, 8, 8),
     },
+    "sgan-mra": {"size": (32, 32), "width": 4, "blocks": 1, "discriminator_width": 4},
     "sketcher-refiner": {"size": (16, 16, 16), "widths": (4, 8), "discriminator_width": 4},
 }
 """Options of single systems that would be slow otherwise."""

@@ -14,8 +14,10 @@ from ganatomy.physics.mr_contrast import (
     ernst_angle,
     inversion_recovery,
     nulling_time,
+    pulses_met,
     spin_echo,
     spoiled_gradient_echo,
+    time_of_flight,
 )
 
 
@@ -162,3 +164,34 @@ def test_signals_of_maps_are_those_of_their_voxels():
 def test_relaxation_is_slower_at_the_higher_field():
     for name in ("grey", "white", "blood", "muscle", "myocardium", "liver", "spleen", "fat"):
         assert MEASURED[3.0][name].t1 > MEASURED[1.5][name].t1
+
+
+def test_inflowing_blood_loses_its_brightness_with_every_pulse():
+    blood = Tissue(1.0, 1441, 290)
+    found = [float(time_of_flight(blood, 25, 0, 20, pulses)) for pulses in (1, 2, 5, 10, 30, np.inf)]
+    assert found == [pytest.approx(value, abs=2e-5) for value in (0.34202, 0.32175, 0.26977, 0.20649, 0.10330, 0.07693)]
+
+
+def test_inflow_is_that_of_simulated_spins():
+    blood, state, found = Tissue(0.8, 1441, 290), np.array([0, 0, 0.8]), []
+    for _ in range(6):
+        excited = turned(state, 20)
+        found.append(abs(relaxed(excited, blood, 4)[1]))
+        state = spoiled(relaxed(excited, blood, 25))
+    assert time_of_flight(blood, 25, 4, 20, np.arange(1, 7)) == pytest.approx(np.array(found), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("density", "t1", "expected"),
+    [(0.77, 884, 0.08489), (0.86, 1124, 0.07990), (0.77, 500, 0.12101), (0.86, 833, 0.09872),
+     (0.77, 1084, 0.07346), (0.86, 1820, 0.05487)],
+)  # fmt: skip
+def test_tissue_that_does_not_move_is_in_the_steady_state(density, t1, expected):
+    tissue = Tissue(density, t1, 80)
+    assert float(time_of_flight(tissue, 25, 0, 20)) == pytest.approx(expected, abs=1e-5)
+    assert time_of_flight(tissue, 25, 3, 20) == pytest.approx(spoiled_gradient_echo(tissue, 25, 3, 20))
+
+
+def test_pulses_are_counted_along_the_way():
+    assert pulses_met([0, 7.4, 7.6, 80], 300, 25).tolist() == [1, 1, 2, 11]
+    assert float(time_of_flight(Tissue(1.0, 1932, 275), 25, 0, 20, 30)) == pytest.approx(0.0926, abs=1e-4)

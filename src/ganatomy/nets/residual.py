@@ -27,8 +27,7 @@ class Residual(nn.Module):
 class ResNetGenerator(nn.Sequential):
     """Residual generator of CycleGAN. Zhu et al., arXiv 1703.10593.
 
-    (N, inputs, ...) to (N, outputs, ...) of the same extents, which are multiples of 2**strided and 8 at least. All
-    layers have a bias.
+    (N, inputs, ...) to (N, outputs, ...) of the same extents, which are multiples of 2**strided and 8 at least.
 
     Args:
         inputs: input channels.
@@ -40,6 +39,7 @@ class ResNetGenerator(nn.Sequential):
         dropout: dropout rate inside the residual blocks.
         output: activation of the image.
         dims: spatial axes, 1 to 3.
+        biased: whether convolutions have a bias before a normalisation, too; the last one always has.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class ResNetGenerator(nn.Sequential):
         dropout: float = 0.0,
         output: Activation = "tanh",
         dims: int = 2,
+        biased: bool = True,
     ):
         convolution, transposed = CONVOLUTION[dims], TRANSPOSED[dims]
         widths = [width * 2**level for level in range(strided + 1)]
@@ -63,20 +64,20 @@ class ResNetGenerator(nn.Sequential):
         def block(channels: int) -> nn.Module:
             return Residual(
                 nn.Sequential(
-                    convolution(channels, channels, 3, padding=1, padding_mode="reflect"),
+                    convolution(channels, channels, 3, padding=1, padding_mode="reflect", bias=biased),
                     *hidden(channels),
                     nn.Dropout(dropout),
-                    convolution(channels, channels, 3, padding=1, padding_mode="reflect"),
+                    convolution(channels, channels, 3, padding=1, padding_mode="reflect", bias=biased),
                     normalisation(norm, channels, dims),
                 )
             )
 
-        layers = [convolution(inputs, width, 7, padding=3, padding_mode="reflect"), *hidden(width)]
+        layers = [convolution(inputs, width, 7, padding=3, padding_mode="reflect", bias=biased), *hidden(width)]
         for before, after in pairwise(widths):
-            layers += [convolution(before, after, 3, 2, 1), *hidden(after)]
+            layers += [convolution(before, after, 3, 2, 1, bias=biased), *hidden(after)]
         layers += [block(widths[-1]) for _ in range(blocks)]
         for before, after in pairwise(reversed(widths)):
-            layers += [transposed(before, after, 3, 2, 1, 1), *hidden(after)]
+            layers += [transposed(before, after, 3, 2, 1, 1, bias=biased), *hidden(after)]
         last = convolution(width, outputs, 7, padding=3, padding_mode="reflect")
         super().__init__(*layers, last, activation_layer(output))
 

@@ -37,6 +37,7 @@ PHANTOMS: dict[str, str] = {
     "brain-tumour-mr": "ganatomy.phantoms.brain:BrainTumourMR",
     "splenomegaly-mr": "ganatomy.phantoms.torso:SplenomegalyMR",
     "brain-structures-mr": "ganatomy.phantoms.brain_structures:BrainStructuresMR",
+    "brain-mra": "ganatomy.phantoms.angiography:BrainMRA",
     "two-scanners-mr": "ganatomy.phantoms.two_scanners:TwoScannersMR",
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
     "abdomen-ct": "ganatomy.phantoms.abdomen_ct:AbdomenCT",

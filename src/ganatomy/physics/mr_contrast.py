@@ -116,6 +116,41 @@ def spoiled_gradient_echo(tissue: Tissue, repetition: ArrayLike, echo: ArrayLike
     return np.asarray(density * steady * np.exp(-np.asarray(echo, np.float64) / decay))
 
 
+def time_of_flight(
+    tissue: Tissue, repetition: ArrayLike, echo: ArrayLike, flip: ArrayLike, pulses: ArrayLike = np.inf
+) -> Signal:
+    """Return the signal of a spoiled gradient echo of spins that the pulses have met for a while only.
+
+    Blood that flows into a slab is fully relaxed: the first pulse finds all of its magnetisation, and each further one
+    less, until the steady state of `spoiled_gradient_echo` is reached. So arteries are bright near where they enter.
+
+    Args:
+        tissue: density and relaxation times.
+        repetition: time between pulses in ms.
+        echo: time from a pulse to its echo in ms.
+        flip: flip angle in degrees.
+        pulses: number of the pulse that is followed by the echo, from 1; infinity for tissue that does not move.
+    """
+    t1, angle = np.asarray(tissue.t1, np.float64), np.radians(flip)
+    along = np.exp(-np.asarray(repetition, np.float64) / t1)
+    steady = (1 - along) / (1 - np.cos(angle) * along)
+    kept = (along * np.cos(angle)) ** (np.asarray(pulses, np.float64) - 1)
+    still = spoiled_gradient_echo(tissue, repetition, echo, flip)
+    return np.asarray(still * (1 + (1 - steady) / steady * kept))
+
+
+def pulses_met(path: ArrayLike, velocity: ArrayLike, repetition: float) -> Signal:
+    """Return the number of pulses that blood has met, the present one included, after a way through the slab.
+
+    Args:
+        path: length of the way in mm.
+        velocity: mean velocity in mm/s.
+        repetition: time between pulses in ms.
+    """
+    time = 1000 * np.asarray(path, np.float64) / np.asarray(velocity, np.float64)
+    return np.asarray(np.maximum(np.ceil(time / repetition), 1))
+
+
 def inversion_recovery(tissue: Tissue, repetition: ArrayLike, inversion: ArrayLike, echo: ArrayLike) -> Signal:
     """Return the magnitude of the signal that is excited by 90° an inversion time after each inversion.
 

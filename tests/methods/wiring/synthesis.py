@@ -38,6 +38,19 @@ def auxiliary():
     }
 
 
+def steerable(seen, variant="", **options):
+    """Olut et al. 2018: what is seen reaches the output and both of the discriminator's calls."""
+    generator = each("generator", "l1", "steerable")
+    terms = ["discriminator/adversarial", *generator, "generator/adversarial"]
+    roles = {"t1": [], "t2": [], "mra": ["discriminator/adversarial", *generator], **alike(seen, terms)}
+    weights = {
+        "l1_weight": doubled("generator/l1"),
+        "steerable_weight": doubled("generator/steerable"),
+        "adversarial_weight": doubled("generator/adversarial"),
+    }
+    return Wiring("sgan-mra", {"game": Losses(roles, weights)}, variant=variant, options={"size": (32, 64), **options})
+
+
 WIRINGS = [
     Wiring(
         "liver-dcgan-aug",
@@ -321,4 +334,7 @@ WIRINGS = [
         unused={"identity_weight": "is of another paper"},
         rounds=1,
     ),
+    # Olut et al. 2018: a conditional GAN with an absolute difference and one of responses to filters of lines.
+    steerable(("t1", "t2")),
+    steerable(("t1",), "T1 only", shown="first"),
 ]

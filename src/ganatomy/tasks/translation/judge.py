@@ -22,6 +22,7 @@ from ganatomy.tasks.classification.judge import per_case
 from ganatomy.tasks.restoration.judge import RestorationJudge, role
 from ganatomy.tasks.restoration.likeness import INFORMATION, MAE, PSNR, SSIM
 from ganatomy.tasks.restoration.nearness import NEARNESS, NearnessJudge
+from ganatomy.tasks.translation.angiograms import ANGIOGRAM
 from ganatomy.tasks.translation.finding import AREA as TASK_AREA
 from ganatomy.tasks.translation.finding import MOST_TRAINING_CASES, STEPS, FindingNetwork, area_score, has_finding
 from ganatomy.tasks.translation.maps import HISTOGRAMS, MOST_CASES, NORMALISATIONS, Fitted, Map, fit_maps
@@ -40,16 +41,17 @@ are cold in truth above which, the report warns (our choice)."""
 
 
 class TranslationOptions(Options):
-    """Label maps by which outputs in a physical unit are judged; roles of the run that is judged."""
+    """Label maps by which angiographies and outputs in a physical unit are judged; roles of the run that is judged."""
 
-    lesions: str | None = None  # label map of lesions; none means the first label map that is no output
-    organ: str | None = None  # label map of the organ in which lesions are sought; none means the second one
+    lesions: str | None = None  # label map of lesions or vessels; none means the first label map that is no output
+    organ: str | None = None  # label map of the organ in which they are sought; none means the second one
 
 
 class TranslationJudge(NearnessJudge):
     """Judges translated images, against true ones where the patient has both.
 
-    Outputs in HU are also compared by tissue, and outputs in SUV by their lesions, see `physical`.
+    Outputs in HU are also compared by tissue, and outputs in SUV by their lesions, see `physical`; angiographies by
+    their vessels, see `angiograms`.
 
     Raises:
         UserError: an option names a role that is no label map.
@@ -79,7 +81,8 @@ class TranslationJudge(NearnessJudge):
 
     def __init__(self, task: Any, options: Any = None):
         super().__init__(task, options)
-        self.physical = QUANTITIES.get(self.unit) if task.out_channels == 1 else None
+        quantity = ANGIOGRAM if task.angiogram else QUANTITIES.get(self.unit)
+        self.physical = quantity if task.out_channels == 1 else None
         if self.physical:
             self.scores = (*self.scores, *self.physical.scores)
         self.network = FindingNetwork(task.output, task.finding) if task.finding else None
@@ -92,7 +95,8 @@ class TranslationJudge(NearnessJudge):
             if name and name not in there:
                 raise UserError(f"{option} {name}: no label map of this run; it has {', '.join(there) or 'none'}")
         if any(chosen) and not self.physical:
-            raise UserError(f"--lesions, --organ: only outputs in {' or '.join(QUANTITIES)} are judged by label maps")
+            units = " or ".join(QUANTITIES)
+            raise UserError(f"--lesions, --organ: only angiographies and outputs in {units} are judged by label maps")
         self.marks = tuple(own or usual for own, usual in zip(chosen, [*there, None, None][:2], strict=True))
 
     def learn(self, training: Sequence[Sample]) -> None:

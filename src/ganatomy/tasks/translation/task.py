@@ -68,6 +68,7 @@ class Translation(Restoration):
         regions: role of a label map to the labels of its regions; one region, of all voxels that are not 0, unless
             given.
         embedded: embedded phantom that is learned from where no data are given.
+        angiogram: whether the main output shows vessels as bright tubes, by which it is then judged, too.
     """
 
     name = "translation"
@@ -96,7 +97,9 @@ class Translation(Restoration):
         finding: str | None = None,
         regions: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType({}),
         embedded: Embedded | None = None,
+        angiogram: bool = False,
     ):
+        self.angiogram = angiogram
         self.config, self._selection, self.guides = config, selection, tuple(guides)
         self.finding = finding
         self.inputs, self.outputs = tuple(inputs) or (config.source,), tuple(outputs) or (config.target,)
@@ -228,6 +231,8 @@ class Translator(Method):
 
     paired: ClassVar[bool] = True
     """Whether the method learns from pairs of images of a patient."""
+    angiogram: ClassVar[bool] = False
+    """Whether the main output shows vessels as bright tubes, by which it is then judged, too."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -291,6 +296,7 @@ class Translator(Method):
             finding=self.finding,
             regions=self.regions,
             embedded=self.embedded,
+            angiogram=self.angiogram,
         )
 
     def image(self, batch: Batch) -> Tensor:
