@@ -76,6 +76,7 @@ GIVEN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "cyclegan": ("brain-mr", "t1", BRAIN),
     "unpaired-mr2ct": ("head-mr-ct", "t1", CUBE),
     "staingan": ("two-laboratory-nuclei", "scanner_a", {"size": 64}),
+    "virtual-he": ("unstained-tissue", "hyperspectral", {"size": 96}),
     "twod-microscopy": ("live-cells", "dic", {"size": 96}),
     "sst": ("two-laboratory-tumours", "scanner_b", {"size": 64}),
     "context-aware-gan": ("head-mr-ct", "t1", {"size": 24, "slices": 8, "distance_mm": 5.0}),

@@ -309,7 +309,7 @@ SYSTEMS: tuple[System, ...] = (
            "arXiv:1710.08543", module="ganatomy.methods.synthesis.sst:StainStyleTransfer"),
     System("virtual-he", 90, "Virtual H&E", "synthesis", "Bayramoglu et al., 2017",
            "histology", "2D", "stains unstained hyperspectral tissue virtually",
-           None),
+           None, module="ganatomy.methods.synthesis.virtual_he:VirtualHE"),
     System("adv-stain-transfer", 91, "Adversarial stain transfer", "synthesis", "BenTaieb & Hamarneh, 2018",
            "histology", "2D", "transfers stains, trained together with a diagnostic network",
            None),

@@ -318,7 +318,8 @@ class Tiling:
             the whole image where neither margin nor tile limits the network's input.
         overlap: share of a tile that its neighbour covers, too, from 0 to below 1.
         blend: combination of overlapping tiles: ``exact`` tiles do not overlap; ``mean`` averages; ``gaussian``
-            averages with weights that fall towards the edges of a tile.
+            averages with weights that fall towards the edges of a tile; ``hann`` does so with half-sample Hann windows,
+            which add up to one where half of a tile is covered by its neighbour.
         ends: slices of the margin beyond the ends of an image: mirrored without the last one, or the last one again.
     """
 
@@ -327,14 +328,14 @@ class Tiling:
     scale: Triple = (1, 1, 1)
     tile: Triple | None = None
     overlap: float = 0.0
-    blend: Literal["exact", "mean", "gaussian"] = "exact"
+    blend: Literal["exact", "mean", "gaussian", "hann"] = "exact"
     ends: Literal["mirrored", "repeated"] = "mirrored"
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
             raise ValueError(f"overlap must be a share from 0 to below 1, not {self.overlap}")
         if self.overlap and (self.blend == "exact" or self.tile is None):
-            raise ValueError("overlapping tiles need a tile size and the blend mean or gaussian")
+            raise ValueError("overlapping tiles need a tile size and the blend mean, gaussian or hann")
 
 
 @dataclass(frozen=True)

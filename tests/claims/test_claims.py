@@ -163,8 +163,9 @@ def test_claims_speak_of_arms_and_scores_that_exist(claim) -> None:  # type: ign
             judge.classifier = Classifier(1, 2, maxima=False)
         references = {STRONGEST, *(entry.name for part in judge.references() for entry in part)}
         references |= {method.name for method in judge.classical()}
-        if isinstance(judge, TranslationJudge) and judge.coloured:
-            references |= set(NORMALISATIONS)  # fitted to training images
+        if isinstance(judge, TranslationJudge):
+            # Fitted to training images, as are all maps of values.
+            references |= {"linear map", *(NORMALISATIONS if judge.coloured else ())}
         for predicate in (one for one in claim.predicates if one.first in own):
             assert predicate.second in {*references, *own}
             assert judge.named(predicate.score).better is not None and predicate.margin >= 0

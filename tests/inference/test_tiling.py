@@ -235,7 +235,7 @@ def identity(block):
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 17), st.integers(1, 17)),
     st.sampled_from([0.25, 0.5, 0.8]),
-    st.sampled_from(["mean", "gaussian"]),
+    st.sampled_from(["mean", "gaussian", "hann"]),
     st.sampled_from([2, 3]),
     st.data(),
 )

@@ -67,6 +67,7 @@ SMALLEST = {
     "dacal-landmarks": {"size": (48, 32), "width": 2, "discriminator_width": 2},
     "unpaired-mr2ct": {"size": (32, 32), "width": 4, "discriminator_width": 4},
     "staingan": {"size": (32, 32), "width": 4, "discriminator_width": 4},
+    "virtual-he": {"size": (32, 32), "width": 4, "discriminator_width": 4},
     "twod-microscopy": {"size": (32, 32), "width": 4, "discriminator_width": 4},
     "sst": {
         "size": (32, 32),

@@ -260,6 +260,8 @@ class Tiler:
         """Return the weights of the voxels along a tile, for overlapping tiles."""
         if self.tiling.blend == "mean" or length == 1:
             return np.ones(length, np.float32)
+        if self.tiling.blend == "hann":
+            return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(length) + 0.5) / length), np.float32)
         places = np.arange(length) - (length - 1) / 2
         return np.asarray(np.exp(-0.5 * (places / (WIDTH * length)) ** 2), np.float32)
 

@@ -62,6 +62,7 @@ PHANTOMS: dict[str, str] = {
     "two-laboratory-nuclei": "ganatomy.phantoms.histology:TwoLaboratoryNuclei",
     "live-cells": "ganatomy.phantoms.live_cells:LiveCells",
     "two-laboratory-tumours": "ganatomy.phantoms.histology:TwoLaboratoryTumours",
+    "unstained-tissue": "ganatomy.phantoms.unstained:UnstainedTissue",
     "spheroids": "ganatomy.phantoms.spheroid:BrightFieldSpheroids",
     "squares": "ganatomy.phantoms.squares:Squares",
     "short-axis-mr": "ganatomy.phantoms.short_axis:ShortAxisMR",

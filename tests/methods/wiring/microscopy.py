@@ -12,6 +12,20 @@ WEIGHTS = {
 ALL = each("generator", "l1", "adversarial", "mask adversarial")
 
 WIRINGS = [
+    # Bayramoglu et al. 2017: pix2pix, which sees components of the spectra.
+    Wiring(
+        "virtual-he",
+        {
+            "game": Losses(
+                {
+                    "hyperspectral": [GAME, *each("generator", "l1", "adversarial")],
+                    "stained": [GAME, "generator/l1"],
+                },
+                {"l1_weight": doubled("generator/l1"), "adversarial_weight": doubled("generator/adversarial")},
+            )
+        },
+        options={"size": (32, 64)},
+    ),
     # Han & Yin 2017: one discriminator is shown source and image, the other one mask and image.
     Wiring(
         "twod-microscopy",

@@ -76,7 +76,7 @@ class Pix2Pix(Translator):
                 f"--levels {c.levels}: rows and columns must be multiples of {2**c.levels}, but --size is "
                 f"{' '.join(map(str, c.size))}"
             )
-        given, made = self.task.in_channels, self.task.out_channels
+        given, made = self.seen_channels, self.task.out_channels
         self.generator = Pix2PixUNet(given, made, c.width, c.levels, c.norm, c.dropout, scaled=True)
         init_pix2pix(self.generator, c.width)
         self.discriminator = None
@@ -84,6 +84,11 @@ class Pix2Pix(Translator):
             width, strided = c.discriminator_width, c.discriminator_strided
             self.discriminator = PatchGAN(given + made, width, strided, c.norm, scaled=True)
             init_pix2pix(self.discriminator, c.discriminator_width)
+
+    @property
+    def seen_channels(self) -> int:
+        """Number of channels of what the networks see of an input."""
+        return self.task.in_channels  # type: ignore[no-any-return]
 
     @property
     def tiling(self) -> Tiling:
@@ -106,8 +111,8 @@ class Pix2Pix(Translator):
 
     def turns(self, batches: Iterator[Batch]) -> Iterator[Turn]:
         c, batch = self.config, next(batches)
-        source, true = self.jittered(self.image(batch), self.truth(batch))
-        fake = self.restore(source)
+        source, true = self.jittered(self.seen(self.image(batch)), self.truth(batch))
+        fake = self.translated(source)
         if self.discriminator:
             real_scores = self.discriminator(torch.cat([source, true], dim=1))
             fake_scores = self.discriminator(torch.cat([source, fake.detach()], dim=1))
@@ -123,5 +128,13 @@ class Pix2Pix(Translator):
             losses["adversarial"] = c.adversarial_weight * nonsaturating_generator(scores)
         yield Turn("generator", losses)
 
+    def seen(self, input: Tensor) -> Tensor:
+        """Return what the networks see of an input (N, C, H, W): here all of it."""
+        return input
+
+    def translated(self, source: Tensor) -> Tensor:
+        """Translate what the networks see, (N, C, H, W)."""
+        return self.generator(source).tanh()  # type: ignore[no-any-return]
+
     def restore(self, input: Tensor) -> Tensor:
-        return self.generator(input).tanh()  # type: ignore[no-any-return]
+        return self.translated(self.seen(input))
