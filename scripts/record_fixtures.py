@@ -128,6 +128,8 @@ TRANSLATED: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, Any]]] = {
     ),
 }
 """System to the phantom, the part of each role and the size of its inputs, for translation with several inputs."""
+POSED: Mapping[str, str] = {"scgan-us": "fetus-us"}
+"""System to the phantom whose poses it makes frames for."""
 SCANNED: Mapping[str, str] = {
     "deep-dealiasing": "brain-mr",
     "dagan": "brain-mr",
@@ -261,6 +263,9 @@ def predicted(model: str, trained: Model, folder: Path) -> dict[str, Array]:
         phantom, named, size = TRANSLATED[model]
         given = {role: given_image(phantom, part, size) for role, part in named.items()}
         return {name: middle(image) for name, image in trained(**given).outputs.items()}
+    if model in POSED:
+        poses = phantoms.part(phantoms.make(POSED[model], PATIENT, size=48, frames=1), "poses:pose")
+        return {name: middle(image) for name, image in trained(pose=poses).outputs.items()}
     if model not in GIVEN:
         return {role: np.asarray(values)[None, :, 0] for role, values in trained(seed=0).arrays.items()}
     found = trained(given_image(*GIVEN[model]))

@@ -52,6 +52,7 @@ PAGES: Mapping[str, Mapping[str, Any]] = {
     "pcle-cycle-sr": {},
     "pix2pix": {},
     "vess2ret": {},
+    "scgan-us": {},
     "cyclegan": {},
     "segan": {},
     "rib-cage-gan": {},
@@ -135,7 +136,7 @@ def between(task: Any) -> Any:
 
     def run(case: Any, start: int, stop: int) -> Any:
         shown = case.slices(start, stop, task.out_channels)
-        target, given = shown[task.output], shown[task.input]
+        target, given = shown[task.output], shown.get(task.input, shown[task.output])
         return 0.75 * target + 0.25 * given if given.shape == target.shape else 0.9 * target
 
     return run

@@ -14,7 +14,7 @@ from ganatomy import catalogue
 from ganatomy.catalogue import System
 from ganatomy.data.cases import DataConfig, discover, names_of_images
 from ganatomy.data.listing import Dataset, listed
-from ganatomy.data.memory import hand_over, held_at
+from ganatomy.data.memory import hand_over, held_at, opened_values
 from ganatomy.data.splits import Fold
 from ganatomy.errors import UserError
 from ganatomy.evaluation.evaluate import Evaluation
@@ -305,6 +305,7 @@ def sample(
     n: int = 16,
     *,
     seed: int = 0,
+    given: Mapping[str, Any] | None = None,
     ability: str | None = None,
     which: Which = "best",
     format: SampleFormat | None = None,
@@ -320,7 +321,8 @@ def sample(
         out: folder for the files.
         n: number of samples.
         seed: seed of the first sample; each further one has the next seed.
-        ability: ability to use; None means the first that needs no input.
+        given: role to value of conditions that samples are made for, such as poses (n, 4, 4) or the path of their file.
+        ability: ability to use; None means the first that needs nothing else.
         which: weights to use, ``best`` on the validation data or ``last``.
         format: format of the images; None means PNG for 8-bit pictures, else NIfTI.
         overwrite: replace the files of an earlier call.
@@ -340,6 +342,7 @@ def sample(
         Path(out),
         n,
         seed=seed,
+        given=opened_values(given or {}, model.method.task.roles),
         ability=ability,
         options=options,
         which=which,

@@ -87,6 +87,7 @@ SMALLEST = {
         "size": (8, 8, 8),
     },
     "sgan-mra": {"size": (32, 32), "width": 4, "blocks": 1, "discriminator_width": 4},
+    "scgan-us": {"size": (24, 32), "width": 8, "latent": 6, "discriminator_width": 2, "discriminator_downs": 3},
     "sketcher-refiner": {"size": (16, 16, 16), "widths": (4, 8), "discriminator_width": 4},
 }
 """Options of single systems that would be slow otherwise."""

@@ -16,7 +16,7 @@ from ganatomy.game import Noise, moves
 
 SECTIONS = (
     *("denoising", "reconstruction", "segmentation", "brain_segmentation", "detection", "classification", "synthesis"),
-    *("frameworks", "uptake", "retina_synthesis", "filaments", "microscopy"),
+    *("frameworks", "uptake", "retina_synthesis", "filaments", "microscopy", "ultrasound"),
 )
 WIRINGS = [wiring for name in SECTIONS for wiring in importlib.import_module(f"wiring.{name}").WIRINGS]
 PARTS = {IMAGE: slice(0, 2), MASK: slice(2, 3), COILS: slice(3, None)}

@@ -30,6 +30,7 @@ from ganatomy.claims.sections import (
     segmentation,
     superresolution,
     synthesis,
+    ultrasound,
     uptake,
     volumes,
 )
@@ -57,6 +58,7 @@ CLAIMS: dict[str, Claim] = {
         synthesis,
         filaments,
         uptake,
+        ultrasound,
         geometry,
         detection,
         segmentation,

@@ -10,19 +10,28 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import arg
 
-from ganatomy.cli.options import leading, named_system, parse, peek
+from ganatomy.cli.options import leading, named_system, parse, peek, peek_all
 from ganatomy.inference.model import Which, build_run, load
 from ganatomy.inference.predictor import predictor_class
 from ganatomy.inference.runfile import read_run
-from ganatomy.inference.sampling import LIST, NOTE, Format, sampling_ability, write_samples
+from ganatomy.inference.sampling import (
+    LIST,
+    NOTE,
+    Format,
+    conditions_of,
+    opened_conditions,
+    sampling_ability,
+    write_samples,
+)
 from ganatomy.reports import terminal
 
 log = logging.getLogger(__name__)
 
-HELP = """usage: ganatomy sample RUN --out DIR [-n N] [--seed SEED] [--format png|tiff|nifti|npy] [...]
+HELP = """usage: ganatomy sample RUN --out DIR [-n N] [--seed SEED] [--given NAME=FILE ...] [...]
 
 Generates synthetic samples with a trained run whose system generates from noise: images, or for some systems other data
-such as vessel geometry, in physical units. Every sample has its own seed and one file for each of its images. Beside
+such as vessel geometry, in physical units. Every sample has its own seed and one file for each of its images.
+Systems that sample for a condition, such as the pose of a probe, are given it with --given pose=poses.csv. Beside
 them lie samples.csv, a list of the files, and synthetic.json, which marks them as synthetic and names the run.
 `ganatomy sample RUN --help` shows all options, including those of the run's system."""
 
@@ -37,11 +46,14 @@ class Choice:
     """Number of samples."""
     seed: int = 0
     """Seed of the first sample; each further one has the next seed. A sample depends on its own seed alone."""
+    given: tuple[str, ...] = ()
+    """NAME=FILE of every condition that samples are made for, such as pose=poses.csv, for systems that take any. Of
+    several poses, each sample is a series of frames."""
     system: str | None = None
     """Method of RUN as FILE.py:CLASS or MODULE:CLASS, needed only if it is neither built in nor installed.
     A run folder alone never makes ganatomy import code."""
     ability: str | None = None
-    """Task to carry out, for systems that can do several; none means the first that needs no input."""
+    """Task to carry out, for systems that can do several; none means the first that needs no other input."""
     which: Which = "best"
     """Weights to use: those with the best validation score, or the last."""
     format: Format | None = None
@@ -76,6 +88,7 @@ def run(arguments: Sequence[str]) -> int:
             choice.out,
             choice.n,
             seed=choice.seed,
+            given=opened_conditions(choice.given, model.method),
             ability=choice.ability,
             options=options.sampling.model_dump(),
             which=choice.which,
@@ -92,7 +105,11 @@ def run(arguments: Sequence[str]) -> int:
 def read_options(folder: Path, arguments: Sequence[str]) -> Any:
     """Parse all options, including those that the predictor of the run adds."""
     method = build_run(folder, read_run(folder), named_system(arguments))
-    ability = sampling_ability(method, peek(arguments, "ability").get("ability"))
+    texts, wanted = peek_all(arguments, "given").get("given", []), peek(arguments, "ability").get("ability")
+    # Help is for those, too, who do not know yet what there is to give.
+    asked = not texts and {"--help", "-h"} & set(arguments)
+    given = conditions_of(method) if asked else opened_conditions(texts, method)
+    ability = sampling_ability(method, wanted, given)
     own = predictor_class(method.task, ability).Options
     kind = dataclasses.make_dataclass(
         "Options",

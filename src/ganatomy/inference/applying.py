@@ -119,6 +119,13 @@ def apply_run(
     def find_all(path: Path) -> list[Source]:
         return select(find(path, uneven=uneven, meaning=meaning), out, path)
 
+    conditions, roles_of = applier.predictor.inputs, applier.predictor.task.roles
+    if conditions and not any(roles_of[name].on_grid for name in conditions):
+        given = " ".join(f"{name}=FILE" for name in conditions)
+        raise UserError(
+            f"{' '.join(inputs)}: this run takes no images, it samples for a {' and a '.join(conditions)}; use "
+            f"`ganatomy sample RUN --given {given}`"
+        )
     jobs = gather(inputs, applier.predictor, find_all, roles, series)
     if frames:
         jobs = in_time_frames(jobs, frames)

@@ -7,18 +7,19 @@ import json
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import tifffile
 
 from ganatomy import phantoms
-from ganatomy.case import Prediction, Role
+from ganatomy.case import Openable, Prediction, Role, label_of
 from ganatomy.errors import UserError, shortage
 from ganatomy.game import Method
 from ganatomy.images.atomic import locked, make_folder
@@ -57,26 +58,79 @@ class SampleFiles:
         return str(self.facts.get("label") or "")
 
 
-def sampling_ability(method: Method, ability: str | None = None) -> str:
-    """Return the name of the ability that samples from noise.
+def sampling_ability(method: Method, ability: str | None = None, given: Collection[str] = ()) -> str:
+    """Return the name of the ability that samples from noise, or from noise and conditions such as poses.
 
     Args:
         method: method, trained or not.
-        ability: name given by the user; None means the first ability without inputs.
+        ability: name given by the user; None means the first ability that needs nothing else.
+        given: roles that are given as conditions.
 
     Raises:
-        UserError: the ability does not exist or needs inputs.
+        UserError: the ability does not exist, needs something else, or takes no such conditions.
     """
     predictors = {
         name: predictor_of(method, ability=name) for name in ((ability,) if ability else method.task.predictors)
     }
     for name, predictor in predictors.items():
-        if not predictor.inputs:
+        if set(predictor.inputs) == set(given) and not _on_grid(method, predictor.inputs):
             return name
     needed = next(iter(predictors.values())).inputs
+    if needed and not _on_grid(method, needed):
+        lacking = " ".join(f"{name}=FILE" for name in needed)
+        raise UserError(f"{method.task.name} are sampled for a {' and a '.join(needed)}: give --given {lacking}")
+    if given and not needed:
+        raise UserError(f"--given {', '.join(given)}: this system samples from noise alone; leave --given out")
     raise UserError(
         f"{method.task.name} makes nothing from noise: it needs {', '.join(needed)}; give images to `ganatomy apply`"
     )
+
+
+def _on_grid(method: Method, roles: Collection[str]) -> bool:
+    """Whether any role is an image or another kind on a grid, which `ganatomy apply` takes."""
+    known = method.task.roles
+    return any(name not in known or known[name].on_grid for name in roles)
+
+
+def conditions_of(method: Method) -> tuple[str, ...]:
+    """Return the roles that samples of a method are made for, such as poses; empty where noise is enough."""
+    for name in method.task.predictors:
+        inputs = predictor_of(method, ability=name).inputs
+        if not _on_grid(method, inputs):
+            return inputs
+    return ()
+
+
+def opened_conditions(texts: Sequence[str], method: Method) -> dict[str, Any]:
+    """Read the conditions of samples, such as poses, from files.
+
+    Args:
+        texts: ``NAME=FILE`` for every condition.
+        method: method, trained or not.
+
+    Raises:
+        UserError: a text has no equals sign, a name is no condition or is given twice, or a file cannot be read.
+    """
+    known, roles = conditions_of(method), method.task.roles
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, mark, file = text.partition("=")
+        if not known:
+            raise UserError(f"--given {text}: this system samples from noise alone; leave --given out")
+        if not mark or not file:
+            raise UserError(f"--given {text}: give NAME=FILE, such as {known[0]}={known[0]}.csv")
+        if name not in known:
+            raise UserError(f"--given {text}: there is no {name!r} to give; there is {', '.join(known)}")
+        if name in found:
+            raise UserError(f"--given {text}: {name} is given twice")
+
+        def unreadable(path: Path, text: str = text) -> Openable:
+            raise UserError(f"--given {text}: {path} cannot be read as this")
+
+        value = roles[name].source(file, Path(), unreadable).open()
+        roles[name].check(value)
+        found[name] = value
+    return found
 
 
 def write_samples(
@@ -85,6 +139,7 @@ def write_samples(
     count: int,
     *,
     seed: int = 0,
+    given: Mapping[str, Any] | None = None,
     ability: str | None = None,
     options: Mapping[str, Any] | None = None,
     which: Which = "best",
@@ -103,7 +158,8 @@ def write_samples(
         out: folder, made if necessary.
         count: number of samples, with consecutive seeds.
         seed: seed of the first sample.
-        ability: ability to use; None means the first without inputs.
+        given: role to value of the conditions that samples are made for, such as poses; the same for all samples.
+        ability: ability to use; None means the first that needs nothing else.
         options: option of the predictor to value.
         which: weights the model was loaded with, for the note.
         format: format of images; None means the usual one.
@@ -120,16 +176,17 @@ def write_samples(
         raise UserError(f"-n {count}: give the number of samples, 1 or more")
     if seed < 0:
         raise UserError(f"--seed {seed}: give 0 or more")
-    name = sampling_ability(model.method, ability)
+    conditions = given or {}
+    name = sampling_ability(model.method, ability, conditions)
     predictor = model.predictor(name, predictor_class(model.method.task, name).Options.of(options or {}))
-    nothing = predictor.sample_of({})
-    first = predictor.predict(nothing, seed)
+    condition = predictor.sample_of(conditions)
+    first = predictor.predict(condition, seed)
     suffixes = choose_suffixes(first, predictor.outputs, format)
     made: list[SampleFiles] = []
     with _together(out, overwrite) as work:
         _check_place(out, [LIST, NOTE], overwrite)
         for number in range(seed, seed + count):
-            prediction = first if number == seed else predictor.predict(nothing, number)
+            prediction = first if number == seed else predictor.predict(condition, number)
             files = _named(number, str(prediction.facts.get("label") or ""), suffixes)
             _check_place(out, list(files.values()), overwrite)
             made.append(SampleFiles(number, prediction.facts, files))
@@ -137,7 +194,7 @@ def write_samples(
                 _write(work / file, prediction[role], predictor.outputs[role], _sentence(model, made[-1]))
             advance()
         _write_list(work / LIST, made)
-        facts = note(model, which, predictor, made, suffixes)
+        facts = note(model, which, predictor, made, suffixes, {name: label_of(one) for name, one in conditions.items()})
         text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
         (work / NOTE).write_text(text, encoding="utf-8", errors="backslashreplace")  # which JSON reads back
     return [out / file for one in made for file in one.files.values()]
@@ -191,7 +248,12 @@ def stored(image: Image, role: Role) -> Image:
 
 
 def note(
-    model: Model, which: Which, predictor: Predictor, made: Sequence[SampleFiles], suffixes: Mapping[str, str]
+    model: Model,
+    which: Which,
+    predictor: Predictor,
+    made: Sequence[SampleFiles],
+    suffixes: Mapping[str, str],
+    given: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the note on synthetic data: that they are synthetic, the model, and the meaning of their values."""
     facts, roles = model.facts, predictor.outputs
@@ -201,7 +263,9 @@ def note(
     codecs = {name: role.codec for name, role in made_roles.items() if role.codec is not None}
     return {
         "synthetic": True,
-        "what": f"{len(made)} synthetic samples, generated from noise by the neural network {system.title}",
+        "what": f"{len(made)} synthetic samples, generated from noise {''.join(f'and a {name} ' for name in given)}by "
+        f"the neural network {system.title}",
+        **({"given": dict(given)} if given else {}),
         "system": system.slug,
         "title": system.title,
         "citation": system.citation,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ganatomy.images.image import Image
     from ganatomy.phantoms.coronary import Vessel
     from ganatomy.roles.points import Points
+    from ganatomy.roles.pose import Poses
 
 PHANTOMS: dict[str, str] = {
     "thorax-ct": "ganatomy.phantoms.thorax:ThoraxCT",
@@ -42,6 +43,7 @@ PHANTOMS: dict[str, str] = {
     "abdomen-mr": "ganatomy.phantoms.torso:AbdomenMR",
     "abdomen-ct": "ganatomy.phantoms.abdomen_ct:AbdomenCT",
     "beating-ventricle": "ganatomy.phantoms.echo:BeatingVentricle",
+    "fetus-us": "ganatomy.phantoms.fetus:FetusSweep",
     "prostate-us": "ganatomy.phantoms.trus:ProstateTRUS",
     "spine-ct": "ganatomy.phantoms.spine:SpineCT",
     "chest-mr": "ganatomy.phantoms.torso:ChestMR",
@@ -187,20 +189,20 @@ def side(name: Name, seed: int) -> Literal["train", "val", "test"]:
     return "train" if sides is None else sides(seed)
 
 
-def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points | tuple[str, ...]:
-    """Return an image, a centre-line or points of a phantom.
+def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points | Poses | tuple[str, ...]:
+    """Return an image, a centre-line, points or poses of a phantom.
 
     Args:
         phantom: phantom of any kind.
-        name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for one of them without the disease, a mask as
-            ``mask:NAME`` (float32, 0 and 1), a label map as ``labels:NAME`` (uint8), an instance map as
-            ``instances:NAME`` (uint16), named points as ``points:NAME``, or the class of every slice as
-            ``classes:NAME``; for a phantom of vessels ``vessel`` for the one that the seed selects, or any by its
-            number as ``vessel:0``.
+        name: ``image``, one of its ``images`` by name, ``healthy:NAME`` for one of them without the disease, a mask
+            as ``mask:NAME`` (float32, 0 and 1), a label map as ``labels:NAME`` (uint8), an instance map as
+            ``instances:NAME`` (uint16), named points as ``points:NAME``, the poses of all slices as ``poses:NAME``,
+            or the class of every slice as ``classes:NAME``; for a phantom of vessels ``vessel`` for the one that the
+            seed selects, or any by its number as ``vessel:0``.
 
     Returns:
         An image; masks and label maps have the affine of `image` and no unit. Vessels are arrays (n, 4) of x, y, z and
-        radius in mm, RAS+; points are in mm, RAS+; classes of slices are words.
+        radius in mm, RAS+; points are in mm, RAS+; poses map mm in a slice to mm; classes of slices are words.
 
     Raises:
         UserError: the phantom has no part of this name.
@@ -215,6 +217,9 @@ def part(phantom: Any, name: str) -> Image | NDArray[np.float64] | Points | tupl
     if hasattr(found, "polyline"):
         polyline: NDArray[np.float64] = found.polyline
         return polyline
+    if hasattr(found, "matrices"):
+        poses: Poses = found
+        return poses
     if isinstance(found, tuple):
         return found
     if not hasattr(found, "affine"):
@@ -232,6 +237,7 @@ def _parts(phantom: Any) -> dict[str, Any]:
         ("labels", "labels:"),
         ("instances", "instances:"),
         ("points", "points:"),
+        ("poses", "poses:"),
         ("classes", "classes:"),
     )
     for group, prefix in (("images", ""), ("healthy", "healthy:"), *maps):

@@ -16,6 +16,11 @@ from scipy import ndimage
 
 Array = NDArray[np.float32]
 
+SPEED = 1540.0
+"""Speed of sound in soft tissue in m/s."""
+FWHM = 2.355
+"""Full width at half maximum of a Gaussian, in its standard deviations."""
+
 
 @dataclass(frozen=True)
 class Sector:
@@ -114,6 +119,16 @@ def speckled(amplitude: Array, rng: np.random.Generator, spread: Sequence[float]
         spread: SD of pulse and beam along every axis, in cells.
     """
     scattered = amplitude * (rng.standard_normal((2, *amplitude.shape), np.float32) / np.float32(np.sqrt(2)))
+    return envelope_of(scattered, spread)
+
+
+def envelope_of(scattered: Array, spread: Sequence[float]) -> Array:
+    """Return the envelope of the echoes of given scatterers, in the baseband, where a pulse has no carrier.
+
+    Args:
+        scattered: real and imaginary part of the scatterers of every cell, (2, ...).
+        spread: SD of pulse and beam along every axis of a part, in cells.
+    """
     power = 1.0
     for sd in spread:
         pulse = np.zeros(1 + 2 * int(4 * sd + 0.5))
@@ -121,6 +136,21 @@ def speckled(amplitude: Array, rng: np.random.Generator, spread: Sequence[float]
         power *= float(np.square(ndimage.gaussian_filter1d(pulse, sd)).sum())
     real, imaginary = (ndimage.gaussian_filter(part, spread) for part in scattered)
     return np.asarray(np.hypot(real, imaginary) / np.sqrt(power), np.float32)
+
+
+def pulse_sd(megahertz: float, cycles: float = 2.5) -> float:
+    """Return the SD along the beam in mm of a pulse of some cycles (full width at half maximum) at a frequency."""
+    return cycles * SPEED / (2 * megahertz * 1e6) / FWHM * 1e3
+
+
+def reflected(before: float, after: float) -> float:
+    """Return the share of the amplitude that the border of two acoustic impedances (in one unit) reflects."""
+    return (after - before) / (after + before)
+
+
+def transmitted(before: float, after: float) -> float:
+    """Return the share of the amplitude that is left after passing the border of two impedances to and fro."""
+    return 4 * before * after / (before + after) ** 2
 
 
 def attenuated(amplitude: Array, loss: Array | float, step_mm: float, compensated: float) -> Array:

@@ -1,0 +1,1 @@
+"""Simulation of frames from the pose of a probe, learned from frames whose poses were tracked."""
