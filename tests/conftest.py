@@ -72,11 +72,11 @@ def edited(tmp_path, monkeypatch):
         text = real(module).read_text(encoding="utf-8")
         assert was in text
         (place / f"{module}.py").write_text(text.replace(was, now), encoding="utf-8")
-        code._imports.cache_clear()
+        code._source.cache_clear()
 
     monkeypatch.setattr(code, "_path", path)
     yield change
-    code._imports.cache_clear()
+    code._source.cache_clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -68,7 +68,25 @@ def test_only_what_is_computed_counts(tmp_path):
         encoding="utf-8",
     )
     two.write_text('A = "é # no comment"\n\ndef f(x):\n  return f"{x:>3}#"\n', encoding="utf-8")
-    assert code._bare(one) == code._bare(two)
+    assert code._source(one).statements == code._source(two).statements
     two.write_text('A = "é # a comment"\n\ndef f(x):\n  return f"{x:>3}#"\n', encoding="utf-8")
-    code._bare.cache_clear()
-    assert code._bare(one) != code._bare(two)
+    code._source.cache_clear()
+    assert code._source(one).statements != code._source(two).statements
+
+
+def test_definitions_that_a_method_does_not_use_do_not_count(edited):
+    before = digest()
+    edited("ganatomy.nets.unet", "class ConvUNet(UNet):", "def more():\n    return 1\n\n\nclass ConvUNet(UNet):")
+    assert digest() == before
+    edited("ganatomy.nets.unet", "class Pix2PixUNet(nn.Module):", "class Pix2PixUNet(nn.Module):\n    more = 1\n")
+    assert digest() != before
+
+
+def test_what_a_used_definition_uses_counts(edited):
+    before = digest()
+    edited("ganatomy.nets.layers", "MAX_POOL", "MAX_POOLS")
+    assert digest() == before, "the U-Net of pix2pix pools nothing"
+    edited("ganatomy.nets.layers", "nn.ConvTranspose2d,", "nn.ConvTranspose2d, ")
+    assert digest() == before, "layout"
+    edited("ganatomy.nets.layers", "2: nn.Conv2d", "2: nn.LazyConv2d")
+    assert digest() != before

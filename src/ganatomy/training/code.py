@@ -6,9 +6,10 @@ import ast
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ganatomy.catalogue import source_of
 from ganatomy.game import Method
@@ -26,55 +27,113 @@ result would be out of date after each of its changes.
 DIGITS = 16
 
 
+Item = tuple[str, str | None]
+"""A module, and the name of one of its definitions; None stands for all of them."""
+
+
+class Statement(NamedTuple):
+    """A statement of a module outside of all functions and classes.
+
+    Attributes:
+        names: names that it defines; none for a statement that only has an effect.
+        uses: names that occur in it.
+        imports: what is imported within it.
+        bare: its source without comments, docstrings and blanks.
+    """
+
+    names: frozenset[str]
+    uses: frozenset[str]
+    imports: frozenset[Item]
+    bare: str
+
+
+class Source(NamedTuple):
+    """A module: its statements in their order, and the names that it imports with where they come from."""
+
+    statements: tuple[Statement, ...]
+    imported: Mapping[str, Item]
+
+
 def code_digest(methods: Sequence[Method], *settings: str) -> str:
     """Return the digest of the source of methods, judge and phantom, as hexadecimal digits.
 
-    The source is that of the modules of the methods and their phantoms, of the package of their kind of task, and of
-    everything that these import from `ROOMS`. Comments, docstrings and layout do not count.
+    The source is that of the modules of the methods, of their phantoms, of the package of their kind of task, and of
+    all definitions in `ROOMS` that these use, directly or not. Comments, docstrings, layout and other definitions in
+    the same modules do not count.
 
     Args:
         methods: compared methods.
         settings: texts that count, too.
     """
-    begun = {type(method).__module__ for method in methods}
+    begun: set[Item] = {(type(method).__module__, None) for method in methods}
     for method in methods:
-        begun |= _modules_of(type(method.task).__module__.rpartition(".")[0]) | _phantom(method)
+        package = type(method.task).__module__.rpartition(".")[0]
+        begun |= {(module, None) for module in _modules_of(package)} | _phantom(method)
     return _digest(begun, ROOMS, settings)
 
 
 def training_digest(method: Method, *, on_phantom: bool) -> str:
     """Return the digest of the source that a method is trained by, as hexadecimal digits.
 
-    The source is that of the method, of its task, of its phantom where that is trained on, and of everything that these
-    import from `LEARNING`; of a method from outside it is the whole file. What only judges a trained method is left
+    The source is that of the method, of its task, of its phantom where that is trained on, and of all definitions in
+    `LEARNING` that these use; of a method from outside it is the whole file. What only judges a trained method is left
     out.
 
     Args:
         method: the method.
         on_phantom: whether it is trained on its phantom.
     """
-    begun = {type(method).__module__, type(method.task).__module__} | (_phantom(method) if on_phantom else set())
-    return _digest(begun, LEARNING, [source_of(type(method)) or ""])
+    begun: set[Item] = {(type(method).__module__, None), (type(method.task).__module__, None)}
+    return _digest(begun | (_phantom(method) if on_phantom else set()), LEARNING, [source_of(type(method)) or ""])
 
 
-def _digest(begun: set[str], rooms: Sequence[str], settings: Sequence[str]) -> str:
-    parts = [*settings, *(f"{module}\n{_bare(_path(module))}" for module in sorted(_closure(begun, rooms)))]
+def _digest(begun: set[Item], rooms: Sequence[str], settings: Sequence[str]) -> str:
+    parts = [*settings, *(f"{module}\n{text}" for module, text in sorted(_used(begun, rooms).items()))]
     return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:DIGITS]
 
 
-def _phantom(method: Method) -> set[str]:
-    """Return the module of the phantom of a method."""
+def _phantom(method: Method) -> set[Item]:
+    """Return the class of the phantom of a method."""
     name = str(getattr(method.config, "phantom", None) or getattr(method.task, "phantom", ""))
-    return {PHANTOMS[name].partition(":")[0]} if name in PHANTOMS else set()
+    if name not in PHANTOMS:
+        return set()
+    module, _, kind = PHANTOMS[name].partition(":")
+    return {(module, kind)}
 
 
-def _closure(modules: set[str], rooms: Sequence[str]) -> set[str]:
-    """Return the modules that lie in some rooms, with all that they import from these, directly or not."""
-    found, left = set[str](), modules
-    while left := {module for module in left if _room(module) in rooms and _is_source(module)} - found:
-        found |= left
-        left = {name for module in left for name in _imports(module)}
-    return found
+def _used(begun: set[Item], rooms: Sequence[str]) -> dict[str, str]:
+    """Return the bare source of definitions, and of all that they use in some rooms, by the module."""
+    done, left = set[Item](), list(begun)
+    places: dict[str, set[int]] = {}
+    while left:
+        module, name = item = left.pop()
+        if item in done or _room(module) not in rooms or not _is_source(module):
+            continue
+        done.add(item)
+        source, own = _source(_path(module)), places.setdefault(module, set())
+        wanted = {
+            place
+            for place, one in enumerate(source.statements)
+            if name is None or not one.names or name in one.names
+        } - own  # fmt: skip
+        if name is not None and name in source.imported:
+            left.append(source.imported[name])
+        own |= wanted
+        for statement in (source.statements[place] for place in wanted):
+            left += [_target(one) for one in statement.imports]
+            left += [source.imported[one] for one in statement.uses if one in source.imported]
+            left += [(module, one) for one in statement.uses]
+    return {
+        module: "".join(_source(_path(module)).statements[place].bare for place in sorted(own))
+        for module, own in places.items()
+    }
+
+
+def _target(item: Item) -> Item:
+    """Return what an import names: a definition, or a whole module where the name is that of one."""
+    module, name = item
+    inner = f"{module}.{name}"
+    return (inner, None) if name is not None and _is_source(inner) else item
 
 
 def _room(module: str) -> str:
@@ -86,20 +145,43 @@ def _is_source(module: str) -> bool:
 
 
 @cache
-def _imports(module: str) -> frozenset[str]:
-    """Return the modules of `ROOMS` that a module imports, at its top or within functions."""
-    names = set[str]()
-    for node in ast.walk(ast.parse(_path(module).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(name for name in names if _is_source(name))
+def _source(path: Path) -> Source:
+    """Read a module."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    statements: list[Statement] = []
+    imported: dict[str, Item] = {}
+    for node in ast.parse(text).body:
+        inside = {local: _target(item) for local, item in _imported_by(node)}
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.If | ast.Try):
+            # Names that are imported for type checking alone are found like others.
+            imported |= inside
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
+        bare = _bare("".join(lines[first - 1 : node.end_lineno]))
+        if bare:
+            words = frozenset(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+            statements.append(Statement(frozenset(_defined(node)), words, frozenset(inside.values()), bare))
+    return Source(tuple(statements), imported)
 
 
-def _path(module: str) -> Path:
-    place = ROOT.joinpath(*module.split(".")[1:])
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+def _imported_by(node: ast.AST) -> Iterator[tuple[str, Item]]:
+    """Yield the names that a statement imports, within functions, too, with where they come from."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.Import):
+            yield from ((alias.asname or alias.name, (alias.name, None)) for alias in one.names)
+        elif isinstance(one, ast.ImportFrom) and one.module:
+            yield from ((alias.asname or alias.name, (one.module, alias.name)) for alias in one.names)
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        yield node.name
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from (one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name))
 
 
 def _modules_of(package: str) -> set[str]:
@@ -108,10 +190,13 @@ def _modules_of(package: str) -> set[str]:
     return {f"{package}.{path.stem}" for path in place.glob("*.py")}
 
 
-@cache
-def _bare(path: Path) -> str:
-    """Return the source of a module without comments, docstrings and blanks, which is the same for every Python."""
-    text = path.read_text(encoding="utf-8")
+def _path(module: str) -> Path:
+    place = ROOT.joinpath(*module.split(".")[1:])
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+def _bare(text: str) -> str:
+    """Return source without comments, docstrings and blanks, which is the same for every Python."""
     lines = text.splitlines(keepends=True)
     starts = [0]
     for line in lines:

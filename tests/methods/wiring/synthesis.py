@@ -55,8 +55,7 @@ WIRINGS = [
     Wiring(
         "liver-dcgan-aug",
         by_class(*LIVER),
-        # Random maps cover about 0.4 of a patch.
-        options={"size": (32, 48), "quarter_turns": False, "tumour_share": 0.4},
+        options={"size": (32, 48), "quarter_turns": False},
         unused={"class_weight": "nobody classifies"},
     ),
     Wiring(
@@ -68,8 +67,7 @@ WIRINGS = [
     Wiring(
         "nodule-dcgan-vtt",
         by_class(*NODULES),
-        # Random maps cover about 0.4 of a patch.
-        options={"size": (32, 48), "quarter_turns": False, "tumour_share": 0.4},
+        options={"size": (32, 48), "quarter_turns": False},
         unused={"class_weight": "nobody classifies"},
     ),
     Wiring(
