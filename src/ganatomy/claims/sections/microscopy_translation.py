@@ -61,7 +61,8 @@ VIRTUAL_HE = Claim(
         ),
         Predicate("PSNR is higher than that of the strongest simple method", PSNR, "cgan", STRONGEST),
     ),
-    untested="the opinion of pathologists, which the authors ask for; the paper's sections are not public.",
+    untested="the opinion of pathologists, which the authors ask for, and whether real spectra need more than a linear "
+    "map: noise and spectra of the phantom were chosen so that they do; the paper's sections are not public.",
 )
 
 CLAIMS = (TWO_DISCRIMINATORS, VIRTUAL_HE)
