@@ -26,6 +26,7 @@ from ganatomy.roles.labels import MaskOptions
 from ganatomy.roles.options import RoleOptions
 from ganatomy.tasks.ct_denoising.task import CTDenoising
 from ganatomy.tasks.landmarks.task import LandmarkOptions
+from ganatomy.tasks.posed.task import PoseOptions
 
 
 def task(**scan):
@@ -339,6 +340,7 @@ CHANGES = {
     },
     MaskOptions: {"part": ("t2", "source")},
     LandmarkOptions: {"part": ("t2", "source")},
+    PoseOptions: {"part": ("t2", "source")},
 }
 SMALL_TRANSLATION = {"size": (32, 32), "levels": 3, "width": 4, "discriminator_width": 4, "discriminator_strided": 1}
 SMALL_SYNTHESIS = {"size": (32, 32), "stages": 2, "width": 4}
