@@ -7,8 +7,8 @@ import os
 import platform
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -153,16 +153,32 @@ def train(
             system, data or DataConfig(), options or TrainConfig(), fold, pseudonyms, None, label_fraction
         )
         check_new(out)
-    fabric = launch(request.options)
-    console = terminal.console(show and fabric.global_rank == 0)
-    torch.manual_seed(request.options.seed)
-    if facts:
-        method = build_run(out, facts, system)
-    else:
-        method = build(system, (config or system.cls.Config()).model_dump(mode="json"))
-    method.noise = Noise(request.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
-    with terminal.spoken(show and fabric.global_rank == 0):
-        return Run(method, request, out, fabric, console, show).go()
+    with group_ended():
+        fabric = launch(request.options)
+        console = terminal.console(show and fabric.global_rank == 0)
+        torch.manual_seed(request.options.seed)
+        if facts:
+            method = build_run(out, facts, system)
+        else:
+            method = build(system, (config or system.cls.Config()).model_dump(mode="json"))
+        method.noise = Noise(request.options.seed, fabric.global_rank, fabric.world_size, fabric.device)
+        with terminal.spoken(show and fabric.global_rank == 0):
+            return Run(method, request, out, fabric, console, show).go()
+
+
+@contextmanager
+def group_ended() -> Iterator[None]:
+    """End the group of processes that began within, whose threads abort an interpreter that ends before them."""
+
+    def there() -> bool:
+        return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+    before = there()
+    try:
+        yield
+    finally:
+        if there() and not before:
+            torch.distributed.destroy_process_group()
 
 
 def check_new(out: Path) -> None:
